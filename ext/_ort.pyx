@@ -1,0 +1,822 @@
+"""ONNX Runtime through its C API: sessions, bindings and the timing loop.
+
+The interface is described in harness/_ort.pyi.
+"""
+
+import os
+from collections import namedtuple
+
+from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t, uintptr_t
+from libc.stdlib cimport free, malloc
+from posix.dlfcn cimport RTLD_LOCAL, RTLD_NOW, dlerror, dlopen, dlsym
+
+from ort_abi cimport *
+
+import numpy as np
+
+
+cdef extern from "clock.h" nogil:
+    int64_t c_monotonic_ns "monotonic_ns"() noexcept
+    int64_t c_realtime_offset_ns "realtime_offset_ns"() noexcept
+
+cdef extern from "log_ring.h" nogil:
+    int LOG_LINE_BYTES
+    void log_ring_write(
+        void*, int, const char*, const char*, const char*, const char*
+    ) noexcept
+    int log_ring_take(char*, int*) noexcept
+    int64_t log_ring_take_lost() noexcept
+
+cdef extern from "timing_loop.h" nogil:
+    int64_t timing_loop(
+        const OrtFunctions*, OrtSession*, const OrtRunOptions*, const OrtIoBinding*,
+        int64_t, int64_t, int64_t*, int64_t*, OrtStatus**
+    ) noexcept
+
+
+# ONNXTensorElementDataType by number: numpy's or ml_dtypes' name, and elements a byte where
+# several share one (ORT packs them; ml_dtypes gives each a byte of its own).
+cdef tuple ELEMENT_TYPES = (
+    "undefined", "float32", "uint8", "int8", "uint16", "int16", "int32", "int64", "string",
+    "bool", "float16", "float64", "uint32", "uint64", "complex64", "complex128", "bfloat16",
+    "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "uint4", "int4",
+    "float4_e2m1fn", "uint2", "int2", "float8_e8m0fnu",
+)
+cdef dict ELEMENT_NUMBERS = {name: number for number, name in enumerate(ELEMENT_TYPES)}
+cdef dict ELEMENTS_PER_BYTE = {"uint4": 2, "int4": 2, "float4_e2m1fn": 2, "uint2": 4, "int2": 4}
+cdef int STRING = 8
+
+cdef tuple KINDS = ("unknown", "tensor", "sequence", "map", "opaque", "sparse", "optional")
+cdef int TENSOR = 1, SEQUENCE = 2, MAP = 3, OPTIONAL = 6
+
+cdef tuple ERROR_CODES = (
+    "OK", "FAIL", "INVALID_ARGUMENT", "NO_SUCHFILE", "NO_MODEL", "ENGINE_ERROR",
+    "RUNTIME_EXCEPTION", "INVALID_PROTOBUF", "MODEL_LOADED", "NOT_IMPLEMENTED",
+    "INVALID_GRAPH", "EP_FAIL", "MODEL_LOAD_CANCELED", "MODEL_REQUIRES_COMPILATION",
+    "NOT_FOUND", "DEVICE_RESET",
+)
+cdef tuple SEVERITIES = ("VERBOSE", "INFO", "WARNING", "ERROR", "FATAL")
+cdef int WARNING = 2
+cdef dict OPTIMIZATION_LEVELS = {
+    "disable": 0, "basic": 1, "extended": 2, "layout": 3, "all": 99
+}
+cdef dict EXECUTION_MODES = {"sequential": 0, "parallel": 1}
+cdef int ARENA_ALLOCATOR = 1, MEMORY_DEFAULT = 0
+
+ValueType = namedtuple("ValueType", ("name", "kind", "dtype", "shape"))
+ValueType.__doc__ = "Type of a model's input or output; see _ort.pyi."
+
+
+class OrtError(RuntimeError):
+    """ONNX Runtime returned a status; see _ort.pyi."""
+
+    def __init__(self, message, code="FAIL", completed=0):
+        super().__init__(message)
+        self.code = code
+        self.completed = completed
+
+
+def monotonic_ns():
+    """CLOCK_MONOTONIC in nanoseconds."""
+    return c_monotonic_ns()
+
+
+def realtime_offset_ns():
+    """CLOCK_REALTIME minus CLOCK_MONOTONIC in nanoseconds."""
+    return c_realtime_offset_ns()
+
+
+cdef int raise_status(const OrtFunctions* ort, OrtStatus* status, int64_t completed) except -1:
+    message = ort.GetErrorMessage(status).decode("utf-8", "replace")
+    number = ort.GetErrorCode(status)
+    ort.ReleaseStatus(status)
+    code = ERROR_CODES[number] if 0 <= number < len(ERROR_CODES) else f"CODE_{number}"
+    raise OrtError(message, code, completed)
+
+
+cdef inline int check(const OrtFunctions* ort, OrtStatus* status) except -1 nogil:
+    """The only place where a status is read: NULL passes, anything else is raised."""
+    if status != NULL:
+        with gil:
+            raise_status(ort, status, 0)
+    return 0
+
+
+cdef class Library:
+    cdef OrtFunctions ort
+    cdef OrtEnv* env
+    cdef OrtAllocator* allocator   # ORT's own default one; never released
+    cdef OrtMemoryInfo* host
+    cdef readonly str path
+    cdef readonly str version
+    cdef readonly str build_info
+    cdef readonly int64_t open_ns
+
+    def __cinit__(self, path):
+        cdef bytes name = os.fsencode(path)
+        cdef const char* c_name = name
+        cdef void* handle
+        cdef void* symbol
+        cdef const char* error
+        cdef const OrtApiBase* base
+        cdef const void* api
+        cdef uint32_t wanted
+        cdef int64_t start = c_monotonic_ns()
+        self.path = os.fsdecode(name)
+        # Never closed again: ORT leaves threads and thread-local destructors behind.
+        with nogil:
+            handle = dlopen(c_name, RTLD_NOW | RTLD_LOCAL)
+        if handle == NULL:
+            raise OSError(dlerror().decode("utf-8", "replace"))
+        symbol = dlsym(handle, b"OrtGetApiBase")
+        if symbol == NULL:
+            error = dlerror()
+            raise OSError(
+                f"{self.path}: not ONNX Runtime"
+                + (f" ({error.decode('utf-8', 'replace')})" if error != NULL else "")
+            )
+        base = (<const OrtApiBase* (*)() noexcept nogil> symbol)()
+        self.version = base.GetVersionString().decode()
+        major, minor = (int(part) for part in self.version.split(".")[:2])
+        if major != 1 or minor < ORT_OLDEST_MINOR:
+            raise OSError(
+                f"{self.path}: ONNX Runtime {self.version} cannot be used, "
+                f"1.{ORT_OLDEST_MINOR} or newer is needed"
+            )
+        # GetApi prints to stderr when asked for more than the library has.
+        wanted = min(minor, ORT_NEWEST_MINOR_USED)
+        api = base.GetApi(wanted)
+        if api == NULL:
+            raise OSError(f"{self.path}: has no API version {wanted}")
+        ort_functions_fill(&self.ort, api, minor)
+        self.build_info = self.ort.GetBuildInfoString().decode("utf-8", "replace")
+        with nogil:
+            check(
+                &self.ort,
+                self.ort.CreateEnvWithCustomLogger(
+                    log_ring_write, NULL, WARNING, b"harness", &self.env
+                ),
+            )
+            check(&self.ort, self.ort.DisableTelemetryEvents(self.env))
+            check(&self.ort, self.ort.GetAllocatorWithDefaultOptions(&self.allocator))
+            check(
+                &self.ort,
+                self.ort.CreateCpuMemoryInfo(ARENA_ALLOCATOR, MEMORY_DEFAULT, &self.host),
+            )
+        self.open_ns = c_monotonic_ns() - start
+
+    def __dealloc__(self):
+        if self.host != NULL:
+            self.ort.ReleaseMemoryInfo(self.host)
+        if self.env != NULL:
+            self.ort.ReleaseEnv(self.env)
+
+    def available_providers(self):
+        """Execution providers this build has, whether or not they work here."""
+        cdef char** names = NULL
+        cdef int count = 0
+        check(&self.ort, self.ort.GetAvailableProviders(&names, &count))
+        try:
+            return tuple(names[i].decode() for i in range(count))
+        finally:
+            check(&self.ort, self.ort.ReleaseAvailableProviders(names, count))
+
+    def take_log(self):
+        """Lines ORT logged since the last call, oldest first."""
+        cdef char text[1024]
+        cdef int severity = 0
+        cdef list lines = []
+        assert sizeof(text) == LOG_LINE_BYTES
+        lost = log_ring_take_lost()
+        if lost:
+            lines.append(f"({lost} earlier lines were lost)")
+        while log_ring_take(text, &severity):
+            name = SEVERITIES[severity] if 0 <= severity < 5 else str(severity)
+            lines.append(f"{name} {text.decode('utf-8', 'replace')}")
+        return lines
+
+    cdef str take_text(self, char* text):
+        """Text that ORT allocated, copied and freed."""
+        try:
+            return text.decode("utf-8", "replace")
+        finally:
+            check(&self.ort, self.ort.AllocatorFree(self.allocator, text))
+
+    cdef tuple describe_tensor(self, const OrtTensorTypeAndShapeInfo* info):
+        """(element type name, shape with names of free dimensions or None)."""
+        cdef int element = 0
+        cdef size_t rank = 0
+        cdef size_t i
+        cdef int64_t* sizes = NULL
+        cdef const char** names = NULL
+        check(&self.ort, self.ort.GetTensorElementType(info, &element))
+        check(&self.ort, self.ort.GetDimensionsCount(info, &rank))
+        sizes = <int64_t*> malloc((rank + 1) * sizeof(int64_t))
+        names = <const char**> malloc((rank + 1) * sizeof(char*))
+        try:
+            if sizes == NULL or names == NULL:
+                raise MemoryError()
+            check(&self.ort, self.ort.GetDimensions(info, sizes, rank))
+            check(&self.ort, self.ort.GetSymbolicDimensions(info, names, rank))
+            shape = tuple(
+                sizes[i] if sizes[i] >= 0 else (names[i].decode("utf-8", "replace") or None)
+                for i in range(rank)
+            )
+        finally:
+            free(sizes)
+            free(names)
+        return element_name(element), shape
+
+    cdef tuple describe_type(self, OrtTypeInfo* info):
+        """(kind, dtype, shape) of a type; ValueType says what they mean."""
+        cdef int kind = 0
+        cdef int key = 0
+        cdef const OrtTensorTypeAndShapeInfo* tensor = NULL
+        cdef const OrtSequenceTypeInfo* sequence = NULL
+        cdef const OrtMapTypeInfo* mapping = NULL
+        cdef const OrtOptionalTypeInfo* optional = NULL
+        cdef OrtTypeInfo* inner = NULL
+        check(&self.ort, self.ort.GetOnnxTypeFromTypeInfo(info, &kind))
+        if KINDS[kind] in ("tensor", "sparse"):
+            check(&self.ort, self.ort.CastTypeInfoToTensorInfo(info, &tensor))
+            if tensor != NULL:
+                dtype, shape = self.describe_tensor(tensor)
+                return KINDS[kind], dtype, shape
+            return KINDS[kind], "undefined", None
+        if kind == SEQUENCE:
+            check(&self.ort, self.ort.CastTypeInfoToSequenceTypeInfo(info, &sequence))
+            check(&self.ort, self.ort.GetSequenceElementType(sequence, &inner))
+        elif kind == MAP:
+            check(&self.ort, self.ort.CastTypeInfoToMapTypeInfo(info, &mapping))
+            check(&self.ort, self.ort.GetMapKeyType(mapping, &key))
+            check(&self.ort, self.ort.GetMapValueType(mapping, &inner))
+        elif kind == OPTIONAL:
+            check(&self.ort, self.ort.CastTypeInfoToOptionalTypeInfo(info, &optional))
+            check(&self.ort, self.ort.GetOptionalContainedTypeInfo(optional, &inner))
+        else:
+            return KINDS[kind], "undefined", None
+        try:
+            inner_kind, dtype, _ = self.describe_type(inner)
+        finally:
+            self.ort.ReleaseTypeInfo(inner)
+        if kind == MAP:
+            dtype = f"{element_name(key)}->{dtype}"
+        elif inner_kind != "tensor":
+            dtype = f"{inner_kind}({dtype})"
+        return KINDS[kind], dtype, None
+
+    cdef OrtValue* create_tensor(self, array, list kept) except NULL:
+        """An OrtValue over the array's memory; what must outlive it is appended to kept."""
+        cdef OrtValue* value = NULL
+        cdef int64_t* shape = NULL
+        cdef const char** texts = NULL
+        cdef size_t rank = array.ndim
+        cdef size_t count = array.size
+        cdef size_t i
+        cdef size_t size
+        cdef uintptr_t address
+        cdef int element
+        name = "string" if array.dtype.kind in "OUS" else array.dtype.name
+        if name not in ELEMENT_NUMBERS:
+            raise TypeError(f"element type {name} has no ONNX counterpart")
+        element = ELEMENT_NUMBERS[name]
+        shape = <int64_t*> malloc((rank + 1) * sizeof(int64_t))
+        if shape == NULL:
+            raise MemoryError()
+        try:
+            for i in range(rank):
+                shape[i] = array.shape[i]
+            if element != STRING:
+                array = pack(np.require(array, requirements=["C"]), name)
+                kept.append(array)
+                address = array.ctypes.data
+                size = array.nbytes
+                check(
+                    &self.ort,
+                    self.ort.CreateTensorWithDataAsOrtValue(
+                        self.host, <void*> address, size, shape, rank, element, &value
+                    ),
+                )
+                return value
+            encoded = [
+                text if isinstance(text, bytes) else str(text).encode()
+                for text in array.reshape(-1).tolist()
+            ]
+            texts = <const char**> malloc((count + 1) * sizeof(char*))
+            if texts == NULL:
+                raise MemoryError()
+            for i in range(count):
+                texts[i] = encoded[i]
+            check(
+                &self.ort,
+                self.ort.CreateTensorAsOrtValue(self.allocator, shape, rank, element, &value),
+            )
+            try:
+                check(&self.ort, self.ort.FillStringTensor(value, texts, count))
+            except BaseException:
+                self.ort.ReleaseValue(value)
+                raise
+            return value
+        finally:
+            free(shape)
+            free(texts)
+
+    cdef OrtValue* create_value(self, content, list kept) except NULL:
+        """An OrtValue of an array, a list (sequence) or a dict (map)."""
+        cdef OrtValue* value = NULL
+        cdef OrtValue** parts = NULL
+        cdef size_t count
+        cdef size_t made = 0
+        cdef int kind
+        if isinstance(content, np.ndarray):
+            return self.create_tensor(content, kept)
+        if isinstance(content, dict):
+            keys = list(content)
+            kind = MAP
+            contents = [
+                np.array(keys, dtype=object if isinstance(keys[0], str) else np.int64),
+                np.array(list(content.values())),
+            ] if keys else []
+        elif isinstance(content, (list, tuple)):
+            kind = SEQUENCE
+            contents = list(content)
+        else:
+            raise TypeError(
+                f"an input must be a numpy array, a list or a dict, not {type(content).__name__}"
+            )
+        count = len(contents)
+        if count == 0:
+            raise ValueError("ONNX Runtime's C API cannot take an empty sequence or map")
+        parts = <OrtValue**> malloc(count * sizeof(OrtValue*))
+        if parts == NULL:
+            raise MemoryError()
+        try:
+            for part in contents:
+                parts[made] = self.create_value(part, kept)
+                made += 1
+            check(
+                &self.ort,
+                self.ort.CreateValue(<const OrtValue* const*> parts, count, kind, &value),
+            )
+            return value
+        finally:
+            # CreateValue took references of its own.
+            while made:
+                made -= 1
+                self.ort.ReleaseValue(parts[made])
+            free(parts)
+
+    cdef object tensor_to_python(self, OrtValue* value):
+        cdef OrtTensorTypeAndShapeInfo* info = NULL
+        cdef size_t count = 0
+        cdef size_t total = 0
+        cdef size_t i
+        cdef void* data = NULL
+        cdef char* text = NULL
+        cdef size_t* offsets = NULL
+        check(&self.ort, self.ort.GetTensorTypeAndShape(value, &info))
+        try:
+            name, shape = self.describe_tensor(info)
+            check(&self.ort, self.ort.GetTensorShapeElementCount(info, &count))
+        finally:
+            self.ort.ReleaseTensorTypeAndShapeInfo(info)
+        if name != "string":
+            result = np.empty(packed_length(count, name), dtype=storage_dtype(name))
+            if result.nbytes:
+                check(&self.ort, self.ort.GetTensorMutableData(value, &data))
+                result.view(np.uint8)[:] = <uint8_view[:result.nbytes]> data
+            return unpack(result, name, count).reshape(shape)
+        check(&self.ort, self.ort.GetStringTensorDataLength(value, &total))
+        text = <char*> malloc(total + 1)
+        offsets = <size_t*> malloc((count + 1) * sizeof(size_t))
+        try:
+            if text == NULL or offsets == NULL:
+                raise MemoryError()
+            check(
+                &self.ort, self.ort.GetStringTensorContent(value, text, total, offsets, count)
+            )
+            offsets[count] = total
+            strings = np.empty(count, dtype=object)
+            for i in range(count):
+                strings[i] = text[offsets[i]:offsets[i + 1]].decode("utf-8", "replace")
+            return strings.reshape(shape)
+        finally:
+            free(text)
+            free(offsets)
+
+    cdef object value_to_python(self, OrtValue* value):
+        cdef int kind = 0
+        cdef int present = 0
+        cdef size_t count = 0
+        cdef size_t i
+        cdef OrtValue* part = NULL
+        check(&self.ort, self.ort.HasValue(value, &present))
+        if not present:
+            return None
+        check(&self.ort, self.ort.GetValueType(value, &kind))
+        if kind == TENSOR:
+            return self.tensor_to_python(value)
+        if kind != SEQUENCE and kind != MAP:
+            raise TypeError(f"an output of kind {KINDS[kind]} cannot be read")
+        check(&self.ort, self.ort.GetValueCount(value, &count))
+        parts = []
+        for i in range(count):
+            check(&self.ort, self.ort.GetValue(value, <int> i, self.allocator, &part))
+            try:
+                parts.append(self.value_to_python(part))
+            finally:
+                self.ort.ReleaseValue(part)
+        if kind == MAP:
+            return dict(zip(parts[0].tolist(), parts[1].tolist(), strict=True))
+        return parts
+
+
+ctypedef unsigned char uint8_view
+
+
+cdef str element_name(int number):
+    if 0 <= number < len(ELEMENT_TYPES):
+        return ELEMENT_TYPES[number]
+    return f"element_type_{number}"
+
+
+cdef object storage_dtype(str name):
+    """dtype of the memory that holds elements of this type."""
+    if name in ELEMENTS_PER_BYTE:
+        return np.dtype(np.uint8)
+    if name in np.sctypeDict:
+        return np.dtype(name)
+    import ml_dtypes
+
+    if not hasattr(ml_dtypes, name):
+        raise TypeError(f"an output of element type {name} cannot be read")
+    return np.dtype(getattr(ml_dtypes, name))
+
+
+cdef size_t packed_length(size_t count, str name):
+    cdef size_t per_byte = ELEMENTS_PER_BYTE.get(name, 1)
+    return (count + per_byte - 1) // per_byte
+
+
+cdef object pack(array, str name):
+    """The array as ORT lays it out: several small elements a byte, the first lowest."""
+    per_byte = ELEMENTS_PER_BYTE.get(name, 1)
+    if per_byte == 1:
+        return array
+    bits = 8 // per_byte
+    padded = np.zeros(packed_length(array.size, name) * per_byte, dtype=np.uint8)
+    padded[: array.size] = array.reshape(-1).view(np.uint8) & ((1 << bits) - 1)
+    shifts = np.arange(per_byte, dtype=np.uint8) * np.uint8(bits)
+    return np.bitwise_or.reduce(padded.reshape(-1, per_byte) << shifts, axis=1)
+
+
+cdef object unpack(packed, str name, size_t count):
+    """Inverse of pack, as an ml_dtypes array."""
+    per_byte = ELEMENTS_PER_BYTE.get(name, 1)
+    if per_byte == 1:
+        return packed
+    import ml_dtypes
+
+    bits = 8 // per_byte
+    shifts = np.arange(per_byte, dtype=np.uint8) * np.uint8(bits)
+    elements = ((packed[:, None] >> shifts) & ((1 << bits) - 1)).reshape(-1)[:count]
+    dtype = np.dtype(getattr(ml_dtypes, name))
+    if name.startswith("int"):  # sign extension
+        signed = elements.astype(np.int8)
+        signed[signed >= (1 << (bits - 1))] -= 1 << bits
+        return signed.astype(dtype)
+    if name.startswith("uint"):
+        return elements.astype(dtype)
+    return elements.view(dtype)
+
+
+cdef class Session:
+    cdef Library library
+    cdef OrtSession* session
+    cdef OrtRunOptions* options
+    cdef bint profiled
+    cdef readonly tuple inputs
+    cdef readonly tuple outputs
+    cdef readonly int64_t create_ns
+
+    def __init__(
+        self,
+        Library library not None,
+        model,
+        *,
+        int intra_threads=0,
+        int inter_threads=0,
+        optimization="all",
+        execution_mode="sequential",
+        entries=(),
+        free_dimensions=(),
+        optimized_model_path=None,
+        profile_prefix=None,
+        providers=(),
+    ):
+        cdef OrtFunctions* ort = &library.ort
+        cdef OrtSessionOptions* options = NULL
+        cdef bytes content
+        cdef const char* c_content
+        cdef size_t size
+        cdef bint from_memory = isinstance(model, bytes)
+        cdef OrtStatus* status
+        cdef int64_t start
+        if self.session != NULL:
+            raise ValueError("a session is created once")
+        self.library = library
+        content = model if from_memory else os.fsencode(model)
+        c_content = content
+        size = len(content)
+        check(ort, ort.CreateSessionOptions(&options))
+        try:
+            check(ort, ort.SetIntraOpNumThreads(options, intra_threads))
+            check(ort, ort.SetInterOpNumThreads(options, inter_threads))
+            check(
+                ort,
+                ort.SetSessionGraphOptimizationLevel(options, OPTIMIZATION_LEVELS[optimization]),
+            )
+            check(ort, ort.SetSessionExecutionMode(options, EXECUTION_MODES[execution_mode]))
+            for key, text in dict(entries).items():
+                check(ort, ort.AddSessionConfigEntry(options, key.encode(), text.encode()))
+            for name, dimension in dict(free_dimensions).items():
+                check(ort, ort.AddFreeDimensionOverrideByName(options, name.encode(), dimension))
+            if optimized_model_path is not None:
+                check(
+                    ort,
+                    ort.SetOptimizedModelFilePath(options, os.fsencode(optimized_model_path)),
+                )
+            if profile_prefix is not None:
+                check(ort, ort.EnableProfiling(options, os.fsencode(profile_prefix)))
+                self.profiled = True
+            for name, provider_options in providers:
+                append_provider(ort, options, name, provider_options)
+            start = c_monotonic_ns()
+            with nogil:
+                if from_memory:
+                    status = ort.CreateSessionFromArray(
+                        library.env, c_content, size, options, &self.session
+                    )
+                else:
+                    status = ort.CreateSession(library.env, c_content, options, &self.session)
+            self.create_ns = c_monotonic_ns() - start
+            check(ort, status)
+        finally:
+            ort.ReleaseSessionOptions(options)
+        check(ort, ort.CreateRunOptions(&self.options))
+        self.inputs = self.describe_values(True)
+        self.outputs = self.describe_values(False)
+
+    cdef tuple describe_values(self, bint inputs):
+        cdef OrtFunctions* ort = &self.library.ort
+        cdef size_t count = 0
+        cdef size_t i
+        cdef char* name = NULL
+        cdef OrtTypeInfo* info = NULL
+        check(
+            ort,
+            ort.SessionGetInputCount(self.session, &count) if inputs
+            else ort.SessionGetOutputCount(self.session, &count),
+        )
+        types = []
+        for i in range(count):
+            check(
+                ort,
+                ort.SessionGetInputName(self.session, i, self.library.allocator, &name) if inputs
+                else ort.SessionGetOutputName(self.session, i, self.library.allocator, &name),
+            )
+            text = self.library.take_text(name)
+            check(
+                ort,
+                ort.SessionGetInputTypeInfo(self.session, i, &info) if inputs
+                else ort.SessionGetOutputTypeInfo(self.session, i, &info),
+            )
+            try:
+                types.append(ValueType(text, *self.library.describe_type(info)))
+            finally:
+                ort.ReleaseTypeInfo(info)
+        return tuple(types)
+
+    @property
+    def profiling_start_ns(self):
+        """CLOCK_REALTIME in nanoseconds from which the session profile's stamps count."""
+        cdef uint64_t start = 0
+        self.require_open()
+        check(
+            &self.library.ort,
+            self.library.ort.SessionGetProfilingStartTimeNs(self.session, &start),
+        )
+        return start
+
+    cdef int require_open(self) except -1:
+        if self.session == NULL:
+            raise ValueError("the session is closed")
+        return 0
+
+    def bind(self, inputs):
+        """Binds inputs and lets ORT allocate every output."""
+        self.require_open()
+        return Binding(self, inputs)
+
+    def end_profiling(self):
+        """Ends the session's profile and returns the path of its JSON file."""
+        cdef char* name = NULL
+        cdef OrtStatus* status
+        self.require_open()
+        if not self.profiled:
+            raise ValueError("the session was made without profile_prefix")
+        with nogil:
+            status = self.library.ort.SessionEndProfiling(
+                self.session, self.library.allocator, &name
+            )
+        check(&self.library.ort, status)
+        self.profiled = False
+        return self.library.take_text(name)
+
+    def close(self):
+        """Releases the session; bindings of it must be closed before."""
+        cdef OrtSession* session = self.session
+        self.session = NULL
+        if session != NULL:
+            with nogil:
+                self.library.ort.ReleaseSession(session)
+
+    def __dealloc__(self):
+        if self.library is None:
+            return
+        if self.options != NULL:
+            self.library.ort.ReleaseRunOptions(self.options)
+        if self.session != NULL:
+            self.library.ort.ReleaseSession(self.session)
+
+
+cdef int append_provider(
+    const OrtFunctions* ort, OrtSessionOptions* options, name, provider_options
+) except -1:
+    """Appends an execution provider; loading its library can fail, and says so."""
+    cdef size_t count = len(provider_options)
+    cdef const char** keys = <const char**> malloc((count + 1) * sizeof(char*))
+    cdef const char** values = <const char**> malloc((count + 1) * sizeof(char*))
+    cdef OrtProviderOptions* made = NULL
+    cdef OrtStatus* status
+    cdef size_t i = 0
+    cdef bytes encoded_name = name.encode()
+    cdef const char* c_name = encoded_name
+    encoded = [(key.encode(), text.encode()) for key, text in provider_options.items()]
+    try:
+        if keys == NULL or values == NULL:
+            raise MemoryError()
+        for key, text in encoded:
+            keys[i] = key
+            values[i] = text
+            i += 1
+        if name == "CUDA":
+            check(ort, ort.CreateCUDAProviderOptions(&made))
+            try:
+                check(ort, ort.UpdateCUDAProviderOptions(made, keys, values, count))
+                with nogil:
+                    status = ort.SessionOptionsAppendExecutionProvider_CUDA_V2(options, made)
+                check(ort, status)
+            finally:
+                ort.ReleaseCUDAProviderOptions(made)
+        elif name == "TensorRT":
+            check(ort, ort.CreateTensorRTProviderOptions(&made))
+            try:
+                check(ort, ort.UpdateTensorRTProviderOptions(made, keys, values, count))
+                with nogil:
+                    status = ort.SessionOptionsAppendExecutionProvider_TensorRT_V2(options, made)
+                check(ort, status)
+            finally:
+                ort.ReleaseTensorRTProviderOptions(made)
+        else:
+            with nogil:
+                status = ort.SessionOptionsAppendExecutionProvider(
+                    options, c_name, keys, values, count
+                )
+            check(ort, status)
+    finally:
+        free(keys)
+        free(values)
+    return 0
+
+
+cdef class Binding:
+    cdef Session session
+    cdef OrtIoBinding* binding
+    cdef list kept  # memory that bound inputs point into
+
+    def __cinit__(self, Session session not None, inputs):
+        cdef Library library = session.library
+        cdef OrtFunctions* ort = &library.ort
+        cdef OrtValue* value = NULL
+        self.session = session
+        self.kept = []
+        check(ort, ort.CreateIoBinding(session.session, &self.binding))
+        known = {described.name for described in session.inputs}
+        for name, content in inputs.items():
+            if name not in known:
+                raise ValueError(f"the model has no input {name!r}")
+            if content is None:
+                # The C API has no absent optional: an input that is not bound is absent.
+                continue
+            value = library.create_value(content, self.kept)
+            try:
+                check(ort, ort.BindInput(self.binding, name.encode(), value))
+            finally:
+                ort.ReleaseValue(value)  # the binding holds a reference of its own
+        for described in session.outputs:
+            check(
+                ort,
+                ort.BindOutputToDevice(self.binding, described.name.encode(), library.host),
+            )
+
+    cdef int require_open(self) except -1:
+        if self.binding == NULL:
+            raise ValueError("the binding is closed")
+        return self.session.require_open()
+
+    def run(self, profile_prefix=None):
+        """One inference; returns its duration in nanoseconds."""
+        cdef OrtFunctions* ort = &self.session.library.ort
+        cdef OrtRunOptions* options = self.session.options
+        cdef OrtRunOptions* profiling = NULL
+        cdef OrtStatus* status
+        cdef int64_t start
+        cdef int64_t stop
+        self.require_open()
+        try:
+            if profile_prefix is not None:
+                if ort.RunOptionsEnableProfiling == NULL:
+                    raise OrtError(
+                        f"ONNX Runtime {self.session.library.version} cannot profile single "
+                        "inferences, 1.25 or newer is needed", "NOT_IMPLEMENTED",
+                    )
+                check(ort, ort.CreateRunOptions(&profiling))
+                check(
+                    ort, ort.RunOptionsEnableProfiling(profiling, os.fsencode(profile_prefix))
+                )
+                options = profiling
+            with nogil:
+                start = c_monotonic_ns()
+                status = ort.RunWithBinding(self.session.session, options, self.binding)
+                stop = c_monotonic_ns()
+            check(ort, status)
+            return stop - start
+        finally:
+            if profiling != NULL:
+                ort.ReleaseRunOptions(profiling)
+
+    def outputs(self):
+        """Outputs of the last inference, copied to Python, in the model's order."""
+        cdef Library library = self.session.library
+        cdef OrtFunctions* ort = &library.ort
+        cdef OrtValue** values = NULL
+        cdef size_t count = 0
+        cdef size_t i
+        self.require_open()
+        check(
+            ort, ort.GetBoundOutputValues(self.binding, library.allocator, &values, &count)
+        )
+        if values == NULL:
+            return []
+        try:
+            return [library.value_to_python(values[i]) for i in range(count)]
+        finally:
+            for i in range(count):
+                ort.ReleaseValue(values[i])
+            check(ort, ort.AllocatorFree(library.allocator, values))
+
+    def time(self, int64_t[::1] start_ns not None, int64_t[::1] duration_ns not None,
+             int64_t deadline_ns=0):
+        """The timing loop; returns the inferences that were taken."""
+        cdef OrtFunctions* ort = &self.session.library.ort
+        cdef int64_t count = start_ns.shape[0]
+        cdef int64_t completed
+        cdef OrtStatus* failure = NULL
+        self.require_open()
+        if duration_ns.shape[0] != count:
+            raise ValueError("start_ns and duration_ns differ in length")
+        if count == 0:
+            return 0
+        with nogil:
+            completed = timing_loop(
+                ort, self.session.session, self.session.options, self.binding, count,
+                deadline_ns if deadline_ns else INT64_MAX, &start_ns[0], &duration_ns[0],
+                &failure,
+            )
+        if failure != NULL:
+            raise_status(ort, failure, completed)
+        return completed
+
+    def close(self):
+        """Releases the bound values; may be called twice."""
+        cdef OrtIoBinding* binding = self.binding
+        self.binding = NULL
+        if binding != NULL:
+            with nogil:
+                self.session.library.ort.ReleaseIoBinding(binding)
+        self.kept = []
+
+    def __dealloc__(self):
+        if self.binding != NULL:
+            self.session.library.ort.ReleaseIoBinding(self.binding)

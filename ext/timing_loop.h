@@ -1,0 +1,17 @@
+/* The timing loop: inferences one after the other, nothing else in between. */
+#ifndef HARNESS_TIMING_LOOP_H
+#define HARNESS_TIMING_LOOP_H
+
+#include <stdint.h>
+
+#include "ort_abi.h"
+
+/* Runs up to count inferences of the bound session and writes the start and the duration
+   of each, in CLOCK_MONOTONIC nanoseconds. Ends when count is reached, at the first
+   inference that finishes at or after deadline_ns (INT64_MAX: none), or at the first
+   failing status, which *failure then owns. Returns the inferences that succeeded. */
+int64_t timing_loop(const OrtFunctions *ort, OrtSession *session, const OrtRunOptions *options,
+                    const OrtIoBinding *binding, int64_t count, int64_t deadline_ns,
+                    int64_t *start_ns, int64_t *duration_ns, OrtStatus **failure);
+
+#endif

@@ -1,0 +1,1 @@
+"""The profiler that tells the truth about ONNX inference."""

@@ -1,0 +1,135 @@
+"""Types of the native module: ONNX Runtime through its C API.
+
+No function here holds the GIL while ONNX Runtime works.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+class OrtError(RuntimeError):
+    """ONNX Runtime returned a status.
+
+    Attributes:
+        code: name of the OrtErrorCode (``INVALID_ARGUMENT``, ``FAIL``, …).
+        completed: inferences that had succeeded before (timing loop), else 0.
+    """
+
+    code: str
+    completed: int
+
+class ValueType(NamedTuple):
+    """Type of a model's input or output.
+
+    kind: ``tensor``, ``sequence``, ``map``, ``optional``, ``sparse`` or ``opaque``.
+    dtype: numpy or ml_dtypes name of the element type (``string`` for text); for a
+        sequence or optional that of its elements, for a map ``KEY->VALUE``.
+    shape: dimensions of a tensor; a free one is its name, or None when it has none.
+        None for anything but a tensor.
+    """
+
+    name: str
+    kind: str
+    dtype: str
+    shape: tuple[int | str | None, ...] | None
+
+class Library:
+    """libonnxruntime, opened with dlopen, and the one ORT environment of this process.
+
+    Raises:
+        OSError: it cannot be opened, or is not ONNX Runtime, or is too old.
+    """
+
+    path: str
+    version: str
+    build_info: str
+    open_ns: int
+    def __init__(self, path: str) -> None: ...
+    def available_providers(self) -> tuple[str, ...]: ...
+    def take_log(self) -> list[str]:
+        """Lines logged since the last call, oldest first, ``SEVERITY message``."""
+
+class Session:
+    """An inference session.
+
+    Args:
+        library: the opened library.
+        model: path of the model file, or its bytes.
+        intra_threads, inter_threads: 0 leaves the choice to ORT.
+        optimization: ``disable``, ``basic``, ``extended``, ``layout`` or ``all``.
+        execution_mode: ``sequential`` or ``parallel``.
+        entries: session config entries.
+        free_dimensions: size by name of a symbolic dimension.
+        optimized_model_path: where ORT saves the graph that it will execute.
+        profile_prefix: turns ORT's profiler on for the session's life.
+        providers: (name, options) of execution providers to append, in order; CPU is
+            always last.
+
+    Raises:
+        OrtError: ONNX Runtime refused the model or an option.
+    """
+
+    inputs: tuple[ValueType, ...]
+    outputs: tuple[ValueType, ...]
+    create_ns: int
+    profiling_start_ns: int
+    def __init__(
+        self,
+        library: Library,
+        model: str | bytes,
+        *,
+        intra_threads: int = 0,
+        inter_threads: int = 0,
+        optimization: str = "all",
+        execution_mode: str = "sequential",
+        entries: Mapping[str, str] = ...,
+        free_dimensions: Mapping[str, int] = ...,
+        optimized_model_path: str | None = None,
+        profile_prefix: str | None = None,
+        providers: Sequence[tuple[str, Mapping[str, str]]] = (),
+    ) -> None: ...
+    def bind(self, inputs: Mapping[str, Any]) -> Binding:
+        """Binds inputs and lets ORT allocate every output.
+
+        A tensor is a numpy array (``ml_dtypes`` element types and text included), a
+        sequence a list, a map a dict, an absent optional None.
+
+        Raises:
+            TypeError, ValueError: a value does not have the input's type.
+            OrtError: ONNX Runtime refused it.
+        """
+    def end_profiling(self) -> str:
+        """Ends the session's profile and returns the path of its JSON file."""
+    def close(self) -> None: ...
+
+class Binding:
+    """Inputs and outputs bound to a session."""
+
+    def run(self, profile_prefix: str | None = None) -> int:
+        """One inference; returns its duration in nanoseconds.
+
+        With profile_prefix ORT writes PREFIX_TIMESTAMP.json for this inference alone
+        (ORT 1.25 or newer).
+        """
+    def outputs(self) -> list[Any]:
+        """Outputs of the last inference, copied to Python, in the model's order."""
+    def time(
+        self,
+        start_ns: npt.NDArray[np.int64],
+        duration_ns: npt.NDArray[np.int64],
+        deadline_ns: int = 0,
+    ) -> int:
+        """The timing loop: one inference after the other, stamped into the arrays.
+
+        Ends when the arrays are full, or at the first inference that finishes at or
+        after deadline_ns (CLOCK_MONOTONIC; 0 for none). Returns how many were taken.
+
+        Raises:
+            OrtError: an inference failed; its ``completed`` says how far the loop came.
+        """
+    def close(self) -> None: ...
+def monotonic_ns() -> int: ...
+def realtime_offset_ns() -> int:
+    """CLOCK_REALTIME minus CLOCK_MONOTONIC, read back to back, in nanoseconds."""

@@ -1,0 +1,177 @@
+"""What a profile is asked to measure: one frozen, validated value.
+
+Nothing here reads the environment or the command line; ``harness.commands.profile``
+builds a ProfileConfig from argv and a script builds one directly.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from harness.errors import RequestError
+
+PROVIDERS = ("cpu", "cuda", "tensorrt")
+OPTIMIZATION_LEVELS = ("disable", "basic", "extended", "layout", "all")
+EXECUTION_MODES = ("sequential", "parallel")
+TRACE_PASSES = ("ort",)
+
+#: Processes of a comparison-grade profile: Welch's test on per-process medians finds a
+#: 2 % shift with 97 % power at ten processes (DESIGN.md section 7).
+COMPARISON_PROCESSES = 10
+COMPARISON_DURATION_S = 2.0
+QUICK_PROCESSES = 3
+QUICK_DURATION_S = 0.3
+
+#: A timed pass stops growing here: 4 MB of raw samples a process say all there is to say.
+MAX_SAMPLES_PER_PROCESS = 250_000
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class InputRequest:
+    """What the user fixed about the inputs; the rest is chosen from the model.
+
+    Attributes:
+        dims: size of a free dimension by its name in the model (``--dim``).
+        shapes: whole shape of an input by its name (``--shape``).
+        batch: size of every leading free dimension, or None (``--batch``).
+        files: .npy file of an input by its name (``--input``).
+        data_set: folder in ONNX's test_data_set_N layout, or None (``--data-set``).
+        seed: seed of the generated values.
+    """
+
+    dims: dict[str, int] = dataclasses.field(default_factory=dict)
+    shapes: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    batch: int | None = None
+    files: dict[str, Path] = dataclasses.field(default_factory=dict)
+    data_set: Path | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, size in self.dims.items():
+            if size < 1:
+                raise RequestError(
+                    f"--dim {name}={size}: a dimension must be at least 1",
+                    f"give --dim {name}=N with N >= 1",
+                )
+        if self.batch is not None and self.batch < 1:
+            raise RequestError(
+                f"--batch {self.batch}: a batch must be at least 1", "give --batch N with N >= 1"
+            )
+        for name, shape in self.shapes.items():
+            if any(size < 0 for size in shape):
+                raise RequestError(
+                    f"--shape {name}={'x'.join(map(str, shape))}: a size must not be negative",
+                    f"give --shape {name}=AxBxC with whole numbers",
+                )
+        if self.data_set is not None and (self.files or self.shapes):
+            raise RequestError(
+                "--data-set fixes every input and cannot be combined with --input or --shape",
+                "drop --data-set, or drop the other options",
+            )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SessionConfig:
+    """How the ORT session is made; every field maps to one session option of its C API.
+
+    Attributes:
+        provider: execution provider asked for, one of PROVIDERS.
+        provider_options: options of that provider, by ORT's own names.
+        intra_threads: threads inside one operator; 0 leaves the choice to ORT.
+        inter_threads: threads between operators (parallel mode); 0 leaves it to ORT.
+        optimization: graph optimisation level, one of OPTIMIZATION_LEVELS.
+        execution_mode: one of EXECUTION_MODES.
+        entries: ORT session config entries (``session.intra_op.allow_spinning`` …).
+        library: path of another libonnxruntime, or None for the installed wheel's.
+    """
+
+    provider: str = "cpu"
+    provider_options: dict[str, str] = dataclasses.field(default_factory=dict)
+    intra_threads: int = 0
+    inter_threads: int = 0
+    optimization: str = "all"
+    execution_mode: str = "sequential"
+    entries: dict[str, str] = dataclasses.field(default_factory=dict)
+    library: Path | None = None
+
+    def __post_init__(self) -> None:
+        _one_of("--provider", self.provider, PROVIDERS)
+        _one_of("--optimization", self.optimization, OPTIMIZATION_LEVELS)
+        _one_of("--execution-mode", self.execution_mode, EXECUTION_MODES)
+        for option, value in (
+            ("--threads", self.intra_threads),
+            ("--inter-threads", self.inter_threads),
+        ):
+            if value < 0:
+                raise RequestError(
+                    f"{option} {value}: must not be negative",
+                    f"give {option} N, or leave it out for ORT's own choice",
+                )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ProfileConfig:
+    """Everything ``harness.profile`` needs to know.
+
+    Attributes:
+        model: path of an ONNX file, or the name of a built-in reference model.
+        session: how the ORT session is made.
+        inputs: what is fixed about the inputs.
+        processes: worker processes measured; None for the default of the grade.
+        duration_s: seconds of timed pass in each process; None for the default.
+        quick: small fixed measurement, not comparison-grade.
+        trace: traced passes that follow the timed pass, out of TRACE_PASSES.
+        trace_inferences: inferences recorded by each traced pass of a process.
+        affinity: CPU list of the workers in Linux' notation (``0-3,8``), or None.
+        output: file to write; None for ``profiles/MODEL-PROVIDER-UTCTIME.h5``.
+        force: overwrite an existing output.
+    """
+
+    model: str
+    session: SessionConfig = dataclasses.field(default_factory=SessionConfig)
+    inputs: InputRequest = dataclasses.field(default_factory=InputRequest)
+    processes: int | None = None
+    duration_s: float | None = None
+    quick: bool = False
+    trace: tuple[str, ...] = TRACE_PASSES
+    trace_inferences: int = 10
+    affinity: str | None = None
+    output: Path | None = None
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        if self.processes is not None and self.processes < 1:
+            raise RequestError(
+                f"--processes {self.processes}: at least one process is needed",
+                "give --processes N with N >= 1",
+            )
+        if self.duration_s is not None and not 0 < self.duration_s < 86_400:
+            raise RequestError(
+                f"--duration {self.duration_s}: must be above 0 and under a day",
+                "give --duration SECONDS",
+            )
+        if self.trace_inferences < 1:
+            raise RequestError(
+                f"--trace-inferences {self.trace_inferences}: must be at least 1",
+                "give --trace none to record no trace",
+            )
+        for name in self.trace:
+            _one_of("--trace", name, TRACE_PASSES)
+
+    @property
+    def process_count(self) -> int:
+        """Worker processes to measure."""
+        return self.processes or (QUICK_PROCESSES if self.quick else COMPARISON_PROCESSES)
+
+    @property
+    def timed_s(self) -> float:
+        """Seconds of timed pass asked of each process."""
+        return self.duration_s or (QUICK_DURATION_S if self.quick else COMPARISON_DURATION_S)
+
+
+def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise RequestError(
+            f"{option} {value}: not known", f"choose one of {', '.join(allowed)}"
+        )

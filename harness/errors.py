@@ -1,0 +1,57 @@
+"""The ways a command can fail, each with the exit code it ends with.
+
+Every error carries one line that names the problem and the input, and a remedy: the
+way out, also one line. Only ``harness.commands`` turns them into text and exit codes.
+"""
+
+from __future__ import annotations
+
+
+class HarnessError(Exception):
+    """Base of all errors that are shown without a traceback.
+
+    Args:
+        message: the problem and the input it happened with, one line.
+        remedy: what the user can do about it, one line; empty when nothing is known.
+    """
+
+    kind = "internal"
+    exit_code = 1
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+
+class RequestError(HarnessError):
+    """The request is wrong: an option, a file name, an input tensor."""
+
+    kind = "request"
+    exit_code = 2
+
+
+class ModelError(RequestError):
+    """The model cannot be read, or ONNX Runtime refuses it."""
+
+    kind = "model"
+
+
+class ProfileFileError(RequestError):
+    """A profile cannot be read: missing, foreign, damaged, or of an unknown version."""
+
+    kind = "profile"
+
+
+class MachineError(HarnessError):
+    """This machine cannot do what was asked: no usable CUDA, no room on the disk."""
+
+    kind = "machine"
+    exit_code = 3
+
+
+class Interrupted(HarnessError):
+    """The user ended the command; what was recorded is kept and named."""
+
+    kind = "interrupted"
+    exit_code = 130

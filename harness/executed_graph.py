@@ -1,0 +1,143 @@
+"""The graph that ONNX Runtime executes, with names that tell its nodes apart.
+
+ORT saves the graph it really executes when a session is made with all optimisations and
+``optimized_model_path``. Its node names may be empty and may repeat, and the ORT profiler
+reports nothing but names, so every node is renamed after its row in the NodeTable. A
+session of the renamed file with ``optimization="disable"`` executes the same nodes, and
+each of its profile events then names its row.
+
+Make the saving session with these entries, or weights are copied into the file and a
+model above protobuf's 2 GB cannot be saved at all::
+
+    session.optimized_model_external_initializers_file_name = "NAME.weights"
+    session.optimized_model_external_initializers_min_size_in_bytes = "1024"
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from harness.errors import ModelError
+from harness.records import NodeTable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import onnx
+
+_PREFIX = "harness_node_"
+_EVENT_SUFFIX = "_kernel_time"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ExecutedGraph:
+    """The executed graph and the file in which it can be executed under known names.
+
+    Attributes:
+        nodes: its nodes, a body's right after the node that runs it; what only a trace
+            can tell (provider, order, shapes, sizes) is still empty or -1.
+        path: the renamed model. Inputs that no node reads are not among its inputs: bind
+            only what its session lists.
+    """
+
+    nodes: NodeTable
+    path: Path
+
+
+def node_name(row: int) -> str:
+    """Name of the node of that row in the renamed model."""
+    return f"{_PREFIX}{row}"
+
+
+def row_of(event: str) -> int:
+    """Row of the node that an event of ORT's profiler names; -1 if it names none."""
+    number = event.removeprefix(_PREFIX).removesuffix(_EVENT_SUFFIX)
+    return int(number) if event.startswith(_PREFIX) and number.isdecimal() else -1
+
+
+def prepare(saved: Path, renamed: Path) -> ExecutedGraph:
+    """Names every node of a graph that ORT saved, subgraphs included, after its row.
+
+    Args:
+        saved: the model as ORT saved it with all optimisations.
+        renamed: where to write the renamed model: in the same folder, since the weights
+            stay in the side file that both refer to.
+
+    Raises:
+        ModelError: saved is not an ONNX model.
+        OSError: a file cannot be read or written.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load(saved, load_external_data=False)
+    except DecodeError as error:
+        raise ModelError(f"{saved}: ORT's optimised graph cannot be read: {error}") from error
+
+    places: list[_Place] = []
+    _collect(model.graph, depth=0, parent=-1, branch="", places=places)
+    nodes = _table(places)
+    for row, place in enumerate(places):
+        place.node.name = node_name(row)
+    _drop_unread_inputs(model.graph, places)
+    renamed.write_bytes(model.SerializeToString())
+    return ExecutedGraph(nodes=nodes, path=renamed)
+
+
+class _Place(NamedTuple):
+    """A node and where it stands; the columns of the same name in NodeTable."""
+
+    node: onnx.NodeProto
+    depth: int
+    parent: int
+    branch: str
+
+
+def _collect(
+    graph: onnx.GraphProto, *, depth: int, parent: int, branch: str, places: list[_Place]
+) -> None:
+    """Appends the nodes of graph, each followed by those of its bodies."""
+    for node in graph.node:
+        row = len(places)
+        places.append(_Place(node, depth, parent, branch))
+        for attribute in node.attribute:
+            for body in (*attribute.graphs, *((attribute.g,) if attribute.HasField("g") else ())):
+                _collect(body, depth=depth + 1, parent=row, branch=attribute.name, places=places)
+
+
+def _table(places: list[_Place]) -> NodeTable:
+    unseen = np.full(len(places), -1, np.int64)
+    nothing = ("",) * len(places)
+    return NodeTable(
+        name=tuple(place.node.name for place in places),
+        op_type=tuple(place.node.op_type for place in places),
+        domain=tuple(place.node.domain for place in places),
+        provider=nothing,
+        order=unseen,
+        depth=np.array([place.depth for place in places], np.int64),
+        parent=np.array([place.parent for place in places], np.int64),
+        branch=tuple(place.branch for place in places),
+        input_type_shape=nothing,
+        output_type_shape=nothing,
+        activation_bytes=unseen,
+        parameter_bytes=unseen,
+        output_bytes=unseen,
+    )
+
+
+def _drop_unread_inputs(graph: onnx.GraphProto, places: list[_Place]) -> None:
+    """Removes inputs without a reader.
+
+    Files of IR version 3 and older list their initialisers as inputs too. Where the
+    optimiser folded such an initialiser away the input stays behind, and is then one that
+    the caller would have to feed.
+    """
+    read = {name for place in places for name in place.node.input}
+    read |= {output.name for output in graph.output}
+    kept = [value for value in graph.input if value.name in read]
+    del graph.input[:]
+    graph.input.extend(kept)

@@ -1,0 +1,248 @@
+"""The values that are measured, stored and reported: frozen, typed, with units in names.
+
+Every time stamp is CLOCK_MONOTONIC in int64 nanoseconds of the machine that measured.
+A value that could not be had is a Reading whose value is None and whose reason says why;
+a series that could not be had is absent from its mapping and named in Profile.absent.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+Int64Array = npt.NDArray[np.int64]
+Int32Array = npt.NDArray[np.int32]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reading:
+    """One fact of the machine, with its source; or its absence, with the reason.
+
+    Attributes:
+        name: identifier such as ``cpu_model`` or ``steal_ns``.
+        value: the fact; None when it could not be had.
+        unit: unit of a number (``ns``, ``bytes``, ``Hz``, ``1`` for a count), else empty.
+        source: where it was read (``/proc/stat``, ``OrtGetApiBase``).
+        reason: why value is None; empty otherwise.
+    """
+
+    name: str
+    value: int | float | str | None
+    unit: str = ""
+    source: str = ""
+    reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LatencySeries:
+    """Samples in the order they were taken.
+
+    Attributes:
+        start_ns: int64[n], CLOCK_MONOTONIC before the inference.
+        duration_ns: int64[n], from start until the call returned.
+    """
+
+    start_ns: Int64Array
+    duration_ns: Int64Array
+
+    def __len__(self) -> int:
+        return len(self.duration_ns)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ProcessRecord:
+    """What one worker process measured.
+
+    Attributes:
+        index: number of the process, from 0.
+        pid: its process id.
+        library_ns: opening libonnxruntime (dlopen and its environment).
+        session_ns: creating the session (load, optimise, allocate).
+        first_inference_ns: the very first inference.
+        warmup: discarded inferences after the first.
+        steady: the timed pass.
+        loops: inferences in one pyperf value; len(steady) == loops * pyperf values.
+        noise: readings of the host taken over the timed pass (steal, switches, faults…).
+        metadata: pyperf's metadata of this process.
+        log: lines ORT logged in this process.
+    """
+
+    index: int
+    pid: int
+    library_ns: int
+    session_ns: int
+    first_inference_ns: int
+    warmup: LatencySeries
+    steady: LatencySeries
+    loops: int
+    noise: tuple[Reading, ...]
+    metadata: Mapping[str, str | int | float]
+    log: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NodeTable:
+    """The nodes of the graph that ORT executes, columns of equal length n.
+
+    A node's number everywhere else is its row here.
+
+    Attributes:
+        name: the node's name in the executed graph; may be empty, may repeat.
+        op_type: its operator type, created by the optimiser or not.
+        domain: its operator domain (empty: ai.onnx).
+        provider: execution provider that ran it; empty where it was never seen running.
+        order: int64[n], place in the order of execution within its graph; -1 if not seen.
+        depth: int64[n], 0 in the main graph, 1 in the body of an If of it, …
+        parent: int64[n], row of the enclosing control-flow node, -1 in the main graph.
+        branch: attribute of the parent that holds the node (``then_branch``, ``body``).
+        input_type_shape: JSON text as ORT reports it; empty where not seen.
+        output_type_shape: likewise.
+        activation_bytes: int64[n], ORT's activation_size; -1 where not seen.
+        parameter_bytes: int64[n], ORT's parameter_size; -1 where not seen.
+        output_bytes: int64[n], ORT's output_size; -1 where not seen.
+    """
+
+    name: tuple[str, ...]
+    op_type: tuple[str, ...]
+    domain: tuple[str, ...]
+    provider: tuple[str, ...]
+    order: Int64Array
+    depth: Int64Array
+    parent: Int64Array
+    branch: tuple[str, ...]
+    input_type_shape: tuple[str, ...]
+    output_type_shape: tuple[str, ...]
+    activation_bytes: Int64Array
+    parameter_bytes: Int64Array
+    output_bytes: Int64Array
+
+    def __len__(self) -> int:
+        return len(self.name)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NodeEvents:
+    """Executions of nodes in a traced pass, columns of equal length n, by start time.
+
+    Attributes:
+        source: how they were obtained: ``ort_profiler``, later ``probe``.
+        node: int32[n], row of the NodeTable.
+        process: int32[n], ProcessRecord.index.
+        inference: int32[n], number of the traced inference in its process, from 0.
+        start_ns: int64[n], CLOCK_MONOTONIC.
+        duration_ns: int64[n], total: with the nodes of the subgraphs it ran.
+        self_ns: int64[n], duration_ns less that of its direct children.
+        details: further int64[n] columns, by name with the unit as suffix (memory fields
+            and thread statistics of the ORT profiler); -1 where an event lacks one.
+        inference_process: int32[m], process of each traced inference.
+        inference_number: int32[m], its number in that process.
+        inference_start_ns: int64[m], CLOCK_MONOTONIC.
+        inference_duration_ns: int64[m], whole traced inference as the tracer reports it.
+        dropped: events that the tracer itself dropped (its limit), 0 when none.
+        resolution_ns: step of the tracer's clock (1000 for ORT's profiler).
+    """
+
+    source: str
+    node: Int32Array
+    process: Int32Array
+    inference: Int32Array
+    start_ns: Int64Array
+    duration_ns: Int64Array
+    self_ns: Int64Array
+    details: Mapping[str, Int64Array]
+    inference_process: Int32Array
+    inference_number: Int32Array
+    inference_start_ns: Int64Array
+    inference_duration_ns: Int64Array
+    dropped: int
+    resolution_ns: int
+
+    def __len__(self) -> int:
+        return len(self.node)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class InputRecord:
+    """One input as it was fed.
+
+    Attributes:
+        name: its name in the model.
+        dtype: numpy's (or ml_dtypes') name of the element type; ``sequence(float32)`` …
+        shape: its shape; for a sequence or an optional that of the first element.
+        chosen_because: one sentence that says why this shape and these values.
+        sha256: digest of dtype, shape and values, to tell whether two profiles fed the same.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    chosen_because: str
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ModelRecord:
+    """Which model was profiled.
+
+    Attributes:
+        name: file name without its suffix, or the reference model's name.
+        path: as it was given.
+        sha256: digest of the model file and, after it, of its external data files.
+        size_bytes: of the same files together.
+        producer: producer_name and producer_version of the model.
+        ir_version: ONNX IR version.
+        opsets: ``domain:version`` of each imported operator set.
+        node_count: nodes in the file's main graph, before optimisation.
+        parameter_count: elements in its initialisers, subgraphs included.
+    """
+
+    name: str
+    path: str
+    sha256: str
+    size_bytes: int
+    producer: str
+    ir_version: int
+    opsets: tuple[str, ...]
+    node_count: int
+    parameter_count: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Profile:
+    """The stored whole: what ``read_profile`` gives and ``storage`` writes.
+
+    Attributes:
+        path: the file it was read from; None before it was written.
+        harness_version: version that recorded it.
+        created: UTC time in ISO 8601.
+        complete: False when the run was interrupted and only part is here.
+        config: the ProfileConfig as a JSON object (text).
+        model: which model.
+        provider: execution provider that was used: ``cpu``, ``cuda``, ``tensorrt``.
+        inputs: what was fed.
+        output_check: largest error against a data set's expected outputs, as a Reading.
+        environment: facts of the machine, the driver, ORT and this build.
+        processes: one record a finished worker process.
+        nodes: the executed graph; None when no traced pass told it.
+        traces: NodeEvents by the name of the pass (``ort``).
+        absent: (what, reason) of every series that could not be recorded.
+    """
+
+    path: Path | None
+    harness_version: str
+    created: str
+    complete: bool
+    config: str
+    model: ModelRecord
+    provider: str
+    inputs: tuple[InputRecord, ...]
+    output_check: Reading
+    environment: tuple[Reading, ...]
+    processes: tuple[ProcessRecord, ...]
+    nodes: NodeTable | None
+    traces: Mapping[str, NodeEvents]
+    absent: tuple[tuple[str, str], ...]

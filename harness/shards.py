@@ -1,0 +1,386 @@
+"""The partial state of a running profile: one immutable file per finished process.
+
+``.NAME.h5.partial/`` beside the target NAME.h5 holds ``header.shard``, written before the
+first worker starts, and ``process-NNN.shard`` of every worker that has finished. A file
+is written under a temporary name, synced, renamed, and the folder synced, so that a kill
+at any moment leaves each of them whole or not there.
+
+A shard is an uncompressed zip archive (its CRC tells damage): ``record.json`` holds the
+record, in which an array is the number N of the member ``N.npy``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence  # noqa: TC003 - msgspec reads them
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+
+from harness.errors import MachineError, ProfileFileError, RequestError
+from harness.records import (
+    InputRecord,
+    ModelRecord,
+    NodeEvents,
+    NodeTable,
+    ProcessRecord,
+    Profile,
+    Reading,
+)
+
+#: Layout of the files of a partial folder; a change of a record that they hold raises it.
+PARTIAL_VERSION = 1
+
+_HEADER = "header.shard"
+_RECORD = "record.json"
+
+_T = TypeVar("_T")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ProfileHeader:
+    """Everything of a Profile that is known before the workers start.
+
+    Attributes:
+        planned_processes: shards that will be there when the profile is complete.
+        absent: (what, reason) of what is known from the start to be missing.
+        harness_version: as in Profile, like all the others.
+    """
+
+    harness_version: str
+    created: str
+    config: str
+    model: ModelRecord
+    provider: str
+    inputs: tuple[InputRecord, ...]
+    output_check: Reading
+    environment: tuple[Reading, ...]
+    planned_processes: int
+    absent: tuple[tuple[str, str], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Shard:
+    """What one finished worker process leaves.
+
+    Attributes:
+        process: its measurements.
+        traces: NodeEvents by the name of the pass, of this process alone.
+        nodes: the executed graph as completed by this process's trace; None without one.
+        absent: (what, reason) of what this process could not record.
+    """
+
+    process: ProcessRecord
+    traces: Mapping[str, NodeEvents]
+    nodes: NodeTable | None
+    absent: tuple[tuple[str, str], ...]
+
+
+def partial_folder(target: Path) -> Path:
+    """Where the partial state of the profile ``target`` lives: ``.NAME.h5.partial``."""
+    return target.with_name(f".{target.name}.partial")
+
+
+def write_header(folder: Path, header: ProfileHeader) -> Path:
+    """Makes the partial folder, with its header.
+
+    Raises:
+        RequestError: the folder holds an interrupted profile, or cannot be made.
+        MachineError: there is no room.
+    """
+    path = folder / _HEADER
+    if path.exists():
+        raise RequestError(
+            f"{folder}: an interrupted profile is still here",
+            f"harness recover {folder}, or delete it, or write to another file",
+        )
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise RequestError(
+            f"{folder}: cannot be made: {error.strerror}", "write to another folder"
+        ) from error
+    _write(path, header)
+    return path
+
+
+def read_header(folder: Path) -> ProfileHeader:
+    """The header of a partial folder.
+
+    Raises:
+        ProfileFileError: there is none, or it is damaged, or of an unknown version.
+    """
+    path = folder / _HEADER
+    if not path.exists():
+        raise ProfileFileError(
+            f"{folder}: not the partial folder of a profile: it holds no {_HEADER}",
+            "give the .NAME.h5.partial folder that the interrupted command named",
+        )
+    try:
+        return _read(path, ProfileHeader)
+    except _DamageError as damage:
+        raise ProfileFileError(
+            f"{path}: damaged: {damage}", "nothing can be recovered without it; profile again"
+        ) from damage
+
+
+def write_shard(folder: Path, shard: Shard) -> Path:
+    """Writes what a finished process leaves; when this returns it survives any kill.
+
+    Raises:
+        FileExistsError: this process has written its shard before.
+        MachineError: there is no room, or the folder cannot be written.
+    """
+    path = folder / f"process-{shard.process.index:03d}.shard"
+    if path.exists():
+        raise FileExistsError(path)
+    _write(path, shard)
+    return path
+
+
+def read_shards(folder: Path) -> tuple[tuple[Shard, ...], tuple[tuple[str, str], ...]]:
+    """All shards of a partial folder, and the damaged ones as (file name, reason).
+
+    Raises:
+        ProfileFileError: a shard is of an unknown version.
+    """
+    shards = []
+    damaged = []
+    for path in folder.glob("process-*.shard"):
+        try:
+            shards.append(_read(path, Shard))
+        except _DamageError as damage:
+            damaged.append((path.name, str(damage)))
+    shards.sort(key=lambda shard: shard.process.index)
+    return tuple(shards), tuple(sorted(damaged))
+
+
+@contextlib.contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Keeps ``recover`` away from a folder that is being filled; ends with the process.
+
+    Raises:
+        RequestError: another process holds it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        # Some network file systems know no locks; there we go on without.
+        with contextlib.suppress(OSError):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RequestError(
+                    f"{folder}: the profile that writes it is still running",
+                    "wait until it has ended",
+                ) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def assemble(
+    header: ProfileHeader,
+    shards: Sequence[Shard],
+    complete: bool,
+    damaged: Sequence[tuple[str, str]] = (),
+) -> Profile:
+    """One Profile of all shards; ``damaged`` as ``read_shards`` gave them become absences.
+
+    The rows of all node tables agree, as every process executes the same graph; what a
+    trace tells of a node is taken from the first process that saw it. A process whose
+    graph differs keeps its samples, and its traces are named as absent.
+    """
+    absent = list(header.absent)
+    if len(shards) < header.planned_processes:
+        absent.append(
+            ("processes", f"{len(shards)} of {header.planned_processes} planned had finished")
+        )
+    absent += [(name, f"damaged: {reason}") for name, reason in damaged]
+
+    nodes: NodeTable | None = None
+    first = 0
+    traced: dict[str, list[NodeEvents]] = {}
+    for shard in shards:
+        absent += shard.absent
+        if nodes is None:
+            nodes, first = shard.nodes, shard.process.index
+        elif shard.nodes is not None:
+            merged = _merge_nodes(nodes, shard.nodes)
+            if merged is None:
+                what = f"traces of process {shard.process.index}"
+                absent.append((what, f"its executed graph differs from that of process {first}"))
+                continue
+            nodes = merged
+        for name, events in shard.traces.items():
+            traced.setdefault(name, []).append(events)
+
+    return Profile(
+        path=None,
+        harness_version=header.harness_version,
+        created=header.created,
+        complete=complete,
+        config=header.config,
+        model=header.model,
+        provider=header.provider,
+        inputs=header.inputs,
+        output_check=header.output_check,
+        environment=header.environment,
+        processes=tuple(shard.process for shard in shards),
+        nodes=nodes,
+        traces={name: _merge_events(parts) for name, parts in traced.items()},
+        absent=tuple(dict.fromkeys(absent)),
+    )
+
+
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Renames a written file so that a power cut leaves the old state or the new one."""
+    with temporary.open("rb") as stream:
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class _DamageError(Exception):
+    """A shard cannot be read; the text says why."""
+
+
+def _write(path: Path, record: ProfileHeader | Shard) -> None:
+    arrays: list[np.ndarray[Any, Any]] = []
+
+    def reduce(value: object) -> object:
+        if isinstance(value, np.ndarray):
+            arrays.append(value)
+            return len(arrays) - 1
+        if isinstance(value, Mapping):
+            return dict(value)
+        if isinstance(value, np.generic):
+            return value.item()
+        raise NotImplementedError(f"{type(value)} in a shard")
+
+    # json, not msgspec: it keeps NaN, infinity and the lone surrogates of odd path names.
+    content = {
+        "partial_version": PARTIAL_VERSION,
+        "record": msgspec.to_builtins(record, enc_hook=reduce),
+    }
+    temporary = path.with_name(f"{path.name}.tmp")
+    try:
+        with zipfile.ZipFile(temporary, "w") as archive:
+            archive.writestr(_RECORD, json.dumps(content))
+            for number, array in enumerate(arrays):
+                with archive.open(f"{number}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, array, allow_pickle=False)
+        put_in_place(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise MachineError(
+            f"{path} cannot be written: {error.strerror}",
+            f"make room; finished processes are safe: harness recover {path.parent}",
+        ) from error
+
+
+def _read(path: Path, record_type: type[_T]) -> _T:
+    # A damaged zip shows itself as BadZipFile, EOFError, KeyError, ValueError,
+    # NotImplementedError, MemoryError … depending on the byte that was hit.
+    try:
+        with zipfile.ZipFile(path) as archive:
+            content = json.loads(archive.read(_RECORD))
+            version = content["partial_version"]
+            if version == PARTIAL_VERSION:
+                return _restore(archive, content["record"], record_type)
+    except Exception as error:
+        raise _DamageError(f"{type(error).__name__}: {error}") from error
+    raise ProfileFileError(
+        f"{path}: partial state of version {version}, this harness reads {PARTIAL_VERSION}",
+        "recover it with the version of harness that recorded it",
+    )
+
+
+def _restore(archive: zipfile.ZipFile, record: object, record_type: type[_T]) -> _T:
+    def array(_: object, number: int) -> np.ndarray[Any, Any]:
+        with archive.open(f"{number}.npy") as member:
+            values: np.ndarray[Any, Any] = np.lib.format.read_array(member, allow_pickle=False)
+            return values
+
+    return msgspec.convert(record, record_type, dec_hook=array)
+
+
+#: Columns that only a trace can tell, with the value that stands for "not seen".
+_SEEN_COLUMNS: Mapping[str, str | int] = {
+    "provider": "",
+    "order": -1,
+    "input_type_shape": "",
+    "output_type_shape": "",
+    "activation_bytes": -1,
+    "parameter_bytes": -1,
+    "output_bytes": -1,
+}
+
+
+def _merge_nodes(one: NodeTable, other: NodeTable) -> NodeTable | None:
+    """``one``, completed by what only ``other`` saw; None if they are not the same graph."""
+    columns: dict[str, Any] = {}
+    for field in dataclasses.fields(NodeTable):
+        mine, its = getattr(one, field.name), getattr(other, field.name)
+        if len(mine) != len(its):
+            return None
+        if field.name in _SEEN_COLUMNS:
+            unseen = _SEEN_COLUMNS[field.name]
+            if isinstance(mine, np.ndarray):
+                columns[field.name] = np.where(mine == unseen, its, mine)
+            else:
+                columns[field.name] = tuple(
+                    b if a == unseen else a for a, b in zip(mine, its, strict=True)
+                )
+        elif not np.array_equal(mine, its):
+            return None
+    return dataclasses.replace(one, **columns)
+
+
+def _merge_events(parts: Sequence[NodeEvents]) -> NodeEvents:
+    """Events of all processes by start time, stable where two start together."""
+    by_start = np.argsort(np.concatenate([part.start_ns for part in parts]), kind="stable")
+    by_inference_start = np.argsort(
+        np.concatenate([part.inference_start_ns for part in parts]), kind="stable"
+    )
+
+    def events(name: str) -> Any:
+        return np.concatenate([getattr(part, name) for part in parts])[by_start]
+
+    def inferences(name: str) -> Any:
+        return np.concatenate([getattr(part, name) for part in parts])[by_inference_start]
+
+    details = {}
+    for name in dict.fromkeys(name for part in parts for name in part.details):
+        columns = [
+            part.details[name] if name in part.details else np.full(len(part), -1, np.int64)
+            for part in parts
+        ]
+        details[name] = np.concatenate(columns)[by_start]
+    return NodeEvents(
+        source=parts[0].source,
+        node=events("node"),
+        process=events("process"),
+        inference=events("inference"),
+        start_ns=events("start_ns"),
+        duration_ns=events("duration_ns"),
+        self_ns=events("self_ns"),
+        details=details,
+        inference_process=inferences("inference_process"),
+        inference_number=inferences("inference_number"),
+        inference_start_ns=inferences("inference_start_ns"),
+        inference_duration_ns=inferences("inference_duration_ns"),
+        dropped=sum(part.dropped for part in parts),
+        resolution_ns=max(part.resolution_ns for part in parts),
+    )
