@@ -1,1 +1,39 @@
-"""The profiler that tells the truth about ONNX inference."""
+"""The profiler that tells the truth about ONNX inference.
+
+``harness.profile(config)`` measures, ``harness.read_profile(path)`` reads what was stored.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from harness.config import InputRequest, ProfileConfig, SessionConfig
+from harness.errors import HarnessError
+
+if TYPE_CHECKING:
+    from harness.profiling import profile
+    from harness.storage import read_profile
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "HarnessError",
+    "InputRequest",
+    "ProfileConfig",
+    "SessionConfig",
+    "profile",
+    "read_profile",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded when asked for: "harness --help" needs neither numpy nor h5py.
+    if name == "profile":
+        from harness.profiling import profile
+
+        return profile
+    if name == "read_profile":
+        from harness.storage import read_profile
+
+        return read_profile
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

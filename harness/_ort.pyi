@@ -129,7 +129,13 @@ class Binding:
         Raises:
             OrtError: an inference failed; its ``completed`` says how far the loop came.
         """
+    def repeat(self, count: int) -> int:
+        """So many inferences without a stamp between them; their nanoseconds together.
+
+        What the timing loop is measured against (benchmarks/timing_loop.py).
+        """
     def close(self) -> None: ...
+
 def monotonic_ns() -> int: ...
 def realtime_offset_ns() -> int:
     """CLOCK_REALTIME minus CLOCK_MONOTONIC, read back to back, in nanoseconds."""

@@ -172,6 +172,4 @@ class ProfileConfig:
 
 def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise RequestError(
-            f"{option} {value}: not known", f"choose one of {', '.join(allowed)}"
-        )
+        raise RequestError(f"{option} {value}: not known", f"choose one of {', '.join(allowed)}")

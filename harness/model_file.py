@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 _CHUNK_BYTES = 1 << 20
 
-#: ORT keeps weights in memory under locations that begin so; they name no file.
-_IN_MEMORY_LOCATION = "*/_ORT_MEM_ADDR_/*"
+#: ORT's locations of weights that are in memory begin so; they name no file.
+_IN_MEMORY_LOCATION = "*/_ORT_"
 
 #: What people hand over instead of a model, by the first bytes, and the way out.
 _FOREIGN = (
@@ -43,7 +43,7 @@ def load(path: Path) -> onnx.ModelProto:
     """
     content = _read(path)
     try:
-        model = onnx.ModelProto.FromString(content)
+        model: onnx.ModelProto = onnx.ModelProto.FromString(content)
     except DecodeError as error:
         raise _unreadable(path, content) from error
     if not model.HasField("graph") or not model.ir_version:
@@ -93,7 +93,9 @@ def describe(path: Path, model: onnx.ModelProto, name: str) -> ModelRecord:
         size_bytes=size_bytes,
         producer=f"{model.producer_name} {model.producer_version}".strip(),
         ir_version=model.ir_version,
-        opsets=tuple(f"{opset.domain or 'ai.onnx'}:{opset.version}" for opset in model.opset_import),
+        opsets=tuple(
+            f"{opset.domain or 'ai.onnx'}:{opset.version}" for opset in model.opset_import
+        ),
         node_count=len(model.graph.node),
         parameter_count=_parameter_count(model),
     )
@@ -157,11 +159,12 @@ def _check_external_data(path: Path, model: onnx.ModelProto) -> None:
 def _data_bytes(tensor: onnx.TensorProto) -> int:
     """Bytes of a tensor's values as ONNX stores them (sub-byte types are packed)."""
     name = onnx.TensorProto.DataType.Name(tensor.data_type)
+    count: int = math.prod(tensor.dims)
     for suffix, bits in (("INT2", 2), ("INT4", 4), ("FLOAT4E2M1", 4)):
         if name.endswith(suffix):
-            return (math.prod(tensor.dims) * bits + 7) // 8
+            return (count * bits + 7) // 8
     itemsize: int = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-    return math.prod(tensor.dims) * itemsize
+    return count * itemsize
 
 
 def _external_locations(model: onnx.ModelProto) -> list[str]:
@@ -178,7 +181,7 @@ def _external(model: onnx.ModelProto) -> Iterator[tuple[onnx.TensorProto, Extern
     for tensor in tensors:
         if uses_external_data(tensor):
             info = ExternalDataInfo(tensor)
-            if info.location != _IN_MEMORY_LOCATION:
+            if not info.location.startswith(_IN_MEMORY_LOCATION):
                 yield tensor, info
 
 

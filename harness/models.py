@@ -98,7 +98,7 @@ class _Graph:
     """A model that grows node by node; values are passed around by name.
 
     A ``scope`` is the dotted name of the module that a node belongs to: it names the
-    node (``layer1.0.conv1/Conv``) and its weights (``layer1.0.conv1.weight``).
+    node (``layer1.0.2.conv/Conv``) and its weights (``layer1.0.2.conv.weight``).
     """
 
     def __init__(self, name: str, seed: int) -> None:
@@ -503,41 +503,15 @@ def _tessera(graph: _Graph) -> None:
 
 
 def _tessera_branch(graph: _Graph, x: str, scope: str, bands: int, width: int) -> str:
-    """Bands embedded, day of the year (the last column) as position, pooled over time.
+    """Bands embedded, the day of the year (last column) as position, pooled over time."""
 
-    The position is the sinusoidal encoding of Vaswani et al. 2017, taken of the day.
-    """
+    def columns(scope: str, start: int, end: int) -> str:
+        bounds = (graph.constant(scope, [bound]) for bound in (start, end, 2))
+        return graph.node("Slice", scope, (x, *bounds))
 
-    def columns(part: str, start: int, end: int) -> str:
-        bounds = ([start], [end], [2])
-        return graph.node(
-            "Slice",
-            f"{scope}.{part}",
-            (x, *(graph.constant(f"{scope}.{part}", bound) for bound in bounds)),
-        )
-
-    day = columns("day", bands, bands + 1)
-    frequencies = [10_000 ** (-i / width) for i in range(0, width, 2)]
-    angle = graph.node(
-        "Mul", f"{scope}.day", (day, graph.constant(f"{scope}.day", frequencies, "float32"))
-    )
-    waves = [
-        graph.node(
-            "Unsqueeze",
-            f"{scope}.day",
-            (
-                graph.node(wave, f"{scope}.day", (angle,)),
-                graph.constant(f"{scope}.day", [-1]),
-            ),
-        )
-        for wave in ("Sin", "Cos")
-    ]
-    position = graph.node("Concat", f"{scope}.day", waves, axis=-1)
-    position = graph.node(
-        "Reshape", f"{scope}.day", (position, graph.constant(f"{scope}.day", [0, 0, width]))
-    )
-
-    embedded = columns("embedding", 0, bands)
+    day = columns(f"{scope}.day", bands, bands + 1)
+    position = _sinusoidal_encoding(graph, day, f"{scope}.day", width)
+    embedded = columns(f"{scope}.embedding", 0, bands)
     embedded = graph.dense(embedded, f"{scope}.embedding.0", (bands, width), gain=1.0)
     embedded = graph.relu(embedded, f"{scope}.embedding.0")
     embedded = graph.dense(embedded, f"{scope}.embedding.1", (width, width))
@@ -557,6 +531,21 @@ def _tessera_branch(graph: _Graph, x: str, scope: str, bands: int, width: int) -
     hidden = graph.node("Mul", f"{scope}.pool", (weights, hidden))
     time = graph.constant(f"{scope}.pool", [1])
     return graph.node("ReduceSum", f"{scope}.pool", (hidden, time), keepdims=0)
+
+
+def _sinusoidal_encoding(graph: _Graph, position: str, scope: str, width: int) -> str:
+    """Sine and cosine of each frequency side by side (Vaswani et al. 2017, section 3.5).
+
+    Takes batch x sequence x 1 to batch x sequence x width.
+    """
+    frequencies = [10_000 ** (-i / width) for i in range(0, width, 2)]
+    angle = graph.node("Mul", scope, (position, graph.constant(scope, frequencies, "float32")))
+    waves = []
+    for function in ("Sin", "Cos"):
+        wave = graph.node(function, scope, (angle,))
+        waves.append(graph.node("Unsqueeze", scope, (wave, graph.constant(scope, [-1]))))
+    pairs = graph.node("Concat", scope, waves, axis=-1)
+    return graph.node("Reshape", scope, (pairs, graph.constant(scope, [0, 0, width])))
 
 
 _ARCHITECTURES: dict[str, tuple[Callable[[_Graph], None], str]] = {

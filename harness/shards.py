@@ -17,9 +17,8 @@ import fcntl
 import json
 import os
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence  # noqa: TC003 - msgspec reads them
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -34,6 +33,9 @@ from harness.records import (
     Profile,
     Reading,
 )
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 #: Layout of the files of a partial folder; a change of a record that they hold raises it.
 PARTIAL_VERSION = 1
@@ -121,7 +123,7 @@ def read_header(folder: Path) -> ProfileHeader:
     if not path.exists():
         raise ProfileFileError(
             f"{folder}: not the partial folder of a profile: it holds no {_HEADER}",
-            "give the .NAME.h5.partial folder that the interrupted command named",
+            "give the .NAME.h5.partial folder of a profile whose workers had started",
         )
     try:
         return _read(path, ProfileHeader)
@@ -136,7 +138,7 @@ def write_shard(folder: Path, shard: Shard) -> Path:
 
     Raises:
         FileExistsError: this process has written its shard before.
-        MachineError: there is no room, or the folder cannot be written.
+        MachineError: there is no room, or the folder cannot be written to.
     """
     path = folder / f"process-{shard.process.index:03d}.shard"
     if path.exists():
@@ -285,8 +287,8 @@ def _write(path: Path, record: ProfileHeader | Shard) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise MachineError(
-            f"{path} cannot be written: {error.strerror}",
-            f"make room; finished processes are safe: harness recover {path.parent}",
+            f"{path} cannot be written: {error.strerror or error}",
+            f"mend that; the finished processes are safe: harness recover {path.parent}",
         ) from error
 
 

@@ -1,0 +1,98 @@
+"""The command line: one module per subcommand; the only place that prints or exits."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from harness import __version__
+from harness.errors import HarnessError, Interrupted, MachineError, RequestError
+
+#: Subcommands in the order of --help, each a module here with add_arguments and execute.
+COMMANDS = {
+    "profile": "measure a model and store everything in one HDF5 file",
+    "show": "summary of a profile",
+    "ops": "where the time goes: per-operator table",
+    "trace": "write a Chrome trace that Perfetto opens",
+    "recover": "make a profile of what an interrupted one left",
+    "models": "list the built-in reference models, or write one out",
+    "doctor": "say what this machine can measure, what not, and the remedy",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Executes one command line; returns the exit code.
+
+    0 done, 1 our fault, 2 the request is wrong, 3 this machine cannot do it,
+    130 interrupted.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _execute(given)
+    except HarnessError as error:
+        return _fail(error, as_json="--json" in given)
+    except ImportError as error:
+        if error.name is None or not error.name.startswith("harness."):
+            raise
+        unbuilt = MachineError(
+            f"the native module {error.name} is not built in this folder",
+            "python -m pip install -e .",
+        )
+        return _fail(unbuilt, as_json="--json" in given)
+    except KeyboardInterrupt:
+        return _fail(Interrupted("interrupted"), as_json="--json" in given)
+    except BrokenPipeError:
+        # The reader (head, less) has gone; Python must not fail again when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a wrong option like any other wrong request: one line, exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        raise RequestError(message, f"see '{self.prog} --help'")
+
+
+def _execute(given: Sequence[str]) -> int:
+    parser = _Parser(
+        prog="harness",
+        description="The profiler that tells the truth about ONNX inference.",
+        epilog="'harness COMMAND --help' tells the options of a command.",
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    for name, summary in COMMANDS.items():
+        module = importlib.import_module(f"harness.commands.{name}")
+        command = commands.add_parser(
+            name,
+            help=summary,
+            description=module.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(command)
+        command.set_defaults(execute=module.execute)
+    options = parser.parse_args(given)
+    if options.version:
+        print(f"harness {__version__}")
+        return 0
+    if options.command is None:
+        raise RequestError("no command given", "see 'harness --help'")
+    code: int = options.execute(options)
+    sys.stdout.flush()
+    return code
+
+
+def _fail(error: HarnessError, *, as_json: bool) -> int:
+    if as_json:
+        report = {"kind": error.kind, "message": error.message, "remedy": error.remedy}
+        print(json.dumps({"error": report}))
+    else:
+        hint = f" ({error.remedy})" if error.remedy else ""
+        print(f"harness: {error.message}{hint}", file=sys.stderr)
+    return error.exit_code

@@ -1,0 +1,49 @@
+"""List the built-in reference models, or write one out as an ONNX file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from harness.errors import RequestError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options of ``harness models``."""
+    parser.add_argument("name", nargs="?", metavar="NAME", help="model to write; none: list them")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="file to write (default: NAME.onnx)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the weights")
+    parser.add_argument("--force", action="store_true", help="overwrite an existing output")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Lists or writes."""
+    from harness.models import REFERENCE_MODELS, write
+
+    if options.name is None:
+        if options.json:
+            listed = [{"name": m.name, "summary": m.summary} for m in REFERENCE_MODELS.values()]
+            print(json.dumps({"models": listed}))
+        else:
+            width = max(map(len, REFERENCE_MODELS))
+            for model in REFERENCE_MODELS.values():
+                print(f"{model.name:{width}}  {model.summary}")
+        return 0
+    output = options.output or Path(f"{options.name}.onnx")
+    if options.seed < 0:
+        raise RequestError(f"--seed {options.seed}: must not be negative", "give --seed N, N >= 0")
+    if output.exists() and not options.force:
+        raise RequestError(
+            f"{output}: the file exists", "choose another --output, or overwrite it with --force"
+        )
+    write(options.name, output, options.seed)
+    if options.json:
+        report = {"file": str(output), "size_bytes": output.stat().st_size}
+        print(json.dumps(report))
+    else:
+        print(output)
+    return 0

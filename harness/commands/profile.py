@@ -1,0 +1,218 @@
+"""Measure a model and store everything in one HDF5 file.
+
+MODEL is the path of an ONNX file, or the name of a built-in reference model
+(harness models). Inputs are chosen from the model alone; the options below override them.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from harness.config import (
+    COMPARISON_DURATION_S,
+    COMPARISON_PROCESSES,
+    EXECUTION_MODES,
+    OPTIMIZATION_LEVELS,
+    PROVIDERS,
+    QUICK_DURATION_S,
+    QUICK_PROCESSES,
+    TRACE_PASSES,
+    InputRequest,
+    ProfileConfig,
+    SessionConfig,
+)
+from harness.errors import RequestError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options of ``harness profile``."""
+    add = parser.add_argument
+    add("model", metavar="MODEL")
+
+    what = parser.add_argument_group("inputs")
+    what.add_argument(
+        "--dim", action="append", default=[], metavar="NAME=N", help="size of a free dimension"
+    )
+    what.add_argument(
+        "--shape", action="append", default=[], metavar="INPUT=1x3x224x224", help="whole shape"
+    )
+    what.add_argument("--batch", type=int, metavar="N", help="size of the leading free dimensions")
+    what.add_argument(
+        "--input", action="append", default=[], metavar="NAME=FILE.npy", help="values of an input"
+    )
+    what.add_argument(
+        "--data-set",
+        type=Path,
+        metavar="FOLDER",
+        help="ONNX test_data_set_N folder; its outputs, if there, are checked",
+    )
+    what.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of generated values (default: 0)"
+    )
+
+    how = parser.add_argument_group("session")
+    how.add_argument(
+        "--provider", default="cpu", metavar="NAME", help=f"{', '.join(PROVIDERS)} (default: cpu)"
+    )
+    how.add_argument(
+        "--provider-option", action="append", default=[], metavar="K=V", help="by ORT's own names"
+    )
+    how.add_argument(
+        "--threads",
+        type=int,
+        default=0,
+        metavar="N",
+        help="threads inside an operator (default: 0, ORT's own choice)",
+    )
+    how.add_argument(
+        "--inter-threads",
+        type=int,
+        default=0,
+        metavar="N",
+        help="threads between operators, in parallel mode (default: 0, ORT's own choice)",
+    )
+    how.add_argument(
+        "--execution-mode",
+        default="sequential",
+        metavar="MODE",
+        help=f"{', '.join(EXECUTION_MODES)} (default: sequential)",
+    )
+    how.add_argument(
+        "--optimization",
+        default="all",
+        metavar="LEVEL",
+        help=f"{', '.join(OPTIMIZATION_LEVELS)} (default: all)",
+    )
+    how.add_argument(
+        "--session-config",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="ORT session config entry",
+    )
+    how.add_argument(
+        "--ort-library",
+        type=Path,
+        metavar="PATH",
+        help="another libonnxruntime (default: the installed wheel's)",
+    )
+
+    much = parser.add_argument_group("measurement")
+    much.add_argument(
+        "--processes",
+        type=int,
+        metavar="N",
+        help=f"worker processes (default: {COMPARISON_PROCESSES}; {QUICK_PROCESSES} with --quick)",
+    )
+    much.add_argument(
+        "--duration",
+        type=float,
+        metavar="S",
+        help="seconds of timed pass in each process "
+        f"(default: {COMPARISON_DURATION_S:g}; {QUICK_DURATION_S:g} with --quick)",
+    )
+    much.add_argument(
+        "--quick", action="store_true", help="a small measurement, not comparison-grade"
+    )
+    much.add_argument(
+        "--trace",
+        default=",".join(TRACE_PASSES),
+        metavar="PASSES",
+        help=f"traced passes after the timed one: {','.join(TRACE_PASSES)} or none "
+        f"(default: {','.join(TRACE_PASSES)})",
+    )
+    much.add_argument(
+        "--trace-inferences",
+        type=int,
+        default=10,
+        metavar="N",
+        help="inferences a traced pass records in each process (default: 10)",
+    )
+    much.add_argument("--affinity", metavar="CPUS", help="CPUs of the workers, such as 0-3,8")
+
+    out = parser.add_argument_group("output")
+    out.add_argument(
+        "--output",
+        "-o",
+        type=Path,
+        metavar="FILE",
+        help="default: profiles/MODEL-PROVIDER-UTCTIME.h5",
+    )
+    out.add_argument("--force", action="store_true", help="overwrite an existing output")
+    out.add_argument("--json", action="store_true", help="print one JSON object")
+    out.add_argument("--quiet", "-q", action="store_true", help="print the file's name only")
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Measures, stores, and prints the summary."""
+    config = _config(options)
+
+    from harness.commands.progress import Progress
+    from harness.profiling import profile
+    from harness.reporters import json, table
+
+    with Progress(quiet=options.quiet) as progress:
+        measured = profile(config, progress)
+    if options.json:
+        print(json.summary_text(measured))
+    elif options.quiet:
+        print(measured.path)
+    else:
+        table.print_summary(measured)
+    return 0
+
+
+def _config(options: argparse.Namespace) -> ProfileConfig:
+    return ProfileConfig(
+        model=options.model,
+        session=SessionConfig(
+            provider=options.provider,
+            provider_options=dict(_pairs("--provider-option", options.provider_option)),
+            intra_threads=options.threads,
+            inter_threads=options.inter_threads,
+            optimization=options.optimization,
+            execution_mode=options.execution_mode,
+            entries=dict(_pairs("--session-config", options.session_config)),
+            library=options.ort_library,
+        ),
+        inputs=InputRequest(
+            dims={name: _whole("--dim", name, size) for name, size in _pairs("--dim", options.dim)},
+            shapes={
+                name: tuple(_whole("--shape", name, size) for size in shape.split("x") if size)
+                for name, shape in _pairs("--shape", options.shape)
+            },
+            batch=options.batch,
+            files={name: Path(file) for name, file in _pairs("--input", options.input)},
+            data_set=options.data_set,
+            seed=options.seed,
+        ),
+        processes=options.processes,
+        duration_s=options.duration,
+        quick=options.quick,
+        trace=() if options.trace == "none" else tuple(options.trace.split(",")),
+        trace_inferences=options.trace_inferences,
+        affinity=options.affinity,
+        output=options.output,
+        force=options.force,
+    )
+
+
+def _pairs(option: str, given: list[str]) -> list[tuple[str, str]]:
+    pairs = []
+    for text in given:
+        # A tensor's name may hold "=", a size or a file's suffix after the last one not.
+        name, found, value = text.rpartition("=")
+        if not (name and found and value):
+            raise RequestError(f"{option} {text}: not NAME=VALUE", f"give {option} NAME=VALUE")
+        pairs.append((name, value))
+    return pairs
+
+
+def _whole(option: str, name: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise RequestError(
+            f"{option} {name}: {text!r} is not a whole number", "see 'harness profile --help'"
+        ) from None

@@ -1,0 +1,25 @@
+"""Summary of a profile: latency with its confidence, noise, where the time goes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options of ``harness show``."""
+    parser.add_argument("file", type=Path, metavar="FILE")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Reads the profile and prints its summary."""
+    from harness.reporters import json, table
+    from harness.storage import read_profile
+
+    profile = read_profile(options.file)
+    if options.json:
+        print(json.summary_text(profile))
+    else:
+        table.print_summary(profile)
+    return 0

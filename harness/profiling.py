@@ -1,0 +1,196 @@
+"""The whole flow of a profile, from the request to the file."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from harness import __version__, environment, models, runner, shards, storage
+from harness.config import ProfileConfig
+from harness.errors import HarnessError, MachineError, RequestError
+from harness.records import Profile
+from harness.runner import Plan
+from harness.worker import Job, Preparation
+
+
+class Observer:
+    """Told how a profile proceeds; this one keeps silent. Subclass to show it."""
+
+    def warning(self, text: str) -> None:
+        """Something the user should know; the profile goes on."""
+
+    def preparing(self, model: str) -> None:
+        """The model is being read and tried."""
+
+    def prepared(self, preparation: Preparation, plan: Plan) -> None:
+        """Inputs are chosen; measuring begins and takes about plan.expected_s."""
+
+    def measured(self, finished: int, plan: Plan) -> None:
+        """So many processes have finished."""
+
+
+def profile(config: ProfileConfig, observer: Observer | None = None) -> Profile:
+    """Measures a model and stores the profile.
+
+    Args:
+        config: what to measure.
+        observer: told about the progress.
+
+    Returns:
+        The profile as it was stored; ``path`` says where.
+
+    Raises:
+        RequestError: the request is wrong.
+        ModelError: the model cannot be read or does not run.
+        MachineError: this machine cannot do what was asked.
+        Interrupted: the user ended it; finished processes are kept in the named file.
+    """
+    observer = observer or Observer()
+    created = datetime.datetime.now(datetime.UTC)
+    target = _target(config, created)
+    _warn_about_threads(config, observer)
+    library = (config.session.library or environment.ort_library()).absolute()
+    _require_provider(config, library)
+    partial = shards.partial_folder(target)
+    with _work_folder(partial) as work:
+        observer.preparing(config.model)
+        model, name = _model_file(config.model, work)
+        job = Job(config, library, model, name, work, partial)
+        job.write()
+        preparation = runner.prepare(job)
+        plan = runner.plan(config, preparation.latency_ns, preparation.session_ns)
+        observer.prepared(preparation, plan)
+        header = shards.ProfileHeader(
+            harness_version=__version__,
+            created=created.isoformat(timespec="seconds"),
+            config=msgspec.json.encode(config, enc_hook=str).decode(),
+            model=dataclasses.replace(preparation.model, path=config.model),
+            provider=config.session.provider,
+            inputs=preparation.inputs,
+            output_check=preparation.output_check,
+            environment=(*environment.collect(), *preparation.facts),
+            planned_processes=plan.processes,
+            absent=preparation.absent,
+        )
+        shards.write_header(partial, header)
+        try:
+            runner.measure(job, plan, lambda finished: observer.measured(finished, plan))
+        except HarnessError as error:
+            raise _keep_finished(error, partial, target, config.force) from error
+        return _store(partial, target, config.force)
+
+
+def _target(config: ProfileConfig, created: datetime.datetime) -> Path:
+    """The file to write, in a folder that can be written to."""
+    target = config.output
+    if target is None:
+        stem = Path(config.model).stem
+        time = created.strftime("%Y%m%dT%H%M%SZ")
+        target = Path("profiles") / f"{stem}-{config.session.provider}-{time}.h5"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RequestError(
+            f"{target.parent}: cannot be made: {error.strerror}", "choose another --output"
+        ) from error
+    if target.is_dir():
+        raise RequestError(f"{target}: is a folder", "give --output a file name")
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise RequestError(
+            f"{target.parent}: the folder is not writable", "choose another --output"
+        )
+    if target.exists() and not config.force:
+        raise RequestError(
+            f"{target}: the file exists", "choose another --output, or overwrite it with --force"
+        )
+    return target
+
+
+def _warn_about_threads(config: ProfileConfig, observer: Observer) -> None:
+    allowed = len(os.sched_getaffinity(0))
+    if config.session.intra_threads > allowed:
+        observer.warning(
+            f"--threads {config.session.intra_threads} on {allowed} CPUs: threads will wait for "
+            "each other, latencies will be longer and scatter more"
+        )
+
+
+def _require_provider(config: ProfileConfig, library: Path) -> None:
+    """Refuses a GPU provider that cannot work, before anything is measured on the CPU."""
+    provider = config.session.provider
+    if provider == "cpu":
+        return
+    state, remedy = environment.cuda_state(library, provider)
+    if state.value is None:
+        raise MachineError(f"--provider {provider} cannot be used here: {state.reason}", remedy)
+
+
+def _model_file(model: str, work: Path) -> tuple[Path, str]:
+    """(path of the model file, name to record it under); reference models are built."""
+    path = Path(model)
+    if model in models.REFERENCE_MODELS and not path.exists():
+        path = work / f"{model}.onnx"
+        models.write(model, path)
+        return path, model
+    return path.absolute(), path.stem
+
+
+@contextlib.contextmanager
+def _work_folder(partial: Path) -> Iterator[Path]:
+    """Folder for what the workers share, inside the partial folder, which is held meanwhile.
+
+    Shards of an interrupted profile are never mixed with new ones: they are refused.
+    """
+    work = partial / "work"
+    try:
+        partial.mkdir(exist_ok=True)
+    except OSError as error:
+        raise RequestError(
+            f"{partial}: cannot be made: {error.strerror}", "choose another --output"
+        ) from error
+    with shards.hold(partial):
+        if any(partial.glob("*.shard")):
+            raise RequestError(
+                f"{partial}: left by an interrupted profile",
+                f"harness recover {partial}, or delete it, or choose another --output",
+            )
+        # Without a shard it was killed before anything was measured.
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
+        try:
+            yield work
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+            # Goes only when no shard is left in it.
+            with contextlib.suppress(OSError):
+                partial.rmdir()
+
+
+def _store(partial: Path, target: Path, force: bool) -> Profile:
+    """Writes what is in the partial folder, complete or not, to the target."""
+    header = shards.read_header(partial)
+    finished, damaged = shards.read_shards(partial)
+    complete = len(finished) == header.planned_processes and not damaged
+    profile = shards.assemble(header, finished, complete, damaged)
+    return storage.write_profile(profile, target, force=force)
+
+
+def _keep_finished(error: HarnessError, partial: Path, target: Path, force: bool) -> HarnessError:
+    """Stores what has finished; returns the error, which then names the file."""
+    finished = len(shards.read_shards(partial)[0])
+    if not finished:
+        shutil.rmtree(partial, ignore_errors=True)
+        return type(error)(f"{error.message}; no process had finished", error.remedy)
+    try:
+        _store(partial, target, force)
+    except HarnessError as trouble:
+        return type(error)(f"{error.message}; {trouble.message}", trouble.remedy)
+    processes = f"{finished} finished process{'es' if finished != 1 else ''}"
+    return type(error)(f"{error.message}; {processes} kept in {target}", error.remedy)

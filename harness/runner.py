@@ -1,0 +1,275 @@
+"""Spawns worker processes and collects what they leave. The only importer of pyperf.
+
+pyperf's Runner calibrates the loops, spawns one fresh process after the other, and collects
+their metadata. ``python -m harness.runner`` is the measuring process that it spawns:
+the function pyperf times there is the native timing loop, which keeps every raw sample.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import math
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pyperf
+
+from harness import shards, worker
+from harness.config import MAX_SAMPLES_PER_PROCESS, ProfileConfig
+from harness.errors import HarnessError, Interrupted
+from harness.worker import Job, Measurement, Preparation
+
+#: pyperf values of a timed pass: enough to see drift inside a process, few enough that one
+#: value is long against the cost of switching to the next.
+COMPARISON_VALUES = 10
+QUICK_VALUES = 3
+MIN_VALUES = 3
+
+#: Seconds a worker needs besides its session and inferences: interpreter, imports, dlopen,
+#: pyperf's metadata. Measured as 0.45 s on a 2-core EPYC; only the announced duration of
+#: the whole depends on it.
+PROCESS_OVERHEAD_S = 0.5
+
+#: Seconds a traced pass may take in each process before it records fewer inferences.
+TRACE_BUDGET_S = 2.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plan:
+    """How the processes spend their time.
+
+    Attributes:
+        processes: measuring processes.
+        warmups: pyperf values of warm-up in each.
+        values: pyperf values of timed pass in each.
+        min_time_s: least duration of a value, from which pyperf calibrates its loops.
+        trace_inferences: inferences of a traced pass.
+        expected_s: how long the whole will take, roughly.
+    """
+
+    processes: int
+    warmups: int
+    values: int
+    min_time_s: float
+    trace_inferences: int
+    expected_s: float
+
+
+def plan(config: ProfileConfig, latency_ns: int, session_ns: int) -> Plan:
+    """Divides the time asked for over processes, values and loops.
+
+    Args:
+        config: what was asked for.
+        latency_ns: rough latency of one inference.
+        session_ns: rough time to create a session.
+    """
+    latency_s = max(latency_ns, 1) * 1e-9
+    values = QUICK_VALUES if config.quick else COMPARISON_VALUES
+    # A slow model gets fewer values of one inference each, never fewer than MIN_VALUES.
+    values = max(MIN_VALUES, min(values, math.ceil(config.timed_s / latency_s)))
+    # pyperf doubles its loops until a value is long enough, so half the longest value that
+    # the sample limit allows is what may be asked for.
+    longest_s = MAX_SAMPLES_PER_PROCESS / values * latency_s / 2
+    min_time_s = min(config.timed_s / values, longest_s)
+    warmups = max(1, values // 4)
+    trace_inferences = max(
+        1, min(config.trace_inferences, int(TRACE_BUDGET_S / latency_s / max(len(config.trace), 1)))
+    )
+    # Doubling overshoots by a factor between 1 and 2.
+    value_s = max(1.5 * min_time_s, latency_s)
+    traced_s = len(config.trace) * (session_ns * 1e-9 + 2 * trace_inferences * latency_s)
+    process_s = PROCESS_OVERHEAD_S + session_ns * 1e-9 + (warmups + values) * value_s + traced_s
+    calibration_s = PROCESS_OVERHEAD_S + session_ns * 1e-9 + 2 * value_s
+    return Plan(
+        processes=config.process_count,
+        warmups=warmups,
+        values=values,
+        min_time_s=min_time_s,
+        trace_inferences=trace_inferences,
+        expected_s=calibration_s + config.process_count * process_s,
+    )
+
+
+def prepare(job: Job) -> Preparation:
+    """Runs the preparation process; see ``worker.prepare``.
+
+    Raises:
+        HarnessError: of the kind the process ended with.
+    """
+    with _worker_surroundings(job) as output:
+        code = subprocess.run(
+            [sys.executable, "-m", "harness.worker", str(job.path)], check=False
+        ).returncode
+    if code:
+        raise _worker_failure(job, f"trying the model {job.model} failed", code, output)
+    return worker.read_preparation(job)
+
+
+def measure(job: Job, plan: Plan, on_process: Callable[[int], None]) -> None:
+    """Calibrates, then measures plan.processes processes, one after the other.
+
+    Each finished process leaves its shard in job.partial_folder.
+
+    Args:
+        job: what to measure; prepared.
+        plan: how.
+        on_process: called between processes with the number of finished ones; nothing is
+            being timed meanwhile.
+
+    Raises:
+        Interrupted: the user ended it; finished shards stay.
+        HarnessError: a process failed.
+    """
+
+    # pyperf allows one instance of a Runner class in a process: its workers find their
+    # benchmark by executing the same script again. Ours find it in the job.
+    class Runner(pyperf.Runner):  # type: ignore[misc]
+        pass
+
+    spawned = 0
+
+    def before_spawn(command: list[str], _arguments: Any) -> None:
+        # pyperf calls this before each process, when the one before has ended.
+        nonlocal spawned
+        calibration = "--calibrate-loops" in command
+        index = spawned - 1
+        if calibration:
+            # Its samples are not kept, so one value is enough once the loops are found.
+            command += ["--values", "1", "--warmups", "0"]
+        else:
+            on_process(index)
+        spawned += 1
+        command += [
+            "--job", str(job.path),
+            "--process", str(index),
+            "--trace-inferences", str(plan.trace_inferences),
+        ]  # fmt: skip
+
+    runner = Runner(
+        program_args=("-m", "harness.runner"),
+        add_cmdline_args=before_spawn,
+        show_name=False,
+    )
+    _add_worker_arguments(runner)
+    arguments = [
+        "--quiet",
+        "--copy-env",  # or LD_LIBRARY_PATH, CUDA_VISIBLE_DEVICES, OMP_NUM_THREADS are lost
+        "--processes", str(plan.processes),
+        "--values", str(plan.values),
+        "--warmups", str(plan.warmups),
+        "--min-time", str(plan.min_time_s),
+    ]  # fmt: skip
+    if job.config.affinity:
+        arguments += ["--affinity", job.config.affinity]
+    runner.parse_args(arguments)
+    with _worker_surroundings(job) as output, contextlib.redirect_stdout(io.StringIO()) as said:
+        try:
+            runner.bench_time_func(job.model_name, _never_timed_here)
+        except (RuntimeError, ValueError, SystemExit) as error:
+            message = f"measuring process {max(spawned - 2, 0)} failed"
+            detail = said.getvalue().strip() or str(error)
+            raise _worker_failure(job, message, detail, output) from error
+    on_process(plan.processes)
+
+
+def _never_timed_here(_loops: int) -> float:
+    raise AssertionError("pyperf times in its workers only")
+
+
+@contextlib.contextmanager
+def _worker_surroundings(job: Job) -> Iterator[Path]:
+    """What the worker processes inherit: where to find harness, and a file for stderr.
+
+    They inherit descriptor 2 through pyperf, so it is redirected as such: what a crashing
+    library prints becomes part of the error and does not tear the progress bar. Ctrl-C
+    and SIGTERM raise Interrupted here, upon which pyperf kills its worker.
+    """
+    output = job.work_folder / "stderr.txt"
+    package_root = str(Path(__file__).resolve().parent.parent)
+    python_path = os.environ.get("PYTHONPATH")
+    sys.stderr.flush()
+    saved = os.dup(2)
+    handlers = {}
+    try:
+        with output.open("ab") as sink:
+            os.dup2(sink.fileno(), 2)
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (package_root, python_path)))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with contextlib.suppress(ValueError):  # not in the main thread: stays as it is
+                handlers[number] = signal.signal(number, _interrupt)
+        yield output
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if python_path is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = python_path
+        os.dup2(saved, 2)
+        os.close(saved)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise Interrupted("interrupted")
+
+
+def _worker_failure(job: Job, what: str, detail: int | str, output: Path) -> HarnessError:
+    """The error a worker left; else what is known of how it died."""
+    left = worker.take_error(job)
+    if left is not None:
+        return left
+    if isinstance(detail, int) and detail < 0:
+        detail = f"killed by {signal.Signals(-detail).name}"
+    printed = output.read_text(errors="replace").strip().splitlines()
+    last = f"; it printed: {worker.one_line(printed[-1])}" if printed else ""
+    return HarnessError(
+        f"{what}: {detail}{last}",
+        "try fewer --threads or another --ort-library; if it stays, report it with the model",
+    )
+
+
+def _add_worker_arguments(runner: pyperf.Runner) -> None:
+    runner.argparser.add_argument("--job", type=Path)
+    runner.argparser.add_argument("--process", type=int)
+    runner.argparser.add_argument("--trace-inferences", type=int)
+
+
+def _work() -> None:
+    """Body of a measuring process."""
+    runner = pyperf.Runner(program_args=("-m", "harness.runner"))
+    _add_worker_arguments(runner)
+    arguments = runner.parse_args()
+    job = Job.read(arguments.job)
+    with worker.process(job):
+        # pyperf gives a worker 60 s to end once its pipe is closed; a traced pass may take
+        # longer, so the pipe stays open until this process ends.
+        os.dup(arguments.pipe)
+        measurement: Measurement | None = None
+
+        def take(loops: int) -> float:
+            nonlocal measurement
+            if measurement is None:
+                # Only now: pyperf has set the affinity, which ORT's threads inherit.
+                measurement = Measurement(job, arguments.warmups, arguments.values)
+            return measurement.take(loops)
+
+        bench = runner.bench_time_func(job.model_name, take)
+        if arguments.process < 0 or measurement is None:
+            return
+        metadata = bench.get_runs()[0].get_metadata()
+        shard = measurement.finish(
+            arguments.process, arguments.loops, arguments.trace_inferences, dict(metadata)
+        )
+        shards.write_shard(job.partial_folder, shard)
+
+
+if __name__ == "__main__":
+    _work()

@@ -1,0 +1,128 @@
+"""``doctor`` as a user runs it, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness import environment
+from harness.commands.doctor import FACT_FINDINGS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytest.importorskip("harness._ort", reason="the native module is not built")
+
+CPUS = "sys/devices/system/cpu"
+SUBJECTS = {
+    "ONNX Runtime",
+    "CUDA",
+    "GPU sampling (NVML)",
+    "CPU energy",
+    "Hardware counters",
+    "perf events",
+    "Stacks (py-spy)",
+    "Clock",
+    "Frequency governor",
+    "SMT",
+    "Own machine",
+    "CPU limit",
+    "Memory",
+    "Other load",
+    "Disk",
+}
+
+
+def doctor(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    # COLUMNS is not inherited: without it a pipe counts as 80 columns wide.
+    inherited = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    return subprocess.run(
+        [sys.executable, "-m", "harness", "doctor", *arguments],
+        env={**inherited, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_json_gives_every_finding_and_a_remedy_for_what_is_missing() -> None:
+    outcome = doctor("--json")
+    assert (outcome.returncode, outcome.stderr) == (0, "")
+    report = json.loads(outcome.stdout)
+    findings = {finding["name"]: finding for finding in report["findings"]}
+    assert findings.keys() == SUBJECTS
+    for finding in findings.values():
+        assert finding["state"] in {"ok", "limited", "absent"}
+        assert finding["detail"]
+        assert finding["remedy"] or finding["state"] == "ok"
+    assert findings["ONNX Runtime"]["state"] == "ok"
+    assert "CPU" in findings["ONNX Runtime"]["detail"]
+    environment = {reading["name"]: reading for reading in report["environment"]}
+    assert environment["kernel"]["value"] == os.uname().release
+    assert all(reading["reason"] for reading in environment.values() if reading["value"] is None)
+
+
+def test_text_fits_80_columns_and_ends_with_a_verdict() -> None:
+    outcome = doctor(COLUMNS="200")
+    assert outcome.returncode == 0
+    lines = outcome.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "\x1b" not in outcome.stdout
+    verdict = outcome.stdout.rpartition("\n\n")[2]
+    assert verdict.startswith("Models can be profiled here")
+    assert verdict.rstrip().endswith(".")
+
+
+def test_library_that_is_not_onnx_runtime_ends_with_3(tmp_path: Path) -> None:
+    impostor = tmp_path / "libonnxruntime.so"
+    impostor.write_text("not a library")
+    outcome = doctor("--json", "--ort-library", str(impostor))
+    assert (outcome.returncode, outcome.stderr) == (3, "")
+    runtime = json.loads(outcome.stdout)["findings"][0]
+    assert (runtime["name"], runtime["state"]) == ("ONNX Runtime", "absent")
+    assert str(impostor) in runtime["detail"]
+    assert runtime["remedy"]
+
+    assert "Nothing can be profiled here" in doctor("--ort-library", str(impostor)).stdout
+
+
+def test_restricted_machine_gets_the_remedy_for_each_restriction(tmp_path: Path) -> None:
+    files = {
+        "proc/cpuinfo": "flags\t\t: fpu avx2\n",
+        "proc/meminfo": "MemTotal: 2000000 kB\nMemAvailable: 500000 kB\n",
+        "proc/self/cgroup": "0::/\n",
+        "proc/self/status": "CapEff:\t0000000000000000\n",
+        "proc/sys/kernel/perf_event_paranoid": "3\n",
+        "proc/sys/kernel/yama/ptrace_scope": "1\n",
+        "sys/fs/cgroup/cpu.max": "150000 100000\n",
+        "sys/devices/system/clocksource/clocksource0/current_clocksource": "hpet\n",
+        "sys/devices/system/clocksource/clocksource0/available_clocksource": "hpet tsc\n",
+        f"{CPUS}/smt/active": "1\n",
+        f"{CPUS}/cpu0/cpufreq/scaling_governor": "powersave\n",
+    }
+    for path, text in files.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    facts = {reading.name: reading for reading in environment.collect(tmp_path)}
+    found = {finding.name: finding for finding in (look(facts) for look in FACT_FINDINGS)}
+
+    remedies = {
+        ("perf events", "absent"): "kernel.perf_event_paranoid=1",
+        ("Stacks (py-spy)", "limited"): "kernel.yama.ptrace_scope=0",
+        ("Clock", "limited"): "echo tsc",
+        ("Frequency governor", "limited"): "performance",
+        ("SMT", "limited"): "--affinity",
+        ("CPU limit", "limited"): "--threads 1",
+        ("Memory", "limited"): "end other programs",
+        ("CPU energy", "absent"): "modprobe",
+    }
+    for (name, state), remedy in remedies.items():
+        assert found[name].state == state
+        assert remedy in found[name].remedy
+    assert found["Own machine"].state == "ok"

@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import dataclasses
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness import shards
+from harness.errors import ProfileFileError, RequestError
+
+GOLDEN = runpy.run_path(str(Path(__file__).parents[1] / "golden" / "make_profile_v1.py"))
+
+
+def header(planned: int = 2) -> shards.ProfileHeader:
+    profile = GOLDEN["golden_profile"]()
+    known = {field.name for field in dataclasses.fields(shards.ProfileHeader)}
+    values = {name: getattr(profile, name) for name in known - {"planned_processes", "absent"}}
+    return shards.ProfileHeader(**values, planned_processes=planned, absent=(("energy", "none"),))
+
+
+def shard(index: int) -> shards.Shard:
+    return shards.Shard(
+        GOLDEN["process"](index),
+        {"ort": GOLDEN["events"](index)},
+        GOLDEN["nodes"](),
+        (("stacks", "py-spy is not here"),),
+    )
+
+
+def test_header_and_shards_come_back_exactly(tmp_path: Path) -> None:
+    folder = shards.partial_folder(tmp_path / "a.h5")
+    assert folder == tmp_path / ".a.h5.partial"
+    # NaN, numbers beyond int64, no nodes, a path that is not UTF-8: all must survive.
+    odd = dataclasses.replace(
+        shard(1),
+        process=dataclasses.replace(
+            GOLDEN["process"](1), metadata={"nan": float("nan"), "big": 2**70, "odd": "\udcff\0"}
+        ),
+        traces={},
+        nodes=None,
+    )
+    shards.write_header(folder, header())
+    shards.write_shard(folder, odd)
+    shards.write_shard(folder, shard(0))
+    (folder / "process-002.shard.tmp").write_bytes(b"killed while writing")
+
+    assert repr(shards.read_header(folder)) == repr(header())
+    found, damaged = shards.read_shards(folder)
+    assert damaged == ()
+    assert repr(found) == repr((shard(0), odd))
+    assert found[0].traces["ort"].node.dtype == np.int32
+
+
+def test_samples_are_not_abbreviated(tmp_path: Path) -> None:
+    samples = np.arange(100_000, dtype=np.int64) * 1_000_003
+    process = GOLDEN["process"](0)
+    long = dataclasses.replace(process.steady, start_ns=samples, duration_ns=samples[::-1])
+    shards.write_shard(
+        tmp_path, shards.Shard(dataclasses.replace(process, steady=long), {}, None, ())
+    )
+    (found,), _ = shards.read_shards(tmp_path)
+    np.testing.assert_array_equal(found.process.steady.start_ns, samples)
+    np.testing.assert_array_equal(found.process.steady.duration_ns, samples[::-1])
+
+
+def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:
+    folder = tmp_path / ".a.h5.partial"
+    shards.write_header(folder, header())
+    with pytest.raises(RequestError, match="interrupted profile") as refusal:
+        shards.write_header(folder, header())
+    assert f"harness recover {folder}" in refusal.value.remedy
+    shards.write_shard(folder, shard(0))
+    with pytest.raises(FileExistsError):
+        shards.write_shard(folder, shard(0))
+
+
+def test_damage_is_reported_wherever_it_hits(tmp_path: Path) -> None:
+    intact = shards.write_shard(tmp_path, shard(0)).read_bytes()
+    path = tmp_path / "process-001.shard"
+    noticed = 0
+    places = range(0, len(intact), 97)
+    for place in places:
+        path.write_bytes(intact[:place] + bytes([intact[place] ^ 0x55]) + intact[place + 1 :])
+        found, damaged = shards.read_shards(tmp_path)
+        # Some bytes of a zip mean nothing (dates, local copies); those read back equal.
+        assert all(repr(each) == repr(shard(0)) for each in found)
+        assert len(found) + len(damaged) == 2
+        noticed += len(damaged)
+    assert noticed > len(places) / 2
+
+    path.write_bytes(intact[: len(intact) // 2])
+    _, damaged = shards.read_shards(tmp_path)
+    assert damaged == (("process-001.shard", "BadZipFile: File is not a zip file"),)
+
+
+def test_unknown_partial_version_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "PARTIAL_VERSION", 7)
+    shards.write_header(tmp_path, header())
+    monkeypatch.undo()
+    with pytest.raises(ProfileFileError, match="version 7"):
+        shards.read_header(tmp_path)
+    with pytest.raises(ProfileFileError, match="holds no header"):
+        shards.read_header(tmp_path.parent)
+
+
+def test_assemble_merges_processes_by_start_time() -> None:
+    first = shard(0)
+    # The second process starts between the events of the first, and saw what it did not.
+    late = GOLDEN["events"](0)
+    late = dataclasses.replace(
+        late,
+        process=np.full(12, 1, np.int32),
+        start_ns=late.start_ns + 2500,
+        inference_process=np.full(4, 1, np.int32),
+        inference_start_ns=late.inference_start_ns + 2500,
+        details={"arena_bytes": late.details["arena_bytes"]},
+        dropped=3,
+    )
+    nodes = GOLDEN["nodes"]()
+    nodes = dataclasses.replace(
+        nodes, provider=("other",) * 4, order=np.array([9, 9, 9, 5]), output_bytes=nodes.order + 7
+    )
+    second = dataclasses.replace(shard(1), traces={"ort": late}, nodes=nodes)
+
+    profile = shards.assemble(header(), [first, second], True)
+
+    assert profile.complete
+    assert [process.index for process in profile.processes] == [0, 1]
+    events = profile.traces["ort"]
+    assert len(events) == 24
+    assert (np.diff(events.start_ns) > 0).all()
+    assert events.process.tolist() == [0, 1] * 12
+    assert events.process.dtype == np.int32
+    assert events.details["peak_bytes"].tolist() == [-1] * 24
+    assert events.details["arena_bytes"][:4].tolist() == [0, 0, 64, 64]
+    assert events.inference_process.tolist() == [0, 1] * 4
+    assert events.dropped == 3
+    assert profile.nodes is not None
+    assert profile.nodes.provider == ("CPUExecutionProvider",) * 3 + ("other",)
+    assert profile.nodes.order.tolist() == [0, 1, 2, 5]
+    assert profile.nodes.output_bytes.tolist() == [32, 32, 32, 6]
+    # Both processes named the same absence; it is there once.
+    assert profile.absent == (("energy", "none"), ("stacks", "py-spy is not here"))
+
+
+def test_assemble_says_what_is_missing() -> None:
+    nodes = GOLDEN["nodes"]()
+    other_graph = dataclasses.replace(nodes, op_type=("Conv", "Relu", "If", "Add"))
+    second = dataclasses.replace(shard(1), nodes=other_graph)
+    profile = shards.assemble(
+        header(planned=4), [shard(0), second], False, [("process-002.shard", "BadZipFile: x")]
+    )
+    absent = dict(profile.absent)
+    assert absent["processes"] == "2 of 4 planned had finished"
+    assert absent["process-002.shard"] == "damaged: BadZipFile: x"
+    assert "differs from that of process 0" in absent["traces of process 1"]
+    assert set(profile.traces["ort"].process) == {0}
+    assert len(profile.processes) == 2
+
+
+def test_a_held_folder_is_refused_until_released(tmp_path: Path) -> None:
+    with shards.hold(tmp_path), pytest.raises(RequestError, match="still running"):  # noqa: SIM117
+        with shards.hold(tmp_path):
+            pass
+    with shards.hold(tmp_path):
+        pass
+
+
+WRITER = """
+import runpy, sys
+from pathlib import Path
+from harness import shards
+make = runpy.run_path(sys.argv[2])
+for index in range(1000):
+    shard = shards.Shard(make["process"](index), {"ort": make["events"](index)}, None, ())
+    shards.write_shard(Path(sys.argv[1]), shard)
+    print(index, flush=True)
+"""
+
+
+def test_a_kill_at_any_moment_leaves_every_finished_process(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    script = Path(__file__).parents[1] / "golden" / "make_profile_v1.py"
+    for attempt in range(8):
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(folder), str(script)],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[2],
+        )
+        assert writer.stdout is not None
+        reported = [int(writer.stdout.readline())]
+        time.sleep(random.uniform(0, 0.03))
+        writer.send_signal(signal.SIGKILL)
+        reported += [int(line) for line in writer.stdout.read().split()]
+        writer.stdout.close()
+        assert writer.wait() == -signal.SIGKILL
+
+        found, damaged = shards.read_shards(folder)
+        assert damaged == ()
+        # One more may have been renamed and not reported yet.
+        assert len(found) - len(reported) in (0, 1)
+        for index, each in enumerate(found):
+            assert repr(each.process) == repr(GOLDEN["process"](index))
+            assert repr(each.traces["ort"]) == repr(GOLDEN["events"](index))
+
+
+NO_ROOM = """
+import resource, runpy, signal, sys
+from pathlib import Path
+from harness import shards
+from harness.errors import MachineError
+make = runpy.run_path(sys.argv[2])
+folder = Path(sys.argv[1])
+shards.write_shard(folder, shards.Shard(make["process"](0), {}, None, ()))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+try:
+    shards.write_shard(folder, shards.Shard(make["process"](1), {}, None, ()))
+except MachineError as error:
+    print(error.message, error.remedy, sep="|")
+"""
+
+
+def test_no_room_keeps_the_earlier_shards(tmp_path: Path) -> None:
+    script = Path(__file__).parents[1] / "golden" / "make_profile_v1.py"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", NO_ROOM, str(tmp_path), str(script)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert "File too large" in done.stdout
+    assert f"harness recover {tmp_path}" in done.stdout
+    assert done.stderr == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["process-000.shard"]

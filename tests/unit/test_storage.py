@@ -1,0 +1,369 @@
+from __future__ import annotations
+
+import dataclasses
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+import pytest
+
+from harness import shards, storage
+from harness.errors import ProfileFileError, RequestError
+
+if TYPE_CHECKING:
+    from harness.records import Profile
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "tests" / "golden" / "make_profile_v1.py"
+GOLDEN = runpy.run_path(str(SCRIPT))
+GOLDEN_FILE: Path = GOLDEN["GOLDEN"]
+
+
+def content(profile: Profile) -> str:
+    """Everything but where it lies; repr tells 3 from 3.0, NaN, dtypes and int bounds."""
+    return repr(dataclasses.replace(profile, path=None))
+
+
+def partial(target: Path, planned: int = 2, processes: tuple[int, ...] = (0, 1)) -> Path:
+    """The partial folder of the golden profile with some of its processes finished."""
+    profile = GOLDEN["golden_profile"]()
+    fields = {field.name for field in dataclasses.fields(shards.ProfileHeader)}
+    values = {name: getattr(profile, name) for name in fields - {"planned_processes"}}
+    folder = shards.partial_folder(target)
+    shards.write_header(folder, shards.ProfileHeader(**values, planned_processes=planned))
+    for index in processes:
+        traces = {"ort": GOLDEN["events"](1)} if index == 1 else {}
+        shards.write_shard(
+            folder, shards.Shard(GOLDEN["process"](index), traces, GOLDEN["nodes"](), ())
+        )
+    return folder
+
+
+def visit(file: h5py.File, kind: type) -> dict[str, Any]:
+    found = {}
+
+    def add(name: str, item: object) -> None:
+        if isinstance(item, kind):
+            found[name] = item
+
+    file.visititems(add)
+    return found
+
+
+def test_golden_file_of_version_1_reads_as_it_was_recorded() -> None:
+    profile = storage.read_profile(GOLDEN_FILE)
+    assert profile.path == GOLDEN_FILE
+    assert content(profile) == content(GOLDEN["golden_profile"]())
+    with h5py.File(GOLDEN_FILE) as file:
+        medians = [np.median(process.steady.duration_ns) for process in profile.processes]
+        assert file["summary/latency_median_ns"][()] == np.median(medians)
+        assert "latency_p99_ns" not in file["summary"]
+        assert "p99 needs 500 samples" in file["summary"].attrs["latency_p99_ns_reason"]
+
+
+def test_round_trip_of_what_the_golden_file_lacks(tmp_path: Path) -> None:
+    profile = GOLDEN["golden_profile"]()
+    events = GOLDEN["events"](0)
+    empty = dataclasses.replace(
+        events,
+        **{
+            field.name: getattr(events, field.name)[:0]
+            for field in dataclasses.fields(events)
+            if isinstance(getattr(events, field.name), np.ndarray)
+        },
+        details={},
+        dropped=17,
+    )
+    many = [dataclasses.replace(GOLDEN["process"](1), index=index) for index in (2, 10, 1000)]
+    odd = dataclasses.replace(
+        profile,
+        complete=False,
+        processes=(*profile.processes, *many),
+        nodes=None,
+        traces={"ort": empty},
+        inputs=(),
+        environment=(dataclasses.replace(profile.output_check, value=float("nan"), reason=""),),
+        absent=(),
+    )
+    written = storage.write_profile(odd, tmp_path / "odd.h5")
+    assert written.path == tmp_path / "odd.h5"
+    assert content(storage.read_profile(tmp_path / "odd.h5")) == content(odd)
+
+
+def test_long_series_keep_every_sample(tmp_path: Path) -> None:
+    profile = GOLDEN["golden_profile"]()
+    samples = np.cumsum(np.random.default_rng(1).integers(1, 10**9, 150_000))
+    steady = dataclasses.replace(profile.processes[0].steady, start_ns=samples, duration_ns=samples)
+    process = dataclasses.replace(profile.processes[0], steady=steady)
+    target = tmp_path / "long.h5"
+    storage.write_profile(dataclasses.replace(profile, processes=(process,)), target)
+    read = storage.read_profile(target).processes[0].steady
+    np.testing.assert_array_equal(read.start_ns, samples)
+    with h5py.File(target) as file:
+        stored = file["processes/000/latency/start_ns"]
+        assert (stored.chunks, stored.compression, stored.shuffle) == ((65_536,), "gzip", True)
+
+
+def test_text_that_hdf5_cannot_hold_is_escaped(tmp_path: Path) -> None:
+    profile = GOLDEN["golden_profile"]()
+    process = dataclasses.replace(profile.processes[0], log=("a\0b", "path \udcff"))
+    storage.write_profile(dataclasses.replace(profile, processes=(process,)), tmp_path / "a.h5")
+    (read,) = storage.read_profile(tmp_path / "a.h5").processes
+    assert read.log == ("a\\x00b", "path \\udcff")
+
+
+def test_file_keeps_to_what_netcdf_readers_understand() -> None:
+    with h5py.File(GOLDEN_FILE) as file:
+        assert file.attrs["Conventions"].startswith("CF-")
+        assert file.id.get_create_plist().get_version()[0] == 3
+        for name, dataset in visit(file, h5py.Dataset).items():
+            assert h5py.check_string_dtype(dataset.dtype) or dataset.dtype in (
+                np.int64,
+                np.int32,
+                np.float64,
+            ), name
+            assert dataset.compression in (None, "gzip"), name
+            if dataset.is_scale:
+                assert dataset.id.get_storage_size() == 0
+            else:
+                assert "units" in dataset.attrs, name
+                assert all(len(dimension) == 1 for dimension in dataset.dims), name
+
+
+@pytest.mark.parametrize("engine", ["h5netcdf", "netcdf4"])
+def test_xarray_opens_every_group(engine: str) -> None:
+    xarray = pytest.importorskip("xarray")
+    pytest.importorskip({"netcdf4": "netCDF4"}.get(engine, engine))
+    with h5py.File(GOLDEN_FILE) as file:
+        groups = list(visit(file, h5py.Group))
+    assert {"processes/000/latency", "environment", "nodes", "trace/ort"} <= set(groups)
+    for group in ["/", *groups]:
+        with xarray.open_dataset(GOLDEN_FILE, group=group, engine=engine) as dataset:
+            dataset.load()
+            if group == "processes/000/latency":
+                steady = GOLDEN["process"](0).steady
+                assert dataset.sizes == {"sample": 200}
+                assert dataset.duration_ns.dtype == np.int64
+                assert dataset.duration_ns.attrs["units"] == "ns"
+                np.testing.assert_array_equal(dataset.start_ns, steady.start_ns)
+            if group == "nodes":
+                assert list(dataset.name.values) == list(GOLDEN["nodes"]().name)
+
+
+@pytest.mark.parametrize(("tool", "option"), [("ncdump", "-h"), ("h5dump", "-H")])
+def test_command_line_tools_read_it(tool: str, option: str) -> None:
+    if shutil.which(tool) is None:
+        pytest.skip(f"{tool} is not installed")
+    shown = subprocess.run(
+        [tool, option, str(GOLDEN_FILE)], capture_output=True, text=True, check=True
+    )
+    assert shown.stderr == ""
+    assert "inference_duration_ns" in shown.stdout
+    assert "phony" not in shown.stdout
+
+
+def test_examples_of_format_md_work(tmp_path: Path) -> None:
+    pytest.importorskip("xarray")
+    shutil.copy(GOLDEN_FILE, tmp_path / "profile.h5")
+    text = (ROOT / "profiles" / "FORMAT.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(examples) == 3
+    shown = [
+        subprocess.run(
+            [sys.executable, "-c", example], capture_output=True, text=True, cwd=tmp_path
+        )
+        for example in examples
+    ]
+    assert [each.stderr for each in shown] == [""] * 3
+    assert "mödel [1200 1207" in shown[0].stdout
+    assert shown[1].stdout == "1215.0 ns\n"
+    assert "FusedConv" in shown[2].stdout
+
+
+def test_an_existing_file_needs_force(tmp_path: Path) -> None:
+    target = tmp_path / "a.h5"
+    target.write_bytes(b"precious")
+    profile = GOLDEN["golden_profile"]()
+    with pytest.raises(RequestError, match="exists already"):
+        storage.write_profile(profile, target)
+    assert target.read_bytes() == b"precious"
+    assert list(tmp_path.iterdir()) == [target]
+    storage.write_profile(profile, target, force=True)
+    assert content(storage.read_profile(target)) == content(profile)
+    with pytest.raises(RequestError, match="is a folder"):
+        storage.write_profile(profile, tmp_path, force=True)
+    with pytest.raises(RequestError, match="No such file or directory"):
+        storage.write_profile(profile, tmp_path / "none" / "a.h5")
+
+
+def test_what_cannot_be_read_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with pytest.raises(ProfileFileError, match="no such file"):
+        storage.read_profile(path)
+    path.write_bytes(b"")
+    with pytest.raises(ProfileFileError, match="not an HDF5 file"):
+        storage.read_profile(path)
+    with h5py.File(path, "w") as file:
+        file["x"] = 1
+    with pytest.raises(ProfileFileError, match="not a profile"):
+        storage.read_profile(path)
+    shutil.copy(GOLDEN_FILE, path)
+    with h5py.File(path, "a") as file:
+        file.attrs["format_version"] = 99
+    with pytest.raises(ProfileFileError, match="format version 99"):
+        storage.read_profile(path)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.999])
+def test_a_file_cut_short_is_refused(tmp_path: Path, share: float) -> None:
+    path = tmp_path / "a.h5"
+    whole = GOLDEN_FILE.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(ProfileFileError, match="damaged"):
+        storage.read_profile(path)
+
+
+def test_a_lost_group_and_a_corrupt_chunk_are_damage(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    shutil.copy(GOLDEN_FILE, path)
+    with h5py.File(path) as file:
+        chunk = file["processes/000/latency/start_ns"].id.get_chunk_info(0)
+    with path.open("r+b") as stream:
+        stream.seek(chunk.byte_offset)
+        stream.write(b"\xff" * chunk.size)
+    with pytest.raises(ProfileFileError, match="damaged"):
+        storage.read_profile(path)
+    shutil.copy(GOLDEN_FILE, path)
+    with h5py.File(path, "a") as file:
+        del file["output_check"]
+    with pytest.raises(ProfileFileError, match=r"damaged.*output_check"):
+        storage.read_profile(path)
+
+
+def test_a_finished_profile_takes_its_partial_folder_away(tmp_path: Path) -> None:
+    target = tmp_path / "a.h5"
+    folder = partial(target)
+    running = storage.read_profile(folder)
+    assert (running.complete, running.path, len(running.processes)) == (False, folder, 2)
+    finished = dataclasses.replace(running, complete=True)
+    storage.write_profile(finished, target)
+    assert list(tmp_path.iterdir()) == [target]
+    assert content(storage.read_profile(target)) == content(GOLDEN["golden_profile"]())
+
+
+def test_the_partial_folder_of_another_profile_is_left(tmp_path: Path) -> None:
+    target = tmp_path / "a.h5"
+    folder = partial(target)
+    other = dataclasses.replace(GOLDEN["golden_profile"](), created="2020-01-01T00:00:00Z")
+    storage.write_profile(other, target)
+    assert len(storage.read_profile(folder).processes) == 2
+
+
+def test_recover_gives_every_finished_process_back(tmp_path: Path) -> None:
+    target = tmp_path / "a.h5"
+    folder = partial(target, planned=5)
+    with pytest.raises(ProfileFileError, match="no such file") as refusal:
+        storage.read_profile(target)
+    assert refusal.value.remedy == f"harness recover {folder}"
+    assert storage.recover(folder) == target
+    profile = storage.read_profile(target)
+    assert not profile.complete
+    assert dict(profile.absent)["processes"] == "2 of 5 planned had finished"
+    whole = GOLDEN["golden_profile"]()
+    assert repr((profile.processes, profile.traces)) == repr((whole.processes, whole.traces))
+    assert list(tmp_path.iterdir()) == [target]
+    with pytest.raises(ProfileFileError, match="no such partial folder"):
+        storage.recover(folder)
+
+
+def test_recover_of_all_planned_processes_is_complete(tmp_path: Path) -> None:
+    folder = partial(tmp_path / "a.h5")
+    elsewhere = tmp_path / "b.h5"
+    assert storage.recover(folder, elsewhere) == elsewhere
+    assert content(storage.read_profile(elsewhere)) == content(GOLDEN["golden_profile"]())
+
+
+def test_recover_keeps_and_names_damaged_shards(tmp_path: Path) -> None:
+    target = tmp_path / "a.h5"
+    folder = partial(target)
+    (folder / "process-000.shard").write_bytes(b"noise")
+    storage.recover(folder)
+    profile = storage.read_profile(target)
+    assert not profile.complete
+    assert [process.index for process in profile.processes] == [1]
+    assert "damaged" in dict(profile.absent)["process-000.shard"]
+    assert (folder / "process-000.shard").exists()
+
+
+def test_recover_refuses_what_would_lose_something(tmp_path: Path) -> None:
+    target = tmp_path / "a.h5"
+    folder = partial(target)
+    with shards.hold(folder), pytest.raises(RequestError, match="still running"):
+        storage.recover(folder)
+    target.write_bytes(b"precious")
+    with pytest.raises(RequestError, match="exists already"):
+        storage.recover(folder)
+    assert target.read_bytes() == b"precious"
+    # The kill came between the renaming and the removal of the folder.
+    shutil.copy(GOLDEN_FILE, target)
+    with pytest.raises(RequestError, match="only the cleanup was cut off"):
+        storage.recover(folder)
+    assert len(storage.read_profile(folder).processes) == 2
+
+    none = partial(tmp_path / "none.h5", processes=())
+    with pytest.raises(ProfileFileError, match="no process had finished"):
+        storage.recover(none)
+    with pytest.raises(ProfileFileError, match="holds no header"):
+        storage.recover(tmp_path)
+    named = none.rename(tmp_path / "renamed")
+    shards.write_shard(named, shards.Shard(GOLDEN["process"](0), {}, None, ()))
+    with pytest.raises(RequestError, match="the output has no name"):
+        storage.recover(named)
+
+
+NO_ROOM = """
+import gc, resource, runpy, signal, sys
+from pathlib import Path
+from harness import storage
+from harness.errors import MachineError
+profile = runpy.run_path(sys.argv[2])["golden_profile"]()
+target = Path(sys.argv[1])
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+for limit in (0, 4096, 40_000):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, 10**6))
+    try:
+        storage.write_profile(profile, target)
+    except MachineError as error:
+        print(error.message, error.remedy, sep="|")
+gc.collect()
+resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, 10**6))
+storage.write_profile(profile, target.with_name("later.h5"))
+"""
+
+
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_a_full_disk_loses_nothing_and_crashes_nothing(tmp_path: Path, interrupted: bool) -> None:
+    target = tmp_path / "a.h5"
+    folder = partial(target) if interrupted else shards.partial_folder(target)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", NO_ROOM, str(target), str(SCRIPT)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    remedy = f"harness recover {folder}" if interrupted else "write it again"
+    lines = done.stdout.splitlines()
+    assert len(lines) == 3
+    assert all("no room" in line and line.endswith(remedy) for line in lines)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == ({"later.h5", folder.name} if interrupted else {"later.h5"})
+    if interrupted:
+        assert len(storage.read_profile(folder).processes) == 2
+        assert not list(folder.glob("*.tmp"))
