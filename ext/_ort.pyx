@@ -1,3 +1,4 @@
+# cython: auto_pickle=False
 """ONNX Runtime through its C API: sessions, bindings and the timing loop.
 
 The interface is described in harness/_ort.pyi.
@@ -6,8 +7,10 @@ The interface is described in harness/_ort.pyi.
 import os
 from collections import namedtuple
 
+cimport cython
 from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
 from posix.dlfcn cimport RTLD_LOCAL, RTLD_NOW, dlerror, dlopen, dlsym
 
 from ort_abi cimport *
@@ -28,14 +31,18 @@ cdef extern from "log_ring.h" nogil:
     int64_t log_ring_take_lost() noexcept
 
 cdef extern from "timing_loop.h" nogil:
+    ctypedef struct Inference:
+        const OrtFunctions* ort
+        OrtSession* session
+        const OrtRunOptions* options
+        OrtIoBinding* binding
+        const OrtMemoryInfo* host
+        const char** fresh
+        size_t fresh_count
     int64_t timing_loop(
-        const OrtFunctions*, OrtSession*, const OrtRunOptions*, const OrtIoBinding*,
-        int64_t, int64_t, int64_t*, int64_t*, OrtStatus**
+        const Inference*, int64_t, int64_t, int64_t*, int64_t*, OrtStatus**
     ) noexcept
-    int64_t untimed_loop(
-        const OrtFunctions*, OrtSession*, const OrtRunOptions*, const OrtIoBinding*,
-        int64_t, OrtStatus**
-    ) noexcept
+    int64_t untimed_loop(const Inference*, int64_t, OrtStatus**) noexcept
 
 
 # ONNXTensorElementDataType by number: numpy's or ml_dtypes' name, and elements a byte where
@@ -67,7 +74,7 @@ cdef dict OPTIMIZATION_LEVELS = {
 cdef dict EXECUTION_MODES = {"sequential": 0, "parallel": 1}
 cdef int ARENA_ALLOCATOR = 1, MEMORY_DEFAULT = 0
 
-ValueType = namedtuple("ValueType", ("name", "kind", "dtype", "shape"))
+ValueType = namedtuple("ValueType", ("name", "kind", "dtype", "shape"), module=__name__)
 ValueType.__doc__ = "Type of a model's input or output; see _ort.pyi."
 
 
@@ -88,6 +95,13 @@ def monotonic_ns():
 def realtime_offset_ns():
     """CLOCK_REALTIME minus CLOCK_MONOTONIC in nanoseconds."""
     return c_realtime_offset_ns()
+
+
+cdef bytes c_string(bytes text):
+    """The text itself; refused if C would see only a part of it."""
+    if b"\0" in text:
+        raise ValueError(f"embedded NUL in {text!r}")
+    return text
 
 
 cdef int raise_status(const OrtFunctions* ort, OrtStatus* status, int64_t completed) except -1:
@@ -117,7 +131,7 @@ cdef class Library:
     cdef readonly int64_t open_ns
 
     def __cinit__(self, path):
-        cdef bytes name = os.fsencode(path)
+        cdef bytes name = c_string(os.fsencode(path))
         cdef const char* c_name = name
         cdef void* handle
         cdef void* symbol
@@ -196,7 +210,7 @@ cdef class Library:
             lines.append(f"({lost} earlier lines were lost)")
         while log_ring_take(text, &severity):
             name = SEVERITIES[severity] if 0 <= severity < 5 else str(severity)
-            lines.append(f"{name} {text.decode('utf-8', 'replace')}")
+            lines.append(f"{name} {text.decode('utf-8', 'replace').rstrip()}")
         return lines
 
     cdef str take_text(self, char* text):
@@ -207,7 +221,11 @@ cdef class Library:
             check(&self.ort, self.ort.AllocatorFree(self.allocator, text))
 
     cdef tuple describe_tensor(self, const OrtTensorTypeAndShapeInfo* info):
-        """(element type name, shape with names of free dimensions or None)."""
+        """(element type name, shape with names of free dimensions or None).
+
+        The shape is None where the model leaves even the number of dimensions open; ONNX
+        Runtime before 1.24 does not tell that from a scalar.
+        """
         cdef int element = 0
         cdef size_t rank = 0
         cdef size_t i
@@ -215,6 +233,12 @@ cdef class Library:
         cdef const char** names = NULL
         check(&self.ort, self.ort.GetTensorElementType(info, &element))
         check(&self.ort, self.ort.GetDimensionsCount(info, &rank))
+        if (
+            rank == 0
+            and self.ort.TensorTypeAndShape_HasShape != NULL
+            and not self.ort.TensorTypeAndShape_HasShape(info)
+        ):
+            return element_name(element), None
         sizes = <int64_t*> malloc((rank + 1) * sizeof(int64_t))
         names = <const char**> malloc((rank + 1) * sizeof(char*))
         try:
@@ -273,14 +297,12 @@ cdef class Library:
         """An OrtValue over the array's memory; what must outlive it is appended to kept."""
         cdef OrtValue* value = NULL
         cdef int64_t* shape = NULL
-        cdef const char** texts = NULL
         cdef size_t rank = array.ndim
-        cdef size_t count = array.size
         cdef size_t i
         cdef size_t size
         cdef uintptr_t address
         cdef int element
-        name = "string" if array.dtype.kind in "OUS" else array.dtype.name
+        name = "string" if array.dtype.kind in "OSTU" else array.dtype.name
         if name not in ELEMENT_NUMBERS:
             raise TypeError(f"element type {name} has no ONNX counterpart")
         element = ELEMENT_NUMBERS[name]
@@ -291,7 +313,8 @@ cdef class Library:
             for i in range(rank):
                 shape[i] = array.shape[i]
             if element != STRING:
-                array = pack(np.require(array, requirements=["C"]), name)
+                native = array.dtype.newbyteorder("=")
+                array = pack(np.require(array, native, ["C", "A", "E"]), name)
                 kept.append(array)
                 address = array.ctypes.data
                 size = array.nbytes
@@ -302,31 +325,43 @@ cdef class Library:
                     ),
                 )
                 return value
-            encoded = [
-                text if isinstance(text, bytes) else str(text).encode()
-                for text in array.reshape(-1).tolist()
-            ]
-            texts = <const char**> malloc((count + 1) * sizeof(char*))
-            if texts == NULL:
-                raise MemoryError()
-            for i in range(count):
-                texts[i] = encoded[i]
+            encoded = [encode_text(text) for text in array.reshape(-1).tolist()]
             check(
                 &self.ort,
                 self.ort.CreateTensorAsOrtValue(self.allocator, shape, rank, element, &value),
             )
             try:
-                check(&self.ort, self.ort.FillStringTensor(value, texts, count))
+                self.fill_text(value, encoded)
             except BaseException:
                 self.ort.ReleaseValue(value)
                 raise
             return value
         finally:
             free(shape)
-            free(texts)
 
-    cdef OrtValue* create_value(self, content, list kept) except NULL:
-        """An OrtValue of an array, a list (sequence) or a dict (map)."""
+    cdef int fill_text(self, OrtValue* value, list encoded) except -1:
+        """Copies bytes objects into a string tensor of as many elements."""
+        cdef bytes text
+        cdef const char* source
+        cdef char* buffer = NULL
+        cdef size_t length
+        cdef size_t i = 0
+        for text in encoded:
+            source = text
+            length = len(text)
+            check(
+                &self.ort,
+                self.ort.GetResizedStringTensorElementBuffer(value, i, length, &buffer),
+            )
+            memcpy(buffer, source, length)
+            i += 1
+        return 0
+
+    cdef OrtValue* create_value(self, content, str dtype, list kept) except NULL:
+        """An OrtValue of an array, a list (sequence) or a dict (map).
+
+        dtype is that of the ValueType; a dict's keys and values are brought to it.
+        """
         cdef OrtValue* value = NULL
         cdef OrtValue** parts = NULL
         cdef size_t count
@@ -335,15 +370,13 @@ cdef class Library:
         if isinstance(content, np.ndarray):
             return self.create_tensor(content, kept)
         if isinstance(content, dict):
-            keys = list(content)
             kind = MAP
-            contents = [
-                np.array(keys, dtype=object if isinstance(keys[0], str) else np.int64),
-                np.array(list(content.values())),
-            ] if keys else []
+            contents = map_columns(content, dtype)
         elif isinstance(content, (list, tuple)):
             kind = SEQUENCE
             contents = list(content)
+            if any(isinstance(part, (list, tuple)) for part in contents):
+                raise TypeError("ONNX Runtime's C API cannot take a sequence of sequences")
         else:
             raise TypeError(
                 f"an input must be a numpy array, a list or a dict, not {type(content).__name__}"
@@ -356,7 +389,7 @@ cdef class Library:
             raise MemoryError()
         try:
             for part in contents:
-                parts[made] = self.create_value(part, kept)
+                parts[made] = self.create_value(part, dtype, kept)
                 made += 1
             check(
                 &self.ort,
@@ -438,6 +471,27 @@ cdef class Library:
 ctypedef unsigned char uint8_view
 
 
+cdef bytes encode_text(text):
+    """An element of a string tensor; bytes go in as they are."""
+    if isinstance(text, bytes):
+        return text
+    if isinstance(text, str):
+        return text.encode()
+    raise TypeError(f"an element of a string tensor must be text, not {type(text).__name__}")
+
+
+cdef list map_columns(dict content, str dtype):
+    """Keys and values of a map as two arrays of the types in ``KEY->VALUE``."""
+    names = dtype.removeprefix("map(").removesuffix(")").split("->")
+    if len(names) != 2:
+        raise TypeError(f"a dict was given for an input of type {dtype}")
+    return [
+        np.array(column, dtype=object) if name == "string"
+        else np.array(column).astype(name, casting="same_kind")
+        for column, name in zip(zip(*content.items(), strict=True), names)
+    ]
+
+
 cdef str element_name(int number):
     if 0 <= number < len(ELEMENT_TYPES):
         return ELEMENT_TYPES[number]
@@ -494,10 +548,58 @@ cdef object unpack(packed, str name, size_t count):
     return elements.view(dtype)
 
 
-cdef class Session:
+@cython.final
+@cython.no_gc_clear  # its memory is released with the library's functions
+cdef class SessionOwner:
+    """An OrtSession and the options of its inferences, for as long as anyone refers to it."""
+
     cdef Library library
     cdef OrtSession* session
     cdef OrtRunOptions* options
+    cdef bytes model  # a session of ORT's own format may read on in the bytes it was given
+
+    def __dealloc__(self):
+        with nogil:  # a session joins its threads
+            if self.options != NULL:
+                self.library.ort.ReleaseRunOptions(self.options)
+            if self.session != NULL:
+                self.library.ort.ReleaseSession(self.session)
+
+
+cdef tuple describe_values(SessionOwner owner, bint inputs):
+    """ValueType of each input or output."""
+    cdef OrtFunctions* ort = &owner.library.ort
+    cdef size_t count = 0
+    cdef size_t i
+    cdef char* name = NULL
+    cdef OrtTypeInfo* info = NULL
+    check(
+        ort,
+        ort.SessionGetInputCount(owner.session, &count) if inputs
+        else ort.SessionGetOutputCount(owner.session, &count),
+    )
+    types = []
+    for i in range(count):
+        check(
+            ort,
+            ort.SessionGetInputName(owner.session, i, owner.library.allocator, &name) if inputs
+            else ort.SessionGetOutputName(owner.session, i, owner.library.allocator, &name),
+        )
+        text = owner.library.take_text(name)
+        check(
+            ort,
+            ort.SessionGetInputTypeInfo(owner.session, i, &info) if inputs
+            else ort.SessionGetOutputTypeInfo(owner.session, i, &info),
+        )
+        try:
+            types.append(ValueType(text, *owner.library.describe_type(info)))
+        finally:
+            ort.ReleaseTypeInfo(info)
+    return tuple(types)
+
+
+cdef class Session:
+    cdef SessionOwner owner  # None when closed
     cdef bint profiled
     cdef readonly tuple inputs
     cdef readonly tuple outputs
@@ -517,21 +619,27 @@ cdef class Session:
         optimized_model_path=None,
         profile_prefix=None,
         providers=(),
+        custom_op_domains=(),
     ):
         cdef OrtFunctions* ort = &library.ort
+        cdef SessionOwner owner = SessionOwner()
         cdef OrtSessionOptions* options = NULL
-        cdef bytes content
-        cdef const char* c_content
-        cdef size_t size
+        cdef bytes path
+        cdef const char* c_model
+        cdef size_t size = 0
         cdef bint from_memory = isinstance(model, bytes)
         cdef OrtStatus* status
         cdef int64_t start
-        if self.session != NULL:
+        if self.inputs is not None:
             raise ValueError("a session is created once")
-        self.library = library
-        content = model if from_memory else os.fsencode(model)
-        c_content = content
-        size = len(content)
+        owner.library = library
+        if from_memory:
+            owner.model = model
+            c_model = owner.model
+            size = len(owner.model)
+        else:
+            path = c_string(os.fsencode(model))
+            c_model = path
         check(ort, ort.CreateSessionOptions(&options))
         try:
             check(ort, ort.SetIntraOpNumThreads(options, intra_threads))
@@ -542,131 +650,112 @@ cdef class Session:
             )
             check(ort, ort.SetSessionExecutionMode(options, EXECUTION_MODES[execution_mode]))
             for key, text in dict(entries).items():
-                check(ort, ort.AddSessionConfigEntry(options, key.encode(), text.encode()))
+                check(
+                    ort,
+                    ort.AddSessionConfigEntry(
+                        options, c_string(key.encode()), c_string(text.encode())
+                    ),
+                )
             for name, dimension in dict(free_dimensions).items():
-                check(ort, ort.AddFreeDimensionOverrideByName(options, name.encode(), dimension))
+                check(
+                    ort,
+                    ort.AddFreeDimensionOverrideByName(
+                        options, c_string(name.encode()), dimension
+                    ),
+                )
             if optimized_model_path is not None:
                 check(
                     ort,
-                    ort.SetOptimizedModelFilePath(options, os.fsencode(optimized_model_path)),
+                    ort.SetOptimizedModelFilePath(
+                        options, c_string(os.fsencode(optimized_model_path))
+                    ),
                 )
             if profile_prefix is not None:
-                check(ort, ort.EnableProfiling(options, os.fsencode(profile_prefix)))
+                check(
+                    ort, ort.EnableProfiling(options, c_string(os.fsencode(profile_prefix)))
+                )
                 self.profiled = True
+            for address in custom_op_domains:
+                check(
+                    ort,
+                    ort.AddCustomOpDomain(options, <OrtCustomOpDomain*> <uintptr_t> address),
+                )
             for name, provider_options in providers:
                 append_provider(ort, options, name, provider_options)
             start = c_monotonic_ns()
             with nogil:
                 if from_memory:
                     status = ort.CreateSessionFromArray(
-                        library.env, c_content, size, options, &self.session
+                        library.env, c_model, size, options, &owner.session
                     )
                 else:
-                    status = ort.CreateSession(library.env, c_content, options, &self.session)
+                    status = ort.CreateSession(library.env, c_model, options, &owner.session)
             self.create_ns = c_monotonic_ns() - start
             check(ort, status)
         finally:
             ort.ReleaseSessionOptions(options)
-        check(ort, ort.CreateRunOptions(&self.options))
-        self.inputs = self.describe_values(True)
-        self.outputs = self.describe_values(False)
+        check(ort, ort.CreateRunOptions(&owner.options))
+        inputs = describe_values(owner, True)
+        self.outputs = describe_values(owner, False)
+        self.inputs = inputs
+        self.owner = owner
 
-    cdef tuple describe_values(self, bint inputs):
-        cdef OrtFunctions* ort = &self.library.ort
-        cdef size_t count = 0
-        cdef size_t i
-        cdef char* name = NULL
-        cdef OrtTypeInfo* info = NULL
-        check(
-            ort,
-            ort.SessionGetInputCount(self.session, &count) if inputs
-            else ort.SessionGetOutputCount(self.session, &count),
-        )
-        types = []
-        for i in range(count):
-            check(
-                ort,
-                ort.SessionGetInputName(self.session, i, self.library.allocator, &name) if inputs
-                else ort.SessionGetOutputName(self.session, i, self.library.allocator, &name),
-            )
-            text = self.library.take_text(name)
-            check(
-                ort,
-                ort.SessionGetInputTypeInfo(self.session, i, &info) if inputs
-                else ort.SessionGetOutputTypeInfo(self.session, i, &info),
-            )
-            try:
-                types.append(ValueType(text, *self.library.describe_type(info)))
-            finally:
-                ort.ReleaseTypeInfo(info)
-        return tuple(types)
+    cdef SessionOwner require_open(self):
+        if self.owner is None:
+            raise ValueError("the session is closed")
+        return self.owner
 
     @property
     def profiling_start_ns(self):
         """CLOCK_REALTIME in nanoseconds from which the session profile's stamps count."""
+        cdef SessionOwner owner = self.require_open()
         cdef uint64_t start = 0
-        self.require_open()
         check(
-            &self.library.ort,
-            self.library.ort.SessionGetProfilingStartTimeNs(self.session, &start),
+            &owner.library.ort,
+            owner.library.ort.SessionGetProfilingStartTimeNs(owner.session, &start),
         )
         return start
 
-    cdef int require_open(self) except -1:
-        if self.session == NULL:
-            raise ValueError("the session is closed")
-        return 0
-
     def bind(self, inputs):
         """Binds inputs and lets ORT allocate every output."""
-        self.require_open()
         return Binding(self, inputs)
 
     def end_profiling(self):
         """Ends the session's profile and returns the path of its JSON file."""
+        cdef SessionOwner owner = self.require_open()
         cdef char* name = NULL
         cdef OrtStatus* status
-        self.require_open()
         if not self.profiled:
             raise ValueError("the session was made without profile_prefix")
         with nogil:
-            status = self.library.ort.SessionEndProfiling(
-                self.session, self.library.allocator, &name
+            status = owner.library.ort.SessionEndProfiling(
+                owner.session, owner.library.allocator, &name
             )
-        check(&self.library.ort, status)
+        check(&owner.library.ort, status)
         self.profiled = False
-        return self.library.take_text(name)
+        return owner.library.take_text(name)
 
     def close(self):
-        """Releases the session; bindings of it must be closed before."""
-        cdef OrtSession* session = self.session
-        self.session = NULL
-        if session != NULL:
-            with nogil:
-                self.library.ort.ReleaseSession(session)
-
-    def __dealloc__(self):
-        if self.library is None:
-            return
-        if self.options != NULL:
-            self.library.ort.ReleaseRunOptions(self.options)
-        if self.session != NULL:
-            self.library.ort.ReleaseSession(self.session)
+        """Gives the session up; ORT's is released when its last binding is closed too."""
+        self.owner = None
 
 
 cdef int append_provider(
     const OrtFunctions* ort, OrtSessionOptions* options, name, provider_options
 ) except -1:
     """Appends an execution provider; loading its library can fail, and says so."""
-    cdef size_t count = len(provider_options)
+    cdef list encoded = [
+        (c_string(key.encode()), c_string(text.encode()))
+        for key, text in provider_options.items()
+    ]
+    cdef bytes encoded_name = c_string(name.encode())
+    cdef const char* c_name = encoded_name
+    cdef size_t count = len(encoded)
     cdef const char** keys = <const char**> malloc((count + 1) * sizeof(char*))
     cdef const char** values = <const char**> malloc((count + 1) * sizeof(char*))
     cdef OrtProviderOptions* made = NULL
     cdef OrtStatus* status
     cdef size_t i = 0
-    cdef bytes encoded_name = name.encode()
-    cdef const char* c_name = encoded_name
-    encoded = [(key.encode(), text.encode()) for key, text in provider_options.items()]
     try:
         if keys == NULL or values == NULL:
             raise MemoryError()
@@ -677,19 +766,23 @@ cdef int append_provider(
         if name == "CUDA":
             check(ort, ort.CreateCUDAProviderOptions(&made))
             try:
-                check(ort, ort.UpdateCUDAProviderOptions(made, keys, values, count))
                 with nogil:
-                    status = ort.SessionOptionsAppendExecutionProvider_CUDA_V2(options, made)
-                check(ort, status)
+                    check(ort, ort.UpdateCUDAProviderOptions(made, keys, values, count))
+                    check(
+                        ort,
+                        ort.SessionOptionsAppendExecutionProvider_CUDA_V2(options, made),
+                    )
             finally:
                 ort.ReleaseCUDAProviderOptions(made)
         elif name == "TensorRT":
             check(ort, ort.CreateTensorRTProviderOptions(&made))
             try:
-                check(ort, ort.UpdateTensorRTProviderOptions(made, keys, values, count))
                 with nogil:
-                    status = ort.SessionOptionsAppendExecutionProvider_TensorRT_V2(options, made)
-                check(ort, status)
+                    check(ort, ort.UpdateTensorRTProviderOptions(made, keys, values, count))
+                    check(
+                        ort,
+                        ort.SessionOptionsAppendExecutionProvider_TensorRT_V2(options, made),
+                    )
             finally:
                 ort.ReleaseTensorRTProviderOptions(made)
         else:
@@ -704,96 +797,149 @@ cdef int append_provider(
     return 0
 
 
+cdef list undetermined_outputs(Session session):
+    """Names of the outputs whose size may differ between inferences of the same inputs.
+
+    A bound output that holds the last inference's value is written into by the next: a
+    sequence grows, a tensor of another shape is refused (seen with ONNX Runtime 1.31).
+    """
+    given = {size for described in session.inputs for size in described.shape or ()}
+    return [
+        described.name for described in session.outputs
+        if described.kind != "tensor" or described.shape is None
+        or any(
+            size is None or (isinstance(size, str) and size not in given)
+            for size in described.shape
+        )
+    ]
+
+
+@cython.no_gc_clear  # its memory is released with the library's functions
 cdef class Binding:
-    cdef Session session
-    cdef OrtIoBinding* binding
-    cdef list kept  # memory that bound inputs point into
+    cdef SessionOwner owner
+    cdef Inference inference
+    cdef list kept  # memory that the inference points into
+    cdef bint busy
 
     def __cinit__(self, Session session not None, inputs):
-        cdef Library library = session.library
+        cdef SessionOwner owner = session.require_open()
+        cdef Library library = owner.library
         cdef OrtFunctions* ort = &library.ort
         cdef OrtValue* value = NULL
-        self.session = session
+        cdef OrtStatus* status
+        cdef bytes encoded
+        cdef const char* c_name
+        self.owner = owner
         self.kept = []
-        check(ort, ort.CreateIoBinding(session.session, &self.binding))
-        known = {described.name for described in session.inputs}
+        self.inference.ort = ort
+        self.inference.session = owner.session
+        self.inference.options = owner.options
+        self.inference.host = library.host
+        check(ort, ort.CreateIoBinding(owner.session, &self.inference.binding))
+        types = {described.name: described.dtype for described in session.inputs}
         for name, content in inputs.items():
-            if name not in known:
+            if name not in types:
                 raise ValueError(f"the model has no input {name!r}")
             if content is None:
                 # The C API has no absent optional: an input that is not bound is absent.
                 continue
-            value = library.create_value(content, self.kept)
-            try:
-                check(ort, ort.BindInput(self.binding, name.encode(), value))
-            finally:
+            encoded = name.encode()
+            c_name = encoded
+            value = library.create_value(content, types[name], self.kept)
+            with nogil:  # it may copy to a device
+                status = ort.BindInput(self.inference.binding, c_name, value)
                 ort.ReleaseValue(value)  # the binding holds a reference of its own
+            check(ort, status)
         for described in session.outputs:
             check(
                 ort,
-                ort.BindOutputToDevice(self.binding, described.name.encode(), library.host),
+                ort.BindOutputToDevice(
+                    self.inference.binding, described.name.encode(), library.host
+                ),
             )
+        fresh = [name.encode() for name in undetermined_outputs(session)]
+        self.kept.append(fresh)
+        self.inference.fresh = <const char**> malloc((len(fresh) + 1) * sizeof(char*))
+        if self.inference.fresh == NULL:
+            raise MemoryError()
+        for encoded in fresh:
+            self.inference.fresh[self.inference.fresh_count] = encoded
+            self.inference.fresh_count += 1
+
+    cdef int require_idle(self) except -1:
+        """Must hold wherever the binding is used: ORT guards none of it against threads."""
+        if self.busy:
+            raise ValueError("the binding is in use by another thread")
+        return 0
 
     cdef int require_open(self) except -1:
-        if self.binding == NULL:
+        if self.inference.binding == NULL:
             raise ValueError("the binding is closed")
-        return self.session.require_open()
+        return self.require_idle()
 
     def run(self, profile_prefix=None):
         """One inference; returns its duration in nanoseconds."""
-        cdef OrtFunctions* ort = &self.session.library.ort
-        cdef OrtRunOptions* options = self.session.options
+        cdef const OrtFunctions* ort = self.inference.ort
+        cdef Inference inference
         cdef OrtRunOptions* profiling = NULL
-        cdef OrtStatus* status
+        cdef OrtStatus* failure = NULL
         cdef int64_t start
-        cdef int64_t stop
+        cdef int64_t duration = 0
         self.require_open()
+        inference = self.inference
         try:
             if profile_prefix is not None:
                 if ort.RunOptionsEnableProfiling == NULL:
                     raise OrtError(
-                        f"ONNX Runtime {self.session.library.version} cannot profile single "
+                        f"ONNX Runtime {self.owner.library.version} cannot profile single "
                         "inferences, 1.25 or newer is needed", "NOT_IMPLEMENTED",
                     )
                 check(ort, ort.CreateRunOptions(&profiling))
                 check(
-                    ort, ort.RunOptionsEnableProfiling(profiling, os.fsencode(profile_prefix))
+                    ort,
+                    ort.RunOptionsEnableProfiling(
+                        profiling, c_string(os.fsencode(profile_prefix))
+                    ),
                 )
-                options = profiling
+                inference.options = profiling
+            self.busy = True
             with nogil:
-                start = c_monotonic_ns()
-                status = ort.RunWithBinding(self.session.session, options, self.binding)
-                stop = c_monotonic_ns()
-            check(ort, status)
-            return stop - start
+                timing_loop(&inference, 1, INT64_MAX, &start, &duration, &failure)
+            self.busy = False
+            check(ort, failure)
+            return duration
         finally:
             if profiling != NULL:
                 ort.ReleaseRunOptions(profiling)
 
     def outputs(self):
         """Outputs of the last inference, copied to Python, in the model's order."""
-        cdef Library library = self.session.library
-        cdef OrtFunctions* ort = &library.ort
+        cdef Library library
+        cdef const OrtFunctions* ort = self.inference.ort
         cdef OrtValue** values = NULL
         cdef size_t count = 0
         cdef size_t i
         self.require_open()
-        check(
-            ort, ort.GetBoundOutputValues(self.binding, library.allocator, &values, &count)
-        )
-        if values == NULL:
-            return []
+        library = self.owner.library
+        self.busy = True
         try:
+            check(
+                ort,
+                ort.GetBoundOutputValues(
+                    self.inference.binding, library.allocator, &values, &count
+                ),
+            )
             return [library.value_to_python(values[i]) for i in range(count)]
         finally:
+            self.busy = False
             for i in range(count):
                 ort.ReleaseValue(values[i])
-            check(ort, ort.AllocatorFree(library.allocator, values))
+            if values != NULL:
+                check(ort, ort.AllocatorFree(library.allocator, values))
 
     def time(self, int64_t[::1] start_ns not None, int64_t[::1] duration_ns not None,
              int64_t deadline_ns=0):
         """The timing loop; returns the inferences that were taken."""
-        cdef OrtFunctions* ort = &self.session.library.ort
         cdef int64_t count = start_ns.shape[0]
         cdef int64_t completed
         cdef OrtStatus* failure = NULL
@@ -802,38 +948,41 @@ cdef class Binding:
             raise ValueError("start_ns and duration_ns differ in length")
         if count == 0:
             return 0
+        self.busy = True
         with nogil:
             completed = timing_loop(
-                ort, self.session.session, self.session.options, self.binding, count,
-                deadline_ns if deadline_ns else INT64_MAX, &start_ns[0], &duration_ns[0],
-                &failure,
+                &self.inference, count, deadline_ns if deadline_ns else INT64_MAX,
+                &start_ns[0], &duration_ns[0], &failure,
             )
+        self.busy = False
         if failure != NULL:
-            raise_status(ort, failure, completed)
+            raise_status(self.inference.ort, failure, completed)
         return completed
 
     def repeat(self, int64_t count):
         """Inferences without a stamp between them; returns their nanoseconds together."""
-        cdef OrtFunctions* ort = &self.session.library.ort
         cdef OrtStatus* failure = NULL
         cdef int64_t total_ns
         self.require_open()
+        self.busy = True
         with nogil:
-            total_ns = untimed_loop(
-                ort, self.session.session, self.session.options, self.binding, count, &failure
-            )
-        check(ort, failure)
+            total_ns = untimed_loop(&self.inference, count, &failure)
+        self.busy = False
+        check(self.inference.ort, failure)
         return total_ns
 
     def close(self):
         """Releases the bound values; may be called twice."""
-        cdef OrtIoBinding* binding = self.binding
-        self.binding = NULL
+        cdef OrtIoBinding* binding = self.inference.binding
+        self.require_idle()
+        self.inference.binding = NULL
         if binding != NULL:
             with nogil:
-                self.session.library.ort.ReleaseIoBinding(binding)
+                self.inference.ort.ReleaseIoBinding(binding)
         self.kept = []
+        self.owner = None
 
     def __dealloc__(self):
-        if self.binding != NULL:
-            self.session.library.ort.ReleaseIoBinding(self.binding)
+        if self.inference.binding != NULL:
+            self.inference.ort.ReleaseIoBinding(self.inference.binding)
+        free(self.inference.fresh)

@@ -14,6 +14,9 @@ static struct {
 void log_ring_write(void *param, int severity, const char *category, const char *logid,
                     const char *code_location, const char *message) {
     (void)param, (void)category, (void)logid, (void)code_location;
+    size_t length = strnlen(message, LOG_LINE_BYTES - 1);
+    /* A line that is too long is not cut inside a character: 10xxxxxx continues one. */
+    while (length > 0 && ((unsigned char)message[length] & 0xC0) == 0x80) length--;
     pthread_mutex_lock(&ring.mutex);
     if (ring.count == LOG_LINES) {
         ring.first = (ring.first + 1) % LOG_LINES;
@@ -21,8 +24,8 @@ void log_ring_write(void *param, int severity, const char *category, const char 
         ring.lost++;
     }
     size_t place = (ring.first + ring.count) % LOG_LINES;
-    strncpy(ring.text[place], message, LOG_LINE_BYTES - 1);
-    ring.text[place][LOG_LINE_BYTES - 1] = '\0';
+    memcpy(ring.text[place], message, length);
+    ring.text[place][length] = '\0';
     ring.severity[place] = severity;
     ring.count++;
     pthread_mutex_unlock(&ring.mutex);

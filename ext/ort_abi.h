@@ -7,6 +7,7 @@
 #ifndef HARNESS_ORT_ABI_H
 #define HARNESS_ORT_ABI_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,6 +25,7 @@ typedef struct OrtTensorTypeAndShapeInfo OrtTensorTypeAndShapeInfo;
 typedef struct OrtMapTypeInfo OrtMapTypeInfo;
 typedef struct OrtSequenceTypeInfo OrtSequenceTypeInfo;
 typedef struct OrtOptionalTypeInfo OrtOptionalTypeInfo;
+typedef struct OrtCustomOpDomain OrtCustomOpDomain;
 typedef struct OrtProviderOptions OrtProviderOptions; /* CUDA's and TensorRT's V2 options */
 
 typedef void (*OrtLoggingFunction)(void *param, int severity, const char *category,
@@ -53,6 +55,7 @@ typedef struct OrtApiBase {
     X(23, 0, OrtStatus *, SetSessionGraphOptimizationLevel, (OrtSessionOptions *, int))            \
     X(24, 0, OrtStatus *, SetIntraOpNumThreads, (OrtSessionOptions *, int))                        \
     X(25, 0, OrtStatus *, SetInterOpNumThreads, (OrtSessionOptions *, int))                        \
+    X(28, 0, OrtStatus *, AddCustomOpDomain, (OrtSessionOptions *, OrtCustomOpDomain *))           \
     X(30, 0, OrtStatus *, SessionGetInputCount, (const OrtSession *, size_t *))                    \
     X(31, 0, OrtStatus *, SessionGetOutputCount, (const OrtSession *, size_t *))                   \
     X(33, 0, OrtStatus *, SessionGetInputTypeInfo, (const OrtSession *, size_t, OrtTypeInfo **))   \
@@ -67,7 +70,6 @@ typedef struct OrtApiBase {
     X(49, 0, OrtStatus *, CreateTensorWithDataAsOrtValue,                                          \
       (const OrtMemoryInfo *, void *, size_t, const int64_t *, size_t, int, OrtValue **))          \
     X(51, 0, OrtStatus *, GetTensorMutableData, (OrtValue *, void **))                             \
-    X(52, 0, OrtStatus *, FillStringTensor, (OrtValue *, const char *const *, size_t))             \
     X(53, 0, OrtStatus *, GetStringTensorDataLength, (const OrtValue *, size_t *))                 \
     X(54, 0, OrtStatus *, GetStringTensorContent,                                                  \
       (const OrtValue *, void *, size_t, size_t *, size_t))                                        \
@@ -141,7 +143,10 @@ typedef struct OrtApiBase {
       (const OrtTypeInfo *, const OrtOptionalTypeInfo **))                                         \
     X(251, 0, OrtStatus *, GetOptionalContainedTypeInfo,                                           \
       (const OrtOptionalTypeInfo *, OrtTypeInfo **))                                               \
+    X(252, 0, OrtStatus *, GetResizedStringTensorElementBuffer,                                    \
+      (OrtValue *, size_t, size_t, char **))                                                       \
     X(254, 0, const char *, GetBuildInfoString, (void))                                            \
+    X(390, 24, bool, TensorTypeAndShape_HasShape, (const OrtTensorTypeAndShapeInfo *))             \
     X(415, 25, OrtStatus *, RunOptionsEnableProfiling, (OrtRunOptions *, const char *))
 
 /* The newest function above that has no version of its own (254) came with 1.15. */

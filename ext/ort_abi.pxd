@@ -30,6 +30,8 @@ cdef extern from "ort_abi.h" nogil:
         pass
     ctypedef struct OrtOptionalTypeInfo:
         pass
+    ctypedef struct OrtCustomOpDomain:
+        pass
     ctypedef struct OrtProviderOptions:
         pass
     ctypedef void (*OrtLoggingFunction)(
@@ -58,6 +60,7 @@ cdef extern from "ort_abi.h" nogil:
         OrtStatus* (*SetSessionGraphOptimizationLevel)(OrtSessionOptions*, int) noexcept nogil
         OrtStatus* (*SetIntraOpNumThreads)(OrtSessionOptions*, int) noexcept nogil
         OrtStatus* (*SetInterOpNumThreads)(OrtSessionOptions*, int) noexcept nogil
+        OrtStatus* (*AddCustomOpDomain)(OrtSessionOptions*, OrtCustomOpDomain*) noexcept nogil
         OrtStatus* (*SessionGetInputCount)(const OrtSession*, size_t*) noexcept nogil
         OrtStatus* (*SessionGetOutputCount)(const OrtSession*, size_t*) noexcept nogil
         OrtStatus* (*SessionGetInputTypeInfo)(
@@ -80,7 +83,6 @@ cdef extern from "ort_abi.h" nogil:
             const OrtMemoryInfo*, void*, size_t, const int64_t*, size_t, int, OrtValue**
         ) noexcept nogil
         OrtStatus* (*GetTensorMutableData)(OrtValue*, void**) noexcept nogil
-        OrtStatus* (*FillStringTensor)(OrtValue*, const char* const*, size_t) noexcept nogil
         OrtStatus* (*GetStringTensorDataLength)(const OrtValue*, size_t*) noexcept nogil
         OrtStatus* (*GetStringTensorContent)(
             const OrtValue*, void*, size_t, size_t*, size_t
@@ -178,7 +180,11 @@ cdef extern from "ort_abi.h" nogil:
         OrtStatus* (*GetOptionalContainedTypeInfo)(
             const OrtOptionalTypeInfo*, OrtTypeInfo**
         ) noexcept nogil
+        OrtStatus* (*GetResizedStringTensorElementBuffer)(
+            OrtValue*, size_t, size_t, char**
+        ) noexcept nogil
         const char* (*GetBuildInfoString)() noexcept nogil
+        bint (*TensorTypeAndShape_HasShape)(const OrtTensorTypeAndShapeInfo*) noexcept nogil
         OrtStatus* (*RunOptionsEnableProfiling)(OrtRunOptions*, const char*) noexcept nogil
     int ORT_OLDEST_MINOR
     int ORT_NEWEST_MINOR_USED

@@ -2,20 +2,26 @@
 
 #include "clock.h"
 
-int64_t timing_loop(const OrtFunctions *ort, OrtSession *session, const OrtRunOptions *options,
-                    const OrtIoBinding *binding, int64_t count, int64_t deadline_ns,
+static inline OrtStatus *bind_fresh_outputs(const Inference *inference) {
+    for (size_t i = 0; i < inference->fresh_count; i++) {
+        OrtStatus *status = inference->ort->BindOutputToDevice(
+            inference->binding, inference->fresh[i], inference->host);
+        if (status != NULL) return status;
+    }
+    return NULL;
+}
+
+int64_t timing_loop(const Inference *inference, int64_t count, int64_t deadline_ns,
                     int64_t *start_ns, int64_t *duration_ns, OrtStatus **failure) {
     OrtStatus *(*run)(OrtSession *, const OrtRunOptions *, const OrtIoBinding *) =
-        ort->RunWithBinding;
-    *failure = NULL;
+        inference->ort->RunWithBinding;
     for (int64_t i = 0; i < count; i++) {
+        *failure = bind_fresh_outputs(inference);
+        if (*failure != NULL) return i;
         int64_t before = monotonic_ns();
-        OrtStatus *status = run(session, options, binding);
+        *failure = run(inference->session, inference->options, inference->binding);
         int64_t after = monotonic_ns();
-        if (status != NULL) {
-            *failure = status;
-            return i;
-        }
+        if (*failure != NULL) return i;
         start_ns[i] = before;
         duration_ns[i] = after - before;
         if (after >= deadline_ns) return i + 1;
@@ -23,13 +29,14 @@ int64_t timing_loop(const OrtFunctions *ort, OrtSession *session, const OrtRunOp
     return count;
 }
 
-int64_t untimed_loop(const OrtFunctions *ort, OrtSession *session, const OrtRunOptions *options,
-                     const OrtIoBinding *binding, int64_t count, OrtStatus **failure) {
+int64_t untimed_loop(const Inference *inference, int64_t count, OrtStatus **failure) {
     OrtStatus *(*run)(OrtSession *, const OrtRunOptions *, const OrtIoBinding *) =
-        ort->RunWithBinding;
+        inference->ort->RunWithBinding;
     int64_t before = monotonic_ns();
     for (int64_t i = 0; i < count; i++) {
-        *failure = run(session, options, binding);
+        *failure = bind_fresh_outputs(inference);
+        if (*failure != NULL) return 0;
+        *failure = run(inference->session, inference->options, inference->binding);
         if (*failure != NULL) return 0;
     }
     return monotonic_ns() - before;

@@ -6,17 +6,28 @@
 
 #include "ort_abi.h"
 
-/* Runs up to count inferences of the bound session and writes the start and the duration
-   of each, in CLOCK_MONOTONIC nanoseconds. Ends when count is reached, at the first
-   inference that finishes at or after deadline_ns (INT64_MAX: none), or at the first
-   failing status, which *failure then owns. Returns the inferences that succeeded. */
-int64_t timing_loop(const OrtFunctions *ort, OrtSession *session, const OrtRunOptions *options,
-                    const OrtIoBinding *binding, int64_t count, int64_t deadline_ns,
+/* An inference of a bound session. */
+typedef struct Inference {
+    const OrtFunctions *ort;
+    OrtSession *session;
+    const OrtRunOptions *options;
+    OrtIoBinding *binding;
+    const OrtMemoryInfo *host;
+    /* Outputs that are bound anew, to host, before each inference, since ORT would write into
+       the value that the last one left there. */
+    const char **fresh;
+    size_t fresh_count;
+} Inference;
+
+/* Runs up to count inferences and writes the start and the duration of each, in
+   CLOCK_MONOTONIC nanoseconds. Ends when count is reached, at the first inference that
+   finishes at or after deadline_ns (INT64_MAX: none), or at the first failing status, which
+   *failure then owns. Returns the inferences that succeeded. */
+int64_t timing_loop(const Inference *inference, int64_t count, int64_t deadline_ns,
                     int64_t *start_ns, int64_t *duration_ns, OrtStatus **failure);
 
 /* The same inferences without a stamp between them: what the loop above is measured against.
    Returns the nanoseconds they took together; 0 with *failure set if one failed. */
-int64_t untimed_loop(const OrtFunctions *ort, OrtSession *session, const OrtRunOptions *options,
-                     const OrtIoBinding *binding, int64_t count, OrtStatus **failure);
+int64_t untimed_loop(const Inference *inference, int64_t count, OrtStatus **failure);
 
 #endif

@@ -27,7 +27,8 @@ class ValueType(NamedTuple):
     dtype: numpy or ml_dtypes name of the element type (``string`` for text); for a
         sequence or optional that of its elements, for a map ``KEY->VALUE``.
     shape: dimensions of a tensor; a free one is its name, or None when it has none.
-        None for anything but a tensor.
+        None for anything but a tensor, and for a tensor of any rank (ORT before 1.24
+        reports that one as a scalar).
     """
 
     name: str
@@ -66,6 +67,7 @@ class Session:
         profile_prefix: turns ORT's profiler on for the session's life.
         providers: (name, options) of execution providers to append, in order; CPU is
             always last.
+        custom_op_domains: addresses of OrtCustomOpDomains, which must outlive the session.
 
     Raises:
         OrtError: ONNX Runtime refused the model or an option.
@@ -89,12 +91,15 @@ class Session:
         optimized_model_path: str | None = None,
         profile_prefix: str | None = None,
         providers: Sequence[tuple[str, Mapping[str, str]]] = (),
+        custom_op_domains: Sequence[int] = (),
     ) -> None: ...
     def bind(self, inputs: Mapping[str, Any]) -> Binding:
         """Binds inputs and lets ORT allocate every output.
 
         A tensor is a numpy array (``ml_dtypes`` element types and text included), a
-        sequence a list, a map a dict, an absent optional None.
+        sequence a list, a map a dict, an absent optional None. Outputs stay bound from
+        one inference to the next; those whose size the inputs do not determine are
+        bound anew before each, outside its stamps.
 
         Raises:
             TypeError, ValueError: a value does not have the input's type.
@@ -102,10 +107,15 @@ class Session:
         """
     def end_profiling(self) -> str:
         """Ends the session's profile and returns the path of its JSON file."""
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Gives the session up; ORT's is released when its last binding is closed too."""
 
 class Binding:
-    """Inputs and outputs bound to a session."""
+    """Inputs and outputs bound to a session, for one thread at a time.
+
+    Raises:
+        ValueError: it is closed, or another thread is in one of its methods.
+    """
 
     def run(self, profile_prefix: str | None = None) -> int:
         """One inference; returns its duration in nanoseconds.
