@@ -46,7 +46,9 @@ def load(path: Path) -> onnx.ModelProto:
         model: onnx.ModelProto = onnx.ModelProto.FromString(content)
     except DecodeError as error:
         raise _unreadable(path, content) from error
-    if not model.HasField("graph") or not model.ir_version:
+    # Operator sets are written behind the graph, and required since IR version 3.
+    headless = model.ir_version >= 3 and not model.opset_import
+    if not model.HasField("graph") or not model.ir_version or headless:
         raise _unreadable(path, content)
     for part, missing in (
         ("node", not model.graph.node),
