@@ -126,6 +126,10 @@ def _table(places: list[_Place]) -> NodeTable:
         activation_bytes=unseen,
         parameter_bytes=unseen,
         output_bytes=unseen,
+        carrier=unseen,
+        flops=unseen,
+        traffic_bytes=unseen,
+        arithmetic=nothing,
     )
 
 

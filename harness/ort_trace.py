@@ -35,14 +35,16 @@ if TYPE_CHECKING:
 SOURCE: Final = "ort_profiler"
 RESOLUTION_NS: Final = 1000  # ORT writes whole microseconds
 
-#: Decoded at once: enough events that calls do not count, few enough that memory does not.
-_BLOCK_BYTES: Final = 1 << 20
+#: Decoded at once, some 400 events: they stay in the cache until they are columns, which
+#: took 2.4 s for a million where blocks of 64 KB took 3.1 s and blocks of 1 MB 3.3 s.
+_BLOCK_BYTES: Final = 1 << 18
 
 #: Operators that run subgraphs; asked only where the executed graph is not known.
 _CONTROL_FLOW: Final = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 
 # What an event is when it is not the execution of a node, whose row it then is.
 _OTHER, _INFERENCE = -1, -2
+_KINDS: Final = {_OTHER, _INFERENCE}
 
 #: Detail column of NodeEvents <- argument of a node event.
 _MEMORY: Final = {
@@ -85,7 +87,6 @@ def read(
     nodes: NodeTable | None,
     *,
     process: int,
-    skip_inferences: int = 0,
 ) -> OrtTrace:
     """Reads what ORT recorded in one session.
 
@@ -103,12 +104,11 @@ def read(
     (``sub_thread_blocks``) and how many threads did (``sub_threads_used``).
 
     Args:
-        files: its profiles, oldest first, from its first profiled inference on.
+        files: its profiles, oldest first.
         nodes: the executed graph, after whose rows its nodes are named; None where it
             could not be had. Rows are then made of the trace itself, one for each
             (name, op type, index in its graph), and nested by time.
         process: ProcessRecord.index.
-        skip_inferences: so many inferences at the beginning are warm-up and left out.
 
     Raises:
         OSError: a file cannot be read.
@@ -116,68 +116,7 @@ def read(
     reader = _Reader(nodes)
     for file in files:
         reader.read(file)
-    return reader.finish(process, skip_inferences)
-
-
-def merge(parts: Sequence[OrtTrace]) -> OrtTrace:
-    """Traces of several processes as one, by start time.
-
-    Args:
-        parts: at least one; all read with the same executed graph, or all without one.
-    """
-    rows: list[_Row] = []
-    row_by_place: dict[tuple[object, ...], int] = {}
-    events: list[NodeEvents] = []
-    for part in parts:
-        new_rows = np.empty(len(part.nodes), np.int32)
-        alike: collections.Counter[tuple[object, ...]] = collections.Counter()
-        for old, row in enumerate(_rows(part.nodes)):
-            row.parent = int(new_rows[row.parent]) if row.parent >= 0 else -1
-            place = (row.name, row.op_type, row.domain, row.parent, row.branch)
-            new_rows[old] = new = row_by_place.setdefault((*place, alike[place]), len(rows))
-            alike[place] += 1
-            if new == len(rows):
-                rows.append(row)
-            elif rows[new].order < 0:
-                rows[new] = row
-        events.append(dataclasses.replace(part.events, node=new_rows[part.events.node]))
-    nodes = _table(rows)
-    return OrtTrace(
-        nodes=nodes,
-        events=_joined(events, nodes.depth),
-        remarks=tuple(dict.fromkeys(remark for part in parts for remark in part.remarks)),
-    )
-
-
-def _joined(parts: Sequence[NodeEvents], depth: Int64Array) -> NodeEvents:
-    """Events of all parts by start time; depth is that of each row of the NodeTable."""
-    node = np.concatenate([part.node for part in parts])
-    by_start = _by_start(np.concatenate([part.start_ns for part in parts]), depth[node])
-
-    def column(name: str) -> Any:
-        return np.concatenate([getattr(part, name) for part in parts])
-
-    return NodeEvents(
-        source=SOURCE,
-        node=node[by_start],
-        process=column("process")[by_start],
-        inference=column("inference")[by_start],
-        start_ns=column("start_ns")[by_start],
-        duration_ns=column("duration_ns")[by_start],
-        self_ns=column("self_ns")[by_start],
-        details={
-            name: np.concatenate(
-                [part.details.get(name, np.full(len(part), -1, np.int64)) for part in parts]
-            )[by_start]
-            for name in dict.fromkeys(name for part in parts for name in part.details)
-        },
-        inference_process=column("inference_process"),
-        inference_number=column("inference_number"),
-        inference_start_ns=column("inference_start_ns"),
-        inference_duration_ns=column("inference_duration_ns"),
-        dropped=sum(part.dropped for part in parts),
-        resolution_ns=RESOLUTION_NS,
-    )
+    return reader.finish(process)
 
 
 @dataclasses.dataclass(slots=True)
@@ -197,6 +136,10 @@ class _Row:
     activation_bytes: int = -1
     parameter_bytes: int = -1
     output_bytes: int = -1
+    carrier: int = -1
+    flops: int = -1
+    traffic_bytes: int = -1
+    arithmetic: str = ""
 
 
 def _rows(table: NodeTable) -> list[_Row]:
@@ -270,9 +213,11 @@ def _blocks(stream: BinaryIO) -> Iterator[bytes]:
     """The file in pieces that end where a line does; the last may not."""
     rest = b""
     while data := stream.read(_BLOCK_BYTES):
-        end = data.rfind(b"\n") + 1
-        yield rest + data[:end]
-        rest = data[end:] if end else rest + data
+        lines, newline, tail = data.rpartition(b"\n")
+        if newline:
+            yield rest + lines
+            rest = b""
+        rest += tail
     yield rest
 
 
@@ -296,7 +241,10 @@ class _Reader:
     def __init__(self, nodes: NodeTable | None) -> None:
         self._rows = [] if nodes is None else _rows(nodes)
         self._known = len(self._rows)
-        self._row_by_event: dict[str, int] = {"model_run": _INFERENCE}
+        self._row_by_event: dict[str, int] = {
+            "model_run": _INFERENCE,
+            "SequentialExecutor::Execute": _OTHER,
+        }
         self._row_by_place: dict[tuple[str, str, int], int] = {}
         self._seen: dict[int, None] = {}
         # Grow in place: a list of pieces would need everything twice in the end.
@@ -316,7 +264,7 @@ class _Reader:
         with file.path.open("rb") as stream:
             for block in _blocks(stream):
                 events, bad = _decode(block)
-                whole = block[-4:].split()[-1:] == [b"]"] if block else whole
+                whole = block[-3:].split()[-1:] == [b"]"] if block else whole
                 lost += bad
                 self._take(events, file.zero_ns)
         if self._open:  # the next file must not go on with an inference that has no end here
@@ -328,11 +276,10 @@ class _Reader:
             self._remarks.append(f"{file.path.name}: {lost} events cannot be read")
 
     def _take(self, events: Sequence[_Event], zero_ns: int) -> None:
+        met = map(self._row_by_event.get, [event.name for event in events])
         rows = [
-            self._row_by_event[event.name]
-            if event.name in self._row_by_event
-            else self._resolve(event)
-            for event in events
+            self._resolve(event) if kind is None else kind
+            for event, kind in zip(events, met, strict=True)
         ]
         row = np.array(rows, np.int32)
         ends = row == _INFERENCE
@@ -349,9 +296,10 @@ class _Reader:
             self._open &= not ends.any()
             return
         self._open = int(inference[is_node][-1]) == self._inference
-        for number, event in zip(row[is_node].tolist(), runs, strict=True):
-            if number not in self._seen:
-                self._complete(number, event.args)
+        if not self._seen.keys() >= set(rows) - _KINDS:
+            for number, event in zip(row[is_node].tolist(), runs, strict=True):
+                if number not in self._seen:
+                    self._complete(number, event.args)
         args = [event.args for event in runs]
         self._append("node", row[is_node])
         self._append("inference", inference[is_node])
@@ -425,20 +373,19 @@ class _Reader:
             unit = RESOLUTION_NS if name.endswith("_ns") else 1
             self._append(name, unit * _int64(values))
 
-    def finish(self, process: int, skip_inferences: int) -> OrtTrace:
+    def finish(self, process: int) -> OrtTrace:
         """Everything that was read, nested and sorted."""
         inference = self._column("inference", np.int32)
         start_ns = self._column("start_ns", np.int64)
-        finished = [one for one in self._finished if one[0] >= skip_inferences]
+        finished = self._finished
         is_finished = np.zeros(self._inference + 1, bool)
         is_finished[[number for number, *_ in finished]] = True
-        steady = inference >= skip_inferences
-        if not finished and steady.any():
-            only = int(inference[steady][0])
+        if not finished and len(inference):
+            only = int(inference[0])
             is_finished[only] = True
             finished = [(only, int(start_ns[inference == only].min()), -1)]
             self._remarks.append("no inference was recorded to its end: one is here in part")
-        elif left_out := int(np.count_nonzero(steady & ~is_finished[inference])):
+        elif left_out := int(np.count_nonzero(~is_finished[inference])):
             self._remarks.append(
                 f"{left_out} events of an inference that was not recorded to its end are left out"
             )
@@ -469,15 +416,23 @@ class _Reader:
                 source=SOURCE,
                 node=node[by_start],
                 process=np.full(len(node), process, np.int32),
-                inference=inference[by_start] - np.int32(skip_inferences),
+                inference=inference[by_start],
                 start_ns=start_ns[by_start],
                 duration_ns=duration_ns[by_start],
                 self_ns=self_ns[by_start],
                 details=details,
                 inference_process=np.full(len(finished), process, np.int32),
-                inference_number=(numbers - skip_inferences).astype(np.int32),
+                inference_number=numbers.astype(np.int32),
                 inference_start_ns=starts_ns,
                 inference_duration_ns=durations_ns,
+                inference_framework_ns=np.where(
+                    durations_ns >= 0,
+                    durations_ns
+                    - np.bincount(inference, self_ns, self._inference + 1)[numbers].astype(
+                        np.int64
+                    ),
+                    -1,
+                ),
                 dropped=self._dropped,
                 resolution_ns=RESOLUTION_NS,
             ),

@@ -1,0 +1,184 @@
+"""Chrome traces: one time axis, named tracks, and intervals that nest."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.records import (
+    LatencySeries,
+    ModelRecord,
+    NodeEvents,
+    NodeTable,
+    ProcessRecord,
+    Profile,
+    Reading,
+)
+from harness.reporters import chrome_trace
+
+ZERO_NS = 7_000_000_000_123
+INFERENCES = 40_000
+
+
+def series(start_ns: int, count: int) -> LatencySeries:
+    start = start_ns + np.arange(count, dtype=np.int64) * 2_500
+    return LatencySeries(start, np.full(count, 1_501, np.int64))
+
+
+def process(index: int, start_ns: int) -> ProcessRecord:
+    return ProcessRecord(
+        index=index,
+        pid=4_000 + index,
+        library_ns=5_000_000,
+        session_ns=20_000_000,
+        first_inference_ns=90_000,
+        warmup=series(start_ns, 5),
+        steady=series(start_ns + 1_000_000, INFERENCES),
+        loops=1,
+        noise=(),
+        metadata={},
+        log=(),
+    )
+
+
+def int64(*values: int) -> np.ndarray:
+    return np.array(values, np.int64)
+
+
+@pytest.fixture
+def profile() -> Profile:
+    nodes = NodeTable(
+        name=("loop", "", "a\n<b>"),
+        op_type=("Loop", "Mul", "Add"),
+        domain=("", "", ""),
+        provider=("CPUExecutionProvider",) * 3,
+        order=int64(0, 0, 1),
+        depth=int64(0, 1, 0),
+        parent=int64(-1, 0, -1),
+        branch=("", "body", ""),
+        input_type_shape=("",) * 3,
+        output_type_shape=("",) * 3,
+        activation_bytes=int64(0, 0, 0),
+        parameter_bytes=int64(0, 0, 0),
+        output_bytes=int64(0, 0, 0),
+        carrier=int64(-1, -1, -1),
+        flops=int64(-1, -1, -1),
+        traffic_bytes=int64(-1, -1, -1),
+        arithmetic=("", "", ""),
+    )
+    traced = ZERO_NS + 500_000_000
+    # Whole microseconds: the second Mul seems to outlast Loop, and Add the inference.
+    trace = NodeEvents(
+        source="ort_profiler",
+        node=np.array([0, 1, 1, 2], np.int32),
+        process=np.zeros(4, np.int32),
+        inference=np.zeros(4, np.int32),
+        start_ns=traced + int64(1_000, 1_000, 5_000, 9_000),
+        duration_ns=int64(7_000, 3_000, 4_000, 5_000),
+        self_ns=int64(0, 3_000, 4_000, 5_000),
+        details={},
+        inference_process=np.zeros(1, np.int32),
+        inference_number=np.zeros(1, np.int32),
+        inference_start_ns=int64(traced),
+        inference_duration_ns=int64(13_000),
+        inference_framework_ns=int64(1_000),
+        dropped=0,
+        resolution_ns=1_000,
+    )
+    return Profile(
+        path=None,
+        harness_version="0",
+        created="2026-01-01T00:00:00Z",
+        complete=True,
+        config="{}",
+        model=ModelRecord("m", "m.onnx", "", 1, "", 8, (), 3, 0),
+        provider="cpu",
+        inputs=(),
+        output_check=Reading("output_error", None, reason="no data set"),
+        environment=(),
+        processes=(process(0, ZERO_NS + 25_090_000), process(1, ZERO_NS + 900_000_000)),
+        nodes=nodes,
+        traces={"ort": trace},
+        absent=(),
+    )
+
+
+def events_of(profile: Profile, path: Path) -> list[dict[str, Any]]:
+    written = chrome_trace.write(profile, path)
+    content = path.read_bytes()
+    trace = json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)
+    assert trace["otherData"]["model"] == "m"
+    intervals = [event for event in trace["traceEvents"] if event["ph"] == "X"]
+    assert written == len(intervals)
+    return trace["traceEvents"]
+
+
+def test_every_inference_is_there_on_one_axis(profile: Profile, tmp_path: Path) -> None:
+    events = events_of(profile, tmp_path / "trace.json")
+
+    intervals = [event for event in events if event["ph"] == "X"]
+    assert min(event["ts"] for event in intervals) == 0
+    timed = [event for event in intervals if event["cat"] == "timed"]
+    assert len(timed) == 2 * INFERENCES
+    last = timed[-1]
+    assert last["pid"] == 4_001
+    assert last["args"] == {"inference": INFERENCES - 1}
+    assert last["dur"] == 1.501
+    assert last["ts"] == pytest.approx(900_000 + 1_000 + (INFERENCES - 1) * 2.5, abs=1e-6)
+
+
+def test_processes_and_tracks_are_named(profile: Profile, tmp_path: Path) -> None:
+    events = events_of(profile, tmp_path / "trace.json")
+
+    names = {
+        (event["pid"], event["tid"]): event["args"]["name"]
+        for event in events
+        if event["ph"] == "M" and event["name"] == "thread_name"
+    }
+    used = {(event["pid"], event["tid"]) for event in events if event["ph"] == "X"}
+    assert used <= set(names)
+    assert len(set(names.values())) == 4
+    processes = [event["args"]["name"] for event in events if event["name"] == "process_name"]
+    assert processes == ["worker process 0", "worker process 1"]
+
+
+def test_intervals_of_a_track_nest(profile: Profile, tmp_path: Path) -> None:
+    events = [one for one in events_of(profile, tmp_path / "trace.json") if one["ph"] == "X"]
+    for track in {(event["pid"], event["tid"]) for event in events}:
+        ends: list[float] = []
+        mine = [event for event in events if (event["pid"], event["tid"]) == track]
+        for event in sorted(mine, key=lambda one: one["ts"]):  # stable, as viewers sort
+            end = event["ts"] + event["dur"]
+            while ends and ends[-1] <= event["ts"] + 1e-6:
+                ends.pop()
+            assert not ends or end <= ends[-1] + 1e-6
+            ends.append(end)
+
+
+def test_nodes_lie_under_what_ran_them(profile: Profile, tmp_path: Path) -> None:
+    events = events_of(profile, tmp_path / "trace.json")
+
+    nodes = [event for event in events if event.get("cat") == "ort"]
+    assert [event["name"] for event in nodes] == ["loop", "Mul", "Mul", "a\n<b>"]
+    assert [event["dur"] for event in nodes] == [7, 3, 3, 4]
+    assert nodes[2]["args"] == {
+        "op_type": "Mul",
+        "node": "",
+        "provider": "CPUExecutionProvider",
+        "inference": 0,
+        "self_us": 4,
+    }
+    (inference,) = [event for event in events if event.get("cat") == "traced: ort"]
+    assert (inference["ts"], inference["dur"]) == (500_000, 13)
+
+
+def test_compressed_by_name(profile: Profile, tmp_path: Path) -> None:
+    plain = events_of(profile, tmp_path / "trace.json")
+    assert events_of(profile, tmp_path / "trace.json.gz") == plain
+    smaller = (tmp_path / "trace.json.gz").stat().st_size
+    assert smaller < (tmp_path / "trace.json").stat().st_size / 3
