@@ -3,32 +3,42 @@
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
+
+def native(name: str, sources: list[str], headers: list[str], level: str = "-O2") -> Extension:
+    """A module of the package made from files in ext/."""
+    return Extension(
+        f"harness.{name}",
+        [f"ext/{source}" for source in sources],
+        include_dirs=["ext"],
+        # Listed so that the source distribution holds them too.
+        depends=[f"ext/{header}" for header in headers],
+        # CI adds -Werror: a warning of a newer gcc must not stop an installation.
+        extra_compile_args=[
+            level,
+            "-g0",
+            "-std=gnu11",
+            "-Wall",
+            "-Wextra",
+            "-Wno-unused-parameter",
+        ],
+        libraries=["dl", "pthread"],
+    )
+
+
 setup(
     ext_modules=cythonize(
         [
-            Extension(
-                "harness._ort",
-                ["ext/_ort.pyx", "ext/log_ring.c", "ext/timing_loop.c"],
-                include_dirs=["ext"],
-                # Listed so that the source distribution holds them too.
-                depends=[
-                    "ext/ort_abi.h",
-                    "ext/ort_abi.pxd",
-                    "ext/log_ring.h",
-                    "ext/timing_loop.h",
-                    "ext/clock.h",
-                ],
-                # CI adds -Werror: a warning of a newer gcc must not stop an installation.
-                extra_compile_args=[
-                    "-O2",
-                    "-g0",
-                    "-std=gnu11",
-                    "-Wall",
-                    "-Wextra",
-                    "-Wno-unused-parameter",
-                ],
-                libraries=["dl", "pthread"],
+            native(
+                "_ort",
+                ["_ort.pyx", "log_ring.c", "timing_loop.c"],
+                ["ort_abi.h", "ort_abi.pxd", "log_ring.h", "timing_loop.h", "clock.h"],
             ),
+            native(
+                "_probe",
+                ["_probe.pyx", "probe_op.c"],
+                ["ort_abi.h", "ort_abi.pxd", "probe_op.h", "clock.h"],
+            ),
+            native("_stream", ["_stream.pyx", "stream.c"], ["stream.h", "clock.h"], "-O3"),
         ],
         include_path=["ext"],
         build_dir="build/cython",

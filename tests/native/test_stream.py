@@ -1,0 +1,101 @@
+"""Streaming copy and triad: threads, memory and failures."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness._stream import copy_and_triad
+
+CPUS = sorted(os.sched_getaffinity(0))
+MIB = 1024 * 1024
+#: A CPU number that no machine of this kind has.
+NO_CPU = 100_000
+TASKS = Path("/proc/self/task")
+
+
+def mapped_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.parametrize("cpus", [CPUS[:1], CPUS], ids=["one thread", "a thread on each CPU"])
+def test_every_repetition_is_timed_and_the_caller_stays_where_it_was(cpus: list[int]) -> None:
+    # A size that does not divide evenly. That each element is copied and summed is checked by
+    # the native module itself, which raises RuntimeError otherwise.
+    durations = copy_and_triad(64 * (len(cpus) * 1000 + 1), cpus, 5)
+    for duration_ns in durations:
+        assert duration_ns.dtype == np.int64
+        assert duration_ns.shape == (5,)
+        assert (duration_ns > 0).all()
+    assert sorted(os.sched_getaffinity(0)) == CPUS
+
+
+def test_time_grows_with_the_bytes() -> None:
+    small = copy_and_triad(2 * MIB, CPUS[:1], 7)
+    large = copy_and_triad(64 * MIB, CPUS[:1], 7)
+    for few, many in zip(small, large, strict=True):
+        assert many.min() > 8 * few.min()
+
+
+def test_threads_are_pinned_while_other_python_threads_go_on() -> None:
+    before = {task.name for task in TASKS.iterdir()}
+    thread = threading.Thread(target=copy_and_triad, args=(32 * MIB, CPUS, 20))
+    thread.start()
+    allowed: dict[str, str] = {}
+    # With the GIL held by the call this loop would not see a single one of its threads.
+    while thread.is_alive():
+        for task in TASKS.iterdir():
+            if task.name not in before and int(task.name) != thread.native_id:
+                try:
+                    status = (task / "status").read_text()
+                except (FileNotFoundError, ProcessLookupError):
+                    continue
+                allowed[task.name] = status.split("Cpus_allowed_list:")[1].split()[0]
+    thread.join()
+    assert sorted(allowed.values()) == sorted(map(str, CPUS))
+
+
+def test_nothing_is_left_behind_by_success_or_failure() -> None:
+    def attempt() -> None:
+        copy_and_triad(64 * MIB, CPUS, 1)
+        # The first thread is already at work when the second one cannot be started.
+        with pytest.raises(OSError, match=f"pthread_create on CPU {NO_CPU}") as caught:
+            copy_and_triad(64 * MIB, [CPUS[0], NO_CPU], 1)
+        assert caught.value.errno == errno.EINVAL
+
+    attempt()  # pthread keeps a few stacks for the next threads
+    tasks, mapped = len(list(TASKS.iterdir())), mapped_bytes()
+    attempt()
+    assert len(list(TASKS.iterdir())) == tasks
+    assert mapped_bytes() < mapped + 64 * MIB
+
+
+@pytest.mark.parametrize("array_bytes", [1 << 46, 1 << 62], ids=["address space", "overflow"])
+def test_arrays_that_cannot_be_had(array_bytes: int) -> None:
+    with pytest.raises(MemoryError, match=str(array_bytes)):
+        copy_and_triad(array_bytes, CPUS[:1], 1)
+
+
+@pytest.mark.parametrize(
+    ("array_bytes", "cpus", "repetitions", "named"),
+    [
+        (MIB, [], 1, "cpus"),
+        (MIB, [CPUS[0], CPUS[0]], 1, "cpus"),
+        (MIB, [-1], 1, "cpus"),
+        (MIB, CPUS[:1], 0, "repetitions"),
+        (MIB + 8, CPUS[:1], 1, "bytes_per_array"),
+        (0, CPUS[:1], 1, "bytes_per_array"),
+        (-64, CPUS[:1], 1, "bytes_per_array"),
+        (64, [0, 1], 1, "bytes_per_array"),
+    ],
+)
+def test_arguments_that_cannot_be_meant(
+    array_bytes: int, cpus: list[int], repetitions: int, named: str
+) -> None:
+    with pytest.raises(ValueError, match=named):
+        copy_and_triad(array_bytes, cpus, repetitions)
