@@ -1,0 +1,129 @@
+"""What tracing costs: each model clean, with probes, and under ORT's profiler.
+
+The three are interleaved in rounds of one process. Printed are the probes' cost for each
+operator and for the inference, ORT's for the inference, the residual of the accounts
+(nodes + framework against the clean latency), and the share of the nodes' time in
+nodes with a probe of their own.
+
+    python benchmarks/disturbance.py [--rounds N] [--threads N] [MODEL|FOLDER ...]
+
+Without a model: all reference models and the light models of the onnx package.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from side_by_side import Contestants
+
+from harness import environment, inputs, model_file, models
+from harness._ort import Library, OrtError
+from harness.config import InputRequest, SessionConfig
+from harness.errors import HarnessError
+from harness.session import open_session
+
+ROUND_S = 0.15
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("models", nargs="*", type=Path)
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    library = Library(str(environment.ort_library()))
+    print(
+        f"ONNX Runtime {library.version}, {options.threads} thread(s), {options.rounds} "
+        f"interleaved rounds\n{'model':22} {'nodes':>5} {'clean':>10} {'probes':>15} {'a node':>7} "
+        f"{'ORT prof.':>9} {'residual':>9} {'own probe':>9}"
+    )
+    counts = {"disturbance": 0, "residual": 0, "coverage": 0}
+    total = 0
+    with tempfile.TemporaryDirectory() as folder:
+        for name, path in _models(options.models, Path(folder)):
+            try:
+                good = compare(library, name, path, options.rounds, options.threads)
+            except (HarnessError, OrtError, ValueError) as error:
+                print(f"{name:22} not measured: {' '.join(str(error).split())}")
+                continue
+            total += 1
+            for key in counts:
+                counts[key] += good[key]
+            if path.parent == Path(folder):
+                path.unlink()
+    print(
+        f"\nof {total} models: {counts['disturbance']} within 200 ns a node and, where nodes "
+        f"average 5 µs or more, within 5 %; {counts['residual']} with a residual within 5 %; "
+        f"{counts['coverage']} with at least 99 % of the time in nodes with a probe of their own"
+    )
+
+
+def _models(given: list[Path], folder: Path):  # noqa: ANN202
+    if given:
+        for path in given:
+            found = sorted(path.rglob("*.onnx")) if path.is_dir() else [path]
+            for file in found:
+                yield (file.stem if file.stem != "model" else file.parent.name), file
+        return
+    for name in models.REFERENCE_MODELS:
+        path = folder / f"{name}.onnx"
+        models.write(name, path)
+        yield name, path
+    package = importlib.util.find_spec("onnx")
+    assert package is not None and package.submodule_search_locations
+    light = Path(package.submodule_search_locations[0], "backend", "test", "data", "light")
+    for file in sorted(light.glob("*.onnx")):
+        yield file.stem, file
+
+
+def compare(library: Library, name: str, path: Path, rounds: int, threads: int) -> dict[str, bool]:
+    """Prints one line; which of the bounds are kept."""
+    config = SessionConfig(intra_threads=threads)
+    session = open_session(library, path, config)
+
+    def attempt(candidate: inputs.InputSet) -> list[object]:
+        with contextlib.closing(session.bind(candidate.values)) as binding:
+            binding.run()
+            return binding.outputs()
+
+    feeds = dict(inputs.choose(model_file.load(path), InputRequest(), attempt)[0].values)
+    session.close()
+    with tempfile.TemporaryDirectory() as folder:
+        contestants = Contestants(library, path, feeds, Path(folder), config)
+        latency = min(contestants.clean.run() for _ in range(5))
+        count = int(min(max(3, ROUND_S * 1e9 / latency), 300))
+        clean, probed, profiled = [], [], []
+        for _ in range(rounds):
+            clean.append(contestants.time(count))
+            probed.append(contestants.probe(count))
+            profiled.append(contestants.profile(max(2, min(count // 4, 5))))
+        contestants.close()
+    nodes = int(np.count_nonzero(contestants.nodes.order >= 0))
+    base = np.array(clean)
+    # Each round against its own clean pass: the machine drifts between rounds.
+    added = float(np.median([one.latency_ns for one in probed] - base))
+    tax = float(np.median([one.latency_ns for one in profiled] / base)) - 1
+    residual = float(np.median([one.accounted_ns for one in probed] / base)) - 1
+    own = float(np.median([one.own_share for one in probed]))
+    clean_ns = float(np.median(base))
+    share, each = added / clean_ns, added / nodes
+    print(
+        f"{name[:22]:22} {nodes:5} {clean_ns / 1e3:7,.1f} µs {added / 1e3:+8.1f} {share:+6.1%} "
+        f"{each:4.0f} ns {tax:+9.0%} {residual:+9.1%} {own:9.2%}"
+    )
+    return {
+        "disturbance": each <= 200 and (clean_ns / nodes < 5000 or share <= 0.05),
+        "residual": abs(residual) <= 0.05,
+        "coverage": own >= 0.99,
+    }
+
+
+if __name__ == "__main__":
+    main()

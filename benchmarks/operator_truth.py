@@ -1,0 +1,141 @@
+"""Whose operator times are true: the probes' or those of ORT's built-in profiler?
+
+The true time of an operator is had without any tracer: a chain of N equal operators takes
+N times as long, so the slope of the clean latency over N is one operator. Chains of several
+operators and sizes are measured clean at several N, and one chain of each with probes and
+with ORT's profiler, all interleaved in rounds of one process.
+
+    python benchmarks/operator_truth.py [--rounds N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from side_by_side import Contestants
+
+from harness import environment
+from harness._ort import Library, Session
+from harness.config import SessionConfig
+
+LENGTHS = (25, 50, 100, 200, 400)
+TRACED_LENGTH = 100
+ROUND_S = 0.01
+CONFIG = SessionConfig(intra_threads=1, entries={"session.disable_prepacking": "1"})
+
+
+def relu_like(op_type: str) -> Callable[[int, str, str], tuple[onnx.NodeProto, list]]:
+    def make(_: int, x: str, y: str) -> tuple[onnx.NodeProto, list]:
+        return helper.make_node(op_type, [x], [y]), []
+
+    return make
+
+
+def weighted(op_type: str, shape: tuple[int, ...], **attributes: object):  # noqa: ANN201
+    # One weight for all, not packed a copy each: a longer chain must not need more cache.
+    def make(number: int, x: str, y: str) -> tuple[onnx.NodeProto, list]:
+        rng = np.random.default_rng(0)
+        fan_in = int(np.prod(shape[1:])) if op_type == "Conv" else shape[0]
+        values = (rng.standard_normal(shape) / np.sqrt(fan_in)).astype(np.float32)
+        node = helper.make_node(op_type, [x, "w"], [y], **attributes)
+        return node, [] if number else [numpy_helper.from_array(values, "w")]
+
+    return make
+
+
+CHAINS = (
+    ("Sigmoid 64", relu_like("Sigmoid"), (1, 64)),
+    ("Sigmoid 16384", relu_like("Sigmoid"), (1, 16384)),
+    ("Sqrt 64", relu_like("Sqrt"), (1, 64)),
+    ("Transpose 64x64", relu_like("Transpose"), (64, 64)),
+    ("Softmax 128x64", relu_like("Softmax"), (128, 64)),
+    ("MatMul 1x64", weighted("MatMul", (64, 64)), (1, 64)),
+    ("MatMul 32x256", weighted("MatMul", (256, 256)), (32, 256)),
+    ("Conv 16x28x28", weighted("Conv", (16, 16, 3, 3), pads=[1, 1, 1, 1]), (1, 16, 28, 28)),
+)
+
+
+def chain(make: Callable, shape: tuple[int, ...], length: int) -> onnx.ModelProto:
+    """Model of so many equal operators, one after the other."""
+    nodes, weights = [], []
+    for number in range(length):
+        node, more = make(number, f"t{number}", f"t{number + 1}")
+        nodes.append(node)
+        weights += more
+    graph = helper.make_graph(
+        nodes,
+        "chain",
+        [helper.make_tensor_value_info("t0", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(f"t{length}", TensorProto.FLOAT, None)],
+        weights,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=40)
+    options = parser.parse_args()
+    library = Library(str(environment.ort_library()))
+    print(f"ONNX Runtime {library.version}, one thread, {options.rounds} interleaved rounds")
+    print(f"{'chain':16} {'true':>9} {'probes':>9} {'error':>14} {'ORT prof.':>10} {'error':>10} "
+          f"{'sum/clean':>9}")  # fmt: skip
+    passed = 0
+    for name, make, shape in CHAINS:
+        passed += compare(library, name, make, shape, options.rounds)
+    print(f"\n{passed} of {len(CHAINS)} chains: probes within 10 % or 30 ns of the truth, and "
+          "nodes + framework within 5 % of the clean latency")  # fmt: skip
+
+
+def compare(
+    library: Library, name: str, make: Callable, shape: tuple[int, ...], rounds: int
+) -> bool:
+    """Prints one line; whether the probes are within their bounds."""
+    rng = np.random.default_rng(0)
+    feeds = {"t0": rng.random(shape, dtype=np.float32)}
+    clean = {}
+    for length in LENGTHS:
+        content = chain(make, shape, length).SerializeToString()
+        session = Session(library, content, intra_threads=1, entries=CONFIG.entries)
+        clean[length] = session.bind(feeds)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "chain.onnx")
+        path.write_bytes(chain(make, shape, TRACED_LENGTH).SerializeToString())
+        contestants = Contestants(library, path, feeds, Path(folder), CONFIG)
+        slopes, probed, profiled, closed = [], [], [], []
+        for _ in range(rounds):
+            latency = {}
+            for length in rng.permutation(LENGTHS).tolist():
+                binding = clean[length]
+                count = max(5, int(ROUND_S * 1e9 / binding.run()))
+                start, duration = np.zeros(count, np.int64), np.zeros(count, np.int64)
+                binding.time(start, duration)
+                latency[length] = float(np.median(duration))
+            slope, _ = np.polyfit(LENGTHS, [latency[length] for length in LENGTHS], 1)
+            slopes.append(slope)
+            count = max(4, int(ROUND_S * 1e9 / latency[TRACED_LENGTH]))
+            probe = contestants.probe(count)
+            probed.append(probe.node_ns)
+            closed.append(probe.accounted_ns / latency[TRACED_LENGTH])
+            profiled.append(contestants.profile(2).node_ns)
+        contestants.close()
+    true, ours, theirs = (float(np.median(values)) for values in (slopes, probed, profiled))
+    total = float(np.median(closed)) - 1
+    ok = abs(ours - true) <= max(0.10 * true, 30) and abs(total) <= 0.05
+    print(
+        f"{name:16} {true:6,.0f} ns {ours:6,.0f} ns {ours - true:+5.0f} ns {ours / true - 1:+4.0%} "
+        f"{theirs:7,.0f} ns {theirs / true - 1:+10.0%} {total:+9.1%}{'' if ok else '  MISSED'}"
+    )
+    return ok
+
+
+if __name__ == "__main__":
+    main()

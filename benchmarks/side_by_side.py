@@ -1,0 +1,106 @@
+"""One model clean, with probes, and under ORT's profiler, in one process, for benchmarks."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness import passes
+from harness._ort import Library
+from harness.config import SessionConfig
+from harness.session import bind, open_session
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """Medians over the inferences of one pass, in nanoseconds.
+
+    Attributes:
+        latency_ns: the inference as it was with this tracer.
+        node_ns: median over nodes of the median own time of each.
+        nodes_ns: sum of the nodes' own times.
+        accounted_ns: nodes and framework together, the tracer's cost taken out.
+        own_share: share of the nodes' time in nodes with a probe of their own.
+    """
+
+    latency_ns: float
+    node_ns: float
+    nodes_ns: float
+    accounted_ns: float
+    own_share: float
+
+
+class Contestants:
+    """Opens the sessions of a model: clean, under ORT's profiler, with probes."""
+
+    def __init__(
+        self,
+        library: Library,
+        model: Path,
+        feeds: Mapping[str, Any],
+        folder: Path,
+        config: SessionConfig,
+    ) -> None:
+        self._config = config
+        self._stack = contextlib.ExitStack()
+        self.clean = self._stack.enter_context(
+            contextlib.closing(bind(open_session(library, model, self._config), feeds))
+        )
+        self.clean.run()
+        graph = passes.save_graph(library, model, self._config, folder)
+        self._profiled = passes.OrtPass(
+            library, self._config, graph.path, graph.nodes, feeds, folder, optimization="disable"
+        )
+        graph = dataclasses.replace(graph, nodes=self._profiled.record(1, 0).nodes)
+        self.probed_graph = passes.prepare_probes(library, self._config, graph, feeds, folder)
+        self._probed = passes.ProbePass(
+            library, self._config, self.probed_graph, graph.nodes, feeds
+        )
+        self.nodes = graph.nodes
+
+    def time(self, inferences: int) -> float:
+        """Median clean latency."""
+        start, duration = np.zeros(inferences, np.int64), np.zeros(inferences, np.int64)
+        self.clean.time(start, duration)
+        return float(np.median(duration))
+
+    def probe(self, inferences: int) -> Measured:
+        """A pass with probes."""
+        events, _ = self._probed.record(inferences, 0)
+        own = np.zeros(len(self.nodes), bool)
+        own[self.probed_graph.carriers == np.arange(len(self.nodes))] = True
+        covering = np.setdiff1d(
+            np.unique(self.probed_graph.carriers), self.probed_graph.carriers[~own]
+        )
+        alone = np.isin(events.node, covering)
+        return _measured(events, events.self_ns[alone].sum() / max(events.self_ns.sum(), 1))
+
+    def profile(self, inferences: int) -> Measured:
+        """A pass under ORT's profiler."""
+        return _measured(self._profiled.record(inferences, 0).events, 1.0)
+
+    def close(self) -> None:
+        """Releases the sessions."""
+        self._probed.close()
+        self._profiled.close()
+        self._stack.close()
+
+
+def _measured(events: Any, own_share: float) -> Measured:
+    inferences = len(events.inference_number)
+    nodes_ns = np.bincount(events.inference, events.self_ns, inferences)
+    order = np.argsort(events.node, kind="stable")
+    _, begins = np.unique(events.node[order], return_index=True)
+    medians = [np.median(part) for part in np.split(events.self_ns[order], begins[1:])]
+    return Measured(
+        latency_ns=float(np.median(events.inference_duration_ns)),
+        node_ns=float(np.median(medians)),
+        nodes_ns=float(np.median(nodes_ns)),
+        accounted_ns=float(np.median(nodes_ns + events.inference_framework_ns)),
+        own_share=float(own_share),
+    )

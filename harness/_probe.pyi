@@ -1,0 +1,24 @@
+"""Types of the native module: probe operators and their stamp buffer."""
+
+import numpy as np
+import numpy.typing as npt
+
+DOMAIN: str
+ELEMENT_TYPES: frozenset[int]
+"""Element types (ONNX numbers) for which an operator ``Probe_N`` exists."""
+
+def domain(library_path: str) -> int:
+    """Address of the probes' OrtCustomOpDomain, to be given to a Session.
+
+    Raises:
+        OSError: the library is not ONNX Runtime 1.18 or newer.
+    """
+
+def start(place: npt.NDArray[np.int32], stamp_ns: npt.NDArray[np.int64]) -> None:
+    """From now on every execution of a probe stores its place and CLOCK_MONOTONIC.
+
+    What no longer fits is only counted. One recording at a time in a process.
+    """
+
+def stop() -> int:
+    """Ends the recording; returns how many stamps were taken, stored or not."""

@@ -1,0 +1,412 @@
+"""Where the time of an inference goes: per-operator times, their accounts and their bounds."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from harness import roofline
+from harness.records import NodeEvents, NodeTable, Profile
+from harness.statistics import Figure, t_interval
+
+#: Passes that time operators, the truest first.
+SOURCES = ("probe", "ort")
+
+#: What a row of the table can be.
+GROUPS = ("node", "op", "layer")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Operator:
+    """Time of a node, or of all nodes of an op type or a layer, in one inference.
+
+    Attributes:
+        node: name of the node or the layer; for an op type how many nodes it has, as text.
+        op_type: operator type; for a layer how many nodes it has, as text.
+        provider: execution provider.
+        order: row of the node in the NodeTable; for a group that of its first node.
+        median_ns: median over the traced inferences of its own time (without the nodes of
+            its subgraphs), all executions in an inference together.
+        interval_ns: 95 % confidence interval of median_ns with the process as the unit; None
+            with fewer than two processes.
+        total_ns: median with the nodes of its subgraphs.
+        p10_ns, p90_ns: spread of its own time over the inferences.
+        share: median_ns divided by the sum over all rows.
+        calls: executions in an inference, on average.
+        source: how the times were obtained, ``probe`` or ``ort_profiler``.
+        profiled_ns: median that ORT's profiler gives for the same, beside the probe's; None
+            where it has none.
+        spans: names of further nodes whose time is in it: they carry no probe of their own.
+        flops, traffic_bytes: of one inference; None where not known.
+        bound: ``compute-bound``, ``memory-bound``, ``overhead-bound`` or ``unknown``.
+        why: the numbers that say so.
+    """
+
+    node: str
+    op_type: str
+    provider: str
+    order: int
+    median_ns: float
+    interval_ns: tuple[float, float] | None
+    total_ns: float
+    p10_ns: float
+    p90_ns: float
+    share: float
+    calls: float
+    source: str
+    profiled_ns: float | None
+    spans: tuple[str, ...]
+    flops: float | None
+    traffic_bytes: float | None
+    bound: str
+    why: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Accounts:
+    """Where a traced inference went. nodes + framework + tracer_cost = traced.
+
+    Means over the middle half of the traced inferences by duration, so that they add up.
+
+    Attributes:
+        nodes_ns: all nodes.
+        framework_ns: what belongs to no node.
+        tracer_cost_ns: what the probes cost; None for ORT's profiler, whose cost is hidden
+            in the nodes and the framework.
+        traced_ns: the traced inference.
+        clean_ns: median of the timed pass.
+        residual: by how much nodes + framework exceed the timed pass of the same process,
+            as a share of it, median over the processes.
+        own_probe_share: share of nodes_ns in nodes that have a probe of their own and share
+            it with no other; None for ORT's profiler.
+        dropped: events that the tracer dropped.
+    """
+
+    nodes_ns: float
+    framework_ns: float
+    tracer_cost_ns: float | None
+    traced_ns: float
+    clean_ns: float
+    residual: float
+    own_probe_share: float | None
+    dropped: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OperatorTable:
+    """Operators that ran, their accounts, and what stands behind them.
+
+    Attributes:
+        source: how the times were obtained, ``probe`` or ``ort_profiler``.
+        resolution_ns: step of the clock that took them.
+        inferences: traced inferences, over all processes.
+        profiler_tax: by how much ORT's profiler lengthens an inference, as a share; None
+            where it was not used.
+        uncovered: names of nodes that ran before any probe: their time is framework time.
+        known_work: share of the time in nodes whose operations are known.
+    """
+
+    operators: tuple[Operator, ...]
+    accounts: Accounts
+    source: str
+    resolution_ns: int
+    inferences: int
+    profiler_tax: float | None
+    uncovered: tuple[str, ...]
+    known_work: float
+
+
+_SORTS: Mapping[str, Callable[[Operator], tuple[float | str, ...]]] = {
+    "time": lambda row: (-row.median_ns, row.order),
+    "total": lambda row: (-row.total_ns, row.order),
+    "calls": lambda row: (-row.calls, row.order),
+    "order": lambda row: (row.order,),
+    "name": lambda row: (row.node, row.order),
+}
+
+
+def operator_table(
+    profile: Profile,
+    by: str = "node",
+    sort: str = "time",
+    source: str | None = None,
+    depth: int = 0,
+) -> OperatorTable | Figure:
+    """Time of every node, op type or layer that ran.
+
+    Args:
+        profile: with a traced pass.
+        by: what a row is, one of GROUPS.
+        sort: ``time``, ``total``, ``calls``, ``order`` or ``name``.
+        source: the pass to take, one of SOURCES; None for the truest there is.
+        depth: components of a layer's name that are kept; 0 for all.
+
+    Returns:
+        The table, or a Figure with the reason why there is none.
+    """
+    name = source or next((one for one in SOURCES if one in profile.traces), "")
+    events = profile.traces.get(name)
+    if events is None or profile.nodes is None:
+        return Figure(None, _why_absent(profile, (source,) if source else SOURCES))
+    nodes = profile.nodes
+    cells = _Cells.of(len(nodes), events)
+    if not len(cells.own):
+        return Figure(None, "the trace holds no whole inference")
+    beside = profile.traces.get("ort") if name == "probe" else None
+    profiled = None if beside is None else _Cells.of(len(nodes), beside)
+    groups = _groups(nodes, cells, by, depth)
+    spans = _spans(nodes) if name == "probe" else {}
+    rows = [
+        _operator(group, members, nodes, cells, profiled, spans, profile, events.source)
+        for group, members in groups.items()
+    ]
+    whole = sum(row.median_ns for row in rows) or 1.0
+    rows = [dataclasses.replace(row, share=row.median_ns / whole) for row in rows]
+    known = sum(row.median_ns for row in rows if row.flops is not None) / whole
+    uncovered: list[int] = []
+    if name == "probe":
+        missed = (nodes.carrier < 0) & (nodes.order >= 0) & (nodes.depth == 0)
+        uncovered = np.flatnonzero(missed).tolist()
+    return OperatorTable(
+        operators=tuple(sorted(rows, key=_SORTS[sort])),
+        accounts=_accounts(profile, events, cells, spans),
+        source=events.source,
+        resolution_ns=events.resolution_ns,
+        inferences=len(cells.own),
+        profiler_tax=_profiler_tax(profile),
+        uncovered=tuple(_label(nodes, row) for row in uncovered)
+        if name == "probe"
+        else (),
+        known_work=known,
+    )
+
+
+_Table = npt.NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Cells:
+    """float64[inferences, nodes] each, of the whole inferences; their processes int64[…]."""
+
+    own: _Table
+    total: _Table
+    calls: _Table
+    process: npt.NDArray[np.int64]
+    duration: npt.NDArray[np.int64]
+    framework: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, node_count: int, events: NodeEvents) -> _Cells:
+        inferences = len(events.inference_number)
+        # An event finds its (process, inference) pair in the inference table.
+        span = int(events.inference_number.max(initial=0)) + 1
+        known = events.inference_process.astype(np.int64) * span + events.inference_number
+        order = np.argsort(known)
+        keys = events.process.astype(np.int64) * span + events.inference
+        place = order[np.searchsorted(known[order], keys)] if inferences else keys
+        cell = place * node_count + events.node
+        whole = events.inference_duration_ns >= 0
+
+        def table(weights: npt.NDArray[np.int64] | None) -> _Table:
+            counted = np.bincount(cell, weights=weights, minlength=inferences * node_count)
+            return counted.astype(np.float64).reshape(inferences, node_count)[whole]
+
+        return cls(
+            own=table(events.self_ns),
+            total=table(events.duration_ns),
+            calls=table(None),
+            process=events.inference_process[whole].astype(np.int64),
+            duration=events.inference_duration_ns[whole],
+            framework=events.inference_framework_ns[whole],
+        )
+
+    def sums(self, members: Sequence[int]) -> tuple[_Table, _Table, _Table]:
+        """(own time, total time, executions) of some nodes together, by inference."""
+        return (
+            self.own[:, members].sum(axis=1),
+            self.total[:, members].sum(axis=1),
+            self.calls[:, members].sum(axis=1),
+        )
+
+
+def _groups(
+    nodes: NodeTable, cells: _Cells, by: str, depth: int
+) -> dict[tuple[str, ...], list[int]]:
+    """Rows that ran, by the label of the table's row: (node, op type, provider)."""
+    ran = np.flatnonzero(cells.calls.any(axis=0)).tolist()
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for row in ran:
+        if by == "op":
+            key: tuple[str, ...] = (nodes.op_type[row], nodes.provider[row])
+        elif by == "layer":
+            key = (layer(nodes.name[row], depth), nodes.provider[row])
+        else:
+            key = (str(row),)
+        groups.setdefault(key, []).append(row)
+    labelled: dict[tuple[str, ...], list[int]] = {}
+    for key, members in groups.items():
+        count = f"{len(members)} node{'s' if len(members) != 1 else ''}"
+        if by == "op":
+            label: tuple[str, ...] = (count, key[0], key[1])
+        elif by == "layer":
+            label = (key[0], count, key[1])
+        else:
+            row = members[0]
+            label = (nodes.name[row], nodes.op_type[row], nodes.provider[row], key[0])
+        labelled[label] = members
+    return labelled
+
+
+def layer(name: str, depth: int = 0) -> str:
+    """The source layer that an exporter put before a node's name; at most depth components.
+
+    Exporters write ``/encoder/layer.0/MatMul`` or ``encoder.layer.0/MatMul``: all up to the
+    last slash is the layer, and slashes and dots part its components.
+    """
+    scope = name.strip("/").rpartition("/")[0]
+    if depth > 0:
+        parts = re.split(r"([/.])", scope)
+        scope = "".join(parts[: 2 * depth - 1])
+    return scope or "(no layer)"
+
+
+def _spans(nodes: NodeTable) -> dict[int, tuple[str, ...]]:
+    """Names of the nodes that share the probe of another, by the row of that one."""
+    shared: dict[int, tuple[str, ...]] = {}
+    for row in np.flatnonzero((nodes.carrier >= 0) & (nodes.order >= 0)).tolist():
+        carrier = int(nodes.carrier[row])
+        if carrier != row:
+            shared[carrier] = (*shared.get(carrier, ()), _label(nodes, row))
+    return shared
+
+
+def _label(nodes: NodeTable, row: int) -> str:
+    return nodes.name[row] or f"{nodes.op_type[row]} #{row}"
+
+
+def _operator(
+    label: tuple[str, ...],
+    members: list[int],
+    nodes: NodeTable,
+    cells: _Cells,
+    profiled: _Cells | None,
+    spans: Mapping[int, tuple[str, ...]],
+    profile: Profile,
+    source: str,
+) -> Operator:
+    own, total, calls = cells.sums(members)
+    count = float(calls.mean())
+    flops, traffic = (
+        float((column[members] * cells.calls[:, members].mean(axis=0)).sum())
+        if (column[members] >= 0).all()
+        else None
+        for column in (nodes.flops, nodes.traffic_bytes)
+    )
+    kinds = {nodes.arithmetic[row] for row in members if nodes.arithmetic[row]}
+    median = float(np.median(own))
+    bound, why = roofline.classify(
+        -1 if flops is None else round(flops),
+        -1 if traffic is None else round(traffic),
+        median,
+        _ceiling(profile, f"matmul_{kinds.pop()}") if len(kinds) == 1 else None,
+        _bandwidth(profile),
+        _dispatch(profile, source, count),
+    )
+    by_process = [np.median(own[cells.process == one]) for one in np.unique(cells.process)]
+    return Operator(
+        node=label[0],
+        op_type=label[1],
+        provider=label[2],
+        order=members[0],
+        median_ns=median,
+        interval_ns=t_interval(np.array(by_process)),
+        total_ns=float(np.median(total)),
+        p10_ns=float(np.percentile(own, 10)),
+        p90_ns=float(np.percentile(own, 90)),
+        share=math.nan,
+        calls=count,
+        source=source,
+        profiled_ns=None
+        if profiled is None or not len(profiled.own)
+        else float(np.median(profiled.sums(members)[0])),
+        spans=tuple(name for row in members for name in spans.get(row, ())),
+        flops=flops,
+        traffic_bytes=traffic,
+        bound=bound,
+        why=why,
+    )
+
+
+def _ceiling(profile: Profile, name: str) -> float | None:
+    for reading in profile.environment:
+        if reading.name == f"ceiling_{name}" and isinstance(reading.value, (int, float)):
+            return float(reading.value)
+    return None
+
+
+def _bandwidth(profile: Profile) -> float | None:
+    found = [one for one in (_ceiling(profile, "copy"), _ceiling(profile, "triad")) if one]
+    return max(found, default=None)
+
+
+def _dispatch(profile: Profile, source: str, calls: float) -> float | None:
+    """What the executor spends on nodes that do nothing: the probes are such nodes."""
+    calibration = profile.traces.get("probe_calibration")
+    if source != "probe" or calibration is None or not len(calibration):
+        return None
+    return float(np.median(calibration.self_ns)) * calls
+
+
+def _accounts(
+    profile: Profile, events: NodeEvents, cells: _Cells, spans: Mapping[int, tuple[str, ...]]
+) -> Accounts:
+    sums = cells.own.sum(axis=1)
+    clean = {one.index: float(np.median(one.steady.duration_ns)) for one in profile.processes}
+    exact = events.source == "probe"
+    middle = np.zeros(len(sums), bool)
+    residuals = []
+    for process in np.unique(cells.process):
+        mine = np.flatnonzero(cells.process == process)
+        low, high = np.percentile(cells.duration[mine], (25, 75))
+        kept = mine[(cells.duration[mine] >= low) & (cells.duration[mine] <= high)]
+        middle[kept] = True
+        if clean.get(int(process)):
+            told = (sums + cells.framework)[kept] if exact else cells.duration[kept]
+            residuals.append(float(told.mean()) / clean[int(process)] - 1)
+    nodes_ns, framework_ns, traced_ns = (
+        float(values[middle].mean()) for values in (sums, cells.framework, cells.duration)
+    )
+    alone = np.setdiff1d(np.arange(cells.own.shape[1]), list(spans))
+    return Accounts(
+        nodes_ns=nodes_ns,
+        framework_ns=framework_ns,
+        tracer_cost_ns=traced_ns - nodes_ns - framework_ns if exact else None,
+        traced_ns=traced_ns,
+        clean_ns=float(np.median(list(clean.values()))),
+        residual=float(np.median(residuals)) if residuals else math.nan,
+        own_probe_share=float(cells.own[:, alone].sum() / max(cells.own.sum(), 1))
+        if exact
+        else None,
+        dropped=events.dropped,
+    )
+
+
+def _profiler_tax(profile: Profile) -> float | None:
+    events = profile.traces.get("ort")
+    if events is None or profile.nodes is None:
+        return None
+    cells = _Cells.of(len(profile.nodes), events)
+    return _accounts(profile, events, cells, {}).residual if len(cells.own) else None
+
+
+def _why_absent(profile: Profile, passes: Sequence[str | None]) -> str:
+    if not profile.processes:
+        return "no process has finished"
+    wanted = {"nodes", *(f"trace/{one}" for one in passes)}
+    reasons = [why for what, why in profile.absent if what in wanted]
+    return "; ".join(reasons) or "no traced pass was asked for"

@@ -1,0 +1,250 @@
+"""Traced passes: inferences recorded by ORT's profiler, or through probes.
+
+Each has a session of its own on the graph that ORT executes, so that tracing never
+touches the session that is timed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness import _probe, executed_graph, ort_trace, probes
+from harness._ort import Library, monotonic_ns
+from harness.config import SessionConfig
+from harness.executed_graph import ExecutedGraph
+from harness.ort_trace import OrtTrace
+from harness.probes import ProbedGraph, Stamps
+from harness.records import NodeEvents, NodeTable
+from harness.session import bind, open_session
+
+#: Inferences before those that are recorded: memory patterns and caches settle.
+WARMUP_INFERENCES = 3
+
+
+def save_graph(library: Library, model: Path, config: SessionConfig, folder: Path) -> ExecutedGraph:
+    """Saves the graph that ORT executes, with its nodes named after their rows.
+
+    Raises:
+        HarnessError, OSError: ORT cannot save it, or it cannot be read.
+    """
+    saved = folder / "executed.onnx"
+    open_session(
+        library,
+        model,
+        config,
+        optimized_model_path=str(saved),
+        # Weights stay out of the file, so that naming its nodes is cheap at any size.
+        entries=config.entries
+        | {
+            "session.optimized_model_external_initializers_file_name": "executed.weights",
+            "session.optimized_model_external_initializers_min_size_in_bytes": "1024",
+        },
+    ).close()
+    return executed_graph.prepare(saved, folder / "executed-named.onnx")
+
+
+class OrtPass:
+    """Inferences under ORT's built-in profiler, one file each, so none of them is warm-up.
+
+    Args:
+        library: the opened ONNX Runtime, 1.25 or newer.
+        config: session options.
+        model: graph to execute: its nodes are what optimisation made of the model.
+        nodes: its table; None where it is not known.
+        inputs: what to feed.
+        folder: for the profiler's files.
+        overrides: further arguments of the Session.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        config: SessionConfig,
+        model: Path,
+        nodes: NodeTable | None,
+        inputs: Mapping[str, Any],
+        folder: Path,
+        **overrides: Any,
+    ) -> None:
+        self._nodes = nodes
+        self._folder = folder
+        self._session = open_session(library, model, config, **overrides)
+        self.binding = bind(self._session, inputs)
+        for _ in range(WARMUP_INFERENCES):
+            self.binding.run()
+
+    def record(self, inferences: int, process: int) -> OrtTrace:
+        """Profiles so many inferences.
+
+        Raises:
+            OrtError: one failed, or the library is too old.
+        """
+        files = []
+        for number in range(inferences):
+            name = f"ort-{process}-{number}"
+            zero_ns = monotonic_ns()
+            self.binding.run(profile_prefix=str(self._folder / name))
+            (path,) = self._folder.glob(f"{name}_*.json")
+            files.append(ort_trace.TraceFile(path, zero_ns))
+        trace = ort_trace.read(files, self._nodes, process=process)
+        for file in files:
+            file.path.unlink()
+        return trace
+
+    def close(self) -> None:
+        """Releases the session."""
+        self.binding.close()
+        self._session.close()
+
+
+#: Turns that the graphs of a ProbePass take.
+ROUNDS = 8
+
+#: Sessions of a ProbePass.
+_EACH, _PAIRS, _FRAME = range(3)
+
+
+class ProbePass:
+    """Inferences of the graph with probes, and of the one that tells what probes cost.
+
+    Args:
+        library: the opened ONNX Runtime, 1.18 or newer.
+        config: session options; execution must be sequential.
+        probed: the graph with probes.
+        nodes: table of the executed graph.
+        inputs: what to feed.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        config: SessionConfig,
+        probed: ProbedGraph,
+        nodes: NodeTable,
+        inputs: Mapping[str, Any],
+    ) -> None:
+        self._probed = probed
+        self._nodes = nodes
+        options: dict[str, Any] = {
+            "optimization": "disable",
+            "custom_op_domains": (_probe.domain(library.path),),
+        }
+        self._sessions = [
+            open_session(library, path, config, **options)
+            for path in (probed.path, probed.calibration, probed.frame)
+        ]
+        self._bindings = [bind(session, inputs) for session in self._sessions]
+        in_main = (nodes.depth == 0) & (nodes.order >= 0)
+        self._main_nodes = int(np.count_nonzero(in_main))
+        own = probed.carriers == np.arange(len(nodes))
+        self._main_probes = int(np.count_nonzero(in_main & own)) + 1
+        self._stamps_in_inference = [self._count_stamps(number) for number in range(3)]
+
+    @property
+    def stamps_in_inference(self) -> int:
+        """Stamps that one inference takes."""
+        return self._stamps_in_inference[0]
+
+    def outputs(self) -> list[Any]:
+        """Outputs of the last inference of the probed graph."""
+        return self._bindings[0].outputs()
+
+    def record(self, inferences: int, process: int) -> tuple[NodeEvents, NodeEvents]:
+        """Records so many inferences; returns (node events, calibration).
+
+        The three graphs take turns, so that a drift of the machine falls on all alike.
+        """
+        rounds = max(1, min(ROUNDS, inferences // 2))
+        recorded: list[list[Stamps]] = [[], [], []]
+        for _ in range(rounds):
+            for graph in (_PAIRS, _EACH, _FRAME):
+                recorded[graph].append(self._record(graph, -(-inferences // rounds)))
+        pairs = probes.concatenate(recorded[_PAIRS])
+        stamps = probes.concatenate(recorded[_EACH])
+        undisturbed = probes.concatenate(recorded[_FRAME])
+
+        between = max(self._stamps_in_inference[_EACH] - 2, 1)
+        differences_ns = [
+            float(np.median(probes.spans_ns(each)) - np.median(probes.spans_ns(ends))) / between
+            for each, ends in zip(recorded[_EACH], recorded[_FRAME], strict=True)
+        ]
+        level = probes.cost_level(probes.pair_cost_ns(pairs), differences_ns)
+        places = len(self._nodes) + len(self._probed.end_parents)
+        calibration = probes.calibration_events(pairs, places, level, process)
+        cost_ns = probes.costs(calibration, places)
+        frame = probes.frame(
+            stamps,
+            undisturbed,
+            round(float(np.median(cost_ns))),
+            self._main_probes - 2,
+            self._main_nodes,
+        )
+        events = probes.node_events(stamps, self._probed, self._nodes, cost_ns, frame, process)
+        return events, calibration
+
+    def close(self) -> None:
+        """Releases the sessions."""
+        for binding in self._bindings:
+            binding.close()
+        for session in self._sessions:
+            session.close()
+
+    def _count_stamps(self, number: int) -> int:
+        """Warms up, and counts the stamps of one inference."""
+        for _ in range(WARMUP_INFERENCES):
+            self._bindings[number].run()
+        return max(self._record(number, 1, capacity=1).taken, 1)
+
+    def _record(self, number: int, inferences: int, capacity: int = 0) -> Stamps:
+        # A loop may run more often in another inference: what does not fit is counted.
+        capacity = capacity or 2 * inferences * self._stamps_in_inference[number]
+        place = np.full(capacity, -1, np.int32)
+        stamp_ns = np.full(capacity, -1, np.int64)
+        start_ns = np.full(inferences, -1, np.int64)
+        duration_ns = np.full(inferences, -1, np.int64)
+        _probe.start(place, stamp_ns)
+        try:
+            self._bindings[number].time(start_ns, duration_ns)
+        finally:
+            taken = _probe.stop()
+        kept = min(taken, capacity)
+        return Stamps(place[:kept], stamp_ns[:kept], taken, start_ns, duration_ns)
+
+
+def prepare_probes(
+    library: Library,
+    config: SessionConfig,
+    graph: ExecutedGraph,
+    inputs: Mapping[str, Any],
+    folder: Path,
+) -> ProbedGraph:
+    """Puts probes into a graph and makes sure that it still executes the same.
+
+    Raises:
+        ValueError: it does not; the text says how.
+        OrtError, HarnessError: ONNX Runtime refuses it.
+    """
+    if config.execution_mode != "sequential":
+        raise ValueError("parallel execution has no order that probes could keep")
+    probed = probes.insert(graph)
+    check = OrtPass(
+        library,
+        config,
+        probed.path,
+        graph.nodes,
+        inputs,
+        folder,
+        optimization="disable",
+        custom_op_domains=(_probe.domain(library.path),),
+    )
+    try:
+        difference = probes.same_order(graph.nodes, check.record(1, 0).nodes)
+    finally:
+        check.close()
+    if difference:
+        raise ValueError(f"with probes {difference}")
+    return probed
