@@ -14,7 +14,7 @@ from harness.errors import RequestError
 PROVIDERS = ("cpu", "cuda", "tensorrt")
 OPTIMIZATION_LEVELS = ("disable", "basic", "extended", "layout", "all")
 EXECUTION_MODES = ("sequential", "parallel")
-TRACE_PASSES = ("ort",)
+TRACE_PASSES = ("probe", "ort")
 
 #: Processes of a comparison-grade profile: Welch's test on per-process medians finds a
 #: 2 % shift with 97 % power at ten processes (DESIGN.md section 7).

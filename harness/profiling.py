@@ -7,17 +7,19 @@ import dataclasses
 import datetime
 import os
 import shutil
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 
 import msgspec
 
 from harness import __version__, environment, models, runner, shards, storage
 from harness.config import ProfileConfig
-from harness.errors import HarnessError, MachineError, RequestError
+from harness.errors import HarnessError, Interrupted, MachineError, RequestError
 from harness.records import Profile
 from harness.runner import Plan
-from harness.worker import Job, Preparation
+from harness.worker import NO_ROOM, Job, Preparation, no_room
 
 
 class Observer:
@@ -55,17 +57,18 @@ def profile(config: ProfileConfig, observer: Observer | None = None) -> Profile:
     observer = observer or Observer()
     created = datetime.datetime.now(datetime.UTC)
     target = _target(config, created)
-    _warn_about_threads(config, observer)
+    config = _fit_to_cpus(config, observer)
     library = (config.session.library or environment.ort_library()).absolute()
     _require_provider(config, library)
     partial = shards.partial_folder(target)
-    with _work_folder(partial) as work:
+    with _signals(_interrupt), _work_folder(partial) as work:
         observer.preparing(config.model)
         model, name = _model_file(config.model, work)
         job = Job(config, library, model, name, work, partial)
         job.write()
         preparation = runner.prepare(job)
-        plan = runner.plan(config, preparation.latency_ns, preparation.session_ns)
+        nodes = len(preparation.graph.nodes) if preparation.graph is not None else 0
+        plan = runner.plan(config, preparation.latency_ns, preparation.session_ns, nodes)
         observer.prepared(preparation, plan)
         header = shards.ProfileHeader(
             harness_version=__version__,
@@ -79,12 +82,15 @@ def profile(config: ProfileConfig, observer: Observer | None = None) -> Profile:
             planned_processes=plan.processes,
             absent=preparation.absent,
         )
-        shards.write_header(partial, header)
         try:
+            shards.write_header(partial, header)
             runner.measure(job, plan, lambda finished: observer.measured(finished, plan))
         except HarnessError as error:
-            raise _keep_finished(error, partial, target, config.force) from error
-        return _store(partial, target, config.force)
+            with _signals(signal.SIG_IGN):
+                raise _keep_finished(error, partial, target, config.force) from error
+        # All is measured: an impatient Ctrl-C must not cost it.
+        with _signals(signal.SIG_IGN):
+            return _store(partial, target, config.force)
 
 
 def _target(config: ProfileConfig, created: datetime.datetime) -> Path:
@@ -113,19 +119,57 @@ def _target(config: ProfileConfig, created: datetime.datetime) -> Path:
     return target
 
 
-def _warn_about_threads(config: ProfileConfig, observer: Observer) -> None:
-    allowed = len(os.sched_getaffinity(0))
-    if config.session.intra_threads > allowed:
+def _fit_to_cpus(config: ProfileConfig, observer: Observer) -> ProfileConfig:
+    """The configuration with threads that stay on the CPUs asked for."""
+    allowed = os.sched_getaffinity(0)
+    if config.affinity is not None:
+        asked = _cpus(config.affinity, allowed)
+        allowed = asked
+        if not config.session.intra_threads:
+            # Threads that ORT counts by itself it also pins by itself: to any CPU of the
+            # machine, whatever affinity they inherit.
+            session = dataclasses.replace(config.session, intra_threads=len(asked))
+            config = dataclasses.replace(config, session=session)
+    if config.session.intra_threads > len(allowed):
         observer.warning(
-            f"--threads {config.session.intra_threads} on {allowed} CPUs: threads will wait for "
-            "each other, latencies will be longer and scatter more"
+            f"--threads {config.session.intra_threads} on {len(allowed)} "
+            f"CPU{'s' if len(allowed) != 1 else ''}: threads will wait for each other, "
+            "latencies will be longer and scatter more"
         )
+    return config
+
+
+def _cpus(text: str, allowed: set[int]) -> set[int]:
+    """CPUs of a list in Linux' notation, ``0-3,8``, all of them allowed."""
+    cpus: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        last = last if dash else first
+        if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
+            raise RequestError(
+                f"--affinity {text}: {part!r} is not a CPU or a range of them",
+                "give --affinity LIST, such as 0-3,8",
+            )
+        asked = range(int(first), int(last) + 1)
+        missing = next((cpu for cpu in asked if cpu not in allowed), None)
+        if missing is not None:
+            raise RequestError(
+                f"--affinity {text}: this process may not use CPU {missing}",
+                f"choose among {', '.join(map(str, sorted(allowed)))}",
+            )
+        cpus.update(asked)
+    return cpus
 
 
 def _require_provider(config: ProfileConfig, library: Path) -> None:
     """Refuses a GPU provider that cannot work, before anything is measured on the CPU."""
     provider = config.session.provider
     if provider == "cpu":
+        if config.session.provider_options:
+            raise RequestError(
+                "--provider-option: the cpu provider has no options",
+                "drop it, or choose another --provider",
+            )
         return
     state, remedy = environment.cuda_state(library, provider)
     if state.value is None:
@@ -137,7 +181,12 @@ def _model_file(model: str, work: Path) -> tuple[Path, str]:
     path = Path(model)
     if model in models.REFERENCE_MODELS and not path.exists():
         path = work / f"{model}.onnx"
-        models.write(model, path)
+        try:
+            models.write(model, path)
+        except RequestError as error:  # not a file that the user asked for
+            raise MachineError(
+                error.message, "make room there, or choose another --output"
+            ) from error
         return path, model
     return path.absolute(), path.stem
 
@@ -166,6 +215,10 @@ def _work_folder(partial: Path) -> Iterator[Path]:
         work.mkdir()
         try:
             yield work
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            raise no_room(work) from error
         finally:
             shutil.rmtree(work, ignore_errors=True)
             # Goes only when no shard is left in it.
@@ -187,10 +240,33 @@ def _keep_finished(error: HarnessError, partial: Path, target: Path, force: bool
     finished = len(shards.read_shards(partial)[0])
     if not finished:
         shutil.rmtree(partial, ignore_errors=True)
-        return type(error)(f"{error.message}; no process had finished", error.remedy)
+        # What the remedy may want to recover from is gone.
+        remedy = error.remedy if str(partial) not in error.remedy else "mend that, profile again"
+        return type(error)(f"{error.message}; no process had finished", remedy)
     try:
         _store(partial, target, force)
     except HarnessError as trouble:
         return type(error)(f"{error.message}; {trouble.message}", trouble.remedy)
     processes = f"{finished} finished process{'es' if finished != 1 else ''}"
-    return type(error)(f"{error.message}; {processes} kept in {target}", error.remedy)
+    remedy = error.remedy if str(partial) not in error.remedy else f"harness show {target}"
+    return type(error)(f"{error.message}; {processes} kept in {target}", remedy)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise Interrupted("interrupted")
+
+
+@contextlib.contextmanager
+def _signals(
+    handler: Callable[[int, FrameType | None], None] | signal.Handlers,
+) -> Iterator[None]:
+    """Ctrl-C and SIGTERM go to the handler meanwhile; outside the main thread they stay."""
+    before = {}
+    try:
+        with contextlib.suppress(ValueError):  # not in the main thread
+            for number in (signal.SIGINT, signal.SIGTERM):
+                before[number] = signal.signal(number, handler)
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)

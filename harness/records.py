@@ -104,6 +104,12 @@ class NodeTable:
         activation_bytes: int64[n], ORT's activation_size; -1 where not seen.
         parameter_bytes: int64[n], ORT's parameter_size; -1 where not seen.
         output_bytes: int64[n], ORT's output_size; -1 where not seen.
+        carrier: int64[n], row of the node whose probe covers it: its own row where it has a
+            probe, else that of the node before it that has one; -1 where none does.
+        flops: int64[n], floating-point or integer operations of one execution
+            (``harness.roofline``); -1 where not known.
+        traffic_bytes: int64[n], least memory traffic of one execution; -1 where not known.
+        arithmetic: element type that the operations are done in; empty where not known.
     """
 
     name: tuple[str, ...]
@@ -119,6 +125,10 @@ class NodeTable:
     activation_bytes: Int64Array
     parameter_bytes: Int64Array
     output_bytes: Int64Array
+    carrier: Int64Array
+    flops: Int64Array
+    traffic_bytes: Int64Array
+    arithmetic: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.name)
@@ -129,7 +139,7 @@ class NodeEvents:
     """Executions of nodes in a traced pass, columns of equal length n, by start time.
 
     Attributes:
-        source: how they were obtained: ``ort_profiler``, later ``probe``.
+        source: how they were obtained: ``probe`` or ``ort_profiler``.
         node: int32[n], row of the NodeTable.
         process: int32[n], ProcessRecord.index.
         inference: int32[n], number of the traced inference in its process, from 0.
@@ -142,6 +152,8 @@ class NodeEvents:
         inference_number: int32[m], its number in that process.
         inference_start_ns: int64[m], CLOCK_MONOTONIC.
         inference_duration_ns: int64[m], whole traced inference as the tracer reports it.
+        inference_framework_ns: int64[m], what of it belongs to no node; -1 where that is not
+            known. What is left besides it and the nodes' own time is the tracer's cost.
         dropped: events that the tracer itself dropped (its limit), 0 when none.
         resolution_ns: step of the tracer's clock (1000 for ORT's profiler).
     """
@@ -158,6 +170,7 @@ class NodeEvents:
     inference_number: Int32Array
     inference_start_ns: Int64Array
     inference_duration_ns: Int64Array
+    inference_framework_ns: Int64Array
     dropped: int
     resolution_ns: int
 
@@ -228,7 +241,8 @@ class Profile:
         environment: facts of the machine, the driver, ORT and this build.
         processes: one record a finished worker process.
         nodes: the executed graph; None when no traced pass told it.
-        traces: NodeEvents by the name of the pass (``ort``).
+        traces: NodeEvents by the name of the pass: ``probe``, ``ort``; ``probe_calibration``
+            holds the cost of the probes at each place instead of nodes.
         absent: (what, reason) of every series that could not be recorded.
     """
 

@@ -12,19 +12,20 @@ import dataclasses
 import io
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pyperf
 
 from harness import shards, worker
 from harness.config import MAX_SAMPLES_PER_PROCESS, ProfileConfig
-from harness.errors import HarnessError, Interrupted
+from harness.errors import HarnessError
+from harness.session import one_line
 from harness.worker import Job, Measurement, Preparation
 
 #: pyperf values of a timed pass: enough to see drift inside a process, few enough that one
@@ -39,7 +40,13 @@ MIN_VALUES = 3
 PROCESS_OVERHEAD_S = 0.5
 
 #: Seconds a traced pass may take in each process before it records fewer inferences.
-TRACE_BUDGET_S = 2.0
+TRACE_BUDGET_S = 0.5
+
+#: Inferences recorded with probes: enough for a median of each node, and of stored events
+#: no more than the raw samples take.
+MIN_PROBE_INFERENCES = 4
+MAX_PROBE_INFERENCES = 200
+PROBE_EVENTS = 50_000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -51,7 +58,8 @@ class Plan:
         warmups: pyperf values of warm-up in each.
         values: pyperf values of timed pass in each.
         min_time_s: least duration of a value, from which pyperf calibrates its loops.
-        trace_inferences: inferences of a traced pass.
+        trace_inferences: inferences of a pass with ORT's profiler.
+        probe_inferences: inferences of a pass with probes, in each of its three graphs.
         expected_s: how long the whole will take, roughly.
     """
 
@@ -60,16 +68,18 @@ class Plan:
     values: int
     min_time_s: float
     trace_inferences: int
+    probe_inferences: int
     expected_s: float
 
 
-def plan(config: ProfileConfig, latency_ns: int, session_ns: int) -> Plan:
+def plan(config: ProfileConfig, latency_ns: int, session_ns: int, nodes: int) -> Plan:
     """Divides the time asked for over processes, values and loops.
 
     Args:
         config: what was asked for.
         latency_ns: rough latency of one inference.
         session_ns: rough time to create a session.
+        nodes: nodes of the executed graph, 0 where it is not known.
     """
     latency_s = max(latency_ns, 1) * 1e-9
     values = QUICK_VALUES if config.quick else COMPARISON_VALUES
@@ -80,12 +90,18 @@ def plan(config: ProfileConfig, latency_ns: int, session_ns: int) -> Plan:
     longest_s = MAX_SAMPLES_PER_PROCESS / values * latency_s / 2
     min_time_s = min(config.timed_s / values, longest_s)
     warmups = max(1, values // 4)
-    trace_inferences = max(
-        1, min(config.trace_inferences, int(TRACE_BUDGET_S / latency_s / max(len(config.trace), 1)))
+    trace_inferences = max(1, min(config.trace_inferences, int(TRACE_BUDGET_S / latency_s)))
+    probe_inferences = max(
+        MIN_PROBE_INFERENCES,
+        min(MAX_PROBE_INFERENCES, int(TRACE_BUDGET_S / latency_s), PROBE_EVENTS // max(nodes, 1)),
     )
     # Doubling overshoots by a factor between 1 and 2.
     value_s = max(1.5 * min_time_s, latency_s)
-    traced_s = len(config.trace) * (session_ns * 1e-9 + 2 * trace_inferences * latency_s)
+    traced_s = 0.0
+    if "ort" in config.trace:
+        traced_s += session_ns * 1e-9 + 2 * trace_inferences * latency_s
+    if "probe" in config.trace:
+        traced_s += 3 * (session_ns * 1e-9 + (probe_inferences + 4) * latency_s)
     process_s = PROCESS_OVERHEAD_S + session_ns * 1e-9 + (warmups + values) * value_s + traced_s
     calibration_s = PROCESS_OVERHEAD_S + session_ns * 1e-9 + 2 * value_s
     return Plan(
@@ -94,6 +110,7 @@ def plan(config: ProfileConfig, latency_ns: int, session_ns: int) -> Plan:
         values=values,
         min_time_s=min_time_s,
         trace_inferences=trace_inferences,
+        probe_inferences=probe_inferences,
         expected_s=calibration_s + config.process_count * process_s,
     )
 
@@ -125,8 +142,7 @@ def measure(job: Job, plan: Plan, on_process: Callable[[int], None]) -> None:
             being timed meanwhile.
 
     Raises:
-        Interrupted: the user ended it; finished shards stay.
-        HarnessError: a process failed.
+        HarnessError: a process failed; finished shards stay.
     """
 
     # pyperf allows one instance of a Runner class in a process: its workers find their
@@ -139,6 +155,7 @@ def measure(job: Job, plan: Plan, on_process: Callable[[int], None]) -> None:
     def before_spawn(command: list[str], _arguments: Any) -> None:
         # pyperf calls this before each process, when the one before has ended.
         nonlocal spawned
+        os.truncate(output, 0)
         calibration = "--calibrate-loops" in command
         index = spawned - 1
         if calibration:
@@ -151,6 +168,7 @@ def measure(job: Job, plan: Plan, on_process: Callable[[int], None]) -> None:
             "--job", str(job.path),
             "--process", str(index),
             "--trace-inferences", str(plan.trace_inferences),
+            "--probe-inferences", str(plan.probe_inferences),
         ]  # fmt: skip
 
     runner = Runner(
@@ -174,9 +192,10 @@ def measure(job: Job, plan: Plan, on_process: Callable[[int], None]) -> None:
         try:
             runner.bench_time_func(job.model_name, _never_timed_here)
         except (RuntimeError, ValueError, SystemExit) as error:
-            message = f"measuring process {max(spawned - 2, 0)} failed"
-            detail = said.getvalue().strip() or str(error)
-            raise _worker_failure(job, message, detail, output) from error
+            which = f"measuring process {spawned - 2}" if spawned > 1 else "calibrating process"
+            code = re.search(r"exit code (-?\d+)$", str(error))
+            detail = int(code[1]) if code else said.getvalue().strip() or str(error)
+            raise _worker_failure(job, f"{which} failed", detail, output) from error
     on_process(plan.processes)
 
 
@@ -189,26 +208,19 @@ def _worker_surroundings(job: Job) -> Iterator[Path]:
     """What the worker processes inherit: where to find harness, and a file for stderr.
 
     They inherit descriptor 2 through pyperf, so it is redirected as such: what a crashing
-    library prints becomes part of the error and does not tear the progress bar. Ctrl-C
-    and SIGTERM raise Interrupted here, upon which pyperf kills its worker.
+    library prints becomes part of the error and does not tear the progress bar.
     """
     output = job.work_folder / "stderr.txt"
     package_root = str(Path(__file__).resolve().parent.parent)
     python_path = os.environ.get("PYTHONPATH")
     sys.stderr.flush()
     saved = os.dup(2)
-    handlers = {}
     try:
         with output.open("ab") as sink:
             os.dup2(sink.fileno(), 2)
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (package_root, python_path)))
-        for number in (signal.SIGINT, signal.SIGTERM):
-            with contextlib.suppress(ValueError):  # not in the main thread: stays as it is
-                handlers[number] = signal.signal(number, _interrupt)
         yield output
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
         if python_path is None:
             del os.environ["PYTHONPATH"]
         else:
@@ -217,29 +229,26 @@ def _worker_surroundings(job: Job) -> Iterator[Path]:
         os.close(saved)
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise Interrupted("interrupted")
-
-
 def _worker_failure(job: Job, what: str, detail: int | str, output: Path) -> HarnessError:
     """The error a worker left; else what is known of how it died."""
     left = worker.take_error(job)
     if left is not None:
         return left
-    if isinstance(detail, int) and detail < 0:
-        detail = f"killed by {signal.Signals(-detail).name}"
+    remedy = "try fewer --threads or another --ort-library; if it stays, report it with the model"
+    if detail == -signal.SIGKILL:
+        remedy = "the kernel does so when memory runs out: see dmesg, or give smaller inputs"
+    if isinstance(detail, int):
+        detail = f"killed by {signal.Signals(-detail).name}" if detail < 0 else f"exit {detail}"
     printed = output.read_text(errors="replace").strip().splitlines()
-    last = f"; it printed: {worker.one_line(printed[-1])}" if printed else ""
-    return HarnessError(
-        f"{what}: {detail}{last}",
-        "try fewer --threads or another --ort-library; if it stays, report it with the model",
-    )
+    last = f"; it printed: {one_line(printed[-1])}" if printed else ""
+    return HarnessError(f"{what}: {detail}{last}", remedy)
 
 
 def _add_worker_arguments(runner: pyperf.Runner) -> None:
     runner.argparser.add_argument("--job", type=Path)
     runner.argparser.add_argument("--process", type=int)
     runner.argparser.add_argument("--trace-inferences", type=int)
+    runner.argparser.add_argument("--probe-inferences", type=int)
 
 
 def _work() -> None:
@@ -266,7 +275,11 @@ def _work() -> None:
             return
         metadata = bench.get_runs()[0].get_metadata()
         shard = measurement.finish(
-            arguments.process, arguments.loops, arguments.trace_inferences, dict(metadata)
+            arguments.process,
+            arguments.loops,
+            arguments.trace_inferences,
+            arguments.probe_inferences,
+            dict(metadata),
         )
         shards.write_shard(job.partial_folder, shard)
 

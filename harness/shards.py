@@ -327,6 +327,9 @@ _SEEN_COLUMNS: Mapping[str, str | int] = {
     "activation_bytes": -1,
     "parameter_bytes": -1,
     "output_bytes": -1,
+    "flops": -1,
+    "traffic_bytes": -1,
+    "arithmetic": "",
 }
 
 
@@ -383,6 +386,7 @@ def _merge_events(parts: Sequence[NodeEvents]) -> NodeEvents:
         inference_number=inferences("inference_number"),
         inference_start_ns=inferences("inference_start_ns"),
         inference_duration_ns=inferences("inference_duration_ns"),
+        inference_framework_ns=inferences("inference_framework_ns"),
         dropped=sum(part.dropped for part in parts),
         resolution_ns=max(part.resolution_ns for part in parts),
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import dataclasses
+import errno
 import os
 import pickle
 import signal
@@ -18,17 +19,18 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 import numpy as np
 
-from harness import ort_trace, shards
-from harness._ort import Library, OrtError, Session, monotonic_ns
-from harness.config import ProfileConfig, SessionConfig
+from harness import passes, probes, shards
+from harness._ort import Library, OrtError
+from harness.config import ProfileConfig
 from harness.devices.host_noise import HostNoise
-from harness.errors import HarnessError, MachineError, ModelError
+from harness.errors import HarnessError, MachineError, ModelError, RequestError
 from harness.executed_graph import ExecutedGraph
+from harness.probes import ProbedGraph
 from harness.records import (
     InputRecord,
     LatencySeries,
@@ -38,12 +40,19 @@ from harness.records import (
     ProcessRecord,
     Reading,
 )
+from harness.session import bind, one_line, open_session
 
-#: Names by which ORT's C API appends an execution provider.
-PROVIDER_NAMES = {"cuda": "CUDA", "tensorrt": "TensorRT"}
+#: Error numbers of a full disk, a quota, a limit of file sizes.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
-#: Inferences before those that a traced pass records.
-TRACE_WARMUP_INFERENCES = 2
+NOT_REPEATABLE = (
+    "two inferences of the same inputs differ without probes already (random or "
+    "non-deterministic nodes), so outputs with probes were not compared"
+)
+
+QUICK_CEILINGS = "--quick measures no ceilings; leave it out"
+
+_INPUTS = "inputs.pickle"
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -59,6 +68,7 @@ class Job:
         model_name: name to record it under.
         work_folder: where the preparation leaves its results.
         partial_folder: where a measuring process leaves its shard.
+        parent: process id of the command, without which no worker goes on.
     """
 
     config: ProfileConfig
@@ -67,6 +77,7 @@ class Job:
     model_name: str
     work_folder: Path
     partial_folder: Path
+    parent: int = dataclasses.field(default_factory=os.getpid)
 
     @property
     def path(self) -> Path:
@@ -95,6 +106,8 @@ class Preparation:
         output_check: largest error against expected outputs, or why there is none.
         facts: of ORT: version, library, build, providers.
         graph: the graph ORT executes; None with the reason in absent.
+        probed: the same with probes; None with the reason in absent.
+        repeatable: whether two inferences of the same inputs gave the same outputs.
         latency_ns: fastest of a few inferences, to plan with; not a result.
         session_ns: creating the session, to plan with.
         absent: (what, reason).
@@ -106,52 +119,32 @@ class Preparation:
     output_check: Reading
     facts: tuple[Reading, ...]
     graph: ExecutedGraph | None
+    probed: ProbedGraph | None
+    repeatable: bool
     latency_ns: int
     session_ns: int
     absent: tuple[tuple[str, str], ...]
     log: tuple[str, ...]
 
 
-def open_session(library: Library, model: Path, config: SessionConfig, **overrides: Any) -> Session:
-    """A session as the configuration says.
+def open_library(job: Job) -> Library:
+    """libonnxruntime, opened.
 
     Raises:
-        MachineError: the execution provider cannot be used here.
-        ModelError: ONNX Runtime refuses the model.
+        RequestError: --ort-library is not ONNX Runtime, or is too old.
+        MachineError: the installed one cannot be opened.
     """
-    options: dict[str, Any] = {
-        "intra_threads": config.intra_threads,
-        "inter_threads": config.inter_threads,
-        "optimization": config.optimization,
-        "execution_mode": config.execution_mode,
-        "entries": config.entries,
-        "providers": (
-            [(PROVIDER_NAMES[config.provider], config.provider_options)]
-            if config.provider in PROVIDER_NAMES
-            else []
-        ),
-    }
     try:
-        return Session(library, str(model), **(options | overrides))
-    except OrtError as error:
+        return Library(str(job.library))
+    except OSError as error:
         reason = one_line(str(error))
-        if config.provider in PROVIDER_NAMES and "provider" in reason.lower():
-            raise MachineError(
-                f"--provider {config.provider} cannot be used here: {reason}",
-                "see 'harness doctor', or profile with --provider cpu",
+        if job.config.session.library is not None:
+            raise RequestError(
+                f"--ort-library {reason}", "give the path of a libonnxruntime.so.1.x"
             ) from error
-        raise ModelError(
-            f"{model}: ONNX Runtime {library.version} refuses the model: {reason}",
-            "check the model, or try another version with --ort-library",
+        raise MachineError(
+            f"ONNX Runtime cannot be opened: {reason}", "install onnxruntime-gpu again"
         ) from error
-
-
-def one_line(text: str, limit: int = 400) -> str:
-    """The text on one line, cut in the middle when it is very long."""
-    line = " ".join(text.split())
-    if len(line) <= limit:
-        return line
-    return f"{line[: limit // 2]} … {line[-limit // 2 :]}"
 
 
 def prepare(job: Job) -> Preparation:
@@ -162,14 +155,14 @@ def prepare(job: Job) -> Preparation:
     Raises:
         RequestError: an input option does not fit the model.
         ModelError: the model cannot be read or no inputs were found that it accepts.
-        MachineError: the execution provider cannot be used here.
+        MachineError: the execution provider or the library cannot be used here.
     """
     # onnx takes a third of a second to import; the measuring workers do without it.
-    from harness import executed_graph, inputs, model_file
+    from harness import inputs, model_file, roofline
 
     model = model_file.load(job.model)
     record = model_file.describe(job.model, model, job.model_name)
-    library = Library(str(job.library))
+    library = open_library(job)
     session = open_session(library, job.model, job.config.session)
 
     def attempt(candidate: inputs.InputSet) -> list[Any]:
@@ -178,25 +171,45 @@ def prepare(job: Job) -> Preparation:
             return binding.outputs()
 
     chosen, outputs = inputs.choose(model, job.config.inputs, attempt)
-    (job.work_folder / "inputs.pickle").write_bytes(pickle.dumps(dict(chosen.values)))
+    (job.work_folder / _INPUTS).write_bytes(pickle.dumps(dict(chosen.values)))
     with contextlib.closing(session.bind(chosen.values)) as binding:
         latency_ns = min(binding.run() for _ in range(3))
+        repeatable = probes.same_values(outputs, binding.outputs())
     session_ns = session.create_ns
     session.close()
 
     absent: list[tuple[str, str]] = []
     graph: ExecutedGraph | None = None
+    probed: ProbedGraph | None = None
+    facts = _ort_facts(library)
     if job.config.trace:
         try:
-            graph = _save_executed_graph(library, job, executed_graph.prepare)
+            graph = _executed_graph(library, job, chosen.values)
         except (HarnessError, OrtError, OSError, ValueError) as error:
-            absent.append(("nodes", f"the executed graph cannot be saved: {one_line(str(error))}"))
+            absent.append(("nodes", f"the executed graph cannot be had: {one_line(str(error))}"))
+    if graph is not None:
+        work = roofline.work(graph.nodes, roofline.definitions(graph.path))
+        nodes = dataclasses.replace(
+            graph.nodes, flops=work.flops, traffic_bytes=work.bytes, arithmetic=work.dtype
+        )
+        if "probe" in job.config.trace:
+            try:
+                probed = passes.prepare_probes(
+                    library, job.config.session, graph, chosen.values, job.work_folder
+                )
+                nodes = dataclasses.replace(nodes, carrier=probed.carriers)
+            except (HarnessError, OrtError, OSError, ValueError) as error:
+                absent.append(("trace/probe", one_line(str(error))))
+        graph = dataclasses.replace(graph, nodes=nodes)
+        facts += _ceilings(library, job.config, set(work.dtype))
     return Preparation(
         model=record,
         inputs=chosen.records,
         output_check=inputs.output_error(outputs, chosen.expected),
-        facts=_ort_facts(library),
+        facts=facts,
         graph=graph,
+        probed=probed,
+        repeatable=repeatable,
         latency_ns=latency_ns,
         session_ns=session_ns,
         absent=tuple(absent),
@@ -204,23 +217,38 @@ def prepare(job: Job) -> Preparation:
     )
 
 
-def _save_executed_graph(library: Library, job: Job, name_nodes: Any) -> ExecutedGraph:
-    saved = job.work_folder / "executed.onnx"
-    weights = "executed.weights"
-    open_session(
-        library,
-        job.model,
-        job.config.session,
-        optimized_model_path=str(saved),
-        # Weights stay out of the file, so that naming its nodes is cheap at any size.
-        entries=job.config.session.entries
-        | {
-            "session.optimized_model_external_initializers_file_name": weights,
-            "session.optimized_model_external_initializers_min_size_in_bytes": "1024",
-        },
-    ).close()
-    graph: ExecutedGraph = name_nodes(saved, job.work_folder / "executed-named.onnx")
-    return graph
+def _executed_graph(library: Library, job: Job, values: Mapping[str, Any]) -> ExecutedGraph:
+    """The graph ORT executes, its table completed by one inference under ORT's profiler."""
+    config, folder = job.config.session, job.work_folder
+    graph = passes.save_graph(library, job.model, config, folder)
+    once = passes.OrtPass(
+        library, config, graph.path, graph.nodes, values, folder, optimization="disable"
+    )
+    with contextlib.closing(once):
+        return dataclasses.replace(graph, nodes=once.record(1, process=0).nodes)
+
+
+def _ceilings(library: Library, config: ProfileConfig, dtypes: set[str]) -> tuple[Reading, ...]:
+    """What this machine reaches at most, with the threads that the model gets."""
+    from harness import ceilings
+
+    if config.quick:
+        return (Reading("ceilings", None, source="harness.ceilings", reason=QUICK_CEILINGS),)
+    measured = ceilings.measure(
+        library, config.session.intra_threads, sorted(dtypes & ceilings.DTYPES)
+    )
+    return tuple(
+        Reading(
+            f"ceiling_{one.name}",
+            one.value,
+            one.unit,
+            f"{one.source}; {one.threads} threads, best of {one.samples}, median "
+            f"{one.spread:.2f} times as long, {one.on_cpu:.0%} on a CPU",
+        )
+        if isinstance(one, ceilings.Ceiling)
+        else dataclasses.replace(one, name=f"ceiling_{one.name}")
+        for one in measured
+    )
 
 
 def _ort_facts(library: Library) -> tuple[Reading, ...]:
@@ -253,10 +281,10 @@ class Measurement:
         self._noise = HostNoise()
         self._readings: tuple[Reading, ...] = ()
         # Own pickle of a moment ago, not a stranger's.
-        self._inputs = pickle.loads((job.work_folder / "inputs.pickle").read_bytes())
-        self._library = Library(str(job.library))
+        self._inputs = pickle.loads((job.work_folder / _INPUTS).read_bytes())
+        self._library = open_library(job)
         self._session = open_session(self._library, job.model, job.config.session)
-        self._binding = self._session.bind(self._inputs)
+        self._binding = bind(self._session, self._inputs)
         self._first_inference_ns = self._binding.run()
 
     def take(self, inferences: int) -> float:
@@ -290,6 +318,7 @@ class Measurement:
         index: int,
         loops: int,
         trace_inferences: int,
+        probe_inferences: int,
         metadata: Mapping[str, str | int | float],
     ) -> shards.Shard:
         """Closes the timed session, makes the traced passes, returns all that was measured.
@@ -297,19 +326,42 @@ class Measurement:
         Args:
             index: number of this process.
             loops: inferences that pyperf's calibration put into a value.
-            trace_inferences: inferences to record in a traced pass.
+            trace_inferences: inferences to record with ORT's profiler.
+            probe_inferences: inferences to record with probes.
             metadata: pyperf's of this process.
         """
+        outputs = self._binding.outputs()
         self._binding.close()
         create_ns = self._session.create_ns
         self._session.close()
-        absent: list[tuple[str, str]] = []
+        preparation = read_preparation(self._job)
+        graph = preparation.graph
         traces: dict[str, NodeEvents] = {}
-        nodes: NodeTable | None = None
-        graph = read_preparation(self._job).graph
-        if "ort" in self._job.config.trace and graph is not None:
+        nodes = None if graph is None else graph.nodes
+        absent: list[tuple[str, str]] = []
+        if graph is not None and preparation.probed is not None:
             try:
-                trace = self._trace_ort(graph, index, trace_inferences)
+                traces |= self._trace_probes(
+                    preparation, graph.nodes, outputs, index, probe_inferences
+                )
+            except (HarnessError, OrtError, OSError, ValueError) as error:
+                absent.append(("trace/probe", one_line(str(error))))
+            if not preparation.repeatable:
+                absent.append(("probe guard", NOT_REPEATABLE))
+        if graph is not None and "ort" in self._job.config.trace:
+            try:
+                with contextlib.closing(
+                    passes.OrtPass(
+                        self._library,
+                        self._job.config.session,
+                        graph.path,
+                        graph.nodes,
+                        self._inputs,
+                        self._job.work_folder,
+                        optimization="disable",
+                    )
+                ) as ort_pass:
+                    trace = ort_pass.record(trace_inferences, index)
             except (HarnessError, OrtError, OSError, ValueError) as error:
                 absent.append(("trace/ort", one_line(str(error))))
             else:
@@ -330,32 +382,25 @@ class Measurement:
         )
         return shards.Shard(process, traces, nodes, tuple(absent))
 
-    def _trace_ort(self, graph: ExecutedGraph, index: int, inferences: int) -> ort_trace.OrtTrace:
-        """Profiles a few inferences of the executed graph with ORT's built-in profiler."""
-        prefix = str(self._job.work_folder / f"ort-{index:03d}")
-        # Its nodes are what optimisation made of the model: nothing is left to optimise.
-        session = open_session(
-            self._library, graph.path, self._job.config.session, optimization="disable"
-        )
-        needed = {described.name for described in session.inputs}
-        files: list[ort_trace.TraceFile] = []
-        with (
-            contextlib.closing(session),
-            contextlib.closing(
-                session.bind({name: v for name, v in self._inputs.items() if name in needed})
-            ) as binding,
-        ):
-            for _ in range(TRACE_WARMUP_INFERENCES):
-                binding.run()
-            for number in range(inferences):
-                zero_ns = monotonic_ns()
-                binding.run(profile_prefix=f"{prefix}-{number:04d}")
-                (path,) = self._job.work_folder.glob(f"ort-{index:03d}-{number:04d}_*.json")
-                files.append(ort_trace.TraceFile(path, zero_ns))
-        trace = ort_trace.read(files, graph.nodes, process=index)
-        for file in files:
-            file.path.unlink()
-        return trace
+    def _trace_probes(
+        self,
+        preparation: Preparation,
+        nodes: NodeTable,
+        outputs: list[Any],
+        index: int,
+        inferences: int,
+    ) -> dict[str, NodeEvents]:
+        """Records through probes; refuses where they change what the model computes."""
+        assert preparation.probed is not None
+        with contextlib.closing(
+            passes.ProbePass(
+                self._library, self._job.config.session, preparation.probed, nodes, self._inputs
+            )
+        ) as probe_pass:
+            events, calibration = probe_pass.record(inferences, index)
+            if preparation.repeatable and not probes.same_values(outputs, probe_pass.outputs()):
+                raise ValueError("outputs with probes differ from those without")
+        return {"probe": events, "probe_calibration": calibration}
 
 
 def _join(chunks: list[LatencySeries]) -> LatencySeries:
@@ -372,18 +417,35 @@ def process(job: Job) -> Iterator[None]:
     """Conduct of a worker process: it dies with its parent, and leaves it Ctrl-C and errors."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != job.parent:  # it died before this one could ask to die with it
+        sys.exit(1)
     try:
         yield
     except HarnessError as error:
         _leave_error(job, error)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            _leave_unexpected(job, error)
+        # Else there may be no room to say so.
+        (job.work_folder / _INPUTS).unlink(missing_ok=True)
+        _leave_error(job, no_room(job.work_folder))
     except Exception as error:  # the parent shows it, whatever it is
-        traceback.print_exc()
-        _leave_error(
-            job, HarnessError(f"{type(error).__name__} in a worker: {one_line(str(error))}")
-        )
+        _leave_unexpected(job, error)
 
 
-def _leave_error(job: Job, error: HarnessError) -> None:
+def no_room(folder: Path) -> MachineError:
+    """The error of a full disk."""
+    return MachineError(
+        f"{folder}: no room to work in", "make room there, or choose another --output"
+    )
+
+
+def _leave_unexpected(job: Job, error: Exception) -> NoReturn:
+    traceback.print_exc()
+    _leave_error(job, HarnessError(f"{type(error).__name__} in a worker: {one_line(str(error))}"))
+
+
+def _leave_error(job: Job, error: HarnessError) -> NoReturn:
     _error_path(job).write_bytes(pickle.dumps(error))
     sys.exit(error.exit_code)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
+import io
 import json
 import os
 import sys
@@ -32,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     130 interrupted.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal that knows no µ, a file name that is not UTF-8.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return _execute(given)
     except HarnessError as error:
@@ -47,9 +52,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail(Interrupted("interrupted"), as_json="--json" in given)
     except BrokenPipeError:
-        # The reader (head, less) has gone; Python must not fail again when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader (head, less) has gone.
+        _drop_output()
         return 0
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        _drop_output()
+        full = MachineError("the output cannot be written: the disk is full", "make room there")
+        return _fail(full, as_json=False)
+
+
+def _drop_output() -> None:
+    # Or Python would fail once more when it flushes at exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Parser(argparse.ArgumentParser):

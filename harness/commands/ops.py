@@ -1,4 +1,7 @@
-"""Where the time goes: one row a node, or a row an op type, longest first."""
+"""Where the time goes: one row a node, an op type or a layer, longest first.
+
+Times are the probes' where there are some, else those of ORT's profiler.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of ``harness ops``."""
     parser.add_argument("file", type=Path, metavar="FILE")
     parser.add_argument(
-        "--by", choices=("node", "op"), default="node", help="row of the table (default: node)"
+        "--by",
+        choices=("node", "op", "layer"),
+        default="node",
+        help="row of the table; layer: what exporters put before a node's name (default: node)",
+    )
+    parser.add_argument(
+        "--depth",
+        type=int,
+        default=0,
+        metavar="N",
+        help="components of a layer's name to keep, 0 for all (default: 0)",
+    )
+    parser.add_argument(
+        "--source",
+        choices=("probe", "ort"),
+        help="pass to take the times from (default: the truest there is)",
+    )
+    parser.add_argument(
+        "--passes", action="store_true", help="put the times of ORT's profiler beside the probes'"
     )
     parser.add_argument(
         "--sort",
@@ -28,14 +49,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Reads the profile and prints its operators."""
+    from harness.operators import operator_table
     from harness.reporters import json, table
     from harness.storage import read_profile
 
     profile = read_profile(options.file)
+    operators = operator_table(
+        profile, options.by, options.sort, source=options.source, depth=options.depth
+    )
     if options.json:
-        print(json.operators_text(profile, options.by, options.sort))
+        print(json.operators_text(operators))
     elif options.csv:
-        print(table.operators_csv(profile, options.by, options.sort), end="")
+        print(table.operators_csv(operators), end="")
     else:
-        table.print_operators(profile, options.by, options.sort, options.limit)
+        table.print_operators(operators, options.limit, passes=options.passes)
     return 0

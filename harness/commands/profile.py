@@ -129,7 +129,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="inferences a traced pass records in each process (default: 10)",
     )
-    much.add_argument("--affinity", metavar="CPUS", help="CPUs of the workers, such as 0-3,8")
+    much.add_argument(
+        "--affinity",
+        metavar="CPUS",
+        help="CPUs of the workers, such as 0-3,8; without --threads one thread on each",
+    )
 
     out = parser.add_argument_group("output")
     out.add_argument(
@@ -147,6 +151,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Measures, stores, and prints the summary."""
     config = _config(options)
+    if options.seed < 0:
+        raise RequestError(f"--seed {options.seed}: must not be negative", "give --seed N, N >= 0")
 
     from harness.commands.progress import Progress
     from harness.profiling import profile

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from harness.profiling import Observer
@@ -31,20 +26,22 @@ class Progress(Observer):
     def __init__(self, *, quiet: bool) -> None:
         # Descriptor 2 is redirected while workers run; this one stays with the terminal.
         self._stream = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace")
-        self._console = Console(file=self._stream, quiet=quiet, highlight=False, soft_wrap=True)
+        self._console = Console(
+            file=self._stream, highlight=False, markup=False, emoji=False, soft_wrap=True
+        )
+        self._quiet = quiet
         self._bar = Bar(
-            TextColumn("{task.description}"),
+            TextColumn("processes"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}"),
             console=self._console,
             auto_refresh=False,
             transient=True,
-            disable=not self._console.is_terminal,
+            disable=quiet or not self._console.is_terminal,
         )
-        self._task = self._bar.add_task("processes", total=None, start=False, visible=False)
+        self._task = self._bar.add_task("", total=None, visible=False, left="")
+        self._began_s = 0.0
 
     def __enter__(self) -> Progress:
         self._bar.start()
@@ -60,30 +57,36 @@ class Progress(Observer):
         self._stream.close()
 
     def warning(self, text: str) -> None:
-        """Prints a warning."""
-        self._console.print(f"harness: warning: {text}", markup=False)
+        """Prints a warning, also when quiet."""
+        self._console.print(f"harness: warning: {text}")
 
     def preparing(self, model: str) -> None:
         """Says what is being read."""
-        self._console.print(f"reading and trying {model}", markup=False)
+        self._say(f"reading and trying {model}")
 
     def prepared(self, preparation: Preparation, plan: Plan) -> None:
         """Says what is fed and how long it will take."""
         for record in preparation.inputs:
-            self._console.print(f"input {input_line(record)}", markup=False)
+            self._say(f"feeding {input_line(record)}")
         for what, reason in preparation.absent:
             self.warning(f"no {what}: {reason}")
-        self._console.print(
-            f"measuring {plan.processes} processes, about {_duration(plan.expected_s)}"
-        )
+        processes = f"{plan.processes} process{'es' if plan.processes != 1 else ''}"
+        self._say(f"measuring {processes}, about {_duration(plan.expected_s)}")
+        self._began_s = time.monotonic()
         self._bar.update(self._task, total=plan.processes, visible=True)
-        self._bar.start_task(self._task)
-        self._bar.refresh()
+        self.measured(0, plan)
 
     def measured(self, finished: int, plan: Plan) -> None:
-        """Moves the bar."""
-        self._bar.update(self._task, completed=finished, total=plan.processes)
+        """Moves the bar; the plan tells the time left until a process has."""
+        elapsed_s = time.monotonic() - self._began_s
+        each_s = elapsed_s / finished if finished else plan.expected_s / plan.processes
+        left = f"about {_duration(each_s * (plan.processes - finished))} left"
+        self._bar.update(self._task, completed=finished, left=left)
         self._bar.refresh()
+
+    def _say(self, text: str) -> None:
+        if not self._quiet:
+            self._console.print(text)
 
 
 def _duration(seconds: float) -> str:

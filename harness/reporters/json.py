@@ -5,10 +5,13 @@ A figure that could not be had is null, with a ``reason`` next to it.
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Mapping
 from typing import Any
 
-from harness import statistics
+from harness import operators, statistics
+from harness.operators import OperatorTable
 from harness.records import Profile
 from harness.statistics import Figure
 
@@ -18,17 +21,15 @@ TOP_OPERATORS = 10
 
 def summary(profile: Profile) -> dict[str, Any]:
     """What ``profile --json`` and ``show --json`` print."""
-    rows, _ = _operators(profile, "node", "time")
+    rows, accounts = _operators(operators.operator_table(profile))
     noise = statistics.noise(profile.processes)
-    return {
+    report = {
         "file": str(profile.path) if profile.path is not None else None,
         "complete": profile.complete,
         "model": {"name": profile.model.name, "sha256": profile.model.sha256},
         "provider": profile.provider,
         "latency": _latency(profile),
-        "cold_start": {
-            name: figure.value for name, figure in statistics.cold_start(profile.processes).items()
-        },
+        "cold_start": _figures(statistics.cold_start(profile.processes)),
         "inputs": [
             {
                 "name": record.name,
@@ -46,6 +47,9 @@ def summary(profile: Profile) -> dict[str, Any]:
         "energy_reason": "this version records no energy",
         "absent": [{"what": what, "reason": reason} for what, reason in profile.absent],
     }
+    if not rows:
+        report["operators_reason"] = accounts.get("reason", "no node ran")
+    return report
 
 
 def summary_text(profile: Profile) -> str:
@@ -53,13 +57,26 @@ def summary_text(profile: Profile) -> str:
     return json.dumps(summary(profile), ensure_ascii=False)
 
 
-def operators_text(profile: Profile, by: str, sort: str) -> str:
+def operators_text(table: OperatorTable | Figure) -> str:
     """What ``ops --json`` prints: every operator and the accounts."""
-    rows, accounts = _operators(profile, by, sort)
+    rows, accounts = _operators(table)
     return json.dumps({"operators": rows, "accounts": accounts}, ensure_ascii=False)
 
 
+def _figures(figures: Mapping[str, Figure]) -> dict[str, Any]:
+    report: dict[str, Any] = {}
+    for name, figure in figures.items():
+        report[name] = figure.value
+        if figure.value is None:
+            report[f"{name}_reason"] = figure.reason
+    return report
+
+
 def _latency(profile: Profile) -> dict[str, Any]:
+    if not profile.processes:
+        names = ("median_ns", "mean_ns", "min_ns", "p90_ns", "p99_ns", "interval_ns")
+        none = Figure(None, "no process has finished")
+        return {**_figures(dict.fromkeys(names, none)), "samples": 0, "processes": 0}
     figures = statistics.latency(profile.processes)
     report: dict[str, Any] = {
         "median_ns": figures.median_ns,
@@ -67,44 +84,32 @@ def _latency(profile: Profile) -> dict[str, Any]:
         "min_ns": figures.min_ns,
         "samples": figures.samples,
         "processes": figures.processes,
+        **_figures({"p90_ns": figures.p90_ns, "p99_ns": figures.p99_ns}),
     }
-    for name, figure in (("p90_ns", figures.p90_ns), ("p99_ns", figures.p99_ns)):
-        report[name] = figure.value
-        if figure.value is None:
-            report[f"{name}_reason"] = figure.reason
     report["interval_ns"] = figures.interval_ns and list(figures.interval_ns)
     if figures.interval_ns is None:
         report["interval_ns_reason"] = figures.interval_reason
     return report
 
 
-def _operators(profile: Profile, by: str, sort: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    table = statistics.operator_table(profile, by, sort)
+def _operators(table: OperatorTable | Figure) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     if isinstance(table, Figure):
         return [], {"framework_ns": None, "residual": None, "reason": table.reason}
-    rows = [
-        {
-            "node": row.node,
-            "op_type": row.op_type,
-            "provider": row.provider,
-            "median_ns": row.median_ns,
-            "total_ns": row.total_ns,
-            "p10_ns": row.p10_ns,
-            "p90_ns": row.p90_ns,
-            "share": row.share,
-            "calls": row.calls,
-            "source": row.source,
-        }
-        for row in table.operators
-    ]
-    accounts = table.accounts
-    return rows, {
-        "nodes_ns": accounts.nodes_ns,
-        "framework_ns": accounts.framework_ns,
-        "traced_ns": accounts.traced_ns,
-        "clean_ns": accounts.clean_ns,
-        "residual": accounts.residual,
-        "dropped_events": accounts.dropped,
+    rows = []
+    for operator in table.operators:
+        row = dataclasses.asdict(operator)
+        del row["order"]
+        if operator.interval_ns is None:
+            row["interval_ns_reason"] = "fewer than two processes"
+        rows.append(row)
+    accounts = dataclasses.asdict(table.accounts) | {
         "source": table.source,
         "inferences": table.inferences,
+        "resolution_ns": table.resolution_ns,
+        "profiler_tax": table.profiler_tax,
+        "uncovered": table.uncovered,
+        "known_work": table.known_work,
     }
+    if table.accounts.tracer_cost_ns is None:
+        accounts["reason"] = "ORT's profiler hides its cost in the nodes and the framework"
+    return rows, accounts

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
+import json
 import sys
+import textwrap
 
+from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
 
-from harness import statistics
+from harness import operators, statistics
+from harness.operators import Operator, OperatorTable
 from harness.records import InputRecord, Profile
-from harness.statistics import Figure, OperatorTable
+from harness.statistics import Figure
 
 #: Operators that the summary names.
 TOP_OPERATORS = 5
+
+#: Columns of a terminal below which the operator table leaves some of its own out.
+NARROW = 100
 
 #: Slow-down by the ORT profiler above which its operator times are called upper bounds.
 PROFILER_TAX_LIMIT = 0.05
@@ -28,98 +35,110 @@ def input_line(record: InputRecord) -> str:
 
 def print_summary(profile: Profile) -> None:
     """What ``show`` and ``profile`` print."""
-    console = _console()
-    say = console.print
-    model = profile.model
-    threads = _threads_text(profile)
-    say(f"{model.name} on {profile.provider}, {threads}", style="bold", markup=False)
-    if not profile.complete:
-        say("interrupted: only part of what was planned is here", style="yellow")
-    if not profile.processes:
-        say("no process has finished")
-        return
-    figures = statistics.latency(profile.processes)
-    say(f"  latency    {nanoseconds(figures.median_ns)} median of {figures.processes} processes")
-    if figures.interval_ns is None:
-        say(f"             no confidence interval: {figures.interval_reason}")
-    else:
-        low, high = figures.interval_ns
-        half = (high - low) / 2 / figures.median_ns
-        say(
-            f"             {nanoseconds(low)} to {nanoseconds(high)} with 95 % confidence"
-            f" (±{half:.1%}, processes vary)"
-        )
-    tail = [f"fastest {nanoseconds(figures.min_ns)}", f"mean {nanoseconds(figures.mean_ns)}"]
-    for name, figure in (("p90", figures.p90_ns), ("p99", figures.p99_ns)):
-        if figure.value is not None:
-            tail.append(f"{name} {nanoseconds(figure.value)}")
-    say(f"             {', '.join(tail)}; {figures.samples:,} samples")
-    for figure in (figures.p90_ns, figures.p99_ns):
-        if figure.value is None:
-            say(f"             {figure.reason}")
-    cold = {
-        name: figure.value or 0.0
-        for name, figure in statistics.cold_start(profile.processes).items()
-    }
-    first = cold["first_inference_ns"]
-    say(
-        f"  cold start session {nanoseconds(cold['session_ns'])}, first inference "
-        f"{nanoseconds(first)} ({first / figures.median_ns:.1f} times the median)"
+    page = _Page()
+    page.console.print(
+        f"{profile.model.name} on {profile.provider}{_threads(profile)}", style="bold"
     )
-    noise = statistics.noise(profile.processes)
-    say(f"  noise      {noise.verdict}{': ' if noise.causes else ''}{'; '.join(noise.causes)}")
+    if not profile.complete:
+        page.console.print("interrupted: only part of what was planned is here", style="yellow")
+    if profile.processes:
+        _print_latency(page, profile)
+    else:
+        page.say("latency", "none: no process has finished")
     for record in profile.inputs:
-        say(f"  input      {input_line(record)}", markup=False)
+        page.say("inputs", input_line(record))
     check = profile.output_check
     if check.value is not None:
-        say(f"  outputs    largest error {check.value:g} against the data set ({check.source})")
-    _print_top(console, statistics.operator_table(profile))
+        page.say("outputs", f"largest error {check.value:g} against the data set ({check.source})")
+    _print_top(page, operators.operator_table(profile))
     for what, reason in profile.absent:
-        say(f"  absent     {what}: {reason}", markup=False)
+        page.say("absent", f"{what}: {reason}")
     if profile.path is not None:
-        say(f"  file       {profile.path}", markup=False)
+        page.say("file", str(profile.path))
 
 
-def print_operators(profile: Profile, by: str, sort: str, limit: int) -> None:
-    """What ``ops`` prints."""
-    console = _console()
-    table = statistics.operator_table(profile, by, sort)
+def print_operators(table: OperatorTable | Figure, limit: int, *, passes: bool) -> None:
+    """What ``ops`` prints.
+
+    Args:
+        table: the operators, sorted.
+        limit: rows to print, 0 for all.
+        passes: put the times that ORT's profiler gives beside those of the probes.
+    """
+    page = _Page()
     if isinstance(table, Figure):
-        console.print(f"no operator times: {table.reason}", markup=False)
+        page.console.print(f"no operator times: {table.reason}")
         return
     rows = table.operators[:limit] if limit > 0 else table.operators
-    grid = Table(box=None, pad_edge=False, padding=(0, 1))
-    for name in ("own time", "p10", "p90", "share", "sum", "calls"):
-        grid.add_column(name, justify="right", no_wrap=True)
-    grid.add_column("op type", no_wrap=True, overflow="ellipsis", max_width=16)
-    grid.add_column("node", no_wrap=True)
-    cumulative = 0.0
-    for row in rows:
-        cumulative += row.share
-        grid.add_row(
-            nanoseconds(row.median_ns),
-            nanoseconds(row.p10_ns),
-            nanoseconds(row.p90_ns),
-            f"{row.share:.1%}",
-            f"{cumulative:.0%}",
-            f"{row.calls:g}",
-            row.op_type,
-            shorten(row.node, 18),
+    columns: list[tuple[str, list[str]]] = [
+        ("own time", [nanoseconds(row.median_ns) for row in rows]),
+        ("±", [_half_width(row) for row in rows]),
+    ]
+    if passes:
+        columns.append(("ORT prof.", [_beside(row) for row in rows]))
+    else:
+        columns.append(("p90", [nanoseconds(row.p90_ns) for row in rows]))
+    if any(row.total_ns > row.median_ns for row in rows):
+        columns.append(("total", [nanoseconds(row.total_ns) for row in rows]))
+    sums = itertools.accumulate(row.share for row in rows)
+    columns += [
+        ("share", [f"{row.share:.1%}" for row in rows]),
+        ("sum", [f"{share:.0%}" for share in sums]),
+        ("calls", [f"{row.calls:.3g}" for row in rows]),
+    ]
+    narrow = page.width < NARROW
+    if narrow:
+        columns = [(name, cells) for name, cells in columns if name not in ("p90", "sum")]
+    texts = [
+        ("bound", [row.bound.removesuffix("-bound") for row in rows]),
+        ("op type", [shorten(row.op_type, 14 if narrow else 24) for row in rows]),
+        ("node", [row.node + _spanned(row) for row in rows]),
+    ]
+    lines = [
+        ["  ".join(cells).rstrip()]
+        for cells in zip(
+            *(_column(name, cells, ">") for name, cells in columns),
+            *(_column(name, cells, "<") for name, cells in texts[:-1]),
+            strict=True,
         )
-    console.print(grid, markup=False)
+    ]
+    room = max(page.width - max(len(line[0]) for line in lines) - 2, 12)
+    width = max(len(line[0]) for line in lines)
+    for number, (line, name) in enumerate(zip(lines, ["node", *texts[-1][1]], strict=True)):
+        text = f"{line[0]:{width}}  {shorten(name, room)}".rstrip()
+        page.console.print(text, style="bold" if number == 0 else None)
     hidden = len(table.operators) - len(rows)
     if hidden:
-        console.print(f"{hidden} more: --limit 0 shows all")
-    _print_accounts(console, table)
+        page.console.print(f"{hidden} more: --limit 0 shows all")
+    _print_accounts(page, table)
 
 
-def operators_csv(profile: Profile, by: str, sort: str) -> str:
+def _column(name: str, cells: list[str], align: str) -> list[str]:
+    width = max(map(len, [name, *cells]))
+    return [f"{cell:{align}{width}}" for cell in (name, *cells)]
+
+
+def _half_width(row: Operator) -> str:
+    if row.interval_ns is None or not row.median_ns:
+        return "–"
+    low, high = row.interval_ns
+    return f"{(high - low) / 2 / row.median_ns:.0%}"
+
+
+def _beside(row: Operator) -> str:
+    return "–" if row.profiled_ns is None else nanoseconds(row.profiled_ns)
+
+
+def _spanned(row: Operator) -> str:
+    return f" + {', '.join(row.spans)}" if row.spans else ""
+
+
+def operators_csv(table: OperatorTable | Figure) -> str:
     """What ``ops --csv`` prints, all rows; a header alone where there are no times."""
-    table = statistics.operator_table(profile, by, sort)
     sink = io.StringIO()
     columns = (
         "node", "op_type", "provider", "median_ns", "total_ns", "p10_ns", "p90_ns", "share",
-        "calls", "source",
+        "calls", "source", "profiled_ns", "flops", "traffic_bytes", "bound",
     )  # fmt: skip
     writer = csv.writer(sink, lineterminator="\n")
     writer.writerow(columns)
@@ -140,54 +159,141 @@ def nanoseconds(value: float) -> str:
 
 def shorten(text: str, width: int) -> str:
     """The text, cut in the middle when it is wider."""
+    width -= cell_len(text) - len(text)  # a Chinese character takes two places
     if len(text) <= width:
         return text
     tail = (width - 1) // 2
     return f"{text[: width - 1 - tail]}…{text[len(text) - tail :]}"
 
 
-def _console() -> Console:
-    # Piped output is laid out like a terminal of 80 columns and never wrapped.
-    terminal = sys.stdout.isatty()
-    return Console(highlight=False, width=None if terminal else 10_000, soft_wrap=not terminal)
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leaves it to harness.commands that the reader has gone; rich would exit with 1."""
+        raise
 
 
-def _threads_text(profile: Profile) -> str:
-    import json
+class _Page:
+    """Lines with a label, laid out for the terminal; each one line whole where there is none."""
 
-    threads = json.loads(profile.config)["session"]["intra_threads"]
-    return f"{threads} threads" if threads else "threads as ORT chooses"
+    def __init__(self) -> None:
+        terminal = sys.stdout.isatty()
+        self.console = _Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+        self.width = self.console.width if terminal else 10_000
+        self._label = ""
 
-
-def _print_top(console: Console, table: OperatorTable | Figure) -> None:
-    if isinstance(table, Figure):
-        console.print(f"  operators  none: {table.reason}", markup=False)
-        return
-    for number, row in enumerate(table.operators[:TOP_OPERATORS]):
-        heading = "operators" if number == 0 else ""
-        console.print(
-            f"  {heading:10} {row.share:6.1%}  {nanoseconds(row.median_ns):>8}  "
-            f"{row.op_type}  {shorten(row.node, 36)}",
-            markup=False,
+    def say(self, label: str, text: str) -> None:
+        """Prints the text beside its label, which is not repeated on the next line."""
+        shown = label if label != self._label else ""
+        self._label = label
+        lines = textwrap.wrap(
+            text, max(self.width - 13, 20), break_long_words=False, break_on_hyphens=False
         )
-    _print_accounts(console, table)
+        for number, line in enumerate(lines):
+            self.console.print(f"  {shown if number == 0 else '':10} {line}")
 
 
-def _print_accounts(console: Console, table: OperatorTable) -> None:
+def _threads(profile: Profile) -> str:
+    threads = json.loads(profile.config).get("session", {}).get("intra_threads")
+    if threads is None:
+        return ""
+    if threads == 0:
+        return ", threads as ORT chooses"
+    return f", {threads} thread{'s' if threads != 1 else ''}"
+
+
+def _print_latency(page: _Page, profile: Profile) -> None:
+    figures = statistics.latency(profile.processes)
+    count = f"{figures.processes} process{'es' if figures.processes != 1 else ''}"
+    page.say(
+        "latency",
+        f"{nanoseconds(figures.median_ns)} median of {count}, {figures.samples:,} samples",
+    )
+    if figures.interval_ns is None:
+        page.say("latency", f"no confidence interval: {figures.interval_reason}")
+    else:
+        low, high = figures.interval_ns
+        half = (high - low) / 2 / figures.median_ns
+        page.say(
+            "latency",
+            f"{nanoseconds(low)} to {nanoseconds(high)} with 95 % confidence "
+            f"(±{half:.1%}, processes vary)",
+        )
+    tail = [f"fastest {nanoseconds(figures.min_ns)}", f"mean {nanoseconds(figures.mean_ns)}"]
+    percentiles = (("p90", figures.p90_ns), ("p99", figures.p99_ns))
+    tail += [f"{name} {nanoseconds(p.value)}" for name, p in percentiles if p.value is not None]
+    page.say("latency", ", ".join(tail))
+    for _, figure in percentiles:
+        if figure.value is None:
+            page.say("latency", figure.reason)
+    cold = {
+        name: figure.value or 0.0
+        for name, figure in statistics.cold_start(profile.processes).items()
+    }
+    first = cold["first_inference_ns"]
+    page.say(
+        "cold start",
+        f"session {nanoseconds(cold['session_ns'])}, first inference {nanoseconds(first)} "
+        f"({first / figures.median_ns:.1f} times the median)",
+    )
+    noise = statistics.noise(profile.processes)
+    page.say("noise", f"{noise.verdict}{': ' if noise.causes else ''}{'; '.join(noise.causes)}")
+
+
+def _print_top(page: _Page, table: OperatorTable | Figure) -> None:
+    if isinstance(table, Figure):
+        page.say("operators", f"none: {table.reason}")
+        return
+    top = table.operators[:TOP_OPERATORS]
+    width = max((len(row.op_type) for row in top), default=0)
+    for row in top:
+        bound = "" if row.bound == "unknown" else f"  {row.bound}"
+        node = shorten(row.node, max(page.width - width - len(bound) - 33, 12))
+        page.say(
+            "operators",
+            f"{row.share:6.1%}  {nanoseconds(row.median_ns):>8}  {row.op_type:{width}}  "
+            f"{node}{bound}".rstrip(),
+        )
+    _print_accounts(page, table)
+
+
+def _print_accounts(page: _Page, table: OperatorTable) -> None:
     accounts = table.accounts
-    console.print(
-        f"  accounts   nodes {nanoseconds(accounts.nodes_ns)} + framework "
-        f"{nanoseconds(accounts.framework_ns)} in a traced inference of "
-        f"{nanoseconds(accounts.traced_ns)}"
-    )
-    console.print(
-        f"             by ORT's profiler: {table.inferences} inferences, steps of "
-        f"{nanoseconds(table.resolution_ns)}, {accounts.residual:+.0%} against the timed pass"
-    )
-    if accounts.residual > PROFILER_TAX_LIMIT:
-        console.print(
-            "             the profiler slows this model: operator times are upper bounds, "
-            "their shares a guide"
+    inferences = f"{table.inferences} inference{'s' if table.inferences != 1 else ''}"
+    parts = f"nodes {nanoseconds(accounts.nodes_ns)} + framework "
+    parts += nanoseconds(accounts.framework_ns)
+    if accounts.tracer_cost_ns is not None:
+        page.say(
+            "accounts",
+            f"{parts} + probes {nanoseconds(accounts.tracer_cost_ns)} = "
+            f"{nanoseconds(accounts.traced_ns)} ({inferences})",
+        )
+        page.say(
+            "accounts",
+            f"nodes + framework against the timed pass: {accounts.residual:+.1%}",
+        )
+        if accounts.own_probe_share is not None and accounts.own_probe_share < 1:
+            page.say(
+                "accounts",
+                f"{accounts.own_probe_share:.1%} of the nodes' time is in nodes with a probe "
+                "of their own; the others are named after +",
+            )
+    else:
+        page.say(
+            "accounts",
+            f"{parts} = {nanoseconds(accounts.traced_ns)} by ORT's profiler "
+            f"({inferences}, steps of {table.resolution_ns / 1000:g} µs)",
+        )
+        if accounts.residual > PROFILER_TAX_LIMIT:
+            page.say(
+                "accounts",
+                "it slows this model: operator times are upper bounds, their shares a guide",
+            )
+    if table.uncovered:
+        page.say("accounts", f"in the framework's part: {', '.join(table.uncovered)}")
+    if table.profiler_tax is not None:
+        page.say(
+            "accounts",
+            f"profiler tax: ORT's profiler makes an inference {table.profiler_tax:+.0%} long",
         )
     if accounts.dropped:
-        console.print(f"             {accounts.dropped:,} events were dropped by ORT's limit")
+        page.say("accounts", f"{accounts.dropped:,} events were dropped at the tracer's limit")

@@ -72,6 +72,10 @@ _NODES = {
     "activation_bytes": _Column("bytes", "ORT's activation_size, -1 where not seen"),
     "parameter_bytes": _Column("bytes", "ORT's parameter_size, -1 where not seen"),
     "output_bytes": _Column("bytes", "ORT's output_size, -1 where not seen"),
+    "carrier": _Column("1", "row of the node whose probe covers it, -1 where none does"),
+    "flops": _Column("1", "operations of one execution, -1 where not known"),
+    "traffic_bytes": _Column("bytes", "least memory traffic of one execution, -1 not known"),
+    "arithmetic": _Column("", "element type of the operations, empty where not known"),
 }
 _EVENTS = {
     "node": _Column("1", "row in /nodes"),
@@ -86,6 +90,7 @@ _INFERENCES = {
     "inference_number": _Column("1", "its number in that process"),
     "inference_start_ns": _Column("ns", "CLOCK_MONOTONIC"),
     "inference_duration_ns": _Column("ns", "whole traced inference as the tracer reports it"),
+    "inference_framework_ns": _Column("ns", "what of it belongs to no node; -1 not known"),
 }
 _PROCESS = {
     "index": _Column("1", "number of the process, from 0"),

@@ -68,6 +68,10 @@ def nodes() -> NodeTable:
         activation_bytes=column(12, 32, 1, -1),
         parameter_bytes=column(96, 0, 0, -1),
         output_bytes=column(32, 32, 32, -1),
+        carrier=column(0, 1, 1, -1),
+        flops=column(16, -1, 8, -1),
+        traffic_bytes=column(64, -1, 64, -1),
+        arithmetic=("float32", "", "float32", ""),
     )
 
 
@@ -88,6 +92,7 @@ def events(process_index: int) -> NodeEvents:
         inference_number=np.arange(4, dtype=np.int32),
         inference_start_ns=start_ns[::3] - 100,
         inference_duration_ns=np.full(4, 15_000, np.int64),
+        inference_framework_ns=np.array([1_000, 2_000, 0, -1], np.int64),
         dropped=0,
         resolution_ns=1000,
     )

@@ -179,6 +179,7 @@ def test_ort_library_is_the_installed_wheels() -> None:
 
 def test_missing_ort_is_an_error_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [])
+    monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
     with pytest.raises(MachineError) as caught:
         environment.ort_library()
     assert caught.value.exit_code == 3

@@ -1,0 +1,218 @@
+"""``harness profile``: what it measures, prints and leaves, seen from outside."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+import harness as package
+from harness.config import InputRequest, ProfileConfig, SessionConfig
+
+if TYPE_CHECKING:
+    from conftest import Harness, Recorded
+
+pytest.importorskip("harness._ort", reason="the native module is not built")
+
+#: Options of the shortest profile there is.
+SHORT = ("--quick", "--processes", "1", "--duration", "0.02", "--trace", "none")
+
+
+def test_one_file_is_left_and_named(recorded: Recorded) -> None:
+    assert [path.name for path in recorded.file.parent.iterdir()] == ["mlp.h5"]
+    assert json.loads(recorded.outcome.stdout)["file"] == "mlp.h5"
+
+
+def test_progress_goes_to_stderr_and_says_what_is_fed_and_how_long_it_takes(
+    recorded: Recorded,
+) -> None:
+    lines = recorded.outcome.stderr.splitlines()
+    assert lines[0] == "reading and trying mlp"
+    assert lines[1].startswith("feeding input: float32 1x64; ")
+    assert lines[2].startswith("measuring 2 processes, about ")
+    assert len(lines) == 3
+
+
+def test_json_keeps_the_contract(recorded: Recorded) -> None:
+    report = json.loads(recorded.outcome.stdout)
+    assert report.keys() >= {
+        "file", "complete", "model", "provider", "latency", "cold_start", "inputs", "operators",
+        "noise", "energy",
+    }  # fmt: skip
+    assert report["complete"] is True
+    assert report["provider"] == "cpu"
+    assert report["model"]["name"] == "mlp"
+    assert len(report["model"]["sha256"]) == 64
+
+    latency = report["latency"]
+    assert latency["min_ns"] <= latency["median_ns"] <= latency["p90_ns"] <= latency["p99_ns"]
+    low, high = latency["interval_ns"]
+    assert low < latency["median_ns"] < high
+    assert latency["processes"] == 2
+    assert report["cold_start"]["session_ns"] > report["cold_start"]["first_inference_ns"] > 0
+
+    (fed,) = report["inputs"]
+    assert (fed["name"], fed["shape"], fed["dtype"]) == ("input", [1, 64], "float32")
+    assert "batch" in fed["chosen_because"]
+
+    assert report["noise"].keys() == {"verdict", "causes"}
+    for row in report["operators"]:
+        assert row.keys() >= {
+            "node", "op_type", "provider", "median_ns", "share", "calls", "source",
+        }  # fmt: skip
+    assert {row["op_type"] for row in report["operators"]} >= {"Gemm"}
+    assert sum(row["share"] for row in report["operators"]) == pytest.approx(1)
+    assert report["energy"] is None
+    assert report["energy_reason"]
+
+
+def test_every_sample_is_in_the_file_in_the_order_it_was_taken(recorded: Recorded) -> None:
+    profile = package.read_profile(recorded.file)
+    assert [process.index for process in profile.processes] == [0, 1]
+    assert len({process.pid for process in profile.processes}) == 2
+    end_ns = 0
+    for process in profile.processes:
+        # --quick takes three values of so many loops, after one of warm-up.
+        assert len(process.steady) == 3 * process.loops
+        assert len(process.warmup) == process.loops
+        for series in (process.warmup, process.steady):
+            assert series.start_ns[0] >= end_ns, "processes and passes follow one another"
+            assert (series.duration_ns > 0).all()
+            ends_ns = series.start_ns + series.duration_ns
+            assert (ends_ns[:-1] <= series.start_ns[1:]).all()
+            end_ns = int(ends_ns[-1])
+        assert process.library_ns > 0
+        assert process.session_ns > 0
+        assert process.first_inference_ns > int(np.median(process.steady.duration_ns))
+        (wall,) = (reading.value for reading in process.noise if reading.name == "wall_ns")
+        assert wall >= end_ns - process.steady.start_ns[0]
+    samples = sum(len(process.steady) for process in profile.processes)
+    assert json.loads(recorded.outcome.stdout)["latency"]["samples"] == samples
+
+
+def test_the_trace_follows_the_timed_pass(recorded: Recorded) -> None:
+    profile = package.read_profile(recorded.file)
+    trace = profile.traces["ort"]
+    for process in profile.processes:
+        timed_end_ns = process.steady.start_ns[-1] + process.steady.duration_ns[-1]
+        assert (trace.start_ns[trace.process == process.index] > timed_end_ns).all()
+        assert (trace.inference_process == process.index).sum() == 10
+
+
+def test_workers_have_the_callers_environment_and_one_ort_core(recorded: Recorded) -> None:
+    workers = [seen for seen in recorded.seen if seen["argv"][1:3] != ["-m", "harness"]]
+    prepared = [seen for seen in workers if "harness.worker" in seen["argv"]]
+    measured = [seen for seen in workers if "harness.runner" in seen["argv"]]
+    assert len(prepared) == 1
+    assert len(measured) == 3, "calibration and two processes"
+    command = next(seen for seen in recorded.seen if seen not in workers)
+    for seen in workers:
+        for name in ("OMP_NUM_THREADS", "LD_LIBRARY_PATH"):
+            assert seen["environ"][name] == command["environ"][name]
+        # Two ORT cores in one process break CUDA sessions.
+        assert "harness._ort" in seen["modules"]
+        assert "onnxruntime" not in seen["modules"]
+    for seen in measured:
+        assert not {"h5py", "onnx", "rich"} & set(seen["modules"])
+
+
+def test_summary_without_interval_and_operators_says_why(
+    harness: Harness, tiny_model: Path, tmp_path: Path
+) -> None:
+    outcome = harness("profile", tiny_model, *SHORT)
+    assert outcome.returncode == 0, outcome.stderr
+    (file,) = (tmp_path / "profiles").iterdir()
+    assert file.name.startswith("tiny-cpu-")
+    lines = outcome.stdout.splitlines()
+    assert lines[0] == "tiny on cpu, threads as ORT chooses"
+    assert "median of 1 process, " in lines[1]
+    assert "no confidence interval: one process cannot tell" in lines[2]
+    assert "  operators  none: no traced pass was asked for" in lines
+    assert lines[-1] == f"  file       profiles/{file.name}"
+
+    report = json.loads(harness("show", "--json", file).stdout)
+    assert report["latency"]["interval_ns"] is None
+    assert report["latency"]["interval_ns_reason"]
+    assert report["operators"] == []
+    assert report["operators_reason"] == "no traced pass was asked for"
+    accounts = json.loads(harness("ops", "--json", file).stdout)["accounts"]
+    assert accounts == {"framework_ns": None, "residual": None, "reason": accounts["reason"]}
+
+
+def test_options_reach_the_measurement_and_the_file(
+    harness: Harness, tiny_model: Path, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "x.npy", np.full((5, 4), 2, np.float32))
+    (tmp_path / "out.h5").write_text("an older file")
+    cpu = str(min(os.sched_getaffinity(0)))
+    outcome = harness(
+        *("profile", tiny_model, *SHORT, "--quiet", "--force", "--output", "out.h5"),
+        *("--input", "x=x.npy", "--dim", "n=5", "--affinity", cpu, "--optimization", "basic"),
+    )
+    assert (outcome.returncode, outcome.stdout, outcome.stderr) == (0, "out.h5\n", "")
+    profile = package.read_profile(tmp_path / "out.h5")
+    x, y = profile.inputs
+    assert (x.shape, y.shape) == ((5, 4), (5, 4))
+    assert "x.npy" in x.chosen_because
+    assert "--dim" in y.chosen_because
+    config = json.loads(profile.config)
+    assert config["inputs"]["dims"] == {"n": 5}
+    assert config["session"]["optimization"] == "basic"
+    # Left to itself ORT pins a thread to each CPU of the machine, whatever the affinity.
+    assert config["session"]["intra_threads"] == 1
+    assert profile.processes[0].metadata.get("cpu_affinity", cpu) == cpu
+
+
+def test_more_threads_than_cpus_is_a_warning(
+    harness: Harness, tiny_model: Path, tmp_path: Path
+) -> None:
+    threads = len(os.sched_getaffinity(0)) + 1
+    outcome = harness("profile", tiny_model, *SHORT, "--quiet", "--threads", threads, "-o", "a.h5")
+    assert (outcome.returncode, outcome.stdout) == (0, "a.h5\n")
+    (warning,) = outcome.stderr.splitlines()
+    assert warning.startswith(f"harness: warning: --threads {threads} on {threads - 1} CPU")
+    config = json.loads(package.read_profile(tmp_path / "a.h5").config)
+    assert config["session"]["intra_threads"] == threads
+
+
+def test_profile_is_a_function_that_can_be_called_twice(tiny_model: Path, tmp_path: Path) -> None:
+    def config(name: str, inputs: InputRequest) -> ProfileConfig:
+        return ProfileConfig(
+            str(tiny_model),
+            SessionConfig(intra_threads=1),
+            inputs,
+            processes=1,
+            duration_s=0.02,
+            trace=(),
+            output=tmp_path / f"{name}.h5",
+        )
+
+    data_set = tmp_path / "test_data_set_0"
+    data_set.mkdir()
+    tensors = {"input_0": 1.0, "input_1": 2.0, "output_0": 3.5}
+    for name, number in tensors.items():
+        tensor = numpy_helper.from_array(np.full((2, 4), number, np.float32), name)
+        onnx.save_tensor(tensor, data_set / f"{name}.pb")
+
+    shaped = package.profile(config("a", InputRequest(shapes={"x": (7, 4)})))
+    checked = package.profile(config("b", InputRequest(data_set=data_set)))
+    assert shaped.path == tmp_path / "a.h5"
+    assert {record.shape for record in shaped.inputs} == {(7, 4)}
+    assert shaped.output_check.value is None
+    assert shaped.output_check.reason
+    assert checked.complete
+    assert {record.shape for record in checked.inputs} == {(2, 4)}
+    assert checked.output_check.value == pytest.approx(0.5)
+    # What is returned is what was stored.
+    stored = package.read_profile(tmp_path / "b.h5")
+    assert stored.inputs == checked.inputs
+    assert stored.output_check == checked.output_check
+    np.testing.assert_array_equal(
+        stored.processes[0].steady.duration_ns, checked.processes[0].steady.duration_ns
+    )

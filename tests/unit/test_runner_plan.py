@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+
+pytest.importorskip("harness._ort", reason="the native module is not built")
+
+from harness import runner
+from harness.config import MAX_SAMPLES_PER_PROCESS, ProfileConfig
+from harness.runner import Plan
+
+CONFIG = ProfileConfig("model.onnx")
+QUICK = ProfileConfig("model.onnx", quick=True)
+SESSION_NS = 10**7
+NODES = 100
+
+
+def loops(plan: Plan, latency_ns: int) -> int:
+    """What pyperf's calibration comes to: it doubles until a value is long enough."""
+    return 2 ** max(0, math.ceil(math.log2(plan.min_time_s / (latency_ns * 1e-9))))
+
+
+@pytest.mark.parametrize("config", [CONFIG, QUICK])
+@pytest.mark.parametrize("latency_ns", [200, 2_300, 50_000, 6_000_000, 80_000_000, 4_000_000_000])
+def test_timed_pass_is_as_long_as_asked_within_bounds(
+    config: ProfileConfig, latency_ns: int
+) -> None:
+    plan = runner.plan(config, latency_ns, SESSION_NS, NODES)
+    samples = plan.values * loops(plan, latency_ns)
+    timed_s = samples * latency_ns * 1e-9
+    assert plan.values >= runner.MIN_VALUES
+    assert plan.warmups >= 1
+    assert samples <= MAX_SAMPLES_PER_PROCESS
+    if samples == plan.values:  # a slow model: as few inferences as there are values
+        assert timed_s < config.timed_s + runner.MIN_VALUES * latency_ns * 1e-9
+    elif samples > MAX_SAMPLES_PER_PROCESS / 2:
+        assert timed_s < 2 * config.timed_s
+    else:
+        assert config.timed_s <= timed_s < 2 * config.timed_s
+
+
+def test_a_slow_model_gets_few_values() -> None:
+    fast, slow, slower = (
+        runner.plan(CONFIG, n, SESSION_NS, NODES) for n in (10**6, 4 * 10**8, 10**10)
+    )
+    assert fast.values == runner.COMPARISON_VALUES
+    assert slow.values == 5
+    assert slower.values == runner.MIN_VALUES
+    assert loops(slower, 10**10) == 1
+
+
+def test_traced_passes_stay_in_their_budget() -> None:
+    fast, slow, slower = (runner.plan(CONFIG, n, SESSION_NS, NODES) for n in (10**4, 10**8, 10**10))
+    assert fast.trace_inferences == CONFIG.trace_inferences
+    assert 1 < slow.trace_inferences < CONFIG.trace_inferences
+    assert slower.trace_inferences == 1
+    assert fast.probe_inferences == runner.MAX_PROBE_INFERENCES
+    assert runner.MIN_PROBE_INFERENCES < slow.probe_inferences < fast.probe_inferences
+    assert slower.probe_inferences == runner.MIN_PROBE_INFERENCES
+    # Of a graph with many nodes each inference leaves many events.
+    large = runner.plan(CONFIG, 10**4, SESSION_NS, 2_000)
+    assert large.probe_inferences * 2_000 <= runner.PROBE_EVENTS
+    # Nothing is known of the graph where no trace is wanted.
+    untraced = dataclasses.replace(CONFIG, trace=())
+    assert runner.plan(untraced, 10**10, SESSION_NS, 0).expected_s > 0
+
+
+def test_expected_time_follows_from_what_will_be_done() -> None:
+    def expected_s(
+        latency_ns: int = 10**6, session_ns: int = SESSION_NS, **options: object
+    ) -> float:
+        config = dataclasses.replace(CONFIG, **options)  # type: ignore[arg-type]
+        return runner.plan(config, latency_ns, session_ns, NODES).expected_s
+
+    # Ten processes of two seconds each, and what surrounds them: under a minute.
+    assert 20 < expected_s() < 60
+    assert expected_s(processes=20) == pytest.approx(2 * expected_s(), rel=0.1)
+    assert expected_s(duration_s=4) > expected_s() + 20 - 1
+    assert expected_s(quick=True) < 10
+    # A session that takes a second to create does so once in every process, and once more
+    # for its trace.
+    assert expected_s(session_ns=10**9) - expected_s(session_ns=0) > 20
+    assert expected_s(trace=()) < expected_s()
+    # Three inferences of a minute in each process cannot be had faster.
+    assert expected_s(latency_ns=60 * 10**9) > 10 * 3 * 60
+
+
+def test_what_was_asked_for_is_planned() -> None:
+    config = ProfileConfig("model.onnx", processes=4, duration_s=0.6, quick=True)
+    plan = runner.plan(config, 10**6, SESSION_NS, NODES)
+    assert plan.processes == 4
+    assert plan.values * plan.min_time_s == pytest.approx(0.6)
+    # A model too fast for the clock is no reason to divide by nothing.
+    assert runner.plan(config, 0, 0, 0).expected_s > 0

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from harness import statistics
+from harness.records import LatencySeries, ModelRecord, ProcessRecord, Profile, Reading
+from harness.statistics import Figure
+
+
+def series(durations_ns: list[int]) -> LatencySeries:
+    duration_ns = np.array(durations_ns, np.int64)
+    return LatencySeries(np.cumsum(duration_ns) - duration_ns, duration_ns)
+
+
+def process(
+    durations_ns: list[int],
+    index: int = 0,
+    noise: dict[str, int | None] | None = None,
+    **known: int,
+) -> ProcessRecord:
+    values: dict[str, Any] = {"library_ns": 1, "session_ns": 2, "first_inference_ns": 3, **known}
+    return ProcessRecord(
+        index=index,
+        pid=100 + index,
+        warmup=series([]),
+        steady=series(durations_ns),
+        loops=1,
+        noise=tuple(
+            Reading(name, value, "ns", "/proc", "" if value is not None else "not readable")
+            for name, value in (noise or {}).items()
+        ),
+        metadata={},
+        log=(),
+        **values,
+    )
+
+
+def profile(*processes: ProcessRecord) -> Profile:
+    return Profile(
+        path=None,
+        harness_version="0.1.0",
+        created="2026-01-01T00:00:00+00:00",
+        complete=True,
+        config="{}",
+        model=ModelRecord("m", "m.onnx", "00", 1, "", 8, (), 1, 0),
+        provider="cpu",
+        inputs=(),
+        output_check=Reading("error", None, reason="no data set"),
+        environment=(),
+        processes=processes,
+        nodes=None,
+        traces={},
+        absent=(),
+    )
+
+
+def test_latency_takes_the_process_as_its_unit() -> None:
+    # Medians 100, 110, 130; the second process has most of the samples.
+    figures = statistics.latency(
+        [process([90, 100, 500]), process([110] * 10), process([130, 130])]
+    )
+    assert figures.median_ns == 110
+    assert figures.mean_ns == pytest.approx((230 + 110 + 130) / 3)
+    assert figures.min_ns == 90
+    assert (figures.samples, figures.processes) == (15, 3)
+
+
+def test_interval_is_students_on_the_logarithm_of_the_medians() -> None:
+    medians = np.array([1000, 1105, 1221, 1350])
+    figures = statistics.latency([process([int(m)]) for m in medians])
+    assert figures.interval_ns is not None
+    low, high = figures.interval_ns
+    logs = np.log(medians)
+    half = stats.t.ppf(0.975, df=3) * stats.sem(logs)
+    assert math.log(high) == pytest.approx(logs.mean() + half)
+    assert math.log(low) == pytest.approx(logs.mean() - half)
+    # t(3) = 3.182 from a printed table; logs a tenth apart, so sem = 0.1291 / 2.
+    assert half == pytest.approx(3.182 * 0.1291 / 2, rel=0.01)
+
+
+def test_interval_covers_the_truth_as_often_as_it_says() -> None:
+    random = np.random.default_rng(7)
+    trials = 2000
+    hits = 0
+    for medians in np.exp(random.normal(math.log(1e6), 0.05, (trials, 10))):
+        interval = statistics.latency([process([round(m)]) for m in medians]).interval_ns
+        assert interval is not None
+        hits += interval[0] < 1e6 < interval[1]
+    # Three standard errors of a share of 0.95.
+    assert hits / trials == pytest.approx(0.95, abs=0.015)
+
+
+def test_one_process_gives_no_interval_and_none_no_latency() -> None:
+    figures = statistics.latency([process([5, 6, 7]), process([])])
+    assert figures.processes == 1
+    assert figures.interval_ns is None
+    assert "one process" in figures.interval_reason
+    with pytest.raises(ValueError, match="no process"):
+        statistics.latency([process([])])
+
+
+@pytest.mark.parametrize(("percent", "needed"), [(50, 10), (90, 50), (99, 500)])
+def test_percentile_is_refused_until_enough_samples_lie_beyond_it(
+    percent: float, needed: int
+) -> None:
+    refused = statistics.percentile(np.arange(needed - 1), percent)
+    assert refused.value is None
+    assert refused.reason == f"p{percent:g} needs {needed} samples, {needed - 1} were taken"
+    given = statistics.percentile(np.arange(needed), percent)
+    assert given.value == pytest.approx((needed - 1) * percent / 100)
+
+
+def test_cold_start_is_the_median_of_the_processes() -> None:
+    found = statistics.cold_start(
+        [process([1], session_ns=n, first_inference_ns=10 * n) for n in (3, 5, 100)]
+    )
+    assert found["session_ns"] == Figure(5)
+    assert found["first_inference_ns"] == Figure(50)
+    assert statistics.cold_start([])["session_ns"].value is None
+    assert statistics.cold_start([])["session_ns"].reason
+
+
+@pytest.mark.parametrize(
+    ("noise", "verdict", "says"),
+    [
+        ({"wall_ns": 10**9, "steal_ns": 0, "other_load_ns": 10**8}, "quiet", None),
+        ({"wall_ns": 10**9, "steal_ns": 4 * 10**7, "other_load_ns": 0}, "disturbed", "took 4.0%"),
+        ({"wall_ns": 10**9, "steal_ns": 0, "other_load_ns": 10**9}, "disturbed", "used 100%"),
+        # One step of the counter says nothing about a pass as short as two.
+        ({"wall_ns": 2 * 10**7, "steal_ns": 10**7, "other_load_ns": 10**7}, "quiet", None),
+        (
+            {"wall_ns": 10**9, "steal_ns": 0, "other_load_ns": 0, "cgroup_throttled_periods": 3},
+            "disturbed",
+            "throttled 3 periods",
+        ),
+        ({"wall_ns": 10**9, "steal_ns": None, "other_load_ns": 0}, "unknown", "steal_ns: not rea"),
+        ({"wall_ns": 10**9, "steal_ns": None, "other_load_ns": 10**9}, "disturbed", "used 100%"),
+        ({}, "unknown", "no timed pass was watched"),
+    ],
+)
+def test_noise_verdict(noise: dict[str, int | None], verdict: str, says: str | None) -> None:
+    found = statistics.noise([process([1], noise=noise)])
+    assert found.verdict == verdict
+    assert len(found.causes) == (says is not None)
+    assert says is None or says in found.causes[0]
+
+
+def test_noise_is_judged_over_all_processes_together() -> None:
+    disturbed = {"wall_ns": 10**9, "steal_ns": 0, "other_load_ns": 5 * 10**8}
+    calm = {"wall_ns": 10**9, "steal_ns": 0, "other_load_ns": 0}
+    assert statistics.noise([process([1], noise=disturbed)]).verdict == "disturbed"
+    ten = [process([1], noise=disturbed), *(process([1], noise=calm) for _ in range(9))]
+    assert statistics.noise(ten).verdict == "quiet"
+
+
+def test_summary_names_what_is_stored() -> None:
+    found = statistics.summary(profile(process([10] * 60), process([20] * 60, 1)))
+    assert found["latency_median_ns"] == Figure(15)
+    assert found["latency_p90_ns"] == Figure(20)
+    assert found["latency_p99_ns"].value is None
+    assert found["latency_p99_ns"].reason
+    assert found["latency_samples"] == Figure(120)
+    assert found["session_ns"] == Figure(2)
+    one = statistics.summary(profile(process([10])))
+    assert one["latency_interval_low_ns"].value is None
+    assert one["latency_interval_low_ns"].reason
+    assert statistics.summary(profile()) == {}
