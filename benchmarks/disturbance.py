@@ -65,7 +65,7 @@ def main() -> None:
     )
 
 
-def _models(given: list[Path], folder: Path):  # noqa: ANN202
+def _models(given: list[Path], folder: Path):
     if given:
         for path in given:
             found = sorted(path.rglob("*.onnx")) if path.is_dir() else [path]
@@ -77,7 +77,8 @@ def _models(given: list[Path], folder: Path):  # noqa: ANN202
         models.write(name, path)
         yield name, path
     package = importlib.util.find_spec("onnx")
-    assert package is not None and package.submodule_search_locations
+    assert package is not None
+    assert package.submodule_search_locations
     light = Path(package.submodule_search_locations[0], "backend", "test", "data", "light")
     for file in sorted(light.glob("*.onnx")):
         yield file.stem, file

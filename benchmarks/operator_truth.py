@@ -37,7 +37,7 @@ def relu_like(op_type: str) -> Callable[[int, str, str], tuple[onnx.NodeProto, l
     return make
 
 
-def weighted(op_type: str, shape: tuple[int, ...], **attributes: object):  # noqa: ANN201
+def weighted(op_type: str, shape: tuple[int, ...], **attributes: object):
     # One weight for all, not packed a copy each: a longer chain must not need more cache.
     def make(number: int, x: str, y: str) -> tuple[onnx.NodeProto, list]:
         rng = np.random.default_rng(0)

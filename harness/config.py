@@ -58,6 +58,8 @@ class InputRequest:
             raise RequestError(
                 f"--batch {self.batch}: a batch must be at least 1", "give --batch N with N >= 1"
             )
+        if self.seed < 0:
+            raise RequestError(f"--seed {self.seed}: must not be negative", "give --seed N, N >= 0")
         for name, shape in self.shapes.items():
             if any(size < 0 for size in shape):
                 raise RequestError(
@@ -157,7 +159,11 @@ class ProfileConfig:
                 "give --trace none to record no trace",
             )
         for name in self.trace:
-            _one_of("--trace", name, TRACE_PASSES)
+            _one_of("--trace", name or "(nothing)", TRACE_PASSES)
+        if len(set(self.trace)) < len(self.trace):
+            raise RequestError(
+                f"--trace {','.join(self.trace)}: a pass is named twice", "name each pass once"
+            )
 
     @property
     def process_count(self) -> int:

@@ -105,6 +105,8 @@ def describe(path: Path, model: onnx.ModelProto, name: str) -> ModelRecord:
 
 def _read(path: Path) -> bytes:
     try:
+        if path.is_char_device() or path.is_block_device() or path.is_fifo():
+            raise ModelError(f"{path}: is a device, not a file", _NOT_ONNX_REMEDY)
         return path.read_bytes()
     except FileNotFoundError as error:
         raise ModelError(

@@ -179,9 +179,7 @@ def operator_table(
         resolution_ns=events.resolution_ns,
         inferences=len(cells.own),
         profiler_tax=_profiler_tax(profile),
-        uncovered=tuple(_label(nodes, row) for row in uncovered)
-        if name == "probe"
-        else (),
+        uncovered=tuple(_label(nodes, row) for row in uncovered) if name == "probe" else (),
         known_work=known,
     )
 
@@ -372,7 +370,9 @@ def _accounts(
     residuals = []
     for process in np.unique(cells.process):
         mine = np.flatnonzero(cells.process == process)
-        low, high = np.percentile(cells.duration[mine], (25, 75))
+        # Samples themselves, not values between them: of two, both are the middle.
+        low = np.percentile(cells.duration[mine], 25, method="lower")
+        high = np.percentile(cells.duration[mine], 75, method="higher")
         kept = mine[(cells.duration[mine] >= low) & (cells.duration[mine] <= high)]
         middle[kept] = True
         if clean.get(int(process)):

@@ -260,3 +260,8 @@ class Profile:
     nodes: NodeTable | None
     traces: Mapping[str, NodeEvents]
     absent: tuple[tuple[str, str], ...]
+
+    @property
+    def node_traces(self) -> Mapping[str, NodeEvents]:
+        """The traces whose events are executions of nodes."""
+        return {name: each for name, each in self.traces.items() if name != "probe_calibration"}

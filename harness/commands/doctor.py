@@ -373,11 +373,12 @@ def _has_capability(facts: Facts, *bits: int) -> bool:
 
 
 def _print_table(findings: Sequence[Finding]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False)
+    from harness.reporters.terminal import Terminal
+
+    console = Terminal(highlight=False)
     console.width = min(console.width, _WIDTH)
     colours = {"ok": "green", "limited": "yellow", "absent": "red"}
     table = Table(box=None, pad_edge=False, show_header=False)

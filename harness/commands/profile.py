@@ -151,8 +151,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Measures, stores, and prints the summary."""
     config = _config(options)
-    if options.seed < 0:
-        raise RequestError(f"--seed {options.seed}: must not be negative", "give --seed N, N >= 0")
 
     from harness.commands.progress import Progress
     from harness.profiling import profile

@@ -107,12 +107,12 @@ def _batches(profile: Profile) -> Iterator[Sequence[_Event]]:
     zero_ns = _first_stamp_ns(profile)
     pids = {process.index: process.pid for process in profile.processes}
     for process in profile.processes:
-        yield _names(process, tuple(profile.traces))
+        yield _names(process, tuple(profile.node_traces))
         if cold_start := _cold_start(process, zero_ns):
             yield cold_start
         yield from _inferences("warm-up", process.pid, _WARMUP, zero_ns, process.warmup)
         yield from _inferences("timed", process.pid, _TIMED, zero_ns, process.steady)
-    for tid, (name, events) in enumerate(profile.traces.items(), _TRACED):
+    for tid, (name, events) in enumerate(profile.node_traces.items(), _TRACED):
         for index in np.unique(events.inference_process).tolist():
             of_process = events.inference_process == index
             finished = of_process & (events.inference_duration_ns >= 0)
@@ -129,7 +129,7 @@ def _batches(profile: Profile) -> Iterator[Sequence[_Event]]:
 
 def _first_stamp_ns(profile: Profile) -> int:
     firsts = [_cold_start_ns(process)[0] for process in profile.processes]
-    for events in profile.traces.values():
+    for events in profile.node_traces.values():
         firsts += [int(events.inference_start_ns.min())] if len(events.inference_start_ns) else []
     return min((first for first in firsts if first), default=0)
 

@@ -10,11 +10,11 @@ import sys
 import textwrap
 
 from rich.cells import cell_len
-from rich.console import Console
 
 from harness import operators, statistics
 from harness.operators import Operator, OperatorTable
 from harness.records import InputRecord, Profile
+from harness.reporters.terminal import Terminal
 from harness.statistics import Figure
 
 #: Operators that the summary names.
@@ -166,18 +166,12 @@ def shorten(text: str, width: int) -> str:
     return f"{text[: width - 1 - tail]}…{text[len(text) - tail :]}"
 
 
-class _Console(Console):
-    def on_broken_pipe(self) -> None:
-        """Leaves it to harness.commands that the reader has gone; rich would exit with 1."""
-        raise
-
-
 class _Page:
     """Lines with a label, laid out for the terminal; each one line whole where there is none."""
 
     def __init__(self) -> None:
         terminal = sys.stdout.isatty()
-        self.console = _Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+        self.console = Terminal(highlight=False, markup=False, emoji=False, soft_wrap=True)
         self.width = self.console.width if terminal else 10_000
         self._label = ""
 
@@ -293,7 +287,7 @@ def _print_accounts(page: _Page, table: OperatorTable) -> None:
     if table.profiler_tax is not None:
         page.say(
             "accounts",
-            f"profiler tax: ORT's profiler makes an inference {table.profiler_tax:+.0%} long",
+            f"under ORT's profiler an inference takes {table.profiler_tax + 1:.3g} times as long",
         )
     if accounts.dropped:
         page.say("accounts", f"{accounts.dropped:,} events were dropped at the tracer's limit")

@@ -14,7 +14,6 @@ from harness import ort_trace
 from harness._ort import Library, Session, monotonic_ns, realtime_offset_ns
 from harness.executed_graph import ExecutedGraph, prepare
 from harness.ort_trace import OrtTrace, TraceFile, read
-from harness.records import NodeTable
 
 TRIPS = 4
 NESTED = """
