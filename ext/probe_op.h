@@ -1,8 +1,9 @@
 /* The probe: a custom operator that passes its first input on by alias and stamps the time.
 
-   Probe_T(X: T, after: any tensors) -> X. `after` only forces the order of execution: it
-   may be empty, and its tensors are not read. One operator for each tensor element type T, in the domain "harness.probe";
-   the int64 attribute `place` says where in the graph it stands. */
+   Probe_T(X: T, after: any tensors) -> X. `after` only forces the order of execution: its
+   tensors are not read, and there may be none. One operator for each tensor element type T,
+   in the domain "harness.probe"; the int64 attribute `place` says where in the graph it
+   stands. */
 #ifndef HARNESS_PROBE_OP_H
 #define HARNESS_PROBE_OP_H
 

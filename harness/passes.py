@@ -6,6 +6,7 @@ touches the session that is timed.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -138,10 +139,6 @@ class ProbePass:
             for path in (probed.path, probed.calibration, probed.frame)
         ]
         self._bindings = [bind(session, inputs) for session in self._sessions]
-        in_main = (nodes.depth == 0) & (nodes.order >= 0)
-        self._main_nodes = int(np.count_nonzero(in_main))
-        own = probed.carriers == np.arange(len(nodes))
-        self._main_probes = int(np.count_nonzero(in_main & own)) + 1
         self._stamps_in_inference = [self._count_stamps(number) for number in range(3)]
 
     @property
@@ -167,10 +164,13 @@ class ProbePass:
         stamps = probes.concatenate(recorded[_EACH])
         undisturbed = probes.concatenate(recorded[_FRAME])
 
-        between = max(self._stamps_in_inference[_EACH] - 2, 1)
+        entries = self._probed.entries
+        between = self._stamps_in_inference[_EACH] - 2
         differences_ns = [
-            float(np.median(probes.spans_ns(each)) - np.median(probes.spans_ns(ends))) / between
+            float(np.median(probes.spans_ns(each)) - np.median(probes.spans_ns(ends, entries)))
+            / between
             for each, ends in zip(recorded[_EACH], recorded[_FRAME], strict=True)
+            if between
         ]
         level = probes.cost_level(probes.pair_cost_ns(pairs), differences_ns)
         places = len(self._nodes) + len(self._probed.end_parents)
@@ -178,10 +178,11 @@ class ProbePass:
         cost_ns = probes.costs(calibration, places)
         frame = probes.frame(
             stamps,
+            pairs,
             undisturbed,
             round(float(np.median(cost_ns))),
-            self._main_probes - 2,
-            self._main_nodes,
+            self._probed,
+            self._nodes,
         )
         events = probes.node_events(stamps, self._probed, self._nodes, cost_ns, frame, process)
         return events, calibration
@@ -212,7 +213,7 @@ class ProbePass:
         finally:
             taken = _probe.stop()
         kept = min(taken, capacity)
-        return Stamps(place[:kept], stamp_ns[:kept], taken, start_ns, duration_ns)
+        return probes.whole(Stamps(place[:kept], stamp_ns[:kept], taken, start_ns, duration_ns))
 
 
 def prepare_probes(
@@ -230,21 +231,23 @@ def prepare_probes(
     """
     if config.execution_mode != "sequential":
         raise ValueError("parallel execution has no order that probes could keep")
+    elsewhere = sorted(set(graph.nodes.provider) - {"", "CPUExecutionProvider"})
+    if elsewhere:
+        raise ValueError(f"probes time nodes on the CPU, and some run on {elsewhere[0]}")
     probed = probes.insert(graph)
-    check = OrtPass(
-        library,
-        config,
-        probed.path,
-        graph.nodes,
-        inputs,
-        folder,
-        optimization="disable",
-        custom_op_domains=(_probe.domain(library.path),),
-    )
-    try:
-        difference = probes.same_order(graph.nodes, check.record(1, 0).nodes)
-    finally:
-        check.close()
-    if difference:
-        raise ValueError(f"with probes {difference}")
+    for path in (probed.path, probed.calibration, probed.frame):
+        check = OrtPass(
+            library,
+            config,
+            path,
+            graph.nodes,
+            inputs,
+            folder,
+            optimization="disable",
+            custom_op_domains=(_probe.domain(library.path),),
+        )
+        with contextlib.closing(check):
+            difference = probes.same_order(graph.nodes, check.record(1, 0).nodes)
+        if difference:
+            raise ValueError(f"with probes {difference}")
     return probed

@@ -1,13 +1,13 @@
 """True operator times: a probe before every node of the graph that ORT executes.
 
 A probe is a custom operator that passes one input of the node on by alias, without a copy,
-and stamps the time. Its second input is an output of the node executed before, which
+and stamps the time. Its further inputs are outputs of what is executed before, which
 forces the recorded order. The gap between two stamps is what ran between them plus the
 cost of one probe; a second graph, in which every probe stands twice, tells that cost in
 the same process, at the same place, on the same tensor: the gap inside each pair. A third
-graph, the frame, has but one probe before its first node and one after its last. It tells
-what an inference spends outside of its nodes, which more probes would inflate, and how long
-all nodes together take undisturbed: where that can be told apart from noise, it corrects
+graph, the frame, has probes before its first node and after its last only. It tells what
+an inference spends outside of its nodes, which more probes would inflate, and how long all
+nodes together take undisturbed: where that can be told apart from noise, it corrects
 the level of the cost, since a probe behind a probe is not quite as quick as one behind a
 node.
 """
@@ -44,7 +44,7 @@ _ELEMENT_TYPES: Final = {
 #: Added to the place of the first probe of a pair in the calibration graph.
 _FIRST_OF_PAIR: Final = 1 << 30
 
-#: Probes at each place, by the kind of graph; a frame has them at its two ends only.
+#: Probes at each place, by the kind of graph; a frame, the last, has them at its ends only.
 _COPIES: Final = {"each": 1, "pairs": 2, "frame": 1}
 
 
@@ -58,24 +58,23 @@ class ProbedGraph:
     Attributes:
         path: with one probe at each place.
         calibration: with two at each place.
-        frame: with one before the first node and one at the end of the main graph.
+        frame: with probes at the two ends of the main graph only.
+        entries: how many it has before its first node: as many as it takes to keep every
+            other node behind them.
         end_parents: int64[ends], row of the control-flow node whose body ends there, -1
             for the main graph.
-        carriers: int64[nodes], row of the node whose probe covers a node: its own where
-            it has a probe, else that of the node with one that is executed before it in
-            its graph, or -1 (its time is then counted before the graph's first node).
+        carriers: int64[nodes], row of the node whose probe covers a node: its own where it
+            has a probe; else that of the node with one that is executed before it in its
+            graph; else, in a body, the one that covers the node which runs the body; else
+            -1, and its time is framework time.
     """
 
     path: Path
     calibration: Path
     frame: Path
+    entries: int
     end_parents: Int64Array
     carriers: Int64Array
-
-    @property
-    def spanned(self) -> Int64Array:
-        """int64[k], rows of the nodes that carry no probe of their own."""
-        return np.flatnonzero(self.carriers != np.arange(len(self.carriers)))
 
 
 def insert(graph: ExecutedGraph) -> ProbedGraph:
@@ -87,6 +86,9 @@ def insert(graph: ExecutedGraph) -> ProbedGraph:
     Args:
         graph: as ``executed_graph`` prepared it, with order and types from one traced
             inference.
+
+    Raises:
+        ValueError: no node of the main graph can be told from the rest by probes.
     """
     import onnx
 
@@ -97,10 +99,16 @@ def insert(graph: ExecutedGraph) -> ProbedGraph:
         inserter.rewrite(model.graph, types={}, constants=set(), parent=-1)
         model.opset_import.add(domain=DOMAIN, version=1)
         path.write_bytes(model.SerializeToString())
-        if kind == "each":
-            end_parents = np.array(inserter.end_parents, np.int64)
-            carriers = inserter.carriers
-    return ProbedGraph(paths["each"], paths["pairs"], paths["frame"], end_parents, carriers)
+    if not (inserter.carriers >= 0).any():
+        raise ValueError("no node lies between two tensors that can carry a probe")
+    return ProbedGraph(
+        paths["each"],
+        paths["pairs"],
+        paths["frame"],
+        inserter.entries,
+        np.array(inserter.end_parents, np.int64),
+        inserter.carriers,
+    )
 
 
 def same_order(graph: NodeTable, probed: NodeTable) -> str:
@@ -183,13 +191,29 @@ def concatenate(parts: Sequence[Stamps]) -> Stamps:
     )
 
 
-def spans_ns(stamps: Stamps) -> Int64Array:
-    """int64[k], from the first stamp of an inference to its last, where it has several."""
+def whole(stamps: Stamps) -> Stamps:
+    """Without the inferences for whose stamps the buffer had no more room."""
+    if stamps.taken == len(stamps.place):
+        return stamps
     inference = _inference_of(stamps, np.arange(len(stamps.place)))
-    changes = np.flatnonzero(np.diff(inference))
-    first, last = np.append(0, changes + 1), np.append(changes, len(inference) - 1)
-    several = last > first
-    return np.asarray(stamps.stamp_ns[last[several]] - stamps.stamp_ns[first[several]])
+    count = int(inference[-1])  # of the last one there may be only a part
+    kept = inference < count
+    return Stamps(
+        stamps.place[kept],
+        stamps.stamp_ns[kept],
+        stamps.taken,
+        stamps.start_ns[:count],
+        stamps.duration_ns[:count],
+    )
+
+
+def spans_ns(stamps: Stamps, entries: int = 1) -> Int64Array:
+    """int64[inferences], from stamp number ``entries`` of each to its last."""
+    inference = _inference_of(stamps, np.arange(len(stamps.place)))
+    numbers = np.arange(len(stamps.start_ns))
+    first = np.searchsorted(inference, numbers) + entries - 1
+    last = np.searchsorted(inference, numbers, side="right") - 1
+    return np.asarray(stamps.stamp_ns[last] - stamps.stamp_ns[first])
 
 
 #: Relative uncertainty of the cost that pairs tell: on chains of small operators it was up
@@ -297,34 +321,38 @@ class Frame(NamedTuple):
 
 
 def frame(
-    stamps: Stamps, undisturbed: Stamps, cost_ns: int, added_probes: int, node_count: int
+    stamps: Stamps,
+    pairs: Stamps,
+    undisturbed: Stamps,
+    cost_ns: int,
+    graph: ProbedGraph,
+    nodes: NodeTable,
 ) -> Frame:
     """Tells what ORT does before the first node and after the last one.
 
     Each probe is a node more with a value more, so what one node adds to this is seen from
-    how much the probes of the probed graph add to that of the frame.
+    how much more there is with pairs of probes.
 
     Args:
         stamps: recorded with ProbedGraph.path.
+        pairs: recorded with ProbedGraph.calibration.
         undisturbed: recorded with ProbedGraph.frame.
         cost_ns: of a probe: outside of first and last stamp lies as much as one.
-        added_probes: probes in the probed main graph less the two of the frame.
-        node_count: nodes that are executed in the main graph.
-
-    Raises:
-        ValueError: the main graph has no tensor at its end for a probe.
+        graph: the probed graph.
+        nodes: the executed graph.
     """
-    spans = [spans_ns(each) for each in (stamps, undisturbed)]
-    if len(spans[1]) != len(undisturbed.duration_ns):
-        raise ValueError("the main graph has no tensor at its end for a probe")
-    probed_ns, outside_ns = (
-        float(np.median(each.duration_ns[: len(span)] - span))
-        for each, span in zip((stamps, undisturbed), spans, strict=True)
+    single_ns, double_ns, framed_ns = (
+        float(np.median(each.duration_ns - spans_ns(each, entries)))
+        for each, entries in ((stamps, 1), (pairs, 1), (undisturbed, graph.entries))
     )
-    outside_ns = max(outside_ns - cost_ns, 0.0)
-    node_ns = max(probed_ns - cost_ns - outside_ns, 0.0) / max(added_probes, 1)
-    node_ns = min(node_ns, outside_ns / max(node_count, 1))
-    return Frame(round(outside_ns - node_ns * node_count), round(node_ns))
+    in_main = (nodes.depth == 0) & (nodes.order >= 0)
+    probes = int(np.count_nonzero(in_main & (graph.carriers == np.arange(len(nodes))))) + 1
+    outside_ns = max(framed_ns - graph.entries * cost_ns, 0.0)
+    node_ns = max(double_ns - single_ns, 0.0) / probes
+    count = int(np.count_nonzero(in_main))
+    node_ns = min(node_ns, outside_ns / (count + graph.entries + 1))
+    fixed_ns = outside_ns - node_ns * (count + graph.entries + 1)
+    return Frame(round(fixed_ns), round(node_ns))
 
 
 def node_events(
@@ -372,7 +400,7 @@ def node_events(
     owner[begins] = np.arange(len(begins))
     for end, parent in enumerate(graph.end_parents.tolist(), start=count):
         if parent >= 0:
-            of_parent = begins[place[begins] == parent]
+            of_parent = begins[place[begins] == graph.carriers[parent]]
             ends = np.flatnonzero(place == end)
             nearest = np.searchsorted(of_parent, ends) - 1
             owner[ends] = np.searchsorted(begins, of_parent[nearest])
@@ -407,7 +435,7 @@ def _total_ns(
     depth = np.append(nodes.depth, np.array(end_depths, np.int64))[place]
     sums = np.append(0, np.cumsum(own_ns))
     total_ns = self_ns.copy()
-    runs_bodies = np.isin(place[begins], nodes.parent)
+    runs_bodies = np.isin(place[begins], graph.carriers[nodes.parent[nodes.parent >= 0]])
     for level in range(int(nodes.depth.max(initial=0))):
         mine = np.flatnonzero(runs_bodies & (depth[begins] == level))
         outside = np.append(np.flatnonzero(depth <= level), len(place))
@@ -452,10 +480,33 @@ def _events(
     )
 
 
+class _Placement(NamedTuple):
+    """A probe to be put into a graph.
+
+    Attributes:
+        row: the node it stands before; -1 behind the last one.
+        input: which input of that node it passes on.
+        tensor: what it passes on.
+        after: what else must be there before it is executed.
+        place: as in ProbedGraph.
+    """
+
+    row: int
+    input: int
+    tensor: str
+    after: tuple[str, ...]
+    place: int
+
+
 class _Inserter:
     """Rewrites one model, graph by graph.
 
+    A probe is placed only where the tensors it depends on make sure that every node of its
+    graph that is executed earlier has finished, so that no node's time can get into
+    the gap of another. What else is executed in its gap shows as a change of the order.
+
     Attributes:
+        entries: as in ProbedGraph.
         end_parents: as in ProbedGraph.
         carriers: as in ProbedGraph.
     """
@@ -463,6 +514,7 @@ class _Inserter:
     def __init__(self, nodes: NodeTable, kind: str) -> None:
         self._nodes = nodes
         self._kind = kind
+        self.entries = 0
         self.end_parents: list[int] = []
         self.carriers = np.full(len(nodes), -1, np.int64)
 
@@ -479,44 +531,37 @@ class _Inserter:
         """
         constants = constants | {tensor.name for tensor in graph.initializer}
         constants |= {tensor.values.name for tensor in graph.sparse_initializer}
-        types = types | {
-            value.name: value.type.tensor_type.elem_type
-            for value in (*graph.input, *graph.value_info, *graph.output)
-            if value.type.HasField("tensor_type")
-        }
         nodes = sorted(graph.node, key=self._order)
-        for node in nodes:
-            types.update(self._output_types(node))
-        rewritten: list[onnx.NodeProto] = []
-        carrier, done = -1, ""  # done: a tensor that is there when the node before has run
+        types = types | self._types(graph)
+        placements = self._plan(nodes, types, constants, parent)
         for node in nodes:
             row = row_of(node.name)
-            wanted = self._kind != "frame" or (parent < 0 and carrier < 0)
-            for index, name in enumerate(node.input if wanted else ()):
-                if name and name not in constants and types.get(name) in ELEMENT_TYPES:
-                    # Its second input forces the order where the first does not.
-                    after = done if done != name else ""
-                    probed = self._probe(rewritten, name, types[name], after, row)
-                    node.input[index] = done = probed
-                    carrier = row
-                    break
-            self.carriers[row] = carrier
-            for attribute in node.attribute:
-                for body in [attribute.g] if attribute.HasField("g") else attribute.graphs:
+            if self.carriers[row] >= 0:
+                for body in _bodies(node):
                     self.rewrite(body, types, constants, row)
-            rewritten.append(node)
-            done = next((name for name in node.output if name in types), done)
-        if types.get(done) in ELEMENT_TYPES and (self._kind != "frame" or parent < 0):
-            self.end_parents.append(parent)
-            place = len(self._nodes) + len(self.end_parents) - 1
-            self._probe(rewritten, done, types[done], "", place)
+        if self._kind != "frame":
+            graph_nodes = self._each(graph, placements, types)
+        elif parent < 0 and placements:
+            graph_nodes = self._framed(graph, nodes, placements, types, constants)
+        else:
+            return
         del graph.node[:]
-        graph.node.extend(rewritten)
+        graph.node.extend(graph_nodes)
 
     def _order(self, node: onnx.NodeProto) -> tuple[float, int]:
         row = row_of(node.name)
         order = int(self._nodes.order[row])
         return order if order >= 0 else float("inf"), row
+
+    def _types(self, graph: onnx.GraphProto) -> dict[str, int]:
+        """Element types of the graph's tensors for which there are probes."""
+        types: dict[str, int] = {}
+        for node in graph.node:
+            types.update(self._output_types(node))
+        for value in (*graph.input, *graph.value_info, *graph.output):
+            # What holds a tensor may still be declared an optional one.
+            types[value.name] = value.type.tensor_type.elem_type
+        return {name: kind for name, kind in types.items() if kind in ELEMENT_TYPES}
 
     def _output_types(self, node: onnx.NodeProto) -> Iterable[tuple[str, int]]:
         """Element types that the trace saw; none where it cannot say which is which."""
@@ -531,18 +576,173 @@ class _Inserter:
             if kind in _ELEMENT_TYPES
         ]
 
-    def _probe(
-        self, nodes: list[onnx.NodeProto], x: str, element_type: int, after: str, place: int
-    ) -> str:
-        """Appends a probe, or a pair of them; returns the name of what it passes on."""
+    def _plan(
+        self,
+        nodes: Sequence[onnx.NodeProto],
+        types: Mapping[str, int],
+        constants: set[str],
+        parent: int,
+    ) -> list[_Placement]:
+        """Probes of a graph in their order, the last at its end; none where none fits.
+
+        Args:
+            nodes: in the order of execution.
+            types: element types of tensors that a probe can pass on.
+            constants: names of initialisers.
+            parent: as in ``rewrite``.
+        """
+        outside = int(self.carriers[parent]) if parent >= 0 else -1
+        placements: list[_Placement] = []
+        # Of each node since the last probe: tensors that are there only when it has run.
+        pending: list[dict[str, None]] = []
+        carrier = outside
+        for node in nodes:
+            row = row_of(node.name)
+            reads, outputs = _reads(node), dict.fromkeys(filter(None, node.output))
+            for results in pending:
+                if not reads.isdisjoint(results):
+                    results.update(outputs)
+            for index, tensor in _variables(node, types, constants):
+                after = _after(tensor, pending, types)
+                if after is not None:
+                    placements.append(_Placement(row, index, tensor, after, row))
+                    pending.clear()
+                    carrier = row
+                    break
+            self.carriers[row] = carrier
+            pending.append(outputs)
+        if not placements:
+            return []
+        end = len(self._nodes) + len(self.end_parents)
+        self.end_parents.append(parent)
+        for tensor in (one for results in reversed(pending) for one in results if one in types):
+            after = _after(tensor, pending, types)
+            if after is not None:
+                return [*placements, _Placement(-1, 0, tensor, after, end)]
+        # No tensor tells that the last nodes have run: what is timed ends before them.
+        last = placements[-1]
+        rows = [row_of(node.name) for node in nodes]
+        self.carriers[rows[rows.index(last.row) :]] = outside
+        return [*placements[:-1], last._replace(place=end)]
+
+    def _each(
+        self,
+        graph: onnx.GraphProto,
+        placements: Sequence[_Placement],
+        types: Mapping[str, int],
+    ) -> list[onnx.NodeProto]:
+        """The nodes as the file has them, with a probe, or a pair of them, at each place.
+
+        Where nothing forces the order of two nodes ORT derives it from that of the file.
+        """
+        before = {placement.row: placement for placement in placements}
+        rewritten: list[onnx.NodeProto] = []
+        for node in graph.node:
+            if placement := before.get(row_of(node.name)):
+                probes = self._probes(placement, types)
+                node.input[placement.input] = probes[-1].output[0]
+                rewritten += probes
+            rewritten.append(node)
+        if -1 in before:
+            rewritten += self._probes(before[-1], types)
+        return rewritten
+
+    def _framed(
+        self,
+        graph: onnx.GraphProto,
+        nodes: Sequence[onnx.NodeProto],
+        placements: Sequence[_Placement],
+        types: Mapping[str, int],
+        constants: set[str],
+    ) -> list[onnx.NodeProto]:
+        """The nodes as the file has them, with probes before the first and behind the last.
+
+        All that need not wait for a first probe gets another one, and the last waits for
+        all that nothing else waits for.
+        """
+        rows = [row_of(node.name) for node in nodes]
+        first, end = placements[0], placements[-1]
+        stop = rows.index(end.row) if end.row >= 0 else len(nodes)
+        inside = nodes[rows.index(first.row) : stop]
+        rewritten: list[onnx.NodeProto] = []
+        passed: dict[str, str] = {}
+        waiting: set[str] = set()
+        after = first.after
+        for node in inside:
+            if passed.keys().isdisjoint(node.input) and waiting.isdisjoint(_reads(node)):
+                for _, tensor in _variables(node, types, constants)[:1]:
+                    row = row_of(node.name)
+                    rewritten += self._probes(_Placement(row, 0, tensor, after, row), types)
+                    passed[tensor] = rewritten[-1].output[0]
+                    after = (passed[tensor],)
+            waiting.update(filter(None, node.output))
+        self.entries = len(rewritten)
+        read = set[str]().union(*map(_reads, inside))
+        leaves = [
+            name
+            for node in inside
+            if read.isdisjoint(node.output)
+            for name in [one for one in node.output if one in types][:1]
+        ]
+        for node in inside:
+            for index, name in enumerate(node.input):
+                node.input[index] = passed.get(name, name)
+        rewritten += graph.node
+        at_end = self._probes(end._replace(after=tuple(leaves)), types)
+        if end.row >= 0:
+            nodes[stop].input[end.input] = at_end[-1].output[0]
+        return rewritten + at_end
+
+    def _probes(self, placement: _Placement, types: Mapping[str, int]) -> list[onnx.NodeProto]:
+        """A probe, or a pair of them; the last one's output is what it passes on."""
         from onnx import helper
 
-        for number in (place + _FIRST_OF_PAIR, place)[-_COPIES[self._kind] :]:
+        operator = f"Probe_{types[placement.tensor]}"
+        inputs = [placement.tensor, *placement.after]
+        nodes: list[onnx.NodeProto] = []
+        for number in (placement.place + _FIRST_OF_PAIR, placement.place)[-_COPIES[self._kind] :]:
             y = f"{_PREFIX}{number}"
-            inputs = [x, after] if after else [x]
-            operator = f"Probe_{element_type}"
             nodes.append(
                 helper.make_node(operator, inputs, [y], name=y, domain=DOMAIN, place=number)
             )
-            x, after = y, ""
-        return x
+            inputs = [y]
+        return nodes
+
+
+def _after(
+    tensor: str, pending: Sequence[Mapping[str, None]], types: Mapping[str, int]
+) -> tuple[str, ...] | None:
+    """Tensors that, with this one, are there only when all pending nodes have run."""
+    after: list[str] = []
+    for results in pending:
+        if tensor not in results and results.keys().isdisjoint(after):
+            told = next((name for name in results if name in types), None)
+            if told is None:
+                return None
+            after.append(told)
+    return tuple(after)
+
+
+def _variables(
+    node: onnx.NodeProto, types: Mapping[str, int], constants: set[str]
+) -> list[tuple[int, str]]:
+    """(position, name) of the inputs of a node that a probe can pass on."""
+    return [
+        (index, name)
+        for index, name in enumerate(node.input)
+        if name in types and name not in constants
+    ]
+
+
+def _bodies(node: onnx.NodeProto) -> Iterable[onnx.GraphProto]:
+    for attribute in node.attribute:
+        yield from attribute.graphs
+        if attribute.HasField("g"):
+            yield attribute.g
+
+
+def _reads(node: onnx.NodeProto) -> set[str]:
+    """Names that a node reads, its bodies included."""
+    inner = (_reads(one) for body in _bodies(node) for one in body.node)
+    returned = (value.name for body in _bodies(node) for value in body.output)
+    return set(node.input).union(returned, *inner) - {""}
