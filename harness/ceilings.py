@@ -22,6 +22,7 @@ import numpy as np
 
 from harness import _stream
 from harness._ort import OrtError, Session, monotonic_ns
+from harness.control_groups import control_groups
 from harness.records import Int64Array, Reading
 
 if TYPE_CHECKING:
@@ -209,25 +210,9 @@ def _available_bytes(root: Path) -> int:
 
 def _cgroup_room(root: Path) -> Iterator[int]:
     """What is left in the process' control group and those around it, versions 2 and 1."""
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if not controllers:
-            mount, limit, usage, cache = "", "memory.max", "memory.current", "inactive_file"
-        elif "memory" in controllers.split(","):
-            mount, limit, usage = controllers, "memory.limit_in_bytes", "memory.usage_in_bytes"
-            cache = "total_inactive_file"
-        else:
-            continue
-        top = root / "sys/fs/cgroup" / mount
-        # In a container the path may be the host's and not exist here; its parents do.
-        group = top / path.lstrip("/")
-        for folder in (group, *group.parents):
-            if not folder.is_relative_to(top):
-                break
+    with contextlib.suppress(OSError):
+        for folder, second in control_groups(root, "memory"):
+            limit, usage, cache = _MEMORY_FILES[second]
             try:
                 most = (folder / limit).read_text().strip()
                 used = int((folder / usage).read_text())
@@ -237,6 +222,13 @@ def _cgroup_room(root: Path) -> Iterator[int]:
             if most != "max":
                 # Files that were read once are given back before the limit is met.
                 yield max(0, int(most) - used + int(fields.get(cache, 0)))
+
+
+#: (limit, usage, key of the reclaimable cache) of a control group, by "is of version 2".
+_MEMORY_FILES = {
+    True: ("memory.max", "memory.current", "inactive_file"),
+    False: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+}
 
 
 # Arithmetic

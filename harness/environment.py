@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from harness.control_groups import control_groups
 from harness.errors import MachineError
 from harness.records import Reading
 
@@ -205,27 +206,17 @@ def cgroup_cpu_limit(root: Path = Path("/")) -> Reading:
     the value is ``none`` when no group sets one.
     """
     name, unit = "cgroup_cpu_limit", "CPUs"
-    cgroups = root / "sys/fs/cgroup"
     try:
-        groups = (root / "proc/self/cgroup").read_text().splitlines()
-        next(cgroups.iterdir())
+        groups = [folder for folder, _ in control_groups(root, "cpu")]
+        next((root / "sys/fs/cgroup").iterdir())
     except (OSError, StopIteration):
         reason = "/proc/self/cgroup or /sys/fs/cgroup is not there"
         return Reading(name, None, unit, "/sys/fs/cgroup", reason)
-    limits: list[tuple[float, str]] = []
-    for line in groups:
-        _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        mount = cgroups / controllers
-        # In a container the path may be the host's and not exist here; its parents do.
-        group = mount / path.lstrip("/")
-        for folder in (group, *group.parents):
-            if not folder.is_relative_to(mount):
-                break
-            cpus = _quota(folder)
-            if cpus is not None:
-                limits.append((cpus, f"/{folder.relative_to(root)}"))
+    limits = [
+        (cpus, f"/{folder.relative_to(root)}")
+        for folder in groups
+        if (cpus := _quota(folder)) is not None
+    ]
     if not limits:
         return Reading(name, "none", "", "/sys/fs/cgroup")
     cpus, source = min(limits)

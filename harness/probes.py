@@ -546,7 +546,7 @@ class _Inserter:
         else:
             return
         del graph.node[:]
-        graph.node.extend(graph_nodes)
+        graph.node.extend(_sorted(graph_nodes))
 
     def _order(self, node: onnx.NodeProto) -> tuple[float, int]:
         row = row_of(node.name)
@@ -631,10 +631,7 @@ class _Inserter:
         placements: Sequence[_Placement],
         types: Mapping[str, int],
     ) -> list[onnx.NodeProto]:
-        """The nodes as the file has them, with a probe, or a pair of them, at each place.
-
-        Where nothing forces the order of two nodes ORT derives it from that of the file.
-        """
+        """The nodes as the file has them, with a probe, or a pair of them, at each place."""
         before = {placement.row: placement for placement in placements}
         rewritten: list[onnx.NodeProto] = []
         for node in graph.node:
@@ -732,6 +729,26 @@ def _variables(
         for index, name in enumerate(node.input)
         if name in types and name not in constants
     ]
+
+
+def _sorted(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """The nodes, each of them as early as it was, but for what it needs before it.
+
+    ONNX demands this order; and where nothing forces that of two nodes, ORT derives it
+    from their places in the file.
+    """
+    producers = {name: number for number, node in enumerate(nodes) for name in node.output if name}
+    done: dict[int, None] = {}
+    for number in range(len(nodes)):
+        unfinished = [number]
+        while unfinished:
+            needs = {producers.get(name, number) for name in _reads(nodes[unfinished[-1]])}
+            missing = needs - done.keys() - set(unfinished)
+            if missing:
+                unfinished.append(min(missing))
+            else:
+                done[unfinished.pop()] = None
+    return [nodes[number] for number in done]
 
 
 def _bodies(node: onnx.NodeProto) -> Iterable[onnx.GraphProto]:

@@ -6,6 +6,7 @@ waits until the second one is taken.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import re
@@ -14,6 +15,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.control_groups import control_groups
 from harness.records import Reading
 
 if TYPE_CHECKING:
@@ -176,21 +178,12 @@ def _usage(before: resource.struct_rusage, after: resource.struct_rusage) -> tup
 
 def _throttle_file(root: Path) -> str:
     """cpu.stat of the control group whose CPU quota this process lives under."""
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        lines = []
-    folders = ["sys/fs/cgroup"]
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if not controllers or "cpu" in controllers.split(","):
-            mount = f"sys/fs/cgroup/{controllers}".rstrip("/")
-            # In a container the path may be the host's; then the mount itself is our group.
-            folders = [f"{mount}{path}".rstrip("/"), mount, *folders]
-    for folder in folders:
-        if "nr_throttled" in _text_or_nothing(root / folder / "cpu.stat"):
-            return f"{folder}/cpu.stat"
-    return f"{folders[0]}/cpu.stat"
+    folders = [root / "sys/fs/cgroup"]
+    with contextlib.suppress(OSError):
+        folders = [*(folder for folder, _ in control_groups(root, "cpu")), *folders]
+    paths = [str((folder / "cpu.stat").relative_to(root)) for folder in folders]
+    tells = (path for path in paths if "nr_throttled" in _text_or_nothing(root / path))
+    return next(tells, paths[0])
 
 
 def _text_or_nothing(path: Path) -> str:
