@@ -6,6 +6,11 @@ way out, also one line. Only ``harness.commands`` turns them into text and exit 
 
 from __future__ import annotations
 
+import errno
+
+#: Error numbers of a full disk, a quota, a limit of file sizes.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 class HarnessError(Exception):
     """Base of all errors that are shown without a traceback.

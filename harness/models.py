@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import errno
 import math
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import MachineError, RequestError
+from harness.errors import NO_ROOM, MachineError, RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -83,7 +82,7 @@ def write(name: str, path: Path, seed: int = 0) -> None:
     try:
         path.write_bytes(content)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in NO_ROOM:
             raise MachineError(
                 f"{path}: no room on the disk for the model",
                 f"free {len(content):,} bytes or write it elsewhere",

@@ -43,6 +43,9 @@ class Operator:
             where it has none.
         spans: names of further nodes whose time is in it: they carry no probe of their own.
         flops, traffic_bytes: of one inference; None where not known.
+        peak_share, bandwidth_share: part of this machine's measured ceilings that it reached;
+            None where the work is not known or the ceiling was not measured. A bandwidth above
+            1 comes from caches.
         bound: ``compute-bound``, ``memory-bound``, ``overhead-bound`` or ``unknown``.
         why: the numbers that say so.
     """
@@ -63,6 +66,8 @@ class Operator:
     spans: tuple[str, ...]
     flops: float | None
     traffic_bytes: float | None
+    peak_share: float | None
+    bandwidth_share: float | None
     bound: str
     why: str
 
@@ -161,8 +166,9 @@ def operator_table(
     profiled = None if beside is None else _Cells.of(len(nodes), beside)
     groups = _groups(nodes, cells, by, depth)
     spans = _spans(nodes) if name == "probe" else {}
+    ceilings = _Ceilings.of(profile, events.source)
     rows = [
-        _operator(group, members, nodes, cells, profiled, spans, profile, events.source)
+        _operator(group, members, nodes, cells, profiled, spans, ceilings, events.source)
         for group, members in groups.items()
     ]
     whole = sum(row.median_ns for row in rows) or 1.0
@@ -294,7 +300,7 @@ def _operator(
     cells: _Cells,
     profiled: _Cells | None,
     spans: Mapping[int, tuple[str, ...]],
-    profile: Profile,
+    ceilings: _Ceilings,
     source: str,
 ) -> Operator:
     own, total, calls = cells.sums(members)
@@ -306,14 +312,15 @@ def _operator(
         for column in (nodes.flops, nodes.traffic_bytes)
     )
     kinds = {nodes.arithmetic[row] for row in members if nodes.arithmetic[row]}
+    peak = ceilings.peaks.get(kinds.pop()) if len(kinds) == 1 else None
     median = float(np.median(own))
     bound, why = roofline.classify(
         -1 if flops is None else round(flops),
         -1 if traffic is None else round(traffic),
         median,
-        _ceiling(profile, f"matmul_{kinds.pop()}") if len(kinds) == 1 else None,
-        _bandwidth(profile),
-        _dispatch(profile, source, count),
+        peak,
+        ceilings.bandwidth,
+        None if ceilings.dispatch_ns is None else ceilings.dispatch_ns * count,
     )
     by_process = [np.median(own[cells.process == one]) for one in np.unique(cells.process)]
     return Operator(
@@ -335,29 +342,54 @@ def _operator(
         spans=tuple(name for row in members for name in spans.get(row, ())),
         flops=flops,
         traffic_bytes=traffic,
+        peak_share=_share(flops, peak, median),
+        bandwidth_share=_share(traffic, ceilings.bandwidth, median),
         bound=bound,
         why=why,
     )
 
 
-def _ceiling(profile: Profile, name: str) -> float | None:
-    for reading in profile.environment:
-        if reading.name == f"ceiling_{name}" and isinstance(reading.value, (int, float)):
-            return float(reading.value)
-    return None
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Ceilings:
+    """What this machine reached at most; None and no entry where it was not measured.
+
+    Attributes:
+        peaks: operations a second by element type.
+        bandwidth: bytes a second.
+        dispatch_ns: what the executor spends on a node that does nothing: probes are such.
+    """
+
+    peaks: Mapping[str, float]
+    bandwidth: float | None
+    dispatch_ns: float | None
+
+    @classmethod
+    def of(cls, profile: Profile, source: str) -> _Ceilings:
+        found = {
+            reading.name.removeprefix("ceiling_"): float(reading.value)
+            for reading in profile.environment
+            if reading.name.startswith("ceiling_") and isinstance(reading.value, (int, float))
+        }
+        calibration = profile.traces.get("probe_calibration")
+        probed = source == "probe" and calibration is not None and len(calibration) > 0
+        return cls(
+            peaks={
+                name.removeprefix("matmul_"): value
+                for name, value in found.items()
+                if name.startswith("matmul_")
+            },
+            bandwidth=max((found[one] for one in ("copy", "triad") if one in found), default=None),
+            dispatch_ns=float(np.median(calibration.self_ns))
+            if probed and calibration is not None
+            else None,
+        )
 
 
-def _bandwidth(profile: Profile) -> float | None:
-    found = [one for one in (_ceiling(profile, "copy"), _ceiling(profile, "triad")) if one]
-    return max(found, default=None)
-
-
-def _dispatch(profile: Profile, source: str, calls: float) -> float | None:
-    """What the executor spends on nodes that do nothing: the probes are such nodes."""
-    calibration = profile.traces.get("probe_calibration")
-    if source != "probe" or calibration is None or not len(calibration):
+def _share(amount: float | None, ceiling: float | None, time_ns: float) -> float | None:
+    """Part of a ceiling that was reached."""
+    if amount is None or ceiling is None or not time_ns:
         return None
-    return float(np.median(calibration.self_ns)) * calls
+    return amount / (time_ns * 1e-9) / ceiling
 
 
 def _accounts(

@@ -164,13 +164,11 @@ class ProbePass:
         stamps = probes.concatenate(recorded[_EACH])
         undisturbed = probes.concatenate(recorded[_FRAME])
 
-        entries = self._probed.entries
-        between = self._stamps_in_inference[_EACH] - 2
+        added = self._stamps_in_inference[_EACH] - self._stamps_in_inference[_FRAME]
         differences_ns = [
-            float(np.median(probes.spans_ns(each)) - np.median(probes.spans_ns(ends, entries)))
-            / between
+            float(np.median(probes.spans_ns(each)) - np.median(probes.spans_ns(ends))) / added
             for each, ends in zip(recorded[_EACH], recorded[_FRAME], strict=True)
-            if between
+            if added
         ]
         level = probes.cost_level(probes.pair_cost_ns(pairs), differences_ns)
         places = len(self._nodes) + len(self._probed.end_parents)

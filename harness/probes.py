@@ -15,6 +15,7 @@ node.
 from __future__ import annotations
 
 import dataclasses
+import heapq
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -58,9 +59,8 @@ class ProbedGraph:
     Attributes:
         path: with one probe at each place.
         calibration: with two at each place.
-        frame: with probes at the two ends of the main graph only.
-        entries: how many it has before its first node: as many as it takes to keep every
-            other node behind them.
+        frame: with one before the first node and one at the end of the main graph, and as
+            many more as it takes to keep every node behind the first.
         end_parents: int64[ends], row of the control-flow node whose body ends there, -1
             for the main graph.
         carriers: int64[nodes], row of the node whose probe covers a node: its own where it
@@ -72,7 +72,6 @@ class ProbedGraph:
     path: Path
     calibration: Path
     frame: Path
-    entries: int
     end_parents: Int64Array
     carriers: Int64Array
 
@@ -105,7 +104,6 @@ def insert(graph: ExecutedGraph) -> ProbedGraph:
         paths["each"],
         paths["pairs"],
         paths["frame"],
-        inserter.entries,
         np.array(inserter.end_parents, np.int64),
         inserter.carriers,
     )
@@ -207,13 +205,12 @@ def whole(stamps: Stamps) -> Stamps:
     )
 
 
-def spans_ns(stamps: Stamps, entries: int = 1) -> Int64Array:
-    """int64[inferences], from stamp number ``entries`` of each to its last."""
+def spans_ns(stamps: Stamps) -> Int64Array:
+    """int64[inferences], from the first stamp of each to its last."""
     inference = _inference_of(stamps, np.arange(len(stamps.place)))
     numbers = np.arange(len(stamps.start_ns))
-    first = np.searchsorted(inference, numbers) + entries - 1
-    last = np.searchsorted(inference, numbers, side="right") - 1
-    return np.asarray(stamps.stamp_ns[last] - stamps.stamp_ns[first])
+    first, last = (np.searchsorted(inference, numbers, side=side) for side in ("left", "right"))
+    return np.asarray(stamps.stamp_ns[last - 1] - stamps.stamp_ns[first])
 
 
 #: Relative uncertainty of the cost that pairs tell: on chains of small operators it was up
@@ -342,17 +339,15 @@ def frame(
         nodes: the executed graph.
     """
     single_ns, double_ns, framed_ns = (
-        float(np.median(each.duration_ns - spans_ns(each, entries)))
-        for each, entries in ((stamps, 1), (pairs, 1), (undisturbed, graph.entries))
+        max(float(np.median(each.duration_ns - spans_ns(each))) - cost_ns, 0.0)
+        for each in (stamps, pairs, undisturbed)
     )
     in_main = (nodes.depth == 0) & (nodes.order >= 0)
-    probes = int(np.count_nonzero(in_main & (graph.carriers == np.arange(len(nodes))))) + 1
-    outside_ns = max(framed_ns - graph.entries * cost_ns, 0.0)
-    node_ns = max(double_ns - single_ns, 0.0) / probes
-    count = int(np.count_nonzero(in_main))
-    node_ns = min(node_ns, outside_ns / (count + graph.entries + 1))
-    fixed_ns = outside_ns - node_ns * (count + graph.entries + 1)
-    return Frame(round(fixed_ns), round(node_ns))
+    own = graph.carriers == np.arange(len(nodes))
+    added = np.count_nonzero(in_main & own) + 1
+    count = np.count_nonzero(in_main) + len(undisturbed.place) // len(undisturbed.start_ns)
+    node_ns = min(max(double_ns - single_ns, 0.0) / added, framed_ns / count)
+    return Frame(round(framed_ns - node_ns * count), round(node_ns))
 
 
 def node_events(
@@ -506,7 +501,6 @@ class _Inserter:
     the gap of another. What else is executed in its gap shows as a change of the order.
 
     Attributes:
-        entries: as in ProbedGraph.
         end_parents: as in ProbedGraph.
         carriers: as in ProbedGraph.
     """
@@ -514,7 +508,6 @@ class _Inserter:
     def __init__(self, nodes: NodeTable, kind: str) -> None:
         self._nodes = nodes
         self._kind = kind
-        self.entries = 0
         self.end_parents: list[int] = []
         self.carriers = np.full(len(nodes), -1, np.int64)
 
@@ -540,13 +533,13 @@ class _Inserter:
                 for body in _bodies(node):
                     self.rewrite(body, types, constants, row)
         if self._kind != "frame":
-            graph_nodes = self._each(graph, placements, types)
+            rewritten = self._each(nodes, placements, types)
         elif parent < 0 and placements:
-            graph_nodes = self._framed(graph, nodes, placements, types, constants)
+            rewritten = self._framed(graph, nodes, placements, types, constants)
         else:
             return
         del graph.node[:]
-        graph.node.extend(_sorted(graph_nodes))
+        graph.node.extend(_sorted(rewritten))
 
     def _order(self, node: onnx.NodeProto) -> tuple[float, int]:
         row = row_of(node.name)
@@ -627,14 +620,18 @@ class _Inserter:
 
     def _each(
         self,
-        graph: onnx.GraphProto,
+        nodes: Sequence[onnx.NodeProto],
         placements: Sequence[_Placement],
         types: Mapping[str, int],
     ) -> list[onnx.NodeProto]:
-        """The nodes as the file has them, with a probe, or a pair of them, at each place."""
+        """The nodes with a probe, or a pair of them, at each place; the last to run first.
+
+        Of all that a node needs, ORT executes first what stands last in the file
+        (``Graph::ReverseDFSFrom``). So what no probe can force to its place stays there.
+        """
         before = {placement.row: placement for placement in placements}
         rewritten: list[onnx.NodeProto] = []
-        for node in graph.node:
+        for node in nodes:
             if placement := before.get(row_of(node.name)):
                 probes = self._probes(placement, types)
                 node.input[placement.input] = probes[-1].output[0]
@@ -642,7 +639,7 @@ class _Inserter:
             rewritten.append(node)
         if -1 in before:
             rewritten += self._probes(before[-1], types)
-        return rewritten
+        return rewritten[::-1]
 
     def _framed(
         self,
@@ -652,43 +649,40 @@ class _Inserter:
         types: Mapping[str, int],
         constants: set[str],
     ) -> list[onnx.NodeProto]:
-        """The nodes as the file has them, with probes before the first and behind the last.
+        """The nodes with probes before the first and behind the last that are timed.
 
-        All that need not wait for a first probe gets another one, and the last waits for
-        all that nothing else waits for.
+        What need not wait for the first probe gets another one, which does, and the last
+        waits for all that nothing else waits for. The order of the nodes in the file, from
+        which ORT derives that of their execution, stays as it was.
         """
         rows = [row_of(node.name) for node in nodes]
         first, end = placements[0], placements[-1]
         stop = rows.index(end.row) if end.row >= 0 else len(nodes)
-        inside = nodes[rows.index(first.row) : stop]
-        rewritten: list[onnx.NodeProto] = []
+        timed = nodes[rows.index(first.row) : stop]
+        probes: list[onnx.NodeProto] = []
         passed: dict[str, str] = {}
         waiting: set[str] = set()
-        after = first.after
-        for node in inside:
+        for node in timed:
             if passed.keys().isdisjoint(node.input) and waiting.isdisjoint(_reads(node)):
                 for _, tensor in _variables(node, types, constants)[:1]:
+                    after = tuple(passed.values())[:1] or first.after
                     row = row_of(node.name)
-                    rewritten += self._probes(_Placement(row, 0, tensor, after, row), types)
-                    passed[tensor] = rewritten[-1].output[0]
-                    after = (passed[tensor],)
+                    probes += self._probes(_Placement(row, 0, tensor, after, row), types)
+                    passed[tensor] = probes[-1].output[0]
             waiting.update(filter(None, node.output))
-        self.entries = len(rewritten)
-        read = set[str]().union(*map(_reads, inside))
+        read = set[str]().union(*map(_reads, timed))
         leaves = [
-            name
-            for node in inside
+            next(name for name in node.output if name in types)
+            for node in timed
             if read.isdisjoint(node.output)
-            for name in [one for one in node.output if one in types][:1]
         ]
-        for node in inside:
+        last = self._probes(end._replace(after=tuple(leaves)), types)
+        for node in timed:
             for index, name in enumerate(node.input):
                 node.input[index] = passed.get(name, name)
-        rewritten += graph.node
-        at_end = self._probes(end._replace(after=tuple(leaves)), types)
         if end.row >= 0:
-            nodes[stop].input[end.input] = at_end[-1].output[0]
-        return rewritten + at_end
+            nodes[stop].input[end.input] = last[-1].output[0]
+        return [*probes, *graph.node, *last]
 
     def _probes(self, placement: _Placement, types: Mapping[str, int]) -> list[onnx.NodeProto]:
         """A probe, or a pair of them; the last one's output is what it passes on."""
@@ -732,23 +726,23 @@ def _variables(
 
 
 def _sorted(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
-    """The nodes, each of them as early as it was, but for what it needs before it.
-
-    ONNX demands this order; and where nothing forces that of two nodes, ORT derives it
-    from their places in the file.
-    """
+    """Nodes in the order given, but for those that stand before what they need."""
     producers = {name: number for number, node in enumerate(nodes) for name in node.output if name}
-    done: dict[int, None] = {}
-    for number in range(len(nodes)):
-        unfinished = [number]
-        while unfinished:
-            needs = {producers.get(name, number) for name in _reads(nodes[unfinished[-1]])}
-            missing = needs - done.keys() - set(unfinished)
-            if missing:
-                unfinished.append(min(missing))
-            else:
-                done[unfinished.pop()] = None
-    return [nodes[number] for number in done]
+    needs = [{producers[name] for name in _reads(node) & producers.keys()} for node in nodes]
+    waiting: dict[int, list[int]] = {}
+    for number, needed in enumerate(needs):
+        for producer in needed:
+            waiting.setdefault(producer, []).append(number)
+    ready = [number for number, needed in enumerate(needs) if not needed]
+    placed = []
+    while ready:
+        number = heapq.heappop(ready)
+        placed.append(nodes[number])
+        for consumer in waiting.get(number, ()):
+            needs[consumer].discard(number)
+            if not needs[consumer]:
+                heapq.heappush(ready, consumer)
+    return placed
 
 
 def _bodies(node: onnx.NodeProto) -> Iterable[onnx.GraphProto]:

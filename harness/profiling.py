@@ -16,10 +16,10 @@ import msgspec
 
 from harness import __version__, environment, models, runner, shards, storage
 from harness.config import ProfileConfig
-from harness.errors import HarnessError, Interrupted, MachineError, RequestError
+from harness.errors import NO_ROOM, HarnessError, Interrupted, MachineError, RequestError
 from harness.records import Profile
 from harness.runner import Plan
-from harness.worker import NO_ROOM, Job, Preparation, no_room
+from harness.worker import Job, Preparation, no_room
 
 
 class Observer:
@@ -57,14 +57,15 @@ def profile(config: ProfileConfig, observer: Observer | None = None) -> Profile:
     observer = observer or Observer()
     created = datetime.datetime.now(datetime.UTC)
     target = _target(config, created)
-    config = _fit_to_cpus(config, observer)
+    cpus = _cpus(config.affinity)
+    config = _fit_to_cpus(config, cpus, observer)
     library = (config.session.library or environment.ort_library()).absolute()
     _require_provider(config, library)
     partial = shards.partial_folder(target)
     with _signals(_interrupt), _work_folder(partial) as work:
         observer.preparing(config.model)
         model, name = _model_file(config.model, work)
-        job = Job(config, library, model, name, work, partial)
+        job = Job(config, library, model, name, work, partial, tuple(sorted(cpus)))
         job.write()
         preparation = runner.prepare(job)
         nodes = len(preparation.graph.nodes) if preparation.graph is not None else 0
@@ -119,28 +120,27 @@ def _target(config: ProfileConfig, created: datetime.datetime) -> Path:
     return target
 
 
-def _fit_to_cpus(config: ProfileConfig, observer: Observer) -> ProfileConfig:
+def _fit_to_cpus(config: ProfileConfig, cpus: set[int], observer: Observer) -> ProfileConfig:
     """The configuration with threads that stay on the CPUs asked for."""
-    allowed = os.sched_getaffinity(0)
-    if config.affinity is not None:
-        asked = _cpus(config.affinity, allowed)
-        allowed = asked
-        if not config.session.intra_threads:
-            # Threads that ORT counts by itself it also pins by itself: to any CPU of the
-            # machine, whatever affinity they inherit.
-            session = dataclasses.replace(config.session, intra_threads=len(asked))
-            config = dataclasses.replace(config, session=session)
-    if config.session.intra_threads > len(allowed):
+    if config.affinity is not None and not config.session.intra_threads:
+        # Threads that ORT counts by itself it also pins by itself: to any CPU of the
+        # machine, whatever affinity they inherit.
+        session = dataclasses.replace(config.session, intra_threads=len(cpus))
+        config = dataclasses.replace(config, session=session)
+    if config.session.intra_threads > len(cpus):
         observer.warning(
-            f"--threads {config.session.intra_threads} on {len(allowed)} "
-            f"CPU{'s' if len(allowed) != 1 else ''}: threads will wait for each other, "
+            f"--threads {config.session.intra_threads} on {len(cpus)} "
+            f"CPU{'s' if len(cpus) != 1 else ''}: threads will wait for each other, "
             "latencies will be longer and scatter more"
         )
     return config
 
 
-def _cpus(text: str, allowed: set[int]) -> set[int]:
-    """CPUs of a list in Linux' notation, ``0-3,8``, all of them allowed."""
+def _cpus(text: str | None) -> set[int]:
+    """CPUs of a list in Linux' notation, ``0-3,8``, all of them allowed; None for all."""
+    allowed = os.sched_getaffinity(0)
+    if text is None:
+        return allowed
     cpus: set[int] = set()
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")

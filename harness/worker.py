@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import dataclasses
-import errno
 import os
 import pickle
 import signal
@@ -28,7 +27,7 @@ from harness import passes, probes, shards
 from harness._ort import Library, OrtError
 from harness.config import ProfileConfig
 from harness.devices.host_noise import HostNoise
-from harness.errors import HarnessError, MachineError, ModelError, RequestError
+from harness.errors import NO_ROOM, HarnessError, MachineError, ModelError, RequestError
 from harness.executed_graph import ExecutedGraph
 from harness.probes import ProbedGraph
 from harness.records import (
@@ -41,9 +40,6 @@ from harness.records import (
     Reading,
 )
 from harness.session import bind, one_line, open_session
-
-#: Error numbers of a full disk, a quota, a limit of file sizes.
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 NOT_REPEATABLE = (
     "two inferences of the same inputs differ without probes already (random or "
@@ -68,6 +64,7 @@ class Job:
         model_name: name to record it under.
         work_folder: where the preparation leaves its results.
         partial_folder: where a measuring process leaves its shard.
+        cpus: CPUs that the workers may use.
         parent: process id of the command, without which no worker goes on.
     """
 
@@ -77,6 +74,7 @@ class Job:
     model_name: str
     work_folder: Path
     partial_folder: Path
+    cpus: tuple[int, ...]
     parent: int = dataclasses.field(default_factory=os.getpid)
 
     @property
@@ -348,19 +346,9 @@ class Measurement:
                 absent.append(("trace/probe", one_line(str(error))))
             if not preparation.repeatable:
                 absent.append(("probe guard", NOT_REPEATABLE))
-        if graph is not None and "ort" in self._job.config.trace:
+        if "ort" in self._job.config.trace:
             try:
-                with contextlib.closing(
-                    passes.OrtPass(
-                        self._library,
-                        self._job.config.session,
-                        graph.path,
-                        graph.nodes,
-                        self._inputs,
-                        self._job.work_folder,
-                        optimization="disable",
-                    )
-                ) as ort_pass:
+                with contextlib.closing(self._ort_pass(graph)) as ort_pass:
                     trace = ort_pass.record(trace_inferences, index)
             except (HarnessError, OrtError, OSError, ValueError) as error:
                 absent.append(("trace/ort", one_line(str(error))))
@@ -381,6 +369,23 @@ class Measurement:
             log=tuple(self._library.take_log()),
         )
         return shards.Shard(process, traces, nodes, tuple(absent))
+
+    def _ort_pass(self, graph: ExecutedGraph | None) -> passes.OrtPass:
+        """ORT's profiler on the executed graph; where that is not known, on the model."""
+        config, folder = self._job.config.session, self._job.work_folder
+        if graph is None:
+            return passes.OrtPass(
+                self._library, config, self._job.model, None, self._inputs, folder
+            )
+        return passes.OrtPass(
+            self._library,
+            config,
+            graph.path,
+            graph.nodes,
+            self._inputs,
+            folder,
+            optimization="disable",
+        )
 
     def _trace_probes(
         self,
@@ -484,5 +489,6 @@ if __name__ == "__main__":
     from harness import worker
 
     given = worker.Job.read(Path(sys.argv[1]))
+    os.sched_setaffinity(0, given.cpus)
     with worker.process(given):
         worker.write_preparation(given, worker.prepare(given))

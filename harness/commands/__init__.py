@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import importlib
 import io
 import json
@@ -13,7 +12,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from harness import __version__
-from harness.errors import HarnessError, Interrupted, MachineError, RequestError
+from harness.errors import NO_ROOM, HarnessError, Interrupted, MachineError, RequestError
 
 #: Subcommands in the order of --help, each a module here with add_arguments and execute.
 COMMANDS = {
@@ -38,25 +37,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A terminal that knows no µ, a file name that is not UTF-8.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return _execute(given)
-    except HarnessError as error:
-        return _fail(error, as_json="--json" in given)
-    except ImportError as error:
-        if error.name is None or not error.name.startswith("harness."):
-            raise
-        unbuilt = MachineError(
-            f"the native module {error.name} is not built in this folder",
-            "python -m pip install -e .",
-        )
-        return _fail(unbuilt, as_json="--json" in given)
-    except KeyboardInterrupt:
-        return _fail(Interrupted("interrupted"), as_json="--json" in given)
+        try:
+            return _execute(given)
+        except HarnessError as error:
+            return _fail(error, as_json="--json" in given)
+        except KeyboardInterrupt:
+            return _fail(Interrupted("interrupted"), as_json="--json" in given)
     except BrokenPipeError:
         # The reader (head, less) has gone.
         _drop_output()
         return 0
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno not in NO_ROOM:
             raise
         _drop_output()
         full = MachineError("the output cannot be written: the disk is full", "make room there")
@@ -78,6 +70,7 @@ class _Parser(argparse.ArgumentParser):
 def _execute(given: Sequence[str]) -> int:
     parser = _Parser(
         prog="harness",
+        allow_abbrev=False,
         description="The profiler that tells the truth about ONNX inference.",
         epilog="'harness COMMAND --help' tells the options of a command.",
     )
@@ -88,6 +81,7 @@ def _execute(given: Sequence[str]) -> int:
         command = commands.add_parser(
             name,
             help=summary,
+            allow_abbrev=False,
             description=module.__doc__,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
@@ -99,7 +93,15 @@ def _execute(given: Sequence[str]) -> int:
         return 0
     if options.command is None:
         raise RequestError("no command given", "see 'harness --help'")
-    code: int = options.execute(options)
+    try:
+        code: int = options.execute(options)
+    except ImportError as error:
+        if error.name is None or not error.name.startswith("harness."):
+            raise
+        raise MachineError(
+            f"the native module {error.name} is not built in this folder",
+            "python -m pip install -e .",
+        ) from error
     sys.stdout.flush()
     return code
 
@@ -107,7 +109,10 @@ def _execute(given: Sequence[str]) -> int:
 def _fail(error: HarnessError, *, as_json: bool) -> int:
     if as_json:
         report = {"kind": error.kind, "message": error.message, "remedy": error.remedy}
-        print(json.dumps({"error": report}))
+        try:
+            print(json.dumps({"error": report}), flush=True)
+        except OSError:  # nobody reads it, or it cannot be written: the exit code remains
+            _drop_output()
     else:
         hint = f" ({error.remedy})" if error.remedy else ""
         print(f"harness: {error.message}{hint}", file=sys.stderr)

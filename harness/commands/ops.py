@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from harness.errors import RequestError
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of ``harness ops``."""
@@ -34,6 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--passes", action="store_true", help="put the times of ORT's profiler beside the probes'"
     )
     parser.add_argument(
+        "--roofline",
+        action="store_true",
+        help="put work and the part of the measured ceilings beside the times",
+    )
+    parser.add_argument(
         "--sort",
         choices=("time", "total", "calls", "order", "name"),
         default="time",
@@ -53,6 +60,9 @@ def execute(options: argparse.Namespace) -> int:
     from harness.reporters import json, table
     from harness.storage import read_profile
 
+    for name in ("limit", "depth"):
+        if getattr(options, name) < 0:
+            raise RequestError(f"--{name} must not be negative", f"give --{name} N, 0 for all")
     profile = read_profile(options.file)
     operators = operator_table(
         profile, options.by, options.sort, source=options.source, depth=options.depth
@@ -62,5 +72,7 @@ def execute(options: argparse.Namespace) -> int:
     elif options.csv:
         print(table.operators_csv(operators), end="")
     else:
-        table.print_operators(operators, options.limit, passes=options.passes)
+        table.print_operators(
+            operators, options.limit, passes=options.passes, work=options.roofline
+        )
     return 0

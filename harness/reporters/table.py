@@ -8,6 +8,7 @@ import itertools
 import json
 import sys
 import textwrap
+from collections.abc import Callable
 
 from rich.cells import cell_len
 
@@ -57,59 +58,66 @@ def print_summary(profile: Profile) -> None:
         page.say("file", str(profile.path))
 
 
-def print_operators(table: OperatorTable | Figure, limit: int, *, passes: bool) -> None:
+def print_operators(
+    table: OperatorTable | Figure, limit: int, *, passes: bool = False, work: bool = False
+) -> None:
     """What ``ops`` prints.
 
     Args:
         table: the operators, sorted.
         limit: rows to print, 0 for all.
         passes: put the times that ORT's profiler gives beside those of the probes.
+        work: put operations, traffic and their parts of the measured ceilings beside them.
     """
     page = _Page()
     if isinstance(table, Figure):
         page.console.print(f"no operator times: {table.reason}")
         return
     rows = table.operators[:limit] if limit > 0 else table.operators
-    columns: list[tuple[str, list[str]]] = [
+    sums = list(itertools.accumulate(row.share for row in rows))
+    columns = [
         ("own time", [nanoseconds(row.median_ns) for row in rows]),
         ("±", [_half_width(row) for row in rows]),
     ]
     if passes:
-        columns.append(("ORT prof.", [_beside(row) for row in rows]))
-    else:
+        columns.append(("ORT prof.", [_or_dash(nanoseconds, row.profiled_ns) for row in rows]))
+    if work:
+        columns += [
+            ("GFLOP/s", [_or_dash(_giga, _rate(row.flops, row)) for row in rows]),
+            ("of peak", [_or_dash("{:.0%}".format, row.peak_share) for row in rows]),
+            ("GB/s", [_or_dash(_giga, _rate(row.traffic_bytes, row)) for row in rows]),
+            ("of bw", [_or_dash("{:.0%}".format, row.bandwidth_share) for row in rows]),
+        ]
+    if not passes and not work and page.width >= NARROW:
         columns.append(("p90", [nanoseconds(row.p90_ns) for row in rows]))
     if any(row.total_ns > row.median_ns for row in rows):
         columns.append(("total", [nanoseconds(row.total_ns) for row in rows]))
-    sums = itertools.accumulate(row.share for row in rows)
-    columns += [
-        ("share", [f"{row.share:.1%}" for row in rows]),
-        ("sum", [f"{share:.0%}" for share in sums]),
-        ("calls", [f"{row.calls:.3g}" for row in rows]),
-    ]
-    narrow = page.width < NARROW
-    if narrow:
-        columns = [(name, cells) for name, cells in columns if name not in ("p90", "sum")]
+    columns.append(("share", [f"{row.share:.1%}" for row in rows]))
+    if not work:
+        columns += [
+            ("sum", [f"{share:.0%}" for share in sums]),
+            ("calls", [f"{row.calls:.3g}" for row in rows]),
+        ]
     texts = [
         ("bound", [row.bound.removesuffix("-bound") for row in rows]),
-        ("op type", [shorten(row.op_type, 14 if narrow else 24) for row in rows]),
-        ("node", [row.node + _spanned(row) for row in rows]),
+        ("op type", [shorten(row.op_type, 14 if page.width < NARROW else 24) for row in rows]),
     ]
-    lines = [
-        ["  ".join(cells).rstrip()]
-        for cells in zip(
-            *(_column(name, cells, ">") for name, cells in columns),
-            *(_column(name, cells, "<") for name, cells in texts[:-1]),
-            strict=True,
-        )
-    ]
-    room = max(page.width - max(len(line[0]) for line in lines) - 2, 12)
-    width = max(len(line[0]) for line in lines)
-    for number, (line, name) in enumerate(zip(lines, ["node", *texts[-1][1]], strict=True)):
-        text = f"{line[0]:{width}}  {shorten(name, room)}".rstrip()
+    cells = [_column(name, values, ">") for name, values in columns]
+    cells += [_column(name, values, "<") for name, values in texts]
+    lines = ["  ".join(line) for line in zip(*cells, strict=True)]
+    # What the other columns leave of the line; a pipe gets the names whole.
+    room = max(page.width - len(lines[0]) - 2, 12)
+    names = ["node", *(row.node + _spanned(row) for row in rows)]
+    for number, (line, name) in enumerate(zip(lines, names, strict=True)):
+        text = f"{line}  {shorten(name, room)}".rstrip()
         page.console.print(text, style="bold" if number == 0 else None)
     hidden = len(table.operators) - len(rows)
     if hidden:
         page.console.print(f"{hidden} more: --limit 0 shows all")
+    if work:
+        page.say("roofline", f"operations are known for {table.known_work:.1%} of the nodes' time")
+        if all(row.peak_share is None and row.bandwidth_share is None for row in rows):
+            page.say("roofline", "no ceilings were measured: --quick leaves them out")
     _print_accounts(page, table)
 
 
@@ -125,8 +133,17 @@ def _half_width(row: Operator) -> str:
     return f"{(high - low) / 2 / row.median_ns:.0%}"
 
 
-def _beside(row: Operator) -> str:
-    return "–" if row.profiled_ns is None else nanoseconds(row.profiled_ns)
+def _rate(amount: float | None, row: Operator) -> float | None:
+    """Amount of an inference for each second of the row's time."""
+    return None if amount is None or not row.median_ns else amount / (row.median_ns * 1e-9)
+
+
+def _giga(value: float) -> str:
+    return f"{value * 1e-9:.3g}"
+
+
+def _or_dash(form: Callable[[float], str], value: float | None) -> str:
+    return "–" if value is None else form(value)
 
 
 def _spanned(row: Operator) -> str:
@@ -138,7 +155,8 @@ def operators_csv(table: OperatorTable | Figure) -> str:
     sink = io.StringIO()
     columns = (
         "node", "op_type", "provider", "median_ns", "total_ns", "p10_ns", "p90_ns", "share",
-        "calls", "source", "profiled_ns", "flops", "traffic_bytes", "bound",
+        "calls", "source", "profiled_ns", "flops", "traffic_bytes", "peak_share",
+        "bandwidth_share", "bound",
     )  # fmt: skip
     writer = csv.writer(sink, lineterminator="\n")
     writer.writerow(columns)

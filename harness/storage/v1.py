@@ -9,7 +9,6 @@ caller may go on or leave as it likes. Memory: about twice the size of the finis
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,7 +17,7 @@ import h5py
 import numpy as np
 
 from harness import statistics
-from harness.errors import MachineError, RequestError
+from harness.errors import NO_ROOM, MachineError, RequestError
 from harness.records import (
     InputRecord,
     LatencySeries,
@@ -43,8 +42,6 @@ Fact = int | float | str | None
 
 #: Rows of a chunk: 512 KiB of int64, the unit that is compressed and read.
 _CHUNK_ROWS = 65_536
-
-_NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 
 class _Column(NamedTuple):
@@ -133,7 +130,7 @@ def write(profile: Profile, target: Path, *, force: bool, work_folder: Path) -> 
         put_in_place(temporary, target)
     except OSError as error:
         reason = error.strerror or str(error)
-        if error.errno in _NO_ROOM:
+        if error.errno in NO_ROOM:
             kept = any(work_folder.glob("*.shard"))
             raise MachineError(
                 f"{target}: no room to write it ({reason})"
