@@ -17,6 +17,14 @@ from harness.statistics import Figure, t_interval
 #: Passes that time operators, the truest first.
 SOURCES = ("probe", "ort")
 
+#: Details of a probed event that a probe costs an inference: the gap around it, and setting
+#: up and taking down its value, which is what that costs the node's own.
+PROBE_COSTS = ("probe_cost_ns", "frame_ns")
+
+#: Part of the timed pass by which nodes + framework may miss it, and of the probed inference
+#: that may stay unexplained, before operator times are called doubtful.
+TRUSTED_RESIDUAL = 0.05
+
 #: What a row of the table can be.
 GROUPS = ("node", "op", "layer")
 
@@ -32,8 +40,10 @@ class Operator:
         order: row of the node in the NodeTable; for a group that of its first node.
         median_ns: median over the traced inferences of its own time (without the nodes of
             its subgraphs), all executions in an inference together.
-        interval_ns: 95 % confidence interval of median_ns with the process as the unit; None
-            with fewer than two processes.
+        interval_ns: 95 % confidence interval of a process's median, in the geometric mean of
+            the processes. Each process has a calibration of its own, so the scatter of the
+            probes' cost is in it, a systematic error of it is not. None with fewer than two
+            processes, or where it took no time in one.
         total_ns: median with the nodes of its subgraphs.
         p10_ns, p90_ns: spread of its own time over the inferences.
         share: median_ns divided by the sum over all rows.
@@ -74,32 +84,37 @@ class Operator:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Accounts:
-    """Where a traced inference went. nodes + framework + tracer_cost = traced.
+    """Where a traced inference went.
 
-    Means over the middle half of the traced inferences by duration, so that they add up.
+    Means over the middle half of the traced inferences by duration, so that they add up:
+    nodes + framework + tracer_cost + unexplained = traced.
 
     Attributes:
         nodes_ns: all nodes.
         framework_ns: what belongs to no node.
-        tracer_cost_ns: what the probes cost; None for ORT's profiler, whose cost is hidden
-            in the nodes and the framework.
+        tracer_cost_ns: what the probes cost by their calibration; None for ORT's profiler,
+            whose cost is hidden in the nodes and the framework.
+        unexplained_ns: what is left; None for ORT's profiler.
         traced_ns: the traced inference.
         clean_ns: median of the timed pass.
         residual: by how much nodes + framework exceed the timed pass of the same process,
-            as a share of it, median over the processes.
+            as a share of it, median over the processes; None where that cannot be told.
         own_probe_share: share of nodes_ns in nodes that have a probe of their own and share
             it with no other; None for ORT's profiler.
         dropped: events that the tracer dropped.
+        doubt: why operator times should not be trusted; empty where nothing speaks against.
     """
 
     nodes_ns: float
     framework_ns: float
     tracer_cost_ns: float | None
+    unexplained_ns: float | None
     traced_ns: float
     clean_ns: float
-    residual: float
+    residual: float | None
     own_probe_share: float | None
     dropped: int
+    doubt: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -203,6 +218,7 @@ class _Cells:
     process: npt.NDArray[np.int64]
     duration: npt.NDArray[np.int64]
     framework: npt.NDArray[np.int64]
+    probes: npt.NDArray[np.float64]
 
     @classmethod
     def of(cls, node_count: int, events: NodeEvents) -> _Cells:
@@ -220,6 +236,9 @@ class _Cells:
             counted = np.bincount(cell, weights=weights, minlength=inferences * node_count)
             return counted.astype(np.float64).reshape(inferences, node_count)[whole]
 
+        probes_ns = np.zeros(len(events))
+        for name in PROBE_COSTS:
+            probes_ns += events.details.get(name, 0)
         return cls(
             own=table(events.self_ns),
             total=table(events.duration_ns),
@@ -227,6 +246,7 @@ class _Cells:
             process=events.inference_process[whole].astype(np.int64),
             duration=events.inference_duration_ns[whole],
             framework=events.inference_framework_ns[whole],
+            probes=np.bincount(place, probes_ns, inferences)[whole].astype(np.float64),
         )
 
     def sums(self, members: Sequence[int]) -> tuple[_Table, _Table, _Table]:
@@ -356,7 +376,7 @@ class _Ceilings:
     Attributes:
         peaks: operations a second by element type.
         bandwidth: bytes a second.
-        dispatch_ns: what the executor spends on a node that does nothing: probes are such.
+        dispatch_ns: what the executor spends on a node that does nothing.
     """
 
     peaks: Mapping[str, float]
@@ -370,8 +390,6 @@ class _Ceilings:
             for reading in profile.environment
             if reading.name.startswith("ceiling_") and isinstance(reading.value, (int, float))
         }
-        calibration = profile.traces.get("probe_calibration")
-        probed = source == "probe" and calibration is not None and len(calibration) > 0
         return cls(
             peaks={
                 name.removeprefix("matmul_"): value
@@ -379,9 +397,7 @@ class _Ceilings:
                 if name.startswith("matmul_")
             },
             bandwidth=max((found[one] for one in ("copy", "triad") if one in found), default=None),
-            dispatch_ns=float(np.median(calibration.self_ns))
-            if probed and calibration is not None
-            else None,
+            dispatch_ns=_dispatch_ns(profile) if source == "probe" else None,
         )
 
 
@@ -410,22 +426,57 @@ def _accounts(
         if clean.get(int(process)):
             told = (sums + cells.framework)[kept] if exact else cells.duration[kept]
             residuals.append(float(told.mean()) / clean[int(process)] - 1)
-    nodes_ns, framework_ns, traced_ns = (
-        float(values[middle].mean()) for values in (sums, cells.framework, cells.duration)
+    nodes_ns, framework_ns, traced_ns, probes_ns = (
+        float(values[middle].mean())
+        for values in (sums, cells.framework, cells.duration, cells.probes)
     )
+    residual = float(np.median(residuals)) if residuals else None
+    tracer_cost_ns = unexplained_ns = None
+    if exact:
+        # One probe more is outside of all gaps: half before the first, half after the last.
+        tracer_cost_ns = probes_ns + (_dispatch_ns(profile) or 0.0)
+        unexplained_ns = traced_ns - nodes_ns - framework_ns - tracer_cost_ns
     alone = np.setdiff1d(np.arange(cells.own.shape[1]), list(spans))
     return Accounts(
         nodes_ns=nodes_ns,
         framework_ns=framework_ns,
-        tracer_cost_ns=traced_ns - nodes_ns - framework_ns if exact else None,
+        tracer_cost_ns=tracer_cost_ns,
+        unexplained_ns=unexplained_ns,
         traced_ns=traced_ns,
         clean_ns=float(np.median(list(clean.values()))),
-        residual=float(np.median(residuals)) if residuals else math.nan,
+        residual=residual,
         own_probe_share=float(cells.own[:, alone].sum() / max(cells.own.sum(), 1))
         if exact
         else None,
         dropped=events.dropped,
+        doubt=_doubt(residual, unexplained_ns, traced_ns, events.dropped),
     )
+
+
+def _doubt(
+    residual: float | None, unexplained_ns: float | None, traced_ns: float, dropped: int
+) -> str:
+    """Why operator times should not be trusted, in one sentence."""
+    if residual is None:
+        return "there is no timed pass to compare with"
+    if abs(residual) > TRUSTED_RESIDUAL:
+        return (
+            f"they miss the timed pass by {residual:+.0%}: the machine changed in between, or "
+            "tracing changed the model's speed"
+        )
+    if unexplained_ns is not None and abs(unexplained_ns) > TRUSTED_RESIDUAL * traced_ns:
+        return f"{unexplained_ns / traced_ns:+.0%} of the probed inference is not explained"
+    if dropped:
+        return f"{dropped:,} events were dropped at the tracer's limit"
+    return ""
+
+
+def _dispatch_ns(profile: Profile) -> float | None:
+    """What the executor spends on a node that does nothing: probes are such nodes."""
+    calibration = profile.traces.get("probe_calibration")
+    if calibration is None or not len(calibration):
+        return None
+    return float(np.median(calibration.self_ns))
 
 
 def _profiler_tax(profile: Profile) -> float | None:

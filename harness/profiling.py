@@ -68,8 +68,13 @@ def profile(config: ProfileConfig, observer: Observer | None = None) -> Profile:
         job = Job(config, library, model, name, work, partial, tuple(sorted(cpus)))
         job.write()
         preparation = runner.prepare(job)
-        nodes = len(preparation.graph.nodes) if preparation.graph is not None else 0
-        plan = runner.plan(config, preparation.latency_ns, preparation.session_ns, nodes)
+        plan = runner.plan(
+            config,
+            preparation.latency_ns,
+            preparation.session_ns,
+            preparation.executions,
+            preparation.profiled_ns,
+        )
         observer.prepared(preparation, plan)
         header = shards.ProfileHeader(
             harness_version=__version__,

@@ -42,11 +42,15 @@ PROCESS_OVERHEAD_S = 0.5
 #: Seconds a traced pass may take in each process before it records fewer inferences.
 TRACE_BUDGET_S = 0.5
 
-#: Inferences recorded with probes: enough for a median of each node, and of stored events
-#: no more than the raw samples take.
-MIN_PROBE_INFERENCES = 4
+#: Inferences recorded with probes: enough for a median of each node.
+MIN_PROBE_INFERENCES = 2
 MAX_PROBE_INFERENCES = 200
-PROBE_EVENTS = 50_000
+
+#: Events that a traced pass of a process stores: about what its raw samples take.
+TRACE_EVENTS = 50_000
+
+#: Rough cost of a probe, to announce how long it will take.
+PROBE_S = 300e-9
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -72,14 +76,17 @@ class Plan:
     expected_s: float
 
 
-def plan(config: ProfileConfig, latency_ns: int, session_ns: int, nodes: int) -> Plan:
+def plan(
+    config: ProfileConfig, latency_ns: int, session_ns: int, executions: int, profiled_ns: int
+) -> Plan:
     """Divides the time asked for over processes, values and loops.
 
     Args:
         config: what was asked for.
         latency_ns: rough latency of one inference.
         session_ns: rough time to create a session.
-        nodes: nodes of the executed graph, 0 where it is not known.
+        executions: of nodes in one inference, 0 where not known.
+        profiled_ns: rough latency under ORT's profiler, 0 where not known.
     """
     latency_s = max(latency_ns, 1) * 1e-9
     values = QUICK_VALUES if config.quick else COMPARISON_VALUES
@@ -90,18 +97,20 @@ def plan(config: ProfileConfig, latency_ns: int, session_ns: int, nodes: int) ->
     longest_s = MAX_SAMPLES_PER_PROCESS / values * latency_s / 2
     min_time_s = min(config.timed_s / values, longest_s)
     warmups = max(1, values // 4)
-    trace_inferences = max(1, min(config.trace_inferences, int(TRACE_BUDGET_S / latency_s)))
+    profiled_s = max(profiled_ns * 1e-9, latency_s)
+    most = TRACE_EVENTS // max(executions, 1)
+    trace_inferences = max(1, min(config.trace_inferences, int(TRACE_BUDGET_S / profiled_s), most))
     probe_inferences = max(
-        MIN_PROBE_INFERENCES,
-        min(MAX_PROBE_INFERENCES, int(TRACE_BUDGET_S / latency_s), PROBE_EVENTS // max(nodes, 1)),
+        MIN_PROBE_INFERENCES, min(MAX_PROBE_INFERENCES, int(TRACE_BUDGET_S / latency_s), most)
     )
     # Doubling overshoots by a factor between 1 and 2.
     value_s = max(1.5 * min_time_s, latency_s)
     traced_s = 0.0
     if "ort" in config.trace:
-        traced_s += session_ns * 1e-9 + 2 * trace_inferences * latency_s
+        traced_s += session_ns * 1e-9 + (trace_inferences + 3) * profiled_s
     if "probe" in config.trace:
-        traced_s += 3 * (session_ns * 1e-9 + (probe_inferences + 4) * latency_s)
+        probed_s = latency_s + executions * PROBE_S
+        traced_s += 3 * (session_ns * 1e-9 + (probe_inferences + 4) * probed_s)
     process_s = PROCESS_OVERHEAD_S + session_ns * 1e-9 + (warmups + values) * value_s + traced_s
     calibration_s = PROCESS_OVERHEAD_S + session_ns * 1e-9 + 2 * value_s
     return Plan(

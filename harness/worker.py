@@ -106,6 +106,9 @@ class Preparation:
         graph: the graph ORT executes; None with the reason in absent.
         probed: the same with probes; None with the reason in absent.
         repeatable: whether two inferences of the same inputs gave the same outputs.
+        executions: of nodes in one inference, bodies of loops as often as they ran; 0 where
+            no trace told it.
+        profiled_ns: one inference under ORT's profiler, to plan with; 0 where there is none.
         latency_ns: fastest of a few inferences, to plan with; not a result.
         session_ns: creating the session, to plan with.
         absent: (what, reason).
@@ -119,6 +122,8 @@ class Preparation:
     graph: ExecutedGraph | None
     probed: ProbedGraph | None
     repeatable: bool
+    executions: int
+    profiled_ns: int
     latency_ns: int
     session_ns: int
     absent: tuple[tuple[str, str], ...]
@@ -179,10 +184,12 @@ def prepare(job: Job) -> Preparation:
     absent: list[tuple[str, str]] = []
     graph: ExecutedGraph | None = None
     probed: ProbedGraph | None = None
+    executions = profiled_ns = 0
     facts = _ort_facts(library)
     if job.config.trace:
         try:
-            graph = _executed_graph(library, job, chosen.values)
+            graph, events = _executed_graph(library, job, chosen.values)
+            executions, profiled_ns = len(events), int(events.inference_duration_ns[0])
         except (HarnessError, OrtError, OSError, ValueError) as error:
             absent.append(("nodes", f"the executed graph cannot be had: {one_line(str(error))}"))
     if graph is not None:
@@ -208,6 +215,8 @@ def prepare(job: Job) -> Preparation:
         graph=graph,
         probed=probed,
         repeatable=repeatable,
+        executions=executions,
+        profiled_ns=profiled_ns,
         latency_ns=latency_ns,
         session_ns=session_ns,
         absent=tuple(absent),
@@ -215,15 +224,18 @@ def prepare(job: Job) -> Preparation:
     )
 
 
-def _executed_graph(library: Library, job: Job, values: Mapping[str, Any]) -> ExecutedGraph:
-    """The graph ORT executes, its table completed by one inference under ORT's profiler."""
+def _executed_graph(
+    library: Library, job: Job, values: Mapping[str, Any]
+) -> tuple[ExecutedGraph, NodeEvents]:
+    """The graph ORT executes, its table completed by the events of one profiled inference."""
     config, folder = job.config.session, job.work_folder
     graph = passes.save_graph(library, job.model, config, folder)
     once = passes.OrtPass(
         library, config, graph.path, graph.nodes, values, folder, optimization="disable"
     )
     with contextlib.closing(once):
-        return dataclasses.replace(graph, nodes=once.record(1, process=0).nodes)
+        trace = once.record(1, process=0)
+    return dataclasses.replace(graph, nodes=trace.nodes), trace.events
 
 
 def _ceilings(library: Library, config: ProfileConfig, dtypes: set[str]) -> tuple[Reading, ...]:
@@ -240,7 +252,7 @@ def _ceilings(library: Library, config: ProfileConfig, dtypes: set[str]) -> tupl
             f"ceiling_{one.name}",
             one.value,
             one.unit,
-            f"{one.source}; {one.threads} threads, best of {one.samples}, median "
+            f"{one.source}; {one.threads} thread(s), best of {one.samples}, median "
             f"{one.spread:.2f} times as long, {one.on_cpu:.0%} on a CPU",
         )
         if isinstance(one, ceilings.Ceiling)

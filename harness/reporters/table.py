@@ -24,9 +24,6 @@ TOP_OPERATORS = 5
 #: Columns of a terminal below which the operator table leaves some of its own out.
 NARROW = 100
 
-#: Slow-down by the ORT profiler above which its operator times are called upper bounds.
-PROFILER_TAX_LIMIT = 0.05
-
 
 def input_line(record: InputRecord) -> str:
     """One input, as it was fed and why."""
@@ -273,16 +270,17 @@ def _print_accounts(page: _Page, table: OperatorTable) -> None:
     inferences = f"{table.inferences} inference{'s' if table.inferences != 1 else ''}"
     parts = f"nodes {nanoseconds(accounts.nodes_ns)} + framework "
     parts += nanoseconds(accounts.framework_ns)
-    if accounts.tracer_cost_ns is not None:
+    if accounts.tracer_cost_ns is not None and accounts.unexplained_ns is not None:
         page.say(
             "accounts",
-            f"{parts} + probes {nanoseconds(accounts.tracer_cost_ns)} = "
-            f"{nanoseconds(accounts.traced_ns)} ({inferences})",
+            f"{parts} + probes {nanoseconds(accounts.tracer_cost_ns)} + unexplained "
+            f"{nanoseconds(accounts.unexplained_ns)} = {nanoseconds(accounts.traced_ns)} "
+            f"({inferences})",
         )
-        page.say(
-            "accounts",
-            f"nodes + framework against the timed pass: {accounts.residual:+.1%}",
-        )
+        if accounts.residual is not None:
+            page.say(
+                "accounts", f"nodes + framework against the timed pass: {accounts.residual:+.1%}"
+            )
         if accounts.own_probe_share is not None and accounts.own_probe_share < 1:
             page.say(
                 "accounts",
@@ -295,17 +293,9 @@ def _print_accounts(page: _Page, table: OperatorTable) -> None:
             f"{parts} = {nanoseconds(accounts.traced_ns)} by ORT's profiler "
             f"({inferences}, steps of {table.resolution_ns / 1000:g} µs)",
         )
-        if accounts.residual > PROFILER_TAX_LIMIT:
-            page.say(
-                "accounts",
-                "it slows this model: operator times are upper bounds, their shares a guide",
-            )
+    if accounts.doubt:
+        page.say("accounts", f"do not trust the operator times: {accounts.doubt}")
     if table.uncovered:
         page.say("accounts", f"in the framework's part: {', '.join(table.uncovered)}")
     if table.profiler_tax is not None:
-        page.say(
-            "accounts",
-            f"under ORT's profiler an inference takes {table.profiler_tax + 1:.3g} times as long",
-        )
-    if accounts.dropped:
-        page.say("accounts", f"{accounts.dropped:,} events were dropped at the tracer's limit")
+        page.say("accounts", f"profiler tax: ORT's profiler adds {table.profiler_tax:+.0%}")
