@@ -127,8 +127,9 @@ class OperatorTable:
         inferences: traced inferences, over all processes.
         profiler_tax: by how much ORT's profiler lengthens an inference, as a share; None
             where it was not used.
-        uncovered: names of nodes that ran before any probe: their time is framework time.
-        known_work: share of the time in nodes whose operations are known.
+        uncovered: names of nodes that ran before the first probe or behind the last: their
+            time is framework time.
+        known_work: share of the nodes' time in which the operations are known.
     """
 
     operators: tuple[Operator, ...]
@@ -188,11 +189,15 @@ def operator_table(
     ]
     whole = sum(row.median_ns for row in rows) or 1.0
     rows = [dataclasses.replace(row, share=row.median_ns / whole) for row in rows]
-    known = sum(row.median_ns for row in rows if row.flops is not None) / whole
+    own_ns = cells.own.sum(axis=0)
+    known_ns = sum(
+        own_ns[row]
+        for row in np.flatnonzero(own_ns).tolist()
+        if _work(nodes.flops, [row], nodes, cells, spans) is not None
+    )
     uncovered: list[int] = []
     if name == "probe":
-        missed = (nodes.carrier < 0) & (nodes.order >= 0) & (nodes.depth == 0)
-        uncovered = np.flatnonzero(missed).tolist()
+        uncovered = np.flatnonzero((nodes.carrier < 0) & (nodes.order >= 0)).tolist()
     return OperatorTable(
         operators=tuple(sorted(rows, key=_SORTS[sort])),
         accounts=_accounts(profile, events, cells, spans),
@@ -200,8 +205,8 @@ def operator_table(
         resolution_ns=events.resolution_ns,
         inferences=len(cells.own),
         profiler_tax=_profiler_tax(profile),
-        uncovered=tuple(_label(nodes, row) for row in uncovered) if name == "probe" else (),
-        known_work=known,
+        uncovered=tuple(_label(nodes, row) for row in uncovered),
+        known_work=float(known_ns / max(own_ns.sum(), 1)),
     )
 
 
@@ -299,14 +304,37 @@ def layer(name: str, depth: int = 0) -> str:
     return scope or "(no layer)"
 
 
-def _spans(nodes: NodeTable) -> dict[int, tuple[str, ...]]:
-    """Names of the nodes that share the probe of another, by the row of that one."""
-    shared: dict[int, tuple[str, ...]] = {}
+def _spans(nodes: NodeTable) -> dict[int, list[int]]:
+    """Rows of the nodes that share the probe of another, by the row of that one."""
+    shared: dict[int, list[int]] = {}
     for row in np.flatnonzero((nodes.carrier >= 0) & (nodes.order >= 0)).tolist():
         carrier = int(nodes.carrier[row])
         if carrier != row:
-            shared[carrier] = (*shared.get(carrier, ()), _label(nodes, row))
+            shared.setdefault(carrier, []).append(row)
     return shared
+
+
+def _work(
+    column: npt.NDArray[np.int64],
+    members: Sequence[int],
+    nodes: NodeTable,
+    cells: _Cells,
+    spans: Mapping[int, Sequence[int]],
+) -> float | None:
+    """Operations or bytes of all that is in the time of some nodes, in one inference.
+
+    Returns:
+        None where one of them is not known, or how often it ran is not.
+    """
+    calls = cells.calls[:, members].mean(axis=0).tolist()
+    work = 0.0
+    for member, count in zip(members, calls, strict=True):
+        for row in (member, *spans.get(member, ())):
+            # Only in the same graph does a node run as often as the one that covers it.
+            if column[row] < 0 or nodes.parent[row] != nodes.parent[member]:
+                return None
+            work += float(column[row]) * count
+    return work
 
 
 def _label(nodes: NodeTable, row: int) -> str:
@@ -319,17 +347,15 @@ def _operator(
     nodes: NodeTable,
     cells: _Cells,
     profiled: _Cells | None,
-    spans: Mapping[int, tuple[str, ...]],
+    spans: Mapping[int, Sequence[int]],
     ceilings: _Ceilings,
     source: str,
 ) -> Operator:
     own, total, calls = cells.sums(members)
     count = float(calls.mean())
+    covered = [row for member in members for row in spans.get(member, ())]
     flops, traffic = (
-        float((column[members] * cells.calls[:, members].mean(axis=0)).sum())
-        if (column[members] >= 0).all()
-        else None
-        for column in (nodes.flops, nodes.traffic_bytes)
+        _work(column, members, nodes, cells, spans) for column in (nodes.flops, nodes.traffic_bytes)
     )
     kinds = {nodes.arithmetic[row] for row in members if nodes.arithmetic[row]}
     peak = ceilings.peaks.get(kinds.pop()) if len(kinds) == 1 else None
@@ -358,8 +384,8 @@ def _operator(
         source=source,
         profiled_ns=None
         if profiled is None or not len(profiled.own)
-        else float(np.median(profiled.sums(members)[0])),
-        spans=tuple(name for row in members for name in spans.get(row, ())),
+        else float(np.median(profiled.sums([*members, *covered])[0])),
+        spans=tuple(_label(nodes, row) for row in covered),
         flops=flops,
         traffic_bytes=traffic,
         peak_share=_share(flops, peak, median),
@@ -409,7 +435,7 @@ def _share(amount: float | None, ceiling: float | None, time_ns: float) -> float
 
 
 def _accounts(
-    profile: Profile, events: NodeEvents, cells: _Cells, spans: Mapping[int, tuple[str, ...]]
+    profile: Profile, events: NodeEvents, cells: _Cells, spans: Mapping[int, Sequence[int]]
 ) -> Accounts:
     sums = cells.own.sum(axis=1)
     clean = {one.index: float(np.median(one.steady.duration_ns)) for one in profile.processes}

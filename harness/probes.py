@@ -138,25 +138,18 @@ def same_order(graph: NodeTable, probed: NodeTable) -> str:
 
 def same_values(one: Any, other: Any) -> bool:
     """Whether two outputs of a model are equal bit for bit."""
+    if type(one) is not type(other):
+        return False
     if isinstance(one, np.ndarray):
-        return (
-            isinstance(other, np.ndarray)
-            and one.dtype == other.dtype
-            and one.shape == other.shape
-            and (
-                one.tolist() == other.tolist()
-                if one.dtype == object
-                else one.tobytes() == other.tobytes()
-            )
-        )
-    if isinstance(one, Mapping):
-        return isinstance(other, Mapping) and repr(dict(one)) == repr(dict(other))
+        if (one.dtype, one.shape) != (other.dtype, other.shape):
+            return False
+        if one.dtype == object:
+            return bool(one.tolist() == other.tolist())
+        return bool(one.tobytes() == other.tobytes())
+    if isinstance(one, Mapping):  # in text a NaN equals itself
+        return repr(dict(one)) == repr(dict(other))
     if isinstance(one, Sequence) and not isinstance(one, str):
-        return (
-            isinstance(other, Sequence)
-            and len(one) == len(other)
-            and all(same_values(a, b) for a, b in zip(one, other, strict=True))
-        )
+        return len(one) == len(other) and all(map(same_values, one, other))
     return bool(one == other)
 
 

@@ -183,6 +183,9 @@ def coverage(work: Work, self_ns: Int64Array) -> Coverage:
 #: What takes ten times as long as its roofline is not slow because of it.
 _LEAST_SHARE: Final = 0.1
 #: The larger part of the time: overhead must reach it, and so must one roofline bound where
+#: Share of dispatch from which it is what holds a node back, where nothing else does more.
+_DISPATCH: Final = 1 / 3
+
 #: the other is unknown, since nothing unknown can then be larger.
 _MAJORITY: Final = 0.5
 #: Above this the traffic did not go through what the bandwidth was measured on. Ceilings
@@ -205,7 +208,7 @@ def classify(
     bound is what the executor spends to dispatch any node. The share of a bound is its
     part of the measured time; for the first two that is the percentage of the ceiling.
 
-    * overhead-bound: dispatch is half of the time or more, and no other bound is larger.
+    * overhead-bound: dispatch is a third of the time or more, and no other bound is larger.
     * compute-bound, memory-bound: the larger of the two, if it is a tenth of the time or
       more; half of it, where the other one is unknown.
     * Above 110 % of the bandwidth the data came from caches, so that the bandwidth bounds
@@ -249,7 +252,7 @@ def _label(compute: float | None, memory: float | None, dispatch: float | None) 
     """The rules of classify, on shares of the time."""
     from_caches = memory is not None and memory > _FROM_CACHES
     rooflines = (compute, None if from_caches else memory)
-    if dispatch is not None and dispatch >= max(_MAJORITY, *(share or 0 for share in rooflines)):
+    if dispatch is not None and dispatch >= max(_DISPATCH, *(share or 0 for share in rooflines)):
         return "overhead-bound"
     if compute is None:
         majority = memory is not None and memory >= _MAJORITY and not from_caches

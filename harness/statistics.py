@@ -156,13 +156,16 @@ class NoiseVerdict:
 STEAL_LIMIT = 0.01
 OTHER_LOAD_LIMIT = 0.10
 
+#: Difference between the slowest and the fastest process that one left alone does not show.
+SPREAD_LIMIT = 0.10
+
 #: Step of the kernel's CPU time counters (USER_HZ, 100 for every program): a single one
 #: means nothing in a pass that is not much longer.
 CPU_TIME_STEP_NS = 10_000_000
 
 
 def noise(processes: Sequence[ProcessRecord]) -> NoiseVerdict:
-    """Judges the counters that were read before and after each timed pass."""
+    """Judges the counters read before and after each timed pass, and how processes agree."""
 
     def read(name: str) -> list[Reading]:
         return [r for process in processes for r in process.noise if r.name == name]
@@ -187,6 +190,9 @@ def noise(processes: Sequence[ProcessRecord]) -> NoiseVerdict:
     throttled = total(read("cgroup_throttled_periods"))
     if throttled:
         causes.append(f"the cgroup's CPU limit throttled {throttled:.0f} periods")
+    medians = [float(np.median(p.steady.duration_ns)) for p in processes if len(p.steady)]
+    if len(medians) > 1 and max(medians) > (1 + SPREAD_LIMIT) * min(medians):
+        causes.append(f"the processes' medians differ by {max(medians) / min(medians) - 1:.0%}")
     if causes:
         return NoiseVerdict("disturbed", tuple(causes))
     return NoiseVerdict("unknown" if unknown else "quiet", tuple(unknown))

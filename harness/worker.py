@@ -46,6 +46,10 @@ NOT_REPEATABLE = (
     "non-deterministic nodes), so outputs with probes were not compared"
 )
 
+#: Share of the time that the threads of a ceiling must have had a CPU, and how often to try.
+UNDISTURBED = 0.9
+CEILING_TRIES = 3
+
 QUICK_CEILINGS = "--quick measures no ceilings; leave it out"
 
 _INPUTS = "inputs.pickle"
@@ -244,9 +248,13 @@ def _ceilings(library: Library, config: ProfileConfig, dtypes: set[str]) -> tupl
 
     if config.quick:
         return (Reading("ceilings", None, source="harness.ceilings", reason=QUICK_CEILINGS),)
-    measured = ceilings.measure(
-        library, config.session.intra_threads, sorted(dtypes & ceilings.DTYPES)
-    )
+    # Where others took the CPUs the values are too low: another try may fall into a gap.
+    for _ in range(CEILING_TRIES):
+        measured = ceilings.measure(
+            library, config.session.intra_threads, sorted(dtypes & ceilings.DTYPES)
+        )
+        if all(isinstance(one, Reading) or one.on_cpu >= UNDISTURBED for one in measured):
+            break
     return tuple(
         Reading(
             f"ceiling_{one.name}",

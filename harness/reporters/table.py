@@ -37,6 +37,8 @@ def print_summary(profile: Profile) -> None:
     page.console.print(
         f"{profile.model.name} on {profile.provider}{_threads(profile)}", style="bold"
     )
+    if json.loads(profile.config).get("quick"):
+        page.console.print("--quick: a look, not comparison-grade, without measured ceilings")
     if not profile.complete:
         page.console.print("interrupted: only part of what was planned is here", style="yellow")
     if profile.processes:

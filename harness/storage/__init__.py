@@ -86,8 +86,9 @@ def read_profile(path: Path) -> Profile:
     if not h5py.is_hdf5(path):
         raise ProfileFileError(f"{path}: not an HDF5 file", "give a file that harness wrote")
     try:
-        # Nobody changes a finished profile, and locks fail on read-only network folders.
-        with h5py.File(path, "r", locking=False) as file:
+        # Through a stream HDF5 takes no lock: locks fail on read-only network folders, and
+        # clash with those of another reader in this process.
+        with path.open("rb") as stream, h5py.File(stream, "r") as file:
             return _dispatch(file, path)
     except _DAMAGE as error:
         raise ProfileFileError(

@@ -6,6 +6,7 @@ users have. Run once, from the repository root, when the version was made.
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -131,7 +132,10 @@ def golden_profile() -> Profile:
         ),
         processes=(process(0), process(1)),
         nodes=nodes(),
-        traces={"ort": events(1)},
+        traces={
+            "probe": dataclasses.replace(events(0), source="probe", resolution_ns=1),
+            "ort": events(1),
+        },
         absent=(("traces of process 0", "truncated"), ("energy", "keine Zähler")),
     )
 

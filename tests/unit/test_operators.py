@@ -1,12 +1,15 @@
+"""Tables of operator times against tables calculated by hand."""
+
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
 import pytest
 
-from harness.operators import OperatorTable, operator_table
+from harness.operators import OperatorTable, layer, operator_table
 from harness.records import (
     LatencySeries,
     ModelRecord,
@@ -201,3 +204,289 @@ def test_no_operators_without_a_trace() -> None:
     failed = operator_table(profile(measured, absent=(("trace/ort", "no room"),)))
     assert failed == Figure(None, "no room")
     assert operator_table(profile(())) == Figure(None, "no process has finished")
+
+
+def probed(
+    executions: list[tuple[int, int, int, int, int]],
+    inferences: list[tuple[int, int, int, int]],
+    probe_cost_ns: list[int],
+    frame_ns: list[int],
+) -> NodeEvents:
+    """As ``events``, with what the probes cost each execution."""
+    return dataclasses.replace(
+        events(executions, inferences),
+        source="probe",
+        resolution_ns=1,
+        details={
+            "probe_cost_ns": np.array(probe_cost_ns),
+            "frame_ns": np.array(frame_ns),
+        },
+    )
+
+
+def calibration(cost_ns: int) -> NodeEvents:
+    return dataclasses.replace(
+        events([(0, 0, 0, cost_ns, cost_ns)], [(0, 0, 100, -1)]), source="probe"
+    )
+
+
+@pytest.fixture
+def spanned() -> Profile:
+    """Of six nodes the first has no probe; the third shares that of the second.
+
+    The fourth is an If: of its body, 5 nodes on, one has a probe and one has not.
+    """
+    table = nodes(
+        name=("", "a/b.0/conv", "a/b.0/fill", "a/b.1/if", "a/b.1/sin", "a/b.1/random"),
+        op_type=("Random", "Conv", "ConstantOfShape", "If", "Sin", "Random"),
+        provider=("CPU",) * 6,
+        parent=np.array([-1, -1, -1, -1, 3, 3]),
+        depth=np.array([0, 0, 0, 0, 1, 1]),
+        order=np.array([0, 1, 2, 3, 1, 0]),
+        carrier=np.array([-1, 1, 1, 3, 4, 3]),
+        flops=np.array([-1, 6000, 0, 0, 50, 7]),
+        traffic_bytes=np.array([-1, 100, 20, 0, 8, -1]),
+        arithmetic=("", "float32", "", "", "float32", ""),
+    )
+    # Nodes 60 + 100 + 40, framework 50, probes 5 + 6 + 7 and 2 + 2, one outside 8: 280 of 284.
+    trace = probed(
+        [(1, 0, 0, 60, 60), (3, 0, 0, 140, 100), (4, 0, 0, 40, 40)],
+        [(0, 0, 284, 50)],
+        probe_cost_ns=[5, 6, 7],
+        frame_ns=[2, 2, 0],
+    )
+    ort = events(
+        [(row, 0, 0, 1000 * (row + 1), 1000 * (row + 1)) for row in range(6)],
+        [(0, 0, 30_000, 9000)],
+    )
+    built = profile((process(0, 250),), table)
+    return dataclasses.replace(
+        built, traces={"probe": trace, "probe_calibration": calibration(8), "ort": ort}
+    )
+
+
+def test_no_node_is_dropped_for_want_of_a_probe(spanned: Profile) -> None:
+    table = found(spanned, sort="order")
+    assert (table.source, table.resolution_ns) == ("probe", 1)
+    assert [(row.node, row.spans) for row in table.operators] == [
+        ("a/b.0/conv", ("a/b.0/fill",)),
+        ("a/b.1/if", ("a/b.1/random",)),
+        ("a/b.1/sin", ()),
+    ]
+    assert table.uncovered == ("Random #0",)
+    # Sin alone has a probe that no other node shares.
+    assert table.accounts.own_probe_share == 40 / 200
+    (whole,) = found(spanned, by="layer", depth=1).operators
+    assert whole.spans == ("a/b.0/fill", "a/b.1/random")
+
+    untold = found(spanned, source="ort")
+    assert len(untold.operators) == 6
+    assert untold.uncovered == ()
+    assert {row.spans for row in untold.operators} == {()}
+    assert untold.accounts.own_probe_share is None
+
+
+def test_the_profilers_time_stands_beside_that_of_the_same_nodes(spanned: Profile) -> None:
+    conv, branch, sin = found(spanned, sort="order").operators
+    assert conv.profiled_ns == 2000 + 3000, "with the node whose time is in it"
+    assert branch.profiled_ns == 4000 + 6000
+    assert sin.profiled_ns == 5000
+    assert {row.profiled_ns for row in found(spanned, source="ort").operators} == {None}
+    # 30,000 against the timed pass of 250.
+    assert found(spanned).profiler_tax == found(spanned, source="ort").profiler_tax == 119
+    alone = dataclasses.replace(spanned, traces={"probe": spanned.traces["probe"]})
+    assert found(alone).profiler_tax is None
+    assert {row.profiled_ns for row in found(alone).operators} == {None}
+
+
+def test_accounts_of_probes_close_and_name_what_is_left(spanned: Profile) -> None:
+    accounts = found(spanned).accounts
+    assert (accounts.nodes_ns, accounts.framework_ns, accounts.traced_ns) == (200, 50, 284)
+    assert accounts.tracer_cost_ns == 5 + 6 + 7 + 2 + 2 + 8
+    assert accounts.unexplained_ns == 284 - 200 - 50 - 30
+    assert accounts.residual == 0, "200 + 50 against the timed pass of 250"
+    assert accounts.doubt == ""
+    untold = found(spanned, source="ort").accounts
+    assert (untold.tracer_cost_ns, untold.unexplained_ns) == (None, None)
+    assert untold.doubt.startswith("they miss the timed pass by +11900%")
+
+
+@pytest.mark.parametrize(
+    ("clean_ns", "traced_ns", "dropped", "doubt"),
+    [
+        (250, 284, 0, ""),
+        (263, 284, 0, ""),
+        (264, 284, 0, "they miss the timed pass by -5%"),
+        (237, 284, 0, "they miss the timed pass by +5%"),
+        (250, 290, 0, ""),
+        (250, 300, 0, "+7% of the probed inference is not explained"),
+        (250, 250, 0, "-12% of the probed inference is not explained"),
+        (250, 284, 1200, "1,200 events were dropped"),
+    ],
+)
+def test_doubtful_times_say_why(
+    spanned: Profile, clean_ns: int, traced_ns: int, dropped: int, doubt: str
+) -> None:
+    trace = dataclasses.replace(
+        spanned.traces["probe"], inference_duration_ns=np.array([traced_ns]), dropped=dropped
+    )
+    changed = dataclasses.replace(
+        spanned,
+        processes=(process(0, clean_ns),),
+        traces={**spanned.traces, "probe": trace},
+    )
+    said = found(changed).accounts.doubt
+    assert said.startswith(doubt)
+    assert bool(said) == bool(doubt)
+
+
+def test_work_is_that_of_all_nodes_in_the_time(spanned: Profile) -> None:
+    conv, branch, sin = found(spanned, sort="order").operators
+    assert (conv.flops, conv.traffic_bytes) == (6000, 120), "Conv and ConstantOfShape"
+    assert (branch.flops, branch.traffic_bytes) == (None, None), (
+        "nobody knows how often the node in the body ran"
+    )
+    assert (sin.flops, sin.traffic_bytes) == (50, 8)
+    # However the table is grouped.
+    for by in ("node", "op", "layer"):
+        assert found(spanned, by=by).known_work == (60 + 40) / 200
+    assert found(spanned, source="ort").known_work == pytest.approx((21 - 1) / 21)
+    (whole,) = found(spanned, by="layer", depth=1).operators
+    assert whole.flops is None
+
+
+def test_bounds_come_from_the_ceilings_of_this_machine(spanned: Profile) -> None:
+    unknown = found(spanned, sort="order").operators[0]
+    assert (unknown.peak_share, unknown.bandwidth_share) == (None, None)
+
+    ceilings = {"matmul_float32": 200e9, "matmul_int8": 1e9, "copy": 4e9, "triad": 5e9}
+    measured = dataclasses.replace(
+        spanned,
+        environment=(
+            *(Reading(f"ceiling_{name}", value) for name, value in ceilings.items()),
+            Reading("ceiling_matmul_float16", None, reason="no kernel"),
+            Reading("cpu_model", "EPYC"),
+        ),
+    )
+    conv, branch, sin = found(measured, sort="order").operators
+    # 6000 operations in 60 ns are 100 G a second; 120 bytes are 2 G a second.
+    assert conv.peak_share == pytest.approx(0.5)
+    assert conv.bandwidth_share == pytest.approx(0.4)
+    assert conv.bound == "compute-bound"
+    assert "50% of peak" in conv.why
+    assert "dispatch 13% of the time" in conv.why, "8 of 60 ns, as the calibration says"
+    assert (branch.bound, branch.peak_share) == ("unknown", None)
+    assert sin.bandwidth_share == pytest.approx(8 / 40 / 5)
+    # ORT's profiler adds microseconds to each node: its times say nothing about dispatch.
+    assert "dispatch not measured" in found(measured, source="ort").operators[0].why
+
+
+def test_layers_are_what_an_exporter_put_before_the_name() -> None:
+    assert layer("/encoder/layer.0/attention/MatMul") == "encoder/layer.0/attention"
+    assert layer("encoder.layer.0/MatMul") == "encoder.layer.0"
+    assert layer("encoder.layer.0/MatMul", depth=1) == "encoder"
+    assert layer("/encoder/layer.0/attention/MatMul", depth=2) == "encoder/layer"
+    assert layer("/encoder/layer.0/attention/MatMul", depth=3) == "encoder/layer.0"
+    assert layer("/encoder/MatMul", depth=9) == "encoder"
+    for without in ("MatMul", "/MatMul", ""):
+        assert layer(without) == layer(without, depth=2) == "(no layer)"
+
+
+def test_nodes_of_a_layer_are_added_up() -> None:
+    table = nodes(
+        name=("/a/b.0/x", "/a/b.0/y", "/a/b.1/x", "z", "/a/b.0/x"),
+        op_type=("X", "Y", "X", "Z", "X"),
+        provider=("CPU", "CPU", "CPU", "CPU", "GPU"),
+    )
+    trace = events([(row, 0, 0, 10**row, 10**row) for row in range(5)], [(0, 0, 20_000, 0)])
+    made = profile((process(0, 50),), table, trace)
+
+    def layers(depth: int) -> list[tuple[str, str, str, float]]:
+        return [
+            (row.node, row.op_type, row.provider, row.median_ns)
+            for row in found(made, by="layer", sort="order", depth=depth).operators
+        ]
+
+    assert layers(0) == [
+        ("a/b.0", "2 nodes", "CPU", 11),
+        ("a/b.1", "1 node", "CPU", 100),
+        ("(no layer)", "1 node", "CPU", 1000),
+        ("a/b.0", "1 node", "GPU", 10_000),
+    ]
+    assert layers(2) == [
+        ("a/b", "3 nodes", "CPU", 111),
+        ("(no layer)", "1 node", "CPU", 1000),
+        ("a/b", "1 node", "GPU", 10_000),
+    ]
+    # Nodes of one name are still two nodes.
+    assert [row.median_ns for row in found(made, sort="name").operators] == [
+        1,
+        10_000,
+        10,
+        100,
+        1000,
+    ]
+
+
+def test_the_interval_takes_the_process_as_its_unit() -> None:
+    table = nodes(name=("a", "b"), op_type=("A", "B"), provider=("CPU", "CPU"))
+    # Medians of the processes 100, 110 and 121, a tenth of a logarithm apart or nearly so;
+    # the second process has most of the inferences. Node 1 took no time in one of them.
+    executions, inferences = [], []
+    for of_process, times in enumerate(([90, 100, 500], [110] * 9, [121])):
+        for number, time_ns in enumerate(times):
+            executions.append((0, of_process, number, time_ns, time_ns))
+            executions.append((1, of_process, number, of_process, of_process))
+            inferences.append((of_process, number, time_ns, 0))
+    trace = events(executions, inferences)
+    a, b = found(profile(tuple(process(n, 100) for n in range(3)), table, trace)).operators
+    assert a.median_ns == 110
+    assert a.interval_ns is not None
+    low, high = a.interval_ns
+    # t(2) = 4.303 from a printed table; the standard error is log(1.1) / sqrt(3).
+    half = 4.303 * math.log(1.1) / math.sqrt(3)
+    assert math.log(high / 110) == pytest.approx(half, rel=1e-3)
+    assert math.log(110 / low) == pytest.approx(half, rel=1e-3)
+    assert b.interval_ns is None
+    one = profile((process(0, 100),), table, events([(0, 0, 0, 5, 5)], [(0, 0, 9, 0)]))
+    assert found(one).operators[0].interval_ns is None
+
+
+def test_residual_holds_each_process_against_its_own_timed_pass() -> None:
+    table = nodes(name=("a",), op_type=("A",), provider=("CPU",), carrier=np.array([0]))
+    # Twice as slow a process is as true as the other two: +10 %, +10 % and -20 %.
+    trace = probed(
+        [(0, n, 0, ns, ns) for n, ns in enumerate((100, 210, 70))],
+        [(n, 0, ns + 30, 10) for n, ns in enumerate((100, 210, 70))],
+        probe_cost_ns=[20] * 3,
+        frame_ns=[0] * 3,
+    )
+    built = profile((process(0, 100), process(1, 200), process(2, 100)), table)
+    accounts = found(dataclasses.replace(built, traces={"probe": trace})).accounts
+    assert accounts.residual == pytest.approx(0.1)
+    assert accounts.clean_ns == 100
+    assert accounts.unexplained_ns == pytest.approx(0)
+
+
+def test_an_inference_that_was_not_recorded_to_its_end_is_left_out() -> None:
+    table = nodes(name=("a",), op_type=("A",), provider=("CPU",))
+    executions = [(0, 0, 0, 5, 5), (0, 0, 1, 900, 900), (0, 0, 2, 7, 7)]
+    trace = events(executions, [(0, 0, 20, 15), (0, 1, -1, -1), (0, 2, 20, 13)])
+    measured = found(profile((process(0, 20),), table, trace))
+    assert measured.inferences == 2
+    assert measured.operators[0].median_ns == 6
+    cut = events(executions[1:2], [(0, 1, -1, -1)])
+    assert operator_table(profile((process(0, 20),), table, cut)) == Figure(
+        None, "the trace holds no whole inference"
+    )
+
+
+def test_the_reason_is_that_of_the_pass_that_was_asked_for(spanned: Profile) -> None:
+    absent = (("trace/probe", "parallel"), ("trace/ort", "too old"), ("energy", "no GPU"))
+    ort = dataclasses.replace(spanned, traces={"ort": spanned.traces["ort"]}, absent=absent)
+    assert found(ort).source == "ort_profiler", "the truest there is"
+    assert operator_table(ort, source="probe") == Figure(None, "parallel")
+    neither = dataclasses.replace(spanned, traces={}, absent=absent)
+    assert operator_table(neither) == Figure(None, "parallel; too old")
+    unknown = dataclasses.replace(spanned, nodes=None, absent=(("nodes", "no room"),))
+    assert operator_table(unknown) == Figure(None, "no room")

@@ -417,7 +417,8 @@ def test_coverage_names_the_longest_unknown_first() -> None:
         (1_000_000, 8_000_000, 1_000_000, "memory-bound"),  # 1 %, 80 %
         (1_000, 1_000, 800, "overhead-bound"),  # dispatch is 63 %, data would be 13 %
         (0, 0, 900, "overhead-bound"),
-        (1_000, 1_000, 1_500, "unknown"),  # dispatch is 33 %, data 7 %
+        (1_000, 1_000, 1_400, "overhead-bound"),  # dispatch is 36 %, data 7 %
+        (1_000, 1_000, 1_600, "unknown"),  # dispatch is 31 %, data 6 %
         (1_000_000, 500_000, 1_000_000, "unknown"),  # 1 %, 5 %
         (9_000_000, 90_000_000, 1_000_000, "memory-bound"),  # from caches: 9 %, 900 %
         (90_000_000, 20_000_000, 1_000_000, "compute-bound"),  # 90 %, caches give 200 %

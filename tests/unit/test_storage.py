@@ -38,7 +38,8 @@ def partial(target: Path, planned: int = 2, processes: tuple[int, ...] = (0, 1))
     folder = shards.partial_folder(target)
     shards.write_header(folder, shards.ProfileHeader(**values, planned_processes=planned))
     for index in processes:
-        traces = {"ort": GOLDEN["events"](1)} if index == 1 else {}
+        name = ("probe", "ort")[index]
+        traces = {name: profile.traces[name]}
         shards.write_shard(
             folder, shards.Shard(GOLDEN["process"](index), traces, GOLDEN["nodes"](), ())
         )
