@@ -20,7 +20,8 @@ typedef struct Inference {
 } Inference;
 
 /* Runs up to count inferences and writes the start and the duration of each, in
-   CLOCK_MONOTONIC nanoseconds. Ends when count is reached, at the first inference that
+   CLOCK_MONOTONIC nanoseconds. One inference starts where the last one ended, unless outputs
+   are bound in between. Ends when count is reached, at the first inference that
    finishes at or after deadline_ns (INT64_MAX: none), or at the first failing status, which
    *failure then owns. Returns the inferences that succeeded. */
 int64_t timing_loop(const Inference *inference, int64_t count, int64_t deadline_ns,

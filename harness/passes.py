@@ -138,10 +138,7 @@ class ProbePass:
     ) -> None:
         self._probed = probed
         self._nodes = nodes
-        options: dict[str, Any] = {
-            "optimization": "disable",
-            "custom_op_domains": (_probe.domain(library.path),),
-        }
+        options = _as_it_is(library, config)
         self._sessions = [
             open_session(library, path, config, **options)
             for path in (probed.path, probed.calibration, probed.frame)
@@ -267,11 +264,21 @@ def prepare_probes(
             graph.nodes,
             inputs,
             folder,
-            optimization="disable",
-            custom_op_domains=(_probe.domain(library.path),),
+            **_as_it_is(library, config),
         )
         with contextlib.closing(check):
             difference = probes.same_order(graph.nodes, check.record(1, 0).nodes)
         if difference:
             raise ValueError(f"with probes {difference}")
     return probed
+
+
+def _as_it_is(library: Library, config: SessionConfig) -> dict[str, Any]:
+    """Arguments of a Session that executes a graph with probes just as it is."""
+    return {
+        "optimization": "disable",
+        "custom_op_domains": (_probe.domain(library.path),),
+        # Else ORT makes a DequantizeLinear of its own for each node that reads the output of
+        # one, probes included, at any level of optimisation.
+        "entries": config.entries | {"session.disable_quant_qdq": "1"},
+    }

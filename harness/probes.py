@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 SOURCE: Final = "probe"
 _PREFIX: Final = "harness_probe_"
+_OPERATOR: Final = "Probe_"
 
 #: ORT's names of element types in a profile -> ONNX's numbers, where probes exist.
 _ELEMENT_TYPES: Final = {
@@ -114,10 +115,12 @@ def same_order(graph: NodeTable, probed: NodeTable) -> str:
 
     Args:
         graph: table completed by a trace of the executed graph.
-        probed: the same rows (more may follow: the probes) as a trace of the probed one saw
-            them.
+        probed: the same rows as a trace of the probed one saw them, followed by the probes.
     """
     count = len(graph)
+    more = [kind for kind in probed.op_type[count:] if not kind.startswith(_OPERATOR)]
+    if more:
+        return f"{len(more)} further nodes run, such as {more[0]}"
     missing = np.flatnonzero((graph.order >= 0) != (probed.order[:count] >= 0))
     if len(missing):
         row = int(missing[0])
@@ -517,6 +520,8 @@ class _Inserter:
         """
         constants = constants | {tensor.name for tensor in graph.initializer}
         constants |= {tensor.values.name for tensor in graph.sparse_initializer}
+        # ORT makes initialisers of these nodes.
+        constants |= {name for node in graph.node if _is_constant(node) for name in node.output}
         nodes = sorted(graph.node, key=self._order)
         types = types | self._types(graph)
         placements = self._plan(nodes, types, constants, parent)
@@ -541,13 +546,22 @@ class _Inserter:
 
     def _types(self, graph: onnx.GraphProto) -> dict[str, int]:
         """Element types of the graph's tensors for which there are probes."""
-        types: dict[str, int] = {}
+        declared = (*graph.input, *graph.value_info, *graph.output)
+        types = {value.name: value.type.tensor_type.elem_type for value in declared}
+        # What a trace calls a tensor may be an optional one, which no probe can pass on.
+        optional = {value.name for value in declared if value.type.HasField("optional_type")}
+        seen: dict[str, int] = {}
         for node in graph.node:
-            types.update(self._output_types(node))
-        for value in (*graph.input, *graph.value_info, *graph.output):
-            # What holds a tensor may still be declared an optional one.
-            types[value.name] = value.type.tensor_type.elem_type
-        return {name: kind for name, kind in types.items() if kind in ELEMENT_TYPES}
+            returned = (value for body in _bodies(node) for value in body.output)
+            if (
+                node.op_type == "Optional"
+                or (node.op_type == "Identity" and node.input[0] in optional)
+                or any(value.type.HasField("optional_type") for value in returned)
+            ):
+                optional.update(node.output)
+            else:
+                seen.update(self._output_types(node))
+        return {name: kind for name, kind in (seen | types).items() if kind in ELEMENT_TYPES}
 
     def _output_types(self, node: onnx.NodeProto) -> Iterable[tuple[str, int]]:
         """Element types that the trace saw; none where it cannot say which is which."""
@@ -583,6 +597,8 @@ class _Inserter:
         pending: list[dict[str, None]] = []
         carrier = outside
         for node in nodes:
+            if _is_constant(node):
+                continue
             row = row_of(node.name)
             reads, outputs = _reads(node), dict.fromkeys(filter(None, node.output))
             for results in pending:
@@ -681,7 +697,7 @@ class _Inserter:
         """A probe, or a pair of them; the last one's output is what it passes on."""
         from onnx import helper
 
-        operator = f"Probe_{types[placement.tensor]}"
+        operator = f"{_OPERATOR}{types[placement.tensor]}"
         inputs = [placement.tensor, *placement.after]
         nodes: list[onnx.NodeProto] = []
         for number in (placement.place + _FIRST_OF_PAIR, placement.place)[-_COPIES[self._kind] :]:
@@ -736,6 +752,10 @@ def _sorted(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
             if not needs[consumer]:
                 heapq.heappush(ready, consumer)
     return placed
+
+
+def _is_constant(node: onnx.NodeProto) -> bool:
+    return node.op_type == "Constant" and node.domain in {"", "ai.onnx"}
 
 
 def _bodies(node: onnx.NodeProto) -> Iterable[onnx.GraphProto]:

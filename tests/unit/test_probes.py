@@ -298,15 +298,19 @@ def test_same_order_compares_each_graph_by_itself() -> None:
     nodes = table([-1, -1, 1, 1, 1], branch=("", "", "then_branch", "then_branch", "else_branch"))
     nodes = dataclasses.replace(nodes, order=np.array([0, 1, 0, 1, -1]))
 
-    def seen(*order: int) -> NodeTable:
+    def seen(*order: int, added: str = "Probe_7") -> NodeTable:
         # Probes between the nodes count too, and follow in the table.
-        return table([-1] * 7, order=np.array([*order, 0, 1]))
+        kinds = ("Op",) * 5 + ("Probe_1", added)
+        return table([-1] * 7, order=np.array([*order, 0, 1]), op_type=kinds)
 
     assert probes.same_order(nodes, seen(0, 1, 0, 1, -1)) == ""
     assert probes.same_order(nodes, seen(1, 3, 1, 4, -1)) == ""
     swapped = probes.same_order(nodes, seen(0, 1, 5, 4, -1))
     assert swapped == "2 nodes run in another order, from Op 2 on"
     assert "one graph only, such as Op 4" in probes.same_order(nodes, seen(0, 1, 0, 1, 0))
+    assert probes.same_order(nodes, seen(0, 1, 0, 1, -1, added="Cast")) == (
+        "1 further nodes run, such as Cast"
+    )
     assert "one graph only, such as Op 0" in probes.same_order(nodes, seen(-1, 1, 0, 1, -1))
 
 
