@@ -177,9 +177,16 @@ class ProbePass:
         stamps = probes.concatenate(recorded[_EACH])
         undisturbed = probes.concatenate(recorded[_FRAME])
 
+        growth_ns = probes.body_growth_ns(stamps, pairs, self._probed, self._nodes)
+        around_bodies_ns = growth_ns[stamps.place].sum() / max(len(stamps.start_ns), 1)
         added = self._stamps_in_inference[_EACH] - self._stamps_in_inference[_FRAME]
         differences_ns = [
-            float(np.median(probes.spans_ns(each)) - np.median(probes.spans_ns(ends))) / added
+            float(
+                np.median(probes.spans_ns(each))
+                - np.median(probes.spans_ns(ends))
+                - around_bodies_ns
+            )
+            / added
             for each, ends in zip(recorded[_EACH], recorded[_FRAME], strict=True)
             if added
         ]
@@ -195,7 +202,9 @@ class ProbePass:
             self._probed,
             self._nodes,
         )
-        events = probes.node_events(stamps, self._probed, self._nodes, cost_ns, frame, process)
+        events = probes.node_events(
+            stamps, self._probed, self._nodes, cost_ns, growth_ns, frame, process
+        )
         return events, calibration
 
     def close(self) -> None:

@@ -5,9 +5,9 @@ and stamps the time. Its further inputs are outputs of what is executed before, 
 forces the recorded order. The gap between two stamps is what ran between them plus the
 cost of one probe; a second graph, in which every probe stands twice, tells that cost in
 the same process, at the same place, on the same tensor: the gap inside each pair. A third
-graph, the frame, has probes before its first node and after its last only. It tells what
-an inference spends outside of its nodes, which more probes would inflate, and how long all
-nodes together take undisturbed: where that can be told apart from noise, it corrects
+graph, the frame, has but one probe before its first node and one after its last. It tells
+what an inference spends outside of its nodes, which more probes would inflate, and how long
+all nodes together take undisturbed: where that can be told apart from noise, it corrects
 the level of the cost, since a probe behind a probe is not quite as quick as one behind a
 node.
 """
@@ -60,8 +60,7 @@ class ProbedGraph:
     Attributes:
         path: with one probe at each place.
         calibration: with two at each place.
-        frame: with one before the first node and one at the end of the main graph, and as
-            many more as it takes to keep every node behind the first.
+        frame: with one before the first node and one at the end of the main graph.
         end_parents: int64[ends], row of the control-flow node whose body ends there, -1
             for the main graph.
         carriers: int64[nodes], row of the node whose probe covers a node: its own where it
@@ -225,7 +224,7 @@ def cost_level(pair_ns: float, differences_ns: Sequence[float]) -> float:
 
     Returns:
         The mean of both, weighted by the inverse of their variances, over pair_ns; within
-        [0.5, 1.5].
+        [0.5, 2]: what lies beyond is noise, and shows as a residual of the accounts.
     """
     if len(differences_ns) < 2 or pair_ns <= 0:
         return 1.0
@@ -233,7 +232,7 @@ def cost_level(pair_ns: float, differences_ns: Sequence[float]) -> float:
     weight = (PAIR_UNCERTAINTY * pair_ns) ** 2
     share = weight / (weight + scatter**2)
     level = share * float(np.median(differences_ns)) / pair_ns + 1 - share
-    return float(min(max(level, 0.5), 1.5))
+    return float(min(max(level, 0.5), 2.0))
 
 
 def calibration_events(stamps: Stamps, places: int, level: float, process: int) -> NodeEvents:
@@ -267,9 +266,13 @@ def calibration_events(stamps: Stamps, places: int, level: float, process: int) 
 
 
 def pair_cost_ns(stamps: Stamps) -> float:
-    """Mean over the places of the median gap inside the pairs of the calibration graph."""
+    """Mean over all pairs of the calibration graph of the median gap at their place."""
     pair, gap_ns = _pairs(stamps)
-    return float(np.mean(_medians(stamps.place[pair + 1], gap_ns)[1])) if len(pair) else 0.0
+    if not len(pair):
+        return 0.0
+    place = stamps.place[pair + 1]
+    seen, medians = _medians(place, gap_ns)
+    return float(np.mean(medians[np.searchsorted(seen, place)]))
 
 
 def _pairs(stamps: Stamps) -> tuple[Int64Array, Int64Array]:
@@ -341,9 +344,35 @@ def frame(
     in_main = (nodes.depth == 0) & (nodes.order >= 0)
     own = graph.carriers == np.arange(len(nodes))
     added = np.count_nonzero(in_main & own) + 1
-    count = np.count_nonzero(in_main) + len(undisturbed.place) // len(undisturbed.start_ns)
+    count = np.count_nonzero(in_main) + 2  # with the probes of the frame
     node_ns = min(max(double_ns - single_ns, 0.0) / added, framed_ns / count)
     return Frame(round(framed_ns - node_ns * count), round(node_ns))
+
+
+def body_growth_ns(
+    stamps: Stamps, pairs: Stamps, graph: ProbedGraph, nodes: NodeTable
+) -> Int64Array:
+    """int64[places], by how much the probes of a body lengthen what ORT does around it.
+
+    Between two iterations ORT takes the values of the body down and sets them up anew, and
+    the probes' with them. With pairs there are twice as many, so the gap behind the end of
+    the body is longer by as much again. 0 at all places but the ends of bodies.
+    """
+    count = len(nodes)
+    growth_ns = np.zeros(count + len(graph.end_parents), np.int64)
+    gaps = [
+        (each.place[:-1], np.diff(each.stamp_ns), np.diff(_inference_of_all(each)) == 0)
+        for each in (stamps, pairs)
+    ]
+    for end, parent in enumerate(graph.end_parents.tolist(), start=count):
+        single, double = (gap[(place == end) & inside] for place, gap, inside in gaps)
+        if parent >= 0 and len(single) and len(double):
+            growth_ns[end] = max(round(float(np.median(double) - np.median(single))), 0)
+    return growth_ns
+
+
+def _inference_of_all(stamps: Stamps) -> Int64Array:
+    return _inference_of(stamps, np.arange(len(stamps.place)))
 
 
 def node_events(
@@ -351,6 +380,7 @@ def node_events(
     graph: ProbedGraph,
     nodes: NodeTable,
     cost_ns: Int64Array,
+    growth_ns: Int64Array,
     frame: Frame,
     process: int,
 ) -> NodeEvents:
@@ -365,6 +395,7 @@ def node_events(
         graph: the probed graph.
         nodes: the executed graph.
         cost_ns: of each place, as ``costs`` gives them.
+        growth_ns: of each place, as ``body_growth_ns`` gives them.
         frame: what an inference spends outside of its nodes; its node_ns is added to each
             node of the main graph.
         process: ProcessRecord.index.
@@ -382,7 +413,7 @@ def node_events(
     next_ns = np.where(last, end_ns, np.append(stamps.stamp_ns[1:], 0))
     gap_ns = next_ns - stamps.stamp_ns
     # The gap up to the end of the inference holds no further probe.
-    spent_ns = np.where(last, 0, np.append(cost_ns[place[1:]], 0))
+    spent_ns = np.where(last, 0, np.append(cost_ns[place[1:]], 0) + growth_ns[place])
     spent_ns = np.minimum(spent_ns, gap_ns)
     own_ns = gap_ns - spent_ns
 
@@ -520,8 +551,6 @@ class _Inserter:
         """
         constants = constants | {tensor.name for tensor in graph.initializer}
         constants |= {tensor.values.name for tensor in graph.sparse_initializer}
-        # ORT makes initialisers of these nodes.
-        constants |= {name for node in graph.node if _is_constant(node) for name in node.output}
         nodes = sorted(graph.node, key=self._order)
         types = types | self._types(graph)
         placements = self._plan(nodes, types, constants, parent)
@@ -531,9 +560,12 @@ class _Inserter:
                 for body in _bodies(node):
                     self.rewrite(body, types, constants, row)
         if self._kind != "frame":
-            rewritten = self._each(nodes, placements, types)
+            # Of all that a node needs, ORT executes first what stands last in the file
+            # (``Graph::ReverseDFSFrom``): this keeps in its place what no probe forces there.
+            rewritten = self._with_probes(nodes, placements, types)[::-1]
         elif parent < 0 and placements:
-            rewritten = self._framed(graph, nodes, placements, types, constants)
+            ends = _ends(nodes, placements, types)
+            rewritten = self._with_probes(graph.node, ends, types)
         else:
             return
         del graph.node[:]
@@ -597,7 +629,7 @@ class _Inserter:
         pending: list[dict[str, None]] = []
         carrier = outside
         for node in nodes:
-            if _is_constant(node):
+            if node.op_type == "Constant":  # ORT leaves those in the file that it never executes
                 continue
             row = row_of(node.name)
             reads, outputs = _reads(node), dict.fromkeys(filter(None, node.output))
@@ -627,17 +659,13 @@ class _Inserter:
         self.carriers[rows[rows.index(last.row) :]] = outside
         return [*placements[:-1], last._replace(place=end)]
 
-    def _each(
+    def _with_probes(
         self,
-        nodes: Sequence[onnx.NodeProto],
-        placements: Sequence[_Placement],
+        nodes: Iterable[onnx.NodeProto],
+        placements: Iterable[_Placement],
         types: Mapping[str, int],
     ) -> list[onnx.NodeProto]:
-        """The nodes with a probe, or a pair of them, at each place; the last to run first.
-
-        Of all that a node needs, ORT executes first what stands last in the file
-        (``Graph::ReverseDFSFrom``). So what no probe can force to its place stays there.
-        """
+        """The nodes in the order given, with a probe, or a pair of them, at each place."""
         before = {placement.row: placement for placement in placements}
         rewritten: list[onnx.NodeProto] = []
         for node in nodes:
@@ -648,50 +676,7 @@ class _Inserter:
             rewritten.append(node)
         if -1 in before:
             rewritten += self._probes(before[-1], types)
-        return rewritten[::-1]
-
-    def _framed(
-        self,
-        graph: onnx.GraphProto,
-        nodes: Sequence[onnx.NodeProto],
-        placements: Sequence[_Placement],
-        types: Mapping[str, int],
-        constants: set[str],
-    ) -> list[onnx.NodeProto]:
-        """The nodes with probes before the first and behind the last that are timed.
-
-        What need not wait for the first probe gets another one, which does, and the last
-        waits for all that nothing else waits for. The order of the nodes in the file, from
-        which ORT derives that of their execution, stays as it was.
-        """
-        rows = [row_of(node.name) for node in nodes]
-        first, end = placements[0], placements[-1]
-        stop = rows.index(end.row) if end.row >= 0 else len(nodes)
-        timed = nodes[rows.index(first.row) : stop]
-        probes: list[onnx.NodeProto] = []
-        passed: dict[str, str] = {}
-        waiting: set[str] = set()
-        for node in timed:
-            if passed.keys().isdisjoint(node.input) and waiting.isdisjoint(_reads(node)):
-                for _, tensor in _variables(node, types, constants)[:1]:
-                    after = tuple(passed.values())[:1] or first.after
-                    row = row_of(node.name)
-                    probes += self._probes(_Placement(row, 0, tensor, after, row), types)
-                    passed[tensor] = probes[-1].output[0]
-            waiting.update(filter(None, node.output))
-        read = set[str]().union(*map(_reads, timed))
-        leaves = [
-            next(name for name in node.output if name in types)
-            for node in timed
-            if read.isdisjoint(node.output)
-        ]
-        last = self._probes(end._replace(after=tuple(leaves)), types)
-        for node in timed:
-            for index, name in enumerate(node.input):
-                node.input[index] = passed.get(name, name)
-        if end.row >= 0:
-            nodes[stop].input[end.input] = last[-1].output[0]
-        return [*probes, *graph.node, *last]
+        return rewritten
 
     def _probes(self, placement: _Placement, types: Mapping[str, int]) -> list[onnx.NodeProto]:
         """A probe, or a pair of them; the last one's output is what it passes on."""
@@ -707,6 +692,24 @@ class _Inserter:
             )
             inputs = [y]
         return nodes
+
+
+def _ends(
+    nodes: Sequence[onnx.NodeProto], placements: Sequence[_Placement], types: Mapping[str, int]
+) -> tuple[_Placement, _Placement]:
+    """The first probe of a graph and its last, which waits for all that nothing waits for."""
+    first, last = placements[0], placements[-1]
+    rows = [row_of(node.name) for node in nodes]
+    stop = rows.index(last.row) if last.row >= 0 else len(nodes)
+    timed = nodes[rows.index(first.row) : stop]
+    read = set[str]().union(*map(_reads, timed))
+    leaves = [
+        name
+        for node in timed
+        if read.isdisjoint(node.output)
+        for name in [one for one in node.output if one in types][:1]
+    ]
+    return first, last._replace(after=tuple(leaves))
 
 
 def _after(
@@ -754,10 +757,6 @@ def _sorted(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
     return placed
 
 
-def _is_constant(node: onnx.NodeProto) -> bool:
-    return node.op_type == "Constant" and node.domain in {"", "ai.onnx"}
-
-
 def _bodies(node: onnx.NodeProto) -> Iterable[onnx.GraphProto]:
     for attribute in node.attribute:
         yield from attribute.graphs
@@ -768,5 +767,4 @@ def _bodies(node: onnx.NodeProto) -> Iterable[onnx.GraphProto]:
 def _reads(node: onnx.NodeProto) -> set[str]:
     """Names that a node reads, its bodies included."""
     inner = (_reads(one) for body in _bodies(node) for one in body.node)
-    returned = (value.name for body in _bodies(node) for value in body.output)
-    return set(node.input).union(returned, *inner) - {""}
+    return set(node.input).union(*inner) - {""}

@@ -77,7 +77,13 @@ def test_a_gap_less_the_cost_of_the_probe_that_ends_it_is_the_nodes_time() -> No
     )
     costs_ns = np.array([900, 10, 20, 30])
     events = probes.node_events(
-        stamps, graph([0, 1, 2], [-1]), table([-1] * 3), costs_ns, Frame(70, 5), process=4
+        stamps,
+        graph([0, 1, 2], [-1]),
+        table([-1] * 3),
+        costs_ns,
+        np.zeros(len(costs_ns), int),
+        Frame(70, 5),
+        process=4,
     )
     assert rows(events, "node", "inference", "start_ns", "self_ns", "probe_cost_ns") == [
         (0, 0, 1050, 300 - 10 + 5, 10),
@@ -103,7 +109,13 @@ def test_no_time_is_negative_however_dear_a_probe_is() -> None:
     stamps = recorded((0, [(0, 10), (1, 13), (2, 13), (3, 50)], 60))
     costs_ns = np.array([0, 30, 20, 25])
     events = probes.node_events(
-        stamps, graph([0, 1, 2], [-1]), table([-1] * 3), costs_ns, Frame(0, 0), process=0
+        stamps,
+        graph([0, 1, 2], [-1]),
+        table([-1] * 3),
+        costs_ns,
+        np.zeros(len(costs_ns), int),
+        Frame(0, 0),
+        process=0,
     )
     assert rows(events, "self_ns", "probe_cost_ns") == [(0, 3), (0, 0), (12, 25)]
     assert_accounts_close(events, stamps)
@@ -134,7 +146,9 @@ def test_bodies_and_what_runs_them() -> None:
         )
     )
     probed = graph([0, 1, 2, 3, 4, 5], [3, 1, -1])
-    events = probes.node_events(stamps, probed, nodes, np.zeros(9, int), Frame(1, 2), process=0)
+    events = probes.node_events(
+        stamps, probed, nodes, np.zeros(9, int), np.zeros(9, int), Frame(1, 2), process=0
+    )
     assert rows(events, "node", "self_ns", "duration_ns", "frame_ns") == [
         (0, 10 + 2, 10 + 2, 2),
         (1, 20 + 5 + 13 + 2, 210 + 2, 2),
@@ -148,7 +162,9 @@ def test_bodies_and_what_runs_them() -> None:
     assert_accounts_close(events, stamps)
 
     # Each probe costs 3: 12 of them, the first of which ends no gap.
-    dear = probes.node_events(stamps, probed, nodes, np.full(9, 3), Frame(0, 0), process=0)
+    dear = probes.node_events(
+        stamps, probed, nodes, np.full(9, 3), np.zeros(9, int), Frame(0, 0), process=0
+    )
     assert dear.details["probe_cost_ns"].tolist() == [3, 9, 3, 3, 3, 6, 3, 3]
     assert rows(dear, "node", "self_ns", "duration_ns")[1] == (1, 38 - 9, 210 - 9 * 3)
     assert_accounts_close(dear, stamps)
@@ -162,7 +178,13 @@ def test_a_loop_without_a_probe_counts_for_the_node_that_covers_it() -> None:
         (300, [(0, 310), (3, 320), (5, 330), (4, 340), (6, 350)], 360),
     )
     events = probes.node_events(
-        stamps, graph([0, 0, 0, 3, 4], [1, -1]), nodes, np.zeros(7, int), Frame(0, 0), process=0
+        stamps,
+        graph([0, 0, 0, 3, 4], [1, -1]),
+        nodes,
+        np.zeros(7, int),
+        np.zeros(7, int),
+        Frame(0, 0),
+        process=0,
     )
     assert rows(events, "node", "inference", "self_ns", "duration_ns") == [
         (0, 0, 20 + 5 + 5, 90),
@@ -184,7 +206,13 @@ def test_an_inference_cut_off_by_a_full_buffer_is_left_out_and_counted() -> None
     assert kept.start_ns.tolist() == [0, 100]
     assert kept.duration_ns.tolist() == [50, 50]
     events = probes.node_events(
-        kept, graph([0], [-1]), table([-1]), np.zeros(2, int), Frame(0, 0), process=0
+        kept,
+        graph([0], [-1]),
+        table([-1]),
+        np.zeros(2, int),
+        np.zeros(2, int),
+        Frame(0, 0),
+        process=0,
     )
     assert (len(events), len(events.inference_number), events.dropped) == (2, 2, 4)
     # Cut off between two inferences, nobody can tell that the last one is whole.
@@ -247,7 +275,7 @@ def test_a_pair_that_something_came_between_tells_nothing() -> None:
         ([120.0] * 4, 1.2),
         ([-9e6, 9e6, 3e6, -3e6], 1.0),  # noise of whole inferences says nothing
         ([0.0, 0.0, 0.0], 0.5),
-        ([900.0, 900.0], 1.5),
+        ([900.0, 900.0], 2.0),
     ],
 )
 def test_level_of_the_cost_follows_the_rounds_where_they_agree(
@@ -345,3 +373,30 @@ ONE = np.array([1.0, np.nan, 0.0], np.float32)
 )
 def test_same_values_means_bit_for_bit(one: Any, other: Any, same: bool) -> None:
     assert probes.same_values(one, other) is same
+
+
+def test_what_probes_add_around_a_body_is_taken_from_what_runs_it() -> None:
+    # 0: a Loop of 1. Ends: 2 of its body, 3 of the main graph; each inference has two
+    # iterations, between which the gap is 30 with one probe at each place, 37 with pairs.
+    nodes = table([-1, 0])
+    probed = graph([0, 1], [0, -1])
+    single = recorded((0, [(0, 10), (1, 20), (2, 40), (1, 70), (2, 90), (3, 120)], 130))
+    first = 1 << 30
+    pairs = recorded(
+        (
+            0,
+            [
+                *[(first, 5), (0, 10), (first + 1, 15), (1, 20), (first + 2, 35), (2, 40)],
+                *[(first + 1, 77), (1, 80), (first + 2, 85), (2, 90), (first + 3, 127), (3, 130)],
+            ],
+            140,
+        )
+    )
+    growth_ns = probes.body_growth_ns(single, pairs, probed, nodes)
+    assert growth_ns.tolist() == [0, 0, 7, 0]
+    events = probes.node_events(
+        single, probed, nodes, np.zeros(4, int), growth_ns, Frame(0, 0), process=0
+    )
+    # The Loop: 10 before its body, and twice what follows its end, less the growth.
+    assert rows(events, "node", "self_ns") == [(0, 10 + 2 * (30 - 7)), (1, 20), (1, 20)]
+    assert events.details["probe_cost_ns"].tolist() == [14, 0, 0]

@@ -1,0 +1,602 @@
+"""Probes in ONNX Runtime: whose time is measured, what is not, and when they are refused."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import onnx.parser
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import harness as package
+from harness import environment, passes, probes
+from harness._ort import Library
+from harness.config import SessionConfig
+from harness.executed_graph import ExecutedGraph
+from harness.probes import ProbedGraph
+from harness.records import NodeEvents, NodeTable
+from harness.session import bind, open_session
+
+if TYPE_CHECKING:
+    from conftest import Harness
+
+INFERENCES = 8
+CONFIG = SessionConfig(intra_threads=1)
+AS_WRITTEN = SessionConfig(intra_threads=1, optimization="disable")
+
+X = np.linspace(-1, 1, 64, dtype=np.float32).reshape(8, 8)
+HEAVY = np.linspace(-1, 1, 400 * 400, dtype=np.float32).reshape(400, 400)
+
+
+def parse(graph: str, opset: int = 21) -> onnx.ModelProto:
+    imports = f'["" : {opset}, "ai.onnx.ml" : 1]'
+    return onnx.parser.parse_model(f"<ir_version: 10, opset_import: {imports}> g {graph}")
+
+
+@pytest.fixture(scope="module")
+def library() -> Library:
+    return Library(str(environment.ort_library()))
+
+
+@dataclasses.dataclass(frozen=True)
+class Probed:
+    """A model that was recorded through probes.
+
+    Attributes:
+        nodes: its executed graph.
+        graph: the same with probes.
+        events: of the nodes.
+        calibration: of the probes.
+        once: one inference under ORT's profiler.
+        spans_ns: of each inference, from the first stamp to the last.
+        outputs: without probes and with them.
+    """
+
+    nodes: NodeTable
+    graph: ProbedGraph
+    events: NodeEvents
+    calibration: NodeEvents
+    once: NodeEvents
+    spans_ns: Any
+    outputs: tuple[list[Any], list[Any]]
+
+    def rows(self, *op_types: str) -> list[int]:
+        return [row for row, kind in enumerate(self.nodes.op_type) if kind in op_types]
+
+    def self_ns(self, row: int) -> float:
+        """Median over the inferences of a node's own time."""
+        of_node = self.events.node == row
+        own_ns = np.bincount(
+            self.events.inference[of_node], self.events.self_ns[of_node], INFERENCES
+        )
+        return float(np.median(own_ns))
+
+    def covered(self) -> set[tuple[str, str]]:
+        """(op type without a probe of its own, that of the node that covers it or "")."""
+        carriers = self.graph.carriers.tolist()
+        kinds = (*self.nodes.op_type, "")
+        return {
+            (kinds[row], kinds[carriers[row]])
+            for row in np.flatnonzero(self.nodes.order >= 0).tolist()
+            if carriers[row] != row
+        }
+
+
+Probe = Callable[..., Probed]
+
+
+@pytest.fixture
+def probe(library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Probe:
+    """Records a model, or the file of one, through probes."""
+    recorded = []
+    node_events = probes.node_events
+
+    def spy(stamps: probes.Stamps, *rest: Any) -> NodeEvents:
+        recorded.append(stamps)
+        return node_events(stamps, *rest)
+
+    monkeypatch.setattr(probes, "node_events", spy)
+
+    def take(
+        model: onnx.ModelProto | Path, inputs: dict[str, Any], config: SessionConfig = CONFIG
+    ) -> Probed:
+        path = model if isinstance(model, Path) else tmp_path / "model.onnx"
+        if not isinstance(model, Path):
+            onnx.save(model, path)
+        graph, once, outputs = executed(library, path, inputs, config, tmp_path)
+        probed = passes.prepare_probes(library, config, graph, inputs, tmp_path)
+        with contextlib.closing(
+            passes.ProbePass(library, config, probed, graph.nodes, inputs)
+        ) as probe_pass:
+            events, calibration = probe_pass.record(INFERENCES, 0)
+            both = outputs, probe_pass.outputs()
+        spans_ns = probes.spans_ns(recorded[-1])
+        return Probed(graph.nodes, probed, events, calibration, once, spans_ns, both)
+
+    return take
+
+
+def executed(
+    library: Library, path: Path, inputs: dict[str, Any], config: SessionConfig, folder: Path
+) -> tuple[ExecutedGraph, NodeEvents, list[Any]]:
+    """The graph ORT executes, one profiled inference of it, and the model's outputs."""
+    with (
+        contextlib.closing(open_session(library, path, config)) as session,
+        contextlib.closing(bind(session, inputs)) as binding,
+    ):
+        binding.run()
+        outputs = binding.outputs()
+    graph = passes.save_graph(library, path, config, folder)
+    with contextlib.closing(
+        passes.OrtPass(
+            library, config, graph.path, graph.nodes, inputs, folder, optimization="disable"
+        )
+    ) as ort_pass:
+        trace = ort_pass.record(1, 0)
+    return dataclasses.replace(graph, nodes=trace.nodes), trace.events, outputs
+
+
+def check(probed: Probed, *, random: bool = False) -> None:
+    """What holds for every model."""
+    assert random or probes.same_values(*probed.outputs)
+    events, nodes, carriers = probed.events, probed.nodes, probed.graph.carriers
+    # Each node that ran has a probe, or is covered by one that has, or nothing covers it.
+    ran = np.flatnonzero(nodes.order >= 0)
+    assert set(carriers[ran]) <= {-1, *carriers[carriers == np.arange(len(nodes))]}
+    # Each with a probe is seen as often as ORT's profiler saw it, and no other is.
+    calls = np.bincount(probed.once.node, minlength=len(nodes))
+    calls[carriers != np.arange(len(nodes))] = 0
+    for number in range(INFERENCES):
+        seen = np.bincount(events.node[events.inference == number], minlength=len(nodes))
+        assert seen.tolist() == calls.tolist()
+    # Accounts close: between the first stamp and the last everything is counted once.
+    own_ns = events.self_ns + events.details["probe_cost_ns"] - events.details["frame_ns"]
+    assert np.bincount(events.inference, own_ns, INFERENCES).tolist() == probed.spans_ns.tolist()
+    assert (events.self_ns >= 0).all()
+    assert (events.inference_framework_ns >= 0).all()
+    assert events.dropped == probed.calibration.dropped == 0
+    # A node and what it runs take as long as their own times together.
+    for row in np.flatnonzero(nodes.parent < 0):
+        inside = {int(row)}
+        for other in range(len(nodes)):
+            if int(nodes.parent[other]) in inside:
+                inside.add(other)
+        if carriers[row] == row and not set(carriers[carriers != np.arange(len(nodes))]) & inside:
+            of_node = events.node == row
+            total_ns = events.duration_ns[of_node].sum()
+            assert total_ns == events.self_ns[np.isin(events.node, list(inside))].sum()
+
+
+CONTROL_FLOW = """(float[8, 8] x, float[n, n] big, bool flag, int64 count) =>
+    (float[8, 8] y, float[8, 8] z, float[8, 8] f) {
+    before = Sin (x)
+    go = Constant <value = bool {1}> ()
+    axis = Constant <value_ints = [0]> ()
+    row = ReduceMax <keepdims = 0> (x, axis)
+    z = Loop (count, go, before) <body = body (int64 i, bool on, float[8, 8] v) =>
+        (bool still, float[8, 8] w) {
+        still = Identity (on)
+        w = If (flag) <then_branch = taken () => (float[8, 8] o) {
+            unused = Constant <value_int = 1> ()
+            c = Cos (v)
+            lasting, each = Scan (row, c) <num_scan_inputs = 1, body = step
+                (float[8] total, float[8] one) => (float[8] sum, float[8] result) {
+                product = MatMul (big, big)
+                largest = ReduceMax <keepdims = 0> (product)
+                result = Sub (one, largest)
+                sum = Add (total, result)
+            }>
+            o = Add (each, lasting)
+        }, else_branch = never () => (float[8, 8] p) { p = Tan (v) }>
+    }>
+    f = Floor (x)
+    y = Exp (before)
+}"""
+
+
+def test_nested_control_flow(probe: Probe) -> None:
+    inputs = {"x": X, "big": HEAVY, "flag": np.array(True), "count": np.array(2)}
+    probed = probe(parse(CONTROL_FLOW), inputs)
+    check(probed)
+    assert probed.covered() == set()
+    (heavy,), (scan,), (loop,), (tan,) = map(probed.rows, ("MatMul", "Scan", "Loop", "Tan"))
+    assert np.count_nonzero(probed.events.node == heavy) == 2 * 8 * INFERENCES
+    assert np.count_nonzero(probed.events.node == tan) == 0
+    # The time is that of the product deep inside, and with what it is in, in turn.
+    others_ns = sum(probed.self_ns(row) for row in range(len(probed.nodes)) if row != heavy)
+    assert probed.self_ns(heavy) > 3 * others_ns
+    for outer in (scan, loop):
+        total_ns = probed.events.duration_ns[probed.events.node == outer].sum()
+        assert total_ns > probed.events.self_ns[probed.events.node == heavy].sum()
+
+
+@pytest.mark.parametrize("heavy", range(5))
+def test_the_time_is_that_of_the_node_that_takes_it(probe: Probe, heavy: int) -> None:
+    # Five equal branches of which one is large; each gives an output, and ORT does not
+    # execute them in the order of the file.
+    names = [f"x{number}" for number in range(5)]
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", [name, name], [f"y{name}"]) for name in names],
+        "g",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names],
+        [helper.make_tensor_value_info(f"y{name}", TensorProto.FLOAT, None) for name in names],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    inputs = {name: HEAVY if number == heavy else X for number, name in enumerate(names)}
+    probed = probe(model, inputs)
+    check(probed)
+    assert probed.covered() == set()
+    (row,) = (
+        row
+        for row, text in enumerate(probed.nodes.input_type_shape)
+        if json.loads(text)[0] == {"float": [400, 400]}
+    )
+    others_ns = sum(probed.self_ns(other) for other in range(5) if other != row)
+    assert probed.self_ns(row) > 3 * others_ns
+    assert probed.self_ns(row) > 3 * probed.events.inference_framework_ns[0]
+
+
+def test_nodes_of_one_name_are_told_apart(probe: Probe) -> None:
+    model = parse(CONTROL_FLOW)
+
+    def rename(graph: onnx.GraphProto) -> None:
+        graph.node[0].name = "twin"
+        for node in graph.node:
+            for attribute in node.attribute:
+                if attribute.HasField("g"):
+                    rename(attribute.g)
+
+    rename(model.graph)
+    small = {"x": X, "big": X, "flag": np.array(True), "count": np.array(2)}
+    probed = probe(model, small)
+    check(probed)
+    assert probed.nodes.name.count("twin") >= 4
+    assert probed.nodes.name.count("") >= 4
+
+
+LSTM = f"""(float[5, 1, 4] x) => (float[1, 1, 3] h)
+    <float[1, 12, 4] w = {{{",".join(["0.5"] * 48)}}},
+     float[1, 12, 3] r = {{{",".join(["0.5"] * 36)}}}> {{
+    a = Sin (x)
+    , h = LSTM <hidden_size = 3> (a, w, r)
+}}"""
+
+QUANTIZED = f"""(float[5, 4] x) => (float[5, 4] y)
+    <float scale = {{0.1}}, uint8 zero = {{128}},
+     uint8[4, 4] w = {{{",".join(map(str, range(120, 136)))}}}> {{
+    a = QuantizeLinear (x, scale, zero)
+    b = DequantizeLinear (a, scale, zero)
+    c = DequantizeLinear (w, scale, zero)
+    d = MatMul (b, c)
+    e = QuantizeLinear (d, scale, zero)
+    y = DequantizeLinear (e, scale, zero)
+}}"""
+
+
+@pytest.mark.parametrize(
+    ("graph", "inputs", "config", "covered"),
+    [
+        pytest.param("(float[8,8] x) => (float[8,8] y) { y = Sin (x) }", {"x": X}, CONFIG, set(),
+                     id="a single node"),
+        pytest.param("(float[8,8] x) => (float[8,8] y) { a = Sin (x)\n b = Cos (a)\n "
+                     "y = Add (a, b) }", {"x": X}, CONFIG, set(), id="empty names"),
+        pytest.param("(float[n,8] x) => (float[n,8] y) { a = Sin (x)\n y = Softmax (a) }",
+                     {"x": X[:0]}, CONFIG, set(), id="nothing in a dimension"),
+        pytest.param("(float[8,8] x) => (float[8,8] y, float[8,8] a) { a = Sin (x)\n "
+                     "b = Cos (x)\n y = Add (a, b) }", {"x": X}, CONFIG, set(),
+                     id="two outputs, one of them in between"),
+        pytest.param("(float[8,8] x, float[8,8] u, float[8,8] v) => (float[8,8] y) { a = Sin (x)\n"
+                     " b = Cos (u)\n c = Tan (v)\n d = Add (b, c)\n y = Mul (a, d) }",
+                     {"x": X, "u": X, "v": X}, CONFIG, set(), id="three inputs"),
+        pytest.param(LSTM, {"x": np.ones((5, 1, 4), np.float32)}, CONFIG, set(),
+                     id="a missing output"),
+        pytest.param("(float16[8,8] x) => (float16[8,8] y) { a = Sin (x)\n y = Add (a, x) }",
+                     {"x": X.astype(np.float16)}, CONFIG, set(), id="fp16"),
+        pytest.param(QUANTIZED, {"x": X[:5, :4]}, CONFIG, set(), id="int8, fused"),
+        pytest.param(QUANTIZED, {"x": X[:5, :4]}, AS_WRITTEN,
+                     {("DequantizeLinear", "DequantizeLinear")}, id="int8, not fused"),
+        pytest.param("(string[n] x) => (string[m] y) { a = Identity (x)\n "
+                     "y = Concat <axis = 0> (a, x) }",
+                     {"x": np.array(["a", "é" * 40], object)}, AS_WRITTEN, set(), id="strings"),
+        pytest.param("(float[8,8] x) => (float[8,8] y) { a = Sin (x)\n q = SequenceConstruct (a, x)"
+                     "\n i = Constant <value_int = 0> ()\n b = SequenceAt (q, i)\n c = Cos (x)\n "
+                     "y = Add (b, c) }", {"x": X}, CONFIG,
+                     {("SequenceAt", "SequenceConstruct")}, id="a sequence"),
+        pytest.param("(float[8,8] x) => (float[8,8] y) { a = Sin (x)\n o = Optional (a)\n "
+                     "b = OptionalGetElement (o)\n y = Cos (b) }", {"x": X}, CONFIG,
+                     {("OptionalGetElement", "Optional")}, id="an optional"),
+        pytest.param("(float[8,8] x) => (float[8,8] y) { a = Sin (x)\n s = Constant <value_ints = "
+                     "[8, 8]> ()\n b = ConstantOfShape <value = float[1] {2}> (s)\n "
+                     "y = Mul (a, b) }", {"x": X}, AS_WRITTEN, {("ConstantOfShape", "Sin")},
+                     id="a node that reads constants only"),
+        pytest.param("(float[8,8] x) => (seq(map(int64, float)) y) { a = Softmax (x)\n y = "
+                     "ai.onnx.ml.ZipMap <classlabels_int64s = [1,2,3,4,5,6,7,8]> (a) }",
+                     {"x": X}, CONFIG, {("ZipMap", "")}, id="maps at the end"),
+        pytest.param("(float[8,8] x) => (seq(float[8,8]) y, float[8,8] b) { a = Sin (x)\n "
+                     "y = SequenceConstruct (a, x)\n b = Cos (a) }", {"x": X}, CONFIG,
+                     {("SequenceConstruct", ""), ("Cos", "")}, id="a sequence at the end"),
+        pytest.param("(float[8,8] x, int64 n) => (float[3,8,8] y) { a = Sin (x)\n "
+                     "go = Constant <value = bool {1}> ()\n trips = Constant <value_int = 3> ()\n"
+                     "y = Loop (trips, go) <body = body (int64 i, bool on) => (bool still, "
+                     "float[8,8] o) { still = Identity (on)\n o = Cos (a) }> }",
+                     {"x": X, "n": np.array(3)}, CONFIG, {("Loop", "Sin")},
+                     id="a loop of constants"),
+        pytest.param("(float[8,8] x, bool k) => (seq(float[8,8]) y) { a = Sin (x)\n y = If (k) <"
+                     "then_branch = t () => (seq(float[8,8]) q) { b = Cos (a)\n q = "
+                     "SequenceConstruct (a, b) }, else_branch = e () => (seq(float[8,8]) r) { "
+                     "r = SequenceConstruct (a, a) }> }", {"x": X, "k": np.array(True)}, CONFIG,
+                     {("If", ""), ("Cos", ""), ("SequenceConstruct", "")},
+                     id="a branch that gives a sequence, at the end"),
+        pytest.param("(float[8,8] x, bool k) => (float[8,8] y) { a = Sin (x)\n q = If (k) <"
+                     "then_branch = t () => (seq(float[8,8]) q1) { b = Cos (a)\n q1 = "
+                     "SequenceConstruct (a, b) }, else_branch = e () => (seq(float[8,8]) r) { "
+                     "r = SequenceConstruct (a, a) }>\n i = Constant <value_int = 1> ()\n c = "
+                     "SequenceAt (q, i)\n y = Tan (c) }", {"x": X, "k": np.array(True)}, CONFIG,
+                     {("SequenceConstruct", "If"), ("SequenceAt", "If")},
+                     id="a branch that gives a sequence"),
+    ],
+)  # fmt: skip
+def test_models_of_all_sorts(
+    probe: Probe,
+    graph: str,
+    inputs: dict[str, Any],
+    config: SessionConfig,
+    covered: set[tuple[str, str]],
+) -> None:
+    probed = probe(parse(graph), inputs, config)
+    check(probed)
+    assert probed.covered() == covered
+
+
+def test_weights_stay_outside(probe: Probe, tmp_path: Path) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["a"]), helper.make_node("Relu", ["a"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [8, 512])],
+        [numpy_helper.from_array(np.ones((8, 512), np.float32), "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    path = tmp_path / "outside.onnx"
+    onnx.save(model, path, save_as_external_data=True, size_threshold=0, location="weights.bin")
+    probed = probe(path, {"x": X})
+    check(probed)
+    for file in (probed.graph.path, probed.graph.calibration, probed.graph.frame):
+        assert file.stat().st_size < 8 * 512 * 4
+
+
+RANDOM = """(float[8, 8] x) => (float[8, 8] y) {
+    first = RandomNormal <shape = [400, 400]> ()
+    a = Sin (x)
+    second = RandomNormal <shape = [400, 400]> ()
+    b = Slice (first, zeros, eights)
+    c = Slice (second, zeros, eights)
+    d = Add (a, b)
+    y = Add (c, d)
+}""".replace(
+    "=> (float[8, 8] y)",
+    """=> (float[8, 8] y)
+    <int64[2] zeros = {0, 0}, int64[2] eights = {8, 8}>""",
+)
+
+
+def test_nodes_without_an_input_are_named_wherever_they_are(probe: Probe) -> None:
+    probed = probe(parse(RANDOM), {"x": X})
+    check(probed, random=True)
+    assert not probes.same_values(*probed.outputs)
+    randoms = probed.rows("RandomNormal")
+    assert len(randoms) == 2
+    carriers = probed.graph.carriers[randoms].tolist()
+    first, *_ = np.argsort(np.where(probed.nodes.order >= 0, probed.nodes.order, 99)).tolist()
+    assert first in randoms
+    assert -1 in carriers
+    # They take nearly all the time: their spans have it, or the framework.
+    framework_ns = int(probed.events.inference_framework_ns[0])
+    covering_ns = sum(probed.self_ns(row) for row in carriers if row >= 0)
+    rest_ns = sum(
+        probed.self_ns(row) for row in range(len(probed.nodes)) if row not in (*randoms, *carriers)
+    )
+    assert framework_ns + covering_ns > 3 * rest_ns
+
+
+def test_what_cannot_be_probed_is_refused_with_the_reason(library: Library, tmp_path: Path) -> None:
+    def refusal(graph: str, inputs: dict[str, Any], config: SessionConfig = CONFIG) -> str:
+        onnx.save(parse(graph), tmp_path / "model.onnx")
+        found, *_ = executed(library, tmp_path / "model.onnx", inputs, config, tmp_path)
+        with pytest.raises(ValueError, match=r"\w") as refused:
+            passes.prepare_probes(library, config, found, inputs, tmp_path)
+        return str(refused.value)
+
+    sine = "(float[8,8] x) => (float[8,8] y) { y = Sin (x) }"
+    parallel = SessionConfig(intra_threads=1, execution_mode="parallel")
+    assert "parallel execution has no order" in refusal(sine, {"x": X}, parallel)
+    sequence = "(float[8,8] x) => (seq(float[8,8]) y) { y = SequenceConstruct (x, x) }"
+    assert "no node lies between two tensors" in refusal(sequence, {"x": X})
+    random = "() => (float[8,8] y) { y = RandomNormal <shape = [8, 8]> () }"
+    assert "no node lies between two tensors" in refusal(random, {})
+
+    onnx.save(parse(sine), tmp_path / "model.onnx")
+    found, *_ = executed(library, tmp_path / "model.onnx", {"x": X}, CONFIG, tmp_path)
+    on_gpu = dataclasses.replace(found.nodes, provider=("CUDAExecutionProvider",))
+    with pytest.raises(ValueError, match="some run on CUDAExecutionProvider"):
+        passes.prepare_probes(
+            library, CONFIG, dataclasses.replace(found, nodes=on_gpu), {"x": X}, tmp_path
+        )
+
+
+def test_more_stamps_than_expected_are_counted_and_their_inferences_left_out(
+    library: Library, tmp_path: Path
+) -> None:
+    # A loop that runs once while its stamps are counted, and fifty times afterwards.
+    graph = """(float[8, 8] x, int64 count) => (float[8, 8] y) {
+        go = Constant <value = bool {1}> ()
+        y = Loop (count, go, x) <body = body (int64 i, bool on, float[8, 8] v) =>
+            (bool still, float[8, 8] w) { still = Identity (on)
+            w = Sin (v) }>
+    }"""
+    count = np.array(1)
+    inputs = {"x": X, "count": count}
+    onnx.save(parse(graph), tmp_path / "model.onnx")
+    found, *_ = executed(library, tmp_path / "model.onnx", inputs, CONFIG, tmp_path)
+    probed = passes.prepare_probes(library, CONFIG, found, inputs, tmp_path)
+    with contextlib.closing(
+        passes.ProbePass(library, CONFIG, probed, found.nodes, inputs)
+    ) as probe_pass:
+        expected = probe_pass.stamps_in_inference
+        count[...] = 2  # a body more than what was counted
+        events, _ = probe_pass.record(INFERENCES, 0)
+        assert events.dropped == 0, "there is room for twice as many"
+        count[...] = 5
+        events, _ = probe_pass.record(2 * INFERENCES, 0)
+    in_inference = np.bincount(events.inference)
+    assert 0 < len(in_inference) < 2 * INFERENCES
+    assert set(in_inference) == {1 + 5 * 2}, "no inference is there in part"
+    assert events.dropped > 0
+    assert expected < 1 + 5 * 2
+
+
+SPOIL = """
+import sys
+if "harness.worker" in sys.orig_argv:
+    import onnx
+    import onnx.numpy_helper
+    from harness import probes
+
+    insert = probes.insert
+
+    def spoiled(graph):
+        probed = insert(graph)
+        model = onnx.load(probed.path, load_external_data=False)
+{spoil}
+        onnx.save(model, probed.path)
+        return probed
+
+    probes.insert = spoiled
+"""
+
+OTHER_WEIGHT = """
+tensor = next(one for one in model.graph.initializer if one.data_type == onnx.TensorProto.FLOAT)
+values = onnx.numpy_helper.to_array(tensor).copy()
+values.flat[0] += 0.5
+tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+"""
+
+OTHER_ORDER = """
+def consumer(probe):
+    return next(node for node in model.graph.node if probe.output[0] in node.input)
+
+one, other, end = sorted(
+    (node for node in model.graph.node if node.domain), key=lambda probe: probe.output[0]
+)
+early, late = (one, other) if len(one.input) == 1 else (other, one)
+order = [late, consumer(late), early, consumer(early), end]
+early.input.append(consumer(late).output[0])
+del late.input[1:]
+end.input[:] = [*consumer(early).output, *consumer(late).output]
+order = [onnx.NodeProto.FromString(node.SerializeToString()) for node in order]
+del model.graph.node[:]
+model.graph.node.extend(order)
+"""
+
+ANOTHER_NODE = """
+model.graph.node.append(onnx.helper.make_node("Neg", ["x"], ["spoiling"]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (OTHER_WEIGHT, "outputs with probes differ from those without"),
+        (OTHER_ORDER, "with probes 2 nodes run in another order, from "),
+        (ANOTHER_NODE, "with probes 1 further nodes run, such as Neg"),
+    ],
+    ids=["weight", "order", "node"],
+)
+def test_a_probed_graph_that_is_not_the_same_is_refused(
+    harness: Harness, surroundings: dict[str, str], tmp_path: Path, spoil: str, reason: str
+) -> None:
+    graph = """(float[8, 8] x) => (float[8, 8] y, float[8, 8] z) <float[1] w = {0.5}> {
+        y = Mul (x, w)
+        z = Cos (x)
+    }"""
+    onnx.save(parse(graph), tmp_path / "model.onnx")
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(
+        SPOIL.format(spoil=textwrap.indent(spoil, " " * 8))
+    )
+    path = f"{tmp_path / 'site'}:{surroundings['PYTHONPATH']}"
+    profiled = subprocess.run(
+        [sys.executable, "-m", "harness", *PROFILE, "model.onnx"],
+        cwd=tmp_path,
+        env={**surroundings, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert profiled.returncode == 0, profiled.stderr
+    profile = package.read_profile(tmp_path / "out.h5")
+    assert set(profile.traces) == {"ort"}
+    (why,) = (why for what, why in profile.absent if what == "trace/probe")
+    assert why.startswith(reason)
+
+    told = json.loads(harness("ops", "out.h5", "--json").stdout)
+    assert {row["source"] for row in told["operators"]} == {"ort_profiler"}
+    assert {row["op_type"] for row in told["operators"]} == {"Mul", "Cos"}
+    assert told["accounts"]["source"] == "ort_profiler"
+    assert reason in harness("ops", "out.h5", "--source", "probe").stdout
+    for command in ("ops", "show"):
+        assert "by ORT's profiler" in harness(command, "out.h5").stdout
+    assert reason in harness("show", "out.h5").stdout
+
+
+PROFILE = (
+    *("profile", "--quick", "--processes", "1", "--duration", "0.02", "--threads", "1"),
+    *("--output", "out.h5"),
+)
+
+
+def test_a_model_that_is_random_is_probed_and_said_to_be_unchecked(
+    harness: Harness, tmp_path: Path
+) -> None:
+    onnx.save(parse(RANDOM), tmp_path / "model.onnx")
+    profiled = harness(*PROFILE, "model.onnx")
+    assert profiled.returncode == 0, profiled.stderr
+    profile = package.read_profile(tmp_path / "out.h5")
+    assert set(profile.traces) == {"probe", "probe_calibration", "ort"}
+    (why,) = (why for what, why in profile.absent if what == "probe guard")
+    assert "differ without probes already" in why
+    told = json.loads(harness("ops", "out.h5", "--json").stdout)
+    assert told["accounts"]["uncovered"][0].startswith("RandomNormal")
+    assert {row["source"] for row in told["operators"]} == {"probe"}
+    parts = told["accounts"]
+    assert parts["traced_ns"] == pytest.approx(
+        parts["nodes_ns"]
+        + parts["framework_ns"]
+        + parts["tracer_cost_ns"]
+        + parts["unexplained_ns"]
+    )
+    assert "RandomNormal" in harness("ops", "out.h5").stdout
+
+
+def test_parallel_execution_is_profiled_without_probes_and_says_why(
+    harness: Harness, tmp_path: Path
+) -> None:
+    onnx.save(parse("(float[8,8] x) => (float[8,8] y) { y = Sin (x) }"), tmp_path / "model.onnx")
+    profiled = harness(*PROFILE, "--execution-mode", "parallel", "model.onnx")
+    assert profiled.returncode == 0, profiled.stderr
+    profile = package.read_profile(tmp_path / "out.h5")
+    assert ("trace/probe", "parallel execution has no order that probes could keep") in (
+        profile.absent
+    )
+    assert set(profile.traces) == {"ort"}
