@@ -131,8 +131,9 @@ def test_summary_without_interval_and_operators_says_why(
     assert file.name.startswith("tiny-cpu-")
     lines = outcome.stdout.splitlines()
     assert lines[0] == "tiny on cpu, threads as ORT chooses"
-    assert "median of 1 process, " in lines[1]
-    assert "no confidence interval: one process cannot tell" in lines[2]
+    assert lines[1].startswith("--quick: ")
+    assert "median of 1 process, " in lines[2]
+    assert "no confidence interval: one process cannot tell" in lines[3]
     assert "  operators  none: no traced pass was asked for" in lines
     assert lines[-1] == f"  file       profiles/{file.name}"
 
