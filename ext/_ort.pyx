@@ -798,15 +798,15 @@ cdef int append_provider(
 
 
 cdef list undetermined_outputs(Session session):
-    """Names of the outputs whose size may differ between inferences of the same inputs.
+    """Names of the outputs that must not meet the value of the inference before.
 
-    A bound output that holds the last inference's value is written into by the next: a
-    sequence grows, a tensor of another shape is refused (seen with ONNX Runtime 1.31).
+    ORT writes into what a bound output holds: a sequence grows, so do the texts of
+    StringConcat, a tensor of another shape is refused (seen with ONNX Runtime 1.31).
     """
     given = {size for described in session.inputs for size in described.shape or ()}
     return [
         described.name for described in session.outputs
-        if described.kind != "tensor" or described.shape is None
+        if described.kind != "tensor" or described.dtype == "string" or described.shape is None
         or any(
             size is None or (isinstance(size, str) and size not in given)
             for size in described.shape

@@ -78,6 +78,7 @@ def prepare(saved: Path, renamed: Path) -> ExecutedGraph:
     except DecodeError as error:
         raise ModelError(f"{saved}: ORT's optimised graph cannot be read: {error}") from error
 
+    _drop_doubled_constants(model.graph)
     places: list[_Place] = []
     _collect(model.graph, depth=0, parent=-1, branch="", places=places)
     nodes = _table(places)
@@ -131,6 +132,26 @@ def _table(places: list[_Place]) -> NodeTable:
         traffic_bytes=unseen,
         arithmetic=nothing,
     )
+
+
+def _drop_doubled_constants(graph: onnx.GraphProto) -> None:
+    """Removes Constant nodes whose value the graph has as an initialiser too.
+
+    ORT 1.31 saves constants of nested bodies both ways, and then refuses what it saved.
+    """
+    initialised = {tensor.name for tensor in graph.initializer}
+    kept = [
+        node
+        for node in graph.node
+        if node.op_type != "Constant" or not initialised.intersection(node.output)
+    ]
+    if len(kept) < len(graph.node):
+        del graph.node[:]
+        graph.node.extend(kept)
+    for node in graph.node:
+        for attribute in node.attribute:
+            for body in (*attribute.graphs, *((attribute.g,) if attribute.HasField("g") else ())):
+                _drop_doubled_constants(body)
 
 
 def _drop_unread_inputs(graph: onnx.GraphProto, places: list[_Place]) -> None:

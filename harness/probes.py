@@ -579,7 +579,8 @@ class _Inserter:
     def _types(self, graph: onnx.GraphProto) -> dict[str, int]:
         """Element types of the graph's tensors for which there are probes."""
         declared = (*graph.input, *graph.value_info, *graph.output)
-        types = {value.name: value.type.tensor_type.elem_type for value in declared}
+        types = {tensor.name: tensor.data_type for tensor in graph.initializer}
+        types |= {value.name: value.type.tensor_type.elem_type for value in declared}
         # What a trace calls a tensor may be an optional one, which no probe can pass on.
         optional = {value.name for value in declared if value.type.HasField("optional_type")}
         seen: dict[str, int] = {}
@@ -636,7 +637,7 @@ class _Inserter:
             for results in pending:
                 if not reads.isdisjoint(results):
                     results.update(outputs)
-            for index, tensor in _variables(node, types, constants):
+            for index, tensor in _passable(node, types, constants):
                 after = _after(tensor, pending, types)
                 if after is not None:
                     placements.append(_Placement(row, index, tensor, after, row))
@@ -726,15 +727,17 @@ def _after(
     return tuple(after)
 
 
-def _variables(
+def _passable(
     node: onnx.NodeProto, types: Mapping[str, int], constants: set[str]
 ) -> list[tuple[int, str]]:
-    """(position, name) of the inputs of a node that a probe can pass on."""
-    return [
-        (index, name)
-        for index, name in enumerate(node.input)
-        if name in types and name not in constants
-    ]
+    """(position, name) of the inputs of a node that a probe can pass on.
+
+    A node keeps its constants, for which its kernel may be prepared, unless it has nothing
+    else: then it is the first of them, its data.
+    """
+    inputs = [(index, name) for index, name in enumerate(node.input) if name]
+    variable = [(index, name) for index, name in inputs if name not in constants]
+    return [(index, name) for index, name in variable or inputs[:1] if name in types]
 
 
 def _sorted(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:

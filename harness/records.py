@@ -105,7 +105,8 @@ class NodeTable:
         parameter_bytes: int64[n], ORT's parameter_size; -1 where not seen.
         output_bytes: int64[n], ORT's output_size; -1 where not seen.
         carrier: int64[n], row of the node whose probe covers it: its own row where it has a
-            probe, else that of the node before it that has one; -1 where none does.
+            probe, else that of the node before it that has one, which in a body may be the
+            one that covers the control-flow node; -1 where none does.
         flops: int64[n], floating-point or integer operations of one execution
             (``harness.roofline``); -1 where not known.
         traffic_bytes: int64[n], least memory traffic of one execution; -1 where not known.

@@ -372,3 +372,11 @@ def test_types_say_which_dimensions_are_free(session: OpenSession) -> None:
     assert [described.shape for described in named] == [(2, "n", None), (), None]
     assert session(graph, free_dimensions={"n": 7}).inputs[0].shape == (2, 7, None)
     assert pickle.loads(pickle.dumps(named)) == named
+
+
+def test_texts_do_not_grow_from_inference_to_inference(infer: Callable[..., list[Any]]) -> None:
+    (joined,) = infer(
+        "(string[1] a) => (string[1] b) { b = StringConcat(a, a) }",
+        {"a": np.array(["x"], dtype=object)},
+    )
+    assert joined.tolist() == ["xx"]

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import onnx.parser
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from harness._ort import Library, Session
 from harness.errors import ModelError
@@ -141,3 +142,36 @@ def test_event_names_encode_rows() -> None:
     assert row_of("harness_node_x_kernel_time") == -1
     assert row_of("7_kernel_time") == -1
     assert row_of("model_run") == -1
+
+
+def test_a_constant_that_is_an_initialiser_too_is_dropped_from_bodies(tmp_path: Path) -> None:
+    one = numpy_helper.from_array(np.ones(1, np.float32), "one")
+    body = helper.make_graph(
+        [
+            helper.make_node("Constant", [], ["one"], value=one),
+            helper.make_node("Add", ["x", "one"], ["y"]),
+        ],
+        "then",
+        [],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])],
+        [one],
+    )
+    other = helper.make_graph(
+        [helper.make_node("Neg", ["x"], ["z"])],
+        "else",
+        [],
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, [1])],
+    )
+    graph = helper.make_graph(
+        [helper.make_node("If", ["c"], ["out"], then_branch=body, else_branch=other)],
+        "main",
+        [
+            helper.make_tensor_value_info("c", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, [1]),
+        ],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, [1])],
+    )
+    saved = tmp_path / "saved.onnx"
+    saved.write_bytes(helper.make_model(graph).SerializeToString())
+    prepared = prepare(saved, tmp_path / "named.onnx")
+    assert sorted(prepared.nodes.op_type) == ["Add", "If", "Neg"]
