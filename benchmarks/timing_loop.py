@@ -7,7 +7,8 @@ Python's session.run. Added cost is the difference to the bare call of the same 
     python benchmarks/timing_loop.py [--rounds N] [MODEL ...]
 
 A difference that drowns in the scatter of the model's own latency is printed with its
-interval and called so.
+interval and called so; beside it stands what can be seen directly at any latency: the time
+that one stamp and two stores take right behind an inference, its caches cold or not.
 """
 
 from __future__ import annotations
@@ -113,6 +114,10 @@ def compare(library: Library, name: str, path: Path, rounds: int) -> None:
         # Less than nothing is no cost: two cores of ORT differ more, or the machine drifted.
         lost = "  (drowns in the model's own scatter)" if low <= 0 else ""
         print(f"  {label:20} adds {added[label]:10,.0f} ns  [{low:,.0f}, {high:,.0f}]{lost}")
+    seen_ns = np.zeros(max(count, 50), np.int64)
+    binding.stamp_cost(seen_ns)
+    seen = float(np.median(seen_ns))
+    print(f"  seen directly, a stamp and two stores behind an inference: {seen:.0f} ns (median)")
     if added["session.run"] > 0:
         ratio = added["session.run"] / max(added["harness timing loop"], 1.0)
         print(f"  session.run adds {ratio:,.0f} times what our loop adds")

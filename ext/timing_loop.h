@@ -31,4 +31,10 @@ int64_t timing_loop(const Inference *inference, int64_t count, int64_t deadline_
    Returns the nanoseconds they took together; 0 with *failure set if one failed. */
 int64_t untimed_loop(const Inference *inference, int64_t count, OrtStatus **failure);
 
+/* What the loop adds to an inference, seen directly: after each of count inferences, the time
+   that one more stamp and the storing of two numbers take, into added_ns. Returns the
+   inferences that succeeded. */
+int64_t stamp_loop(const Inference *inference, int64_t count, int64_t *added_ns,
+                   OrtStatus **failure);
+
 #endif

@@ -144,6 +144,10 @@ class Binding:
 
         What the timing loop is measured against (benchmarks/timing_loop.py).
         """
+    def stamp_cost(self, added_ns: npt.NDArray[np.int64]) -> None:
+        """Fills in what the timing loop adds behind each of so many inferences: one stamp and
+        the storing of two numbers, seen directly (benchmarks/timing_loop.py).
+        """
     def close(self) -> None: ...
 
 def monotonic_ns() -> int: ...

@@ -236,3 +236,12 @@ def test_clocks_are_the_systems() -> None:
     assert before <= ours <= after
     offset_ns = realtime_offset_ns()
     assert abs(time.time_ns() - time.monotonic_ns() - offset_ns) < 1_000_000_000
+
+
+def test_what_the_loop_adds_is_seen_behind_each_inference(session: Callable[..., Session]) -> None:
+    opened = session("(float[4] x) => (float[4] y) { y = Abs(x) }")
+    with contextlib.closing(opened.bind({"x": np.ones(4, np.float32)})) as binding:
+        added_ns = np.full(50, -1, np.int64)
+        binding.stamp_cost(added_ns)
+        assert (added_ns >= 0).all()
+        binding.stamp_cost(np.empty(0, np.int64))
