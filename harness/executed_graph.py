@@ -24,6 +24,7 @@ from harness.errors import ModelError
 from harness.records import NodeTable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import onnx
@@ -89,6 +90,13 @@ def prepare(saved: Path, renamed: Path) -> ExecutedGraph:
     return ExecutedGraph(nodes=nodes, path=renamed)
 
 
+def bodies(node: onnx.NodeProto) -> Iterator[tuple[str, onnx.GraphProto]]:
+    """(attribute, graph) of each body of a control-flow node; none of any other."""
+    for attribute in node.attribute:
+        for body in (*attribute.graphs, *((attribute.g,) if attribute.HasField("g") else ())):
+            yield attribute.name, body
+
+
 class _Place(NamedTuple):
     """A node and where it stands; the columns of the same name in NodeTable."""
 
@@ -105,9 +113,8 @@ def _collect(
     for node in graph.node:
         row = len(places)
         places.append(_Place(node, depth, parent, branch))
-        for attribute in node.attribute:
-            for body in (*attribute.graphs, *((attribute.g,) if attribute.HasField("g") else ())):
-                _collect(body, depth=depth + 1, parent=row, branch=attribute.name, places=places)
+        for branch_name, body in bodies(node):
+            _collect(body, depth=depth + 1, parent=row, branch=branch_name, places=places)
 
 
 def _table(places: list[_Place]) -> NodeTable:
@@ -149,9 +156,8 @@ def _drop_doubled_constants(graph: onnx.GraphProto) -> None:
         del graph.node[:]
         graph.node.extend(kept)
     for node in graph.node:
-        for attribute in node.attribute:
-            for body in (*attribute.graphs, *((attribute.g,) if attribute.HasField("g") else ())):
-                _drop_doubled_constants(body)
+        for _, body in bodies(node):
+            _drop_doubled_constants(body)
 
 
 def _drop_unread_inputs(graph: onnx.GraphProto, places: list[_Place]) -> None:

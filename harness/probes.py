@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness._probe import DOMAIN, ELEMENT_TYPES
-from harness.executed_graph import ExecutedGraph, row_of
+from harness.executed_graph import ExecutedGraph, bodies, row_of
 from harness.records import Int32Array, Int64Array, NodeEvents, NodeTable
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def whole(stamps: Stamps) -> Stamps:
     """Without the inferences for whose stamps the buffer had no more room."""
     if stamps.taken == len(stamps.place):
         return stamps
-    inference = _inference_of(stamps, np.arange(len(stamps.place)))
+    inference = _inference_of_all(stamps)
     count = int(inference[-1])  # of the last one there may be only a part
     kept = inference < count
     return Stamps(
@@ -202,7 +202,7 @@ def whole(stamps: Stamps) -> Stamps:
 
 def spans_ns(stamps: Stamps) -> Int64Array:
     """int64[inferences], from the first stamp of each to its last."""
-    inference = _inference_of(stamps, np.arange(len(stamps.place)))
+    inference = _inference_of_all(stamps)
     numbers = np.arange(len(stamps.start_ns))
     first, last = (np.searchsorted(inference, numbers, side=side) for side in ("left", "right"))
     return np.asarray(stamps.stamp_ns[last - 1] - stamps.stamp_ns[first])
@@ -406,7 +406,7 @@ def node_events(
         inference has left besides its nodes and the framework is what the probes cost it.
     """
     place = stamps.place.astype(np.int64)
-    inference = _inference_of(stamps, np.arange(len(place)))
+    inference = _inference_of_all(stamps)
     end_ns = (stamps.start_ns + stamps.duration_ns)[inference]
     count = len(nodes)
     last = np.append(inference[1:] != inference[:-1], True)
@@ -557,7 +557,7 @@ class _Inserter:
         for node in nodes:
             row = row_of(node.name)
             if self.carriers[row] >= 0:
-                for body in _bodies(node):
+                for _, body in bodies(node):
                     self.rewrite(body, types, constants, row)
         if self._kind != "frame":
             # Of all that a node needs, ORT executes first what stands last in the file
@@ -585,7 +585,7 @@ class _Inserter:
         optional = {value.name for value in declared if value.type.HasField("optional_type")}
         seen: dict[str, int] = {}
         for node in graph.node:
-            returned = (value for body in _bodies(node) for value in body.output)
+            returned = (value for _, body in bodies(node) for value in body.output)
             if (
                 node.op_type == "Optional"
                 or (node.op_type == "Identity" and node.input[0] in optional)
@@ -760,14 +760,7 @@ def _sorted(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
     return placed
 
 
-def _bodies(node: onnx.NodeProto) -> Iterable[onnx.GraphProto]:
-    for attribute in node.attribute:
-        yield from attribute.graphs
-        if attribute.HasField("g"):
-            yield attribute.g
-
-
 def _reads(node: onnx.NodeProto) -> set[str]:
     """Names that a node reads, its bodies included."""
-    inner = (_reads(one) for body in _bodies(node) for one in body.node)
+    inner = (_reads(one) for _, body in bodies(node) for one in body.node)
     return set(node.input).union(*inner) - {""}
