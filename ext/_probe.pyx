@@ -1,4 +1,4 @@
-"""Probe operators and their stamp buffer; the interface is described in harness/_probe.pyi."""
+"""The probe operator and its stamp buffer; the interface is described in harness/_probe.pyi."""
 
 import os
 
@@ -9,8 +9,6 @@ from ort_abi cimport OrtApiBase
 
 
 cdef extern from "probe_op.h" nogil:
-    const int PROBE_ELEMENT_TYPES[]
-    int PROBE_ELEMENT_TYPE_COUNT
     int PROBE_OLDEST_MINOR
     void* probe_domain(const void*, int, const char**) noexcept
     void probe_start(int32_t*, int64_t*, int64_t) noexcept
@@ -21,11 +19,10 @@ cdef extern from "probe_op.h" nogil:
 cdef object recording_into = None
 
 DOMAIN = "harness.probe"
-ELEMENT_TYPES = frozenset(PROBE_ELEMENT_TYPES[i] for i in range(PROBE_ELEMENT_TYPE_COUNT))
 
 
 def domain(library_path):
-    """Address of the probes' OrtCustomOpDomain in the opened library."""
+    """Address of the probe's OrtCustomOpDomain in the opened library."""
     cdef bytes name = os.fsencode(library_path)
     cdef void* handle = dlopen(name, RTLD_NOW | RTLD_LOCAL)
     cdef void* symbol

@@ -1,23 +1,17 @@
-/* The probe: a custom operator that passes its first input on by alias and stamps the time.
+/* The probe: a custom operator that stamps the time when it is executed, and nothing else.
 
-   Probe_T(X: T, after: any tensors) -> X. `after` only forces the order of execution: its
-   tensors are not read, and there may be none. One operator for each tensor element type T,
-   in the domain "harness.probe"; the int64 attribute `place` says where in the graph it
-   stands. */
+   Probe(after: any tensors) has no output. It reads nothing of its inputs: they make it wait
+   for the nodes that they come from. The int64 attribute `place` says where in the graph it
+   stands. Its domain is "harness.probe". ORT does not execute a probe without an input. */
 #ifndef HARNESS_PROBE_OP_H
 #define HARNESS_PROBE_OP_H
 
 #include <stdint.h>
 
-/* ONNX numbers of the element types that custom operators may have in ORT: all up to int4
-   but the complex ones. */
-extern const int PROBE_ELEMENT_TYPES[];
-enum { PROBE_ELEMENT_TYPE_COUNT = 20 };
-
-/* First 1.x version whose custom operators can alias. */
+/* First 1.x version whose custom operators may have no output and inputs of any type. */
 enum { PROBE_OLDEST_MINOR = 18 };
 
-/* Makes the domain with all its operators, once a process; both live until it ends.
+/* Makes the domain with its operator, once a process; both live until it ends.
    api is the OrtApi of an ORT 1.minor. Returns the OrtCustomOpDomain, or NULL with *error
    set to a text that needs no freeing. */
 void *probe_domain(const void *api, int minor, const char **error);

@@ -1,14 +1,12 @@
-"""Types of the native module: probe operators and their stamp buffer."""
+"""Types of the native module: the probe operator and its stamp buffer."""
 
 import numpy as np
 import numpy.typing as npt
 
 DOMAIN: str
-ELEMENT_TYPES: frozenset[int]
-"""Element types (ONNX numbers) for which an operator ``Probe_N`` exists."""
 
 def domain(library_path: str) -> int:
-    """Address of the probes' OrtCustomOpDomain, to be given to a Session.
+    """Address of the probe's OrtCustomOpDomain, to be given to a Session.
 
     Raises:
         OSError: the library is not ONNX Runtime 1.18 or newer.

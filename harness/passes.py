@@ -14,14 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from harness import _probe, executed_graph, ort_trace, probes
-from harness._ort import Library, monotonic_ns
+from harness import _probe, executed_graph, ort_trace, probes, stamps
+from harness._ort import Binding, Library, monotonic_ns
 from harness.config import SessionConfig
 from harness.executed_graph import ExecutedGraph
 from harness.ort_trace import OrtTrace
-from harness.probes import ProbedGraph, Stamps
+from harness.probes import ProbedGraph
 from harness.records import NodeEvents, NodeTable
 from harness.session import bind, open_session
+from harness.stamps import Stamps
 
 #: Inferences before those that are recorded: memory patterns and caches settle.
 WARMUP_INFERENCES = 3
@@ -138,10 +139,10 @@ class ProbePass:
     ) -> None:
         self._probed = probed
         self._nodes = nodes
-        options = _as_it_is(library, config)
+        options = as_it_is(library, config)
         self._sessions = [
             open_session(library, path, config, **options)
-            for path in (probed.path, probed.calibration, probed.frame)
+            for path in (probed.each.path, probed.pairs.path, probed.frame.path)
         ]
         self._bindings = [bind(session, inputs) for session in self._sessions]
         self._stamps_in_inference = [self._count_stamps(number) for number in range(3)]
@@ -155,11 +156,12 @@ class ProbePass:
     @property
     def stamps_in_inference(self) -> int:
         """Stamps that one inference takes."""
-        return self._stamps_in_inference[0]
+        return self._stamps_in_inference[_EACH]
 
-    def outputs(self) -> list[Any]:
-        """Outputs of the last inference of the probed graph."""
-        return self._bindings[0].outputs()
+    @property
+    def binding(self) -> Binding:
+        """Of the graph with a probe at each place."""
+        return self._bindings[_EACH]
 
     def record(self, inferences: int, process: int) -> tuple[NodeEvents, NodeEvents]:
         """Records so many inferences; returns (node events, calibration).
@@ -173,38 +175,24 @@ class ProbePass:
             for graph in (_PAIRS, _EACH, _FRAME):
                 self._settle(graph)
                 recorded[graph].append(self._record(graph, -(-inferences // rounds)))
-        pairs = probes.concatenate(recorded[_PAIRS])
-        stamps = probes.concatenate(recorded[_EACH])
-        undisturbed = probes.concatenate(recorded[_FRAME])
+        each, pairs, frames = map(stamps.concatenate, recorded)
 
-        growth_ns = probes.body_growth_ns(stamps, pairs, self._probed, self._nodes)
-        around_bodies_ns = growth_ns[stamps.place].sum() / max(len(stamps.start_ns), 1)
-        added = self._stamps_in_inference[_EACH] - self._stamps_in_inference[_FRAME]
+        # Probes between the first and the last, which the frame has too.
+        between = self._stamps_in_inference[_EACH] - 2
         differences_ns = [
-            float(
-                np.median(probes.spans_ns(each))
-                - np.median(probes.spans_ns(ends))
-                - around_bodies_ns
-            )
-            / added
-            for each, ends in zip(recorded[_EACH], recorded[_FRAME], strict=True)
-            if added
+            float(np.median(stamps.spans_ns(one)) - np.median(stamps.framed_spans_ns(framed)))
+            / between
+            for one, framed in zip(recorded[_EACH], recorded[_FRAME], strict=True)
+            if between
         ]
-        level = probes.cost_level(probes.pair_cost_ns(pairs), differences_ns)
+        level = stamps.cost_level(stamps.pair_cost_ns(pairs), differences_ns)
         places = len(self._nodes) + len(self._probed.end_parents)
-        calibration = probes.calibration_events(pairs, places, level, process)
-        cost_ns = probes.costs(calibration, places)
-        frame = probes.frame(
-            stamps,
-            pairs,
-            undisturbed,
-            round(float(np.median(cost_ns))),
-            self._probed,
-            self._nodes,
+        calibration = stamps.calibration_events(pairs, places, level, process)
+        cost_ns = stamps.costs(calibration, places)
+        frame = stamps.frame(
+            each, frames, round(float(np.median(cost_ns))), self._probed, self._nodes
         )
-        events = probes.node_events(
-            stamps, self._probed, self._nodes, cost_ns, growth_ns, frame, process
-        )
+        events = stamps.node_events(each, self._probed, self._nodes, cost_ns, frame, process)
         return events, calibration
 
     def close(self) -> None:
@@ -243,7 +231,7 @@ class ProbePass:
         finally:
             taken = _probe.stop()
         kept = min(taken, capacity)
-        return probes.whole(Stamps(place[:kept], stamp_ns[:kept], taken, start_ns, duration_ns))
+        return stamps.whole(Stamps(place[:kept], stamp_ns[:kept], taken, start_ns, duration_ns))
 
 
 def prepare_probes(
@@ -265,24 +253,24 @@ def prepare_probes(
     if elsewhere:
         raise ValueError(f"probes time nodes on the CPU, and some run on {elsewhere[0]}")
     probed = probes.insert(graph)
-    for path in (probed.path, probed.calibration, probed.frame):
+    for file in (probed.each, probed.pairs, probed.frame):
         check = OrtPass(
             library,
             config,
-            path,
-            graph.nodes,
+            file.path,
+            file.nodes,
             inputs,
             folder,
-            **_as_it_is(library, config),
+            **as_it_is(library, config),
         )
         with contextlib.closing(check):
-            difference = probes.same_order(graph.nodes, check.record(1, 0).nodes)
+            difference = probes.same_order(file, check.record(1, 0).nodes)
         if difference:
             raise ValueError(f"with probes {difference}")
     return probed
 
 
-def _as_it_is(library: Library, config: SessionConfig) -> dict[str, Any]:
+def as_it_is(library: Library, config: SessionConfig) -> dict[str, Any]:
     """Arguments of a Session that executes a graph with probes just as it is."""
     return {
         "optimization": "disable",

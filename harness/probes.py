@@ -1,15 +1,17 @@
-"""True operator times: a probe before every node of the graph that ORT executes.
+"""A probe before every node of the graph that ORT executes.
 
-A probe is a custom operator that passes one input of the node on by alias, without a copy,
-and stamps the time. Its further inputs are outputs of what is executed before, which
-forces the recorded order. The gap between two stamps is what ran between them plus the
-cost of one probe; a second graph, in which every probe stands twice, tells that cost in
-the same process, at the same place, on the same tensor: the gap inside each pair. A third
-graph, the frame, has but one probe before its first node and one after its last. It tells
-what an inference spends outside of its nodes, which more probes would inflate, and how long
-all nodes together take undisturbed: where that can be told apart from noise, it corrects
-the level of the cost, since a probe behind a probe is not quite as quick as one behind a
-node.
+A probe is a custom operator without an output that stamps the time. It reads tensors of the
+nodes that were executed before it, and waits for them. That the node behind it waits for the
+probe is owed to ORT's order of execution: it starts from the nodes whose outputs nobody
+reads, the last of the file first, and executes what each of them needs before it
+(``GraphViewer`` and ``Graph::ReverseDFSFrom``). Probes are such nodes, so the file lists
+them from the last to the first. A trace of the probed graph confirms the order
+(``same_order``). The graph itself stays as it is, and with it what ORT plans for its memory.
+
+Three graphs are made: with one probe at each place; with two, which tell what a probe costs;
+and the frame, with one probe before the first node and one behind the last, followed by
+further nodes that tell what ORT spends on each node outside of its execution.
+``harness.stamps`` makes times of what they record.
 """
 
 from __future__ import annotations
@@ -22,58 +24,81 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from harness._probe import DOMAIN, ELEMENT_TYPES
-from harness.executed_graph import ExecutedGraph, bodies, row_of
-from harness.records import Int32Array, Int64Array, NodeEvents, NodeTable
+from harness._probe import DOMAIN
+from harness.executed_graph import ExecutedGraph, bodies, node_name, row_of
+from harness.records import Int64Array, NodeTable
 
 if TYPE_CHECKING:
     import onnx
 
-SOURCE: Final = "probe"
+OPERATOR: Final = "Probe"
 _PREFIX: Final = "harness_probe_"
-_OPERATOR: Final = "Probe_"
 
-#: ORT's names of element types in a profile -> ONNX's numbers, where probes exist.
+#: ORT's names of element types in a profile -> ONNX's numbers, for those a probe can read.
 _ELEMENT_TYPES: Final = {
     "float": 1, "uint8": 2, "int8": 3, "uint16": 4, "int16": 5, "int32": 6, "int64": 7,
     "string": 8, "bool": 9, "float16": 10, "double": 11, "uint32": 12, "uint64": 13,
     "bfloat16": 16, "Float8E4M3FN": 17, "Float8E4M3FNUZ": 18, "Float8E5M2": 19,
     "Float8E5M2FNUZ": 20, "UInt4x2": 21, "Int4x2": 22,
 }  # fmt: skip
+ELEMENT_TYPES: Final = frozenset(_ELEMENT_TYPES.values())
 
-#: Added to the place of the first probe of a pair in the calibration graph.
-_FIRST_OF_PAIR: Final = 1 << 30
+#: Added to the place of the first probe of a pair.
+FIRST_OF_PAIR: Final = 1 << 30
 
-#: Probes at each place, by the kind of graph; a frame, the last, has them at its ends only.
-_COPIES: Final = {"each": 1, "pairs": 2, "frame": 1}
+#: Places of the probes before and behind the further nodes of the frame graph.
+FURTHER_BEGIN: Final = (1 << 29) - 1
+FURTHER_END: Final = 1 << 29
+
+#: How many further nodes there are: as many as the model has, within these bounds.
+_FURTHER_NODES: Final = (32, 256)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ProbedFile:
+    """A model with probes, and how a trace must see it.
+
+    Attributes:
+        path: the model.
+        nodes: the executed graph's rows, followed by one for each node that was added, of
+            which the name tells the row too; order as in the executed graph.
+        before: int64[added], row of the node that each added one is executed before; -1
+            where that does not matter.
+    """
+
+    path: Path
+    nodes: NodeTable
+    before: Int64Array
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ProbedGraph:
-    """The executed graph with probes in it, and the same with every probe twice.
+    """The executed graph with probes in it.
 
     Place r is before the node of row r of the NodeTable. The places after those stand at
     the ends of graphs: of the main graph, and of bodies of control-flow nodes.
 
     Attributes:
-        path: with one probe at each place.
-        calibration: with two at each place.
-        frame: with one before the first node and one at the end of the main graph.
+        each: with one probe at each place.
+        pairs: with two at each place.
+        frame: with one before the first node, one at the end of the main graph, and two
+            around the further nodes behind that.
         end_parents: int64[ends], row of the control-flow node whose body ends there, -1
             for the main graph.
         carriers: int64[nodes], row of the node whose probe covers a node: its own where it
             has a probe; else that of the node with one that is executed before it in its
             graph; else, in a body, the one that covers the node which runs the body; else
             -1, and its time is framework time.
+        further_nodes: how many the frame graph has.
     """
 
-    path: Path
-    calibration: Path
-    frame: Path
+    each: ProbedFile
+    pairs: ProbedFile
+    frame: ProbedFile
     end_parents: Int64Array
     carriers: Int64Array
+    further_nodes: int
 
 
 def insert(graph: ExecutedGraph) -> ProbedGraph:
@@ -89,52 +114,54 @@ def insert(graph: ExecutedGraph) -> ProbedGraph:
     Raises:
         ValueError: no node of the main graph can be told from the rest by probes.
     """
-    import onnx
-
-    paths = {kind: graph.path.with_name(f"probed-{kind}.onnx") for kind in _COPIES}
-    for kind, path in paths.items():
-        model = onnx.load(graph.path, load_external_data=False)
-        inserter = _Inserter(graph.nodes, kind)
-        inserter.rewrite(model.graph, types={}, constants=set(), parent=-1)
-        model.opset_import.add(domain=DOMAIN, version=1)
-        path.write_bytes(model.SerializeToString())
-    if not (inserter.carriers >= 0).any():
-        raise ValueError("no node lies between two tensors that can carry a probe")
+    each, pairs, frame = (_Inserter(graph.nodes, kind) for kind in ("each", "pairs", "frame"))
+    files = [one.write(graph.path) for one in (each, pairs, frame)]
+    if not (each.carriers >= 0).any():
+        raise ValueError("no node has an output that a probe can wait for")
     return ProbedGraph(
-        paths["each"],
-        paths["pairs"],
-        paths["frame"],
-        np.array(inserter.end_parents, np.int64),
-        inserter.carriers,
+        each=files[0],
+        pairs=files[1],
+        frame=files[2],
+        end_parents=np.array(each.end_parents, np.int64),
+        carriers=each.carriers,
+        further_nodes=frame.further_nodes,
     )
 
 
-def same_order(graph: NodeTable, probed: NodeTable) -> str:
-    """Compares what two traces saw of the same rows; "" or how the second differs.
+def same_order(file: ProbedFile, traced: NodeTable) -> str:
+    """Whether a trace of a probed graph saw it executed as planned; "" or how it differs.
 
     Args:
-        graph: table completed by a trace of the executed graph.
-        probed: the same rows as a trace of the probed one saw them, followed by the probes.
+        file: the probed graph.
+        traced: file.nodes as the trace saw them.
     """
-    count = len(graph)
-    more = [kind for kind in probed.op_type[count:] if not kind.startswith(_OPERATOR)]
-    if more:
+    count = len(file.nodes) - len(file.before)
+    if len(traced) > len(file.nodes):
+        more = traced.op_type[len(file.nodes) :]
         return f"{len(more)} further nodes run, such as {more[0]}"
-    missing = np.flatnonzero((graph.order >= 0) != (probed.order[:count] >= 0))
+    missing = np.flatnonzero((file.nodes.order[:count] >= 0) != (traced.order[:count] >= 0))
     if len(missing):
         row = int(missing[0])
-        return f"{len(missing)} nodes run in one graph only, such as {graph.op_type[row]} {row}"
+        return f"{len(missing)} nodes run in one graph only, such as {traced.op_type[row]} {row}"
     graphs: dict[tuple[int, str], list[int]] = {}
-    for row in np.flatnonzero(graph.order >= 0).tolist():
-        graphs.setdefault((int(graph.parent[row]), graph.branch[row]), []).append(row)
+    for row in np.flatnonzero(traced.order >= 0).tolist():
+        graphs.setdefault((int(traced.parent[row]), traced.branch[row]), []).append(row)
     for members in graphs.values():
         rows = np.array(members)
-        before = rows[np.argsort(graph.order[rows], kind="stable")]
-        after = rows[np.argsort(probed.order[rows], kind="stable")]
-        moved = np.flatnonzero(before != after)
+        rows = rows[np.argsort(traced.order[rows], kind="stable")]
+        own = rows[rows < count]
+        planned = own[np.argsort(file.nodes.order[own], kind="stable")]
+        moved = np.flatnonzero(planned != own)
         if len(moved):
-            row = int(before[moved[0]])
-            return f"{len(moved)} nodes run in another order, from {graph.op_type[row]} {row} on"
+            row = int(planned[moved[0]])
+            return f"{len(moved)} nodes run in another order, from {traced.op_type[row]} {row} on"
+        following = -1
+        for row in rows[::-1].tolist():
+            if row < count:
+                following = row
+            elif file.before[row - count] not in (-1, following):
+                late = int(file.before[row - count])
+                return f"{traced.op_type[late]} {late} does not follow its probe"
     return ""
 
 
@@ -155,433 +182,104 @@ def same_values(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-class Stamps(NamedTuple):
-    """What one recording of a graph with probes gave.
-
-    Attributes:
-        place: int32[n], as the probes stored them.
-        stamp_ns: int64[n], CLOCK_MONOTONIC.
-        taken: stamps that were taken; n is less when the buffer was too small.
-        start_ns: int64[inferences], before each inference.
-        duration_ns: int64[inferences].
-    """
-
-    place: Int32Array
-    stamp_ns: Int64Array
-    taken: int
-    start_ns: Int64Array
-    duration_ns: Int64Array
-
-
-def concatenate(parts: Sequence[Stamps]) -> Stamps:
-    """Recordings of one graph, each of which ended before the next began."""
-    return Stamps(
-        np.concatenate([part.place for part in parts]),
-        np.concatenate([part.stamp_ns for part in parts]),
-        sum(part.taken for part in parts),
-        np.concatenate([part.start_ns for part in parts]),
-        np.concatenate([part.duration_ns for part in parts]),
-    )
-
-
-def whole(stamps: Stamps) -> Stamps:
-    """Without the inferences for whose stamps the buffer had no more room."""
-    if stamps.taken == len(stamps.place):
-        return stamps
-    inference = _inference_of_all(stamps)
-    count = int(inference[-1])  # of the last one there may be only a part
-    kept = inference < count
-    return Stamps(
-        stamps.place[kept],
-        stamps.stamp_ns[kept],
-        stamps.taken,
-        stamps.start_ns[:count],
-        stamps.duration_ns[:count],
-    )
-
-
-def spans_ns(stamps: Stamps) -> Int64Array:
-    """int64[inferences], from the first stamp of each to its last."""
-    inference = _inference_of_all(stamps)
-    numbers = np.arange(len(stamps.start_ns))
-    first, last = (np.searchsorted(inference, numbers, side=side) for side in ("left", "right"))
-    return np.asarray(stamps.stamp_ns[last - 1] - stamps.stamp_ns[first])
-
-
-#: Relative uncertainty of the cost that pairs tell: on chains of small operators it was up
-#: to a quarter more than what a probe behind a node took (benchmarks/operator_truth.py).
-PAIR_UNCERTAINTY: Final = 0.25
-
-
-def cost_level(pair_ns: float, differences_ns: Sequence[float]) -> float:
-    """Factor by which a probe's cost in place differs from that inside a pair.
-
-    Args:
-        pair_ns: mean cost that the pairs tell.
-        differences_ns: the cost as each of several interleaved rounds tells it: probed nodes
-            less undisturbed nodes, for one probe. Noise of whole inferences is in it, so it
-            decides on short models and says nothing on long ones.
-
-    Returns:
-        The mean of both, weighted by the inverse of their variances, over pair_ns; within
-        [0.5, 2]: what lies beyond is noise, and shows as a residual of the accounts.
-    """
-    if len(differences_ns) < 2 or pair_ns <= 0:
-        return 1.0
-    scatter = float(np.std(differences_ns, ddof=1)) / len(differences_ns) ** 0.5
-    weight = (PAIR_UNCERTAINTY * pair_ns) ** 2
-    share = weight / (weight + scatter**2)
-    level = share * float(np.median(differences_ns)) / pair_ns + 1 - share
-    return float(min(max(level, 0.5), 2.0))
-
-
-def calibration_events(stamps: Stamps, places: int, level: float, process: int) -> NodeEvents:
-    """Cost of the probes at each place: the gaps inside the pairs of the calibration graph.
-
-    Args:
-        stamps: recorded with ProbedGraph.calibration.
-        places: how many there are, ends included.
-        level: as ``cost_level`` gives it.
-        process: ProcessRecord.index.
-
-    Returns:
-        An event a pair, with the place as its ``node``, the gap as its duration, and the
-        gap times level as its own time.
-    """
-    pair, gap_ns = _pairs(stamps)
-    node = stamps.place[pair + 1]
-    if len(node) and int(node.max()) >= places:
-        raise ValueError("a stamp of a place that the graph does not have")
-    return _events(
-        stamps,
-        process,
-        node,
-        _inference_of(stamps, pair),
-        stamps.stamp_ns[pair],
-        gap_ns,
-        np.rint(gap_ns * level).astype(np.int64),
-        {},
-        np.full(len(stamps.start_ns), -1, np.int64),
-    )
-
-
-def pair_cost_ns(stamps: Stamps) -> float:
-    """Mean over all pairs of the calibration graph of the median gap at their place."""
-    pair, gap_ns = _pairs(stamps)
-    if not len(pair):
-        return 0.0
-    place = stamps.place[pair + 1]
-    seen, medians = _medians(place, gap_ns)
-    return float(np.mean(medians[np.searchsorted(seen, place)]))
-
-
-def _pairs(stamps: Stamps) -> tuple[Int64Array, Int64Array]:
-    """(position of the first stamp of each pair, gap to its second)."""
-    first = np.flatnonzero(stamps.place[:-1] >= _FIRST_OF_PAIR)
-    pair = first[stamps.place[first] - _FIRST_OF_PAIR == stamps.place[first + 1]]
-    return pair, stamps.stamp_ns[pair + 1] - stamps.stamp_ns[pair]
-
-
-def _medians(keys: Int32Array, values: Int64Array) -> tuple[Int32Array, npt.NDArray[np.float64]]:
-    """(keys that occur, median of the values of each)."""
-    order = np.argsort(keys, kind="stable")
-    seen, begins = np.unique(keys[order], return_index=True)
-    parts = np.split(values[order], begins[1:])
-    return seen, np.array([np.median(part) for part in parts])
-
-
-def costs(calibration: NodeEvents, places: int) -> Int64Array:
-    """int64[places], median cost at each place; the median of all where a place has none.
-
-    Raises:
-        ValueError: the calibration holds no pair.
-    """
-    if not len(calibration):
-        raise ValueError("the calibration graph gave no pair of stamps")
-    cost_ns = np.full(places, round(float(np.median(calibration.self_ns))), np.int64)
-    seen, medians = _medians(calibration.node, calibration.self_ns)
-    cost_ns[seen] = np.rint(medians)
-    return cost_ns
-
-
-class Frame(NamedTuple):
-    """What an inference spends outside of the execution of its nodes, in ns.
-
-    Attributes:
-        fixed_ns: however many nodes there are: the framework's own.
-        node_ns: for each node of the main graph: setting up and taking down its values.
-    """
-
-    fixed_ns: int
-    node_ns: int
-
-
-def frame(
-    stamps: Stamps,
-    pairs: Stamps,
-    undisturbed: Stamps,
-    cost_ns: int,
-    graph: ProbedGraph,
-    nodes: NodeTable,
-) -> Frame:
-    """Tells what ORT does before the first node and after the last one.
-
-    Each probe is a node more with a value more, so what one node adds to this is seen from
-    how much more there is with pairs of probes.
-
-    Args:
-        stamps: recorded with ProbedGraph.path.
-        pairs: recorded with ProbedGraph.calibration.
-        undisturbed: recorded with ProbedGraph.frame.
-        cost_ns: of a probe: outside of first and last stamp lies as much as one.
-        graph: the probed graph.
-        nodes: the executed graph.
-    """
-    single_ns, double_ns, framed_ns = (
-        max(float(np.median(each.duration_ns - spans_ns(each))) - cost_ns, 0.0)
-        for each in (stamps, pairs, undisturbed)
-    )
-    in_main = (nodes.depth == 0) & (nodes.order >= 0)
-    own = graph.carriers == np.arange(len(nodes))
-    added = np.count_nonzero(in_main & own) + 1
-    count = np.count_nonzero(in_main) + 2  # with the probes of the frame
-    node_ns = min(max(double_ns - single_ns, 0.0) / added, framed_ns / count)
-    return Frame(round(framed_ns - node_ns * count), round(node_ns))
-
-
-def body_growth_ns(
-    stamps: Stamps, pairs: Stamps, graph: ProbedGraph, nodes: NodeTable
-) -> Int64Array:
-    """int64[places], by how much the probes of a body lengthen what ORT does around it.
-
-    Between two iterations ORT takes the values of the body down and sets them up anew, and
-    the probes' with them. With pairs there are twice as many, so the gap behind the end of
-    the body is longer by as much again. 0 at all places but the ends of bodies.
-    """
-    count = len(nodes)
-    growth_ns = np.zeros(count + len(graph.end_parents), np.int64)
-    gaps = [
-        (each.place[:-1], np.diff(each.stamp_ns), np.diff(_inference_of_all(each)) == 0)
-        for each in (stamps, pairs)
-    ]
-    for end, parent in enumerate(graph.end_parents.tolist(), start=count):
-        single, double = (gap[(place == end) & inside] for place, gap, inside in gaps)
-        if parent >= 0 and len(single) and len(double):
-            growth_ns[end] = max(round(float(np.median(double) - np.median(single))), 0)
-    return growth_ns
-
-
-def _inference_of_all(stamps: Stamps) -> Int64Array:
-    return _inference_of(stamps, np.arange(len(stamps.place)))
-
-
-def node_events(
-    stamps: Stamps,
-    graph: ProbedGraph,
-    nodes: NodeTable,
-    cost_ns: Int64Array,
-    growth_ns: Int64Array,
-    frame: Frame,
-    process: int,
-) -> NodeEvents:
-    """Executions of nodes from the stamps of the probed graph.
-
-    A node's own time is the gap after its stamp less the cost of the probe that ends the
-    gap, at most the gap: it is never negative.
-    What runs between the end of a body and the next stamp is the control-flow node's own.
-
-    Args:
-        stamps: recorded with ProbedGraph.path.
-        graph: the probed graph.
-        nodes: the executed graph.
-        cost_ns: of each place, as ``costs`` gives them.
-        growth_ns: of each place, as ``body_growth_ns`` gives them.
-        frame: what an inference spends outside of its nodes; its node_ns is added to each
-            node of the main graph.
-        process: ProcessRecord.index.
-
-    Returns:
-        Events with the details ``probe_cost_ns``, what was subtracted for the probes in the
-        gaps of that execution, and ``frame_ns``, what was added from the frame. What an
-        inference has left besides its nodes and the framework is what the probes cost it.
-    """
-    place = stamps.place.astype(np.int64)
-    inference = _inference_of_all(stamps)
-    end_ns = (stamps.start_ns + stamps.duration_ns)[inference]
-    count = len(nodes)
-    last = np.append(inference[1:] != inference[:-1], True)
-    next_ns = np.where(last, end_ns, np.append(stamps.stamp_ns[1:], 0))
-    gap_ns = next_ns - stamps.stamp_ns
-    # The gap up to the end of the inference holds no further probe.
-    spent_ns = np.where(last, 0, np.append(cost_ns[place[1:]], 0) + growth_ns[place])
-    spent_ns = np.minimum(spent_ns, gap_ns)
-    own_ns = gap_ns - spent_ns
-
-    begins = np.flatnonzero(place < count)
-    owner = np.full(len(place), -1, np.int64)  # position in begins
-    owner[begins] = np.arange(len(begins))
-    for end, parent in enumerate(graph.end_parents.tolist(), start=count):
-        if parent >= 0:
-            of_parent = begins[place[begins] == graph.carriers[parent]]
-            ends = np.flatnonzero(place == end)
-            nearest = np.searchsorted(of_parent, ends) - 1
-            owner[ends] = np.searchsorted(begins, of_parent[nearest])
-    owned = owner >= 0
-    self_ns = np.bincount(owner[owned], own_ns[owned], len(begins)).astype(np.int64)
-    probe_cost_ns = np.bincount(owner[owned], spent_ns[owned], len(begins)).astype(np.int64)
-    total_ns = _total_ns(place, np.where(owned, own_ns, 0), begins, self_ns, nodes, graph)
-    frame_ns = np.where(nodes.depth[place[begins]] == 0, frame.node_ns, 0)
-    return _events(
-        stamps,
-        process,
-        stamps.place[begins],
-        inference[begins],
-        stamps.stamp_ns[begins],
-        total_ns + frame_ns,
-        self_ns + frame_ns,
-        {"probe_cost_ns": probe_cost_ns, "frame_ns": frame_ns},
-        np.full(len(stamps.start_ns), frame.fixed_ns, np.int64),
-    )
-
-
-def _total_ns(
-    place: Int64Array,
-    own_ns: Int64Array,
-    begins: Int64Array,
-    self_ns: Int64Array,
-    nodes: NodeTable,
-    graph: ProbedGraph,
-) -> Int64Array:
-    """int64[begins]: own times up to the next stamp that is in no body of the node."""
-    end_depths = [int(nodes.depth[p]) + 1 if p >= 0 else 0 for p in graph.end_parents.tolist()]
-    depth = np.append(nodes.depth, np.array(end_depths, np.int64))[place]
-    sums = np.append(0, np.cumsum(own_ns))
-    total_ns = self_ns.copy()
-    runs_bodies = np.isin(place[begins], graph.carriers[nodes.parent[nodes.parent >= 0]])
-    for level in range(int(nodes.depth.max(initial=0))):
-        mine = np.flatnonzero(runs_bodies & (depth[begins] == level))
-        outside = np.append(np.flatnonzero(depth <= level), len(place))
-        after = outside[np.searchsorted(outside, begins[mine], side="right")]
-        total_ns[mine] = sums[after] - sums[begins[mine]]
-    return total_ns
-
-
-def _inference_of(stamps: Stamps, positions: Int64Array) -> Int64Array:
-    found = np.searchsorted(stamps.start_ns, stamps.stamp_ns[positions], side="right") - 1
-    return np.asarray(found, np.int64)
-
-
-def _events(
-    stamps: Stamps,
-    process: int,
-    node: Int32Array | Int64Array,
-    inference: Int64Array,
-    start_ns: Int64Array,
-    duration_ns: Int64Array,
-    self_ns: Int64Array,
-    details: Mapping[str, Int64Array],
-    framework_ns: Int64Array,
-) -> NodeEvents:
-    count = len(stamps.start_ns)
-    return NodeEvents(
-        source=SOURCE,
-        node=node.astype(np.int32),
-        process=np.full(len(node), process, np.int32),
-        inference=inference.astype(np.int32),
-        start_ns=start_ns,
-        duration_ns=duration_ns,
-        self_ns=self_ns,
-        details=details,
-        inference_process=np.full(count, process, np.int32),
-        inference_number=np.arange(count, dtype=np.int32),
-        inference_start_ns=stamps.start_ns,
-        inference_duration_ns=stamps.duration_ns,
-        inference_framework_ns=framework_ns,
-        dropped=stamps.taken - len(stamps.place),
-        resolution_ns=1,
-    )
-
-
 class _Placement(NamedTuple):
     """A probe to be put into a graph.
 
     Attributes:
         row: the node it stands before; -1 behind the last one.
-        input: which input of that node it passes on.
-        tensor: what it passes on.
-        after: what else must be there before it is executed.
+        after: tensors that are there only when all that was executed before has finished.
         place: as in ProbedGraph.
     """
 
     row: int
-    input: int
-    tensor: str
     after: tuple[str, ...]
     place: int
+
+
+class _Added(NamedTuple):
+    """A node that was put into a graph; as the columns of the same name."""
+
+    op_type: str
+    parent: int
+    branch: str
+    before: int
 
 
 class _Inserter:
     """Rewrites one model, graph by graph.
 
-    A probe is placed only where the tensors it depends on make sure that every node of its
-    graph that is executed earlier has finished, so that no node's time can get into
-    the gap of another. What else is executed in its gap shows as a change of the order.
+    A probe is placed only where the tensors it waits for make sure that every node of its
+    graph that is executed earlier has finished, so that no node's time can get into the
+    gap of another.
 
     Attributes:
         end_parents: as in ProbedGraph.
         carriers: as in ProbedGraph.
+        further_nodes: as in ProbedGraph.
     """
 
     def __init__(self, nodes: NodeTable, kind: str) -> None:
         self._nodes = nodes
         self._kind = kind
+        self._added: list[_Added] = []
         self.end_parents: list[int] = []
         self.carriers = np.full(len(nodes), -1, np.int64)
+        self.further_nodes = 0
 
-    def rewrite(
-        self, graph: onnx.GraphProto, types: dict[str, int], constants: set[str], parent: int
-    ) -> None:
+    def write(self, path: Path) -> ProbedFile:
+        """Puts the probes into the model at path and writes it beside that."""
+        import onnx
+
+        model = onnx.load(path, load_external_data=False)
+        self._rewrite(model.graph, parent=-1, branch="")
+        model.opset_import.add(domain=DOMAIN, version=1)
+        probed = path.with_name(f"probed-{self._kind}.onnx")
+        probed.write_bytes(model.SerializeToString())
+        return ProbedFile(
+            probed,
+            _extended(self._nodes, self._added),
+            np.array([one.before for one in self._added], np.int64),
+        )
+
+    def _rewrite(self, graph: onnx.GraphProto, parent: int, branch: str) -> None:
         """Puts probes into a graph and into the bodies of its control-flow nodes.
 
         Args:
             graph: is changed.
-            types: element types of tensors that are known from outside.
-            constants: names of initialisers outside.
             parent: row of the control-flow node whose body this is; -1 for the main graph.
+            branch: its attribute that holds the body.
         """
-        constants = constants | {tensor.name for tensor in graph.initializer}
-        constants |= {tensor.values.name for tensor in graph.sparse_initializer}
         nodes = sorted(graph.node, key=self._order)
-        types = types | self._types(graph)
-        placements = self._plan(nodes, types, constants, parent)
+        placements = self._plan(nodes, self._readable(graph), parent)
         for node in nodes:
             row = row_of(node.name)
             if self.carriers[row] >= 0:
-                for _, body in bodies(node):
-                    self.rewrite(body, types, constants, row)
-        if self._kind != "frame":
-            # Of all that a node needs, ORT executes first what stands last in the file
-            # (``Graph::ReverseDFSFrom``): this keeps in its place what no probe forces there.
-            rewritten = self._with_probes(nodes, placements, types)[::-1]
-        elif parent < 0 and placements:
-            ends = _ends(nodes, placements, types)
-            rewritten = self._with_probes(graph.node, ends, types)
-        else:
+                for name, body in bodies(node):
+                    self._rewrite(body, row, name)
+        if not placements or (self._kind == "frame" and parent >= 0):
             return
+        anchor = graph.initializer.add(
+            name=f"{_PREFIX}anchor_{parent}_{branch}", data_type=_ELEMENT_TYPES["int64"], dims=[1]
+        )
+        anchor.int64_data.append(0)
+        rewritten = (
+            self._framed(graph, nodes, placements, anchor.name)
+            if self._kind == "frame"
+            else self._probed(nodes, placements, anchor.name, parent, branch)
+        )
         del graph.node[:]
-        graph.node.extend(_sorted(rewritten))
+        graph.node.extend(rewritten)
 
     def _order(self, node: onnx.NodeProto) -> tuple[float, int]:
         row = row_of(node.name)
         order = int(self._nodes.order[row])
         return order if order >= 0 else float("inf"), row
 
-    def _types(self, graph: onnx.GraphProto) -> dict[str, int]:
-        """Element types of the graph's tensors for which there are probes."""
-        declared = (*graph.input, *graph.value_info, *graph.output)
-        types = {tensor.name: tensor.data_type for tensor in graph.initializer}
-        types |= {value.name: value.type.tensor_type.elem_type for value in declared}
-        # What a trace calls a tensor may be an optional one, which no probe can pass on.
+    def _readable(self, graph: onnx.GraphProto) -> set[str]:
+        """Results of the graph's nodes that a probe can read."""
+        declared = (*graph.value_info, *graph.output)
+        types = {value.name: value.type.tensor_type.elem_type for value in declared}
+        # What a trace calls a tensor may be an optional one, which no probe can read.
         optional = {value.name for value in declared if value.type.HasField("optional_type")}
         seen: dict[str, int] = {}
         for node in graph.node:
@@ -594,7 +292,8 @@ class _Inserter:
                 optional.update(node.output)
             else:
                 seen.update(self._output_types(node))
-        return {name: kind for name, kind in (seen | types).items() if kind in ELEMENT_TYPES}
+        known = seen | {name: kind for name, kind in types.items() if name not in optional}
+        return {name for name, kind in known.items() if kind in ELEMENT_TYPES}
 
     def _output_types(self, node: onnx.NodeProto) -> Iterable[tuple[str, int]]:
         """Element types that the trace saw; none where it cannot say which is which."""
@@ -610,134 +309,165 @@ class _Inserter:
         ]
 
     def _plan(
-        self,
-        nodes: Sequence[onnx.NodeProto],
-        types: Mapping[str, int],
-        constants: set[str],
-        parent: int,
+        self, nodes: Sequence[onnx.NodeProto], readable: set[str], parent: int
     ) -> list[_Placement]:
         """Probes of a graph in their order, the last at its end; none where none fits.
 
         Args:
             nodes: in the order of execution.
-            types: element types of tensors that a probe can pass on.
-            constants: names of initialisers.
-            parent: as in ``rewrite``.
+            readable: results that a probe can read.
+            parent: as in ``_rewrite``.
         """
         outside = int(self.carriers[parent]) if parent >= 0 else -1
+        executed = [node for node in nodes if node.op_type != "Constant"]  # ORT executes none
         placements: list[_Placement] = []
-        # Of each node since the last probe: tensors that are there only when it has run.
+        # Of each node since the last probe: results that are there only when it has run.
         pending: list[dict[str, None]] = []
         carrier = outside
-        for node in nodes:
-            if node.op_type == "Constant":  # ORT leaves those in the file that it never executes
-                continue
+        for node in executed:
             row = row_of(node.name)
-            reads, outputs = _reads(node), dict.fromkeys(filter(None, node.output))
-            for results in pending:
-                if not reads.isdisjoint(results):
-                    results.update(outputs)
-            for index, tensor in _passable(node, types, constants):
-                after = _after(tensor, pending, types)
-                if after is not None:
-                    placements.append(_Placement(row, index, tensor, after, row))
-                    pending.clear()
-                    carrier = row
-                    break
+            after = _after(pending, readable)
+            if after is not None:
+                placements.append(_Placement(row, after, row))
+                pending.clear()
+                carrier = row
             self.carriers[row] = carrier
-            pending.append(outputs)
+            reads, results = _reads(node), dict.fromkeys(filter(None, node.output))
+            for earlier in pending:
+                if not reads.isdisjoint(earlier):
+                    earlier.update(results)
+            pending.append(results)
         if not placements:
             return []
         end = len(self._nodes) + len(self.end_parents)
-        self.end_parents.append(parent)
-        for tensor in (one for results in reversed(pending) for one in results if one in types):
-            after = _after(tensor, pending, types)
-            if after is not None:
-                return [*placements, _Placement(-1, 0, tensor, after, end)]
-        # No tensor tells that the last nodes have run: what is timed ends before them.
-        last = placements[-1]
-        rows = [row_of(node.name) for node in nodes]
+        after = _after(pending, readable)
+        if after is not None:
+            self.end_parents.append(parent)
+            return [*placements, _Placement(-1, after, end)]
+        # Nothing tells that the last nodes have run: what is timed ends before them.
+        last = placements.pop()
+        rows = [row_of(node.name) for node in executed]
         self.carriers[rows[rows.index(last.row) :]] = outside
-        return [*placements[:-1], last._replace(place=end)]
+        if not placements:
+            return []
+        self.end_parents.append(parent)
+        return [*placements, last._replace(place=end)]
 
-    def _with_probes(
+    def _probed(
         self,
-        nodes: Iterable[onnx.NodeProto],
-        placements: Iterable[_Placement],
-        types: Mapping[str, int],
+        nodes: Sequence[onnx.NodeProto],
+        placements: Sequence[_Placement],
+        anchor: str,
+        parent: int,
+        branch: str,
     ) -> list[onnx.NodeProto]:
-        """The nodes in the order given, with a probe, or a pair of them, at each place."""
-        before = {placement.row: placement for placement in placements}
-        rewritten: list[onnx.NodeProto] = []
-        for node in nodes:
-            if placement := before.get(row_of(node.name)):
-                probes = self._probes(placement, types)
-                node.input[placement.input] = probes[-1].output[0]
-                rewritten += probes
-            rewritten.append(node)
-        if -1 in before:
-            rewritten += self._probes(before[-1], types)
-        return rewritten
+        """All nodes, with a probe or a pair of them at each place.
 
-    def _probes(self, placement: _Placement, types: Mapping[str, int]) -> list[onnx.NodeProto]:
-        """A probe, or a pair of them; the last one's output is what it passes on."""
+        What nobody reads is what ORT starts from, in turn from the end of the file. Of all
+        that it needs, ORT executes first what stands last in the file, too: that keeps in
+        its place what no probe forces there.
+        """
+        before = {placement.row: placement for placement in placements}
+        ordered: list[onnx.NodeProto] = []
+        for row, node in [*((row_of(node.name), node) for node in nodes), (-1, None)]:
+            if placement := before.get(row):
+                places = [placement.place]
+                if self._kind == "pairs":
+                    places.insert(0, placement.place + FIRST_OF_PAIR)
+                after = placement.after or (anchor,)
+                ordered += [self._probe(place, after, row, parent, branch) for place in places]
+            if node is not None:
+                ordered.append(node)
+        ordered.reverse()
+        read = set[str]().union(*map(_reads, ordered))
+        inner = [node for node in ordered if not read.isdisjoint(node.output)]
+        return [*_sorted(inner), *(node for node in ordered if read.isdisjoint(node.output))]
+
+    def _framed(
+        self,
+        graph: onnx.GraphProto,
+        nodes: Sequence[onnx.NodeProto],
+        placements: Sequence[_Placement],
+        anchor: str,
+    ) -> list[onnx.NodeProto]:
+        """All nodes as they stand, with the probes of the frame and the further nodes."""
+        first, last = placements[0], placements[-1]
+        rows = [row_of(node.name) for node in nodes]
+        stop = rows.index(last.row) if last.row >= 0 else len(nodes)
+        timed = nodes[rows.index(first.row) : stop]
+        # The last probe waits for all that nothing else waits for.
+        read = set[str]().union(*map(_reads, timed))
+        readable = self._readable(graph)
+        leaves = [
+            name
+            for node in timed
+            if read.isdisjoint(node.output)
+            for name in [one for one in node.output if one in readable][:1]
+        ]
+        self.further_nodes = min(max(len(nodes), _FURTHER_NODES[0]), _FURTHER_NODES[1])
+        result, further = anchor, []
+        for _ in range(self.further_nodes):
+            further.append(self._node("Identity", (result,), -1, -1, ""))
+            result = further[-1].output[0]
+        return [
+            *further,
+            self._probe(FURTHER_END, (result,), -1, -1, ""),
+            self._probe(FURTHER_BEGIN, (anchor,), -1, -1, ""),
+            *graph.node,
+            self._probe(last.place, tuple(leaves), last.row, -1, ""),
+            self._probe(first.place, (anchor,), first.row, -1, ""),
+        ]
+
+    def _probe(
+        self, place: int, after: Sequence[str], before: int, parent: int, branch: str
+    ) -> onnx.NodeProto:
+        node = self._node(OPERATOR, after, before, parent, branch)
+        node.domain = DOMAIN
+        node.attribute.add(name="place", type=2, i=place)  # AttributeProto.INT
+        del node.output[:]
+        return node
+
+    def _node(
+        self, op_type: str, inputs: Sequence[str], before: int, parent: int, branch: str
+    ) -> onnx.NodeProto:
+        """A further node with one output, which has the next row."""
         from onnx import helper
 
-        operator = f"{_OPERATOR}{types[placement.tensor]}"
-        inputs = [placement.tensor, *placement.after]
-        nodes: list[onnx.NodeProto] = []
-        for number in (placement.place + _FIRST_OF_PAIR, placement.place)[-_COPIES[self._kind] :]:
-            y = f"{_PREFIX}{number}"
-            nodes.append(
-                helper.make_node(operator, inputs, [y], name=y, domain=DOMAIN, place=number)
-            )
-            inputs = [y]
-        return nodes
+        row = len(self._nodes) + len(self._added)
+        self._added.append(_Added(op_type, parent, branch, before))
+        return helper.make_node(op_type, inputs, [f"{_PREFIX}{row}"], name=node_name(row))
 
 
-def _ends(
-    nodes: Sequence[onnx.NodeProto], placements: Sequence[_Placement], types: Mapping[str, int]
-) -> tuple[_Placement, _Placement]:
-    """The first probe of a graph and its last, which waits for all that nothing waits for."""
-    first, last = placements[0], placements[-1]
-    rows = [row_of(node.name) for node in nodes]
-    stop = rows.index(last.row) if last.row >= 0 else len(nodes)
-    timed = nodes[rows.index(first.row) : stop]
-    read = set[str]().union(*map(_reads, timed))
-    leaves = [
-        name
-        for node in timed
-        if read.isdisjoint(node.output)
-        for name in [one for one in node.output if one in types][:1]
-    ]
-    return first, last._replace(after=tuple(leaves))
+def _extended(nodes: NodeTable, added: Sequence[_Added]) -> NodeTable:
+    """The table with rows for added nodes, of which only a trace can tell more."""
+    columns: dict[str, Any] = {}
+    for field in dataclasses.fields(nodes):
+        known = getattr(nodes, field.name)
+        columns[field.name] = (
+            (*known, *("",) * len(added))
+            if isinstance(known, tuple)
+            else np.append(known, np.full(len(added), -1, np.int64))
+        )
+    count = len(nodes)
+    depth = [int(nodes.depth[one.parent]) + 1 if one.parent >= 0 else 0 for one in added]
+    columns["op_type"] = nodes.op_type + tuple(one.op_type for one in added)
+    columns["branch"] = nodes.branch + tuple(one.branch for one in added)
+    columns["parent"][count:] = [one.parent for one in added]
+    columns["depth"][count:] = depth
+    return NodeTable(**columns)
 
 
-def _after(
-    tensor: str, pending: Sequence[Mapping[str, None]], types: Mapping[str, int]
-) -> tuple[str, ...] | None:
-    """Tensors that, with this one, are there only when all pending nodes have run."""
+def _after(pending: Sequence[Mapping[str, None]], readable: set[str]) -> tuple[str, ...] | None:
+    """Results that are there only when all pending nodes have run; None if some have none."""
     after: list[str] = []
-    for results in pending:
-        if tensor not in results and results.keys().isdisjoint(after):
-            told = next((name for name in results if name in types), None)
+    # A later node's result may tell of an earlier one that it depends on, but not the reverse.
+    for results in reversed(pending):
+        if results.keys().isdisjoint(after):
+            told = next((name for name in results if name in readable), None)
             if told is None:
                 return None
             after.append(told)
     return tuple(after)
-
-
-def _passable(
-    node: onnx.NodeProto, types: Mapping[str, int], constants: set[str]
-) -> list[tuple[int, str]]:
-    """(position, name) of the inputs of a node that a probe can pass on.
-
-    A node keeps its constants, for which its kernel may be prepared, unless it has nothing
-    else: then it is the first of them, its data.
-    """
-    inputs = [(index, name) for index, name in enumerate(node.input) if name]
-    variable = [(index, name) for index, name in inputs if name not in constants]
-    return [(index, name) for index, name in variable or inputs[:1] if name in types]
 
 
 def _sorted(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 Int64Array = npt.NDArray[np.int64]
 Int32Array = npt.NDArray[np.int32]
+Int8Array = npt.NDArray[np.int8]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -177,6 +178,84 @@ class NodeEvents:
 
     def __len__(self) -> int:
         return len(self.node)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DeviceSeries:
+    """What one quantity of one device did meanwhile, columns of equal length n, by time.
+
+    Attributes:
+        device: ``gpu0``, ``package0``, ``cpu3``, ``host``, ``sampler``.
+        quantity: identifier with its unit as suffix: ``power_instant_mw``, ``energy_uj``.
+        unit: of value, for HDF5's ``units``.
+        source: where it was read: ``nvmlDeviceGetFieldValues(186)``, a path under /sys.
+        process: int32[n], ProcessRecord.index.
+        time_ns: int64[n], CLOCK_MONOTONIC of the reading.
+        value: int64[n].
+        changed: int8[n], 1 where the value differs from the reading before it in its
+            process, or is the first one there.
+        double: a test double gave the values: they are no measurement.
+    """
+
+    device: str
+    quantity: str
+    unit: str
+    source: str
+    process: Int32Array
+    time_ns: Int64Array
+    value: Int64Array
+    changed: Int8Array
+    double: bool = False
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class KernelEvents:
+    """Work of a GPU in a traced pass, columns of equal length n, by start time.
+
+    Attributes:
+        kind: what each was: ``kernel``, ``memcpy`` or ``memset``.
+        name: of the function; for a copy its direction (``HtoD``).
+        node: int32[n], row of the NodeTable; -1 where it could not be joined to a node.
+        process: int32[n], ProcessRecord.index.
+        inference: int32[n], number of the traced inference in its process; -1 outside of all.
+        start_ns: int64[n], CLOCK_MONOTONIC.
+        duration_ns: int64[n].
+        launch_ns: int64[n], CLOCK_MONOTONIC at which the host began to launch it; -1 unknown.
+        stream: int32[n].
+        grid: int32[n, 3]; -1 for copies.
+        block: int32[n, 3]; -1 for copies.
+        registers: int32[n], a thread; -1 for copies.
+        shared_bytes: int64[n], static and dynamic, a block; -1 for copies.
+        bytes: int64[n], moved or set; -1 for kernels.
+        unjoined_reason: why node is -1 where it is, in one sentence; empty where none is.
+        disagreements: kernels whose launch lies outside of the interval of the node that
+            they were joined to.
+        dropped: records that CUPTI dropped.
+    """
+
+    kind: tuple[str, ...]
+    name: tuple[str, ...]
+    node: Int32Array
+    process: Int32Array
+    inference: Int32Array
+    start_ns: Int64Array
+    duration_ns: Int64Array
+    launch_ns: Int64Array
+    stream: Int32Array
+    grid: Int32Array
+    block: Int32Array
+    registers: Int32Array
+    shared_bytes: Int64Array
+    bytes: Int64Array
+    unjoined_reason: str
+    disagreements: int
+    dropped: int
+
+    def __len__(self) -> int:
+        return len(self.name)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -423,7 +423,7 @@ class Measurement:
             )
         ) as probe_pass:
             events, calibration = probe_pass.record(inferences, index)
-            if preparation.repeatable and not probes.same_values(outputs, probe_pass.outputs()):
+            if preparation.repeatable and not probes.same_values(outputs, probe_pass.binding.outputs()):
                 raise ValueError("outputs with probes differ from those without")
         return {"probe": events, "probe_calibration": calibration}
 
