@@ -323,6 +323,8 @@ class Profile:
         nodes: the executed graph; None when no traced pass told it.
         traces: NodeEvents by the name of the pass: ``probe``, ``ort``; ``probe_calibration``
             holds the cost of the probes at each place instead of nodes.
+        devices: what devices did meanwhile, one series for each quantity of each.
+        kernels: work of the GPU in a traced pass; None where none was recorded.
         absent: (what, reason) of every series that could not be recorded.
     """
 
@@ -340,6 +342,8 @@ class Profile:
     nodes: NodeTable | None
     traces: Mapping[str, NodeEvents]
     absent: tuple[tuple[str, str], ...]
+    devices: tuple[DeviceSeries, ...] = ()
+    kernels: KernelEvents | None = None
 
     @property
     def node_traces(self) -> Mapping[str, NodeEvents]:

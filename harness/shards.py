@@ -25,7 +25,9 @@ import numpy as np
 
 from harness.errors import MachineError, ProfileFileError, RequestError
 from harness.records import (
+    DeviceSeries,
     InputRecord,
+    KernelEvents,
     ModelRecord,
     NodeEvents,
     NodeTable,
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: Layout of the files of a partial folder; a change of a record that they hold raises it.
-PARTIAL_VERSION = 1
+PARTIAL_VERSION = 2
 
 _HEADER = "header.shard"
 _RECORD = "record.json"
@@ -77,12 +79,16 @@ class Shard:
         traces: NodeEvents by the name of the pass, of this process alone.
         nodes: the executed graph as completed by this process's trace; None without one.
         absent: (what, reason) of what this process could not record.
+        devices: what devices did during its timed pass.
+        kernels: work of the GPU in its traced pass; None without one.
     """
 
     process: ProcessRecord
     traces: Mapping[str, NodeEvents]
     nodes: NodeTable | None
     absent: tuple[tuple[str, str], ...]
+    devices: tuple[DeviceSeries, ...] = ()
+    kernels: KernelEvents | None = None
 
 
 def partial_folder(target: Path) -> Path:
@@ -243,6 +249,8 @@ def assemble(
         nodes=nodes,
         traces={name: _merge_events(parts) for name, parts in traced.items()},
         absent=tuple(dict.fromkeys(absent)),
+        devices=_merge_devices([each for shard in shards for each in shard.devices]),
+        kernels=_merge_kernels([shard.kernels for shard in shards if shard.kernels is not None]),
     )
 
 
@@ -395,3 +403,41 @@ def _merge_events(parts: Sequence[NodeEvents]) -> NodeEvents:
         dropped=sum(part.dropped for part in parts),
         resolution_ns=max(part.resolution_ns for part in parts),
     )
+
+
+def _merge_devices(series: Sequence[DeviceSeries]) -> tuple[DeviceSeries, ...]:
+    """One series for each quantity of each device, of all processes by time."""
+    parts: dict[tuple[str, str], list[DeviceSeries]] = {}
+    for each in series:
+        parts.setdefault((each.device, each.quantity), []).append(each)
+    return tuple(_merge_columns(same, "time_ns") for same in parts.values())
+
+
+def _merge_kernels(parts: Sequence[KernelEvents]) -> KernelEvents | None:
+    if not parts:
+        return None
+    return dataclasses.replace(
+        _merge_columns(parts, "start_ns"),
+        unjoined_reason=next((one.unjoined_reason for one in parts if one.unjoined_reason), ""),
+        disagreements=sum(one.disagreements for one in parts),
+        dropped=sum(one.dropped for one in parts),
+    )
+
+
+_Columns = TypeVar("_Columns", DeviceSeries, KernelEvents)
+
+
+def _merge_columns(parts: Sequence[_Columns], time: str) -> _Columns:
+    """The columns of all parts, by time, stable; what is no column comes from the first."""
+    by_time = np.argsort(np.concatenate([getattr(part, time) for part in parts]), kind="stable")
+    columns: dict[str, Any] = {}
+    for field in dataclasses.fields(parts[0]):
+        values = [getattr(part, field.name) for part in parts]
+        if isinstance(values[0], np.ndarray):
+            columns[field.name] = np.concatenate(values)[by_time]
+        elif isinstance(values[0], tuple):
+            texts = [text for value in values for text in value]
+            columns[field.name] = tuple(texts[row] for row in by_time.tolist())
+    if isinstance(parts[0], DeviceSeries):
+        columns["double"] = any(part.double for part in parts)
+    return dataclasses.replace(parts[0], **columns)

@@ -19,7 +19,9 @@ import numpy as np
 from harness import statistics
 from harness.errors import NO_ROOM, MachineError, RequestError
 from harness.records import (
+    DeviceSeries,
     InputRecord,
+    KernelEvents,
     LatencySeries,
     ModelRecord,
     NodeEvents,
@@ -89,6 +91,27 @@ _INFERENCES = {
     "inference_duration_ns": _Column("ns", "whole traced inference as the tracer reports it"),
     "inference_framework_ns": _Column("ns", "what of it belongs to no node; -1 not known"),
 }
+_DEVICE = {
+    "process": _Column("1", "index of the process"),
+    "time_ns": _Column("ns", "CLOCK_MONOTONIC of the reading"),
+}
+_CHANGED = _Column("1", "1 where the value differs from the reading before in its process")
+_KERNELS = {
+    "kind": _Column("", "kernel, memcpy or memset"),
+    "name": _Column("", "function, or direction of a copy"),
+    "node": _Column("1", "row in /nodes, -1 where it could not be joined"),
+    "process": _Column("1", "index of the process"),
+    "inference": _Column("1", "number of the traced inference in its process, -1 outside"),
+    "start_ns": _Column("ns", "CLOCK_MONOTONIC"),
+    "duration_ns": _Column("ns"),
+    "launch_ns": _Column("ns", "CLOCK_MONOTONIC when the host began to launch it, -1 unknown"),
+    "stream": _Column("1"),
+    "registers": _Column("1", "of a thread, -1 for copies"),
+    "shared_bytes": _Column("bytes", "of a block, -1 for copies"),
+    "bytes": _Column("bytes", "moved or set, -1 for kernels"),
+}
+#: Columns of KernelEvents with a value for each of the three axes.
+_KERNEL_SIZES = ("grid", "block")
 _PROCESS = {
     "index": _Column("1", "number of the process, from 0"),
     "pid": _Column("1", "process id"),
@@ -167,7 +190,13 @@ def read(file: h5py.File, path: Path) -> Profile:
         environment=_read_readings(file["environment"]),
         processes=tuple(_read_process(processes[name]) for name in sorted(processes, key=int)),
         nodes=NodeTable(**_read_columns(file["nodes"], _NODES)) if "nodes" in file else None,
-        traces={name: _read_events(traces[name]) for name in traces},
+        traces={name: _read_events(traces[name]) for name in traces if name != "kernels"},
+        devices=tuple(
+            _read_device(name, quantity, device[quantity])
+            for name, device in file.get("devices", {}).items()
+            for quantity in device
+        ),
+        kernels=_read_kernels(traces["kernels"]) if "kernels" in traces else None,
         absent=tuple(zip(_text(file["absent/what"]), _text(file["absent/reason"]), strict=True)),
     )
 
@@ -215,10 +244,17 @@ def _write_profile(file: h5py.File, profile: Profile) -> None:
     processes = _group(file, "processes")
     for process in profile.processes:
         _write_process(_group(processes, f"{process.index:03d}"), process)
-    if profile.traces:
+    if profile.traces or profile.kernels is not None:
         trace = _group(file, "trace")
         for name, events in profile.traces.items():
             _write_events(_group(trace, name), events)
+        if profile.kernels is not None:
+            _write_kernels(_group(trace, "kernels"), profile.kernels)
+    if profile.devices:
+        devices = _group(file, "devices")
+        for series in profile.devices:
+            device = devices.get(series.device) or _group(devices, series.device)
+            _write_device(_group(device, series.quantity), series)
     absent = _group(file, "absent")
     absence = _dimension(absent, "absence", len(profile.absent))
     _write_text(absent, "what", [what for what, _ in profile.absent], absence)
@@ -308,6 +344,56 @@ def _read_events(group: h5py.Group) -> NodeEvents:
         details={name: group[name][...] for name in group if name not in known},
         **_read_columns(group, _EVENTS),
         **_read_columns(group, _INFERENCES),
+    )
+
+
+def _write_device(group: h5py.Group, series: DeviceSeries) -> None:
+    group.attrs["source"] = _storable(series.source)
+    group.attrs["double"] = int(series.double)
+    reading = _dimension(group, "reading", len(series))
+    _write_columns(group, _DEVICE, series, reading)
+    _write_numbers(group, "value", series.value, _Column(series.unit), reading)
+    _write_numbers(group, "changed", series.changed.astype(np.int32), _CHANGED, reading)
+
+
+def _read_device(device: str, quantity: str, group: h5py.Group) -> DeviceSeries:
+    return DeviceSeries(
+        device=device,
+        quantity=quantity,
+        unit=group["value"].attrs["units"],
+        source=group.attrs["source"],
+        value=group["value"][...],
+        changed=group["changed"][...].astype(np.int8),
+        double=bool(group.attrs["double"]),
+        **_read_columns(group, _DEVICE),
+    )
+
+
+def _write_kernels(group: h5py.Group, kernels: KernelEvents) -> None:
+    group.attrs["unjoined_reason"] = _storable(kernels.unjoined_reason)
+    _write_number(group, "dropped", kernels.dropped, _Column("1", "records CUPTI dropped"))
+    _write_number(
+        group, "disagreements", kernels.disagreements, _Column("1", "launched outside of the node")
+    )
+    event = _dimension(group, "event", len(kernels))
+    _write_columns(group, _KERNELS, kernels, event)
+    for name in _KERNEL_SIZES:
+        for axis, values in zip("xyz", getattr(kernels, name).T, strict=True):
+            column = _Column("1", "-1 for copies")
+            _write_numbers(group, f"{name}_{axis}", values, column, event)
+
+
+def _read_kernels(group: h5py.Group) -> KernelEvents:
+    sizes: dict[str, Any] = {
+        name: np.stack([group[f"{name}_{axis}"][...] for axis in "xyz"], axis=1)
+        for name in _KERNEL_SIZES
+    }
+    return KernelEvents(
+        unjoined_reason=group.attrs["unjoined_reason"],
+        disagreements=int(group["disagreements"][()]),
+        dropped=int(group["dropped"][()]),
+        **sizes,
+        **_read_columns(group, _KERNELS),
     )
 
 

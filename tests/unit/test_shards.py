@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from device_records import kernels, series
 
 from harness import shards
 from harness.errors import ProfileFileError, RequestError
@@ -55,6 +56,37 @@ def test_header_and_shards_come_back_exactly(tmp_path: Path) -> None:
     assert damaged == ()
     assert repr(found) == repr((shard(0), odd))
     assert found[0].traces["ort"].node.dtype == np.int32
+
+
+def test_devices_and_kernels_of_all_processes_are_one_series_each(tmp_path: Path) -> None:
+    folder = shards.partial_folder(tmp_path / "a.h5")
+    shards.write_header(folder, header())
+    for index in (0, 1):
+        at = 100 * index
+        shards.write_shard(
+            folder,
+            dataclasses.replace(
+                shard(index),
+                devices=(
+                    series("gpu0", "power_mw", [(at + 1, 5), (at + 9, 6)], process=index),
+                    series("gpu0", "energy_mj", [(at + 1, 7)], process=index, double=index == 1),
+                ),
+                kernels=kernels(
+                    ("b", 1, at + 4, 2), ("a", 0, at + 2, 1), process=index, dropped=index + 1
+                ),
+            ),
+        )
+    found, _ = shards.read_shards(folder)
+    profile = shards.assemble(shards.read_header(folder), found, complete=True)
+    power, energy = profile.devices
+    assert (power.quantity, power.value.tolist()) == ("power_mw", [5, 6, 5, 6])
+    assert power.process.tolist() == [0, 0, 1, 1]
+    assert (energy.value.tolist(), energy.double) == ([7, 7], True)
+    assert profile.kernels is not None
+    assert profile.kernels.name == ("a", "b", "a", "b")
+    assert profile.kernels.process.tolist() == [0, 0, 1, 1]
+    assert profile.kernels.grid.shape == (4, 3)
+    assert profile.kernels.dropped == 3
 
 
 def test_samples_are_not_abbreviated(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 import pytest
+import xarray
+from device_records import kernels, series
 
 from harness import shards, storage
 from harness.errors import ProfileFileError, RequestError
@@ -95,6 +97,30 @@ def test_round_trip_of_what_the_golden_file_lacks(tmp_path: Path) -> None:
     written = storage.write_profile(odd, tmp_path / "odd.h5")
     assert written.path == tmp_path / "odd.h5"
     assert content(storage.read_profile(tmp_path / "odd.h5")) == content(odd)
+
+
+def test_devices_and_kernels_come_back_exactly(tmp_path: Path) -> None:
+    profile = dataclasses.replace(
+        GOLDEN["golden_profile"](),
+        devices=(
+            series("gpu0", "power_instant_mw", [(5, 72_000), (15, 71_000)], unit="mW"),
+            series("gpu0", "energy_mj", [], unit="mJ", double=True),
+            series("cpu3", "frequency_hz", [(6, 3_700_000_000)], unit="Hz"),
+        ),
+        kernels=kernels(
+            ("gemm", 1, 10, 5), ("é<&>", -1, 20, 7), unjoined_reason="one is orphaned", dropped=3
+        ),
+    )
+    written = storage.write_profile(profile, tmp_path / "a.h5")
+    assert content(storage.read_profile(tmp_path / "a.h5")) == content(written)
+    with h5py.File(tmp_path / "a.h5") as file:
+        power = file["devices/gpu0/power_instant_mw"]
+        assert power["value"].attrs["units"] == "mW"
+        assert power.attrs["source"] == "by hand"
+        assert file["trace/kernels/grid_y"][...].tolist() == [2, 2]
+    for group in ("devices/gpu0/power_instant_mw", "devices/gpu0/energy_mj", "trace/kernels"):
+        with xarray.open_dataset(tmp_path / "a.h5", group=group, engine="h5netcdf") as opened:
+            opened.load()
 
 
 def test_long_series_keep_every_sample(tmp_path: Path) -> None:
