@@ -38,6 +38,11 @@ setup(
                 ["_probe.pyx", "probe_op.c"],
                 ["ort_abi.h", "ort_abi.pxd", "probe_op.h", "clock.h"],
             ),
+            native(
+                "_sampler",
+                ["_sampler.pyx", "sampler.c", "file_reader.c", "nvml_reader.c"],
+                ["sampler.h", "channel.h", "file_reader.h", "nvml_reader.h", "nvml_abi.h", "clock.h"],
+            ),
             native("_stream", ["_stream.pyx", "stream.c"], ["stream.h", "clock.h"], "-O3"),
         ],
         include_path=["ext"],

@@ -1,0 +1,183 @@
+"""What sampling the devices costs: the inference, the CPU, and other Python threads.
+
+A model is timed without a sampler and with one at several rates, interleaved in short rounds
+in one process; a difference is that to the round's inferences without a sampler. Then a
+Python thread spins with and without a sampler: one that held the GIL would slow it down.
+
+    python benchmarks/sampler_cost.py [--rounds N] [--gpu N] [MODEL ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+from harness import environment, inputs, model_file, models
+from harness._ort import Library, Session
+from harness.config import InputRequest
+from harness.devices.sampling import DeviceSampler
+
+RATES_HZ = (10, 100, 1000)
+SPIN_S = 0.2
+
+
+class Cost:
+    """What the threads of the samplers of one rate took, over all rounds."""
+
+    def __init__(self) -> None:
+        self.cpu_ns = 0
+        self.ticks = 0
+        self.missed = 0
+        self.lateness_ns: list[np.ndarray] = []
+
+    @contextlib.contextmanager
+    def sampling(self, hz: float, gpu: int | None):
+        """Samples meanwhile, and adds the cost."""
+        sampler = DeviceSampler(hz, gpu, os.sched_getaffinity(0), seconds=30)
+        sampler.start()
+        try:
+            yield
+        finally:
+            for series in sampler.stop(0)[0]:
+                if series.quantity == "lateness_ns":
+                    self.lateness_ns.append(series.value)
+                    self.ticks += len(series)
+                elif series.quantity == "cpu_time_ns":
+                    self.cpu_ns += int(series.value[0])
+                elif series.quantity == "missed_ticks":
+                    self.missed += int(series.value[0])
+
+    def __str__(self) -> str:
+        late = np.percentile(np.concatenate(self.lateness_ns), [50, 90, 99]) / 1000
+        return (
+            f"{self.cpu_ns / self.ticks / 1000:6.1f} µs CPU a tick, lateness p50 {late[0]:.0f} "
+            f"p90 {late[1]:.0f} p99 {late[2]:.0f} µs, {self.missed} of "
+            f"{self.ticks + self.missed} ticks missed"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("models", nargs="*", default=["mlp", "resnet50"])
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--round-s", type=float, default=0.2, help="length of one measurement")
+    parser.add_argument("--gpu", type=int, help="sample this GPU of NVML as well")
+    options = parser.parse_args()
+    library = Library(str(environment.ort_library()))
+    print(
+        f"ONNX Runtime {library.version}, one thread, {len(os.sched_getaffinity(0))} CPUs, "
+        f"{options.rounds} interleaved rounds\n"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        for name in options.models:
+            path = Path(name)
+            if name in models.REFERENCE_MODELS:
+                path = Path(folder, f"{name}.onnx")
+                models.write(name, path)
+            compare(library, name, path, options)
+    spin(options)
+
+
+def compare(library: Library, name: str, path: Path, options: argparse.Namespace) -> None:
+    """Prints what sampling adds to one model."""
+    with contextlib.closing(Session(library, str(path), intra_threads=1)) as session:
+
+        def attempt(candidate: inputs.InputSet) -> list[object]:
+            with contextlib.closing(session.bind(candidate.values)) as binding:
+                binding.run()
+                return binding.outputs()
+
+        model = model_file.load(path)
+        feeds = dict(inputs.choose(model, InputRequest(), attempt)[0].values)
+        with contextlib.closing(session.bind(feeds)) as binding:
+            latency_ns = min(binding.run() for _ in range(5))
+            count = max(3, int(options.round_s * 1e9 / latency_ns))
+            start_ns, duration_ns = np.zeros(count, np.int64), np.zeros(count, np.int64)
+
+            def time_round() -> tuple[float, float]:
+                binding.time(start_ns, duration_ns)
+                return float(np.median(duration_ns)), float(np.mean(duration_ns))
+
+            off, taken, costs = measure(time_round, options)
+    print(f"{name}: median {np.median(off[:, 0]):,.0f} ns without, {count} inferences a round")
+    for hz in RATES_HZ:
+        print(f"  {hz:4} Hz {costs[hz]}")
+        for column, what in enumerate(("median", "mean")):
+            difference = taken[hz][:, column] - off[:, column]
+            low, high = interval_of_median(difference)
+            verdict = "inside the noise" if low <= 0 <= high else "outside the noise"
+            share = 100 * np.median(difference) / np.median(off[:, column])
+            print(
+                f"          {what:6} {np.median(difference):+10,.0f} ns [{low:+,.0f}, {high:+,.0f}]"
+                f" {share:+.2f} %, {verdict}"
+            )
+    print()
+
+
+def measure(time_round, options: argparse.Namespace):
+    """(median, mean) of each round without a sampler and with one, in random order."""
+    rng = np.random.default_rng(0)
+    costs = {hz: Cost() for hz in RATES_HZ}
+    taken = {hz: np.zeros((options.rounds, 2)) for hz in (0, *RATES_HZ)}
+    time_round()
+    for number in range(options.rounds):
+        for hz in rng.permutation(list(taken)):
+            sampling = (
+                costs[hz].sampling(float(hz), options.gpu) if hz else contextlib.nullcontext()
+            )
+            with sampling:
+                taken[hz][number] = time_round()
+    return taken.pop(0), taken, costs
+
+
+def spin(options: argparse.Namespace) -> None:
+    """Prints the progress of a Python thread that spins, with a sampler against without."""
+    count = 0
+    done = False
+
+    def work() -> None:
+        nonlocal count
+        while not done:
+            count += 1
+
+    def progress() -> int:
+        before = count
+        time.sleep(SPIN_S)
+        return count - before
+
+    spinner = threading.Thread(target=work)
+    spinner.start()
+    ratios = {hz: np.zeros(options.rounds) for hz in RATES_HZ}
+    for number in range(options.rounds):
+        for hz in RATES_HZ:
+            alone = progress()
+            with Cost().sampling(hz, options.gpu):
+                ratios[hz][number] = progress() / alone
+    done = True
+    spinner.join()
+    print("a Python thread that spins, its progress with a sampler against without:")
+    for hz, ratio in ratios.items():
+        low, high = interval_of_median(ratio)
+        print(f"  {hz:4} Hz {np.median(ratio):.3f} [{low:.3f}, {high:.3f}]")
+
+
+def interval_of_median(samples: np.ndarray) -> tuple[float, float]:
+    """95 % order-statistic interval of the median (normal approximation to the binomial)."""
+    ordered = np.sort(samples)
+    half = 0.98 * np.sqrt(len(ordered))
+    low = max(0, int(len(ordered) / 2 - half))
+    high = min(len(ordered) - 1, int(np.ceil(len(ordered) / 2 + half)))
+    return float(ordered[low]), float(ordered[high])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+/* A number that can be read again and again, and one reading of it. */
+#ifndef HARNESS_CHANNEL_H
+#define HARNESS_CHANNEL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum channel_kind {
+    CHANNEL_FILE,             /* argument: which field of the line, from 1 */
+    CHANNEL_NVML_FIELD,       /* argument: NVML_FI_... */
+    CHANNEL_NVML_CLOCK,       /* argument: nvmlClockType_t; MHz */
+    CHANNEL_NVML_TEMPERATURE, /* argument: nvmlTemperatureSensors_t; °C */
+    CHANNEL_NVML_UTILIZATION, /* argument: 0 of the GPU, 1 of its memory; percent */
+    CHANNEL_NVML_REASONS,     /* reasons why clocks are as they are; a bitmask */
+    CHANNEL_NVML_MEMORY,      /* used memory; bytes */
+    CHANNEL_KINDS
+};
+
+struct channel {
+    enum channel_kind kind;
+    bool slow;
+    int64_t argument;
+    int64_t scale;    /* what was read times this is the value */
+    const char *path; /* of a file */
+    const char *key;  /* a line begins with it; "" for the first line */
+    int file;         /* descriptor, shared by the channels of one file */
+    int absent;       /* status that every reading of it would have; it is not read any more */
+};
+
+struct reading {
+    int64_t time_ns; /* CLOCK_MONOTONIC, the middle of the call */
+    int64_t value;
+    int64_t updated_us; /* CLOCK_REALTIME at which the driver says it updated the value; or 0 */
+    int32_t status;     /* 0; else an errno for files, an nvmlReturn_t for NVML */
+    int32_t unused;     /* so that no byte of a row is left undefined */
+};
+
+static inline void channel_store(const struct channel *channel, struct reading *reading,
+                                 int64_t value, int status, int overflow) {
+    reading->status = status;
+    if (status == 0 && __builtin_mul_overflow(value, channel->scale, &reading->value))
+        reading->status = overflow;
+    if (reading->status != 0) reading->value = 0;
+}
+
+#endif

@@ -1,0 +1,68 @@
+"""What there is to sample: the one protocol between kinds of devices and the sampling threads.
+
+A provider looks at the machine once and offers channels; a native thread reads their
+numbers (``harness._sampler``); the provider then says what a failed reading means.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Protocol
+
+from harness import _sampler
+
+#: Something that cannot be had: (what, the reason and if possible the remedy).
+Absent = tuple[str, str]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Channel:
+    """A number that can be sampled, under the names that its series will have.
+
+    Attributes:
+        device: as in DeviceSeries.
+        quantity: as in DeviceSeries.
+        unit: as in DeviceSeries.
+        source: as in DeviceSeries.
+        reads: how the native thread reads it.
+        counter: it only grows. A reading below the one before it is a wrap-around where
+            `largest` is known, else a reset.
+        largest: of a counter, after which it starts again from 0.
+    """
+
+    device: str
+    quantity: str
+    unit: str
+    source: str
+    reads: _sampler.Channel
+    counter: bool = False
+    largest: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called where it is absent."""
+        return f"{self.device} {self.quantity}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Offer:
+    """What a provider found on this machine."""
+
+    channels: tuple[Channel, ...]
+    absent: tuple[Absent, ...] = ()
+
+
+class Provider(Protocol):
+    """A kind of device."""
+
+    def offer(self) -> Offer:
+        """Looks at the machine: channels that may be sampled, and what cannot be."""
+
+    def explain(self, status: int) -> str:
+        """Says what a reading that failed with this status means, and the remedy."""
+
+
+def explain_errno(status: int) -> str:
+    """What a failed reading of a file means."""
+    return os.strerror(status)

@@ -1,0 +1,69 @@
+"""Stand-ins for what a machine may lack, built with gcc at the boundary of a C interface."""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import functools
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCES = Path(__file__).parent
+HEADERS = SOURCES.parents[1] / "ext"
+
+
+@functools.cache
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    """For the libraries; goes with the process."""
+    return tempfile.TemporaryDirectory()
+
+
+@functools.cache
+def build_nvml(*without: str) -> str:
+    """Builds the double of NVML and returns its path.
+
+    Args:
+        without: symbols it lacks: INIT, FIELD_VALUES, EVENT_REASONS.
+    """
+    path = Path(_folder().name, "-".join(["nvml", *without]) + ".so")
+    command = [
+        *("gcc", "-std=gnu11", "-O1", "-Wall", "-Werror", "-shared", "-fPIC"),
+        # nvidia-ml-py opens it by this name.
+        "-Wl,-soname,libnvidia-ml.so.1",
+        *(f"-DWITHOUT_{symbol}" for symbol in without),
+        *("-I", str(HEADERS), "-o", str(path), str(SOURCES / "nvml.c")),
+    ]
+    subprocess.run(command, check=True)
+    return str(path)
+
+
+@dataclasses.dataclass(frozen=True)
+class NvmlDouble:
+    """The library under this path; the faults it can show are listed in nvml.c."""
+
+    path: str
+
+    def fault(self, name: str, after_readings: int = 0) -> None:
+        """Has the library fail so from now on, or after some readings of values."""
+        status = ctypes.CDLL(self.path).harness_test_double(
+            name.encode(), ctypes.c_long(after_readings)
+        )
+        assert status == 0, f"the double knows no fault {name}"
+
+    def opened(self) -> int:
+        """How often it was opened and not closed."""
+        count: int = ctypes.CDLL(self.path).harness_test_double_open()
+        return count
+
+
+@pytest.fixture
+def nvml_double() -> Iterator[NvmlDouble]:
+    """A healthy double of NVML."""
+    double = NvmlDouble(build_nvml())
+    double.fault("")
+    yield double
+    double.fault("")

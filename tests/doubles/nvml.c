@@ -1,0 +1,213 @@
+/* A stand-in for libnvidia-ml.so.1: one GPU whose values follow from the clock, and faults.
+
+   Values change every 20 ms, as a driver's do, with the stamp of that moment. The marker
+   harness_test_double is the control as well. */
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "nvml_abi.h"
+
+#define EXPORT __attribute__((visibility("default")))
+#define UPDATE_NS 20000000LL
+
+static _Atomic(const char *) fault = "";
+static atomic_long countdown; /* readings until a fault of the middle comes */
+static atomic_int initialised;
+
+/* "" for none. Names must stay where they are: they are literals below. */
+static const char *const faults[] = {
+    "driver_not_loaded", "version_mismatch", "no_permission", "unsupported_fields", "timeout",
+    "hang", "hang_init", "hang_shutdown", "gpu_lost", "counter_reset", "stale", "slow",
+};
+
+EXPORT int harness_test_double(const char *name, long after_readings) {
+    const char *known = strcmp(name, "") == 0 ? "" : NULL;
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
+        if (strcmp(name, faults[i]) == 0) known = faults[i];
+    if (known == NULL) return -1;
+    atomic_store(&countdown, after_readings);
+    atomic_store(&fault, known);
+    return 0;
+}
+
+static int is(const char *name) { return strcmp(atomic_load(&fault), name) == 0; }
+
+static int due(const char *name) { return is(name) && atomic_load(&countdown) <= 0; }
+
+static void pause_ms(long ms) {
+    struct timespec time = {0, ms * 1000000};
+    nanosleep(&time, NULL);
+}
+
+/* Until the fault is taken back, so that no test leaves a thread behind. */
+static void hang(const char *name) {
+    while (due(name)) pause_ms(2);
+}
+
+/* What any reading has to go through. */
+static nvmlReturn_t reading(void) {
+    if (!atomic_load(&initialised)) return NVML_ERROR_UNINITIALIZED;
+    atomic_fetch_sub(&countdown, 1);
+    hang("hang");
+    if (is("slow")) pause_ms(25);
+    if (is("no_permission")) return NVML_ERROR_NO_PERMISSION;
+    if (due("gpu_lost")) return NVML_ERROR_GPU_IS_LOST;
+    if (due("timeout")) return NVML_ERROR_TIMEOUT;
+    return NVML_SUCCESS;
+}
+
+EXPORT nvmlReturn_t nvmlInitWithFlags(unsigned int flags) {
+    (void)flags;
+    hang("hang_init");
+    if (is("driver_not_loaded")) return NVML_ERROR_DRIVER_NOT_LOADED;
+    if (is("version_mismatch")) return NVML_ERROR_LIB_RM_VERSION_MISMATCH;
+    atomic_fetch_add(&initialised, 1);
+    return NVML_SUCCESS;
+}
+
+#ifndef WITHOUT_INIT
+EXPORT nvmlReturn_t nvmlInit_v2(void) { return nvmlInitWithFlags(0); }
+#endif
+
+EXPORT nvmlReturn_t nvmlShutdown(void) {
+    hang("hang_shutdown");
+    if (!atomic_load(&initialised)) return NVML_ERROR_UNINITIALIZED;
+    atomic_fetch_sub(&initialised, 1);
+    return NVML_SUCCESS;
+}
+
+/* How often it was opened less how often it was closed. */
+EXPORT int harness_test_double_open(void) { return atomic_load(&initialised); }
+
+EXPORT const char *nvmlErrorString(nvmlReturn_t status) {
+    return status == NVML_SUCCESS ? "Success" : "a fault of the double";
+}
+
+static nvmlReturn_t text(char *buffer, unsigned int size, const char *told) {
+    int needed = snprintf(buffer, size, "%s", told);
+    return needed < (int)size ? NVML_SUCCESS : NVML_ERROR_INSUFFICIENT_SIZE;
+}
+
+EXPORT nvmlReturn_t nvmlSystemGetDriverVersion(char *version, unsigned int size) {
+    return text(version, size, "580.0.double");
+}
+
+EXPORT nvmlReturn_t nvmlDeviceGetCount_v2(unsigned int *count) {
+    *count = 1;
+    return NVML_SUCCESS;
+}
+
+EXPORT nvmlReturn_t nvmlDeviceGetHandleByIndex_v2(unsigned int index, nvmlDevice_t *device) {
+    if (index != 0) return NVML_ERROR_INVALID_ARGUMENT;
+    *device = (nvmlDevice_t)&countdown;
+    return NVML_SUCCESS;
+}
+
+EXPORT nvmlReturn_t nvmlDeviceGetName(nvmlDevice_t device, char *name, unsigned int size) {
+    (void)device;
+    return text(name, size, "Test Double L4");
+}
+
+EXPORT nvmlReturn_t nvmlDeviceGetUUID(nvmlDevice_t device, char *uuid, unsigned int size) {
+    (void)device;
+    return text(uuid, size, "GPU-double");
+}
+
+typedef struct {
+    char busIdLegacy[16];
+    unsigned int domain, bus, device, pciDeviceId, pciSubSystemId;
+    char busId[32];
+} nvmlPciInfo_t;
+
+EXPORT nvmlReturn_t nvmlDeviceGetPciInfo_v3(nvmlDevice_t device, nvmlPciInfo_t *pci) {
+    (void)device;
+    memset(pci, 0, sizeof *pci);
+    return text(pci->busId, sizeof pci->busId, "00000000:01:00.0");
+}
+
+#ifndef WITHOUT_FIELD_VALUES
+/* Number of the driver's last update. */
+static long long update(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return is("stale") ? 1000 : (now.tv_sec * 1000000000LL + now.tv_nsec) / UPDATE_NS;
+}
+
+EXPORT nvmlReturn_t nvmlDeviceGetFieldValues(nvmlDevice_t device, int count,
+                                             nvmlFieldValue_t *values) {
+    (void)device;
+    nvmlReturn_t status = reading();
+    if (status != NVML_SUCCESS) return status;
+    long long updates = update();
+    for (int i = 0; i < count; i++) {
+        nvmlFieldValue_t *field = &values[i];
+        field->timestamp = updates * UPDATE_NS / 1000;
+        field->latencyUsec = 0;
+        field->nvmlReturn = NVML_SUCCESS;
+        field->valueType = NVML_VALUE_TYPE_UNSIGNED_INT;
+        switch (field->fieldId) {
+        case NVML_FI_DEV_POWER_INSTANT:
+            field->value.uiVal = 50000 + (unsigned)(updates % 100);
+            break;
+        case NVML_FI_DEV_POWER_AVERAGE:
+            if (is("unsupported_fields")) field->nvmlReturn = NVML_ERROR_NOT_SUPPORTED;
+            else field->value.uiVal = 50050;
+            break;
+        case NVML_FI_DEV_MEMORY_TEMP:
+            if (is("unsupported_fields")) field->nvmlReturn = NVML_ERROR_NOT_SUPPORTED;
+            else field->value.uiVal = 60;
+            break;
+        case NVML_FI_DEV_TOTAL_ENERGY_CONSUMPTION:
+            field->valueType = NVML_VALUE_TYPE_UNSIGNED_LONG_LONG;
+            /* A joule an update; what is left of it after a reset is little. */
+            field->value.ullVal = (unsigned long long)updates * 1000;
+            if (due("counter_reset")) field->value.ullVal %= 7;
+            break;
+        default:
+            field->nvmlReturn = NVML_ERROR_INVALID_ARGUMENT;
+        }
+    }
+    return NVML_SUCCESS;
+}
+#endif
+
+EXPORT nvmlReturn_t nvmlDeviceGetClockInfo(nvmlDevice_t device, int clock, unsigned int *mhz) {
+    (void)device;
+    *mhz = clock == 1 ? 1905 : 6251;
+    return reading();
+}
+
+EXPORT nvmlReturn_t nvmlDeviceGetTemperature(nvmlDevice_t device, int sensor,
+                                             unsigned int *celsius) {
+    (void)device;
+    *celsius = 47;
+    return sensor == 0 ? reading() : NVML_ERROR_INVALID_ARGUMENT;
+}
+
+EXPORT nvmlReturn_t nvmlDeviceGetUtilizationRates(nvmlDevice_t device, nvmlUtilization_t *rates) {
+    (void)device;
+    *rates = (nvmlUtilization_t){.gpu = 93, .memory = 21};
+    return reading();
+}
+
+EXPORT nvmlReturn_t nvmlDeviceGetCurrentClocksThrottleReasons(nvmlDevice_t device,
+                                                              unsigned long long *mask) {
+    (void)device;
+    *mask = 0x4;
+    return reading();
+}
+
+#ifndef WITHOUT_EVENT_REASONS
+EXPORT nvmlReturn_t nvmlDeviceGetCurrentClocksEventReasons(nvmlDevice_t device,
+                                                           unsigned long long *mask) {
+    return nvmlDeviceGetCurrentClocksThrottleReasons(device, mask);
+}
+#endif
+
+EXPORT nvmlReturn_t nvmlDeviceGetMemoryInfo(nvmlDevice_t device, nvmlMemory_t *memory) {
+    (void)device;
+    *memory = (nvmlMemory_t){.total = 24ULL << 30, .free = 23ULL << 30, .used = 1ULL << 30};
+    return reading();
+}
