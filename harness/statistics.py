@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from harness.records import ProcessRecord, Profile, Reading
+from harness.records import ProcessRecord, Profile
 
 #: Samples that must lie beyond a percentile before it is reported. With five, the
 #: order-statistic interval around it is still inside the data (David & Nagaraja,
@@ -136,66 +136,6 @@ def cold_start(processes: Sequence[ProcessRecord]) -> dict[str, Figure]:
         name: Figure(float(np.median([getattr(process, name) for process in processes])))
         for name in names
     }
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class NoiseVerdict:
-    """Whether the host left the timed passes alone.
-
-    Attributes:
-        verdict: ``quiet``, ``disturbed``, or ``unknown`` where the host does not tell.
-        causes: one sentence each, with the figure, or with the reason why it is not known.
-    """
-
-    verdict: str
-    causes: tuple[str, ...]
-
-
-#: Shares of the timed passes' wall time above which a disturbance is named. A hundredth is
-#: the precision that a comparison-grade profile aims at.
-STEAL_LIMIT = 0.01
-OTHER_LOAD_LIMIT = 0.10
-
-#: Difference between the slowest and the fastest process that one left alone does not show.
-SPREAD_LIMIT = 0.10
-
-#: Step of the kernel's CPU time counters (USER_HZ, 100 for every program): a single one
-#: means nothing in a pass that is not much longer.
-CPU_TIME_STEP_NS = 10_000_000
-
-
-def noise(processes: Sequence[ProcessRecord]) -> NoiseVerdict:
-    """Judges the counters read before and after each timed pass, and how processes agree."""
-
-    def read(name: str) -> list[Reading]:
-        return [r for process in processes for r in process.noise if r.name == name]
-
-    def total(readings: Sequence[Reading]) -> float:
-        return float(sum(r.value for r in readings if isinstance(r.value, (int, float))))
-
-    wall_ns = total(read("wall_ns"))
-    if not wall_ns:
-        return NoiseVerdict("unknown", ("no timed pass was watched",))
-    causes: list[str] = []
-    unknown: list[str] = []
-    for name, limit, says in (
-        ("steal_ns", STEAL_LIMIT, "the hypervisor took {:.1%} of a CPU's time (steal)"),
-        ("other_load_ns", OTHER_LOAD_LIMIT, "other processes used {:.0%} of a CPU meanwhile"),
-    ):
-        readings = read(name)
-        spent_ns = total(readings)
-        unknown += dict.fromkeys(f"{name}: {r.reason}" for r in readings if r.value is None)
-        if spent_ns - CPU_TIME_STEP_NS > limit * wall_ns:
-            causes.append(says.format(spent_ns / wall_ns))
-    throttled = total(read("cgroup_throttled_periods"))
-    if throttled:
-        causes.append(f"the cgroup's CPU limit throttled {throttled:.0f} periods")
-    medians = [float(np.median(p.steady.duration_ns)) for p in processes if len(p.steady)]
-    if len(medians) > 1 and max(medians) > (1 + SPREAD_LIMIT) * min(medians):
-        causes.append(f"the processes' medians differ by {max(medians) / min(medians) - 1:.0%}")
-    if causes:
-        return NoiseVerdict("disturbed", tuple(causes))
-    return NoiseVerdict("unknown" if unknown else "quiet", tuple(unknown))
 
 
 def summary(profile: Profile) -> dict[str, Figure]:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from harness import operators, statistics
+from harness import energy, noise, operators, statistics
 from harness.operators import OperatorTable
 from harness.records import Profile
 from harness.statistics import Figure
@@ -22,7 +22,7 @@ TOP_OPERATORS = 10
 def summary(profile: Profile) -> dict[str, Any]:
     """What ``profile --json`` and ``show --json`` print."""
     rows, accounts = _operators(operators.operator_table(profile))
-    noise = statistics.noise(profile.processes)
+    verdict = noise.judge(profile)
     report = {
         "file": str(profile.path) if profile.path is not None else None,
         "complete": profile.complete,
@@ -42,9 +42,8 @@ def summary(profile: Profile) -> dict[str, Any]:
         "output_error": profile.output_check.value,
         "output_error_reason": profile.output_check.reason,
         "operators": rows[:TOP_OPERATORS],
-        "noise": {"verdict": noise.verdict, "causes": list(noise.causes)},
-        "energy": None,
-        "energy_reason": "this version records no energy",
+        "noise": dataclasses.asdict(verdict),
+        **_energy(profile),
         "absent": [{"what": what, "reason": reason} for what, reason in profile.absent],
     }
     if not rows:
@@ -90,6 +89,27 @@ def _latency(profile: Profile) -> dict[str, Any]:
     if figures.interval_ns is None:
         report["interval_ns_reason"] = figures.interval_reason
     return report
+
+
+def _energy(profile: Profile) -> dict[str, Any]:
+    """Energy of each device by its name, or why there is none."""
+    found = energy.energy(profile)
+    if not found:
+        reasons = [f"{what}: {why}" for what, why in profile.absent if "energy" in what]
+        return {"energy": None, "energy_reason": "; ".join(reasons) or "no device tells it"}
+    report: dict[str, Any] = {}
+    for device in found:
+        figures = {
+            name: getattr(device, name)
+            for name in ("joules", "counter_j", "power_j", "above_idle_j", "watts", "idle_watts")
+        }
+        report[device.device] = {
+            **_figures(figures),
+            "interval_j": device.interval_j and list(device.interval_j),
+            "verdict": device.verdict,
+            "causes": list(device.causes),
+        }
+    return {"energy": report}
 
 
 def _operators(table: OperatorTable | Figure) -> tuple[list[dict[str, Any]], dict[str, Any]]:

@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 from rich.cells import cell_len
 
-from harness import operators, statistics
+from harness import energy, noise, operators, statistics
+from harness.energy import Energy
 from harness.operators import Operator, OperatorTable
 from harness.records import InputRecord, Profile
 from harness.reporters.terminal import Terminal
@@ -246,8 +247,38 @@ def _print_latency(page: _Page, profile: Profile) -> None:
         f"session {nanoseconds(cold['session_ns'])}, first inference {nanoseconds(first)} "
         f"({first / figures.median_ns:.1f} times the median)",
     )
-    noise = statistics.noise(profile.processes)
-    page.say("noise", f"{noise.verdict}{': ' if noise.causes else ''}{'; '.join(noise.causes)}")
+    verdict = noise.judge(profile)
+    causes = f": {'; '.join(verdict.causes)}" if verdict.causes else ""
+    page.say("noise", f"{verdict.verdict}{causes}")
+    if verdict.touched:
+        page.say("noise", f"{verdict.touched:,} of {verdict.samples:,} samples were touched")
+    if verdict.throttled:
+        page.say("noise", "show --exclude-throttled leaves the throttled ones out")
+    for each in energy.energy(profile):
+        page.say("energy", _energy(each))
+
+
+def _energy(found: Energy) -> str:
+    """One device's energy of an inference in a line."""
+    if found.joules.value is None or found.watts.value is None:
+        return f"{found.device}: none: {found.joules.reason}"
+    text = f"{found.device}: {joules(found.joules.value)} an inference"
+    if found.interval_j is not None:
+        text += f" ({joules(found.interval_j[0])} to {joules(found.interval_j[1])})"
+    if found.above_idle_j.value is not None:
+        text += f", {joules(found.above_idle_j.value)} above idle"
+    text += f", {found.watts.value:.3g} W"
+    if found.idle_watts.value is not None:
+        text += f" (idle {found.idle_watts.value:.3g} W)"
+    return f"{text}, {found.verdict}{': ' if found.causes else ''}{'; '.join(found.causes)}"
+
+
+def joules(value: float) -> str:
+    """An energy with three digits and the unit that fits it."""
+    for unit, size in (("J", 1.0), ("mJ", 1e-3), ("µJ", 1e-6)):
+        if abs(value) >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value * 1e9:.3g} nJ"
 
 
 def _print_top(page: _Page, table: OperatorTable | Figure) -> None:

@@ -242,7 +242,7 @@ def test_cuda_says_which_part_is_missing(tmp_path: Path, loader_path: Path) -> N
     build(plugin, crash, f"-L{loader_path}", *(f"-l:{path.name}" for path in needed))
     needed[1].rename(tmp_path / "aside")
     reading, remedy = environment.cuda_state(library)
-    assert "the loader does not find libstandin.so.1 for" in reading.reason
+    assert "libstandin.so.1 for libonnxruntime_providers_cuda.so" in reading.reason
     assert "LD_LIBRARY_PATH" in remedy
 
     (tmp_path / "aside").rename(needed[1])
@@ -251,11 +251,12 @@ def test_cuda_says_which_part_is_missing(tmp_path: Path, loader_path: Path) -> N
     assert "update the NVIDIA driver" in remedy
 
     driver(loader_path, 13000)
-    build(loader_path / "libcudnn.so.9", "")
+    for lazy in ("libcudnn.so.9", "libcufft.so.12", "libnvrtc.so.13"):
+        build(loader_path / lazy, "")
     reading, remedy = environment.cuda_state(library)
     assert (reading.name, reading.value, remedy) == ("cuda", "usable", "")
 
     (loader_path / "libcudnn.so.9").write_text("not a library")
     reading, remedy = environment.cuda_state(library)
     assert reading.value == "usable"
-    assert "cudnn" in remedy
+    assert "libcudnn.so.9 fail: pip install nvidia-cudnn-cu13" in remedy

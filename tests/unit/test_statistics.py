@@ -1,62 +1,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import pytest
+from process_records import process, profile
 from scipy import stats
 
 from harness import statistics
-from harness.records import LatencySeries, ModelRecord, ProcessRecord, Profile, Reading
 from harness.statistics import Figure
-
-
-def series(durations_ns: list[int]) -> LatencySeries:
-    duration_ns = np.array(durations_ns, np.int64)
-    return LatencySeries(np.cumsum(duration_ns) - duration_ns, duration_ns)
-
-
-def process(
-    durations_ns: list[int],
-    index: int = 0,
-    noise: dict[str, int | None] | None = None,
-    **known: int,
-) -> ProcessRecord:
-    values: dict[str, Any] = {"library_ns": 1, "session_ns": 2, "first_inference_ns": 3, **known}
-    return ProcessRecord(
-        index=index,
-        pid=100 + index,
-        warmup=series([]),
-        steady=series(durations_ns),
-        loops=1,
-        noise=tuple(
-            Reading(name, value, "ns", "/proc", "" if value is not None else "not readable")
-            for name, value in (noise or {}).items()
-        ),
-        metadata={},
-        log=(),
-        **values,
-    )
-
-
-def profile(*processes: ProcessRecord) -> Profile:
-    return Profile(
-        path=None,
-        harness_version="0.1.0",
-        created="2026-01-01T00:00:00+00:00",
-        complete=True,
-        config="{}",
-        model=ModelRecord("m", "m.onnx", "00", 1, "", 8, (), 1, 0),
-        provider="cpu",
-        inputs=(),
-        output_check=Reading("error", None, reason="no data set"),
-        environment=(),
-        processes=processes,
-        nodes=None,
-        traces={},
-        absent=(),
-    )
 
 
 def test_latency_takes_the_process_as_its_unit() -> None:
@@ -123,39 +75,6 @@ def test_cold_start_is_the_median_of_the_processes() -> None:
     assert found["first_inference_ns"] == Figure(50)
     assert statistics.cold_start([])["session_ns"].value is None
     assert statistics.cold_start([])["session_ns"].reason
-
-
-@pytest.mark.parametrize(
-    ("noise", "verdict", "says"),
-    [
-        ({"wall_ns": 10**9, "steal_ns": 0, "other_load_ns": 10**8}, "quiet", None),
-        ({"wall_ns": 10**9, "steal_ns": 4 * 10**7, "other_load_ns": 0}, "disturbed", "took 4.0%"),
-        ({"wall_ns": 10**9, "steal_ns": 0, "other_load_ns": 10**9}, "disturbed", "used 100%"),
-        # One step of the counter says nothing about a pass as short as two.
-        ({"wall_ns": 2 * 10**7, "steal_ns": 10**7, "other_load_ns": 10**7}, "quiet", None),
-        (
-            {"wall_ns": 10**9, "steal_ns": 0, "other_load_ns": 0, "cgroup_throttled_periods": 3},
-            "disturbed",
-            "throttled 3 periods",
-        ),
-        ({"wall_ns": 10**9, "steal_ns": None, "other_load_ns": 0}, "unknown", "steal_ns: not rea"),
-        ({"wall_ns": 10**9, "steal_ns": None, "other_load_ns": 10**9}, "disturbed", "used 100%"),
-        ({}, "unknown", "no timed pass was watched"),
-    ],
-)
-def test_noise_verdict(noise: dict[str, int | None], verdict: str, says: str | None) -> None:
-    found = statistics.noise([process([1], noise=noise)])
-    assert found.verdict == verdict
-    assert len(found.causes) == (says is not None)
-    assert says is None or says in found.causes[0]
-
-
-def test_noise_is_judged_over_all_processes_together() -> None:
-    disturbed = {"wall_ns": 10**9, "steal_ns": 0, "other_load_ns": 5 * 10**8}
-    calm = {"wall_ns": 10**9, "steal_ns": 0, "other_load_ns": 0}
-    assert statistics.noise([process([1], noise=disturbed)]).verdict == "disturbed"
-    ten = [process([1], noise=disturbed), *(process([1], noise=calm) for _ in range(9))]
-    assert statistics.noise(ten).verdict == "quiet"
 
 
 def test_summary_names_what_is_stored() -> None:

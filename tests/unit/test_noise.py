@@ -1,0 +1,123 @@
+"""What is said to have disturbed a measurement, and which samples it touched."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from device_records import series
+from process_records import process, profile
+
+from harness import noise, statistics
+from harness.records import Profile
+
+POWER_CAP, IDLE = 0x4, 0x1
+
+
+@pytest.mark.parametrize(
+    ("counters", "verdict", "says"),
+    [
+        ({"wall_ns": 10**9, "steal_ns": 0, "other_load_ns": 10**8}, "quiet", None),
+        ({"wall_ns": 10**9, "steal_ns": 4 * 10**7, "other_load_ns": 0}, "disturbed", "took 4.0%"),
+        ({"wall_ns": 10**9, "steal_ns": 0, "other_load_ns": 9 * 10**8}, "disturbed", "used 90%"),
+        # One step of the counter says nothing about a pass as short as two.
+        ({"wall_ns": 2 * 10**7, "steal_ns": 10**7, "other_load_ns": 10**7}, "quiet", None),
+        (
+            {"wall_ns": 10**9, "steal_ns": 0, "other_load_ns": 0, "cgroup_throttled_periods": 3},
+            "disturbed",
+            "throttled 3 periods",
+        ),
+        ({"wall_ns": 10**9, "steal_ns": None, "other_load_ns": 0}, "unknown", "steal_ns: not rea"),
+        ({"wall_ns": 10**9, "steal_ns": None, "other_load_ns": 10**9}, "unusable", "used 100%"),
+        ({"wall_ns": 10**9, "steal_ns": 10**8 + 10**7, "other_load_ns": 0}, "unusable", "11.0%"),
+        ({}, "unknown", "no timed pass was watched"),
+    ],
+)
+def test_counters_around_the_passes(
+    counters: dict[str, int | None], verdict: str, says: str | None
+) -> None:
+    found = noise.judge(profile(process([1], noise=counters)))
+    assert found.verdict == verdict
+    assert len(found.causes) == (says is not None)
+    assert says is None or says in found.causes[0]
+
+
+def test_noise_is_judged_over_all_processes_together() -> None:
+    disturbed = {"wall_ns": 10**9, "steal_ns": 0, "other_load_ns": 5 * 10**8}
+    calm = {"wall_ns": 10**9, "steal_ns": 0, "other_load_ns": 0}
+    assert noise.judge(profile(process([1], noise=disturbed))).verdict == "disturbed"
+    ten = [process([1], noise=disturbed), *(process([1], noise=calm) for _ in range(9))]
+    assert noise.judge(profile(*ten)).verdict == "quiet"
+
+
+CALM = {"wall_ns": 10**9, "steal_ns": 0, "other_load_ns": 0}
+
+
+def throttled() -> Profile:
+    # Two processes of ten samples of 100 ns; in the first the clock was held back from 250 to
+    # 450 and once more from 900 on, in the second never.
+    mask = [(0, IDLE), (250, POWER_CAP), (450, 0), (600, IDLE), (900, POWER_CAP | IDLE)]
+    return profile(
+        process([100] * 10, 0, CALM),
+        process([100] * 10, 1, CALM, start_ns=5000),
+        devices=(
+            series("gpu0", "clock_reasons_mask", mask),
+            series("gpu0", "clock_reasons_mask", [(5000, 0), (5500, IDLE)], process=1),
+        ),
+    )
+
+
+def test_samples_under_throttling_are_marked_and_can_be_left_out() -> None:
+    found = noise.throttled_samples(throttled())
+    assert [np.flatnonzero(each).tolist() for each in found] == [[2, 3, 4, 9], []]
+    verdict = noise.judge(throttled())
+    assert (verdict.verdict, verdict.throttled, verdict.touched, verdict.samples) == (
+        "disturbed", 4, 4, 20,
+    )  # fmt: skip
+    assert verdict.causes == (
+        "20.0% of the samples were taken while the GPU was throttled (sw_power_cap)",
+    )
+    kept = noise.without_throttled(throttled())
+    assert statistics.latency(kept.processes).samples == 16
+    assert noise.judge(kept).throttled == 0
+
+
+def test_a_profile_of_throttling_is_unusable() -> None:
+    mask = series("gpu0", "clock_reasons_mask", [(0, POWER_CAP)])
+    assert noise.judge(profile(process([100] * 10, 0, CALM), devices=(mask,))).verdict == "unusable"
+
+
+def test_samples_while_the_hypervisor_took_a_cpu_are_counted() -> None:
+    # The counter grew between the readings at 200 and 400: those from 200 to 400 were touched.
+    steal = series("cpu0", "steal_ns", [(0, 70), (200, 70), (400, 90), (600, 90)])
+    other = series("cpu0", "steal_ns", [(5000, 500), (5500, 500)], process=1)
+    both = profile(
+        process([100] * 10, 0, CALM),
+        process([100] * 10, 1, CALM, start_ns=5000),
+        devices=(steal, other),
+    )
+    found = noise.stolen_samples(both)
+    assert [np.flatnonzero(each).tolist() for each in found] == [[2, 3], []]
+    assert (noise.judge(both).touched, noise.judge(both).verdict) == (2, "quiet")
+
+
+@pytest.mark.parametrize(
+    ("readings", "says"),
+    [
+        ([(0, 3_000_000_000), (500, 2_970_000_000)], None),
+        ([(0, 3_000_000_000), (500, 2_400_000_000)], "between 2.40 and 3.00 GHz (cpu1)"),
+        ([(-500, 800_000_000), (0, 3_000_000_000), (1500, 800_000_000)], None),
+    ],
+    ids=["steady", "fell", "outside of the pass"],
+)
+def test_changing_clocks_are_named(readings: list[tuple[int, int]], says: str | None) -> None:
+    clocks = (series("cpu1", "frequency_hz", readings), series("cpu0", "frequency_hz", []))
+    found = noise.judge(profile(process([100] * 10, 0, CALM), devices=clocks))
+    assert len(found.causes) == (says is not None)
+    assert says is None or says in found.causes[0]
+
+
+@pytest.mark.parametrize(("first", "strange"), [(0, False), (40, True)])
+def test_use_of_the_gpu_before_there_was_a_session_is_anothers(first: int, strange: bool) -> None:
+    used = series("gpu0", "utilization_gpu_percent", [(-900, first), (0, 99), (500, 99)])
+    found = noise.judge(profile(process([100] * 10, 0, CALM), devices=(used,)))
+    assert any("another program used gpu0 (40 %" in cause for cause in found.causes) is strange
