@@ -55,6 +55,29 @@ class LatencySeries:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Yardstick:
+    """How fast the machine was: a fixed workload, timed around the timed pass.
+
+    Attributes:
+        start_ns: int64[n], CLOCK_MONOTONIC before each repetition.
+        compute_ns: int64[n], arithmetic in registers.
+        cache_ns: int64[n], a walk through data that fits the cache.
+        memory_ns: int64[n], a stream through data that does not.
+    """
+
+    start_ns: Int64Array
+    compute_ns: Int64Array
+    cache_ns: Int64Array
+    memory_ns: Int64Array
+
+    def __len__(self) -> int:
+        return len(self.start_ns)
+
+
+NO_YARDSTICK = Yardstick(*(np.empty(0, np.int64) for _ in range(4)))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class ProcessRecord:
     """What one worker process measured.
 
@@ -70,6 +93,7 @@ class ProcessRecord:
         noise: readings of the host taken over the timed pass (steal, switches, faults…).
         metadata: pyperf's metadata of this process.
         log: lines ORT logged in this process.
+        yardstick: how fast the machine was just before and just after the timed pass.
     """
 
     index: int
@@ -83,6 +107,7 @@ class ProcessRecord:
     noise: tuple[Reading, ...]
     metadata: Mapping[str, str | int | float]
     log: tuple[str, ...]
+    yardstick: Yardstick = NO_YARDSTICK
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ import numpy as np
 from harness import statistics
 from harness.errors import NO_ROOM, MachineError, RequestError
 from harness.records import (
+    NO_YARDSTICK,
     DeviceSeries,
     InputRecord,
     KernelEvents,
@@ -29,6 +30,7 @@ from harness.records import (
     ProcessRecord,
     Profile,
     Reading,
+    Yardstick,
 )
 from harness.shards import put_in_place
 from harness.statistics import Figure
@@ -112,6 +114,12 @@ _KERNELS = {
 }
 #: Columns of KernelEvents with a value for each of the three axes.
 _KERNEL_SIZES = ("grid", "block")
+_YARDSTICK = {
+    "start_ns": _Column("ns", "CLOCK_MONOTONIC before each repetition"),
+    "compute_ns": _Column("ns", "arithmetic in registers"),
+    "cache_ns": _Column("ns", "a walk through data that fits the cache"),
+    "memory_ns": _Column("ns", "a stream through data that does not"),
+}
 _PROCESS = {
     "index": _Column("1", "number of the process, from 0"),
     "pid": _Column("1", "process id"),
@@ -302,6 +310,10 @@ def _write_process(group: h5py.Group, process: ProcessRecord) -> None:
     for name, series in (("latency", process.steady), ("warmup", process.warmup)):
         samples = _group(group, name)
         _write_columns(samples, _LATENCY, series, _dimension(samples, "sample", len(series)))
+    if len(process.yardstick):
+        yardstick = _group(group, "yardstick")
+        repetition = _dimension(yardstick, "repetition", len(process.yardstick))
+        _write_columns(yardstick, _YARDSTICK, process.yardstick, repetition)
     _write_readings(_group(group, "noise"), process.noise)
     metadata = _group(group, "metadata")
     entry = _dimension(metadata, "entry", len(process.metadata))
@@ -319,6 +331,9 @@ def _read_process(group: h5py.Group) -> ProcessRecord:
         noise=_read_readings(group["noise"]),
         metadata=dict(facts),
         log=_text(group["log"]),
+        yardstick=Yardstick(**_read_columns(group["yardstick"], _YARDSTICK))
+        if "yardstick" in group
+        else NO_YARDSTICK,
     )
 
 
