@@ -43,6 +43,11 @@ setup(
                 ["_sampler.pyx", "sampler.c", "file_reader.c", "nvml_reader.c"],
                 ["sampler.h", "channel.h", "file_reader.h", "nvml_reader.h", "nvml_abi.h", "clock.h"],
             ),
+            native(
+                "_kernels",
+                ["_kernels.pyx", "node_marks.c", "cupti_records.c"],
+                ["ort_abi.h", "ort_abi.pxd", "node_marks.h", "cupti_records.h", "clock.h"],
+            ),
             native("_stream", ["_stream.pyx", "stream.c"], ["stream.h", "clock.h"], "-O3"),
         ],
         include_path=["ext"],
