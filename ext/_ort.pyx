@@ -9,7 +9,7 @@ from collections import namedtuple
 
 cimport cython
 from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t, uintptr_t
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 from posix.dlfcn cimport RTLD_LOCAL, RTLD_NOW, dlerror, dlopen, dlsym
 
@@ -31,16 +31,26 @@ cdef extern from "log_ring.h" nogil:
     int64_t log_ring_take_lost() noexcept
 
 cdef extern from "timing_loop.h" nogil:
+    ctypedef struct HostValues:
+        const char** input_names
+        const OrtValue** inputs
+        size_t input_count
+        const char** output_names
+        OrtValue** outputs
+        size_t output_count
+    ctypedef int (*Synchronise)() noexcept
     ctypedef struct Inference:
         const OrtFunctions* ort
         OrtSession* session
         const OrtRunOptions* options
         OrtIoBinding* binding
-        const OrtMemoryInfo* host
         const char** fresh
+        const OrtMemoryInfo** fresh_places
         size_t fresh_count
+        const HostValues* values
+        Synchronise synchronise
     int64_t timing_loop(
-        const Inference*, int64_t, int64_t, int64_t*, int64_t*, OrtStatus**
+        const Inference*, int64_t, int64_t, int64_t*, int64_t*, int64_t*, OrtStatus**, int*
     ) noexcept
     int64_t untimed_loop(const Inference*, int64_t, OrtStatus**) noexcept
     int64_t stamp_loop(const Inference*, int64_t, int64_t*, OrtStatus**) noexcept
@@ -74,6 +84,8 @@ cdef dict OPTIMIZATION_LEVELS = {
 }
 cdef dict EXECUTION_MODES = {"sequential": 0, "parallel": 1}
 cdef int ARENA_ALLOCATOR = 1, MEMORY_DEFAULT = 0
+cdef int DEVICE_IS_CPU = 0
+cdef tuple PLACES = ("host", "resident", "copied")
 
 ValueType = namedtuple("ValueType", ("name", "kind", "dtype", "shape"), module=__name__)
 ValueType.__doc__ = "Type of a model's input or output; see _ort.pyi."
@@ -86,6 +98,14 @@ class OrtError(RuntimeError):
         super().__init__(message)
         self.code = code
         self.completed = completed
+
+
+class ProviderError(OrtError):
+    """An execution provider cannot be loaded or made; see _ort.pyi."""
+
+
+class ProviderOptionError(ProviderError):
+    """An execution provider refuses its options; see _ort.pyi."""
 
 
 def monotonic_ns():
@@ -404,6 +424,18 @@ cdef class Library:
                 self.ort.ReleaseValue(parts[made])
             free(parts)
 
+    cdef int require_host_memory(self, OrtValue* value) except -1:
+        """Reading a tensor that lies on a device would crash."""
+        cdef const OrtMemoryInfo* place = NULL
+        cdef const char* name = NULL
+        cdef int device = DEVICE_IS_CPU
+        check(&self.ort, self.ort.GetTensorMemoryInfo(value, &place))
+        self.ort.MemoryInfoGetDeviceType(place, &device)
+        if device != DEVICE_IS_CPU:
+            check(&self.ort, self.ort.MemoryInfoGetName(place, &name))
+            raise ValueError(f"an output lies in {name.decode()} memory: bind it to the host")
+        return 0
+
     cdef object tensor_to_python(self, OrtValue* value):
         cdef OrtTensorTypeAndShapeInfo* info = NULL
         cdef size_t count = 0
@@ -419,6 +451,7 @@ cdef class Library:
         finally:
             self.ort.ReleaseTensorTypeAndShapeInfo(info)
         if name != "string":
+            self.require_host_memory(value)
             result = np.empty(packed_length(count, name), dtype=storage_dtype(name))
             if result.nbytes:
                 check(&self.ort, self.ort.GetTensorMutableData(value, &data))
@@ -605,6 +638,8 @@ cdef class Session:
     cdef readonly tuple inputs
     cdef readonly tuple outputs
     cdef readonly int64_t create_ns
+    cdef readonly int64_t provider_ns
+    cdef readonly dict provider_options
 
     def __init__(
         self,
@@ -621,6 +656,7 @@ cdef class Session:
         profile_prefix=None,
         providers=(),
         custom_op_domains=(),
+        session_options_hook=None,
     ):
         cdef OrtFunctions* ort = &library.ort
         cdef SessionOwner owner = SessionOwner()
@@ -681,8 +717,14 @@ cdef class Session:
                     ort,
                     ort.AddCustomOpDomain(options, <OrtCustomOpDomain*> <uintptr_t> address),
                 )
-            for name, provider_options in providers:
-                append_provider(ort, options, name, provider_options)
+            start = c_monotonic_ns()
+            self.provider_options = {
+                name: append_provider(library, options, name, provider_options)
+                for name, provider_options in providers
+            }
+            self.provider_ns = c_monotonic_ns() - start
+            if session_options_hook is not None:
+                session_options_hook(<uintptr_t> options)
             start = c_monotonic_ns()
             with nogil:
                 if from_memory:
@@ -717,9 +759,23 @@ cdef class Session:
         )
         return start
 
-    def bind(self, inputs):
+    @property
+    def input_places(self):
+        """Name of the memory from which the graph reads each input."""
+        return describe_places(self.require_open(), True)
+
+    @property
+    def output_places(self):
+        """Name of the memory into which the graph writes each output."""
+        return describe_places(self.require_open(), False)
+
+    def assignments(self):
+        """(provider, nodes) of each part of the graph; see _ort.pyi."""
+        return describe_assignments(self.require_open())
+
+    def bind(self, inputs, place="host", synchronise=0):
         """Binds inputs and lets ORT allocate every output."""
-        return Binding(self, inputs)
+        return Binding(self, inputs, place, synchronise)
 
     def end_profiling(self):
         """Ends the session's profile and returns the path of its JSON file."""
@@ -741,21 +797,103 @@ cdef class Session:
         self.owner = None
 
 
-cdef int append_provider(
-    const OrtFunctions* ort, OrtSessionOptions* options, name, provider_options
-) except -1:
-    """Appends an execution provider; loading its library can fail, and says so."""
+cdef const OrtMemoryInfo** memory_places(
+    SessionOwner owner, bint inputs, size_t count
+) except NULL:
+    """Memory of each input or output, in an array to be freed; what it points to is ORT's."""
+    cdef OrtFunctions* ort = &owner.library.ort
+    cdef const OrtMemoryInfo** places
+    cdef OrtStatus* status
+    if ort.SessionGetMemoryInfoForInputs == NULL:
+        raise OrtError(
+            f"ONNX Runtime {owner.library.version} does not tell where inputs and outputs lie, "
+            "1.23 or newer is needed", "NOT_IMPLEMENTED",
+        )
+    places = <const OrtMemoryInfo**> calloc(count + 1, sizeof(OrtMemoryInfo*))
+    if places == NULL:
+        raise MemoryError()
+    if inputs:
+        status = ort.SessionGetMemoryInfoForInputs(owner.session, places, count)
+    else:
+        status = ort.SessionGetMemoryInfoForOutputs(owner.session, places, count)
+    if status != NULL:
+        free(places)
+        check(ort, status)
+    return places
+
+
+cdef tuple describe_places(SessionOwner owner, bint inputs):
+    cdef OrtFunctions* ort = &owner.library.ort
+    cdef const char* name = NULL
+    cdef size_t count = 0
+    cdef size_t i
+    cdef const OrtMemoryInfo** places
+    check(
+        ort,
+        ort.SessionGetInputCount(owner.session, &count) if inputs
+        else ort.SessionGetOutputCount(owner.session, &count),
+    )
+    places = memory_places(owner, inputs, count)
+    try:
+        names = []
+        for i in range(count):
+            check(ort, ort.MemoryInfoGetName(places[i], &name))
+            names.append(name.decode("utf-8", "replace"))
+        return tuple(names)
+    finally:
+        free(places)
+
+
+cdef tuple describe_assignments(SessionOwner owner):
+    """The strings and arrays belong to the session: nothing is to be freed."""
+    cdef OrtFunctions* ort = &owner.library.ort
+    cdef const OrtEpAssignedSubgraph* const* parts = NULL
+    cdef const OrtEpAssignedNode* const* nodes = NULL
+    cdef const char* provider = NULL
+    cdef const char* name = NULL
+    cdef const char* op_type = NULL
+    cdef const char* domain = NULL
+    cdef size_t part_count = 0
+    cdef size_t node_count = 0
+    cdef size_t i
+    cdef size_t j
+    if ort.Session_GetEpGraphAssignmentInfo == NULL:
+        raise OrtError(
+            f"ONNX Runtime {owner.library.version} does not tell which provider takes a node, "
+            "1.24 or newer is needed", "NOT_IMPLEMENTED",
+        )
+    check(ort, ort.Session_GetEpGraphAssignmentInfo(owner.session, &parts, &part_count))
+    assignments = []
+    for i in range(part_count):
+        check(ort, ort.EpAssignedSubgraph_GetEpName(parts[i], &provider))
+        check(ort, ort.EpAssignedSubgraph_GetNodes(parts[i], &nodes, &node_count))
+        assigned = []
+        for j in range(node_count):
+            check(ort, ort.EpAssignedNode_GetName(nodes[j], &name))
+            check(ort, ort.EpAssignedNode_GetOperatorType(nodes[j], &op_type))
+            check(ort, ort.EpAssignedNode_GetDomain(nodes[j], &domain))
+            assigned.append(
+                tuple(text.decode("utf-8", "replace") for text in (name, op_type, domain))
+            )
+        assignments.append((provider.decode("utf-8", "replace"), tuple(assigned)))
+    return tuple(assignments)
+
+
+cdef str append_provider(
+    Library library, OrtSessionOptions* options, name, provider_options
+):
+    """Appends an execution provider; returns its options as they took effect, if it tells them.
+
+    Loading its library can fail, and says so.
+    """
     cdef list encoded = [
         (c_string(key.encode()), c_string(text.encode()))
         for key, text in provider_options.items()
     ]
     cdef bytes encoded_name = c_string(name.encode())
-    cdef const char* c_name = encoded_name
     cdef size_t count = len(encoded)
     cdef const char** keys = <const char**> malloc((count + 1) * sizeof(char*))
     cdef const char** values = <const char**> malloc((count + 1) * sizeof(char*))
-    cdef OrtProviderOptions* made = NULL
-    cdef OrtStatus* status
     cdef size_t i = 0
     try:
         if keys == NULL or values == NULL:
@@ -765,37 +903,89 @@ cdef int append_provider(
             values[i] = text
             i += 1
         if name == "CUDA":
-            check(ort, ort.CreateCUDAProviderOptions(&made))
-            try:
-                with nogil:
-                    check(ort, ort.UpdateCUDAProviderOptions(made, keys, values, count))
-                    check(
-                        ort,
-                        ort.SessionOptionsAppendExecutionProvider_CUDA_V2(options, made),
-                    )
-            finally:
-                ort.ReleaseCUDAProviderOptions(made)
-        elif name == "TensorRT":
-            check(ort, ort.CreateTensorRTProviderOptions(&made))
-            try:
-                with nogil:
-                    check(ort, ort.UpdateTensorRTProviderOptions(made, keys, values, count))
-                    check(
-                        ort,
-                        ort.SessionOptionsAppendExecutionProvider_TensorRT_V2(options, made),
-                    )
-            finally:
-                ort.ReleaseTensorRTProviderOptions(made)
-        else:
-            with nogil:
-                status = ort.SessionOptionsAppendExecutionProvider(
-                    options, c_name, keys, values, count
-                )
-            check(ort, status)
+            return append_with_options(
+                library, options, cuda_calls(&library.ort), keys, values, count
+            )
+        if name == "TensorRT":
+            return append_with_options(
+                library, options, tensorrt_calls(&library.ort), keys, values, count
+            )
+        check_provider(
+            &library.ort,
+            library.ort.SessionOptionsAppendExecutionProvider(
+                options, encoded_name, keys, values, count
+            ),
+            ProviderError,
+        )
+        return None
     finally:
         free(keys)
         free(values)
+
+
+cdef int check_provider(const OrtFunctions* ort, OrtStatus* status, kind) except -1:
+    """Like check, for errors that are of another kind."""
+    try:
+        check(ort, status)
+    except OrtError as error:
+        raise kind(str(error), error.code) from None
     return 0
+
+
+cdef struct OptionCalls:
+    # The calls for a provider whose options are a struct of their own.
+    OrtStatus* (*create)(OrtProviderOptions**) noexcept nogil
+    OrtStatus* (*update)(
+        OrtProviderOptions*, const char* const*, const char* const*, size_t
+    ) noexcept nogil
+    OrtStatus* (*append)(OrtSessionOptions*, const OrtProviderOptions*) noexcept nogil
+    OrtStatus* (*describe)(const OrtProviderOptions*, OrtAllocator*, char**) noexcept nogil
+    void (*release)(OrtProviderOptions*) noexcept nogil
+
+
+cdef OptionCalls cuda_calls(const OrtFunctions* ort):
+    cdef OptionCalls calls
+    calls.create = ort.CreateCUDAProviderOptions
+    calls.update = ort.UpdateCUDAProviderOptions
+    calls.append = ort.SessionOptionsAppendExecutionProvider_CUDA_V2
+    calls.describe = ort.GetCUDAProviderOptionsAsString
+    calls.release = ort.ReleaseCUDAProviderOptions
+    return calls
+
+
+cdef OptionCalls tensorrt_calls(const OrtFunctions* ort):
+    cdef OptionCalls calls
+    calls.create = ort.CreateTensorRTProviderOptions
+    calls.update = ort.UpdateTensorRTProviderOptions
+    calls.append = ort.SessionOptionsAppendExecutionProvider_TensorRT_V2
+    calls.describe = ort.GetTensorRTProviderOptionsAsString
+    calls.release = ort.ReleaseTensorRTProviderOptions
+    return calls
+
+
+cdef str append_with_options(
+    Library library, OrtSessionOptions* options, OptionCalls calls, const char** keys,
+    const char** values, size_t count,
+):
+    cdef OrtFunctions* ort = &library.ort
+    cdef OrtProviderOptions* made = NULL
+    cdef OrtStatus* status
+    cdef char* text = NULL
+    check(ort, calls.create(&made))
+    try:
+        # The first call that needs the provider's library loads it: without an option to
+        # refuse, or a library that does not load would be taken for a refused option.
+        with nogil:
+            status = calls.update(made, keys, values, 0)
+        check_provider(ort, status, ProviderError)
+        check_provider(ort, calls.update(made, keys, values, count), ProviderOptionError)
+        with nogil:
+            status = calls.append(options, made)
+        check_provider(ort, status, ProviderError)
+        check(ort, calls.describe(made, library.allocator, &text))
+        return library.take_text(text)
+    finally:
+        calls.release(made)
 
 
 cdef list undetermined_outputs(Session session):
@@ -819,53 +1009,125 @@ cdef list undetermined_outputs(Session session):
 cdef class Binding:
     cdef SessionOwner owner
     cdef Inference inference
+    cdef HostValues values
+    cdef OrtRunOptions* own_options
     cdef list kept  # memory that the inference points into
     cdef bint busy
 
-    def __cinit__(self, Session session not None, inputs):
+    def __cinit__(
+        self, Session session not None, inputs, place="host", uintptr_t synchronise=0
+    ):
         cdef SessionOwner owner = session.require_open()
-        cdef Library library = owner.library
-        cdef OrtFunctions* ort = &library.ort
-        cdef OrtValue* value = NULL
-        cdef OrtStatus* status
-        cdef bytes encoded
-        cdef const char* c_name
+        cdef OrtFunctions* ort = &owner.library.ort
+        if place not in PLACES:
+            raise ValueError(f"{place!r} is not one of {', '.join(PLACES)}")
+        if synchronise and place != "resident":
+            raise ValueError("only what is resident on a device is synchronised with it")
         self.owner = owner
         self.kept = []
         self.inference.ort = ort
-        self.inference.session = owner.session
         self.inference.options = owner.options
-        self.inference.host = library.host
-        check(ort, ort.CreateIoBinding(owner.session, &self.inference.binding))
+        self.inference.synchronise = <Synchronise> synchronise
+        if synchronise:
+            check(ort, ort.CreateRunOptions(&self.own_options))
+            # Else Run would wait for the device itself, and nobody knew what the wait takes.
+            check(
+                ort,
+                ort.AddRunConfigEntry(
+                    self.own_options, b"disable_synchronize_execution_providers", b"1"
+                ),
+            )
+            self.inference.options = self.own_options
         types = {described.name: described.dtype for described in session.inputs}
-        for name, content in inputs.items():
+        for name in inputs:
             if name not in types:
                 raise ValueError(f"the model has no input {name!r}")
-            if content is None:
-                # The C API has no absent optional: an input that is not bound is absent.
-                continue
-            encoded = name.encode()
-            c_name = encoded
-            value = library.create_value(content, types[name], self.kept)
-            with nogil:  # it may copy to a device
+        # The C API has no absent optional: an input that is not bound is absent.
+        given = [
+            (name.encode(), content, types[name])
+            for name, content in inputs.items() if content is not None
+        ]
+        if place == "copied":
+            self.keep_values(given, session.outputs)
+        else:
+            self.bind_inputs(given)
+            self.bind_outputs(session, place == "resident")
+        self.inference.session = owner.session  # from here on it is open
+
+    cdef int bind_inputs(self, list given) except -1:
+        cdef const OrtFunctions* ort = self.inference.ort
+        cdef OrtValue* value
+        cdef OrtStatus* status
+        cdef bytes name
+        cdef const char* c_name
+        check(ort, ort.CreateIoBinding(self.owner.session, &self.inference.binding))
+        for name, content, dtype in given:
+            c_name = name
+            value = self.owner.library.create_value(content, dtype, self.kept)
+            with nogil:  # it copies to the device whose node reads it
                 status = ort.BindInput(self.inference.binding, c_name, value)
                 ort.ReleaseValue(value)  # the binding holds a reference of its own
             check(ort, status)
-        for described in session.outputs:
-            check(
-                ort,
-                ort.BindOutputToDevice(
-                    self.inference.binding, described.name.encode(), library.host
-                ),
-            )
-        fresh = [name.encode() for name in undetermined_outputs(session)]
-        self.kept.append(fresh)
-        self.inference.fresh = <const char**> malloc((len(fresh) + 1) * sizeof(char*))
-        if self.inference.fresh == NULL:
+        return 0
+
+    cdef int bind_outputs(self, Session session, bint resident) except -1:
+        """Binds each output to the memory in which it is made, or to the host's."""
+        cdef const OrtFunctions* ort = self.inference.ort
+        cdef const OrtMemoryInfo** places = NULL
+        cdef const OrtMemoryInfo* place
+        cdef size_t i = 0
+        cdef bytes name
+        undetermined = undetermined_outputs(session)
+        self.inference.fresh = <const char**> calloc(len(undetermined) + 1, sizeof(char*))
+        self.inference.fresh_places = <const OrtMemoryInfo**> calloc(
+            len(undetermined) + 1, sizeof(OrtMemoryInfo*)
+        )
+        if self.inference.fresh == NULL or self.inference.fresh_places == NULL:
             raise MemoryError()
-        for encoded in fresh:
-            self.inference.fresh[self.inference.fresh_count] = encoded
-            self.inference.fresh_count += 1
+        if resident:
+            places = memory_places(self.owner, False, len(session.outputs))
+        try:
+            for described in session.outputs:
+                name = described.name.encode()
+                place = places[i] if resident else self.owner.library.host
+                i += 1
+                check(ort, ort.BindOutputToDevice(self.inference.binding, name, place))
+                if described.name in undetermined:
+                    self.kept.append(name)
+                    self.inference.fresh[self.inference.fresh_count] = name
+                    self.inference.fresh_places[self.inference.fresh_count] = place
+                    self.inference.fresh_count += 1
+        finally:
+            free(places)
+        return 0
+
+    cdef int keep_values(self, list given, tuple outputs) except -1:
+        """Keeps the inputs in host memory, for ORT to copy them in each inference."""
+        cdef HostValues* values = &self.values
+        cdef bytes name
+        values.input_names = <const char**> calloc(len(given) + 1, sizeof(char*))
+        values.inputs = <const OrtValue**> calloc(len(given) + 1, sizeof(OrtValue*))
+        values.output_names = <const char**> calloc(len(outputs) + 1, sizeof(char*))
+        values.outputs = <OrtValue**> calloc(len(outputs) + 1, sizeof(OrtValue*))
+        if (
+            values.input_names == NULL or values.inputs == NULL
+            or values.output_names == NULL or values.outputs == NULL
+        ):
+            raise MemoryError()
+        for name, content, dtype in given:
+            self.kept.append(name)
+            values.input_names[values.input_count] = name
+            values.inputs[values.input_count] = self.owner.library.create_value(
+                content, dtype, self.kept
+            )
+            values.input_count += 1
+        for described in outputs:
+            name = described.name.encode()
+            self.kept.append(name)
+            values.output_names[values.output_count] = name
+            values.output_count += 1
+        self.inference.values = values
+        return 0
 
     cdef int require_idle(self) except -1:
         """Must hold wherever the binding is used: ORT guards none of it against threads."""
@@ -874,9 +1136,24 @@ cdef class Binding:
         return 0
 
     cdef int require_open(self) except -1:
-        if self.inference.binding == NULL:
+        if self.inference.session == NULL:
             raise ValueError("the binding is closed")
         return self.require_idle()
+
+    cdef int require_plain(self) except -1:
+        """What is measured against the timing loop is the loop of the CPU."""
+        if self.inference.values != NULL or self.inference.synchronise != NULL:
+            raise ValueError("only for a binding that copies nothing and waits for no device")
+        return 0
+
+    cdef int raise_failure(self, OrtStatus* failure, int device_error, int64_t completed) except -1:
+        if failure != NULL:
+            raise_status(self.inference.ort, failure, completed)
+        if device_error:
+            raise OrtError(
+                f"waiting for the device failed with its error {device_error}", "FAIL", completed
+            )
+        return 0
 
     def run(self, profile_prefix=None):
         """One inference; returns its duration in nanoseconds."""
@@ -884,6 +1161,7 @@ cdef class Binding:
         cdef Inference inference
         cdef OrtRunOptions* profiling = NULL
         cdef OrtStatus* failure = NULL
+        cdef int device_error = 0
         cdef int64_t start
         cdef int64_t duration = 0
         self.require_open()
@@ -905,9 +1183,11 @@ cdef class Binding:
                 inference.options = profiling
             self.busy = True
             with nogil:
-                timing_loop(&inference, 1, INT64_MAX, &start, &duration, &failure)
+                timing_loop(
+                    &inference, 1, INT64_MAX, &start, &duration, NULL, &failure, &device_error
+                )
             self.busy = False
-            check(ort, failure)
+            self.raise_failure(failure, device_error, 0)
             return duration
         finally:
             if profiling != NULL:
@@ -924,6 +1204,12 @@ cdef class Binding:
         library = self.owner.library
         self.busy = True
         try:
+            if self.inference.values != NULL:
+                return [
+                    library.value_to_python(self.values.outputs[i])
+                    if self.values.outputs[i] != NULL else None
+                    for i in range(self.values.output_count)
+                ]
             check(
                 ort,
                 ort.GetBoundOutputValues(
@@ -939,25 +1225,33 @@ cdef class Binding:
                 check(ort, ort.AllocatorFree(library.allocator, values))
 
     def time(self, int64_t[::1] start_ns not None, int64_t[::1] duration_ns not None,
-             int64_t deadline_ns=0):
+             int64_t deadline_ns=0, int64_t[::1] enqueue_ns=None):
         """The timing loop; returns the inferences that were taken."""
         cdef int64_t count = start_ns.shape[0]
         cdef int64_t completed
+        cdef int64_t* enqueue = NULL
         cdef OrtStatus* failure = NULL
+        cdef int device_error = 0
         self.require_open()
         if duration_ns.shape[0] != count:
             raise ValueError("start_ns and duration_ns differ in length")
+        if enqueue_ns is not None:
+            if enqueue_ns.shape[0] != count:
+                raise ValueError("start_ns and enqueue_ns differ in length")
+            if self.inference.synchronise == NULL:
+                raise ValueError("enqueuing is told from the rest only where it is synchronised")
         if count == 0:
             return 0
+        if enqueue_ns is not None:
+            enqueue = &enqueue_ns[0]
         self.busy = True
         with nogil:
             completed = timing_loop(
                 &self.inference, count, deadline_ns if deadline_ns else INT64_MAX,
-                &start_ns[0], &duration_ns[0], &failure,
+                &start_ns[0], &duration_ns[0], enqueue, &failure, &device_error,
             )
         self.busy = False
-        if failure != NULL:
-            raise_status(self.inference.ort, failure, completed)
+        self.raise_failure(failure, device_error, completed)
         return completed
 
     def repeat(self, int64_t count):
@@ -965,6 +1259,7 @@ cdef class Binding:
         cdef OrtStatus* failure = NULL
         cdef int64_t total_ns
         self.require_open()
+        self.require_plain()
         self.busy = True
         with nogil:
             total_ns = untimed_loop(&self.inference, count, &failure)
@@ -977,6 +1272,7 @@ cdef class Binding:
         cdef int64_t count = added_ns.shape[0]
         cdef OrtStatus* failure = NULL
         self.require_open()
+        self.require_plain()
         if count == 0:
             return
         self.busy = True
@@ -987,16 +1283,46 @@ cdef class Binding:
 
     def close(self):
         """Releases the bound values; may be called twice."""
-        cdef OrtIoBinding* binding = self.inference.binding
         self.require_idle()
-        self.inference.binding = NULL
-        if binding != NULL:
-            with nogil:
-                self.inference.ort.ReleaseIoBinding(binding)
+        self.release()
         self.kept = []
         self.owner = None
 
+    cdef void release(self) noexcept:
+        """Gives everything native back; nothing is left to be given back twice."""
+        cdef const OrtFunctions* ort = self.inference.ort
+        cdef HostValues* values = &self.values
+        cdef OrtIoBinding* binding = self.inference.binding
+        cdef size_t i
+        self.inference.session = NULL
+        self.inference.binding = NULL
+        self.inference.values = NULL
+        with nogil:  # freeing a device's memory may wait for it
+            if binding != NULL:
+                ort.ReleaseIoBinding(binding)
+            for i in range(values.input_count):
+                ort.ReleaseValue(<OrtValue*> values.inputs[i])
+            for i in range(values.output_count):
+                if values.outputs[i] != NULL:
+                    ort.ReleaseValue(values.outputs[i])
+            values.input_count = 0
+            values.output_count = 0
+            if self.own_options != NULL:
+                ort.ReleaseRunOptions(self.own_options)
+            self.own_options = NULL
+            free(values.input_names)
+            free(values.inputs)
+            free(values.output_names)
+            free(values.outputs)
+            free(self.inference.fresh)
+            free(self.inference.fresh_places)
+            values.input_names = NULL
+            values.inputs = NULL
+            values.output_names = NULL
+            values.outputs = NULL
+            self.inference.fresh = NULL
+            self.inference.fresh_places = NULL
+            self.inference.fresh_count = 0
+
     def __dealloc__(self):
-        if self.inference.binding != NULL:
-            self.inference.ort.ReleaseIoBinding(self.inference.binding)
-        free(self.inference.fresh)
+        self.release()

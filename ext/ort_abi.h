@@ -27,6 +27,8 @@ typedef struct OrtSequenceTypeInfo OrtSequenceTypeInfo;
 typedef struct OrtOptionalTypeInfo OrtOptionalTypeInfo;
 typedef struct OrtCustomOpDomain OrtCustomOpDomain;
 typedef struct OrtProviderOptions OrtProviderOptions; /* CUDA's and TensorRT's V2 options */
+typedef struct OrtEpAssignedSubgraph OrtEpAssignedSubgraph;
+typedef struct OrtEpAssignedNode OrtEpAssignedNode;
 
 typedef void (*OrtLoggingFunction)(void *param, int severity, const char *category,
                                    const char *logid, const char *code_location,
@@ -48,6 +50,9 @@ typedef struct OrtApiBase {
       (const OrtEnv *, const char *, const OrtSessionOptions *, OrtSession **))                    \
     X(8, 0, OrtStatus *, CreateSessionFromArray,                                                   \
       (const OrtEnv *, const void *, size_t, const OrtSessionOptions *, OrtSession **))            \
+    X(9, 0, OrtStatus *, Run,                                                                      \
+      (OrtSession *, const OrtRunOptions *, const char *const *, const OrtValue *const *, size_t,  \
+       const char *const *, size_t, OrtValue **))                                                  \
     X(10, 0, OrtStatus *, CreateSessionOptions, (OrtSessionOptions **))                            \
     X(11, 0, OrtStatus *, SetOptimizedModelFilePath, (OrtSessionOptions *, const char *))          \
     X(13, 0, OrtStatus *, SetSessionExecutionMode, (OrtSessionOptions *, int))                     \
@@ -86,6 +91,7 @@ typedef struct OrtApiBase {
     X(65, 0, OrtStatus *, GetTensorTypeAndShape, (const OrtValue *, OrtTensorTypeAndShapeInfo **)) \
     X(67, 0, OrtStatus *, GetValueType, (const OrtValue *, int *))                                 \
     X(69, 0, OrtStatus *, CreateCpuMemoryInfo, (int, int, OrtMemoryInfo **))                       \
+    X(71, 0, OrtStatus *, MemoryInfoGetName, (const OrtMemoryInfo *, const char **))               \
     X(76, 0, OrtStatus *, AllocatorFree, (OrtAllocator *, void *))                                 \
     X(78, 0, OrtStatus *, GetAllocatorWithDefaultOptions, (OrtAllocator **))                       \
     X(80, 0, OrtStatus *, GetValue, (const OrtValue *, int, OrtAllocator *, OrtValue **))          \
@@ -124,21 +130,28 @@ typedef struct OrtApiBase {
     X(140, 0, OrtStatus *, GetBoundOutputValues,                                                   \
       (const OrtIoBinding *, OrtAllocator *, OrtValue ***, size_t *))                              \
     X(146, 0, OrtStatus *, SessionGetProfilingStartTimeNs, (const OrtSession *, uint64_t *))       \
+    X(165, 0, OrtStatus *, AddRunConfigEntry, (OrtRunOptions *, const char *, const char *))       \
     X(170, 0, OrtStatus *, SessionOptionsAppendExecutionProvider_TensorRT_V2,                      \
       (OrtSessionOptions *, const OrtProviderOptions *))                                           \
     X(171, 0, OrtStatus *, CreateTensorRTProviderOptions, (OrtProviderOptions **))                 \
     X(172, 0, OrtStatus *, UpdateTensorRTProviderOptions,                                          \
       (OrtProviderOptions *, const char *const *, const char *const *, size_t))                    \
+    X(173, 0, OrtStatus *, GetTensorRTProviderOptionsAsString,                                     \
+      (const OrtProviderOptions *, OrtAllocator *, char **))                                       \
     X(174, 0, void, ReleaseTensorRTProviderOptions, (OrtProviderOptions *))                        \
     X(192, 0, OrtStatus *, HasValue, (const OrtValue *, int *))                                    \
+    X(194, 0, OrtStatus *, GetTensorMemoryInfo, (const OrtValue *, const OrtMemoryInfo **))        \
     X(204, 0, OrtStatus *, SessionOptionsAppendExecutionProvider_CUDA_V2,                          \
       (OrtSessionOptions *, const OrtProviderOptions *))                                           \
     X(205, 0, OrtStatus *, CreateCUDAProviderOptions, (OrtProviderOptions **))                     \
     X(206, 0, OrtStatus *, UpdateCUDAProviderOptions,                                              \
       (OrtProviderOptions *, const char *const *, const char *const *, size_t))                    \
+    X(207, 0, OrtStatus *, GetCUDAProviderOptionsAsString,                                         \
+      (const OrtProviderOptions *, OrtAllocator *, char **))                                       \
     X(208, 0, void, ReleaseCUDAProviderOptions, (OrtProviderOptions *))                            \
     X(216, 0, OrtStatus *, SessionOptionsAppendExecutionProvider,                                  \
       (OrtSessionOptions *, const char *, const char *const *, const char *const *, size_t))       \
+    X(225, 0, void, MemoryInfoGetDeviceType, (const OrtMemoryInfo *, int *))                       \
     X(250, 0, OrtStatus *, CastTypeInfoToOptionalTypeInfo,                                         \
       (const OrtTypeInfo *, const OrtOptionalTypeInfo **))                                         \
     X(251, 0, OrtStatus *, GetOptionalContainedTypeInfo,                                           \
@@ -146,7 +159,21 @@ typedef struct OrtApiBase {
     X(252, 0, OrtStatus *, GetResizedStringTensorElementBuffer,                                    \
       (OrtValue *, size_t, size_t, char **))                                                       \
     X(254, 0, const char *, GetBuildInfoString, (void))                                            \
+    X(380, 23, OrtStatus *, SessionGetMemoryInfoForInputs,                                         \
+      (const OrtSession *, const OrtMemoryInfo **, size_t))                                        \
+    X(381, 23, OrtStatus *, SessionGetMemoryInfoForOutputs,                                        \
+      (const OrtSession *, const OrtMemoryInfo **, size_t))                                        \
     X(390, 24, bool, TensorTypeAndShape_HasShape, (const OrtTensorTypeAndShapeInfo *))             \
+    X(407, 24, OrtStatus *, Session_GetEpGraphAssignmentInfo,                                      \
+      (const OrtSession *, const OrtEpAssignedSubgraph *const **, size_t *))                       \
+    X(408, 24, OrtStatus *, EpAssignedSubgraph_GetEpName,                                          \
+      (const OrtEpAssignedSubgraph *, const char **))                                              \
+    X(409, 24, OrtStatus *, EpAssignedSubgraph_GetNodes,                                           \
+      (const OrtEpAssignedSubgraph *, const OrtEpAssignedNode *const **, size_t *))                \
+    X(410, 24, OrtStatus *, EpAssignedNode_GetName, (const OrtEpAssignedNode *, const char **))    \
+    X(411, 24, OrtStatus *, EpAssignedNode_GetDomain, (const OrtEpAssignedNode *, const char **))  \
+    X(412, 24, OrtStatus *, EpAssignedNode_GetOperatorType,                                        \
+      (const OrtEpAssignedNode *, const char **))                                                  \
     X(415, 25, OrtStatus *, RunOptionsEnableProfiling, (OrtRunOptions *, const char *))
 
 /* The newest function above that has no version of its own (254) came with 1.15. */

@@ -34,6 +34,10 @@ cdef extern from "ort_abi.h" nogil:
         pass
     ctypedef struct OrtProviderOptions:
         pass
+    ctypedef struct OrtEpAssignedSubgraph:
+        pass
+    ctypedef struct OrtEpAssignedNode:
+        pass
     ctypedef void (*OrtLoggingFunction)(
         void*, int, const char*, const char*, const char*, const char*
     ) noexcept nogil
@@ -52,6 +56,10 @@ cdef extern from "ort_abi.h" nogil:
         ) noexcept nogil
         OrtStatus* (*CreateSessionFromArray)(
             const OrtEnv*, const void*, size_t, const OrtSessionOptions*, OrtSession**
+        ) noexcept nogil
+        OrtStatus* (*Run)(
+            OrtSession*, const OrtRunOptions*, const char* const*, const OrtValue* const*, size_t,
+            const char* const*, size_t, OrtValue**
         ) noexcept nogil
         OrtStatus* (*CreateSessionOptions)(OrtSessionOptions**) noexcept nogil
         OrtStatus* (*SetOptimizedModelFilePath)(OrtSessionOptions*, const char*) noexcept nogil
@@ -107,6 +115,7 @@ cdef extern from "ort_abi.h" nogil:
         ) noexcept nogil
         OrtStatus* (*GetValueType)(const OrtValue*, int*) noexcept nogil
         OrtStatus* (*CreateCpuMemoryInfo)(int, int, OrtMemoryInfo**) noexcept nogil
+        OrtStatus* (*MemoryInfoGetName)(const OrtMemoryInfo*, const char**) noexcept nogil
         OrtStatus* (*AllocatorFree)(OrtAllocator*, void*) noexcept nogil
         OrtStatus* (*GetAllocatorWithDefaultOptions)(OrtAllocator**) noexcept nogil
         OrtStatus* (*GetValue)(const OrtValue*, int, OrtAllocator*, OrtValue**) noexcept nogil
@@ -154,6 +163,7 @@ cdef extern from "ort_abi.h" nogil:
             const OrtIoBinding*, OrtAllocator*, OrtValue***, size_t*
         ) noexcept nogil
         OrtStatus* (*SessionGetProfilingStartTimeNs)(const OrtSession*, uint64_t*) noexcept nogil
+        OrtStatus* (*AddRunConfigEntry)(OrtRunOptions*, const char*, const char*) noexcept nogil
         OrtStatus* (*SessionOptionsAppendExecutionProvider_TensorRT_V2)(
             OrtSessionOptions*, const OrtProviderOptions*
         ) noexcept nogil
@@ -161,8 +171,12 @@ cdef extern from "ort_abi.h" nogil:
         OrtStatus* (*UpdateTensorRTProviderOptions)(
             OrtProviderOptions*, const char* const*, const char* const*, size_t
         ) noexcept nogil
+        OrtStatus* (*GetTensorRTProviderOptionsAsString)(
+            const OrtProviderOptions*, OrtAllocator*, char**
+        ) noexcept nogil
         void (*ReleaseTensorRTProviderOptions)(OrtProviderOptions*) noexcept nogil
         OrtStatus* (*HasValue)(const OrtValue*, int*) noexcept nogil
+        OrtStatus* (*GetTensorMemoryInfo)(const OrtValue*, const OrtMemoryInfo**) noexcept nogil
         OrtStatus* (*SessionOptionsAppendExecutionProvider_CUDA_V2)(
             OrtSessionOptions*, const OrtProviderOptions*
         ) noexcept nogil
@@ -170,10 +184,14 @@ cdef extern from "ort_abi.h" nogil:
         OrtStatus* (*UpdateCUDAProviderOptions)(
             OrtProviderOptions*, const char* const*, const char* const*, size_t
         ) noexcept nogil
+        OrtStatus* (*GetCUDAProviderOptionsAsString)(
+            const OrtProviderOptions*, OrtAllocator*, char**
+        ) noexcept nogil
         void (*ReleaseCUDAProviderOptions)(OrtProviderOptions*) noexcept nogil
         OrtStatus* (*SessionOptionsAppendExecutionProvider)(
             OrtSessionOptions*, const char*, const char* const*, const char* const*, size_t
         ) noexcept nogil
+        void (*MemoryInfoGetDeviceType)(const OrtMemoryInfo*, int*) noexcept nogil
         OrtStatus* (*CastTypeInfoToOptionalTypeInfo)(
             const OrtTypeInfo*, const OrtOptionalTypeInfo**
         ) noexcept nogil
@@ -185,6 +203,30 @@ cdef extern from "ort_abi.h" nogil:
         ) noexcept nogil
         const char* (*GetBuildInfoString)() noexcept nogil
         bint (*TensorTypeAndShape_HasShape)(const OrtTensorTypeAndShapeInfo*) noexcept nogil
+        OrtStatus* (*SessionGetMemoryInfoForInputs)(
+            const OrtSession*, const OrtMemoryInfo**, size_t
+        ) noexcept nogil
+        OrtStatus* (*SessionGetMemoryInfoForOutputs)(
+            const OrtSession*, const OrtMemoryInfo**, size_t
+        ) noexcept nogil
+        OrtStatus* (*Session_GetEpGraphAssignmentInfo)(
+            const OrtSession*, const OrtEpAssignedSubgraph* const**, size_t*
+        ) noexcept nogil
+        OrtStatus* (*EpAssignedSubgraph_GetEpName)(
+            const OrtEpAssignedSubgraph*, const char**
+        ) noexcept nogil
+        OrtStatus* (*EpAssignedSubgraph_GetNodes)(
+            const OrtEpAssignedSubgraph*, const OrtEpAssignedNode* const**, size_t*
+        ) noexcept nogil
+        OrtStatus* (*EpAssignedNode_GetName)(
+            const OrtEpAssignedNode*, const char**
+        ) noexcept nogil
+        OrtStatus* (*EpAssignedNode_GetDomain)(
+            const OrtEpAssignedNode*, const char**
+        ) noexcept nogil
+        OrtStatus* (*EpAssignedNode_GetOperatorType)(
+            const OrtEpAssignedNode*, const char**
+        ) noexcept nogil
         OrtStatus* (*RunOptionsEnableProfiling)(OrtRunOptions*, const char*) noexcept nogil
     int ORT_OLDEST_MINOR
     int ORT_NEWEST_MINOR_USED

@@ -3,8 +3,8 @@
 No function here holds the GIL while ONNX Runtime works.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,12 @@ class OrtError(RuntimeError):
 
     code: str
     completed: int
+
+class ProviderError(OrtError):
+    """An execution provider cannot be loaded or made here."""
+
+class ProviderOptionError(ProviderError):
+    """An execution provider refuses its options: a name or a value it does not know."""
 
 class ValueType(NamedTuple):
     """Type of a model's input or output.
@@ -68,14 +74,31 @@ class Session:
         providers: (name, options) of execution providers to append, in order; CPU is
             always last.
         custom_op_domains: addresses of OrtCustomOpDomains, which must outlive the session.
+        session_options_hook: called with the address of the OrtSessionOptions before the
+            session is made.
+
+    Attributes:
+        create_ns: what creating the session took, without its providers.
+        provider_ns: what appending the providers took: loading their libraries.
+        provider_options: by provider, ``K=V;K=V`` of all its options as they took effect;
+            None for a provider that does not tell them.
+        input_places: name of the memory from which the graph reads each input (``Cpu``,
+            ``Cuda``); ORT 1.23 or newer, else OrtError.
+        output_places: that into which it writes each output.
 
     Raises:
+        ProviderOptionError: a provider refused its options.
+        ProviderError: a provider cannot be loaded.
         OrtError: ONNX Runtime refused the model or an option.
     """
 
     inputs: tuple[ValueType, ...]
     outputs: tuple[ValueType, ...]
     create_ns: int
+    provider_ns: int
+    provider_options: dict[str, str | None]
+    input_places: tuple[str, ...]
+    output_places: tuple[str, ...]
     profiling_start_ns: int
     def __init__(
         self,
@@ -92,9 +115,37 @@ class Session:
         profile_prefix: str | None = None,
         providers: Sequence[tuple[str, Mapping[str, str]]] = (),
         custom_op_domains: Sequence[int] = (),
+        session_options_hook: Callable[[int], None] | None = None,
     ) -> None: ...
-    def bind(self, inputs: Mapping[str, Any]) -> Binding:
+    def assignments(self) -> tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...]:
+        """(provider, nodes) of each part of the graph, a node as (name, op_type, domain).
+
+        ORT records it after its basic optimisations, before those that need to know the
+        provider and before it adds copies; a part of several nodes is compiled as one. The
+        session must be made with the entry ``session.record_ep_graph_assignment_info`` = 1.
+
+        Raises:
+            OrtError: it was not, or ORT is older than 1.24.
+        """
+    def bind(
+        self,
+        inputs: Mapping[str, Any],
+        place: Literal["host", "resident", "copied"] = "host",
+        synchronise: int = 0,
+    ) -> Binding:
         """Binds inputs and lets ORT allocate every output.
+
+        Args:
+            inputs: by name.
+            place: ``host``: inputs are copied now, once, to the device whose nodes read them;
+                outputs are brought to the host by each inference. ``resident``: the same
+                inputs, and each output stays in the memory in which it was made, so that an
+                inference copies neither (ORT 1.23 or newer). ``copied``: inputs lie on the
+                host, and each inference copies them to where they are read and its outputs,
+                made anew, to the host. On the CPU nothing is copied in any of them.
+            synchronise: address of a C function ``int f(void)`` that waits for the device and
+                returns 0, or an error code. Only with ``resident``: ORT then returns as soon
+                as it has enqueued the work, and each inference ends when f returns.
 
         A tensor is a numpy array (``ml_dtypes`` element types and text included), a
         sequence a list, a map a dict, an absent optional None. Outputs stay bound from
@@ -124,14 +175,23 @@ class Binding:
         (ORT 1.25 or newer).
         """
     def outputs(self) -> list[Any]:
-        """Outputs of the last inference, copied to Python, in the model's order."""
+        """Outputs of the last inference, copied to Python, in the model's order.
+
+        Raises:
+            ValueError: one of them stayed on a device.
+        """
     def time(
         self,
         start_ns: npt.NDArray[np.int64],
         duration_ns: npt.NDArray[np.int64],
         deadline_ns: int = 0,
+        enqueue_ns: npt.NDArray[np.int64] | None = None,
     ) -> int:
         """The timing loop: one inference after the other, stamped into the arrays.
+
+        Where the binding synchronises, the first inference starts on an idle device, each
+        duration ends when the device has done the work, and enqueue_ns takes the part of it
+        until ORT returned.
 
         Ends when the arrays are full, or at the first inference that finishes at or
         after deadline_ns (CLOCK_MONOTONIC; 0 for none). Returns how many were taken.

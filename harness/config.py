@@ -14,17 +14,32 @@ from harness.errors import RequestError
 PROVIDERS = ("cpu", "cuda", "tensorrt")
 OPTIMIZATION_LEVELS = ("disable", "basic", "extended", "layout", "all")
 EXECUTION_MODES = ("sequential", "parallel")
-TRACE_PASSES = ("probe", "ort")
+TRACE_PASSES = ("probe", "ort", "kernels")
 
 #: Processes of a comparison-grade profile: Welch's test on per-process medians finds a
 #: 2 % shift with 97 % power at ten processes (DESIGN.md section 7).
 COMPARISON_PROCESSES = 10
 COMPARISON_DURATION_S = 2.0
+
+#: Half width of the interval of the median, relative to it, that more processes are to reach,
+#: and the seconds after which that is given up.
+DEFAULT_PRECISION = 0.01
+DEFAULT_BUDGET_S = 60.0
 QUICK_PROCESSES = 3
 QUICK_DURATION_S = 0.3
 
 #: A timed pass stops growing here: 4 MB of raw samples a process say all there is to say.
 MAX_SAMPLES_PER_PROCESS = 250_000
+
+#: With --energy: meters need seconds, however short an inference is.
+ENERGY_SAMPLES_PER_PROCESS = 2_000_000
+ENERGY_DURATION_S = 3.0
+
+#: How long devices are left idle before a session is made, when energy is asked for.
+ENERGY_IDLE_S = 1.5
+
+DEFAULT_SAMPLE_HZ = 100.0
+MAX_SAMPLE_HZ = 1000.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -73,6 +88,10 @@ class InputRequest:
             )
 
 
+#: Option of a provider that asks for CUDA graphs.
+_CAPTURE_OPTIONS = {"cuda": "enable_cuda_graph", "tensorrt": "trt_cuda_graph_enable"}
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class SessionConfig:
     """How the ORT session is made; every field maps to one session option of its C API.
@@ -86,6 +105,7 @@ class SessionConfig:
         execution_mode: one of EXECUTION_MODES.
         entries: ORT session config entries (``session.intra_op.allow_spinning`` …).
         library: path of another libonnxruntime, or None for the installed wheel's.
+        strict: refuse a graph of which a node is not on the provider asked for.
     """
 
     provider: str = "cpu"
@@ -96,6 +116,7 @@ class SessionConfig:
     execution_mode: str = "sequential"
     entries: dict[str, str] = dataclasses.field(default_factory=dict)
     library: Path | None = None
+    strict: bool = False
 
     def __post_init__(self) -> None:
         _one_of("--provider", self.provider, PROVIDERS)
@@ -111,6 +132,26 @@ class SessionConfig:
                     f"give {option} N, or leave it out for ORT's own choice",
                 )
 
+    @property
+    def captures_graph(self) -> bool:
+        """Whether CUDA graphs are asked for: the first inference captures, the rest replay.
+
+        A captured graph reads and writes the memory that it was captured with: such a session
+        serves one binding, resident on the device, and tells only the total time.
+        """
+        asked = self.provider_options.get(_CAPTURE_OPTIONS.get(self.provider, ""), "0")
+        return asked.lower() in ("1", "true")
+
+    @property
+    def uncaptured(self) -> SessionConfig:
+        """The same without CUDA graphs, for all sessions but the one that is timed."""
+        options = {
+            key: value
+            for key, value in self.provider_options.items()
+            if key != _CAPTURE_OPTIONS.get(self.provider)
+        }
+        return dataclasses.replace(self, provider_options=options)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ProfileConfig:
@@ -120,11 +161,18 @@ class ProfileConfig:
         model: path of an ONNX file, or the name of a built-in reference model.
         session: how the ORT session is made.
         inputs: what is fixed about the inputs.
-        processes: worker processes measured; None for the default of the grade.
+        processes: worker processes measured; None for the default of the grade, and more of
+            them until the precision is reached or the budget is spent.
         duration_s: seconds of timed pass in each process; None for the default.
         quick: small fixed measurement, not comparison-grade.
+        precision: half width of the interval of the median, relative to it.
+        budget_s: seconds of measuring after which no further process is added.
+        interleaved_with: random text that two profiles share which ``ab`` measured in pairs
+            of processes; empty otherwise.
         trace: traced passes that follow the timed pass, out of TRACE_PASSES.
         trace_inferences: inferences recorded by each traced pass of a process.
+        sample_hz: readings of the devices a second during the timed pass; 0 for none.
+        energy: measure idle power before each session, and long enough for energy meters.
         affinity: CPU list of the workers in Linux' notation (``0-3,8``), or None.
         output: file to write; None for ``profiles/MODEL-PROVIDER-UTCTIME.h5``.
         force: overwrite an existing output.
@@ -136,8 +184,13 @@ class ProfileConfig:
     processes: int | None = None
     duration_s: float | None = None
     quick: bool = False
+    precision: float = DEFAULT_PRECISION
+    budget_s: float = DEFAULT_BUDGET_S
+    interleaved_with: str = ""
     trace: tuple[str, ...] = TRACE_PASSES
     trace_inferences: int = 10
+    sample_hz: float = DEFAULT_SAMPLE_HZ
+    energy: bool = False
     affinity: str | None = None
     output: Path | None = None
     force: bool = False
@@ -158,6 +211,26 @@ class ProfileConfig:
                 f"--trace-inferences {self.trace_inferences}: must be at least 1",
                 "give --trace none to record no trace",
             )
+        if not 0 < self.precision < 1:
+            raise RequestError(
+                f"--precision {100 * self.precision:g}: must be above 0 and under 100 percent",
+                "give --precision PERCENT",
+            )
+        if not 0 < self.budget_s < 86_400:
+            raise RequestError(
+                f"--budget {self.budget_s:g}: must be above 0 and under a day",
+                "give --budget SECONDS",
+            )
+        if self.sample_hz != 0 and not 1 <= self.sample_hz <= MAX_SAMPLE_HZ:
+            raise RequestError(
+                f"--sample-hz {self.sample_hz:g}: must be 0 or between 1 and {MAX_SAMPLE_HZ:g}",
+                "give --sample-hz 0 to sample no device",
+            )
+        if self.energy and not self.sample_hz:
+            raise RequestError(
+                "--energy needs samples of the devices, and --sample-hz 0 takes none",
+                "drop one of them",
+            )
         for name in self.trace:
             _one_of("--trace", name or "(nothing)", TRACE_PASSES)
         if len(set(self.trace)) < len(self.trace):
@@ -173,7 +246,14 @@ class ProfileConfig:
     @property
     def timed_s(self) -> float:
         """Seconds of timed pass asked of each process."""
+        if self.duration_s is None and self.energy:
+            return ENERGY_DURATION_S
         return self.duration_s or (QUICK_DURATION_S if self.quick else COMPARISON_DURATION_S)
+
+    @property
+    def most_samples(self) -> int:
+        """Samples at which the timed pass of a process stops growing."""
+        return ENERGY_SAMPLES_PER_PROCESS if self.energy else MAX_SAMPLES_PER_PROCESS
 
 
 def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:

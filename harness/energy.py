@@ -18,12 +18,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from harness.config import ENERGY_IDLE_S
 from harness.devices.nvml import THROTTLED, clock_reasons
 from harness.records import DeviceSeries, ProcessRecord, Profile
 from harness.statistics import Figure, t_interval
-
-#: How long devices are left idle before the session is made, when energy is asked for.
-IDLE_S = 1.5
 
 #: Updates of a counter, or seconds of power readings, below which there is no figure.
 MIN_UPDATES = 5
@@ -71,7 +69,7 @@ class Energy:
 
 def energy(profile: Profile) -> tuple[Energy, ...]:
     """Energy of one inference for each device that has a counter or tells its power."""
-    idle_s = IDLE_S if json.loads(profile.config).get("energy") else 0.0
+    idle_s = ENERGY_IDLE_S if json.loads(profile.config).get("energy") else 0.0
     timed = [process for process in profile.processes if len(process.steady)]
     devices: dict[str, list[DeviceSeries]] = {}
     for series in profile.devices:

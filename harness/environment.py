@@ -13,7 +13,6 @@ import importlib.util
 import os
 import platform
 import re
-import shutil
 import struct
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from harness import gpu_libraries
 from harness.control_groups import control_groups
 from harness.errors import MachineError
 from harness.records import Reading
@@ -463,15 +463,14 @@ if not number.value:
 checked("cuDriverGetVersion", ctypes.byref(number))
 print(number.value)
 """
-_TRY_LIBRARY = "import ctypes, sys; ctypes.CDLL(sys.argv[1])"
 
 
 def cuda_state(library: Path, provider: str = "cuda") -> tuple[Reading, str]:
     """Whether ORT could use the GPU here, told without loading anything into this process.
 
     Asks, in this order: the driver, whether this build of ORT has the provider, and the
-    loader for every library that the provider needs. The provider itself is not opened:
-    its constructors call into an ORT core and crash where there is none.
+    loader and the nvidia wheels for every library that the provider needs. The provider
+    itself is not opened: its constructors call into an ORT core and crash where there is none.
 
     Args:
         library: the libonnxruntime in question; its providers lie beside it.
@@ -480,7 +479,7 @@ def cuda_state(library: Path, provider: str = "cuda") -> tuple[Reading, str]:
     Returns:
         A Reading named after the provider, ``usable`` or absent with the reason; and the
         remedy, empty when nothing is missing. A usable provider has a remedy too when
-        cuDNN, which it loads only when an operator wants it, cannot be found.
+        a library that it loads only when an operator wants it, cuDNN above all, is missing.
     """
     plugin = library.parent / f"libonnxruntime_providers_{provider}.so"
     source = f"libcuda.so.1, {plugin.name}"
@@ -500,31 +499,25 @@ def cuda_state(library: Path, provider: str = "cuda") -> tuple[Reading, str]:
             f"{library.name} is built without it: no {plugin.name} beside it",
             "pip install onnxruntime-gpu, or name a GPU build with --ort-library",
         )
-    if shutil.which("ldd") is None:
-        return absent("the loader cannot be asked: no ldd in PATH", "install glibc's ldd")
-    loader = _ask(["ldd", str(plugin)])
-    missing = re.findall(r"^\s*(\S+) => not found", loader.stdout, re.MULTILINE)
-    mismatched = re.findall(r"version [`'](\S+)' not found", loader.stderr + loader.stdout)
-    if missing or mismatched or loader.returncode:
-        complaint = ", ".join(missing + mismatched) or _last_line(loader.stderr)
+    try:
+        needs = gpu_libraries.needs(plugin)
+    except MachineError as error:
+        return absent(error.message, error.remedy)
+    if needs.missing:
         return absent(
-            f"the loader does not find {complaint} for {plugin.name}",
-            "pip install 'onnxruntime-gpu[cuda,cudnn]' (TensorRT: its own) and put nvidia/*/lib of "
-            "site-packages on LD_LIBRARY_PATH",
+            f"neither the loader's path nor the nvidia wheels have {', '.join(needs.missing)} "
+            f"for {plugin.name}",
+            needs.remedy,
         )
-    toolkit = re.search(r"libcudart\.so\.(\d+)", loader.stdout)
     served = int(driver.stdout) // 1000
-    if toolkit and served < int(toolkit[1]):
+    if needs.cuda and served < int(needs.cuda):
         return absent(
-            f"the driver serves CUDA {served}, {plugin.name} needs CUDA {toolkit[1]}",
+            f"the driver serves CUDA {served}, {plugin.name} needs CUDA {needs.cuda}",
             f"update the NVIDIA driver, or use an ONNX Runtime built for CUDA {served}",
         )
     remedy = ""
-    if _ask([sys.executable, "-IS", "-c", _TRY_LIBRARY, "libcudnn.so.9"]).returncode:
-        remedy = (
-            "libcudnn.so.9 is not found, Conv and others need it: pip install "
-            "nvidia-cudnn-cu13 and put its lib folder on LD_LIBRARY_PATH"
-        )
+    if needs.missing_lazy:
+        remedy = f"operators that want {', '.join(needs.missing_lazy)} fail: {needs.remedy}"
     return Reading(provider, "usable", "", source), remedy
 
 

@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from harness import _probe, executed_graph, ort_trace, probes, stamps
+from harness import _probe, executed_graph, kernels, ort_trace, probes, stamps
+from harness._kernels import Cupti, NodeMarks, decode, names_at
 from harness._ort import Binding, Library, monotonic_ns
 from harness.config import SessionConfig
 from harness.executed_graph import ExecutedGraph
 from harness.ort_trace import OrtTrace
 from harness.probes import ProbedGraph
-from harness.records import NodeEvents, NodeTable
+from harness.records import KernelEvents, NodeEvents, NodeTable
 from harness.session import bind, open_session
 from harness.stamps import Stamps
 
@@ -102,6 +103,94 @@ class OrtPass:
         """Releases the session."""
         self.binding.close()
         self._session.close()
+
+
+class KernelPass:
+    """Inferences under ORT's profiler while CUPTI records what the GPU does.
+
+    Args:
+        library: the opened ONNX Runtime, 1.25 or newer.
+        config: session options.
+        graph: the executed graph, whose node names tell the rows.
+        inputs: what to feed.
+        folder: for the profiler's files, which nobody reads.
+
+    Raises:
+        ValueError: CUPTI or the marks of nodes cannot be had; the text says why.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        config: SessionConfig,
+        graph: ExecutedGraph,
+        inputs: Mapping[str, Any],
+        folder: Path,
+    ) -> None:
+        self._folder = folder
+        self._executions = 2 * (len(graph.nodes) + 4)
+        try:
+            self._cupti = Cupti(kernels.cupti_candidates())
+            self._marks = NodeMarks(library.path)
+        except OSError as error:
+            raise ValueError(kernels.why_absent(str(error))) from error
+        try:
+            self._session = open_session(
+                library,
+                graph.path,
+                config,
+                optimization="disable",
+                session_options_hook=self._marks.append_to,
+            )
+        except BaseException:
+            self._marks.close()
+            raise
+        self._binding = bind(self._session, inputs)
+        for _ in range(WARMUP_INFERENCES):  # cuDNN's search for kernels among them
+            self._binding.run()
+
+    def record(self, inferences: int, executions: int, process: int) -> KernelEvents:
+        """Records so many inferences.
+
+        Args:
+            inferences: how many.
+            executions: of nodes in one inference, bodies of loops as often as they run.
+            process: ProcessRecord.index.
+
+        Raises:
+            ValueError: CUPTI does not record here.
+            OrtError: an inference failed.
+        """
+        try:
+            self._cupti.start()
+        except OSError as error:
+            raise ValueError(kernels.why_absent(str(error))) from error
+        room = max(self._executions, 2 * executions + 8)
+        self._marks.start(inferences * room)
+        try:
+            for number in range(inferences):
+                self._binding.run(profile_prefix=str(self._folder / f"kernels-{number}"))
+        finally:
+            marks, recording = self._marks.stop(), self._cupti.stop()
+            for path in self._folder.glob("kernels-*.json"):
+                path.unlink()
+        columns = decode((buffer.data, buffer.offsets.tolist()) for buffer in recording.buffers)
+        start_ns, duration_ns = kernels.inferences(marks)
+        return kernels.join(
+            columns,
+            names_at(columns.work["name"].tolist()),
+            marks,
+            recording,
+            inference_start_ns=start_ns,
+            inference_duration_ns=duration_ns,
+            process=process,
+        )
+
+    def close(self) -> None:
+        """Releases the session, then what it reported to."""
+        self._binding.close()
+        self._session.close()
+        self._marks.close()
 
 
 #: Turns that the graphs of a ProbePass take.

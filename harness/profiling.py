@@ -8,13 +8,15 @@ import datetime
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
 import msgspec
+import numpy as np
 
-from harness import __version__, environment, models, runner, shards, storage
+from harness import __version__, environment, models, runner, shards, statistics, storage
 from harness.config import ProfileConfig
 from harness.errors import NO_ROOM, HarnessError, Interrupted, MachineError, RequestError
 from harness.records import Profile
@@ -55,6 +57,65 @@ def profile(config: ProfileConfig, observer: Observer | None = None) -> Profile:
         Interrupted: the user ended it; finished processes are kept in the named file.
     """
     observer = observer or Observer()
+    with interruptible(), started(config, observer) as measuring:
+        observer.prepared(measuring.preparation, measuring.plan)
+        enough = None
+        if config.processes is None and not config.quick:
+            enough = _Precision(config.precision, config.budget_s, measuring.partial).enough
+        with measuring.kept():
+            runner.measure(
+                measuring.job,
+                measuring.plan,
+                lambda finished: observer.measured(finished, measuring.plan),
+                enough=enough,
+            )
+        return measuring.store()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Measuring:
+    """A profile that is being measured.
+
+    Attributes:
+        job: what the workers are told.
+        preparation: what the preparation process found out.
+        plan: how the processes spend their time.
+        header: all that is known beforehand.
+        partial: folder of what has finished.
+        target: file to write.
+    """
+
+    job: Job
+    preparation: Preparation
+    plan: Plan
+    header: shards.ProfileHeader
+    partial: Path
+    target: Path
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Where measuring fails, what has finished is stored, and the error names the file."""
+        try:
+            shards.write_header(self.partial, self.header)
+            yield
+        except HarnessError as error:
+            with _signals(signal.SIG_IGN):
+                force = self.job.config.force
+                raise _keep_finished(error, self.partial, self.target, force) from error
+
+    def store(self) -> Profile:
+        """Writes the profile, now that all is measured: Ctrl-C must not cost it."""
+        with _signals(signal.SIG_IGN):
+            return _store(self.partial, self.target, self.job.config.force)
+
+
+@contextlib.contextmanager
+def started(config: ProfileConfig, observer: Observer) -> Iterator[Measuring]:
+    """Prepares a profile, and cleans up behind it.
+
+    Raises:
+        HarnessError: as ``profile`` does.
+    """
     created = datetime.datetime.now(datetime.UTC)
     target = _target(config, created)
     cpus = _cpus(config.affinity)
@@ -62,7 +123,7 @@ def profile(config: ProfileConfig, observer: Observer | None = None) -> Profile:
     library = (config.session.library or environment.ort_library()).absolute()
     _require_provider(config, library)
     partial = shards.partial_folder(target)
-    with _signals(_interrupt), _work_folder(partial) as work:
+    with _work_folder(partial) as work:
         observer.preparing(config.model)
         model, name = _model_file(config.model, work)
         job = Job(config, library, model, name, work, partial, tuple(sorted(cpus)))
@@ -75,7 +136,6 @@ def profile(config: ProfileConfig, observer: Observer | None = None) -> Profile:
             preparation.executions,
             preparation.profiled_ns,
         )
-        observer.prepared(preparation, plan)
         header = shards.ProfileHeader(
             harness_version=__version__,
             created=created.isoformat(timespec="seconds"),
@@ -88,15 +148,42 @@ def profile(config: ProfileConfig, observer: Observer | None = None) -> Profile:
             planned_processes=plan.processes,
             absent=preparation.absent,
         )
-        try:
-            shards.write_header(partial, header)
-            runner.measure(job, plan, lambda finished: observer.measured(finished, plan))
-        except HarnessError as error:
-            with _signals(signal.SIG_IGN):
-                raise _keep_finished(error, partial, target, config.force) from error
-        # All is measured: an impatient Ctrl-C must not cost it.
-        with _signals(signal.SIG_IGN):
-            return _store(partial, target, config.force)
+        yield Measuring(job, preparation, plan, header, partial, target)
+
+
+class _Precision:
+    """Whether enough processes have been measured.
+
+    Args:
+        precision: half width of the interval of the median, relative to it, to be reached.
+        budget_s: seconds of measuring after which it is given up.
+        partial: folder of what has finished.
+    """
+
+    def __init__(self, precision: float, budget_s: float, partial: Path) -> None:
+        self._precision = precision
+        self._budget_s = budget_s
+        self._partial = partial
+        self._began_s = time.monotonic()
+        self._medians: list[float] = []
+
+    def enough(self) -> bool:
+        """Asked between two processes."""
+        while (self._partial / shards.file_name(len(self._medians))).exists():
+            shard = shards.read_shard(self._partial, len(self._medians))
+            self._medians.append(float(np.median(shard.process.steady.duration_ns)))
+        interval = statistics.t_interval(np.array(self._medians))
+        if interval is not None:
+            low, high = interval
+            if high - low <= 2 * self._precision * float(np.median(self._medians)):
+                return True
+        elapsed_s = time.monotonic() - self._began_s
+        return elapsed_s * (1 + 1 / len(self._medians)) > self._budget_s
+
+
+def interruptible() -> contextlib.AbstractContextManager[None]:
+    """Ctrl-C and SIGTERM raise Interrupted meanwhile."""
+    return _signals(_interrupt)
 
 
 def _target(config: ProfileConfig, created: datetime.datetime) -> Path:
@@ -235,7 +322,7 @@ def _store(partial: Path, target: Path, force: bool) -> Profile:
     """Writes what is in the partial folder, complete or not, to the target."""
     header = shards.read_header(partial)
     finished, damaged = shards.read_shards(partial)
-    complete = len(finished) == header.planned_processes and not damaged
+    complete = len(finished) >= header.planned_processes and not damaged
     profile = shards.assemble(header, finished, complete, damaged)
     return storage.write_profile(profile, target, force=force)
 

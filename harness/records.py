@@ -74,7 +74,8 @@ class Yardstick:
         return len(self.start_ns)
 
 
-NO_YARDSTICK = Yardstick(*(np.empty(0, np.int64) for _ in range(4)))
+NOTHING = np.empty(0, np.int64)
+NO_YARDSTICK = Yardstick(NOTHING, NOTHING, NOTHING, NOTHING)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -94,6 +95,11 @@ class ProcessRecord:
         metadata: pyperf's metadata of this process.
         log: lines ORT logged in this process.
         yardstick: how fast the machine was just before and just after the timed pass.
+        duration_holds: what the durations of the timed pass are, in one sentence.
+        enqueue_ns: int64[n], of each sample of steady the part until the call returned, where
+            the work went on on a device; empty elsewhere.
+        copied: inferences with inputs and outputs copied between host and device by each;
+            empty where nothing is copied.
     """
 
     index: int
@@ -108,6 +114,9 @@ class ProcessRecord:
     metadata: Mapping[str, str | int | float]
     log: tuple[str, ...]
     yardstick: Yardstick = NO_YARDSTICK
+    duration_holds: str = ""
+    enqueue_ns: Int64Array = dataclasses.field(default_factory=lambda: NOTHING)
+    copied: LatencySeries = LatencySeries(NOTHING, NOTHING)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

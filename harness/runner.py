@@ -23,7 +23,7 @@ from typing import Any
 import pyperf
 
 from harness import shards, worker
-from harness.config import MAX_SAMPLES_PER_PROCESS, ProfileConfig
+from harness.config import ENERGY_IDLE_S, ProfileConfig
 from harness.errors import HarnessError
 from harness.session import one_line
 from harness.worker import Job, Measurement, Preparation
@@ -94,7 +94,7 @@ def plan(
     values = max(MIN_VALUES, min(values, math.ceil(config.timed_s / latency_s)))
     # pyperf doubles its loops until a value is long enough, so half the longest value that
     # the sample limit allows is what may be asked for.
-    longest_s = MAX_SAMPLES_PER_PROCESS / values * latency_s / 2
+    longest_s = config.most_samples / values * latency_s / 2
     min_time_s = min(config.timed_s / values, longest_s)
     warmups = max(1, values // 4)
     profiled_s = max(profiled_ns * 1e-9, latency_s)
@@ -112,6 +112,7 @@ def plan(
         probed_s = latency_s + executions * PROBE_S
         traced_s += 3 * (session_ns * 1e-9 + (probe_inferences + 4) * probed_s)
     process_s = PROCESS_OVERHEAD_S + session_ns * 1e-9 + (warmups + values) * value_s + traced_s
+    process_s += ENERGY_IDLE_S if config.energy else 0.0
     calibration_s = PROCESS_OVERHEAD_S + session_ns * 1e-9 + 2 * value_s
     return Plan(
         processes=config.process_count,
@@ -139,8 +140,24 @@ def prepare(job: Job) -> Preparation:
     return worker.read_preparation(job)
 
 
-def measure(job: Job, plan: Plan, on_process: Callable[[int], None]) -> None:
-    """Calibrates, then measures plan.processes processes, one after the other.
+#: Processes of one profile at most, however far its precision is.
+MOST_PROCESSES = 1000
+
+
+class _Enough(Exception):
+    """No further process is to be spawned."""
+
+
+def measure(
+    job: Job,
+    plan: Plan,
+    on_process: Callable[[int], None],
+    *,
+    enough: Callable[[], bool] | None = None,
+    first: int = 0,
+    loops: int | None = None,
+) -> None:
+    """Calibrates, then measures plan.processes processes or more, one after the other.
 
     Each finished process leaves its shard in job.partial_folder.
 
@@ -149,6 +166,10 @@ def measure(job: Job, plan: Plan, on_process: Callable[[int], None]) -> None:
         plan: how.
         on_process: called between processes with the number of finished ones; nothing is
             being timed meanwhile.
+        enough: asked after plan.processes and each further one whether to stop; without it
+            there are no further ones.
+        first: number of the first process.
+        loops: inferences in a value as an earlier call calibrated them; None to calibrate.
 
     Raises:
         HarnessError: a process failed; finished shards stay.
@@ -160,22 +181,25 @@ def measure(job: Job, plan: Plan, on_process: Callable[[int], None]) -> None:
         pass
 
     spawned = 0
+    calibrations = 1 if loops is None else 0
 
     def before_spawn(command: list[str], _arguments: Any) -> None:
         # pyperf calls this before each process, when the one before has ended.
         nonlocal spawned
         os.truncate(output, 0)
         calibration = "--calibrate-loops" in command
-        index = spawned - 1
+        finished = spawned - calibrations
         if calibration:
             # Its samples are not kept, so one value is enough once the loops are found.
             command += ["--values", "1", "--warmups", "0"]
         else:
-            on_process(index)
+            on_process(first + finished)
+            if enough is not None and finished >= plan.processes and enough():
+                raise _Enough
         spawned += 1
         command += [
             "--job", str(job.path),
-            "--process", str(index),
+            "--process", str(-1 if calibration else first + finished),
             "--trace-inferences", str(plan.trace_inferences),
             "--probe-inferences", str(plan.probe_inferences),
         ]  # fmt: skip
@@ -189,23 +213,28 @@ def measure(job: Job, plan: Plan, on_process: Callable[[int], None]) -> None:
     arguments = [
         "--quiet",
         "--copy-env",  # or LD_LIBRARY_PATH, CUDA_VISIBLE_DEVICES, OMP_NUM_THREADS are lost
-        "--processes", str(plan.processes),
+        "--processes", str(plan.processes if enough is None else MOST_PROCESSES),
         "--values", str(plan.values),
         "--warmups", str(plan.warmups),
         "--min-time", str(plan.min_time_s),
     ]  # fmt: skip
+    if loops is not None:
+        arguments += ["--loops", str(loops)]
     if job.config.affinity:
         arguments += ["--affinity", job.config.affinity]
     runner.parse_args(arguments)
     with _worker_surroundings(job) as output, contextlib.redirect_stdout(io.StringIO()) as said:
         try:
             runner.bench_time_func(job.model_name, _never_timed_here)
+        except _Enough:
+            return
         except (RuntimeError, ValueError, SystemExit) as error:
-            which = f"measuring process {spawned - 2}" if spawned > 1 else "calibrating process"
+            number = spawned - calibrations - 1
+            which = f"measuring process {first + number}" if number >= 0 else "calibrating process"
             code = re.search(r"exit code (-?\d+)$", str(error))
             detail = int(code[1]) if code else said.getvalue().strip() or str(error)
             raise _worker_failure(job, f"{which} failed", detail, output) from error
-    on_process(plan.processes)
+    on_process(first + spawned - calibrations)
 
 
 def _never_timed_here(_loops: int) -> float:
@@ -276,7 +305,9 @@ def _work() -> None:
             nonlocal measurement
             if measurement is None:
                 # Only now: pyperf has set the affinity, which ORT's threads inherit.
-                measurement = Measurement(job, arguments.warmups, arguments.values)
+                measurement = Measurement(
+                    job, arguments.process, arguments.warmups, arguments.values
+                )
             return measurement.take(loops)
 
         bench = runner.bench_time_func(job.model_name, take)
@@ -284,7 +315,6 @@ def _work() -> None:
             return
         metadata = bench.get_runs()[0].get_metadata()
         shard = measurement.finish(
-            arguments.process,
             arguments.loops,
             arguments.trace_inferences,
             arguments.probe_inferences,

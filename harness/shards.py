@@ -96,6 +96,11 @@ def partial_folder(target: Path) -> Path:
     return target.with_name(f".{target.name}.partial")
 
 
+def file_name(index: int) -> str:
+    """Name of the shard of the process of this number."""
+    return f"process-{index:03d}.shard"
+
+
 def write_header(folder: Path, header: ProfileHeader) -> Path:
     """Makes the partial folder, with its header.
 
@@ -146,11 +151,24 @@ def write_shard(folder: Path, shard: Shard) -> Path:
         FileExistsError: this process has written its shard before.
         MachineError: there is no room, or the folder cannot be written to.
     """
-    path = folder / f"process-{shard.process.index:03d}.shard"
+    path = folder / file_name(shard.process.index)
     if path.exists():
         raise FileExistsError(path)
     _write(path, shard)
     return path
+
+
+def read_shard(folder: Path, index: int) -> Shard:
+    """What the process of this number left.
+
+    Raises:
+        ProfileFileError: it is damaged, or not there.
+    """
+    path = folder / file_name(index)
+    try:
+        return _read(path, Shard)
+    except _DamageError as damage:
+        raise ProfileFileError(f"{path}: damaged: {damage}", "measure again") from damage
 
 
 def read_shards(folder: Path) -> tuple[tuple[Shard, ...], tuple[tuple[str, str], ...]]:

@@ -15,23 +15,30 @@ import os
 import pickle
 import signal
 import sys
+import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import msgspec
 import numpy as np
 
-from harness import passes, probes, shards
+from harness import gpu_libraries, passes, probes, providers, shards
 from harness._ort import Library, OrtError
-from harness.config import ProfileConfig
+from harness.config import ENERGY_IDLE_S, ProfileConfig, SessionConfig
+from harness.devices import nvml
 from harness.devices.host_noise import HostNoise
+from harness.devices.sampling import DeviceSampler
 from harness.errors import NO_ROOM, HarnessError, MachineError, ModelError, RequestError
 from harness.executed_graph import ExecutedGraph
 from harness.probes import ProbedGraph
 from harness.records import (
+    NOTHING,
+    DeviceSeries,
     InputRecord,
+    Int64Array,
+    KernelEvents,
     LatencySeries,
     ModelRecord,
     NodeEvents,
@@ -39,7 +46,7 @@ from harness.records import (
     ProcessRecord,
     Reading,
 )
-from harness.session import bind, one_line, open_session
+from harness.session import DURATION_HOLDS, bind, one_line, open_session
 
 NOT_REPEATABLE = (
     "two inferences of the same inputs differ without probes already (random or "
@@ -51,6 +58,12 @@ UNDISTURBED = 0.9
 CEILING_TRIES = 3
 
 QUICK_CEILINGS = "--quick measures no ceilings; leave it out"
+
+#: Inferences with copies between host and device, at least.
+MIN_COPIED = 10
+
+#: How long opening ORT and making a session may take while devices are sampled already.
+SESSION_S = 30.0
 
 _INPUTS = "inputs.pickle"
 
@@ -170,7 +183,10 @@ def prepare(job: Job) -> Preparation:
     model = model_file.load(job.model)
     record = model_file.describe(job.model, model, job.model_name)
     library = open_library(job)
-    session = open_session(library, job.model, job.config.session)
+    # Never captured here: a session that holds a CUDA graph serves one binding only.
+    config = job.config.session.uncaptured
+    session = open_session(library, job.model, config, entries=config.entries | providers.RECORD)
+    log = library.take_log()
 
     def attempt(candidate: inputs.InputSet) -> list[Any]:
         with contextlib.closing(session.bind(candidate.values)) as binding:
@@ -183,6 +199,11 @@ def prepare(job: Job) -> Preparation:
         latency_ns = min(binding.run() for _ in range(3))
         repeatable = probes.same_values(outputs, binding.outputs())
     session_ns = session.create_ns
+    try:
+        assignments = session.assignments()
+    except OrtError:  # before 1.24
+        assignments = None
+    provider_options = session.provider_options
     session.close()
 
     absent: list[tuple[str, str]] = []
@@ -196,6 +217,7 @@ def prepare(job: Job) -> Preparation:
             executions, profiled_ns = len(events), int(events.inference_duration_ns[0])
         except (HarnessError, OrtError, OSError, ValueError) as error:
             absent.append(("nodes", f"the executed graph cannot be had: {one_line(str(error))}"))
+    facts += _placement(job.config.session, assignments, graph, log, provider_options)
     if graph is not None:
         work = roofline.work(graph.nodes, roofline.definitions(graph.path))
         nodes = dataclasses.replace(
@@ -204,7 +226,7 @@ def prepare(job: Job) -> Preparation:
         if "probe" in job.config.trace:
             try:
                 probed = passes.prepare_probes(
-                    library, job.config.session, graph, chosen.values, job.work_folder
+                    library, config, graph, chosen.values, job.work_folder
                 )
                 nodes = dataclasses.replace(nodes, carrier=probed.carriers)
             except (HarnessError, OrtError, OSError, ValueError) as error:
@@ -224,15 +246,40 @@ def prepare(job: Job) -> Preparation:
         latency_ns=latency_ns,
         session_ns=session_ns,
         absent=tuple(absent),
-        log=tuple(library.take_log()),
+        log=(*log, *library.take_log()),
     )
+
+
+def _placement(
+    config: SessionConfig,
+    assignments: providers.Assignments | None,
+    graph: ExecutedGraph | None,
+    log: Sequence[str],
+    options: Mapping[str, str | None],
+) -> tuple[Reading, ...]:
+    """The gate against silent fallback: where the nodes run, and with which options.
+
+    Raises:
+        MachineError: --strict, and a node is not on the provider asked for.
+    """
+    nodes = None if graph is None else graph.nodes
+    if assignments is not None:
+        placement = providers.from_assignments(config.provider, assignments, nodes, log)
+    elif nodes is not None:
+        placement = providers.from_nodes(config.provider, nodes)
+    else:
+        return (Reading("placement", None, reason="neither ORT nor a trace tells it"),)
+    if config.strict:
+        providers.require_whole(placement)
+    facts = providers.readings(placement, options, config.provider_options)
+    return facts if config.provider == "cpu" else (*facts, *gpu_libraries.readings())
 
 
 def _executed_graph(
     library: Library, job: Job, values: Mapping[str, Any]
 ) -> tuple[ExecutedGraph, NodeEvents]:
     """The graph ORT executes, its table completed by the events of one profiled inference."""
-    config, folder = job.config.session, job.work_folder
+    config, folder = job.config.session.uncaptured, job.work_folder
     graph = passes.save_graph(library, job.model, config, folder)
     once = passes.OrtPass(
         library, config, graph.path, graph.nodes, values, folder, optimization="disable"
@@ -287,22 +334,37 @@ class Measurement:
 
     Args:
         job: what to measure; its preparation must have finished.
+        index: number of this process, -1 of one that is not kept.
         warmup_values: calls of take() that are warm-up.
         steady_values: calls of take() after them that are the timed pass.
     """
 
-    def __init__(self, job: Job, warmup_values: int, steady_values: int) -> None:
+    def __init__(self, job: Job, index: int, warmup_values: int, steady_values: int) -> None:
         self._job = job
+        self._index = index
         self._warmup_values = warmup_values
         self._steady_values = steady_values
         self._chunks: list[LatencySeries] = []
         self._noise = HostNoise()
         self._readings: tuple[Reading, ...] = ()
+        self._devices: tuple[DeviceSeries, ...] = ()
+        self._absent: list[tuple[str, str]] = []
+        self._sampler: DeviceSampler | None = None
+        if job.config.sample_hz and index >= 0:
+            # Before there is a session: what the devices do now is not our doing.
+            values = warmup_values + steady_values
+            self._sampler = _device_sampler(job, read_preparation(job).latency_ns, values)
+            self._sampler.start()
+            if job.config.energy:
+                time.sleep(ENERGY_IDLE_S)
         # Own pickle of a moment ago, not a stranger's.
         self._inputs = pickle.loads((job.work_folder / _INPUTS).read_bytes())
         self._library = open_library(job)
         self._session = open_session(self._library, job.model, job.config.session)
-        self._binding = bind(self._session, self._inputs)
+        self._on_device = job.config.session.provider != "cpu"
+        self._enqueued: list[Int64Array] = []
+        place = ("resident", gpu_libraries.synchronise_address()) if self._on_device else ()
+        self._binding = bind(self._session, self._inputs, *place)
         self._first_inference_ns = self._binding.run()
 
     def take(self, inferences: int) -> float:
@@ -318,8 +380,9 @@ class Measurement:
         duration_ns = np.full(inferences, -1, dtype=np.int64)
         if number == self._warmup_values:
             self._noise.start()
+        enqueue_ns = np.full(inferences, -1, dtype=np.int64) if self._on_device else None
         try:
-            self._binding.time(start_ns, duration_ns)
+            self._binding.time(start_ns, duration_ns, enqueue_ns=enqueue_ns)
         except OrtError as error:
             raise ModelError(
                 f"inference failed after {error.completed} of {inferences} that succeeded: "
@@ -328,12 +391,16 @@ class Measurement:
             ) from error
         if number == self._warmup_values + self._steady_values - 1:
             self._readings = self._noise.stop()
+            if self._sampler is not None:
+                self._devices, absent = self._sampler.stop(self._index)
+                self._absent += absent
         self._chunks.append(LatencySeries(start_ns, duration_ns))
+        if enqueue_ns is not None:
+            self._enqueued.append(enqueue_ns)
         return float(start_ns[-1] + duration_ns[-1] - start_ns[0]) * 1e-9
 
     def finish(
         self,
-        index: int,
         loops: int,
         trace_inferences: int,
         probe_inferences: int,
@@ -342,26 +409,24 @@ class Measurement:
         """Closes the timed session, makes the traced passes, returns all that was measured.
 
         Args:
-            index: number of this process.
             loops: inferences that pyperf's calibration put into a value.
             trace_inferences: inferences to record with ORT's profiler.
             probe_inferences: inferences to record with probes.
             metadata: pyperf's of this process.
         """
-        outputs = self._binding.outputs()
+        outputs, copied = self._outputs()
         self._binding.close()
         create_ns = self._session.create_ns
         self._session.close()
         preparation = read_preparation(self._job)
         graph = preparation.graph
         traces: dict[str, NodeEvents] = {}
+        recorded: KernelEvents | None = None
         nodes = None if graph is None else graph.nodes
-        absent: list[tuple[str, str]] = []
+        absent = self._absent
         if graph is not None and preparation.probed is not None:
             try:
-                traces |= self._trace_probes(
-                    preparation, graph.nodes, outputs, index, probe_inferences
-                )
+                traces |= self._trace_probes(preparation, graph.nodes, outputs, probe_inferences)
             except (HarnessError, OrtError, OSError, ValueError) as error:
                 absent.append(("trace/probe", one_line(str(error))))
             if not preparation.repeatable:
@@ -369,14 +434,19 @@ class Measurement:
         if "ort" in self._job.config.trace:
             try:
                 with contextlib.closing(self._ort_pass(graph)) as ort_pass:
-                    trace = ort_pass.record(trace_inferences, index)
+                    trace = ort_pass.record(trace_inferences, self._index)
             except (HarnessError, OrtError, OSError, ValueError) as error:
                 absent.append(("trace/ort", one_line(str(error))))
             else:
                 traces["ort"], nodes = trace.events, trace.nodes
                 absent += [("trace/ort", remark) for remark in trace.remarks]
+        if self._on_device and "kernels" in self._job.config.trace:
+            try:
+                recorded = self._trace_kernels(graph, preparation.executions, trace_inferences)
+            except (HarnessError, OrtError, OSError, ValueError) as error:
+                absent.append(("trace/kernels", one_line(str(error))))
         process = ProcessRecord(
-            index=index,
+            index=self._index,
             pid=os.getpid(),
             library_ns=self._library.open_ns,
             session_ns=create_ns,
@@ -387,12 +457,56 @@ class Measurement:
             noise=self._readings,
             metadata=metadata,
             log=tuple(self._library.take_log()),
+            duration_holds=DURATION_HOLDS[self._holds],
+            enqueue_ns=np.concatenate([NOTHING, *self._enqueued[self._warmup_values :]]),
+            copied=copied,
         )
-        return shards.Shard(process, traces, nodes, tuple(absent))
+        return shards.Shard(process, traces, nodes, tuple(absent), self._devices, recorded)
+
+    @property
+    def _holds(self) -> str:
+        """What the durations of the timed pass are: a key of DURATION_HOLDS."""
+        if not self._on_device:
+            return "host"
+        return "captured" if self._job.config.session.captures_graph else "resident"
+
+    def _outputs(self) -> tuple[list[Any], LatencySeries]:
+        """What the model computed, and inferences with copies where it runs on a device."""
+        if not self._on_device:
+            return self._binding.outputs(), LatencySeries(NOTHING, NOTHING)
+        session = self._session
+        if self._holds == "captured":  # it serves the binding that captured it only
+            config = self._job.config.session.uncaptured
+            session = open_session(self._library, self._job.model, config)
+        with contextlib.closing(bind(session, self._inputs, "copied")) as binding:
+            binding.run()
+            count = max(MIN_COPIED, len(self._chunks[-1]))
+            start_ns, duration_ns = np.zeros(count, np.int64), np.zeros(count, np.int64)
+            binding.time(start_ns, duration_ns)
+            outputs = binding.outputs()
+        if session is not self._session:
+            session.close()
+        return outputs, LatencySeries(start_ns, duration_ns)
+
+    def _trace_kernels(
+        self, graph: ExecutedGraph | None, executions: int, inferences: int
+    ) -> KernelEvents:
+        if graph is None:
+            raise ValueError("the executed graph is not known, nor are the names of its nodes")
+        with contextlib.closing(
+            passes.KernelPass(
+                self._library,
+                self._job.config.session.uncaptured,
+                graph,
+                self._inputs,
+                self._job.work_folder,
+            )
+        ) as kernel_pass:
+            return kernel_pass.record(inferences, executions, self._index)
 
     def _ort_pass(self, graph: ExecutedGraph | None) -> passes.OrtPass:
         """ORT's profiler on the executed graph; where that is not known, on the model."""
-        config, folder = self._job.config.session, self._job.work_folder
+        config, folder = self._job.config.session.uncaptured, self._job.work_folder
         if graph is None:
             return passes.OrtPass(
                 self._library, config, self._job.model, None, self._inputs, folder
@@ -412,7 +526,6 @@ class Measurement:
         preparation: Preparation,
         nodes: NodeTable,
         outputs: list[Any],
-        index: int,
         inferences: int,
     ) -> dict[str, NodeEvents]:
         """Records through probes; refuses where they change what the model computes."""
@@ -422,10 +535,23 @@ class Measurement:
                 self._library, self._job.config.session, preparation.probed, nodes, self._inputs
             )
         ) as probe_pass:
-            events, calibration = probe_pass.record(inferences, index)
-            if preparation.repeatable and not probes.same_values(outputs, probe_pass.binding.outputs()):
+            events, calibration = probe_pass.record(inferences, self._index)
+            if preparation.repeatable and not probes.same_values(
+                outputs, probe_pass.binding.outputs()
+            ):
                 raise ValueError("outputs with probes differ from those without")
         return {"probe": events, "probe_calibration": calibration}
+
+
+def _device_sampler(job: Job, latency_ns: int, values: int) -> DeviceSampler:
+    """The sampler of a process, with room for twice as long as its passes should take."""
+    config = job.config
+    passes_s = config.timed_s + values * latency_ns * 1e-9
+    seconds = SESSION_S + 2 * (passes_s + (ENERGY_IDLE_S if config.energy else 0.0))
+    gpu = None
+    if config.session.provider != "cpu":
+        gpu = nvml.index_of(config.session.provider_options.get("device_id", "0"))
+    return DeviceSampler(config.sample_hz, gpu, job.cpus, seconds=seconds)
 
 
 def _join(chunks: list[LatencySeries]) -> LatencySeries:

@@ -71,6 +71,7 @@ def execute(options: argparse.Namespace) -> int:
     findings = [
         _onnxruntime(library),
         _cuda(library),
+        *(_provider_libraries(library, provider) for provider in ("cuda", "tensorrt")),
         *(look(facts) for look in FACT_FINDINGS),
         _other_load(),
         _disk(Path("profiles")),
@@ -126,6 +127,35 @@ def _cuda(library: Library | HarnessError) -> Finding:
     if reading.value is None:
         return Finding("CUDA", "absent", reading.reason, remedy)
     return Finding("CUDA", "limited" if remedy else "ok", "usable", remedy)
+
+
+def _provider_libraries(library: Library | HarnessError, provider: str) -> Finding:
+    """Each file that a GPU provider needs, found or missing."""
+    name = {"cuda": "CUDA libraries", "tensorrt": "TensorRT libraries"}[provider]
+    if isinstance(library, Exception):
+        return Finding(name, "absent", "there is no ONNX Runtime to need them", library.remedy)
+    from harness import gpu_libraries
+    from harness.errors import MachineError
+
+    plugin = Path(library.path).parent / f"libonnxruntime_providers_{provider}.so"
+    if not plugin.exists():
+        return Finding(
+            name,
+            "absent",
+            f"this ONNX Runtime is built without {provider}: no {plugin.name}",
+            "pip install onnxruntime-gpu, or name a GPU build with --ort-library",
+        )
+    try:
+        needs = gpu_libraries.needs(plugin)
+    except MachineError as error:
+        return Finding(name, "absent", error.message, error.remedy)
+    parts = [str(one.path) for one in needs.libraries if one.path is not None]
+    if needs.missing:
+        parts.append(f"missing: {', '.join(needs.missing)}")
+    if needs.missing_lazy:
+        parts.append(f"missing where an operator wants it: {', '.join(needs.missing_lazy)}")
+    state: Literal["ok", "limited", "absent"] = "limited" if needs.missing_lazy else "ok"
+    return Finding(name, "absent" if needs.missing else state, "; ".join(parts), needs.remedy)
 
 
 def _nvml(facts: Facts) -> Finding:

@@ -12,6 +12,9 @@ from pathlib import Path
 from harness.config import (
     COMPARISON_DURATION_S,
     COMPARISON_PROCESSES,
+    DEFAULT_BUDGET_S,
+    DEFAULT_PRECISION,
+    DEFAULT_SAMPLE_HZ,
     EXECUTION_MODES,
     OPTIMIZATION_LEVELS,
     PROVIDERS,
@@ -53,10 +56,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     how = parser.add_argument_group("session")
     how.add_argument(
-        "--provider", default="cpu", metavar="NAME", help=f"{', '.join(PROVIDERS)} (default: cpu)"
+        "--provider",
+        default="cpu",
+        metavar="NAME",
+        help=f"{', '.join(PROVIDERS)} (default: cpu); tensorrt leaves to cuda what it cannot take",
     )
     how.add_argument(
-        "--provider-option", action="append", default=[], metavar="K=V", help="by ORT's own names"
+        "--provider-option",
+        action="append",
+        default=[],
+        metavar="K=V",
+        help="by ORT's own names; enable_cuda_graph=1 times the graph as a whole",
+    )
+    how.add_argument(
+        "--strict",
+        action="store_true",
+        help="fail where a node of the graph is not on the provider asked for",
     )
     how.add_argument(
         "--threads",
@@ -116,6 +131,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--quick", action="store_true", help="a small measurement, not comparison-grade"
     )
     much.add_argument(
+        "--precision",
+        type=float,
+        default=100 * DEFAULT_PRECISION,
+        metavar="PERCENT",
+        help="add processes until the interval of the median is this narrow, ± "
+        f"(default: {100 * DEFAULT_PRECISION:g}; not with --processes or --quick)",
+    )
+    much.add_argument(
+        "--budget",
+        type=float,
+        default=DEFAULT_BUDGET_S,
+        metavar="S",
+        help=f"seconds after which no process is added (default: {DEFAULT_BUDGET_S:g})",
+    )
+    much.add_argument(
         "--trace",
         default=",".join(TRACE_PASSES),
         metavar="PASSES",
@@ -128,6 +158,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=10,
         metavar="N",
         help="inferences a traced pass records in each process (default: 10)",
+    )
+    much.add_argument(
+        "--sample-hz",
+        type=float,
+        default=DEFAULT_SAMPLE_HZ,
+        metavar="N",
+        help="readings of the devices a second meanwhile, 0 for none "
+        f"(default: {DEFAULT_SAMPLE_HZ:g})",
+    )
+    much.add_argument(
+        "--energy",
+        action="store_true",
+        help="measure idle power first, and long enough for energy meters",
     )
     much.add_argument(
         "--affinity",
@@ -179,6 +222,7 @@ def _config(options: argparse.Namespace) -> ProfileConfig:
             execution_mode=options.execution_mode,
             entries=dict(_pairs("--session-config", options.session_config)),
             library=options.ort_library,
+            strict=options.strict,
         ),
         inputs=InputRequest(
             dims={name: _whole("--dim", name, size) for name, size in _pairs("--dim", options.dim)},
@@ -196,6 +240,10 @@ def _config(options: argparse.Namespace) -> ProfileConfig:
         quick=options.quick,
         trace=() if options.trace == "none" else tuple(options.trace.split(",")),
         trace_inferences=options.trace_inferences,
+        precision=options.precision / 100,
+        budget_s=options.budget,
+        sample_hz=options.sample_hz,
+        energy=options.energy,
         affinity=options.affinity,
         output=options.output,
         force=options.force,

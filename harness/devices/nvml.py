@@ -205,6 +205,31 @@ def gpus(library: str | None = None) -> Gpus:
     return Gpus(found, _text(driver), "" if found else "the driver is loaded but sees no GPU")
 
 
+def index_of(device_id: str) -> int:
+    """NVML's index of the GPU that CUDA calls by this number in this process.
+
+    CUDA counts the visible GPUs, fastest first; NVML counts all, by bus. Where the driver
+    cannot be asked the number itself is returned: NVML then says what is missing.
+    """
+    number = int(device_id) if device_id.isdecimal() else 0
+    try:
+        cuda = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return number
+    device, bus_id = ctypes.c_int(), ctypes.create_string_buffer(32)
+    if (
+        cuda.cuInit(0)
+        or cuda.cuDeviceGet(ctypes.byref(device), number)
+        or cuda.cuDeviceGetPCIBusId(bus_id, len(bus_id), device)
+    ):
+        return number
+    # NVML writes eight digits of the PCI domain, CUDA four.
+    wanted = bus_id.value.decode().lower().lstrip("0")
+    return next(
+        (gpu.index for gpu in gpus().found if gpu.bus_id.lower().lstrip("0") == wanted), number
+    )
+
+
 def _gpu(nvml: Any, index: int) -> Gpu:
     device = nvml.nvmlDeviceGetHandleByIndex(index)
     bus_id = nvml.nvmlDeviceGetPciInfo(device).busId

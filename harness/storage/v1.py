@@ -20,6 +20,7 @@ from harness import statistics
 from harness.errors import NO_ROOM, MachineError, RequestError
 from harness.records import (
     NO_YARDSTICK,
+    NOTHING,
     DeviceSeries,
     InputRecord,
     KernelEvents,
@@ -59,6 +60,7 @@ _LATENCY = {
     "start_ns": _Column("ns", "CLOCK_MONOTONIC before the inference"),
     "duration_ns": _Column("ns", "from start until the call returned"),
 }
+_ENQUEUE = _Column("ns", "part of duration_ns until the call returned, work enqueued")
 _NODES = {
     "name": _Column("", "name in the executed graph, may be empty or repeat"),
     "op_type": _Column(""),
@@ -307,9 +309,20 @@ def _write_process(group: h5py.Group, process: ProcessRecord) -> None:
     _write_scalars(group, _PROCESS, process)
     line = _dimension(group, "log_line", len(process.log))
     _write_text(group, "log", process.log, line, "lines that ONNX Runtime logged")
-    for name, series in (("latency", process.steady), ("warmup", process.warmup)):
+    for name, series in (
+        ("latency", process.steady),
+        ("warmup", process.warmup),
+        ("copied", process.copied),
+    ):
+        if name == "copied" and not len(series):
+            continue
         samples = _group(group, name)
-        _write_columns(samples, _LATENCY, series, _dimension(samples, "sample", len(series)))
+        sample = _dimension(samples, "sample", len(series))
+        _write_columns(samples, _LATENCY, series, sample)
+        if name == "latency":
+            samples.attrs["duration_holds"] = process.duration_holds
+            if len(process.enqueue_ns):
+                _write_numbers(samples, "enqueue_ns", process.enqueue_ns, _ENQUEUE, sample)
     if len(process.yardstick):
         yardstick = _group(group, "yardstick")
         repetition = _dimension(yardstick, "repetition", len(process.yardstick))
@@ -334,6 +347,13 @@ def _read_process(group: h5py.Group) -> ProcessRecord:
         yardstick=Yardstick(**_read_columns(group["yardstick"], _YARDSTICK))
         if "yardstick" in group
         else NO_YARDSTICK,
+        duration_holds=group["latency"].attrs.get("duration_holds", ""),
+        enqueue_ns=group["latency/enqueue_ns"][...]
+        if "enqueue_ns" in group["latency"]
+        else NOTHING,
+        copied=LatencySeries(**_read_columns(group["copied"], _LATENCY))
+        if "copied" in group
+        else LatencySeries(NOTHING, NOTHING),
     )
 
 

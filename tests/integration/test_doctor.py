@@ -22,6 +22,8 @@ CPUS = "sys/devices/system/cpu"
 SUBJECTS = {
     "ONNX Runtime",
     "CUDA",
+    "CUDA libraries",
+    "TensorRT libraries",
     "GPU sampling (NVML)",
     "CPU energy",
     "Hardware counters",
@@ -66,6 +68,21 @@ def test_json_gives_every_finding_and_a_remedy_for_what_is_missing() -> None:
     environment = {reading["name"]: reading for reading in report["environment"]}
     assert environment["kernel"]["value"] == os.uname().release
     assert all(reading["reason"] for reading in environment.values() if reading["value"] is None)
+
+
+def test_each_library_of_a_gpu_provider_is_found_or_missing() -> None:
+    report = json.loads(doctor("--json").stdout)
+    findings = {finding["name"]: finding for finding in report["findings"]}
+    plugin = environment.ort_library().parent / "libonnxruntime_providers_cuda.so"
+    found = findings["CUDA libraries"]
+    if not plugin.exists():
+        assert "built without cuda" in found["detail"]
+        return
+    for name in ("libcudart.so", "libcublas.so", "libcublasLt.so", "libcudnn.so.9"):
+        assert name in found["detail"]
+    if "libcublas.so.13" in found["detail"].partition("missing: ")[2]:
+        assert found["state"] == "absent"
+        assert "nvidia-cublas~=13.0" in found["remedy"]
 
 
 def test_text_fits_80_columns_and_ends_with_a_verdict() -> None:

@@ -259,9 +259,33 @@ def used():
     binding.time(*stamps)
     assert len(binding.outputs()) == 3
 
+recorded = _ort.Session(
+    library, MODEL, intra_threads=1, entries={"session.record_ep_graph_assignment_info": "1"}
+)
+# Stands in for waiting for a device: it takes nothing and returns 0.
+wait = ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value
+
+def used_in(*place):
+    def use():
+        binding = session.bind({"x": x, "text": text, "many": [x, x]}, *place)
+        binding.run()
+        binding.time(*stamps)
+        assert len(binding.outputs()) == 3
+    return use
+
 calls = {
     "a session": lambda: _ort.Session(library, MODEL, intra_threads=1).close(),
     "use": used,
+    "use, copied": used_in("copied"),
+    "use, resident": used_in("resident", wait),
+    "copied, unknown input": refused(session.bind, {"x": x, "y": x}, "copied"),
+    "copied, a sequence that ends badly": refused(session.bind, {"many": [x, 3]}, "copied"),
+    "copied, an input is missing": refused(session.bind({"x": x}, "copied").run),
+    "an unknown place": refused(session.bind, {"x": x}, "elsewhere"),
+    "waiting on the host": refused(session.bind, {"x": x}, "host", wait),
+    "places": lambda: (session.input_places, session.output_places),
+    "assignments": recorded.assignments,
+    "assignments that were not recorded": refused(session.assignments),
     "unknown input after good ones": refused(session.bind, {"x": x, "text": text, "y": x}),
     "text and no text": refused(session.bind, {"text": np.array([*text, None], object)}),
     "a sequence that ends badly": refused(session.bind, {"many": [x, text, 3]}),

@@ -89,7 +89,7 @@ def test_what_nobody_tells_is_not_taken_for_zero() -> None:
     assert placement.text == (
         "1 of 3 nodes not on tensorrt: 1 on CUDAExecutionProvider (Abs c); added copies not told"
     )
-    facts = {fact.name: fact for fact in providers.readings(placement, {"TensorRT": None})}
+    facts = {fact.name: fact for fact in providers.readings(placement, {"TensorRT": None}, {})}
     assert facts["added_copies"].value is None
     assert facts["added_copies"].reason
     assert facts["provider_options_TensorRT"].reason
@@ -119,8 +119,10 @@ def test_the_cpu_is_a_provider_like_any_other() -> None:
 def test_readings_hold_the_effective_options() -> None:
     placement = providers.from_assignments("cuda", [part(CUDA, ("a", "Conv"))], log=[])
     options = {"CUDA": "device_id=0;enable_cuda_graph=0"}
-    facts = {fact.name: fact for fact in providers.readings(placement, options)}
+    asked = {"device_id": "0", "enable_cuda_graph": "0"}
+    facts = {fact.name: fact for fact in providers.readings(placement, options, asked)}
     assert facts["provider_options_CUDA"].value == options["CUDA"]
+    assert facts["provider_options_asked"].value == "device_id=0;enable_cuda_graph=0"
     assert facts["placement"].value == placement.text
     assert facts["added_copies"].value == 0
     assert all(fact.source for fact in facts.values())
