@@ -48,6 +48,7 @@ setup(
                 ["_kernels.pyx", "node_marks.c", "cupti_records.c"],
                 ["ort_abi.h", "ort_abi.pxd", "node_marks.h", "cupti_records.h", "clock.h"],
             ),
+            native("_yardstick", ["_yardstick.pyx", "yardstick.c"], ["yardstick.h", "clock.h"]),
             native("_stream", ["_stream.pyx", "stream.c"], ["stream.h", "clock.h"], "-O3"),
         ],
         include_path=["ext"],

@@ -10,16 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from harness import roofline
+from harness import kernel_table, roofline
 from harness.records import NodeEvents, NodeTable, Profile
 from harness.statistics import Figure, t_interval
 
 #: Passes that time operators, the truest first.
 SOURCES = ("probe", "ort")
-
-#: Details of a probed event that a probe costs an inference: the gap around it, and setting
-#: up and taking down its value, which is what that costs the node's own.
-PROBE_COSTS = ("probe_cost_ns", "frame_ns")
 
 #: Part of the timed pass by which nodes + framework may miss it, and of the probed inference
 #: that may stay unexplained, before operator times are called doubtful.
@@ -48,7 +44,11 @@ class Operator:
         p10_ns, p90_ns: spread of its own time over the inferences.
         share: median_ns divided by the sum over all rows.
         calls: executions in an inference, on average.
-        source: how the times were obtained, ``probe`` or ``ort_profiler``.
+        source: how the times were obtained, ``probe`` or ``ort_profiler``. On a GPU they are
+            those of the host, which launches and does not wait.
+        kernel_ns: what the GPU worked for it, kernels, copies and settings of memory; None
+            where that was not recorded.
+        launches: of them, in an inference; None likewise.
         profiled_ns: median that ORT's profiler gives for the same, beside the probe's; None
             where it has none.
         spans: names of further nodes whose time is in it: they carry no probe of their own.
@@ -72,6 +72,8 @@ class Operator:
     share: float
     calls: float
     source: str
+    kernel_ns: float | None
+    launches: float | None
     profiled_ns: float | None
     spans: tuple[str, ...]
     flops: float | None
@@ -183,8 +185,13 @@ def operator_table(
     groups = _groups(nodes, cells, by, depth)
     spans = _spans(nodes) if name == "probe" else {}
     ceilings = _Ceilings.of(profile, events.source)
+    work = kernel_table.node_work(profile.kernels, len(nodes))
     rows = [
-        _operator(group, members, nodes, cells, profiled, spans, ceilings, events.source)
+        dataclasses.replace(
+            _operator(group, members, nodes, cells, profiled, spans, ceilings, events.source),
+            kernel_ns=None if work is None else float(work.kernel_ns[members].sum()),
+            launches=None if work is None else float(work.launches[members].sum()),
+        )
         for group, members in groups.items()
     ]
     whole = sum(row.median_ns for row in rows) or 1.0
@@ -241,9 +248,7 @@ class _Cells:
             counted = np.bincount(cell, weights=weights, minlength=inferences * node_count)
             return counted.astype(np.float64).reshape(inferences, node_count)[whole]
 
-        probes_ns = np.zeros(len(events))
-        for name in PROBE_COSTS:
-            probes_ns += events.details.get(name, 0)
+        probes_ns = events.details.get("probe_cost_ns", np.zeros(len(events), np.int64))
         return cls(
             own=table(events.self_ns),
             total=table(events.duration_ns),
@@ -382,6 +387,8 @@ def _operator(
         share=math.nan,
         calls=count,
         source=source,
+        kernel_ns=None,
+        launches=None,
         profiled_ns=None
         if profiled is None or not len(profiled.own)
         else float(np.median(profiled.sums([*members, *covered])[0])),

@@ -15,7 +15,14 @@ from typing import Any
 import numpy as np
 
 from harness import _probe, executed_graph, kernels, ort_trace, probes, stamps
-from harness._kernels import Cupti, NodeMarks, decode, names_at
+from harness._kernels import (
+    Cupti,
+    CuptiRecording,
+    Marks,
+    NodeMarks,
+    decode,
+    names_at,
+)
 from harness._ort import Binding, Library, monotonic_ns
 from harness.config import SessionConfig
 from harness.executed_graph import ExecutedGraph
@@ -161,6 +168,26 @@ class KernelPass:
             ValueError: CUPTI does not record here.
             OrtError: an inference failed.
         """
+        marks, recording = self.capture(inferences, executions)
+        columns = decode((buffer.data, buffer.offsets.tolist()) for buffer in recording.buffers)
+        start_ns, duration_ns = kernels.inferences(marks)
+        return kernels.join(
+            columns,
+            names_at(columns.work["name"].tolist()),
+            marks,
+            recording,
+            inference_start_ns=start_ns,
+            inference_duration_ns=duration_ns,
+            process=process,
+        )
+
+    def capture(self, inferences: int, executions: int) -> tuple[Marks, CuptiRecording]:
+        """What ``record`` makes events of, as it came.
+
+        Raises:
+            ValueError: CUPTI does not record here.
+            OrtError: an inference failed.
+        """
         try:
             self._cupti.start()
         except OSError as error:
@@ -174,17 +201,7 @@ class KernelPass:
             marks, recording = self._marks.stop(), self._cupti.stop()
             for path in self._folder.glob("kernels-*.json"):
                 path.unlink()
-        columns = decode((buffer.data, buffer.offsets.tolist()) for buffer in recording.buffers)
-        start_ns, duration_ns = kernels.inferences(marks)
-        return kernels.join(
-            columns,
-            names_at(columns.work["name"].tolist()),
-            marks,
-            recording,
-            inference_start_ns=start_ns,
-            inference_duration_ns=duration_ns,
-            process=process,
-        )
+        return marks, recording
 
     def close(self) -> None:
         """Releases the session, then what it reported to."""

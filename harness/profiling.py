@@ -106,7 +106,7 @@ class Measuring:
     def store(self) -> Profile:
         """Writes the profile, now that all is measured: Ctrl-C must not cost it."""
         with _signals(signal.SIG_IGN):
-            return _store(self.partial, self.target, self.job.config.force)
+            return _store(self.partial, self.target, self.job.config.force, complete=True)
 
 
 @contextlib.contextmanager
@@ -318,11 +318,11 @@ def _work_folder(partial: Path) -> Iterator[Path]:
                 partial.rmdir()
 
 
-def _store(partial: Path, target: Path, force: bool) -> Profile:
-    """Writes what is in the partial folder, complete or not, to the target."""
+def _store(partial: Path, target: Path, force: bool, *, complete: bool) -> Profile:
+    """Writes what is in the partial folder to the target."""
     header = shards.read_header(partial)
     finished, damaged = shards.read_shards(partial)
-    complete = len(finished) >= header.planned_processes and not damaged
+    complete = complete and not damaged
     profile = shards.assemble(header, finished, complete, damaged)
     return storage.write_profile(profile, target, force=force)
 
@@ -336,7 +336,7 @@ def _keep_finished(error: HarnessError, partial: Path, target: Path, force: bool
         remedy = error.remedy if str(partial) not in error.remedy else "mend that, profile again"
         return type(error)(f"{error.message}; no process had finished", remedy)
     try:
-        _store(partial, target, force)
+        _store(partial, target, force, complete=False)
     except HarnessError as trouble:
         return type(error)(f"{error.message}; {trouble.message}", trouble.remedy)
     processes = f"{finished} finished process{'es' if finished != 1 else ''}"

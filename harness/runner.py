@@ -18,7 +18,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyperf
 
@@ -178,7 +178,8 @@ def measure(
     # pyperf allows one instance of a Runner class in a process: its workers find their
     # benchmark by executing the same script again. Ours find it in the job.
     class Runner(pyperf.Runner):  # type: ignore[misc]
-        pass
+        # Keyed by the class's address, which a later class may get again.
+        _created: ClassVar[set[int]] = set()
 
     spawned = 0
     calibrations = 1 if loops is None else 0

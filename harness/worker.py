@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 import msgspec
 import numpy as np
 
-from harness import gpu_libraries, passes, probes, providers, shards
+from harness import gpu_libraries, passes, probes, providers, shards, yardstick
 from harness._ort import Library, OrtError
 from harness.config import ENERGY_IDLE_S, ProfileConfig, SessionConfig
 from harness.devices import nvml
@@ -45,6 +45,7 @@ from harness.records import (
     NodeTable,
     ProcessRecord,
     Reading,
+    Yardstick,
 )
 from harness.session import DURATION_HOLDS, bind, one_line, open_session
 
@@ -58,6 +59,12 @@ UNDISTURBED = 0.9
 CEILING_TRIES = 3
 
 QUICK_CEILINGS = "--quick measures no ceilings; leave it out"
+
+#: Repetitions of the yardstick just before the timed pass, and just after; some 5 ms each.
+YARDSTICK_REPETITIONS = 3
+
+#: Inferences behind it that fill the caches again.
+YARDSTICK_DISCARDED = 3
 
 #: Inferences with copies between host and device, at least.
 MIN_COPIED = 10
@@ -348,6 +355,7 @@ class Measurement:
         self._noise = HostNoise()
         self._readings: tuple[Reading, ...] = ()
         self._devices: tuple[DeviceSeries, ...] = ()
+        self._yardsticks: list[Yardstick] = []
         self._absent: list[tuple[str, str]] = []
         self._sampler: DeviceSampler | None = None
         if job.config.sample_hz and index >= 0:
@@ -379,6 +387,9 @@ class Measurement:
         start_ns = np.full(inferences, -1, dtype=np.int64)
         duration_ns = np.full(inferences, -1, dtype=np.int64)
         if number == self._warmup_values:
+            self._yardsticks.append(yardstick.measure(YARDSTICK_REPETITIONS))
+            for _ in range(YARDSTICK_DISCARDED):
+                self._binding.run()
             self._noise.start()
         enqueue_ns = np.full(inferences, -1, dtype=np.int64) if self._on_device else None
         try:
@@ -394,6 +405,7 @@ class Measurement:
             if self._sampler is not None:
                 self._devices, absent = self._sampler.stop(self._index)
                 self._absent += absent
+            self._yardsticks.append(yardstick.measure(YARDSTICK_REPETITIONS))
         self._chunks.append(LatencySeries(start_ns, duration_ns))
         if enqueue_ns is not None:
             self._enqueued.append(enqueue_ns)
@@ -410,8 +422,8 @@ class Measurement:
 
         Args:
             loops: inferences that pyperf's calibration put into a value.
-            trace_inferences: inferences to record with ORT's profiler.
-            probe_inferences: inferences to record with probes.
+            trace_inferences: inferences to record with ORT's profiler; 0 for no such pass.
+            probe_inferences: inferences to record with probes; 0 for no such pass.
             metadata: pyperf's of this process.
         """
         outputs, copied = self._outputs()
@@ -424,14 +436,14 @@ class Measurement:
         recorded: KernelEvents | None = None
         nodes = None if graph is None else graph.nodes
         absent = self._absent
-        if graph is not None and preparation.probed is not None:
+        if graph is not None and preparation.probed is not None and probe_inferences:
             try:
                 traces |= self._trace_probes(preparation, graph.nodes, outputs, probe_inferences)
             except (HarnessError, OrtError, OSError, ValueError) as error:
                 absent.append(("trace/probe", one_line(str(error))))
             if not preparation.repeatable:
                 absent.append(("probe guard", NOT_REPEATABLE))
-        if "ort" in self._job.config.trace:
+        if "ort" in self._job.config.trace and trace_inferences:
             try:
                 with contextlib.closing(self._ort_pass(graph)) as ort_pass:
                     trace = ort_pass.record(trace_inferences, self._index)
@@ -440,7 +452,7 @@ class Measurement:
             else:
                 traces["ort"], nodes = trace.events, trace.nodes
                 absent += [("trace/ort", remark) for remark in trace.remarks]
-        if self._on_device and "kernels" in self._job.config.trace:
+        if self._on_device and "kernels" in self._job.config.trace and trace_inferences:
             try:
                 recorded = self._trace_kernels(graph, preparation.executions, trace_inferences)
             except (HarnessError, OrtError, OSError, ValueError) as error:
@@ -457,6 +469,7 @@ class Measurement:
             noise=self._readings,
             metadata=metadata,
             log=tuple(self._library.take_log()),
+            yardstick=yardstick.concatenate(self._yardsticks),
             duration_holds=DURATION_HOLDS[self._holds],
             enqueue_ns=np.concatenate([NOTHING, *self._enqueued[self._warmup_values :]]),
             copied=copied,

@@ -16,9 +16,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE")
     parser.add_argument(
         "--by",
-        choices=("node", "op", "layer"),
+        choices=("node", "op", "layer", "kernel"),
         default="node",
-        help="row of the table; layer: what exporters put before a node's name (default: node)",
+        help="row of the table; layer: what exporters put before a node's name; kernel: functions "
+        "and copies of a GPU (default: node)",
     )
     parser.add_argument(
         "--depth",
@@ -56,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Reads the profile and prints its operators."""
+    from harness.kernel_table import kernel_table
     from harness.operators import operator_table
     from harness.reporters import json, table
     from harness.storage import read_profile
@@ -64,6 +66,15 @@ def execute(options: argparse.Namespace) -> int:
         if getattr(options, name) < 0:
             raise RequestError(f"--{name} must not be negative", f"give --{name} N, 0 for all")
     profile = read_profile(options.file)
+    if options.by == "kernel":
+        kernels = kernel_table(profile)
+        if options.json:
+            print(json.kernels_text(kernels))
+        elif options.csv:
+            print(table.kernels_csv(kernels), end="")
+        else:
+            table.print_kernels(kernels, options.limit)
+        return 0
     operators = operator_table(
         profile, options.by, options.sort, source=options.source, depth=options.depth
     )

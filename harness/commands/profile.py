@@ -193,7 +193,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Measures, stores, and prints the summary."""
-    config = _config(options)
+    config = configuration(options)
 
     from harness.commands.progress import Progress
     from harness.profiling import profile
@@ -210,7 +210,8 @@ def execute(options: argparse.Namespace) -> int:
     return 0
 
 
-def _config(options: argparse.Namespace) -> ProfileConfig:
+def configuration(options: argparse.Namespace) -> ProfileConfig:
+    """What the parsed options ask for."""
     return ProfileConfig(
         model=options.model,
         session=SessionConfig(

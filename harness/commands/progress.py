@@ -84,6 +84,10 @@ class Progress(Observer):
         self._bar.update(self._task, completed=finished, left=left)
         self._bar.refresh()
 
+    def note(self, text: str) -> None:
+        """Prints what is known so far."""
+        self._say(text)
+
     def _say(self, text: str) -> None:
         if not self._quiet:
             self._console.print(text)

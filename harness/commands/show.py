@@ -9,15 +9,23 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of ``harness show``."""
     parser.add_argument("file", type=Path, metavar="FILE")
+    parser.add_argument(
+        "--exclude-throttled",
+        action="store_true",
+        help="leave out the samples that were taken while a clock of the GPU was throttled",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def execute(options: argparse.Namespace) -> int:
     """Reads the profile and prints its summary."""
+    from harness import noise
     from harness.reporters import json, table
     from harness.storage import read_profile
 
     profile = read_profile(options.file)
+    if options.exclude_throttled:
+        profile = noise.without_throttled(profile)
     if options.json:
         print(json.summary_text(profile))
     else:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness import energy, noise, operators, statistics
+from harness.kernel_table import KernelTable
 from harness.operators import OperatorTable
 from harness.records import Profile
 from harness.statistics import Figure
@@ -60,6 +61,13 @@ def operators_text(table: OperatorTable | Figure) -> str:
     """What ``ops --json`` prints: every operator and the accounts."""
     rows, accounts = _operators(table)
     return json.dumps({"operators": rows, "accounts": accounts}, ensure_ascii=False)
+
+
+def kernels_text(table: KernelTable | Figure) -> str:
+    """What ``ops --by kernel --json`` prints."""
+    if isinstance(table, Figure):
+        return json.dumps({"kernels": None, "kernels_reason": table.reason}, ensure_ascii=False)
+    return json.dumps(dataclasses.asdict(table), ensure_ascii=False)
 
 
 def _figures(figures: Mapping[str, Figure]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from rich.cells import cell_len
 
 from harness import energy, noise, operators, statistics
 from harness.energy import Energy
+from harness.kernel_table import KernelTable
 from harness.operators import Operator, OperatorTable
 from harness.records import InputRecord, Profile
 from harness.reporters.terminal import Terminal
@@ -81,6 +82,8 @@ def print_operators(
     ]
     if passes:
         columns.append(("ORT prof.", [_or_dash(nanoseconds, row.profiled_ns) for row in rows]))
+    if any(row.kernel_ns is not None for row in rows):
+        columns.append(("GPU", [_or_dash(nanoseconds, row.kernel_ns) for row in rows]))
     if work:
         columns += [
             ("GFLOP/s", [_or_dash(_giga, _rate(row.flops, row)) for row in rows]),
@@ -155,7 +158,8 @@ def operators_csv(table: OperatorTable | Figure) -> str:
     sink = io.StringIO()
     columns = (
         "node", "op_type", "provider", "median_ns", "total_ns", "p10_ns", "p90_ns", "share",
-        "calls", "source", "profiled_ns", "flops", "traffic_bytes", "peak_share",
+        "calls", "source", "kernel_ns", "launches", "profiled_ns", "flops",
+        "traffic_bytes", "peak_share",
         "bandwidth_share", "bound",
     )  # fmt: skip
     writer = csv.writer(sink, lineterminator="\n")
@@ -163,6 +167,57 @@ def operators_csv(table: OperatorTable | Figure) -> str:
     if not isinstance(table, Figure):
         for row in table.operators:
             writer.writerow([getattr(row, column) for column in columns])
+    return sink.getvalue()
+
+
+def print_kernels(table: KernelTable | Figure, limit: int) -> None:
+    """What ``ops --by kernel`` prints."""
+    page = _Page()
+    if isinstance(table, Figure):
+        page.console.print(f"no kernels: {table.reason}")
+        return
+    rows = table.kernels[:limit] if limit > 0 else table.kernels
+    cells = [
+        _column("time", [nanoseconds(row.median_ns) for row in rows], ">"),
+        _column("share", [f"{row.share:.1%}" for row in rows], ">"),
+        _column("calls", [f"{row.calls:.3g}" for row in rows], ">"),
+        _column("nodes", [str(len(row.nodes)) for row in rows], ">"),
+        _column("kind", [row.kind for row in rows], "<"),
+    ]
+    lines = ["  ".join(line) for line in zip(*cells, strict=True)]
+    room = max(page.width - len(lines[0]) - 2, 12)
+    for number, (line, name) in enumerate(
+        zip(lines, ["kernel", *(row.name for row in rows)], strict=True)
+    ):
+        page.console.print(
+            f"{line}  {shorten(name, room)}".rstrip(), style="bold" if number == 0 else None
+        )
+    hidden = len(table.kernels) - len(rows)
+    if hidden:
+        page.console.print(f"{hidden} more: --limit 0 shows all")
+    page.say(
+        "gpu",
+        f"busy {nanoseconds(table.busy_ns)}, idle between kernels {nanoseconds(table.idle_ns)} "
+        f"in an inference under ORT's profiler ({table.inferences} inferences)",
+    )
+    page.say("joined", f"{table.joined:.1%} of the GPU's time to a node")
+    if table.unjoined_reason:
+        page.say("joined", table.unjoined_reason)
+    page.say("joined", f"{table.disagreements} launches outside of their node's interval")
+    if table.dropped:
+        page.say("joined", f"{table.dropped} records were lost")
+
+
+def kernels_csv(table: KernelTable | Figure) -> str:
+    """What ``ops --by kernel --csv`` prints; a header alone where there are none."""
+    sink = io.StringIO()
+    columns = ("name", "kind", "median_ns", "share", "calls", "nodes", "unjoined")
+    writer = csv.writer(sink, lineterminator="\n")
+    writer.writerow(columns)
+    if not isinstance(table, Figure):
+        for row in table.kernels:
+            cells = [getattr(row, column) for column in columns]
+            writer.writerow([" ".join(c) if isinstance(c, tuple) else c for c in cells])
     return sink.getvalue()
 
 
@@ -251,7 +306,11 @@ def _print_latency(page: _Page, profile: Profile) -> None:
     causes = f": {'; '.join(verdict.causes)}" if verdict.causes else ""
     page.say("noise", f"{verdict.verdict}{causes}")
     if verdict.touched:
-        page.say("noise", f"{verdict.touched:,} of {verdict.samples:,} samples were touched")
+        page.say(
+            "noise",
+            f"{verdict.touched:,} of {verdict.samples:,} samples lie between two readings that "
+            "show it",
+        )
     if verdict.throttled:
         page.say("noise", "show --exclude-throttled leaves the throttled ones out")
     for each in energy.energy(profile):

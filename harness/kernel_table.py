@@ -1,0 +1,171 @@
+"""What the GPU did in an inference: by kernel, and by the node that launched it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.records import KernelEvents, NodeTable, Profile
+from harness.statistics import Figure
+
+Float64Array = npt.NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Kernel:
+    """All work of one name in one inference.
+
+    Attributes:
+        name: of the function; for a copy its direction.
+        kind: ``kernel``, ``memcpy`` or ``memset``.
+        median_ns: median over the traced inferences of its durations together.
+        share: median_ns divided by the sum over all rows.
+        calls: in an inference, on average.
+        nodes: names of the nodes that launch it, in the order of the executed graph.
+        unjoined: share of its work that no node is known for.
+    """
+
+    name: str
+    kind: str
+    median_ns: float
+    share: float
+    calls: float
+    nodes: tuple[str, ...]
+    unjoined: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class KernelTable:
+    """Kernels, longest first, and what the GPU was not doing.
+
+    Attributes:
+        busy_ns: mean over the inferences of the time in which any of them ran.
+        idle_ns: mean of the time between them, from the first launch's begin to the last end.
+        joined: share of the work, by time, that a node is known for.
+        unjoined_reason: why not all of it.
+        disagreements: launches outside of the interval of the node that they were joined to.
+        dropped: records that were lost.
+    """
+
+    kernels: tuple[Kernel, ...]
+    inferences: int
+    busy_ns: float
+    idle_ns: float
+    joined: float
+    unjoined_reason: str
+    disagreements: int
+    dropped: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NodeWork:
+    """Means over the inferences, by row of the NodeTable.
+
+    Attributes:
+        kernel_ns: float64[nodes], durations of its work on the GPU.
+        launches: float64[nodes], pieces of work.
+    """
+
+    kernel_ns: Float64Array
+    launches: Float64Array
+
+
+def kernel_table(profile: Profile) -> KernelTable | Figure:
+    """The kernels of a profile, or why there are none."""
+    kernels = profile.kernels
+    if kernels is None:
+        reasons = [why for what, why in profile.absent if what == "trace/kernels"]
+        none = f"the provider is {profile.provider}, no GPU works for it"
+        return Figure(None, "; ".join(reasons) or none)
+    inference, count = _inferences(kernels)
+    if not count:
+        return Figure(None, "no work of the GPU lies in a traced inference")
+    within = inference >= 0
+    rows = []
+    for kind, name in dict.fromkeys(zip(kernels.kind, kernels.name, strict=True)):
+        same = np.array(
+            [
+                (one, other) == (kind, name)
+                for one, other in zip(kernels.kind, kernels.name, strict=True)
+            ]
+        )
+        mine = same & within
+        if not mine.any():
+            continue
+        sums = np.bincount(inference[mine], kernels.duration_ns[mine], count)
+        rows.append(
+            Kernel(
+                name=name,
+                kind=kind,
+                median_ns=float(np.median(sums)),
+                share=0.0,
+                calls=float(np.count_nonzero(mine)) / count,
+                nodes=_names(profile.nodes, kernels.node[mine]),
+                unjoined=float(np.mean(kernels.node[mine] < 0)),
+            )
+        )
+    whole = sum(row.median_ns for row in rows) or 1.0
+    rows = [dataclasses.replace(row, share=row.median_ns / whole) for row in rows]
+    busy_ns, idle_ns = _occupation(kernels, inference, count)
+    duration_ns = kernels.duration_ns[within]
+    return KernelTable(
+        kernels=tuple(sorted(rows, key=lambda row: -row.median_ns)),
+        inferences=count,
+        busy_ns=busy_ns,
+        idle_ns=idle_ns,
+        joined=float(duration_ns[kernels.node[within] >= 0].sum() / max(duration_ns.sum(), 1)),
+        unjoined_reason=kernels.unjoined_reason,
+        disagreements=kernels.disagreements,
+        dropped=kernels.dropped,
+    )
+
+
+def node_work(kernels: KernelEvents | None, rows: int) -> NodeWork | None:
+    """What the GPU did for each node of an inference; None where it was not recorded."""
+    if kernels is None:
+        return None
+    inference, count = _inferences(kernels)
+    counted = (inference >= 0) & (kernels.node >= 0) & (kernels.node < rows)
+    node = kernels.node[counted]
+    return NodeWork(
+        np.bincount(node, kernels.duration_ns[counted], rows) / max(count, 1),
+        np.bincount(node, minlength=rows) / max(count, 1),
+    )
+
+
+def _inferences(kernels: KernelEvents) -> tuple[npt.NDArray[np.int64], int]:
+    """(number of the inference over all processes, -1 outside of all; how many there are)."""
+    span = int(kernels.inference.max(initial=-1)) + 1
+    key = kernels.process.astype(np.int64) * max(span, 1) + kernels.inference
+    inside = kernels.inference >= 0
+    known, place = np.unique(key[inside], return_inverse=True)
+    number = np.full(len(kernels), -1, np.int64)
+    number[inside] = place
+    return number, len(known)
+
+
+def _names(nodes: NodeTable | None, rows: npt.NDArray[np.int32]) -> tuple[str, ...]:
+    if nodes is None:
+        return ()
+    return tuple(
+        nodes.name[row] or f"{nodes.op_type[row]} #{row}"
+        for row in np.unique(rows[rows >= 0]).tolist()
+    )
+
+
+def _occupation(
+    kernels: KernelEvents, inference: npt.NDArray[np.int64], count: int
+) -> tuple[float, float]:
+    """Mean time of an inference in which something ran, and in which nothing did."""
+    busy_ns = idle_ns = 0
+    for number in range(count):
+        here = inference == number
+        start_ns = kernels.start_ns[here]
+        end_ns = start_ns + kernels.duration_ns[here]
+        until_ns = np.maximum.accumulate(end_ns)
+        gaps = np.maximum(start_ns[1:] - until_ns[:-1], 0)
+        idle_ns += int(gaps.sum())
+        busy_ns += int(until_ns[-1] - start_ns[0] - gaps.sum())
+    return busy_ns / count, idle_ns / count

@@ -1,0 +1,185 @@
+"""Proves on a machine with a GPU what the tests cannot prove without one.
+
+    python tests/gpu/check.py [--out FOLDER] [--models NAME ...]
+
+Profiles the reference models on CUDA and prints, for each: latency resident on the device, its
+enqueue time and the latency with copies; host and kernel time of the longest operators; how
+busy the GPU was; the share of kernels joined to a node, and how many launches lie outside of
+their node's interval; energy with its verdict; what sampling cost. Before that: NVML's update
+periods, the provider's libraries, the fallback gate. Writes the profiles and a small recording
+of CUPTI's raw records, from which tests/native/test_cupti_records.py can replay.
+
+Exit code 0 if all was measured and every kernel found its node, 1 if not, 3 without a GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+import harness
+from harness import energy, environment, gpu_libraries, kernel_table, models, operators, passes
+from harness._kernels import decode, names_at
+from harness._ort import Library
+from harness.config import ProfileConfig, SessionConfig
+from harness.devices import nvml
+from harness.errors import HarnessError
+from harness.kernel_table import KernelTable
+from harness.operators import OperatorTable
+from harness.records import Profile
+from harness.reporters.table import joules, nanoseconds
+
+MODELS = ("resnet50", "bert-small", "mlp")
+TOP = 8
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=Path("profiles", "gpu-check"))
+    parser.add_argument("--models", nargs="+", default=MODELS)
+    options = parser.parse_args()
+    library = environment.ort_library()
+    state, remedy = environment.cuda_state(library)
+    if state.value is None:
+        print(f"no usable GPU: {state.reason} ({remedy})", file=sys.stderr)
+        return 3
+    options.out.mkdir(parents=True, exist_ok=True)
+    device()
+    good = True
+    for name in options.models:
+        try:
+            good &= check(name, options.out)
+        except HarnessError as error:
+            print(f"{name}: FAILED: {error.message} ({error.remedy})")
+            good = False
+    record(library, options.out / "cupti-records.npz")
+    print("\nall measured, every kernel joined" if good else "\nsomething is missing, see above")
+    return 0 if good else 1
+
+
+def device() -> None:
+    """The GPU and how often its meters are updated."""
+    for gpu in nvml.gpus().found:
+        print(f"gpu{gpu.index}: {gpu.name}, {gpu.uuid}, driver {nvml.gpus().driver}")
+        survey = nvml.survey(gpu.index, seconds=2)
+        for quantity, period in survey.update_period_ns.items():
+            print(f"  {quantity:26} updated every {nanoseconds(period) if period else '?'}")
+        for what, why in survey.absent:
+            print(f"  {what}: absent: {why}")
+    for reading in gpu_libraries.readings():
+        print(f"  {reading.name}: {reading.value or 'absent: ' + reading.reason}")
+
+
+def check(name: str, out: Path) -> bool:
+    """Profiles one model on CUDA and prints what was found."""
+    measured = harness.profile(
+        ProfileConfig(
+            model=name,
+            session=SessionConfig(provider="cuda"),
+            processes=3,
+            energy=True,
+            output=out / f"{name}.h5",
+            force=True,
+        )
+    )
+    print(f"\n{name} on CUDA: {measured.path}")
+    latencies(measured)
+    for fact in measured.environment:
+        if fact.name in ("placement", "added_copies"):
+            print(f"  {fact.name}: {fact.value}")
+    for what, why in measured.absent:
+        print(f"  absent: {what}: {why}")
+    table = operators.operator_table(measured)
+    if isinstance(table, OperatorTable):
+        print(f"  {'operator':30} {'host':>10} {'kernels':>10} {'launches':>8}")
+        for row in table.operators[:TOP]:
+            kernel = "?" if row.kernel_ns is None else nanoseconds(row.kernel_ns)
+            launches = "?" if row.launches is None else f"{row.launches:.3g}"
+            label = f"{row.op_type} {row.node}"[:30]
+            print(f"  {label:30} {nanoseconds(row.median_ns):>10} {kernel:>10} {launches:>8}")
+    kernels = kernel_table.kernel_table(measured)
+    for one in energy.energy(measured):
+        cost = one.joules.reason if one.joules.value is None else joules(one.joules.value)
+        print(f"  energy {one.device}: {cost}, {one.verdict}: {'; '.join(one.causes)}")
+    sampler(measured)
+    if not isinstance(kernels, KernelTable):
+        print(f"  no kernels: {kernels.reason}")
+        return False
+    print(
+        f"  GPU busy {nanoseconds(kernels.busy_ns)}, idle between kernels "
+        f"{nanoseconds(kernels.idle_ns)}; joined to a node {kernels.joined:.2%} "
+        f"{kernels.unjoined_reason}; {kernels.disagreements} disagreements, "
+        f"{kernels.dropped} records lost"
+    )
+    return kernels.joined == 1 and kernels.disagreements == 0
+
+
+def latencies(measured: Profile) -> None:
+    """Each kind of time, labelled."""
+    for process in measured.processes:
+        resident, enqueue, copied = (
+            nanoseconds(float(np.median(values)))
+            for values in (
+                process.steady.duration_ns, process.enqueue_ns, process.copied.duration_ns
+            )
+        )  # fmt: skip
+        print(
+            f"  process {process.index}: {resident} ({process.duration_holds}), "
+            f"enqueue {enqueue}, with copies {copied}"
+        )
+
+
+def sampler(measured: Profile) -> None:
+    """What sampling cost."""
+    for series in measured.devices:
+        if series.quantity == "cpu_time_ns":
+            print(f"  {series.device}: {nanoseconds(float(series.value.mean()))} of CPU a process")
+        if series.quantity == "lateness_ns" and len(series):
+            late = np.percentile(series.value, [50, 99])
+            print(f"  {series.device}: late by {late[0] / 1e3:.0f} µs, p99 {late[1] / 1e3:.0f} µs")
+
+
+def record(library: Path, target: Path) -> None:
+    """A few inferences of the MLP as CUPTI recorded them, for tests to replay."""
+    opened = Library(str(library))
+    config = SessionConfig(provider="cuda")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        models.write("mlp", folder / "mlp.onnx")
+        graph = passes.save_graph(opened, folder / "mlp.onnx", config, folder)
+        inputs = {"input": np.zeros((1, 64), np.float32)}
+        try:
+            with contextlib.closing(
+                passes.KernelPass(opened, config, graph, inputs, folder)
+            ) as kernel_pass:
+                marks, recording = kernel_pass.capture(3, len(graph.nodes))
+        except (HarnessError, ValueError) as error:
+            print(f"no recording: {error}")
+            return
+    work = decode((one.data, one.offsets.tolist()) for one in recording.buffers).work
+    names = names_at(work["name"].tolist())
+    np.savez_compressed(
+        target,
+        **{
+            f"data_{n}": np.frombuffer(one.data, np.uint8)
+            for n, one in enumerate(recording.buffers)
+        },
+        **{f"offsets_{n}": one.offsets for n, one in enumerate(recording.buffers)},
+        marks=marks.mark,
+        first_id=marks.first_id,
+        offset_ns=recording.offset_ns,
+        addresses=np.array(list(names), np.uint64),
+        names=np.array(list(names.values())),
+    )
+    print(f"raw records: {target}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
