@@ -7,6 +7,7 @@ its moment, so an interval over pooled samples is far too narrow (DESIGN.md sect
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Sequence
 
@@ -125,6 +126,29 @@ def t_interval(medians: npt.NDArray[np.float64]) -> tuple[float, float] | None:
     half = float(stdtrit(count - 1, 0.5 + CONFIDENCE / 2) * logs.std(ddof=1) / math.sqrt(count))
     centre = float(logs.mean())
     return math.exp(centre - half), math.exp(centre + half)
+
+
+def ended_by(profile: Profile) -> str:
+    """What ended the adding of processes.
+
+    Returns:
+        ``precision``: the interval became as narrow as asked for; ``budget``: its seconds were
+        spent before; ``request``: so many processes were asked for, or a quick look;
+        ``interruption``; empty where the profile does not tell.
+    """
+    config = json.loads(profile.config)
+    if not profile.complete:
+        return "interruption"
+    if config.get("processes") is not None or config.get("quick"):
+        return "request"
+    if "precision" not in config or config.get("interleaved_with"):
+        return ""
+    figures = latency(profile.processes)
+    if figures.interval_ns is None:
+        return "budget"
+    low, high = figures.interval_ns
+    reached = high - low <= 2 * config["precision"] * figures.median_ns
+    return "precision" if reached else "budget"
 
 
 def cold_start(processes: Sequence[ProcessRecord]) -> dict[str, Figure]:

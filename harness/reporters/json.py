@@ -91,6 +91,7 @@ def _latency(profile: Profile) -> dict[str, Any]:
         "min_ns": figures.min_ns,
         "samples": figures.samples,
         "processes": figures.processes,
+        "ended_by": statistics.ended_by(profile),
         **_figures({"p90_ns": figures.p90_ns, "p99_ns": figures.p99_ns}),
     }
     report["interval_ns"] = figures.interval_ns and list(figures.interval_ns)

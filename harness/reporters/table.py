@@ -6,8 +6,6 @@ import csv
 import io
 import itertools
 import json
-import sys
-import textwrap
 from collections.abc import Callable
 
 from rich.cells import cell_len
@@ -17,7 +15,7 @@ from harness.energy import Energy
 from harness.kernel_table import KernelTable
 from harness.operators import Operator, OperatorTable
 from harness.records import InputRecord, Profile
-from harness.reporters.terminal import Terminal
+from harness.reporters.page import Page
 from harness.statistics import Figure
 
 #: Operators that the summary names.
@@ -35,7 +33,7 @@ def input_line(record: InputRecord) -> str:
 
 def print_summary(profile: Profile) -> None:
     """What ``show`` and ``profile`` print."""
-    page = _Page()
+    page = Page()
     page.console.print(
         f"{profile.model.name} on {profile.provider}{_threads(profile)}", style="bold"
     )
@@ -70,7 +68,7 @@ def print_operators(
         passes: put the times that ORT's profiler gives beside those of the probes.
         work: put operations, traffic and their parts of the measured ceilings beside them.
     """
-    page = _Page()
+    page = Page()
     if isinstance(table, Figure):
         page.console.print(f"no operator times: {table.reason}")
         return
@@ -172,7 +170,7 @@ def operators_csv(table: OperatorTable | Figure) -> str:
 
 def print_kernels(table: KernelTable | Figure, limit: int) -> None:
     """What ``ops --by kernel`` prints."""
-    page = _Page()
+    page = Page()
     if isinstance(table, Figure):
         page.console.print(f"no kernels: {table.reason}")
         return
@@ -239,26 +237,6 @@ def shorten(text: str, width: int) -> str:
     return f"{text[: width - 1 - tail]}…{text[len(text) - tail :]}"
 
 
-class _Page:
-    """Lines with a label, laid out for the terminal; each one line whole where there is none."""
-
-    def __init__(self) -> None:
-        terminal = sys.stdout.isatty()
-        self.console = Terminal(highlight=False, markup=False, emoji=False, soft_wrap=True)
-        self.width = self.console.width if terminal else 10_000
-        self._label = ""
-
-    def say(self, label: str, text: str) -> None:
-        """Prints the text beside its label, which is not repeated on the next line."""
-        shown = label if label != self._label else ""
-        self._label = label
-        lines = textwrap.wrap(
-            text, max(self.width - 13, 20), break_long_words=False, break_on_hyphens=False
-        )
-        for number, line in enumerate(lines):
-            self.console.print(f"  {shown if number == 0 else '':10} {line}")
-
-
 def _threads(profile: Profile) -> str:
     threads = json.loads(profile.config).get("session", {}).get("intra_threads")
     if threads is None:
@@ -268,7 +246,7 @@ def _threads(profile: Profile) -> str:
     return f", {threads} thread{'s' if threads != 1 else ''}"
 
 
-def _print_latency(page: _Page, profile: Profile) -> None:
+def _print_latency(page: Page, profile: Profile) -> None:
     figures = statistics.latency(profile.processes)
     count = f"{figures.processes} process{'es' if figures.processes != 1 else ''}"
     page.say(
@@ -284,6 +262,18 @@ def _print_latency(page: _Page, profile: Profile) -> None:
             "latency",
             f"{nanoseconds(low)} to {nanoseconds(high)} with 95 % confidence "
             f"(±{half:.1%}, processes vary)",
+        )
+    asked = json.loads(profile.config)
+    ended = {
+        "precision": "the ±{precision:.2g} % asked for was reached after {count}",
+        "budget": "the budget of {budget_s:g} s was spent before ±{precision:.2g} % was reached",
+    }.get(statistics.ended_by(profile))
+    if ended is not None:
+        page.say(
+            "latency",
+            ended.format(
+                precision=100 * asked["precision"], budget_s=asked["budget_s"], count=count
+            ),
         )
     tail = [f"fastest {nanoseconds(figures.min_ns)}", f"mean {nanoseconds(figures.mean_ns)}"]
     percentiles = (("p90", figures.p90_ns), ("p99", figures.p99_ns))
@@ -340,7 +330,7 @@ def joules(value: float) -> str:
     return f"{value * 1e9:.3g} nJ"
 
 
-def _print_top(page: _Page, table: OperatorTable | Figure) -> None:
+def _print_top(page: Page, table: OperatorTable | Figure) -> None:
     if isinstance(table, Figure):
         page.say("operators", f"none: {table.reason}")
         return
@@ -357,7 +347,7 @@ def _print_top(page: _Page, table: OperatorTable | Figure) -> None:
     _print_accounts(page, table)
 
 
-def _print_accounts(page: _Page, table: OperatorTable) -> None:
+def _print_accounts(page: Page, table: OperatorTable) -> None:
     accounts = table.accounts
     inferences = f"{table.inferences} inference{'s' if table.inferences != 1 else ''}"
     parts = f"nodes {nanoseconds(accounts.nodes_ns)} + framework "

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -75,6 +76,26 @@ def test_cold_start_is_the_median_of_the_processes() -> None:
     assert found["first_inference_ns"] == Figure(50)
     assert statistics.cold_start([])["session_ns"].value is None
     assert statistics.cold_start([])["session_ns"].reason
+
+
+@pytest.mark.parametrize(
+    ("config", "spread", "complete", "ended"),
+    [
+        ({"processes": None, "quick": False, "precision": 0.01}, 0, True, "precision"),
+        ({"processes": None, "quick": False, "precision": 0.01}, 40, True, "budget"),
+        ({"processes": 3, "quick": False, "precision": 0.01}, 40, True, "request"),
+        ({"processes": None, "quick": True, "precision": 0.01}, 40, True, "request"),
+        ({"processes": None, "quick": False, "precision": 0.01}, 0, False, "interruption"),
+        ({"precision": 0.01, "interleaved_with": "abc"}, 0, True, ""),
+        ({}, 0, True, ""),
+    ],
+)
+def test_what_ended_the_adding_of_processes(
+    config: dict[str, object], spread: int, complete: bool, ended: str
+) -> None:
+    processes = [process([1000 + number * spread] * 9, number) for number in range(3)]
+    measured = profile(*processes, config=json.dumps(config), complete=complete)
+    assert statistics.ended_by(measured) == ended
 
 
 def test_summary_names_what_is_stored() -> None:

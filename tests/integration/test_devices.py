@@ -1,0 +1,179 @@
+"""Devices sampled during a profile: healthy, and with every fault that a driver can have."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import harness as package
+from harness import energy
+from tests.doubles import build_nvml
+
+if TYPE_CHECKING:
+    from conftest import Harness
+
+    from harness.records import DeviceSeries, Profile
+
+#: Gives the workers a GPU of the double's, with a fault that comes after some readings.
+GPU = """
+import ctypes, sys
+if "harness.runner" in sys.orig_argv:
+    from harness import worker
+    from harness.devices.sampling import DeviceSampler
+
+    def with_double(job, latency_ns, values):
+        if {fault!r}:
+            double = ctypes.CDLL({library!r})
+            assert double.harness_test_double({fault!r}.encode(), ctypes.c_long({after})) == 0
+        return DeviceSampler(job.config.sample_hz, 0, job.cpus, nvml_library={library!r})
+
+    worker._device_sampler = with_double
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampled:
+    """A profile whose workers had a GPU of the double's.
+
+    Attributes:
+        profile: as it was stored.
+        absent: what is missing and why.
+    """
+
+    profile: Profile
+    absent: dict[str, str]
+
+    def gpu(self) -> dict[str, DeviceSeries]:
+        """Series of the GPU by quantity."""
+        return {one.quantity: one for one in self.profile.devices if one.device == "gpu0"}
+
+
+Sample = Callable[..., Sampled]
+
+
+@pytest.fixture
+def sample(tmp_path: Path, surroundings: dict[str, str]) -> Sample:
+    """Profiles mlp with a library in NVML's place."""
+
+    def profiled(library: str, fault: str = "", after: int = 0) -> Sampled:
+        (tmp_path / "sitecustomize.py").write_text(
+            GPU.format(library=library, fault=fault, after=after)
+        )
+        path = os.pathsep.join((str(tmp_path), surroundings["PYTHONPATH"]))
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "harness", "profile", "mlp", "--quick"),
+                *("--processes", "1", "--duration", "0.05"),
+                *("--trace", "none", "-o", "out.h5"),
+            ],
+            cwd=tmp_path,
+            env={**surroundings, "PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        profile = package.read_profile(tmp_path / "out.h5")
+        return Sampled(profile, dict(profile.absent))
+
+    return profiled
+
+
+def test_series_are_stored_and_those_of_a_double_are_no_measurement(
+    sample: Sample, harness: Harness
+) -> None:
+    found = sample(build_nvml())
+    series = found.gpu()
+    assert {"power_instant_mw", "energy_mj", "clock_reasons_mask", "temperature_c"} < set(series)
+    assert all(one.double for one in series.values())
+    (process,) = found.profile.processes
+    # From before there was a session until after the timed pass.
+    power = series["power_instant_mw"]
+    assert power.time_ns[0] < process.steady.start_ns[0]
+    assert power.time_ns[-1] > process.steady.start_ns[-1]
+    (gpu,) = (one for one in energy.energy(found.profile) if one.device == "gpu0")
+    assert gpu.joules.value is None
+    assert "test double" in gpu.joules.reason
+    assert "no measurement" in harness("show", "out.h5").stdout
+    told = json.loads(harness("show", "out.h5", "--json").stdout)
+    assert told["energy"]["gpu0"]["joules"] is None
+    assert "test double" in told["energy"]["gpu0"]["joules_reason"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "after", "missing", "reason"),
+    [
+        ("driver_not_loaded", 0, "gpu0", "modprobe nvidia"),
+        ("version_mismatch", 0, "gpu0", "restart the machine"),
+        ("no_permission", 0, "gpu0", "no permission"),
+        ("unsupported_fields", 0, "gpu0", "does not support it"),
+        ("timeout", 20, "gpu0", "in time"),
+        ("gpu_lost", 20, "gpu0", "Xid"),
+        ("counter_reset", 20, "gpu0 energy_mj", "was reset"),
+        ("hang", 20, "gpu0", "did not return for 2 s"),
+        ("hang_init", 0, "gpu0", "within 2 s"),
+        ("hang_shutdown", 0, "sampler_gpu0", "did not close within 2 s"),
+        ("slow", 0, "", ""),
+    ],
+)
+def test_the_profile_completes_whatever_the_driver_does(
+    sample: Sample, fault: str, after: int, missing: str, reason: str
+) -> None:
+    found = sample(build_nvml(), fault, after)
+    assert found.profile.complete
+    assert len(found.profile.processes[0].steady) > 100
+    assert any(one.device == "host" for one in found.profile.devices)
+    reasons = [why for what, why in found.absent.items() if what.startswith(missing) and missing]
+    assert bool(reasons) is bool(missing)
+    assert not missing or any(reason in why for why in reasons), found.absent
+
+
+@pytest.mark.parametrize(
+    ("library", "reason"),
+    [("/nowhere/libnvidia-ml.so.1", "could not be loaded"), ("", "too old for it")],
+    ids=["no library", "no symbol"],
+)
+def test_without_the_library_or_a_symbol_the_rest_is_there(
+    sample: Sample, library: str, reason: str
+) -> None:
+    found = sample(library or build_nvml("FIELD_VALUES"))
+    assert found.profile.complete
+    assert any(reason in why for what, why in found.absent.items() if what.startswith("gpu0"))
+
+
+def test_energy_takes_its_time_and_says_what_it_could_not_have(
+    harness: Harness, tmp_path: Path
+) -> None:
+    done = harness(
+        *("profile", "mlp", "--quick", "--processes", "1", "--trace", "none", "--energy"),
+        *("--json", "-o", "out.h5"),
+    )
+    assert done.returncode == 0, done.stderr
+    profile = package.read_profile(tmp_path / "out.h5")
+    (process,) = profile.processes
+    first_ns = min(int(one.time_ns[0]) for one in profile.devices if len(one))
+    assert process.steady.start_ns[0] - first_ns > 1.5e9, "idle before there was a session"
+    told = json.loads(done.stdout)
+    assert told["energy"] is not None or told["energy_reason"]
+
+
+def test_no_device_is_sampled_when_none_is_asked_for(harness: Harness, tmp_path: Path) -> None:
+    done = harness(
+        *("profile", "mlp", "--quick", "--processes", "1", "--trace", "none"),
+        *("--sample-hz", "0", "-o", "out.h5"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert package.read_profile(tmp_path / "out.h5").devices == ()
+    for wrong in (("--sample-hz", "5000"), ("--sample-hz", "0", "--energy")):
+        refused = harness("profile", "mlp", *wrong)
+        assert refused.returncode == 2
+        assert "--sample-hz" in refused.stderr
