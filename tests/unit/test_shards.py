@@ -89,6 +89,19 @@ def test_devices_and_kernels_of_all_processes_are_one_series_each(tmp_path: Path
     assert profile.kernels.dropped == 3
 
 
+def test_a_guard_that_fails_in_one_process_refuses_the_probes_of_all() -> None:
+    good = dataclasses.replace(
+        shard(0),
+        traces={name: GOLDEN["events"](0) for name in ("ort", "probe", "probe_calibration")},
+    )
+    bad = dataclasses.replace(shard(1), absent=(("trace/probe", "outputs differ"),))
+    both = shards.assemble(header(), [good, bad], complete=True)
+    assert set(both.traces) == {"ort"}
+    assert ("trace/probe", "outputs differ") in both.absent
+    alone = shards.assemble(header(1), [good], complete=True)
+    assert set(alone.traces) == {"ort", "probe", "probe_calibration"}
+
+
 def test_samples_are_not_abbreviated(tmp_path: Path) -> None:
     samples = np.arange(100_000, dtype=np.int64) * 1_000_003
     process = GOLDEN["process"](0)
