@@ -15,11 +15,11 @@
 /* The numbers of operations are part of the meaning of every time that was ever stored: with
    other ones old and new profiles could not be compared. Each part takes about a millisecond
    at 3 GHz. */
-#define DEPENDENT_STEPS 187500
-#define INDEPENDENT_STEPS 187500
+#define COMPUTE_STEPS 300000
 /* Larger than any first-level cache, smaller than most that belong to one core. */
 #define WALK_LINES 4096
-#define WALK_STEPS 200000
+#define WALKERS 8
+#define WALK_STEPS 220000
 #define STREAM_LINES 163840
 
 #define LINE_BYTES 64
@@ -50,6 +50,7 @@ struct yardstick {
     void *mapped;
     size_t mapped_bytes;
     struct line *stream, *walk;
+    const struct line *walkers[WALKERS]; /* where each of them starts */
     bool flushes_unordered;
 };
 
@@ -136,6 +137,11 @@ struct yardstick *yardstick_new(void) {
     yardstick->walk = (struct line *)(start + stream_bytes);
     lay_out_stream(yardstick->stream);
     lay_out_walk(yardstick->walk);
+    const struct line *here = yardstick->walk;
+    for (int i = 0; i < WALKERS; i++) {
+        yardstick->walkers[i] = here;
+        for (int step = 0; step < WALK_LINES / WALKERS; step++) here = here->next;
+    }
     yardstick->flushes_unordered = can_flush_unordered();
     return yardstick;
 }
@@ -160,48 +166,55 @@ static inline double multiplied_and_added(double value, double addend) {
     return sum;
 }
 
-static inline uint64_t mixed(uint64_t value) {
-    value = value * 6364136223846793005u + 1442695040888963407u;
-    value ^= value >> 29;
-    HOLD_INTEGER(value);
-    return value;
-}
+/* Written out, not loops: which loops are unrolled is the compiler's choice. */
+#define HELD(statement, value) \
+    statement;                 \
+    HOLD_INTEGER(value)
+#define BUSY_INTEGERS \
+    HELD(a += b, a);  \
+    HELD(c ^= d, c);  \
+    HELD(e += i, e);  \
+    HELD(f ^= i, f);  \
+    HELD(b += 1, b);  \
+    HELD(d += 3, d);  \
+    HELD(a ^= c, a)
+#define STEP(walker) HELD(walker = walker->next, walker)
 
-/* Waits for one result after the other: the speed of a core's clock. */
-static __attribute__((noinline)) uint64_t compute_dependent(void) {
-    double real = 1;
-    uint64_t integer = 1;
-    for (int i = 0; i < DEPENDENT_STEPS; i++) {
-        real = multiplied_and_added(real, 0.5);
-        integer = mixed(integer);
+/* Chains of doubles in which each operation waits for the one before, and between them as many
+   integer operations as it takes to keep a core busy. With the chains alone, another thread on
+   the core would go unnoticed: they leave it room. */
+static __attribute__((noinline)) uint64_t compute(void) {
+    double p = 1, q = 2, r = 3, s = 4;
+    uint64_t a = 1, b = 2, c = 3, d = 4, e = 5, f = 6;
+    for (uint64_t i = 0; i < COMPUTE_STEPS; i++) {
+        p = multiplied_and_added(p, 0.5);
+        q = multiplied_and_added(q, 0.5);
+        r = multiplied_and_added(r, 0.5);
+        s = multiplied_and_added(s, 0.5);
+        BUSY_INTEGERS;
+        BUSY_INTEGERS;
     }
-    return bits(real) ^ integer;
+    return bits(p + q + r + s) ^ a ^ e ^ f;
 }
 
-/* Keeps the execution units busy: what is left when another thread has a share of the core. */
-static __attribute__((noinline)) uint64_t compute_independent(void) {
-    double a = 1, b = 2, c = 3, d = 4, e = 5, f = 6, g = 7, h = 8;
-    uint64_t first = 1, second = 2;
-    for (int i = 0; i < INDEPENDENT_STEPS; i++) {
-        a = multiplied_and_added(a, 0.5);
-        b = multiplied_and_added(b, 0.5);
-        c = multiplied_and_added(c, 0.5);
-        d = multiplied_and_added(d, 0.5);
-        e = multiplied_and_added(e, 0.5);
-        f = multiplied_and_added(f, 0.5);
-        g = multiplied_and_added(g, 0.5);
-        h = multiplied_and_added(h, 0.5);
-        first = mixed(first);
-        second = mixed(second);
+/* Several walkers at a time, for they need what the cache can deliver and not only how soon:
+   latencies of models followed that more closely than the time of one. */
+static __attribute__((noinline)) uint64_t walk(const struct yardstick *yardstick, int steps) {
+    const struct line *const *starts = yardstick->walkers;
+    const struct line *a = starts[0], *b = starts[1], *c = starts[2], *d = starts[3];
+    const struct line *e = starts[4], *f = starts[5], *g = starts[6], *h = starts[7];
+    for (int i = 0; i < steps; i++) {
+        STEP(a);
+        STEP(b);
+        STEP(c);
+        STEP(d);
+        STEP(e);
+        STEP(f);
+        STEP(g);
+        STEP(h);
     }
-    return bits(a + b + c + d + e + f + g + h) ^ first ^ second;
-}
-
-static __attribute__((noinline)) uint64_t walk(const struct line *start, int steps) {
-    const struct line *here = start;
-    for (int i = 0; i < steps; i++) here = here->next;
-    HOLD_INTEGER(here);
-    return (uint64_t)(here - start);
+    /* All went equally far on one tour, so two of them tell where they are. */
+    return (uint64_t)(a - yardstick->walk) * WALK_LINES + (uint64_t)(h - yardstick->walk);
 }
 
 static __attribute__((noinline)) uint64_t read_stream(const struct line *stream) {
@@ -218,14 +231,14 @@ uint64_t yardstick_run(struct yardstick *yardstick, size_t count, int64_t *start
     uint64_t digest = 0;
     for (size_t i = 0; i < count; i++) {
         int64_t start = monotonic_ns();
-        digest = compute_dependent() + 3 * compute_independent();
+        digest = compute();
         start_ns[i] = start;
         compute_ns[i] = monotonic_ns() - start;
 
-        /* Once around untimed: whatever ran before has left its own data in the cache. */
-        walk(yardstick->walk, WALK_LINES);
+        /* Untimed, each line once: whatever ran before has left its own data in the cache. */
+        walk(yardstick, WALK_LINES / WALKERS);
         start = monotonic_ns();
-        digest += 5 * walk(yardstick->walk, WALK_STEPS);
+        digest += 5 * walk(yardstick, WALK_STEPS);
         cache_ns[i] = monotonic_ns() - start;
 
         flush(yardstick);

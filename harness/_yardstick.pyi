@@ -25,9 +25,10 @@ class Yardstick:
 
         On the calling thread, without the GIL and without allocating anything. The parts are
 
-        * compute: additions and multiplications of doubles and integers in registers, half
-          of them each waiting for the one before, half of them independent;
-        * cache: a walk from pointer to pointer through 256 KiB in a fixed random order;
+        * compute: additions and multiplications of doubles in registers, in chains in which
+          each waits for the one before, beside integer operations that wait for little;
+        * cache: eight walks at a time from pointer to pointer through 256 KiB, in a fixed
+          random order;
         * memory: a read through 10 MiB that were dropped from all caches just before.
 
         Args:

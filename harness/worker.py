@@ -60,11 +60,14 @@ CEILING_TRIES = 3
 
 QUICK_CEILINGS = "--quick measures no ceilings; leave it out"
 
-#: Repetitions of the yardstick just before the timed pass, and just after; some 5 ms each.
-YARDSTICK_REPETITIONS = 3
+#: Repetitions of the yardstick just before the timed pass, and just after; some 4 ms each.
+#: With fewer it follows latencies less (benchmarks/false_alarms.py).
+YARDSTICK_REPETITIONS = 10
 
-#: Inferences behind it that fill the caches again.
-YARDSTICK_DISCARDED = 3
+#: Inferences behind it are discarded for so long, and so many at least and at most: it leaves
+#: the caches full of its own data.
+YARDSTICK_DISCARDED_S = 0.02
+YARDSTICK_DISCARDED = (3, 2000)
 
 #: Inferences with copies between host and device, at least.
 MIN_COPIED = 10
@@ -388,8 +391,7 @@ class Measurement:
         duration_ns = np.full(inferences, -1, dtype=np.int64)
         if number == self._warmup_values:
             self._yardsticks.append(yardstick.measure(YARDSTICK_REPETITIONS))
-            for _ in range(YARDSTICK_DISCARDED):
-                self._binding.run()
+            self._discard()
             self._noise.start()
         enqueue_ns = np.full(inferences, -1, dtype=np.int64) if self._on_device else None
         try:
@@ -410,6 +412,15 @@ class Measurement:
         if enqueue_ns is not None:
             self._enqueued.append(enqueue_ns)
         return float(start_ns[-1] + duration_ns[-1] - start_ns[0]) * 1e-9
+
+    def _discard(self) -> None:
+        """Inferences that fill the caches again."""
+        least, most = YARDSTICK_DISCARDED
+        end_s = time.monotonic() + YARDSTICK_DISCARDED_S
+        for number in range(most):
+            if number >= least and time.monotonic() > end_s:
+                break
+            self._binding.run()
 
     def finish(
         self,
