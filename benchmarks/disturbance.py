@@ -1,9 +1,9 @@
 """What tracing costs: each model clean, with probes, and under ORT's profiler.
 
-Clean and probed inferences alternate one by one: printed are what probes add to an inference,
-and for each operator, with twice its standard error: where the scatter of the model itself is
-larger than that, it says so. In interleaved rounds of the same process follow what ORT's
-profiler adds, the residual of the accounts (nodes + framework against the clean latency), and
+Clean and probed inferences alternate in blocks of a millisecond: printed are what probes add to
+an inference, and for each operator, with twice its standard error: where the scatter of the
+model itself is larger than that, it says so. Beside it stands the cost of a probe by its own
+calibration. In interleaved rounds of the same process follow what ORT's profiler adds, the residual of the accounts (nodes + framework against the clean latency), and
 the share of the nodes' time in nodes with a probe of their own.
 
     python benchmarks/disturbance.py [--rounds N] [--threads N] [MODEL|FOLDER ...]
@@ -29,7 +29,8 @@ from harness.errors import HarnessError
 from harness.session import open_session
 
 ROUND_S = 0.15
-PAIRS_S = 4.0
+PAIRS_S = 6.0
+BLOCK_S = 0.001
 
 
 def main() -> None:
@@ -44,7 +45,7 @@ def main() -> None:
     print(
         f"ONNX Runtime {library.version}, {options.threads} thread(s), {options.rounds} "
         f"interleaved rounds\n{'model':22} {'nodes':>5} {'clean':>10} {'probes':>15} "
-        f"{'a node':>15} {'ORT prof.':>9} {'residual':>9} {'own probe':>9}"
+        f"{'a node':>15} {'calibrated':>10} {'ORT prof.':>9} {'residual':>9} {'own probe':>9}"
     )
     counts = {"kept": 0, "unclear": 0, "share": 0, "residual": 0, "coverage": 0}
     total = 0
@@ -61,8 +62,8 @@ def main() -> None:
             if path.parent == Path(folder):
                 path.unlink()
     print(
-        f"\nof {total} models: {counts['kept']} within 200 ns a node, {counts['unclear']} where the "
-        f"model's own scatter hides it; {counts['share']} within 5 % or with nodes below 5 µs; "
+        f"\nof {total} models: {counts['kept']} within 200 ns a node, {counts['unclear']} where "
+        f"the model's own scatter hides it; {counts['share']} within 5 % or with nodes below 5 µs; "
         f"{counts['residual']} with a residual within 5 %; "
         f"{counts['coverage']} with at least 99 % of the time in nodes with a probe of their own"
     )
@@ -103,7 +104,8 @@ def compare(library: Library, name: str, path: Path, rounds: int, threads: int) 
         contestants = Contestants(library, path, feeds, Path(folder), config)
         latency = min(contestants.clean.run() for _ in range(5))
         count = int(min(max(3, ROUND_S * 1e9 / latency), 300))
-        added, error = contestants.added(int(min(max(50, PAIRS_S * 1e9 / latency), 20_000)))
+        block = max(1, round(BLOCK_S * 1e9 / latency))
+        added, error = contestants.added(int(max(50, PAIRS_S * 1e9 / latency / block / 2)), block)
         clean, probed, profiled = [], [], []
         for _ in range(rounds):
             clean.append(contestants.time(count))
@@ -117,10 +119,11 @@ def compare(library: Library, name: str, path: Path, rounds: int, threads: int) 
     residual = float(np.median([one.accounted_ns for one in probed] / base)) - 1
     own = float(np.median([one.own_share for one in probed]))
     clean_ns = float(np.median(base))
+    cost = float(np.median([one.cost_ns for one in probed]))
     share, each, error = added / clean_ns, added / nodes, error / nodes
     print(
         f"{name[:22]:22} {nodes:5} {clean_ns / 1e3:7,.1f} µs {added / 1e3:+8.1f} {share:+6.1%} "
-        f"{each:5.0f} ±{error:5.0f} ns {tax:+9.0%} {residual:+9.1%} {own:9.2%}"
+        f"{each:5.0f} ±{error:5.0f} ns {cost:7.0f} ns {tax:+9.0%} {residual:+9.1%} {own:9.2%}"
     )
     return {
         "kept": each + error <= 200,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from harness import _probe, passes
-from harness._ort import Library
+from harness._ort import Binding, Library
 from harness.config import SessionConfig
 from harness.session import bind, open_session
 
@@ -26,6 +26,7 @@ class Measured:
         nodes_ns: sum of the nodes' own times.
         accounted_ns: nodes and framework together, the tracer's cost taken out.
         own_share: share of the nodes' time in nodes with a probe of their own.
+        cost_ns: of a probe by its calibration, median over the places; 0 without probes.
     """
 
     latency_ns: float
@@ -33,6 +34,7 @@ class Measured:
     nodes_ns: float
     accounted_ns: float
     own_share: float
+    cost_ns: float
 
 
 class Contestants:
@@ -65,26 +67,30 @@ class Contestants:
 
     def time(self, inferences: int) -> float:
         """Median clean latency."""
+        return self._block(self.clean, inferences)
+
+    def _block(self, binding: Binding, inferences: int) -> float:
+        """Median latency of so many inferences; probes stamp into a buffer."""
+        taken = inferences * 2 * self._probed.stamps_in_inference
+        _probe.start(np.zeros(taken, np.int32), np.zeros(taken, np.int64))
         start, duration = np.zeros(inferences, np.int64), np.zeros(inferences, np.int64)
-        self.clean.time(start, duration)
+        binding.time(start, duration)
+        _probe.stop()
         return float(np.median(duration))
 
-    def added(self, pairs: int) -> tuple[float, float]:
+    def added(self, pairs: int, block: int) -> tuple[float, float]:
         """What probes add to an inference: (median, twice its standard error).
 
-        Inferences without and with probes alternate one by one, in turns the one first and
-        the other, so that the machine's drift falls on both alike.
+        Short blocks of inferences without and with probes alternate, in turns the one first
+        and the other, so that the machine's drift falls on both alike.
         """
-        taken = pairs * 2 * self._probed.stamps_in_inference
-        _probe.start(np.zeros(taken, np.int32), np.zeros(taken, np.int64))
         difference = np.empty(pairs)
         for number in range(pairs):
             if number % 2:
-                probed, clean = self._probed.binding.run(), self.clean.run()
+                probed, clean = self._block(self._probed.binding, block), self.time(block)
             else:
-                clean, probed = self.clean.run(), self._probed.binding.run()
+                clean, probed = self.time(block), self._block(self._probed.binding, block)
             difference[number] = probed - clean
-        _probe.stop()
         median = float(np.median(difference))
         # Of a normal distribution: sd = 1.4826 MAD, standard error of the median 1.2533 sd/√n.
         deviation = float(np.median(np.abs(difference - median)))
@@ -92,18 +98,19 @@ class Contestants:
 
     def probe(self, inferences: int) -> Measured:
         """A pass with probes."""
-        events, _ = self._probed.record(inferences, 0)
+        events, calibration = self._probed.record(inferences, 0)
         own = np.zeros(len(self.nodes), bool)
         own[self.probed_graph.carriers == np.arange(len(self.nodes))] = True
         covering = np.setdiff1d(
             np.unique(self.probed_graph.carriers), self.probed_graph.carriers[~own]
         )
         alone = np.isin(events.node, covering)
-        return _measured(events, events.self_ns[alone].sum() / max(events.self_ns.sum(), 1))
+        share = events.self_ns[alone].sum() / max(events.self_ns.sum(), 1)
+        return _measured(events, share, float(np.median(calibration.self_ns)))
 
     def profile(self, inferences: int) -> Measured:
         """A pass under ORT's profiler."""
-        return _measured(self._profiled.record(inferences, 0).events, 1.0)
+        return _measured(self._profiled.record(inferences, 0).events, 1.0, 0.0)
 
     def close(self) -> None:
         """Releases the sessions."""
@@ -112,7 +119,7 @@ class Contestants:
         self._stack.close()
 
 
-def _measured(events: Any, own_share: float) -> Measured:
+def _measured(events: Any, own_share: float, cost_ns: float) -> Measured:
     inferences = len(events.inference_number)
     nodes_ns = np.bincount(events.inference, events.self_ns, inferences)
     order = np.argsort(events.node, kind="stable")
@@ -124,4 +131,5 @@ def _measured(events: Any, own_share: float) -> Measured:
         nodes_ns=float(np.median(nodes_ns)),
         accounted_ns=float(np.median(nodes_ns + events.inference_framework_ns)),
         own_share=float(own_share),
+        cost_ns=cost_ns,
     )

@@ -256,7 +256,8 @@ def with_holm(
     """The same comparisons, with the verdicts that may be said of all of them together.
 
     FASTER and SLOWER are one family of tests, SAME another. What is not comparable belongs
-    to neither. Intervals stay those of each one alone.
+    to neither, nor is a verdict without a p-value, as those of pairs are: it stands for itself.
+    Intervals stay those of each one alone.
     """
     names = [n for n, c in comparisons.items() if c.p_value is not None]
     adjusted = {
@@ -267,7 +268,7 @@ def with_holm(
     for name, found in comparisons.items():
         kind = "p_value_same" if found.verdict is Verdict.SAME else "p_value"
         decided = found.verdict in (Verdict.FASTER, Verdict.SLOWER, Verdict.SAME)
-        if decided and adjusted[kind][name] > 1 - confidence:
+        if decided and adjusted[kind].get(name, 0.0) > 1 - confidence:
             reason = f"{found.verdict} alone, but not as one of {len(names)} (Holm)"
             found = dataclasses.replace(found, verdict=Verdict.UNDECIDED, reason=reason)
         result[name] = found

@@ -258,14 +258,10 @@ class _Inserter:
                     self._rewrite(body, row, name)
         if not placements or (self._kind == "frame" and parent >= 0):
             return
-        anchor = graph.initializer.add(
-            name=f"{_PREFIX}anchor_{parent}_{branch}", data_type=_ELEMENT_TYPES["int64"], dims=[1]
-        )
-        anchor.int64_data.append(0)
         rewritten = (
-            self._framed(graph, nodes, placements, anchor.name)
+            self._framed(graph, nodes, placements)
             if self._kind == "frame"
-            else self._probed(nodes, placements, anchor.name, parent, branch)
+            else self._probed(nodes, placements, _anchor(graph), parent, branch)
         )
         del graph.node[:]
         graph.node.extend(rewritten)
@@ -388,7 +384,6 @@ class _Inserter:
         graph: onnx.GraphProto,
         nodes: Sequence[onnx.NodeProto],
         placements: Sequence[_Placement],
-        anchor: str,
     ) -> list[onnx.NodeProto]:
         """All nodes as they stand, with the probes of the frame and the further nodes."""
         first, last = placements[0], placements[-1]
@@ -405,17 +400,18 @@ class _Inserter:
             for name in [one for one in node.output if one in readable][:1]
         ]
         self.further_nodes = min(max(len(nodes), _FURTHER_NODES[0]), _FURTHER_NODES[1])
-        result, further = anchor, []
+        first_anchor, constant = _anchor(graph), _constant(graph)
+        result, further = constant, []
         for _ in range(self.further_nodes):
             further.append(self._node("Identity", (result,), -1, -1, ""))
             result = further[-1].output[0]
         return [
             *further,
             self._probe(FURTHER_END, (result,), -1, -1, ""),
-            self._probe(FURTHER_BEGIN, (anchor,), -1, -1, ""),
+            self._probe(FURTHER_BEGIN, (constant,), -1, -1, ""),
             *graph.node,
             self._probe(last.place, tuple(leaves), last.row, -1, ""),
-            self._probe(first.place, (anchor,), first.row, -1, ""),
+            self._probe(first.place, (first_anchor,), first.row, -1, ""),
         ]
 
     def _probe(
@@ -455,6 +451,25 @@ def _extended(nodes: NodeTable, added: Sequence[_Added]) -> NodeTable:
     columns["parent"][count:] = [one.parent for one in added]
     columns["depth"][count:] = depth
     return NodeTable(**columns)
+
+
+def _anchor(graph: onnx.GraphProto) -> str:
+    """A tensor that is there from the start: ORT does not execute a probe without an input.
+
+    An input of the graph costs nothing; a constant would be one value more.
+    """
+    for value in graph.input:
+        if value.type.tensor_type.elem_type in ELEMENT_TYPES:
+            return str(value.name)
+    return _constant(graph)
+
+
+def _constant(graph: onnx.GraphProto) -> str:
+    """A number that is put into the graph."""
+    name = f"{_PREFIX}constant_{len(graph.initializer)}_{graph.node[0].name}"
+    tensor = graph.initializer.add(name=name, data_type=_ELEMENT_TYPES["int64"], dims=[1])
+    tensor.int64_data.append(0)
+    return name
 
 
 def _after(pending: Sequence[Mapping[str, None]], readable: set[str]) -> tuple[str, ...] | None:

@@ -19,7 +19,11 @@ COMMANDS = {
     "profile": "measure a model and store everything in one HDF5 file",
     "show": "summary of a profile",
     "ops": "where the time goes: per-operator table",
-    "trace": "write a Chrome trace that Perfetto opens",
+    "ab": "measure two configurations in turns until it is known whether they differ",
+    "compare": "whether profiles really differ, and which operators did it",
+    "trace": "write a trace that ui.perfetto.dev opens",
+    "export": "write CSV, JSON lines, Parquet, pyperf's JSON, or stacks",
+    "report": "write one page for a browser, of one profile or several side by side",
     "recover": "make a profile of what an interrupted one left",
     "models": "list the built-in reference models, or write one out",
     "doctor": "say what this machine can measure, what not, and the remedy",
@@ -30,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Executes one command line; returns the exit code.
 
     0 done, 1 our fault, 2 the request is wrong, 3 this machine cannot do it,
-    130 interrupted.
+    4 --fail-on tripped, 130 interrupted.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):

@@ -1,4 +1,8 @@
-"""Write every pass of a profile as a Chrome trace, on one time axis; Perfetto opens it."""
+"""Write every pass of a profile as a trace, on one time axis; ui.perfetto.dev opens it.
+
+The name of OUT tells the format: Perfetto's own where it ends in .pftrace or
+.perfetto-trace, else Chrome's JSON; compressed where .gz follows.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,10 @@ import argparse
 import json
 from pathlib import Path
 
-from harness.errors import RequestError
+from harness.commands.output_files import new_file
+
+#: Endings of Perfetto's own format, before .gz.
+_PERFETTO = (".pftrace", ".perfetto-trace", ".perfetto")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,28 +27,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="OUT",
         help="file to write; compressed when it ends in .gz",
     )
+    parser.add_argument(
+        "--format",
+        choices=("chrome", "perfetto"),
+        help="of OUT (default: perfetto where its name ends so, else chrome)",
+    )
     parser.add_argument("--force", action="store_true", help="overwrite an existing output")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def execute(options: argparse.Namespace) -> int:
     """Reads the profile and writes its trace."""
-    from harness.reporters import chrome_trace
+    from harness.reporters import chrome_trace, perfetto
     from harness.storage import read_profile
 
-    if options.output.exists() and not options.force:
-        raise RequestError(
-            f"{options.output}: the file exists", "choose another, or overwrite it with --force"
-        )
-    profile = read_profile(options.file)
-    try:
-        events = chrome_trace.write(profile, options.output)
-    except OSError as error:
-        raise RequestError(
-            f"{options.output}: cannot be written: {error.strerror}", "choose another --output"
-        ) from error
+    form = options.format
+    if form is None:
+        stem = options.output.name.removesuffix(".gz")
+        form = "perfetto" if stem.endswith(_PERFETTO) else "chrome"
+    with new_file(options.output, force=options.force) as path:
+        profile = read_profile(options.file)
+        events = (perfetto if form == "perfetto" else chrome_trace).write(profile, path)
     if options.json:
-        print(json.dumps({"file": str(options.output), "events": events}))
+        print(json.dumps({"file": str(options.output), "format": form, "events": events}))
     else:
         print(f"{events} events in {options.output}; open it in ui.perfetto.dev")
     return 0

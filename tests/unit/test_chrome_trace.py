@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
+import device_records
 import numpy as np
 import pytest
 
@@ -19,7 +22,7 @@ from harness.records import (
     Profile,
     Reading,
 )
-from harness.reporters import chrome_trace
+from harness.reporters import chrome_trace, perfetto
 
 ZERO_NS = 7_000_000_000_123
 INFERENCES = 40_000
@@ -171,7 +174,7 @@ def test_nodes_lie_under_what_ran_them(profile: Profile, tmp_path: Path) -> None
         "node": "",
         "provider": "CPUExecutionProvider",
         "inference": 0,
-        "self_us": 4,
+        "self_ns": 4_000,
     }
     (inference,) = [event for event in events if event.get("cat") == "traced: ort"]
     assert (inference["ts"], inference["dur"]) == (500_000, 13)
@@ -182,3 +185,105 @@ def test_compressed_by_name(profile: Profile, tmp_path: Path) -> None:
     assert events_of(profile, tmp_path / "trace.json.gz") == plain
     smaller = (tmp_path / "trace.json.gz").stat().st_size
     assert smaller < (tmp_path / "trace.json").stat().st_size / 3
+
+
+def test_nodes_that_run_at_once_lie_on_tracks_beside_each_other(
+    profile: Profile, tmp_path: Path
+) -> None:
+    """In ORT's parallel mode: Add begins while the loop is still at work."""
+    start_ns = profile.traces["ort"].start_ns.copy()
+    start_ns[3] = start_ns[0] + 2_000
+    order = np.argsort(start_ns, kind="stable")
+    columns = ("node", "process", "inference", "duration_ns", "self_ns")
+    trace = dataclasses.replace(
+        profile.traces["ort"],
+        start_ns=start_ns[order],
+        **{name: getattr(profile.traces["ort"], name)[order] for name in columns},
+    )
+    events = events_of(dataclasses.replace(profile, traces={"ort": trace}), tmp_path / "t.json")
+
+    tracks = {
+        event["name"]: event["tid"]
+        for event in events
+        if event.get("cat") in ("ort", "traced: ort")
+    }
+    assert tracks["loop"] == tracks["inference"] == tracks["Mul"]
+    assert tracks["a\n<b>"] != tracks["loop"]
+    names = {event["args"]["name"] for event in events if event["name"] == "thread_name"}
+    assert {"traced pass: ort", "traced pass: ort (2)"} <= names
+
+
+def test_kernels_lie_on_their_streams_and_arrows_lead_to_them(
+    profile: Profile, tmp_path: Path
+) -> None:
+    start = ZERO_NS + 600_000_000
+    work = device_records.kernels(
+        ("conv", 2, start + 100, 50),
+        ("relu", 2, start + 150, 30),
+        ("HtoD", -1, start + 120, 300),
+        kind=("kernel", "kernel", "memcpy"),
+        launch_ns=int64(start, start + 20, -1),
+        stream=np.array([7, 7, 9], np.int32),
+        registers=np.array([32, 32, -1], np.int32),
+        grid=np.array([[8, 2, 1], [8, 2, 1], [-1, -1, -1]], np.int32),
+        bytes=int64(-1, -1, 4_096),
+    )
+    events = events_of(dataclasses.replace(profile, kernels=work), tmp_path / "t.json")
+
+    gpu = [event for event in events if event.get("cat") == "kernels"]
+    assert [event["name"] for event in gpu] == ["conv", "relu", "HtoD"]
+    assert gpu[0]["tid"] == gpu[1]["tid"] != gpu[2]["tid"]
+    assert gpu[0]["args"]["node"] == "a\n<b>"
+    assert gpu[0]["args"]["grid"] == "8x2x1"
+    assert "bytes" not in gpu[0]["args"]
+    assert gpu[2]["args"]["bytes"] == 4_096
+    assert not {"registers", "grid"} & set(gpu[2]["args"])
+    (launches,) = [event for event in events if event.get("cat") == "launches"]
+    assert (launches["name"], launches["args"]["launches"]) == ("a\n<b>", 2)
+    begins = {event["id"]: event for event in events if event["ph"] == "s"}
+    ends = {event["id"]: event for event in events if event["ph"] == "f"}
+    assert len(begins) == 2
+    assert begins.keys() == ends.keys()
+    for number, begin in begins.items():
+        assert begin["tid"] == launches["tid"]
+        assert launches["ts"] <= begin["ts"] <= launches["ts"] + launches["dur"]
+        assert ends[number]["ts"] in {gpu[0]["ts"], gpu[1]["ts"]}
+        assert ends[number]["bp"] == "e"
+
+
+def test_kernels_of_one_stream_that_overlap_are_all_seen(profile: Profile, tmp_path: Path) -> None:
+    work = device_records.kernels(("a", 2, ZERO_NS, 100), ("b", 2, ZERO_NS + 50, 100))
+    events = events_of(dataclasses.replace(profile, kernels=work), tmp_path / "t.json")
+    tracks = {event["tid"] for event in events if event.get("cat") == "kernels"}
+    assert len(tracks) == 2
+
+
+def test_devices_are_counters(profile: Profile, tmp_path: Path) -> None:
+    power = device_records.series(
+        "gpu0",
+        "power_instant_mw",
+        [(ZERO_NS, 70), (ZERO_NS + 1_000, 70), (ZERO_NS + 2_000, 90), (ZERO_NS + 3_000, 90)],
+        unit="mW",
+    )
+    events = events_of(dataclasses.replace(profile, devices=(power,)), tmp_path / "t.json")
+    counters = [event for event in events if event["ph"] == "C"]
+    assert {event["name"] for event in counters} == {"gpu0 power_instant_mw"}
+    # A reading that repeats the one before says nothing new, but for the last one.
+    assert [event["args"] for event in counters] == [{"mW": 70}, {"mW": 90}, {"mW": 90}]
+    assert {event["pid"] for event in counters}.isdisjoint({4_000, 4_001})
+
+
+def test_memory_does_not_grow_with_the_trace(profile: Profile, tmp_path: Path) -> None:
+    def peak_bytes(count: int) -> int:
+        (first, *_) = profile.processes
+        long = dataclasses.replace(first, steady=series(ZERO_NS, count))
+        whole = dataclasses.replace(profile, processes=(long,), traces={})
+        tracemalloc.start()
+        try:
+            chrome_trace.write(whole, tmp_path / "t.json")
+            perfetto.write(whole, tmp_path / "t.pftrace")
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert peak_bytes(120_000) < 1.5 * peak_bytes(40_000)

@@ -1,0 +1,118 @@
+"""Whether profiles really differ, what else changed, and which operators did it.
+
+The first file is the baseline. FASTER and SLOWER are said of the others against it, wrongly
+in 5 % of cases at most; SAME within the margin; UNDECIDED with the number of processes that
+would decide. Profiles of separate occasions carry what the machine changes in between:
+"harness ab" measures two configurations side by side.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.errors import RequestError
+
+if TYPE_CHECKING:
+    from harness.compare import Report
+    from harness.records import Profile
+
+#: Exit code where --fail-on tripped.
+TRIPPED = 4
+
+_MARGIN_PERCENT = 1.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options of ``harness compare``."""
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="the first is the base")
+    parser.add_argument(
+        "--margin",
+        type=float,
+        default=_MARGIN_PERCENT,
+        metavar="PERCENT",
+        help=f"differences up to here count as the same (default: {_MARGIN_PERCENT:g})",
+    )
+    parser.add_argument(
+        "--fail-on",
+        metavar="slower[:PERCENT]",
+        help=f"exit with {TRIPPED} if a candidate is SLOWER, its whole interval by more than "
+        "PERCENT; with 2 if that cannot be judged",
+    )
+    parser.add_argument(
+        "--limit", type=int, default=10, metavar="N", help="operators, 0 for all (default: 10)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object, all operators")
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Reads the profiles, prints the comparison, and says by its code whether to fail."""
+    if len(options.files) < 2:
+        raise RequestError(
+            "a comparison needs at least two profiles", "harness compare BASE.h5 CANDIDATE.h5"
+        )
+    if not 0 < options.margin < 100:
+        raise RequestError(
+            f"--margin {options.margin:g}: must be above 0 and under 100 percent",
+            "give --margin PERCENT",
+        )
+    if options.limit < 0:
+        raise RequestError("--limit must not be negative", "give --limit N, 0 for all")
+    check_fail_on(options)
+
+    from harness.storage import read_profile
+
+    return conclude([read_profile(file) for file in options.files], options)
+
+
+def check_fail_on(options: argparse.Namespace) -> None:
+    """Refuses a --fail-on that means nothing, before anything is done.
+
+    Raises:
+        RequestError: it does not.
+    """
+    if options.fail_on is not None:
+        _threshold(options.fail_on)
+
+
+def conclude(profiles: Sequence[Profile], options: argparse.Namespace) -> int:
+    """Prints the comparison with the first profile; returns the exit code."""
+    from harness.compare import compare_profiles
+    from harness.reporters import comparison_json, comparison_table
+
+    base, *candidates = profiles
+    report = compare_profiles(base, candidates, margin=options.margin / 100)
+    if options.json:
+        print(comparison_json.comparison_text(report))
+    else:
+        comparison_table.print_comparison(report, options.limit)
+    return 0 if options.fail_on is None else _judged(report, _threshold(options.fail_on))
+
+
+def _threshold(given: str) -> float:
+    """Ratio above which ``slower`` or ``slower:PERCENT`` trips."""
+    what, colon, percent = given.partition(":")
+    try:
+        value = float(percent.removesuffix("%")) if colon else 0.0
+    except ValueError:
+        value = -1.0
+    if what != "slower" or not 0 <= value < float("inf"):
+        raise RequestError(f"--fail-on {given}: not known", "give slower or slower:PERCENT")
+    return 1 + value / 100
+
+
+def _judged(report: Report, threshold: float) -> int:
+    code = 0
+    for compared in report.candidates:
+        found = compared.latency.comparison
+        if found.verdict == "NOT_COMPARABLE":
+            # A gate that cannot see must not let everything through.
+            name = compared.candidate.path
+            print(f"harness: --fail-on cannot judge {name}: {found.reason}", file=sys.stderr)
+            code = code or RequestError.exit_code
+        elif found.verdict == "SLOWER" and found.interval and found.interval[0] > threshold:
+            code = TRIPPED
+    return code

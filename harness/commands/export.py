@@ -1,0 +1,88 @@
+"""Write what a profile holds in formats of other tools; several at a time if wanted."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.commands.output_files import new_file
+from harness.errors import RequestError
+
+if TYPE_CHECKING:
+    from harness.records import Profile
+    from harness.stacks import Stacks
+
+#: Options that name an output, in the order in which they are written.
+_OUTPUTS = {
+    "pyperf": "timed passes for python -m pyperf stats, hist, compare_to, check, metadata",
+    "csv": "every inference, one a row",
+    "jsonl": "all of the profile, one JSON object a line",
+    "parquet": "every inference, one a row; needs pyarrow",
+    "stacks": "stacks that profile --stacks sampled",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options of ``harness export``."""
+    parser.add_argument("file", type=Path, metavar="FILE")
+    for name, summary in _OUTPUTS.items():
+        parser.add_argument(f"--{name}", type=Path, metavar="OUT", help=summary)
+    parser.add_argument(
+        "--format",
+        choices=("collapsed", "speedscope"),
+        default="collapsed",
+        help="of --stacks (default: collapsed, for flame graphs)",
+    )
+    parser.add_argument("--force", action="store_true", help="overwrite existing outputs")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Reads the profile and writes the outputs asked for."""
+    from harness.reporters import collapsed, csv, json_lines, parquet, pyperf
+    from harness.storage import read_profile
+
+    asked = {name: path for name in _OUTPUTS if (path := getattr(options, name)) is not None}
+    if not asked:
+        raise RequestError("nothing to export", f"give one of --{', --'.join(_OUTPUTS)}")
+    profile = read_profile(options.file)
+
+    def stacks(profile: Profile, path: Path) -> int:
+        return collapsed.write(_stacks(profile), path, options.format, profile.model.name)
+
+    writers: dict[str, Callable[[Profile, Path], int]] = {
+        "pyperf": pyperf.write,
+        "csv": csv.write,
+        "jsonl": json_lines.write,
+        "parquet": parquet.write,
+        "stacks": stacks,
+    }
+    written = {}
+    for name, path in asked.items():
+        with new_file(path, force=options.force) as unfinished:
+            written[name] = {"file": str(path), "count": writers[name](profile, unfinished)}
+    if options.json:
+        print(json.dumps({"written": written}))
+    else:
+        things = {"pyperf": "processes", "jsonl": "lines", "stacks": "stacks"}
+        for name, one in written.items():
+            print(f"{one['count']} {things.get(name, 'inferences')} in {one['file']}")
+    return 0
+
+
+def _stacks(profile: Profile) -> Stacks:
+    """The stacks of a profile.
+
+    Raises:
+        RequestError: it holds none.
+    """
+    stacks: Stacks | None = getattr(profile, "stacks", None)
+    if stacks is None:
+        reason = dict(profile.absent).get("stacks", "it was measured without --stacks")
+        raise RequestError(
+            f"--stacks: this profile holds no stacks: {reason}", "harness profile MODEL --stacks"
+        )
+    return stacks

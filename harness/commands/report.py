@@ -1,0 +1,49 @@
+"""Write profiles as one page for a browser: self-contained, nothing is loaded from elsewhere.
+
+Several profiles are put side by side, each compared with the first one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from harness.errors import RequestError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options of ``harness report``."""
+    parser.add_argument(
+        "files", type=Path, nargs="+", metavar="FILE", help="profiles; the first is the base"
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="OUT", help="HTML file to write"
+    )
+    parser.add_argument("--force", action="store_true", help="overwrite an existing output")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Reads the profiles and writes the page."""
+    from harness.compare import compare_profiles
+    from harness.reporters import html
+    from harness.storage import read_profile
+
+    if options.output.exists() and not options.force:
+        raise RequestError(
+            f"{options.output}: the file exists", "choose another, or overwrite it with --force"
+        )
+    profiles = [read_profile(path) for path in options.files]
+    compared = compare_profiles(profiles[0], profiles[1:]).candidates
+    try:
+        size_bytes = html.write(profiles, options.output, compared)
+    except OSError as error:
+        raise RequestError(
+            f"{options.output}: cannot be written: {error.strerror}", "choose another --output"
+        ) from error
+    if options.json:
+        print(json.dumps({"file": str(options.output), "bytes": size_bytes}))
+    else:
+        print(f"{size_bytes / 1e3:,.0f} kB in {options.output}; open it in a browser")
+    return 0

@@ -1,0 +1,211 @@
+"""What else differs between two profiles besides their times."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from harness.records import InputRecord, Profile, Reading
+
+#: Readings that differ from one moment to the next, or are measurements themselves.
+_OF_THE_MOMENT = frozenset(
+    {
+        "uptime_s",
+        "memory_available_bytes",
+        "load_average_1m",
+        "load_average_5m",
+        "load_average_15m",
+        "steal_since_boot_ns",
+        "frequency_now_hz",
+        "ceilings",
+        "package_harness",  # told by harness_version
+    }
+)
+_MEASURED = "ceiling_"
+
+#: Parts of the configuration that change what is executed, or how it is timed.
+_SESSION = (
+    ("provider", "--provider"),
+    ("provider_options", "--provider-option"),
+    ("intra_threads", "--threads"),
+    ("inter_threads", "--inter-threads"),
+    ("optimization", "--optimization"),
+    ("execution_mode", "--execution-mode"),
+    ("entries", "--session-config"),
+)
+_MEASUREMENT = (
+    ("affinity", "--affinity"),
+    ("duration_s", "--duration"),
+    ("quick", "--quick"),
+    ("energy", "--energy"),
+    ("sample_hz", "--sample-hz"),
+    ("trace", "--trace"),
+)
+
+#: Where in the machine a reading belongs that is neither of ONNX Runtime nor a package.
+_DRIVER = ("nvml", "cuda", "driver", "gpu")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Difference:
+    """One fact that differs.
+
+    Attributes:
+        kind: ``model``, ``inputs``, ``session``, ``ort``, ``driver``, ``machine``,
+            ``software`` or ``measurement``, in this order.
+        what: name of the fact.
+        base, candidate: its values as text.
+    """
+
+    kind: str
+    what: str
+    base: str
+    candidate: str
+
+
+def differences(base: Profile, candidate: Profile) -> tuple[Difference, ...]:
+    """All that is known to differ, what matters most first."""
+    found = [
+        *_model(base, candidate),
+        *_inputs(base, candidate),
+        *_config(base, candidate),
+        *_readings(base, candidate),
+        *_timing(base, candidate),
+    ]
+    order = ("model", "inputs", "session", "ort", "driver", "machine", "software", "measurement")
+    return tuple(sorted(found, key=lambda one: order.index(one.kind)))
+
+
+def unlike_inputs(base: Profile, candidate: Profile) -> str:
+    """Why the two did not do the same amount of work, in one sentence; empty if they did."""
+    if len(base.inputs) != len(candidate.inputs):
+        return (
+            f"the base was fed {len(base.inputs)} "
+            f"input{'s' if len(base.inputs) != 1 else ''} and the candidate "
+            f"{len(candidate.inputs)}: not like with like"
+        )
+    for one, other in _paired(base, candidate):
+        if one.shape != other.shape:
+            return (
+                f"input '{one.name}' is {_shape(one)} in the base and {_shape(other)} in the "
+                "candidate: not like with like"
+            )
+    return ""
+
+
+def _model(base: Profile, candidate: Profile) -> Iterator[Difference]:
+    one, other = base.model, candidate.model
+    if one.sha256 != other.sha256:
+        yield Difference(
+            "model",
+            "model",
+            f"{one.name} ({one.sha256[:12]})",
+            f"{other.name} ({other.sha256[:12]})",
+        )
+
+
+def _inputs(base: Profile, candidate: Profile) -> Iterator[Difference]:
+    if len(base.inputs) != len(candidate.inputs):
+        counts = (str(len(base.inputs)), str(len(candidate.inputs)))
+        yield Difference("inputs", "number of inputs", *counts)
+        return
+    for one, other in _paired(base, candidate):
+        if (one.dtype, one.shape) != (other.dtype, other.shape):
+            yield Difference(
+                "inputs",
+                one.name,
+                f"{one.dtype} {_shape(one)}",
+                f"{other.dtype} {_shape(other)}",
+            )
+        elif one.sha256 != other.sha256:
+            yield Difference(
+                "inputs",
+                f"values of {one.name}",
+                f"sha256 {one.sha256[:12]}",
+                f"sha256 {other.sha256[:12]}",
+            )
+
+
+def _paired(base: Profile, candidate: Profile) -> list[tuple[InputRecord, InputRecord]]:
+    """Inputs by name, or by place where another model calls them otherwise."""
+    others = {record.name: record for record in candidate.inputs}
+    if others.keys() == {record.name for record in base.inputs}:
+        return [(record, others[record.name]) for record in base.inputs]
+    return list(zip(base.inputs, candidate.inputs, strict=True))
+
+
+def _shape(record: InputRecord) -> str:
+    return "x".join(map(str, record.shape)) or "scalar"
+
+
+def _config(base: Profile, candidate: Profile) -> Iterator[Difference]:
+    one, other = json.loads(base.config), json.loads(candidate.config)
+    yield from _options("session", _SESSION, one.get("session", {}), other.get("session", {}))
+    yield from _options("measurement", _MEASUREMENT, one, other)
+
+
+def _options(
+    kind: str,
+    options: tuple[tuple[str, str], ...],
+    base: Mapping[str, Any],
+    candidate: Mapping[str, Any],
+) -> Iterator[Difference]:
+    for field, option in options:
+        # A field that an older harness did not know yet had its default's meaning.
+        if field in base and field in candidate and base[field] != candidate[field]:
+            yield Difference(kind, option, _text(base[field]), _text(candidate[field]))
+
+
+def _text(value: object) -> str:
+    """An option's value as a user would give it."""
+    if value is None:
+        return "default"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={each}" for key, each in sorted(value.items())) or "none"
+    if isinstance(value, list):
+        return ",".join(map(str, value)) or "none"
+    return str(value)
+
+
+def _readings(base: Profile, candidate: Profile) -> Iterator[Difference]:
+    others = {reading.name: reading for reading in candidate.environment}
+    for reading in base.environment:
+        other = others.get(reading.name)
+        if other is None or reading.name in _OF_THE_MOMENT or reading.name.startswith(_MEASURED):
+            continue
+        if reading.value != other.value:
+            yield Difference(_kind(reading.name), reading.name, _reading(reading), _reading(other))
+    if base.harness_version != candidate.harness_version:
+        versions = (base.harness_version, candidate.harness_version)
+        yield Difference("software", "harness", *versions)
+
+
+def _kind(name: str) -> str:
+    if name.startswith("ort_"):
+        return "ort"
+    if name.startswith("package_onnxruntime"):
+        return "ort"
+    if name.startswith(_DRIVER):
+        return "driver"
+    return "software" if name.startswith(("package_", "python")) else "machine"
+
+
+def _reading(reading: Reading) -> str:
+    if reading.value is None:
+        return f"not known ({reading.reason})" if reading.reason else "not known"
+    unit = f" {reading.unit}" if reading.unit not in ("", "1") else ""
+    return f"{reading.value}{unit}"
+
+
+def _timing(base: Profile, candidate: Profile) -> Iterator[Difference]:
+    """What the durations hold: with copies or without."""
+    one, other = (
+        ", ".join(dict.fromkeys(p.duration_holds for p in profile.processes if p.duration_holds))
+        for profile in (base, candidate)
+    )
+    if one and other and one != other:
+        yield Difference("measurement", "what durations hold", one, other)

@@ -1,0 +1,124 @@
+"""Two configurations measured in pairs of processes, until it is known whether they differ.
+
+Drift of the machine falls on both members of a pair alike, and a fair coin draws their
+order: whatever the machine does, it cannot tell the two apart (``harness.sequential``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+import uuid
+from collections.abc import Callable
+
+import numpy as np
+
+from harness import runner, shards
+from harness.config import ProfileConfig
+from harness.profiling import Measuring, Observer, interruptible, started
+from harness.records import Profile
+from harness.sequential import Decision, decide
+
+#: Pairs whose processes make traced passes: enough for an interval of each operator.
+TRACED_PAIRS = 5
+
+#: Pairs beyond which a difference is too small for this to find.
+MOST_PAIRS = 200
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the pairs told.
+
+    Attributes:
+        decision: of the second configuration against the first.
+        ended_by: ``decided``, ``budget`` or ``pairs``: why no further pair was measured.
+        profiles: of both configurations, as they were stored.
+    """
+
+    decision: Decision
+    ended_by: str
+    profiles: tuple[Profile, Profile]
+
+
+def ab(
+    first: ProfileConfig,
+    second: ProfileConfig,
+    *,
+    margin: float,
+    budget_s: float,
+    seed: int,
+    observer: Observer,
+    on_pair: Callable[[Decision], None],
+) -> Outcome:
+    """Measures both in turns and stores both profiles.
+
+    Args:
+        first: the base.
+        second: what is compared with it; another output than the first's.
+        margin: ratios from 1 / (1 + margin) to 1 + margin count as the same.
+        budget_s: seconds of measuring after which no further pair is begun.
+        seed: of the coin that draws the order within each pair.
+        observer: told about the preparation of both.
+        on_pair: told what is known after each pair.
+
+    Raises:
+        HarnessError: as ``harness.profile`` does; what has finished is kept.
+    """
+    shared = uuid.uuid4().hex
+    configs = [dataclasses.replace(one, interleaved_with=shared) for one in (first, second)]
+    coin = np.random.default_rng(seed)
+    with (
+        interruptible(),
+        started(configs[0], observer) as one,
+        started(configs[1], observer) as other,
+    ):
+        sides = (_Side(one), _Side(other))
+        with one.kept(), other.kept():
+            began_s = time.monotonic()
+            differences: list[float] = []
+            while True:
+                pair = len(differences)
+                for number in (0, 1) if coin.random() < 0.5 else (1, 0):
+                    sides[number].measure(pair)
+                differences.append(math.log(sides[1].median_ns / sides[0].median_ns))
+                decision = decide(np.array(differences), margin=margin, budget=MOST_PAIRS)
+                on_pair(decision)
+                elapsed_s = time.monotonic() - began_s
+                if not decision.go_on:
+                    ended_by = "pairs" if decision.pairs == MOST_PAIRS else "decided"
+                    break
+                if elapsed_s * (1 + 1 / len(differences)) > budget_s:
+                    ended_by = "budget"
+                    break
+        return Outcome(decision, ended_by, (one.store(), other.store()))
+
+
+def _nobody_waits(_finished: int) -> None:
+    """Progress is told pair by pair."""
+
+
+class _Side:
+    """One of the two, measured process by process.
+
+    Attributes:
+        median_ns: of the last process.
+    """
+
+    def __init__(self, measuring: Measuring) -> None:
+        self._measuring = measuring
+        self._loops: int | None = None
+        self.median_ns = math.nan
+
+    def measure(self, pair: int) -> None:
+        """Measures the process of this number; the first one is calibrated before."""
+        plan = dataclasses.replace(self._measuring.plan, processes=1)
+        if pair >= TRACED_PAIRS:
+            plan = dataclasses.replace(plan, trace_inferences=0, probe_inferences=0)
+        runner.measure(
+            self._measuring.job, plan, _nobody_waits, first=pair, loops=self._loops
+        )
+        process = shards.read_shard(self._measuring.partial, pair).process
+        self._loops = process.loops
+        self.median_ns = float(np.median(process.steady.duration_ns))

@@ -1,0 +1,269 @@
+"""The first screen: how long, how sure, where, on what, whether to trust it, at what cost."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harness.operators import OperatorTable
+from harness.reporters.html import plots
+from harness.reporters.html.digest import Digest
+from harness.reporters.html.markup import Content, Markup, element, foreign, tooltip
+from harness.reporters.html.quantities import (
+    axis_duration,
+    counted,
+    duration,
+    energy,
+    metric,
+    percent,
+    size,
+)
+from harness.statistics import Figure
+
+#: Op types that the first screen names.
+_NAMED = 3
+
+_GOOD, _DOUBTFUL, _BAD = "good", "doubtful", "bad"
+
+
+def answers(digest: Digest) -> Markup:
+    """A card for each question."""
+    return element(
+        "div",
+        card("How long?", *how_long(digest)),
+        card("How sure?", *how_sure(digest)),
+        card("Where?", *where(digest)),
+        card("On what?", *on_what(digest)),
+        card("Trust it?", *trust(digest)),
+        card("At what cost?", *cost(digest)),
+        class_="cards",
+    )
+
+
+def card(question: str, *answer: Content) -> Markup:
+    """One question with its answer."""
+    return element("section", element("h3", question), answer, class_="card")
+
+
+def how_long(digest: Digest) -> list[Content]:
+    """The median, and what surrounds it."""
+    figures = digest.latency
+    if figures is None:
+        return [_none("no process has finished a timed pass")]
+    first = digest.cold_start["first_inference_ns"].value
+    facts: list[tuple[str, Content]] = [("fastest", duration(figures.min_ns))]
+    for name, figure in (("p90", figures.p90_ns), ("p99", figures.p99_ns)):
+        told = duration(figure.value) if figure.value is not None else _absent(figure.reason)
+        facts.append((name, told))
+    if first is not None:
+        times = f"{first / figures.median_ns:.1f}\u00a0×"
+        facts.append(("first inference", f"{duration(first)} ({times} the median)"))
+    return [
+        big(duration(figures.median_ns)),
+        note(
+            f"median of {counted(figures.processes, 'process', 'processes')}, "
+            f"{counted(figures.samples, 'sample')}"
+        ),
+        listed(facts),
+    ]
+
+
+def how_sure(digest: Digest) -> list[Content]:
+    """The interval, with the processes that it comes from."""
+    figures = digest.latency
+    if figures is None:
+        return [_none("there is no latency")]
+    if figures.interval_ns is None:
+        return [big("unknown"), note(figures.interval_reason)]
+    low, high = figures.interval_ns
+    return [
+        big(f"± {percent((high - low) / 2 / figures.median_ns)}"),
+        note(f"{duration(low)} to {duration(high)} with 95 % confidence; the process is the unit"),
+        _dots(digest, low, high),
+    ]
+
+
+def where(digest: Digest) -> list[Content]:
+    """The op types that take most of the time."""
+    table = digest.tables["op"]
+    if isinstance(table, Figure):
+        return [_none(table.reason)]
+    rows = table.operators
+    if not rows:
+        return [_none("no node ran")]
+    bars: list[Content] = []
+    at = 0.0
+    for row in rows:
+        tip = tooltip(row.op_type, f"{percent(row.share)}, {duration(row.median_ns)}, {row.node}")
+        kind = digest.colours.get(row.op_type, "cx")
+        bars.append(plots.rectangle(at, 0, row.share * 100, 100, kind, tip))
+        at += row.share * 100
+    named = [
+        element(
+            "li",
+            element("i", class_=f"key {digest.colours.get(row.op_type, 'cx')}"),
+            foreign(row.op_type, 28),
+            element("span", f"{duration(row.median_ns)}, {row.node}", class_="quiet"),
+            element("b", percent(row.share)),
+        )
+        for row in rows[:_NAMED]
+    ]
+    accounts = table.accounts
+    outside = accounts.framework_ns / (accounts.traced_ns or 1.0)
+    return [
+        big(foreign(rows[0].op_type, 18), " ", percent(rows[0].share)),
+        element("svg", bars, class_="bar", role="img", aria_label="share of each op type"),
+        element("ul", named, class_="shares"),
+        note(f"outside of all nodes (framework): {percent(outside)}"),
+    ]
+
+
+def on_what(digest: Digest) -> list[Content]:
+    """The machine and what ran there."""
+    profile = digest.profile
+    cores, memory = digest.fact("cpu_cores"), digest.fact("memory_total_bytes")
+    machine = f"{cores} cores" if cores is not None else ""
+    if isinstance(memory, int):
+        machine += f", {size(memory)}"
+    facts: list[tuple[str, Content]] = [
+        ("provider", foreign(profile.provider)),
+        ("threads", digest.threads.removeprefix("threads ") or None),
+        ("machine", machine or None),
+        ("system", _known(digest, "os")),
+        ("virtual", _known(digest, "virtualisation")),
+    ]
+    gpu = [
+        ("GPU", foreign(str(fact.value), 48))
+        for fact in profile.environment
+        if fact.name.startswith("gpu") and fact.name.endswith("_name") and fact.value is not None
+    ]
+    ran_by = digest.fact("ort_version")
+    return [
+        big(foreign(str(digest.fact("cpu_model") or "unknown CPU"), 60), kind="long"),
+        note("ONNX Runtime ", foreign(str(ran_by)) if ran_by is not None else "of unknown version"),
+        listed([*facts, *gpu]),
+    ]
+
+
+def cost(digest: Digest) -> list[Content]:
+    """Energy and memory."""
+    told: list[Content] = []
+    for device in digest.energy:
+        if device.joules.value is None or device.watts.value is None:
+            told.append(note(element("b", device.device), ": ", device.joules.reason))
+            continue
+        told.append(big(energy(device.joules.value)))
+        told.append(note(f"an inference, {device.device}, {device.verdict}"))
+        if device.interval_j is not None:
+            low, high = device.interval_j
+            told.append(note(f"{energy(low)} to {energy(high)} with 95 % confidence"))
+        told.extend(note(cause) for cause in device.causes)
+        told.append(note(f"{metric(device.watts.value, 'W')} during the timed passes"))
+    if not digest.energy:
+        reasons = [reason for what, reason in digest.profile.absent if "energy" in what]
+        told = [_none("; ".join(reasons) or "no device tells its energy", "energy unknown")]
+    cold = digest.cold_start["session_ns"].value
+    facts: list[tuple[str, Content]] = [("model file", size(digest.profile.model.size_bytes))]
+    if cold is not None:
+        facts.append(("creating the session", duration(cold)))
+    return [told, listed(facts)]
+
+
+def trust(digest: Digest) -> list[Content]:
+    """The verdict on noise, and everything else that speaks against the figures."""
+    verdict = digest.verdict
+    against = doubts(digest)
+    grade = {"quiet": _GOOD, "unusable": _BAD}.get(verdict.verdict, _DOUBTFUL)
+    if against and grade == _GOOD:
+        grade = _DOUBTFUL
+    touched: list[Content] = []
+    if verdict.touched:
+        touched = [note(f"{verdict.touched:,} of {verdict.samples:,} samples were touched")]
+    reasons = [element("li", text) for text in (*verdict.causes, *against)]
+    return [
+        element("p", _MARKS[grade], " ", verdict.verdict, class_=f"big verdict {grade}"),
+        element("ul", reasons, class_="reasons")
+        if reasons
+        else note("nothing that was watched disturbed it"),
+        touched,
+    ]
+
+
+def doubts(digest: Digest) -> list[str]:
+    """What speaks against the figures besides noise; one sentence each."""
+    against = []
+    if digest.config.get("quick"):
+        against.append("--quick: a look, not comparison-grade")
+    if not digest.profile.complete:
+        against.append("interrupted: only part of what was planned is here")
+    if digest.doubles:
+        names = ", ".join(dict.fromkeys(each.device for each in digest.doubles))
+        against.append(f"readings of {names} come from a test double: refused, no measurement")
+    table = digest.tables["node"]
+    if isinstance(table, OperatorTable) and table.accounts.doubt:
+        against.append(f"do not trust the operator times: {table.accounts.doubt}")
+    return against
+
+
+_MARKS = {_GOOD: "✓", _DOUBTFUL: "!", _BAD: "✕"}
+
+
+def big(*content: Content, kind: str = "") -> Markup:
+    """The answer itself."""
+    return element("p", content, class_=f"big {kind}".strip())
+
+
+def note(*content: Content) -> Markup:
+    """What should be known with it."""
+    return element("p", content, class_="note")
+
+
+def listed(facts: list[tuple[str, Content]]) -> Markup:
+    """Names and values; those without a value are left out."""
+    return element(
+        "dl",
+        [
+            element("div", element("dt", name), element("dd", value))
+            for name, value in facts
+            if value is not None
+        ],
+        class_="facts",
+    )
+
+
+def _none(reason: str, what: str = "none") -> Markup:
+    return Markup(element("p", what, class_="big absent") + note(reason))
+
+
+def _absent(reason: str) -> Markup:
+    return element("span", reason, class_="absent")
+
+
+def _known(digest: Digest, name: str) -> Markup | None:
+    value = digest.fact(name)
+    return None if value is None else foreign(str(value), 48)
+
+
+def _dots(digest: Digest, low: float, high: float) -> Markup:
+    """Each process' median, and the interval under them."""
+    medians = {
+        process.index: float(np.median(process.steady.duration_ns))
+        for process in digest.profile.processes
+        if len(process.steady)
+    }
+    ends = [low, high, *medians.values()]
+    margin = (max(ends) - min(ends)) * 0.06
+    scale = plots.Scale(min(ends) - margin, max(ends) + margin)
+    return plots.plot(
+        plots.rectangle(
+            scale(low), 20, scale(high) - scale(low), 60, "interval",
+            tooltip(f"95 % interval: {duration(low)} to {duration(high)}"),
+        ),
+        [
+            plots.point(scale(value), 50, 5, "dot", tooltip(f"process {index}: {duration(value)}"))
+            for index, value in medians.items()
+        ],
+        label="median of each process and the confidence interval",
+        x=scale,
+        x_text=axis_duration,
+        kind="dots",
+    )  # fmt: skip

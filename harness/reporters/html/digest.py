@@ -1,0 +1,102 @@
+"""What the sections of a page say about one profile, calculated once."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness import energy, noise, operators, statistics
+from harness.operators import OperatorTable
+from harness.records import DeviceSeries, Profile
+from harness.statistics import Figure, Latency
+
+#: Op types that have a colour of their own; the others share one.
+COLOURS = 6
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Digest:
+    """A profile and what follows from it.
+
+    Attributes:
+        profile: itself.
+        anchor: what the ids of its part of the page begin with.
+        config: the ProfileConfig as an object.
+        latency: of the timed passes; None where there is none.
+        cold_start: as ``statistics.cold_start``.
+        verdict: on noise.
+        touched: bool[samples] of each process, whether the machine disturbed the sample.
+        energy: of each device that tells it.
+        tables: operators by what a row is, ``node``, ``op`` or ``layer``.
+        colours: class of the colour of an op type.
+        series: of devices that measured something.
+        doubles: of test doubles, which did not.
+    """
+
+    profile: Profile
+    anchor: str
+    config: Mapping[str, Any]
+    latency: Latency | None
+    cold_start: Mapping[str, Figure]
+    verdict: noise.NoiseVerdict
+    touched: tuple[npt.NDArray[np.bool_], ...]
+    energy: tuple[energy.Energy, ...]
+    tables: Mapping[str, OperatorTable | Figure]
+    colours: Mapping[str, str]
+    series: tuple[DeviceSeries, ...]
+    doubles: tuple[DeviceSeries, ...]
+
+    @classmethod
+    def of(cls, profile: Profile, anchor: str = "") -> Digest:
+        """Of a profile as it was read."""
+        doubles = tuple(each for each in profile.devices if each.double)
+        series = tuple(each for each in profile.devices if not each.double)
+        # A double may neither disturb a measurement nor say that nothing did.
+        measured = dataclasses.replace(profile, devices=series)
+        tables = {by: operators.operator_table(profile, by) for by in operators.GROUPS}
+        timed = any(len(process.steady) for process in profile.processes)
+        return cls(
+            profile=profile,
+            anchor=anchor,
+            config=json.loads(profile.config),
+            latency=statistics.latency(profile.processes) if timed else None,
+            cold_start=statistics.cold_start(profile.processes),
+            verdict=noise.judge(measured),
+            touched=tuple(
+                stolen | throttled
+                for stolen, throttled in zip(
+                    noise.stolen_samples(measured), noise.throttled_samples(measured), strict=True
+                )
+            ),
+            energy=energy.energy(profile),
+            tables=tables,
+            colours=_colours(tables["op"]),
+            series=series,
+            doubles=doubles,
+        )
+
+    @property
+    def threads(self) -> str:
+        """How many threads an operator may use."""
+        threads = self.config.get("session", {}).get("intra_threads")
+        if threads is None:
+            return ""
+        if threads == 0:
+            return "threads as ORT chooses"
+        return f"{threads} thread{'s' if threads != 1 else ''}"
+
+    def fact(self, name: str) -> str | int | float | None:
+        """A fact of the environment; None where it is absent."""
+        return next((one.value for one in self.profile.environment if one.name == name), None)
+
+
+def _colours(table: OperatorTable | Figure) -> Mapping[str, str]:
+    if isinstance(table, Figure):
+        return {}
+    names = list(dict.fromkeys(row.op_type for row in table.operators))
+    return {name: f"c{number}" for number, name in enumerate(names[:COLOURS])}

@@ -1,0 +1,170 @@
+"""Everything that was recorded beside times: with its source, or why it is absent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+import numpy as np
+
+from harness.records import Reading
+from harness.reporters.html.digest import Digest
+from harness.reporters.html.markup import Content, Markup, element, foreign, join
+from harness.reporters.html.quantities import of_unit, size
+from harness.reporters.html.tables import Column, table
+
+#: Lines of ORT's log that are shown, and characters of a fact.
+_LOG_LINES = 200
+_FACT = 160
+
+
+def inputs(digest: Digest) -> Markup:
+    """What was fed, and why that."""
+    columns = (Column("input"), Column("type"), Column("shape"), Column("chosen because"))
+    rows: list[list[Content]] = [
+        [
+            foreign(each.name),
+            each.dtype,
+            "×".join(map(str, each.shape)) or "scalar",
+            foreign(each.chosen_because, _FACT),
+        ]
+        for each in digest.profile.inputs
+    ]
+    return table(columns, rows, caption="Inputs as they were fed")
+
+
+def model(digest: Digest) -> Markup:
+    """Which model it was."""
+    told = digest.profile.model
+    check = digest.profile.output_check
+    error = f"{check.value:g}" if isinstance(check.value, (int, float)) else check.reason
+    facts: list[tuple[str, Content]] = [
+        ("name", foreign(told.name, _FACT)),
+        ("file", foreign(told.path, _FACT)),
+        ("SHA-256", element("code", told.sha256)),
+        ("size", size(told.size_bytes)),
+        ("producer", foreign(told.producer) if told.producer else "not told"),
+        ("IR version", told.ir_version),
+        ("operator sets", foreign(", ".join(told.opsets), _FACT)),
+        ("nodes in the file", f"{told.node_count:,}"),
+        ("parameters", f"{told.parameter_count:,}"),
+        ("largest output error", error or "not checked"),
+    ]
+    return table((Column("fact"), Column("value")), facts, caption="Model")
+
+
+def environment(digest: Digest) -> Markup:
+    """Facts of the machine; those that could not be had at the end."""
+    known = [fact for fact in digest.profile.environment if fact.value is not None]
+    return _readings(known, "Environment, and where each fact was read")
+
+
+def absent(digest: Digest) -> Markup | None:
+    """What could not be had, with the reason."""
+    rows: list[list[Content]] = [
+        [what, foreign(reason, 400)] for what, reason in digest.profile.absent
+    ]
+    rows += [
+        [fact.name, foreign(fact.reason, 400)]
+        for fact in digest.profile.environment
+        if fact.value is None
+    ]
+    if not rows:
+        return None
+    return table((Column("what"), Column("why")), rows, caption="What is absent, and why")
+
+
+def recorded(digest: Digest) -> Markup:
+    """The long tables and raw texts, folded away until somebody opens them."""
+    blocks = [
+        ("Environment, and where each fact was read", environment(digest)),
+        ("The host during each timed pass", noise(digest)),
+        ("Sampled series and their sources", series(digest)),
+    ]
+    return join([[_folded(title, block) for title, block in blocks if block], raw(digest)])
+
+
+def noise(digest: Digest) -> Markup | None:
+    """The readings of the host around each timed pass."""
+    processes = digest.profile.processes
+    names = dict.fromkeys(fact.name for process in processes for fact in process.noise)
+    if not names:
+        return None
+    rows: list[list[Content]] = []
+    for name in names:
+        found = [next((f for f in p.noise if f.name == name), None) for p in processes]
+        seen = [fact for fact in found if fact is not None]
+        cells = [_value(fact) if fact is not None else "–" for fact in found]
+        rows.append([name, *cells, seen[0].source])
+    columns = (
+        Column("reading"),
+        *(Column(f"process {process.index}", number=True) for process in processes),
+        Column("source"),
+    )
+    return table(columns, rows, caption="The host during each timed pass")
+
+
+def series(digest: Digest) -> Markup | None:
+    """Every series with its source, those of test doubles included and marked."""
+    if not digest.profile.devices:
+        return None
+    columns = (
+        Column("device"), Column("quantity"), Column("readings", number=True),
+        Column("changes", "readings that differ from the one before", number=True),
+        Column("least", number=True), Column("middle", number=True), Column("most", number=True),
+        Column("source"),
+    )  # fmt: skip
+    rows: list[list[Content]] = []
+    for each in digest.profile.devices:
+        told: list[Content] = ["refused"] * 3
+        if not len(each):
+            told = ["–"] * 3
+        elif not each.double:
+            ends = (each.value.min(), np.median(each.value), each.value.max())
+            told = [of_unit(float(value), each.unit) for value in ends]
+        source = f"test double, no measurement: {each.source}" if each.double else each.source
+        rows.append(
+            [each.device, each.quantity, f"{len(each):,}", f"{int(each.changed.sum()):,}", *told,
+             source]
+        )  # fmt: skip
+    return table(columns, rows, caption="Sampled series, all processes together")
+
+
+def raw(digest: Digest) -> Markup:
+    """The configuration, pyperf's metadata and ORT's log."""
+    profile = digest.profile
+    config = json.dumps(digest.config, indent=2, ensure_ascii=False)
+    blocks: list[Content] = [_folded("Configuration", element("pre", config))]
+    for process in profile.processes[:1]:
+        rows: list[list[Content]] = [
+            [name, foreign(str(value), _FACT)] for name, value in process.metadata.items()
+        ]
+        if rows:
+            facts = table((Column("name"), Column("value")), rows, caption="Metadata of pyperf")
+            blocks.append(_folded(f"pyperf's metadata of process {process.index}", facts))
+    lines = [f"process {p.index}: {line}" for p in profile.processes for line in p.log]
+    if lines:
+        rest = len(lines) - _LOG_LINES
+        text = "\n".join(lines[:_LOG_LINES]) + (f"\n… {rest} more" if rest > 0 else "")
+        blocks.append(_folded(f"ORT's log, {len(lines)} lines", element("pre", text, dir="auto")))
+    return join(blocks)
+
+
+def _folded(title: str, *content: Content) -> Markup:
+    return element("details", element("summary", title), content)
+
+
+def _readings(readings: Iterable[Reading], caption: str) -> Markup:
+    rows: list[list[Content]] = [
+        [fact.name, _value(fact), foreign(fact.source, _FACT)] for fact in readings
+    ]
+    columns = (Column("fact"), Column("value"), Column("source"))
+    return table(columns, rows, caption=caption)
+
+
+def _value(fact: Reading) -> Markup:
+    if fact.value is None:
+        return element("span", "absent: ", foreign(fact.reason, _FACT), class_="absent")
+    if isinstance(fact.value, str):
+        return foreign(fact.value, _FACT)
+    return element("span", of_unit(fact.value, fact.unit), title=f"{fact.value:g} {fact.unit}")

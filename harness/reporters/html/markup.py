@@ -1,0 +1,86 @@
+"""HTML in which nothing that came from elsewhere can be taken for markup."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable
+
+#: Characters of a label, and of its tooltip, beyond which the middle is left out.
+LABEL_LENGTH = 72
+TOOLTIP_LENGTH = 400
+
+#: Elements that have no content.
+_VOID = frozenset({"meta", "input", "br", "link"})
+
+#: What no HTML file may hold: controls (but for tab and line feed), halves of surrogate pairs.
+_FORBIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+
+
+class Markup(str):
+    """Text that is HTML already: the only kind that is not escaped."""
+
+    __slots__ = ()
+
+
+Content = str | int | None | Iterable["Content"]
+
+
+def escape(text: str) -> Markup:
+    """Plain text as HTML, for content and for quoted attributes."""
+    return Markup(html.escape(_FORBIDDEN.sub("\ufffd", text)))
+
+
+def join(content: Content) -> Markup:
+    """Content as HTML: markup as it is, text escaped, None left out, the rest one by one."""
+    if content is None:
+        return Markup()
+    if isinstance(content, Markup):
+        return content
+    if isinstance(content, (str, int)):
+        return escape(str(content))
+    return Markup("".join(map(join, content)))
+
+
+def element(name: str, /, *content: Content, **attributes: str | float | bool | None) -> Markup:
+    """One element.
+
+    Args:
+        name: its name.
+        content: what is in it.
+        attributes: by name; ``_`` stands for ``-`` and one at the end is left out (``class_``).
+            None and False leave the attribute out, True leaves its value out.
+    """
+    head = [name]
+    for key, value in attributes.items():
+        key = key.rstrip("_").replace("_", "-")
+        if value is True:
+            head.append(key)
+        elif isinstance(value, float):
+            head.append(f'{key}="{value:.6g}"')
+        elif value is not None and value is not False:
+            head.append(f'{key}="{escape(str(value))}"')
+    start = f"<{' '.join(head)}>"
+    return Markup(start if name in _VOID else f"{start}{join(content)}</{name}>")
+
+
+def foreign(text: str, length: int = LABEL_LENGTH) -> Markup:
+    """Text of a model or a machine: its direction cannot reach what is around it."""
+    short = shorten(text, length)
+    tip = None if short == text else shorten(text, TOOLTIP_LENGTH)
+    return element("bdi", short, title=tip)
+
+
+def tooltip(*lines: str) -> Markup:
+    """The tooltip of a mark in a plot, one line for each text that is not empty."""
+    # Isolates (U+2068 … U+2069) do in plain text what bdi does in HTML.
+    parts = (f"\u2068{shorten(line, TOOLTIP_LENGTH)}\u2069" for line in lines if line)
+    return element("title", "\n".join(parts))
+
+
+def shorten(text: str, length: int) -> str:
+    """The text, without its middle when it is longer."""
+    if len(text) <= length:
+        return text
+    tail = (length - 1) // 2
+    return f"{text[: length - 1 - tail]}…{text[len(text) - tail :]}"

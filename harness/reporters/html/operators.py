@@ -1,0 +1,288 @@
+"""Where the time of an inference goes: accounts, table and treemap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from harness.operators import Operator, OperatorTable, layer
+from harness.reporters.html import plots
+from harness.reporters.html.answers import note
+from harness.reporters.html.digest import Digest
+from harness.reporters.html.markup import Content, Markup, element, foreign, join, tooltip
+from harness.reporters.html.quantities import count, counted, duration, metric, percent
+from harness.reporters.html.tables import Cell, Column, table
+from harness.statistics import Figure
+
+#: Rows of a table, at most: a page is looked at, ``ops --csv`` has them all.
+ROWS = 1000
+
+#: Areas of the treemap, at most, and components of a layer's name that it may be made of.
+_AREAS = 240
+_DEPTH = 4
+
+#: What the rows of each table are.
+_KINDS = (("node", "by node"), ("op", "by op type"), ("layer", "by layer"))
+
+
+def accounts(digest: Digest) -> Markup:
+    """What a traced inference is made of, and how far that can be trusted."""
+    whole = digest.tables["node"]
+    if isinstance(whole, Figure):
+        return note(f"No operator times: {whole.reason}.")
+    told = whole.accounts
+    parts = [
+        ("nodes", told.nodes_ns, "c0"),
+        ("framework: belongs to no node", told.framework_ns, "c1"),
+    ]
+    if told.tracer_cost_ns is not None and told.unexplained_ns is not None:
+        parts.append(("probes, by their calibration", told.tracer_cost_ns, "c3"))
+        parts.append(("unexplained", told.unexplained_ns, "cx"))
+    whole_ns = max(told.traced_ns, sum(max(value, 0) for _, value, _ in parts), 1.0)
+    bars, at = [], 0.0
+    for name, value, kind in parts:
+        width = max(value, 0) / whole_ns * 100
+        bars.append(plots.rectangle(at, 0, width, 100, kind, tooltip(name, duration(value))))
+        at += width
+    how = "probes" if whole.source == "probe" else "ORT's own profiler"
+    inferences = counted(whole.inferences, "inference")
+    says = [f"Timed by {how} in {inferences}, in steps of {duration(whole.resolution_ns)}."]
+    if told.residual is not None:
+        says.append(f"Against the undisturbed timed pass: {told.residual * 100:+.1f} %.")
+    if told.own_probe_share is not None and told.own_probe_share < 1:
+        says.append(f"{percent(told.own_probe_share)} of the time is in nodes with a probe of "
+                    "their own.")  # fmt: skip
+    if whole.profiler_tax is not None:
+        says.append(f"ORT's profiler adds {whole.profiler_tax * 100:+.0f} % to an inference.")
+    if whole.uncovered:
+        named = ", ".join(whole.uncovered[:5]) + (" …" if len(whole.uncovered) > 5 else "")
+        says.append(f"In the framework's part: {named}.")
+    return element(
+        "figure",
+        element("svg", bars, class_="bar", role="img", aria_label="accounts of an inference"),
+        plots.legend((kind, f"{name} {duration(value)}") for name, value, kind in parts),
+        element("figcaption", " ".join(says)),
+        element("p", f"Do not trust the operator times: {told.doubt}.", class_="warning")
+        if told.doubt
+        else None,
+    )
+
+
+def tables(digest: Digest) -> Markup | None:
+    """The same time by node, by op type and by layer; one is shown at a time."""
+    if isinstance(digest.tables["node"], Figure):
+        return None
+    group = f"{digest.anchor}by"
+    radios: list[Content] = []
+    panels: list[Content] = []
+    for number, (by, name) in enumerate(_KINDS):
+        found = digest.tables[by]
+        if isinstance(found, Figure):
+            continue
+        label = f"{name} ({len(found.operators):,})"
+        chosen = element("input", type="radio", name=group, value=by, checked=number == 0)
+        radios.append(element("label", chosen, element("span", label)))
+        panels.append(element("div", _table(digest, found, by), class_=f"panel by-{by}"))
+    search = element(
+        "label",
+        element("span", "Search ", class_="quiet"),
+        element(
+            "input", type="search", placeholder="node, op type or layer", autocomplete="off",
+            spellcheck="false", class_="search",
+        ),
+        class_="searching",
+    )  # fmt: skip
+    return element(
+        "div",
+        element(
+            "div",
+            element(
+                "fieldset", element("legend", "rows", class_="hidden"), radios, class_="choice"
+            ),
+            search,
+            element("output", class_="found", aria_live="polite"),
+            class_="controls",
+        ),
+        panels,
+        class_="operators",
+    )
+
+
+def _table(digest: Digest, found: OperatorTable, by: str) -> Markup:
+    rows = found.operators[:ROWS]
+    known = any(row.flops is not None for row in rows)
+    ceilings = any(row.peak_share is not None or row.bandwidth_share is not None for row in rows)
+    columns = [
+        Column({"node": "node", "op": "op type", "layer": "layer"}[by]),
+        Column("op type" if by == "node" else "nodes"),
+        Column("share", "part of the sum of all rows' own times", number=True),
+        Column("own time", "median, without the nodes of its subgraphs", number=True),
+        Column("±", "half of the 95 % interval over the processes", number=True),
+        Column("class", "what holds it back; point at it for the numbers"),
+    ]
+    if known:
+        columns.append(Column("work", "operations a second", number=True))
+    if ceilings:
+        columns.append(Column("of peak", "part of the measured arithmetic ceiling", number=True))
+        columns.append(Column("of memory", "part of the measured bandwidth", number=True))
+    if any(row.total_ns > row.median_ns * 1.0001 for row in rows):
+        columns.append(Column("total", "with the nodes of its subgraphs", number=True))
+    if any(abs(row.calls - 1) > 1e-9 for row in rows):
+        columns.append(Column("calls", "executions in an inference", number=True))
+    if any(row.profiled_ns is not None for row in rows):
+        columns.append(Column("ORT says", "what ORT's own profiler gives", number=True))
+    columns.append(Column("p10 – p90", "spread over the inferences", number=True))
+    largest = max((row.share for row in rows), default=0.0) or 1.0
+    cells = [_row(digest, row, by, largest, [column.name for column in columns]) for row in rows]
+    hidden = len(found.operators) - len(rows)
+    caption = f"Operators {dict(_KINDS)[by]}, longest first"
+    whole: list[Content] = [table(columns, cells, caption=caption, sortable=True, kind="tall")]
+    if hidden:
+        share = sum(row.share for row in found.operators[ROWS:])
+        whole.append(note(f"{hidden:,} more, {percent(share)} of the time: harness ops --csv"))
+    if not ceilings:
+        whole.append(note(_why_no_ceilings(digest)))
+    return Markup(join(whole))
+
+
+def _why_no_ceilings(digest: Digest) -> str:
+    reasons = [
+        fact.reason
+        for fact in digest.profile.environment
+        if fact.name.startswith("ceiling") and fact.value is None
+    ]
+    return f"No ceilings of this machine: {reasons[0] if reasons else 'none were measured'}."
+
+
+def _row(
+    digest: Digest, row: Operator, by: str, largest: float, shown: Sequence[str]
+) -> list[Content | Cell]:
+    first, second = (row.op_type, row.node) if by == "op" else (row.node, row.op_type)
+    colour = digest.colours.get(row.op_type, "cx") if by != "layer" else "c0"
+    spans = f" + {', '.join(row.spans)}" if row.spans else ""
+    bar = element(
+        "svg",
+        plots.rectangle(0, 20, row.share / largest * 100, 60, colour),
+        class_="share",
+        aria_hidden="true",
+    )
+    half = None
+    if row.interval_ns is not None and row.median_ns:
+        half = (row.interval_ns[1] - row.interval_ns[0]) / 2 / row.median_ns
+    speed = None if row.flops is None or not row.median_ns else row.flops / (row.median_ns * 1e-9)
+    optional: dict[str, Cell] = {
+        "work": _optional(speed, lambda value: metric(value, "FLOP/s")),
+        "of peak": _optional(row.peak_share, percent),
+        "of memory": _optional(row.bandwidth_share, percent),
+        "total": Cell(duration(row.total_ns), row.total_ns),
+        "calls": Cell(count(round(row.calls, 2)), row.calls),
+        "ORT says": _optional(row.profiled_ns, duration),
+    }
+    bound = row.bound.removesuffix("-bound")
+    return [
+        foreign((first or "(no name)") + spans),
+        foreign(second, 32),
+        Cell([bar, element("span", percent(row.share))], row.share),
+        Cell(duration(row.median_ns), row.median_ns),
+        _optional(half, percent),
+        element("span", bound, class_=f"bound {row.bound}", title=row.why),
+        *(cell for name, cell in optional.items() if name in shown),
+        Cell(f"{duration(row.p10_ns)} – {duration(row.p90_ns)}", row.p90_ns - row.p10_ns),
+    ]
+
+
+def _optional(value: float | None, form: Callable[[float], str]) -> Cell:
+    return Cell("–") if value is None else Cell(form(value), value)
+
+
+def treemap(digest: Digest) -> Markup | None:
+    """Time as area, by layer where the names tell layers, else by op type."""
+    found = digest.tables["node"]
+    if isinstance(found, Figure) or not found.operators:
+        return None
+    grouped, how = _grouped(found.operators)
+    order = sorted(grouped, key=lambda name: -sum(row.median_ns for row in grouped[name]))
+    sizes = [max(sum(row.median_ns for row in grouped[name]), 1e-9) for name in order]
+    whole = sum(sizes)
+    areas: list[Content] = []
+    for name, own, (x, y, width, height) in zip(
+        order, sizes, plots.squarify(sizes, 200, 100), strict=True
+    ):
+        # The picture is about twice as wide as it is high.
+        left, wide = x / 2, width / 2
+        head = 5.0 if height > 14 and wide > 5 else 0.0
+        tip = tooltip(name, f"{percent(own / whole)}, {duration(own)}",
+                      counted(len(grouped[name]), "node"))  # fmt: skip
+        title = f"{name} {percent(own / whole)}" if head else ""
+        areas.append(plots.box(left, y, wide, height, "group", title, tip))
+        areas += _leaves(
+            digest, grouped[name], left, y + head, wide, height - head, own / whole, whole
+        )
+    entries = [(kind, name) for name, kind in digest.colours.items()]
+    if any(row.op_type not in digest.colours for row in found.operators):
+        entries.append(("cx", "other op types"))
+    return element(
+        "figure",
+        plots.legend(entries),
+        element("svg", areas, class_="treemap", role="img", aria_label=f"own time by {how}"),
+        element(
+            "figcaption", f"Area is own time; grouped by {how}, one area a node, the colour its "
+            "op type. Point at an area or tap it for its numbers.",
+        ),
+    )  # fmt: skip
+
+
+def _grouped(rows: Sequence[Operator]) -> tuple[dict[str, list[Operator]], str]:
+    """Rows by the outermost part of their layers' names that tells them apart."""
+    for depth in range(1, _DEPTH + 1):
+        grouped: dict[str, list[Operator]] = {}
+        for row in rows:
+            grouped.setdefault(layer(row.node, depth), []).append(row)
+        if len(grouped) > 2:
+            return grouped, "layer"
+    by_type: dict[str, list[Operator]] = {}
+    for row in rows:
+        by_type.setdefault(row.op_type, []).append(row)
+    return by_type, "op type, as the names tell no layers"
+
+
+def _leaves(
+    digest: Digest,
+    rows: Sequence[Operator],
+    left: float,
+    top: float,
+    width: float,
+    height: float,
+    share: float,
+    whole: float,
+) -> list[Content]:
+    falling = sorted((row for row in rows if row.median_ns > 0), key=lambda row: -row.median_ns)
+    kept = falling[: max(1, round(_AREAS * share))]
+    rest_ns = sum(row.median_ns for row in falling[len(kept) :])
+    sizes = [row.median_ns for row in kept]
+    names = [row.node or row.op_type for row in kept]
+    kinds = [digest.colours.get(row.op_type, "cx") for row in kept]
+    tips = [
+        tooltip(row.node or "(no name)", row.op_type,
+                f"{duration(row.median_ns)}, {percent(row.median_ns / whole)}", row.bound)
+        for row in kept
+    ]  # fmt: skip
+    if rest_ns > 0:
+        what = f"{len(falling) - len(kept)} shorter ones"
+        at = next((n for n, size in enumerate(sizes) if size < rest_ns), len(sizes))
+        sizes.insert(at, rest_ns)
+        names.insert(at, what)
+        kinds.insert(at, "cx")
+        tips.insert(at, tooltip(what, f"{duration(rest_ns)}, {percent(rest_ns / whole)}"))
+    places = plots.squarify(sizes, width * 2, height)
+    return [
+        plots.box(
+            left + x / 2, top + y, wide / 2, high, f"leaf {kind}",
+            _short(name) if wide / 2 > 4 and high > 4 else "", tip,
+        )
+        for name, kind, tip, (x, y, wide, high) in zip(names, kinds, tips, places, strict=True)
+    ]  # fmt: skip
+
+
+def _short(name: str) -> str:
+    """The last part of a node's name, which tells it from its neighbours."""
+    return name.rstrip("/").rpartition("/")[2][:40]

@@ -1,0 +1,122 @@
+"""The roofline: speed over arithmetic intensity, under what this machine reached at most."""
+
+from __future__ import annotations
+
+import math
+
+from harness.operators import Operator
+from harness.reporters.html import plots
+from harness.reporters.html.answers import note
+from harness.reporters.html.digest import Digest
+from harness.reporters.html.markup import Content, Markup, element, tooltip
+from harness.reporters.html.quantities import duration, metric, percent
+from harness.statistics import Figure
+
+#: Nodes that are drawn, the longest; and the radius in pixels of one that took all the time.
+_POINTS = 400
+_RADIUS = 26
+
+_BOUNDS = ("compute-bound", "memory-bound", "overhead-bound", "unknown")
+
+
+def roofline(digest: Digest) -> Markup:
+    """One disc a node: further right does more with each byte, further up is faster."""
+    table = digest.tables["node"]
+    if isinstance(table, Figure):
+        return note(f"No operator times: {table.reason}.")
+    known = [
+        (row, row.flops / row.traffic_bytes, row.flops / (row.median_ns * 1e-9))
+        for row in table.operators
+        if row.flops and row.traffic_bytes and row.median_ns > 0
+    ][:_POINTS]
+    if not known:
+        return note("The operations and bytes of no node are known.")
+    peaks = {
+        fact.name.removeprefix("ceiling_"): float(fact.value)
+        for fact in digest.profile.environment
+        if fact.name.startswith("ceiling_") and isinstance(fact.value, (int, float))
+    }
+    bandwidth = max((peaks[name] for name in ("copy", "triad") if name in peaks), default=None)
+    arithmetic = {
+        name.removeprefix("matmul_"): value
+        for name, value in peaks.items()
+        if name.startswith("matmul_")
+    }
+    intensity = [one for _, one, _ in known]
+    speeds = [speed for *_, speed in known] + list(arithmetic.values())
+    x = plots.Scale(_below(min(intensity)), _above(max(intensity)), logarithmic=True)
+    y = plots.Scale(_below(min(speeds)), _above(max(speeds)), logarithmic=True)
+    points = [_point(x, y, *one) for one in sorted(known, key=lambda one: -one[0].share)]
+    return element(
+        "figure",
+        plots.legend((f"bound {bound}", bound) for bound in _BOUNDS),
+        plots.plot(
+            _ceilings(x, y, bandwidth, arithmetic), points,
+            label="roofline of the nodes", x=x, y=y, x_text=lambda value: f"{value:g}",
+            y_text=lambda value: metric(value, "FLOP/s"), x_title="operations a byte",
+            y_title="operations a second", kind="large",
+        ),
+        element("figcaption", _says(digest, table.known_work, bandwidth, arithmetic)),
+    )  # fmt: skip
+
+
+def _point(x: plots.Scale, y: plots.Scale, row: Operator, intensity: float, speed: float) -> Markup:
+    tip = tooltip(
+        row.node or "(no name)", row.op_type, f"{duration(row.median_ns)}, {percent(row.share)}",
+        f"{metric(speed, 'FLOP/s')} at {intensity:.3g} operations a byte", row.bound, row.why,
+    )  # fmt: skip
+    radius = max(2.5, _RADIUS * math.sqrt(row.share))
+    return plots.point(x(intensity), 100 - y(speed), round(radius, 1), f"bound {row.bound}", tip)
+
+
+def _ceilings(
+    x: plots.Scale, y: plots.Scale, bandwidth: float | None, arithmetic: dict[str, float]
+) -> list[Content]:
+    lines: list[Content] = []
+    top = max(arithmetic.values(), default=y.high)
+    for number, (dtype, peak) in enumerate(arithmetic.items()):
+        begin = x(peak / bandwidth) if bandwidth else 0.0
+        tip = tooltip(f"{dtype} matrix product, measured: {metric(peak, 'FLOP/s')}")
+        lines.append(plots.line(begin, 100 - y(peak), 100, 100 - y(peak), "ceiling", tip))
+        name = f"{dtype} {metric(peak, 'FLOP/s')}"
+        lines.append(
+            plots.text(100, 100 - y(peak), name, "axis", anchor="end", dy=-5 if number % 2 else 14)
+        )
+    if bandwidth:
+        # Between the edges of the picture: places beyond them would bend the line.
+        first = max(x.low, y.low / bandwidth)
+        last = min(x.high, top / bandwidth)
+        if first < last:
+            ends = (x(first), 100 - y(first * bandwidth), x(last), 100 - y(last * bandwidth))
+            tip = tooltip(f"memory, measured: {metric(bandwidth, 'B/s')}")
+            lines.append(plots.line(*ends, "ceiling", tip))
+            lines.append(
+                plots.text(ends[0], ends[1], metric(bandwidth, "B/s"), "axis", dx=18, dy=12)
+            )
+    return lines
+
+
+def _says(
+    digest: Digest, known_work: float, bandwidth: float | None, arithmetic: dict[str, float]
+) -> str:
+    text = (
+        f"The area of a disc is its share of the time; operations are known for "
+        f"{percent(known_work)} of it."
+    )
+    if bandwidth is not None and arithmetic:
+        return f"{text} The lines are what this machine reached when it was asked."
+    reasons = dict.fromkeys(
+        fact.reason
+        for fact in digest.profile.environment
+        if fact.name.startswith("ceiling") and fact.value is None
+    )
+    why = "; ".join(reasons) or "they were not measured"
+    return f"{text} Without {'all ' if arithmetic or bandwidth else ''}ceilings: {why}."
+
+
+def _below(value: float) -> float:
+    return 10.0 ** math.floor(math.log10(value) - 0.1)
+
+
+def _above(value: float) -> float:
+    return 10.0 ** math.ceil(math.log10(value) + 0.1)

@@ -1,0 +1,194 @@
+"""Several profiles in columns: the same questions, and what ``compare`` says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from harness.compare import Compared
+from harness.operators import OperatorTable
+from harness.reporters.html import answers, plots
+from harness.reporters.html.digest import Digest
+from harness.reporters.html.markup import Content, Markup, element, foreign, tooltip
+from harness.reporters.html.quantities import axis_duration, duration, percent
+from harness.reporters.html.tables import Column, table
+from harness.statistics import Figure
+
+#: Op types that are put beside one another.
+_OPERATORS = 12
+
+
+def side_by_side(digests: Sequence[Digest], comparisons: Sequence[Compared]) -> Markup:
+    """A column a profile, the first one the base of the others.
+
+    Args:
+        digests: two or more.
+        comparisons: of each but the first against the first; empty where none was made.
+    """
+    columns = []
+    for number, digest in enumerate(digests):
+        said: Content = None
+        if number == 0:
+            said = _base() if comparisons else None
+        elif comparisons:
+            said = verdict(comparisons[number - 1])
+        columns.append(
+            element(
+                "article",
+                element(
+                    "h2",
+                    element(
+                        "a", f"{number + 1}. ", foreign(digest.profile.model.name, 40),
+                        href=f"#{digest.anchor}top",
+                    ),
+                ),
+                answers.note(foreign(_file(digest), 60)),
+                said,
+                answers.answers(digest),
+                class_="column",
+            )
+        )  # fmt: skip
+    return element(
+        "section",
+        element("div", columns, class_="columns"),
+        element(
+            "figure",
+            _medians(digests),
+            element(
+                "figcaption", "Median of each process, and the 95 % interval of the profile.",
+            ),
+        ),
+        _op_types(digests),
+        id="side-by-side",
+    )  # fmt: skip
+
+
+def _base() -> Markup:
+    return element(
+        "div",
+        element("p", "BASE", class_="big"),
+        answers.note("the others are compared with it"),
+        class_="card",
+    )
+
+
+def verdict(compared: Compared) -> Markup:
+    """What ``compare`` says of a profile against the base."""
+    found = compared.latency.comparison
+    told = str(found.verdict).replace("_", " ")
+    ratio: Content = None
+    if found.ratio is not None:
+        text = f"{found.ratio:.3f} times the base"
+        if found.interval is not None:
+            low, high = found.interval
+            text += f", {low:.3f} to {high:.3f} with 95 % confidence"
+        ratio = answers.note(text)
+    return element(
+        "div",
+        element("p", told, class_=f"big compared {told.lower().replace(' ', '-')}"),
+        ratio,
+        answers.note(found.reason),
+        _folded("What to know before", compared.caveats),
+        _folded(
+            "What else differs",
+            [f"{one.what}: {one.base} → {one.candidate}" for one in compared.differences],
+        ),
+        _changes(compared),
+        class_="card",
+    )
+
+
+def _folded(title: str, sentences: Sequence[str]) -> Markup | None:
+    if not sentences:
+        return None
+    items = [element("li", foreign(sentence, 300)) for sentence in sentences]
+    summary = element("summary", f"{title} ({len(sentences)})")
+    return element("details", summary, element("ul", items, class_="reasons"))
+
+
+def _changes(compared: Compared) -> Markup | None:
+    """The operators that changed most, where they could be compared."""
+    found = compared.operators
+    if isinstance(found, Figure) or not found.changes:
+        return None
+    sentences = []
+    for change in found.changes[:_OPERATORS]:
+        names = (change.candidate_nodes or change.base_nodes)[:1]
+        longer = f"{'+' if change.change_ns > 0 else '−'}{duration(abs(change.change_ns))}"
+        sentences.append(f"{''.join(names)}: {longer}, {change.comparison.verdict}")
+    return _folded("Operators that changed most", sentences)
+
+
+def _file(digest: Digest) -> str:
+    path = digest.profile.path
+    return f"{path.name if path is not None else 'not stored'}, {digest.profile.created}"
+
+
+def _medians(digests: Sequence[Digest]) -> Markup:
+    medians = [
+        [float(np.median(p.steady.duration_ns)) for p in one.profile.processes if len(p.steady)]
+        for one in digests
+    ]
+    intervals = [one.latency.interval_ns if one.latency else None for one in digests]
+    ends = [value for values in medians for value in values]
+    ends += [value for interval in intervals if interval for value in interval]
+    if not ends:
+        return answers.note("No process has finished a timed pass.")
+    margin = (max(ends) - min(ends)) * 0.05 + 1
+    scale = plots.Scale(max(min(ends) - margin, 0), max(ends) + margin)
+    each = 100 / len(digests)
+    marks: list[Content] = []
+    for number, (values, interval) in enumerate(zip(medians, intervals, strict=True)):
+        top = number * each
+        marks.append(
+            plots.text(0, top + each / 2, str(number + 1), "tick", anchor="end", dx=-8, dy=4)
+        )
+        if interval:
+            low, high = scale(interval[0]), scale(interval[1])
+            tip = tooltip(f"{duration(interval[0])} to {duration(interval[1])}")
+            marks.append(
+                plots.rectangle(low, top + each * 0.25, high - low, each / 2, "interval", tip)
+            )
+        marks += [
+            plots.point(scale(value), top + each / 2, 4, "dot", tooltip(duration(value)))
+            for value in values
+        ]
+    return plots.plot(
+        marks, label="medians of the processes of each profile", x=scale, x_text=axis_duration,
+        x_title="latency", kind=f"rows{min(len(digests), 12)}",
+    )  # fmt: skip
+
+
+def _op_types(digests: Sequence[Digest]) -> Markup | None:
+    """Own time of the op types in each profile; how they compare is for ``compare`` to say."""
+    times: list[Mapping[str, float] | None] = []
+    for digest in digests:
+        found = digest.tables["op"]
+        if not isinstance(found, OperatorTable):
+            times.append(None)
+            continue
+        sums: dict[str, float] = {}
+        for row in found.operators:
+            sums[row.op_type] = sums.get(row.op_type, 0.0) + row.median_ns
+        times.append(sums)
+    names = dict.fromkeys(name for sums in times if sums for name in sums)
+    if not names:
+        return None
+    order = sorted(names, key=lambda name: -max((s or {}).get(name, 0.0) for s in times))
+    columns = (
+        Column("op type"),
+        *(Column(f"{n}. {one.profile.model.name[:24]}", number=True)
+          for n, one in enumerate(digests, 1)),
+    )  # fmt: skip
+    rows: list[list[Content]] = []
+    for name in order[:_OPERATORS]:
+        cells: list[Content] = []
+        for told in times:
+            if told is None or name not in told:
+                cells.append("–")
+                continue
+            whole = sum(told.values()) or 1.0
+            cells.append(f"{duration(told[name])} ({percent(told[name] / whole)})")
+        rows.append([foreign(name), *cells])
+    return table(columns, rows, caption="Own time of the op types in one inference")

@@ -1,0 +1,71 @@
+"""Tables of a page: they scroll in their own frame, and can be sorted where that helps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from harness.reporters.html.markup import Content, Markup, element
+
+
+class Cell(NamedTuple):
+    """What a cell shows, and the number that it is sorted by."""
+
+    content: Content
+    key: float | None = None
+
+
+class Column(NamedTuple):
+    """The head of a column.
+
+    Attributes:
+        name: what it says.
+        explained: longer, for those who point at it.
+        number: its cells are numbers, aligned at the right.
+    """
+
+    name: str
+    explained: str = ""
+    number: bool = False
+
+
+def table(
+    columns: Sequence[Column],
+    rows: Iterable[Sequence[Content | Cell]],
+    *,
+    caption: str,
+    sortable: bool = False,
+    kind: str = "",
+) -> Markup:
+    """A table; where it is sortable, the heads of its columns are buttons (page.js)."""
+    heads = [
+        element(
+            "th",
+            element("button", column.name, type="button") if sortable else column.name,
+            scope="col",
+            title=column.explained or None,
+            class_="n" if column.number else None,
+        )
+        for column in columns
+    ]
+    body = [
+        element("tr", [_cell(column, given) for column, given in zip(columns, row, strict=True)])
+        for row in rows
+    ]
+    whole = element(
+        "table",
+        element("caption", caption),
+        element("thead", element("tr", heads)),
+        element("tbody", body),
+        class_="sortable" if sortable else None,
+    )
+    return element(
+        "div", whole, class_=f"scroll {kind}".strip(), tabindex=0, role="region",
+        aria_label=caption,
+    )  # fmt: skip
+
+
+def _cell(column: Column, given: Content | Cell) -> Markup:
+    cell = given if isinstance(given, Cell) else Cell(given)
+    key = None if cell.key is None else f"{cell.key:.6g}"
+    return element("td", cell.content, class_="n" if column.number else None, data_key=key)

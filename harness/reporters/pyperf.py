@@ -1,0 +1,98 @@
+"""A profile as pyperf's JSON, for ``python -m pyperf stats|hist|compare_to|check|metadata``.
+
+Each process is a run of pyperf's, with its own values and warm-ups: a value is the mean of
+``loops`` inferences, as pyperf's Runner itself would have taken it. Only the file format is
+pyperf's; nothing here imports it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import RequestError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harness.records import LatencySeries, ProcessRecord, Profile
+
+#: Of pyperf's file format.
+_VERSION = "1.0"
+
+_Fact = str | int | float
+
+
+def write(profile: Profile, path: Path) -> int:
+    """Writes the timed passes.
+
+    Args:
+        profile: what to write.
+        path: the file; replaced if it exists.
+
+    Returns:
+        Number of runs written, one for each process.
+
+    Raises:
+        RequestError: no process has a whole value.
+        OSError: the file cannot be written.
+    """
+    runs = [run for run in map(_run, profile.processes) if run is not None]
+    if not runs:
+        raise RequestError(
+            "no process has a whole value of its timed pass, pyperf takes no less",
+            "profile again",
+        )
+    metadata = _told(
+        {
+            "name": profile.model.name or "model",
+            "unit": "second",
+            "description": f"one inference of {profile.model.name} on {profile.provider}",
+            "harness_version": profile.harness_version,
+            "model_sha256": profile.model.sha256,
+            "provider": profile.provider,
+            **{f"harness_{one.name}": one.value for one in profile.environment if one.name in _OF},
+        }
+    )
+    suite = {"version": _VERSION, "benchmarks": [{"metadata": metadata, "runs": runs}]}
+    path.write_text(json.dumps(suite, indent=1), encoding="utf-8")
+    return len(runs)
+
+
+#: Facts of the environment that pyperf does not collect itself.
+_OF = ("ort_version", "gpu_name", "driver_version")
+
+
+def _run(process: ProcessRecord) -> dict[str, Any] | None:
+    values = [value for loops, value in _values(process.steady, process.loops)
+              if loops == process.loops]  # fmt: skip
+    if not values:
+        return None
+    run: dict[str, Any] = {
+        "metadata": _told({**process.metadata, "loops": process.loops, "pid": process.pid}),
+        "values": values,
+    }
+    if warmups := _values(process.warmup, process.loops):
+        run["warmups"] = warmups
+    return run
+
+
+def _values(series: LatencySeries, loops: int) -> list[tuple[int, float]]:
+    """(inferences, seconds of one) of each value, from its first start to its last end."""
+    values = []
+    for first in range(0, len(series), loops):
+        last = min(first + loops, len(series)) - 1
+        total_ns = series.start_ns[last] + series.duration_ns[last] - series.start_ns[first]
+        count = last - first + 1
+        values.append((count, float(total_ns) * 1e-9 / count))
+    return values
+
+
+def _told(facts: dict[str, Any]) -> dict[str, _Fact]:
+    """Those that pyperf takes: it refuses empty text and lines, and what is absent."""
+    told: dict[str, _Fact] = {}
+    for name, fact in facts.items():
+        value = " ".join(fact.split()) if isinstance(fact, str) else fact
+        if value is not None and value != "":
+            told[name] = value
+    return told

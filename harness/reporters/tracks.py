@@ -1,0 +1,567 @@
+"""A profile as tracks on one time axis: what every trace format writes, in batches of columns.
+
+Each worker process is a group of tracks: cold start, warm-up, timed pass, each traced pass,
+whose nodes lie under their inference and under the control-flow node that ran them, and the
+streams of the GPU. What devices did meanwhile is a group of counters of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from harness.records import (
+        DeviceSeries,
+        Int64Array,
+        KernelEvents,
+        NodeEvents,
+        NodeTable,
+        ProcessRecord,
+        Profile,
+    )
+
+Indices: TypeAlias = npt.NDArray[np.intp]
+
+#: Events in a batch: what a writer holds as text at a time.
+BATCH: Final = 16_384
+
+#: Events of a traced pass that are put in order at a time, unless one inference has more.
+_EVENTS_AT_A_TIME: Final = 4 * BATCH
+
+#: Where an event lacks a number that others of its batch have.
+ABSENT: Final = int(np.iinfo(np.int64).min)
+
+_NEVER: Final = int(np.iinfo(np.int64).max)
+
+#: What a lane's innermost interval is, where it is no node.
+_INFERENCE, _NOTHING = -1, -2
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Group:
+    """Tracks that belong together.
+
+    Attributes:
+        number: place among the groups, from 0.
+        pid: of the process; one that no process has for the devices.
+        name: what to show.
+        is_process: whether it is a worker process.
+    """
+
+    number: int
+    pid: int
+    name: str
+    is_process: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Track:
+    """A row of the trace; no interval of it outlasts one that it begins in.
+
+    Attributes:
+        group: that it belongs to.
+        number: place in the group, from 1.
+        name: what to show.
+    """
+
+    group: Group
+    number: int
+    name: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Texts:
+    """A column that holds few different texts; index -1 where there is none."""
+
+    texts: tuple[str, ...]
+    index: Indices
+
+    @classmethod
+    def same(cls, text: str, count: int) -> Texts:
+        """One text, so many times."""
+        return cls((text,), np.zeros(count, np.intp))
+
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> Texts:
+        """Any texts."""
+        places: dict[str, int] = {}
+        index = np.array([places.setdefault(text, len(places)) for text in texts], np.intp)
+        return cls(tuple(places), index)
+
+
+Column: TypeAlias = "Texts | Int64Array"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Flows:
+    """Arrows from one interval to another, two ends each.
+
+    Attributes:
+        first: int64[n], row in flow of the first end at each interval.
+        count: int64[n], ends at it.
+        flow: int64[m], number of the arrow, from 1.
+        time_ns: int64[m], where in the interval the end is.
+        arrives: whether the arrows end here, else they begin here.
+    """
+
+    first: Int64Array
+    count: Int64Array
+    flow: Int64Array
+    time_ns: Int64Array
+    arrives: bool
+
+    def ends(self) -> tuple[Indices, Int64Array]:
+        """(row of the interval, row in flow) of every end."""
+        row = np.repeat(np.arange(len(self.count)), self.count)
+        within = np.arange(len(row)) - np.repeat(np.cumsum(self.count) - self.count, self.count)
+        return row, self.first[row] + within
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Intervals:
+    """Intervals of a track, by start, the enclosing one first; columns of equal length.
+
+    Attributes:
+        track: that they lie on.
+        name: of each.
+        category: of each.
+        start_ns: int64[n], CLOCK_MONOTONIC.
+        duration_ns: int64[n].
+        facts: further columns by name; a number is ABSENT where an interval lacks it.
+        flows: arrows that begin or end here; None for none.
+    """
+
+    track: Track
+    name: Texts
+    category: Texts
+    start_ns: Int64Array
+    duration_ns: Int64Array
+    facts: Mapping[str, Column]
+    flows: Flows | None = None
+
+    def __len__(self) -> int:
+        return len(self.start_ns)
+
+    def facts_present(self) -> Iterator[tuple[Indices, tuple[str, ...]]]:
+        """Rows that have the same facts, and the names of these."""
+        bits = np.zeros(len(self), np.int64)
+        for place, column in enumerate(self.facts.values()):
+            there = column.index >= 0 if isinstance(column, Texts) else column != ABSENT
+            bits |= there.astype(np.int64) << place
+        for pattern in np.unique(bits).tolist():
+            names = tuple(name for place, name in enumerate(self.facts) if pattern >> place & 1)
+            yield np.flatnonzero(bits == pattern), names
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Readings:
+    """Values of a counter, by time.
+
+    Attributes:
+        track: the counter's.
+        unit: of the values.
+        time_ns: int64[n], CLOCK_MONOTONIC.
+        value: int64[n].
+    """
+
+    track: Track
+    unit: str
+    time_ns: Int64Array
+    value: Int64Array
+
+
+class _Tracks:
+    """The tracks of a group, numbered in the order in which they are asked for."""
+
+    def __init__(self, group: Group) -> None:
+        self.group = group
+        self._by_name: dict[str, Track] = {}
+
+    def named(self, name: str) -> Track:
+        track = Track(self.group, len(self._by_name) + 1, name)
+        return self._by_name.setdefault(name, track)
+
+
+def first_ns(profile: Profile) -> int:
+    """The earliest stamp of a profile, 0 where it has none."""
+    firsts = [cold_start_ns(process)[0] for process in profile.processes]
+    columns = [events.inference_start_ns for events in profile.node_traces.values()]
+    columns += [events.start_ns for events in profile.node_traces.values()]
+    columns += [series.time_ns for series in profile.devices]
+    if profile.kernels is not None:
+        launch_ns = profile.kernels.launch_ns
+        columns += [profile.kernels.start_ns, launch_ns[launch_ns >= 0]]
+    firsts += [int(column.min()) for column in columns if len(column)]
+    return min((first for first in firsts if first), default=0)
+
+
+def batches(profile: Profile) -> Iterator[Intervals | Readings]:
+    """All events of the trace, at most BATCH of them at a time, none of the batches empty.
+
+    The batches of a track come in the order of time. A profile holds no stamps of the cold
+    start, only how long its parts took: they are drawn back to back before the first warm-up
+    inference. Where a tracer's clock is coarse, the end of a node is drawn no later than that
+    of what contains it. What overlaps without one containing the other, as nodes in ORT's
+    parallel mode do, goes on tracks beside each other.
+    """
+    for number, process in enumerate(profile.processes):
+        group = Group(number, process.pid, f"worker process {process.index}", is_process=True)
+        tracks = _Tracks(group)
+        yield from _cold_start(tracks.named("cold start"), process)
+        yield from _samples(tracks.named("warm-up"), "warm-up", process.warmup)
+        yield from _samples(tracks.named("timed pass"), "timed", process.steady)
+        for name, events in profile.node_traces.items():
+            yield from _traced(tracks, name, profile.nodes, events, process.index)
+        if profile.kernels is not None:
+            yield from _kernels(tracks, profile.nodes, profile.kernels, process.index)
+    free_pid = max((process.pid for process in profile.processes), default=0) + 1
+    devices = _Tracks(Group(len(profile.processes), free_pid, "devices", is_process=False))
+    for series in profile.devices:
+        yield from _readings(devices, series)
+
+
+def cold_start_ns(process: ProcessRecord) -> tuple[int, tuple[tuple[str, int], ...]]:
+    """Where the cold start is drawn (0 for nowhere), and its parts."""
+    parts = (
+        ("open library", process.library_ns),
+        ("create session", process.session_ns),
+        ("first inference", process.first_inference_ns),
+    )
+    for series in (process.warmup, process.steady):
+        if len(series):
+            return int(series.start_ns[0]) - sum(duration for _, duration in parts), parts
+    return 0, ()
+
+
+def _cold_start(track: Track, process: ProcessRecord) -> Iterator[Intervals]:
+    start_ns, parts = cold_start_ns(process)
+    if not parts:
+        return
+    duration_ns = np.array([duration for _, duration in parts], np.int64)
+    place = "drawn before the first warm-up inference; only its length is recorded"
+    yield Intervals(
+        track,
+        Texts.of([name for name, _ in parts]),
+        Texts.same("cold start", len(parts)),
+        start_ns + np.cumsum(duration_ns) - duration_ns,
+        duration_ns,
+        {"place": Texts.same(place, len(parts))},
+    )
+
+
+def _samples(track: Track, category: str, series: Any) -> Iterator[Intervals]:
+    for first in range(0, len(series), BATCH):
+        start_ns = series.start_ns[first : first + BATCH]
+        count = len(start_ns)
+        yield Intervals(
+            track,
+            Texts.same("inference", count),
+            Texts.same(category, count),
+            start_ns,
+            series.duration_ns[first : first + BATCH],
+            {"inference": np.arange(first, first + count)},
+        )
+
+
+def _traced(
+    tracks: _Tracks, trace: str, nodes: NodeTable | None, events: NodeEvents, process: int
+) -> Iterator[Intervals]:
+    """The inferences of a traced pass with their nodes, some inferences at a time."""
+    whole = np.flatnonzero(
+        (events.inference_process == process) & (events.inference_duration_ns >= 0)
+    )
+    whole = whole[np.argsort(events.inference_start_ns[whole], kind="stable")]
+    mine = np.flatnonzero(events.process == process)
+    if nodes is None:
+        mine = mine[:0]
+    # Cut where an inference begins, next behind each multiple of so many events.
+    first = np.searchsorted(events.start_ns[mine], events.inference_start_ns[whole])
+    cut = np.flatnonzero(np.diff(first // _EVENTS_AT_A_TIME) > 0) + 1
+    for some, theirs in zip(np.split(whole, cut), np.split(mine, first[cut]), strict=True):
+        yield from _inferences(tracks, trace, nodes, events, process, some, theirs)
+
+
+def _inferences(
+    tracks: _Tracks,
+    trace: str,
+    nodes: NodeTable | None,
+    events: NodeEvents,
+    process: int,
+    whole: Indices,
+    mine: Indices,
+) -> Iterator[Intervals]:
+    """These inferences of a traced pass and these nodes."""
+    if nodes is None:
+        rows, drawn_ns, depth, parent = mine, mine, mine, mine
+    else:
+        rows = events.node[mine].astype(np.intp)
+        drawn_ns = _drawn_ns(nodes, events, mine, process)
+        depth, parent = nodes.depth[rows], nodes.parent[rows]
+
+    def joined(of_inferences: Any, of_nodes: Any) -> Any:
+        before = np.broadcast_to(of_inferences, len(whole))
+        return np.concatenate((before, of_nodes))[order]
+
+    order = np.arange(len(whole) + len(mine))
+    start_ns = joined(events.inference_start_ns[whole], events.start_ns[mine])
+    order = np.lexsort((joined(-1, depth), start_ns))
+    start_ns = start_ns[order]
+    duration_ns = joined(events.inference_duration_ns[whole], drawn_ns)
+    row = joined(_INFERENCE, rows)
+    lane = _lanes(
+        start_ns, start_ns + duration_ns, row, joined(_NOTHING, parent), joined(-1, depth)
+    )
+
+    labels: tuple[str, ...] = ("inference",)
+    facts: dict[str, Column] = {}
+    if nodes is not None:
+        labels += _labels(nodes)
+        facts = {
+            "op_type": Texts(nodes.op_type, row),
+            "node": Texts(nodes.name, row),
+            "provider": Texts(nodes.provider, row),
+        }
+    facts["inference"] = joined(events.inference_number[whole], events.inference[mine])
+    facts["self_ns"] = joined(ABSENT, events.self_ns[mine])
+    name = Texts(labels, row + 1)
+    category = Texts((f"traced: {trace}", trace), (row >= 0).astype(np.intp))
+    for number in range(int(lane.max(initial=-1)) + 1):
+        title = f"traced pass: {trace}" + (f" ({number + 1})" if number else "")
+        of_lane = np.flatnonzero(lane == number)
+        yield from _chunks(
+            tracks.named(title), name, category, start_ns, duration_ns, facts, of_lane
+        )
+
+
+def _kernels(
+    tracks: _Tracks, nodes: NodeTable | None, kernels: KernelEvents, process: int
+) -> Iterator[Intervals]:
+    """What the host launched for each node, and what it led to on each stream."""
+    mine = np.flatnonzero(kernels.process == process)
+    if not len(mine):
+        return
+    node = kernels.node[mine].astype(np.intp)
+    labels = (*(_labels(nodes) if nodes is not None else ()), "no node")
+    node = np.where((node >= 0) & (node < len(labels) - 1), node, len(labels) - 1)
+    inference = _known(kernels.inference[mine])
+    start_ns, launch_ns = kernels.start_ns[mine], kernels.launch_ns[mine]
+    arrow = mine + 1
+
+    launched = np.flatnonzero(launch_ns >= 0)
+    launched = launched[np.argsort(launch_ns[launched], kind="stable")]
+    if len(launched):
+        yield from _launches(
+            tracks.named("traced pass: kernels, launches by node"),
+            Texts(labels, node[launched]),
+            inference[launched],
+            launch_ns[launched],
+            arrow[launched],
+        )
+
+    facts: dict[str, Column] = {
+        "kind": Texts.of([kernels.kind[row] for row in mine.tolist()]),
+        "node": Texts(labels, node),
+        "inference": inference,
+        "grid": _sizes(kernels.grid[mine]),
+        "block": _sizes(kernels.block[mine]),
+        "registers": _known(kernels.registers[mine]),
+        "shared_bytes": _known(kernels.shared_bytes[mine]),
+        "bytes": _known(kernels.bytes[mine]),
+    }
+    name = Texts.of([kernels.name[row] or "(no name)" for row in mine.tolist()])
+    category = Texts.same("kernels", len(mine))
+    flows = Flows(
+        first=np.arange(len(mine)),
+        count=(launch_ns >= 0).astype(np.int64),
+        flow=arrow,
+        time_ns=start_ns,
+        arrives=True,
+    )
+    stream = kernels.stream[mine]
+    duration_ns = kernels.duration_ns[mine]
+    for number in np.unique(stream).tolist():
+        rows = np.flatnonzero(stream == number)
+        rows = rows[np.argsort(start_ns[rows], kind="stable")]
+        nothing = np.full(len(rows), _NOTHING)
+        lane = _lanes(
+            start_ns[rows],
+            start_ns[rows] + duration_ns[rows],
+            nothing,
+            nothing,
+            np.zeros(len(rows), np.int64),
+        )
+        for beside in range(int(lane.max()) + 1):
+            title = f"GPU stream {number}" + (f" ({beside + 1})" if beside else "")
+            track, of_lane = tracks.named(title), rows[lane == beside]
+            yield from _chunks(track, name, category, start_ns, duration_ns, facts, of_lane, flows)
+
+
+def _launches(
+    track: Track, node: Texts, inference: Int64Array, launch_ns: Int64Array, arrow: Int64Array
+) -> Iterator[Intervals]:
+    """From the first to the last launch of a node: all that is recorded of it on the host.
+
+    The columns are those of launches, by time.
+    """
+    new = np.append(True, (np.diff(node.index) != 0) | (np.diff(inference) != 0))
+    first = np.flatnonzero(new)
+    last = np.append(first[1:], len(new)) - 1
+    yield from _chunks(
+        track,
+        Texts(node.texts, node.index[first]),
+        Texts.same("launches", len(first)),
+        launch_ns[first],
+        launch_ns[last] - launch_ns[first],
+        {"inference": inference[first], "launches": last - first + 1},
+        np.arange(len(first)),
+        Flows(first, last - first + 1, arrow, launch_ns, arrives=False),
+    )
+
+
+def _readings(tracks: _Tracks, series: DeviceSeries) -> Iterator[Readings]:
+    """The readings of a device that differ from the one before, and the last of each process."""
+    last = np.append(np.diff(series.process) != 0, True)[: len(series)]
+    told = np.flatnonzero((series.changed != 0) | last)
+    if not len(told):
+        return
+    name = f"{series.device} {series.quantity}" + (" (test double)" if series.double else "")
+    track = tracks.named(name)
+    for first in range(0, len(told), BATCH):
+        rows = told[first : first + BATCH]
+        yield Readings(track, series.unit, series.time_ns[rows], series.value[rows])
+
+
+def _chunks(
+    track: Track,
+    name: Texts,
+    category: Texts,
+    start_ns: Int64Array,
+    duration_ns: Int64Array,
+    facts: Mapping[str, Column],
+    rows: Indices,
+    flows: Flows | None = None,
+) -> Iterator[Intervals]:
+    """These rows of the columns, a batch at a time."""
+    for first in range(0, len(rows), BATCH):
+        part = rows[first : first + BATCH]
+        yield Intervals(
+            track,
+            Texts(name.texts, name.index[part]),
+            Texts(category.texts, category.index[part]),
+            start_ns[part],
+            duration_ns[part],
+            {key: _rows(column, part) for key, column in facts.items()},
+            None
+            if flows is None
+            else dataclasses.replace(flows, first=flows.first[part], count=flows.count[part]),
+        )
+
+
+def _rows(column: Column, rows: Indices) -> Column:
+    if isinstance(column, Texts):
+        return Texts(column.texts, column.index[rows])
+    return column[rows]
+
+
+def _labels(nodes: NodeTable) -> tuple[str, ...]:
+    return tuple(name or op for name, op in zip(nodes.name, nodes.op_type, strict=True))
+
+
+def _known(values: npt.NDArray[Any]) -> Int64Array:
+    """A column of records, whose -1 means that a number is not known."""
+    return np.where(values < 0, ABSENT, values.astype(np.int64))
+
+
+def _sizes(sizes: npt.NDArray[np.int32]) -> Texts:
+    """Three numbers as one text, ``8x2x1``."""
+    distinct, index = np.unique(sizes, axis=0, return_inverse=True)
+    texts = tuple("x".join(map(str, size)) for size in distinct.tolist())
+    known = (sizes >= 0).all(axis=1)
+    return Texts(texts, np.where(known, index.reshape(-1), -1))
+
+
+def _drawn_ns(nodes: NodeTable, events: NodeEvents, mine: Indices, process: int) -> Int64Array:
+    """Durations that end no later than those of the inference and node they lie in.
+
+    Start and duration are each rounded down to the tracer's clock, so that a node may seem
+    to outlast what ran it by a step or two; viewers then refuse to nest it.
+    """
+    node, start_ns = events.node[mine], events.start_ns[mine]
+    end_ns = start_ns + events.duration_ns[mine]
+
+    listed = (events.inference_process == process) & (events.inference_duration_ns >= 0)
+    numbers = events.inference_number[listed]
+    last_ns = np.full(
+        max(numbers.max(initial=0), events.inference[mine].max(initial=0)) + 1, _NEVER
+    )
+    last_ns[numbers] = (events.inference_start_ns + events.inference_duration_ns)[listed]
+    end_ns = np.minimum(end_ns, last_ns[events.inference[mine]])
+
+    depth = nodes.depth[node]
+    # Executions of a row in the order of time: an execution of its parent that began last.
+    count = len(mine)
+    place = node.astype(np.int64) * count + np.arange(count)
+    by_row = np.argsort(place)
+    began = np.searchsorted(start_ns, start_ns, side="right") - 1
+    for level in range(1, int(depth.max(initial=0)) + 1):
+        inner = np.flatnonzero(depth == level)
+        parent = nodes.parent[node[inner]]
+        wanted = parent * count + began[inner]
+        around = by_row[np.searchsorted(place[by_row], wanted, side="right") - 1]
+        ran_it = node[around] == parent
+        inner, around = inner[ran_it], around[ran_it]
+        end_ns[inner] = np.minimum(end_ns[inner], end_ns[around])
+    drawn_ns: Int64Array = np.maximum(end_ns - start_ns, 0)
+    return drawn_ns
+
+
+def _lanes(
+    start_ns: Int64Array, end_ns: Int64Array, row: Indices, parent: Indices, depth: Int64Array
+) -> Indices:
+    """Lane of each interval, such that in a lane nothing lies in what did not run it.
+
+    Args:
+        start_ns: of the intervals, ascending, the enclosing one first.
+        end_ns: likewise.
+        row: of the node, _INFERENCE of an inference.
+        parent: row of the enclosing node, -1 (an inference) in the main graph.
+        depth: -1 of an inference, 0 in the main graph, …
+    """
+    lane = np.zeros(len(start_ns), np.intp)
+    if not any(
+        _overlap(start_ns[depth == level], end_ns[depth == level])
+        for level in range(-1, int(depth.max(initial=-1)) + 1)
+    ):
+        return lane
+    # Only parallel execution comes here. Each lane is a stack of (end, row).
+    lanes: list[list[tuple[int, int]]] = []
+    places: list[int] = []
+    for start, end, number, above in zip(
+        start_ns.tolist(), end_ns.tolist(), row.tolist(), parent.tolist(), strict=True
+    ):
+        for stack in lanes:
+            while stack and stack[-1][0] <= start:
+                stack.pop()
+        under = (
+            place
+            for place, stack in enumerate(lanes)
+            if stack and stack[-1][1] == above and end <= stack[-1][0]
+        )
+        empty = (place for place, stack in enumerate(lanes) if not stack)
+        place = next(under, next(empty, len(lanes)))
+        if place == len(lanes):
+            lanes.append([])
+        lanes[place].append((end, number))
+        places.append(place)
+    lane[:] = places
+    return lane
+
+
+def _overlap(start_ns: Int64Array, end_ns: Int64Array) -> bool:
+    return bool(np.any(start_ns[1:] < np.maximum.accumulate(end_ns)[:-1])) if len(end_ns) else False

@@ -1,0 +1,220 @@
+"""``harness compare``, as a user types it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pty
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import h5py
+import numpy as np
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Harness, Recorded
+
+pytest.importorskip("harness._ort", reason="the native module is not built")
+
+
+def on_terminal(*arguments: object, environment: dict[str, str], **variables: str) -> str:
+    """What the command writes to a terminal of 80 columns."""
+    reader, terminal = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "harness", *map(str, arguments)],
+        env={**environment, "COLUMNS": "80", "TERM": "xterm-256color", **variables},
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+    ) as process:
+        os.close(terminal)
+        written = b""
+        try:
+            while piece := os.read(reader, 4096):
+                written += piece
+        except OSError:  # how Linux tells that the other side has closed
+            pass
+        os.close(reader)
+    assert process.returncode == 0, written
+    return written.decode().replace("\r\n", "\n")
+
+
+@pytest.fixture(scope="module")
+def unfused(tmp_path_factory: pytest.TempPathFactory, surroundings: dict[str, str]) -> Path:
+    """The same model as recorded, with activations that the optimiser did not fuse."""
+    from conftest import execute
+
+    folder = tmp_path_factory.mktemp("unfused")
+    outcome = execute(
+        *("profile", "mlp", "--quick", "--processes", "2", "--duration", "0.1"),
+        *("--optimization", "basic", "--output", "basic.h5", "--quiet"),
+        folder=folder,
+        environment=surroundings,
+    )
+    assert outcome.returncode == 0, outcome.stderr
+    return folder / "basic.h5"
+
+
+@pytest.fixture(scope="module")
+def made(recorded: Recorded, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Two files of ten processes each, one half as slow again as the other, and one of one."""
+    from harness.records import LatencySeries
+    from harness.storage import read_profile, write_profile
+
+    folder = tmp_path_factory.mktemp("made")
+    profile = read_profile(recorded.file)
+    one = profile.processes[0]
+    files = {}
+    for name, factor, count in (("base", 1.0, 10), ("slow", 1.5, 10), ("single", 1.1, 1)):
+        processes = []
+        for index in range(count):
+            samples = np.arange(5000, 5200) * factor * (1 + 0.001 * (index % 3))
+            duration_ns = samples.astype(np.int64)
+            start_ns = int(one.steady.start_ns[0]) + np.cumsum(duration_ns)
+            processes.append(
+                dataclasses.replace(
+                    one,
+                    index=index,
+                    pid=int(1000 * factor) + index,
+                    steady=LatencySeries(start_ns, duration_ns),
+                    loops=1,
+                )
+            )
+        changed = dataclasses.replace(profile, processes=tuple(processes), traces={}, devices=())
+        files[name] = folder / f"{name}.h5"
+        write_profile(changed, files[name])
+    return files
+
+
+def test_operators_match_although_the_optimiser_fused_differently(
+    harness: Harness, recorded: Recorded, unfused: Path
+) -> None:
+    outcome = harness("compare", recorded.file, unfused)
+    assert (outcome.returncode, outcome.stderr) == (0, "")
+    lines = outcome.stdout.splitlines()
+    assert lines[0] == "candidate basic.h5 against mlp.h5"
+    assert any(re.fullmatch(r" +changed +session --optimization: all → basic", x) for x in lines)
+    assert "--quick: not comparison-grade" in outcome.stdout
+    assert sum("FusedGemm → Gemm+Relu" in line for line in lines) == 2
+
+
+def test_json_is_one_object_with_all_operators(
+    harness: Harness, recorded: Recorded, unfused: Path
+) -> None:
+    outcome = harness("compare", recorded.file, unfused, "--json", "--limit", "1")
+    told = json.loads(outcome.stdout)
+    assert list(told)[:3] == ["verdict", "ratio", "interval"]
+    assert told["verdict"] in ("FASTER", "SLOWER", "SAME", "UNDECIDED")
+    assert [one["how"] for one in told["operators"]].count("fused") == 2
+    assert len(told["operators"]) == 3
+    for side, column in (("base", "base_ns"), ("candidate", "candidate_ns")):
+        account = told["accounts"][side]
+        parts = account["matched_ns"] + account["unmatched_ns"] + account["rest_ns"]
+        assert parts == pytest.approx(account["latency_ns"])
+        own = sum(one[column] or 0 for one in told["operators"])
+        assert own == pytest.approx(account["matched_ns"] + account["unmatched_ns"])
+
+
+def test_fits_a_terminal_and_respects_no_color(
+    recorded: Recorded, unfused: Path, surroundings: dict[str, str]
+) -> None:
+    arguments = ("compare", recorded.file, unfused)
+    shown = on_terminal(*arguments, environment=surroundings)
+    assert max(len(re.sub(r"\x1b\[[0-9;]*m", "", line)) for line in shown.splitlines()) <= 80
+    plain = on_terminal(*arguments, environment=surroundings, NO_COLOR="1")
+    assert not re.search(r"\x1b\[(\d+;)*(3|4|9|10)\d", plain)
+
+
+def test_a_pipe_gets_whole_lines_without_colour(harness: Harness, made: dict[str, Path]) -> None:
+    outcome = harness("compare", made["base"], made["slow"])
+    assert "\x1b" not in outcome.stdout
+    assert re.search(r"^SLOWER: .* \+50\.\d% \(\+\d", outcome.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "fail_on", "code"),
+    [
+        ("slow", "slower", 4),
+        ("slow", "slower:20", 4),
+        ("slow", "slower:20%", 4),
+        ("slow", "slower:80", 0),
+        ("single", "slower", 2),
+    ],
+)
+def test_fail_on_tells_by_the_exit_code(
+    harness: Harness, made: dict[str, Path], candidate: str, fail_on: str, code: int
+) -> None:
+    outcome = harness("compare", made["base"], made[candidate], "--fail-on", fail_on, "--json")
+    assert outcome.returncode == code, outcome.stderr
+    assert json.loads(outcome.stdout)["verdict"]
+    if code == 2:
+        assert "--fail-on cannot judge" in outcome.stderr
+
+
+def test_faster_does_not_trip(harness: Harness, made: dict[str, Path]) -> None:
+    outcome = harness("compare", made["slow"], made["base"], "--fail-on", "slower")
+    assert outcome.returncode == 0
+    assert "FASTER: " in outcome.stdout
+
+
+def test_one_process_is_not_comparable(harness: Harness, made: dict[str, Path]) -> None:
+    outcome = harness("compare", made["base"], made["single"])
+    assert outcome.returncode == 0
+    assert "NOT COMPARABLE" in outcome.stdout
+    assert "the candidate has one process" in outcome.stdout
+    assert "%" not in outcome.stdout.partition("NOT COMPARABLE")[2]
+
+
+def test_more_than_two_files(harness: Harness, made: dict[str, Path]) -> None:
+    outcome = harness("compare", made["base"], made["slow"], made["single"], "--json")
+    told = json.loads(outcome.stdout)
+    assert told["verdict"] == "SLOWER"
+    assert [one["verdict"] for one in told["others"]] == ["NOT_COMPARABLE"]
+
+
+def test_an_interrupted_profile_is_said(
+    harness: Harness, made: dict[str, Path], tmp_path: Path
+) -> None:
+    from harness.storage import read_profile, write_profile
+
+    cut = dataclasses.replace(read_profile(made["slow"]), complete=False)
+    write_profile(cut, tmp_path / "cut.h5")
+    outcome = harness("compare", made["base"], tmp_path / "cut.h5")
+    assert "the candidate was interrupted: only 10 processes of it are here" in outcome.stdout
+
+
+def test_files_that_cannot_be_read(harness: Harness, made: dict[str, Path], tmp_path: Path) -> None:
+    future = tmp_path / "future.h5"
+    shutil.copy(made["slow"], future)
+    with h5py.File(future, "r+") as file:
+        file.attrs["format_version"] = 99
+    torn = tmp_path / "torn.h5"
+    torn.write_bytes(made["slow"].read_bytes()[:4000])
+    for file, says in ((future, "format version 99"), (torn, "torn.h5"), ("no.h5", "no such file")):
+        outcome = harness("compare", made["base"], file)
+        assert (outcome.returncode, outcome.stdout) == (2, "")
+        assert says in outcome.stderr
+        assert len(outcome.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["a.h5"], "a comparison needs at least two profiles"),
+        (["a.h5", "b.h5", "--fail-on", "faster"], "--fail-on faster: not known"),
+        (["a.h5", "b.h5", "--fail-on", "slower:much"], "--fail-on slower:much: not known"),
+        (["a.h5", "b.h5", "--margin", "0"], "--margin 0: must be above 0"),
+        (["a.h5", "b.h5", "--limit", "-1"], "--limit must not be negative"),
+    ],
+)
+def test_wrong_requests(harness: Harness, arguments: list[str], says: str) -> None:
+    outcome = harness("compare", *arguments)
+    assert outcome.returncode == 2
+    assert says in outcome.stderr
+    assert len(outcome.stderr.splitlines()) == 1

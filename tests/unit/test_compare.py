@@ -1,0 +1,399 @@
+"""Profiles compared as a whole: verdict, what stands beside it, operators, bad cases."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from device_records import series
+from node_tables import table
+from process_records import latencies, process, profile
+
+from harness.compare import OperatorChanges, Report, compare_profiles
+from harness.comparison import Comparison, Verdict
+from harness.records import (
+    InputRecord,
+    ModelRecord,
+    NodeEvents,
+    ProcessRecord,
+    Profile,
+    Yardstick,
+)
+from harness.reporters import comparison_json, comparison_table
+from harness.statistics import Figure
+
+GRAPH = {"name": ("a", "b"), "op_type": ("Conv", "Gemm")}
+
+
+def processes(
+    median_ns: float, count: int = 10, *, scatter: float = 0.002, seed: int = 0, speed: float = 1.0
+) -> list[ProcessRecord]:
+    """Processes whose medians scatter so, beside a yardstick that says the machine's speed."""
+    random = np.random.default_rng(seed)
+    found = []
+    for index in range(count):
+        centre = median_ns * np.exp(random.normal(0, scatter))
+        samples = centre * np.exp(random.normal(0, 0.01, 200))
+        record = process(
+            [round(one) for one in samples],
+            index,
+            start_ns=1000 * index + seed,
+            session_ns=round(1e6 * np.exp(random.normal(0, scatter))),
+            first_inference_ns=round(5e4 * np.exp(random.normal(0, scatter))),
+        )
+        part = np.round(1e6 * speed * np.exp(random.normal(0, scatter / 4, 4))).astype(np.int64)
+        yardstick = Yardstick(np.arange(4), part, part + 7, part + 9)
+        found.append(dataclasses.replace(record, pid=100 * seed + index, yardstick=yardstick))
+    return found
+
+
+def traced(times_ns: dict[int, float], count: int = 10, *, seed: int = 0) -> NodeEvents:
+    """Two inferences a process, the nodes of these rows taking such times."""
+    random = np.random.default_rng(seed)
+    rows, at, number, own = [], [], [], []
+    for index in range(count):
+        slow = np.exp(random.normal(0, 0.002))
+        for inference in range(2):
+            for row, time_ns in times_ns.items():
+                rows.append(row)
+                at.append(index)
+                number.append(inference)
+                own.append(round(time_ns * slow))
+    inferences = [(index, inference) for index in range(count) for inference in range(2)]
+    whole = np.full(len(inferences), round(sum(times_ns.values())), np.int64)
+    return NodeEvents(
+        "probe",
+        np.array(rows, np.int32), np.array(at, np.int32), np.array(number, np.int32),
+        np.arange(len(rows)), np.array(own), np.array(own), {},
+        np.array([p for p, _ in inferences], np.int32),
+        np.array([i for _, i in inferences], np.int32),
+        np.arange(len(inferences)), whole, np.zeros_like(whole), 0, 1,
+    )  # fmt: skip
+
+
+def measured(median_ns: float, *, seed: int, **columns: Any) -> Profile:
+    return profile(*processes(median_ns, seed=seed), **columns)
+
+
+def only(report: Report) -> Comparison:
+    (compared,) = report.candidates
+    return compared.latency.comparison
+
+
+def text(report: Report, capsys: pytest.CaptureFixture[str]) -> str:
+    comparison_table.print_comparison(report, 10)
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("factor", "verdict"),
+    [(1.2, Verdict.SLOWER), (0.8, Verdict.FASTER)],
+)
+def test_a_difference_is_told(factor: float, verdict: Verdict) -> None:
+    found = only(compare_profiles(measured(1e4, seed=1), [measured(factor * 1e4, seed=2)]))
+    assert found.verdict is verdict
+    assert found.ratio == pytest.approx(factor, rel=0.01)
+    assert found.occasion_sd == 0.01, "a yardstick on both sides"
+
+
+def test_the_same_thing_is_no_difference() -> None:
+    report = compare_profiles(measured(1e4, seed=1), [measured(1e4, seed=2)], margin=0.05)
+    assert only(report).verdict is Verdict.SAME
+    names = [one.name for one in report.candidates[0].quantities]
+    assert names == [
+        "latency_p90_ns", "session_ns", "first_inference_ns", "time_per_inference_ns",
+        "peak_memory_bytes",
+    ]  # fmt: skip
+    assert not [
+        one.name
+        for one in report.candidates[0].quantities
+        if one.comparison.verdict in (Verdict.FASTER, Verdict.SLOWER)
+    ]
+
+
+def test_undecided_tells_how_many_processes_would_decide(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    base = profile(*processes(1e4, 4, scatter=0.05, seed=1))
+    candidate = profile(*processes(1.08e4, 4, scatter=0.05, seed=2))
+    report = compare_profiles(base, [candidate])
+    assert only(report).verdict is Verdict.UNDECIDED
+    told = text(report, capsys)
+    assert f"about {only(report).processes_needed} processes a side would decide" in told or (
+        "more processes alone would not decide" in told
+    )
+
+
+def test_a_slower_machine_beside_the_candidate_is_not_the_candidates() -> None:
+    """The yardstick shares the difference, so nothing is said of the model."""
+    base = profile(*processes(1e4, seed=1))
+    candidate = profile(*processes(1.1e4, seed=2, speed=1.1))
+    report = compare_profiles(base, [candidate])
+    assert only(report).verdict is Verdict.UNDECIDED
+    assert report.candidates[0].machine["compute"] == pytest.approx(1.1, rel=0.01)
+
+
+def test_profiles_without_a_yardstick_carry_the_whole_difference_between_occasions() -> None:
+    bare = [dataclasses.replace(p, yardstick=p.yardstick) for p in processes(1e4, seed=1)]
+    none = Yardstick(*(np.empty(0, np.int64) for _ in range(4)))
+    bare = [dataclasses.replace(one, yardstick=none) for one in bare]
+    report = compare_profiles(profile(*bare), [measured(1.05e4, seed=2)])
+    assert only(report).occasion_sd == 0.07
+    assert report.candidates[0].machine == {}
+
+
+def test_interleaved_profiles_are_compared_in_pairs() -> None:
+    """A machine that gets slower all the time disturbs no pair."""
+    drift = np.linspace(1, 2, 14)
+    together = json.dumps({"interleaved_with": "7f3a"})
+
+    def half(factor: float, seed: int) -> Profile:
+        records = [
+            dataclasses.replace(
+                one, steady=latencies([round(d * drift[k]) for d in one.steady.duration_ns])
+            )
+            for k, one in enumerate(processes(factor * 1e4, 14, seed=seed))
+        ]
+        return profile(*records, config=together)
+
+    report = compare_profiles(half(1.0, 1), [half(1.03, 2)])
+    assert report.candidates[0].paired
+    assert only(report).verdict is Verdict.SLOWER
+    assert only(report).ratio == pytest.approx(1.03, rel=0.005)
+    apart = dataclasses.replace(half(1.03, 2), config=json.dumps({"interleaved_with": "other"}))
+    assert not compare_profiles(half(1.0, 1), [apart]).candidates[0].paired
+
+
+def test_only_processes_of_both_sides_make_a_pair() -> None:
+    together = json.dumps({"interleaved_with": "7f3a"})
+    base = profile(*processes(1e4, 14, seed=1), config=together)
+    candidate = profile(*processes(1.05e4, 14, seed=2)[2:], config=together)
+    found = only(compare_profiles(base, [candidate]))
+    assert found.verdict is Verdict.SLOWER
+
+
+def test_a_slower_operator_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    nodes = table([-1, -1], **GRAPH)
+    base = measured(1e4, seed=1, nodes=nodes, traces={"probe": traced({0: 6000, 1: 4000}, seed=3)})
+    candidate = measured(
+        1.2e4, seed=2, nodes=nodes, traces={"probe": traced({0: 8000, 1: 4000}, seed=4)}
+    )
+    report = compare_profiles(base, [candidate])
+    found = report.candidates[0].operators
+    assert isinstance(found, OperatorChanges)
+    assert next((one.base_nodes, one.comparison.verdict) for one in found.changes) == (
+        ("a",), Verdict.SLOWER,
+    )  # fmt: skip
+    assert found.changes[0].change_ns == pytest.approx(2000, rel=0.02)
+    assert found.changes[1].comparison.verdict is not Verdict.SLOWER
+    assert "SLOWER" in text(report, capsys)
+
+
+def test_operator_times_of_a_profile_close() -> None:
+    """Matched, unmatched and the rest are the latency, on both sides."""
+    base = measured(
+        1e4, seed=1, nodes=table([-1, -1], **GRAPH), traces={"probe": traced({0: 6000, 1: 3000})}
+    )
+    more = table([-1] * 3, name=("a", "cast", "b"), op_type=("Conv", "Cast", "Gemm"))
+    candidate = measured(
+        1.1e4, seed=2, nodes=more, traces={"probe": traced({0: 6000, 1: 1000, 2: 3000})}
+    )
+    found = compare_profiles(base, [candidate]).candidates[0].operators
+    assert isinstance(found, OperatorChanges)
+    assert found.base.unmatched_ns == 0
+    assert found.candidate.unmatched_ns == pytest.approx(1000, rel=0.02)
+    for total in (found.base, found.candidate):
+        parts = total.matched_ns + total.unmatched_ns + total.rest_ns
+        assert parts == pytest.approx(total.latency_ns)
+    told = sum(one.candidate_ns or 0 for one in found.changes)
+    assert told == pytest.approx(found.candidate.matched_ns + found.candidate.unmatched_ns)
+
+
+def test_operators_too_short_to_matter_are_listed_and_not_judged() -> None:
+    nodes = table([-1, -1], **GRAPH)
+    base = measured(1e4, seed=1, nodes=nodes, traces={"probe": traced({0: 9000, 1: 2})})
+    candidate = measured(
+        1e4, seed=2, nodes=nodes, traces={"probe": traced({0: 9000, 1: 4}, seed=5)}
+    )
+    found = compare_profiles(base, [candidate]).candidates[0].operators
+    assert isinstance(found, OperatorChanges)
+    assert found.judged == 1
+    assert len(found.changes) == 2
+
+
+def test_profiles_without_a_common_tracer_have_no_operators() -> None:
+    nodes = table([-1, -1], **GRAPH)
+    base = measured(1e4, seed=1, nodes=nodes, traces={"probe": traced({0: 1, 1: 1})})
+    candidate = measured(1e4, seed=2)
+    found = compare_profiles(base, [candidate]).candidates[0].operators
+    assert found == Figure(None, "the profiles have no traced pass in common")
+
+
+def powered(median_ns: float, milliwatts: int, *, seed: int, double: bool = False) -> Profile:
+    records = [
+        dataclasses.replace(one, steady=latencies([*range(10_000_000 + 9 * k, 10_000_100 + 9 * k)]))
+        for k, one in enumerate(processes(median_ns, 3, seed=seed))
+    ]
+    meters = []
+    for name, factor in (("power_instant_mw", 1), ("energy_mj", 0)):
+        whole = [
+            series(
+                "gpu0",
+                name,
+                [
+                    (
+                        k * 20_000_000,
+                        (milliwatts + one.index + k) if factor else k * milliwatts // 50,
+                    )
+                    for k in range(50)
+                ],
+                unit="mW" if factor else "mJ",
+                process=one.index,
+                double=double,
+            )
+            for one in records
+        ]
+        joined = {
+            column: np.concatenate([getattr(each, column) for each in whole])
+            for column in ("process", "time_ns", "value", "changed")
+        }
+        meters.append(dataclasses.replace(whole[0], **joined))
+    return profile(*records, devices=tuple(meters))
+
+
+def energy_of(report: Report) -> Comparison:
+    found = [q for q in report.candidates[0].quantities if q.name == "energy_gpu0_j"]
+    return found[0].comparison
+
+
+def test_energy_is_compared_by_process() -> None:
+    report = compare_profiles(powered(1e7, 200_000, seed=1), [powered(1e7, 300_000, seed=2)])
+    assert energy_of(report).ratio == pytest.approx(1.5, rel=0.02)
+
+
+def test_readings_of_a_test_double_are_no_measurement() -> None:
+    report = compare_profiles(
+        powered(1e7, 200_000, seed=1), [powered(1e7, 300_000, seed=2, double=True)]
+    )
+    assert energy_of(report).verdict is Verdict.NOT_COMPARABLE
+    assert energy_of(report).ratio is None
+    assert "test double" in energy_of(report).reason
+
+
+def test_memory_that_processes_inherited_is_not_theirs() -> None:
+    def with_peaks(seed: int, peaks: list[int]) -> Profile:
+        return profile(
+            *(
+                dataclasses.replace(one, metadata={"mem_max_rss": peak})
+                for one, peak in zip(processes(1e4, 4, seed=seed), peaks, strict=True)
+            )
+        )
+
+    def memory(base: Profile, candidate: Profile) -> Comparison:
+        return compare_profiles(base, [candidate]).candidates[0].quantities[-1].comparison
+
+    low = with_peaks(1, [10_001, 10_007, 10_003, 9_999])
+    high = with_peaks(2, [20_001, 20_007, 20_003, 19_999])
+    assert memory(low, high).verdict is Verdict.SLOWER
+    inherited = memory(low, with_peaks(3, [20_000] * 4))
+    assert inherited.verdict is Verdict.NOT_COMPARABLE
+    assert "agree to the byte" in inherited.reason
+
+
+def constant() -> Profile:
+    return profile(*(process([500] * 50, index) for index in range(4)))
+
+
+def one_input(*shape: int) -> tuple[InputRecord, ...]:
+    return (InputRecord("x", "float32", shape, "", "aa"),)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "reason"),
+    [
+        (profile(*processes(1e4, 1, seed=2)), "the candidate has one process"),
+        (profile(), "the candidate has no finished process"),
+        (profile(*(process([1, 2, 3], k) for k in range(5))), "p50 needs 10 samples, 3 were"),
+        (constant(), "every sample of the candidate is 500 ns"),
+        (profile(*processes(1e4, seed=2), inputs=one_input(8)), "not like with like"),
+        (profile(*processes(1e4, seed=1)), "the very same measurement"),
+    ],
+    ids=["one process", "none", "three samples", "constant", "other inputs", "itself"],
+)
+def test_what_cannot_be_compared_gives_a_sentence_and_no_number(
+    candidate: Profile, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = profile(*processes(1e4, seed=1), inputs=one_input(1) if candidate.inputs else ())
+    report = compare_profiles(base, [candidate])
+    found = only(report)
+    assert found.verdict is Verdict.NOT_COMPARABLE
+    assert reason in found.reason
+    assert (found.ratio, found.interval, report.candidates[0].quantities) == (None, None, ())
+    assert reason in text(report, capsys)
+    told = json.loads(comparison_json.comparison_text(report))
+    assert told["verdict"] == "NOT_COMPARABLE"
+    assert (told["ratio"], told["interval"], told["operators"]) == (None, None, [])
+    assert reason in told["reason"]
+
+
+def test_what_to_know_before_reading_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    base = measured(1e4, seed=1, config=json.dumps({"quick": True}))
+    candidate = measured(
+        1e4,
+        seed=2,
+        complete=False,
+        model=ModelRecord("n", "n.onnx", "01", 1, "", 8, (), 1, 0),
+    )
+    report = compare_profiles(base, [candidate])
+    assert report.candidates[0].caveats == (
+        "different models: ratios are of two models, not of two ways to run one",
+        "the base was measured with --quick: not comparison-grade",
+        "the candidate was interrupted: only 10 processes of it are here",
+    )
+    told = text(report, capsys)
+    assert told.index("different models") < told.index(str(only(report).verdict))
+
+
+def test_few_processes_are_said_not_to_be_comparison_grade() -> None:
+    few = profile(*processes(1e4, 4, seed=2))
+    caveats = compare_profiles(measured(1e4, seed=1), [few]).candidates[0].caveats
+    assert caveats == ("the candidate has 4 processes: 10 are comparison-grade",)
+
+
+def test_processes_that_never_settled_are_said() -> None:
+    records = [
+        dataclasses.replace(
+            one, steady=latencies((1e4 * np.linspace(1, 2, 1000)).astype(int).tolist())
+        )
+        for one in processes(1e4, 10, seed=2)
+    ]
+    caveats = compare_profiles(measured(1e4, seed=1), [profile(*records)]).candidates[0].caveats
+    assert caveats == (
+        "most processes of the candidate were not in one steady state: drift in 10 of 10",
+    )
+
+
+def test_verdicts_on_several_candidates_hold_together(capsys: pytest.CaptureFixture[str]) -> None:
+    base = measured(1e4, seed=1)
+    candidates = [measured(f * 1e4, seed=k) for k, f in enumerate((1.2, 0.8, 1.0), 2)]
+    report = compare_profiles(base, candidates)
+    assert [one.latency.comparison.verdict for one in report.candidates][:2] == [
+        Verdict.SLOWER, Verdict.FASTER,
+    ]  # fmt: skip
+    told = json.loads(comparison_json.comparison_text(report))
+    assert told["verdict"] == "SLOWER"
+    assert next(one["verdict"] for one in told["others"]) == "FASTER"
+    assert "candidate 3" in text(report, capsys)
+
+
+def test_json_begins_with_what_scripts_rely_on() -> None:
+    report = compare_profiles(measured(1e4, seed=1), [measured(1.2e4, seed=2)])
+    told = json.loads(comparison_json.comparison_text(report))
+    assert told["verdict"] == "SLOWER"
+    assert told["interval"][0] < told["ratio"] < told["interval"][1]
+    assert told["operators"] == []
+    assert told["operators_reason"]
+    assert {"differences", "caveats", "quantities", "margin", "base", "candidate"} <= told.keys()

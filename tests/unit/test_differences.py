@@ -1,0 +1,133 @@
+"""What else differs between two profiles."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from process_records import process, profile
+
+from harness.differences import Difference, differences, unlike_inputs
+from harness.records import InputRecord, ModelRecord, Reading
+
+
+def config(**session: Any) -> str:
+    return json.dumps({"session": session, "processes": 5, "output": "a.h5"})
+
+
+def fed(*shape: int, name: str = "x", dtype: str = "float32", sha256: str = "aa") -> InputRecord:
+    return InputRecord(name, dtype, shape, "because", sha256)
+
+
+def test_nothing_differs_between_a_profile_and_itself() -> None:
+    one = profile(process([1]), inputs=(fed(1, 2),), config=config(intra_threads=1))
+    assert differences(one, one) == ()
+
+
+def test_what_matters_most_comes_first() -> None:
+    base = profile(
+        process([1]),
+        config=config(intra_threads=0),
+        inputs=(fed(1, 2),),
+        environment=(
+            Reading("cpu_model", "A"),
+            Reading("nvml_driver", "580.1"),
+            Reading("ort_version", "1.30.0"),
+            Reading("package_numpy", "2.0"),
+        ),
+    )
+    candidate = profile(
+        process([1]),
+        config=config(intra_threads=2),
+        inputs=(fed(1, 2, sha256="bb"),),
+        model=ModelRecord("n", "n.onnx", "01", 1, "", 8, (), 1, 0),
+        environment=(
+            Reading("cpu_model", "B"),
+            Reading("nvml_driver", "581.2"),
+            Reading("ort_version", "1.31.1"),
+            Reading("package_numpy", "2.1"),
+        ),
+    )
+    assert differences(base, candidate) == (
+        Difference("model", "model", "m (00)", "n (01)"),
+        Difference("inputs", "values of x", "sha256 aa", "sha256 bb"),
+        Difference("session", "--threads", "0", "2"),
+        Difference("ort", "ort_version", "1.30.0", "1.31.1"),
+        Difference("driver", "nvml_driver", "580.1", "581.2"),
+        Difference("machine", "cpu_model", "A", "B"),
+        Difference("software", "package_numpy", "2.0", "2.1"),
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["uptime_s", "load_average_1m", "frequency_now_hz", "ceiling_copy"]
+)
+def test_readings_of_the_moment_are_no_difference(name: str) -> None:
+    base = profile(environment=(Reading(name, 1),))
+    candidate = profile(environment=(Reading(name, 2),))
+    assert differences(base, candidate) == ()
+
+
+def test_a_fact_that_one_side_could_not_tell_is_said_with_the_reason() -> None:
+    base = profile(environment=(Reading("boost", "on"),))
+    candidate = profile(environment=(Reading("boost", None, reason="no cpufreq driver"),))
+    assert differences(base, candidate) == (
+        Difference("machine", "boost", "on", "not known (no cpufreq driver)"),
+    )
+
+
+def test_facts_and_options_that_an_older_harness_did_not_know_are_no_difference() -> None:
+    older = profile(config="{}")
+    newer = profile(config=config(intra_threads=0), environment=(Reading("numa_nodes", 1),))
+    assert differences(older, newer) == differences(newer, older) == ()
+
+
+def test_where_and_how_often_it_was_measured_is_no_difference() -> None:
+    base = profile(config=json.dumps({"output": "a.h5", "processes": 5, "force": False}))
+    candidate = profile(config=json.dumps({"output": "b.h5", "processes": 9, "force": True}))
+    assert differences(base, candidate) == ()
+
+
+def test_options_read_as_a_user_gives_them() -> None:
+    base = profile(
+        config=json.dumps({"session": {"entries": {}}, "quick": False, "affinity": None})
+    )
+    candidate = profile(
+        config=json.dumps({"session": {"entries": {"a": "1"}}, "quick": True, "affinity": "0"})
+    )
+    assert [(one.what, one.base, one.candidate) for one in differences(base, candidate)] == [
+        ("--session-config", "none", "a=1"),
+        ("--affinity", "default", "0"),
+        ("--quick", "no", "yes"),
+    ]
+
+
+def test_other_shapes_are_not_like_with_like() -> None:
+    base, candidate = profile(inputs=(fed(1, 3),)), profile(inputs=(fed(8, 3),))
+    assert unlike_inputs(base, candidate) == (
+        "input 'x' is 1x3 in the base and 8x3 in the candidate: not like with like"
+    )
+    assert differences(base, candidate) == (
+        Difference("inputs", "x", "float32 1x3", "float32 8x3"),
+    )
+
+
+def test_other_values_or_types_are_stated_and_still_compared() -> None:
+    base = profile(inputs=(fed(1, 3),))
+    for other in (fed(1, 3, sha256="bb"), fed(1, 3, dtype="float16", sha256="bb")):
+        assert unlike_inputs(base, profile(inputs=(other,))) == ""
+        assert differences(base, profile(inputs=(other,)))
+
+
+def test_inputs_that_another_model_calls_otherwise_are_compared_by_place() -> None:
+    base = profile(inputs=(fed(1, 3), fed(2, name="y")))
+    assert unlike_inputs(base, profile(inputs=(fed(1, 3, name="a"), fed(2, name="b")))) == ""
+    swapped = profile(inputs=(fed(2, name="y"), fed(1, 3)))
+    assert unlike_inputs(base, swapped) == ""
+
+
+def test_another_number_of_inputs_is_not_like_with_like() -> None:
+    base, candidate = profile(inputs=(fed(1),)), profile(inputs=())
+    assert "the base was fed 1 input and the candidate 0" in unlike_inputs(base, candidate)
+    assert differences(base, candidate) == (Difference("inputs", "number of inputs", "1", "0"),)

@@ -1,0 +1,141 @@
+"""Exports hold what the profile holds, in the units of their format."""
+
+from __future__ import annotations
+
+import csv as csv_module
+import dataclasses
+import gzip
+import json
+import sys
+from pathlib import Path
+
+import device_records
+import numpy as np
+import process_records
+import pytest
+
+from harness.commands.output_files import new_file
+from harness.errors import MachineError, RequestError
+from harness.records import LatencySeries, Profile
+from harness.reporters import csv, json_lines, parquet, pyperf
+
+
+@pytest.fixture
+def profile() -> Profile:
+    """Two processes: a warm-up value of 2 inferences, then 3 values of 2 with gaps between."""
+    processes = []
+    for index in range(2):
+        start_ns = 10**12 * (index + 1) + np.arange(6) * 2_000
+        steady = LatencySeries(start_ns, np.full(6, 1_500 + index))
+        warmup = LatencySeries(start_ns[:2] - 10**6, np.array([9_000, 1_000]))
+        one = process_records.process([1], index)
+        metadata = {"hostname": " a\nb ", "runnable_threads": 1, "nothing": ""}
+        processes.append(
+            dataclasses.replace(one, steady=steady, warmup=warmup, loops=2, metadata=metadata)
+        )
+    return process_records.profile(*processes)
+
+
+def test_a_pyperf_value_is_the_mean_of_its_loops(profile: Profile, tmp_path: Path) -> None:
+    assert pyperf.write(profile, tmp_path / "p.json") == 2
+    (benchmark,) = json.loads((tmp_path / "p.json").read_text())["benchmarks"]
+    first, second = benchmark["runs"]
+    assert first["values"] == pytest.approx([1.75e-6] * 3)
+    assert second["values"] == pytest.approx([1.7505e-6] * 3)
+    assert first["warmups"] == [[2, pytest.approx(1.5e-6)]]
+    assert first["metadata"]["loops"] == 2
+    assert first["metadata"]["hostname"] == "a b"
+    assert "nothing" not in first["metadata"]
+    assert benchmark["metadata"]["unit"] == "second"
+
+
+def test_pyperf_takes_no_part_of_a_value(profile: Profile, tmp_path: Path) -> None:
+    (process, _) = profile.processes
+    short = dataclasses.replace(process, loops=7)
+    with pytest.raises(RequestError, match="no process has a whole value"):
+        pyperf.write(dataclasses.replace(profile, processes=(short,)), tmp_path / "p.json")
+
+
+@pytest.mark.parametrize("name", ["s.csv", "s.csv.gz"])
+def test_csv_has_every_inference(profile: Profile, tmp_path: Path, name: str) -> None:
+    assert csv.write(profile, tmp_path / name) == 16
+    content = (tmp_path / name).read_bytes()
+    text = (gzip.decompress(content) if name.endswith(".gz") else content).decode()
+    rows = list(csv_module.DictReader(text.splitlines()))
+    assert len(rows) == 16
+    timed = [row for row in rows if row["process"] == "1" and row["pass"] == "timed"]
+    assert [int(row["inference"]) for row in timed] == list(range(6))
+    assert [int(row["duration_ns"]) for row in timed] == [1_501] * 6
+    assert [int(row["start_ns"]) for row in timed] == profile.processes[1].steady.start_ns.tolist()
+
+
+def test_json_lines_have_every_record(profile: Profile, tmp_path: Path) -> None:
+    whole = dataclasses.replace(
+        profile,
+        absent=(("energy", "no meter"),),
+        devices=(device_records.series("gpu0", "power_mw", [(1, -1), (2, 5)], unit="mW"),),
+        kernels=device_records.kernels(("conv", -1, 5, 3)),
+    )
+    count = json_lines.write(whole, tmp_path / "p.jsonl")
+    lines = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
+    assert len(lines) == count
+    of_type = {
+        kind: [line for line in lines if line["type"] == kind]
+        for kind in ("profile", "absent", "process", "sample", "device", "kernel")
+    }
+    assert [len(of_type[kind]) for kind in of_type] == [1, 1, 2, 16, 2, 1]
+    assert of_type["sample"][-1]["duration_ns"] == 1_501
+    assert [one["value"] for one in of_type["device"]] == [-1, 5]
+    (kernel,) = of_type["kernel"]
+    assert kernel["node"] is None
+    assert kernel["grid"] == [8, 2, 1]
+
+
+def test_parquet_has_every_inference(profile: Profile, tmp_path: Path) -> None:
+    reader = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    assert parquet.write(profile, tmp_path / "s.parquet") == 16
+    table = reader.read_table(tmp_path / "s.parquet")
+    assert table.column_names == ["process", "pass", "inference", "start_ns", "duration_ns"]
+    assert table["pass"].to_pylist().count("timed") == 12
+    assert table["duration_ns"].to_pylist()[-1] == 1_501
+    assert table.schema.metadata[b"model"] == b"m"
+
+
+def test_parquet_without_pyarrow_says_what_to_install(
+    profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MachineError) as caught:
+        parquet.write(profile, tmp_path / "s.parquet")
+    assert "needs pyarrow" in caught.value.message
+    assert caught.value.remedy == "python -m pip install pyarrow"
+
+
+def test_an_unfinished_file_leaves_what_was_there(tmp_path: Path) -> None:
+    target = tmp_path / "out.csv"
+    target.write_text("before")
+
+    def fail(unfinished: Path) -> None:
+        unfinished.write_text("half")
+        raise PermissionError(13, "Permission denied")
+
+    with pytest.raises(RequestError, match="cannot be written"), new_file(target, force=True) as to:
+        fail(to)
+    assert target.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_an_existing_file_is_overwritten_only_when_asked(tmp_path: Path) -> None:
+    target = tmp_path / "out.csv"
+    target.write_text("before")
+    with pytest.raises(RequestError, match="exists"), new_file(target, force=False):
+        pass
+    with new_file(target, force=True) as to:
+        to.write_text("after")
+    assert target.read_text() == "after"
+
+
+def test_what_is_no_ordinary_file_is_written_to_and_stays(tmp_path: Path) -> None:
+    with new_file(Path("/dev/null"), force=False) as to:
+        to.write_text("gone")
+    assert Path("/dev/null").is_char_device()

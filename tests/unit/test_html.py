@@ -1,0 +1,273 @@
+"""The page of a profile: what it says, and that nothing of a model becomes markup."""
+
+from __future__ import annotations
+
+import dataclasses
+import html.parser
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from device_records import kernels, series
+from node_tables import table
+from process_records import process, profile
+
+from harness.records import InputRecord, NodeEvents, Profile, Reading
+from harness.reporters.html import page, plots
+from harness.reporters.html.markup import Markup, element, foreign, shorten
+
+HOSTILE = (
+    '/layer1/<script>alert("x")</script>',
+    "/layer1/\"'><img src=x onerror=alert(1)>",
+    "/layer1/" + "long'" * 2000,
+    "/layer2/\u202eשלום",
+    "/layer2/\x00\x1b[31m\ud800]]>",
+)
+
+#: Elements and attributes that a page of ours holds; no model may add to them.
+ELEMENTS = frozenset(
+    re.findall(
+        r"\w+",
+        """html head meta link title style body script a header h1 h2 h3 h4 p main section article
+        div ul li i b span bdi dl dt dd svg rect line text circle path figure figcaption nav table
+        caption thead tbody tr th td button fieldset legend label input output details summary
+        pre code footer""",
+    )
+)
+
+
+class Page(html.parser.HTMLParser):
+    """Elements, attributes and texts as a browser sees them."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.texts: list[str] = []
+        self._inside: list[str] = []
+        self.feed(source)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append(tag)
+        self.attributes += attrs
+        if tag not in {"meta", "link", "input"}:
+            self._inside.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._inside.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self._inside and self._inside[-1] not in {"style", "script"}:
+            self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.texts).replace("\u00a0", " ")
+
+
+def traced(names: tuple[str, ...] = HOSTILE, source: str = "probe", **columns: Any) -> Profile:
+    """Three inferences of a profile with so many nodes, a microsecond each."""
+    count, inferences = len(names), 3
+    whole_ns = count * 1000
+    node = np.tile(np.arange(count, dtype=np.int32), inferences)
+    number = np.repeat(np.arange(inferences, dtype=np.int32), count)
+    start_ns = 10_000_000 + number.astype(np.int64) * 2 * whole_ns + node * 1000
+    duration_ns = np.full(len(node), 1000, np.int64)
+    events = NodeEvents(
+        source=source,
+        node=node,
+        process=np.zeros(len(node), np.int32),
+        inference=number,
+        start_ns=start_ns,
+        duration_ns=duration_ns,
+        self_ns=duration_ns,
+        details={"mem_in_use_bytes": np.full(len(node), 3 << 20, np.int64)},
+        inference_process=np.zeros(inferences, np.int32),
+        inference_number=np.arange(inferences, dtype=np.int32),
+        inference_start_ns=start_ns[::count],
+        inference_duration_ns=np.full(inferences, whole_ns, np.int64),
+        inference_framework_ns=np.zeros(inferences, np.int64),
+        dropped=0,
+        resolution_ns=1,
+    )
+    values: dict[str, Any] = {
+        "nodes": table([-1] * count, name=names, op_type=("Conv", "<b>") * count),
+        "traces": {"probe": events, "ort": dataclasses.replace(events, source="ort_profiler")},
+    }
+    values["nodes"] = dataclasses.replace(
+        values["nodes"], op_type=(("Conv", "<b>") * count)[:count]
+    )
+    return profile(process([whole_ns] * 100), **(values | columns))
+
+
+def test_text_is_escaped_unless_it_is_markup() -> None:
+    made = element("p", "<b>", Markup("<i></i>"), None, 3, title='"')
+    assert made == '<p title="&quot;">&lt;b&gt;<i></i>3</p>'
+
+
+def test_characters_that_html_forbids_are_replaced() -> None:
+    assert element("p", "a\x00\ud800\x1b") == "<p>a\ufffd\ufffd\ufffd</p>"
+    assert element("p", "a\x00\ud800").encode()
+
+
+def test_foreign_text_is_isolated_and_cut_in_the_middle() -> None:
+    assert foreign("name") == "<bdi>name</bdi>"
+    assert len(foreign("x" * 10_000)) < 600
+    assert shorten("abcdefgh", 5) == "ab…gh"
+
+
+def test_hostile_names_add_no_element_and_no_handler() -> None:
+    source = page([traced()])
+    seen = Page(source)
+    assert set(seen.elements) <= ELEMENTS
+    assert seen.elements.count("script") == 1
+    assert not [name for name, _ in seen.attributes if name.startswith("on")]
+    assert '<script>alert("x")</script>' in seen.text
+    assert "long'long" in seen.text
+    assert len(source) < 200_000
+
+
+def test_hostile_facts_inputs_and_logs_add_no_element() -> None:
+    bad = '"><script>alert(1)</script>'
+    told = dataclasses.replace(
+        traced(),
+        provider=bad,
+        inputs=(InputRecord(bad, bad, (1,), bad, bad),),
+        environment=(Reading(bad, bad, bad, bad), Reading(bad, None, source=bad, reason=bad)),
+        absent=((bad, bad),),
+        config='{"quick": true, "note": "</pre><script>"}',
+    )
+    broken = dataclasses.replace(told.processes[0], log=(bad,), metadata={bad: bad})
+    assert (
+        Page(page([dataclasses.replace(told, processes=(broken,))])).elements.count("script") == 1
+    )
+
+
+def test_nothing_is_loaded_from_elsewhere() -> None:
+    source = page([traced()])
+    seen = Page(source)
+    addresses = {value for name, value in seen.attributes if name in {"src", "href"}}
+    assert all(value and value.startswith(("#", "data:,")) for value in addresses)
+    assert "url(" not in source
+    assert "@import" not in source
+    policy = next(v for n, v in seen.attributes if n == "content" and v and "default-src" in v)
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+
+
+def test_ids_are_unique_and_links_lead_somewhere_with_several_profiles() -> None:
+    seen = Page(page([traced(), traced()]))
+    ids = [value for name, value in seen.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    links = {v[1:] for n, v in seen.attributes if n == "href" and v and v.startswith("#")}
+    assert links <= set(ids)
+
+
+def test_first_screen_tells_figures_with_units() -> None:
+    text = Page(page([profile(process([2_000_000] * 600), process([2_100_000] * 600, 1))])).text
+    assert "2.050 ms" in text or "2.05 ms" in text
+    assert "median of 2 processes" in text
+    assert "95 % confidence" in text
+
+
+def test_what_is_absent_is_told_with_its_reason() -> None:
+    told = profile(
+        process([10] * 5),
+        absent=(("package energy_uj", "no counter in this machine"),),
+        environment=(Reading("ceilings", None, reason="left out"),),
+    )
+    text = Page(page([told])).text
+    assert "no counter in this machine" in text
+    assert "p99 needs 500 samples, 5 were taken" in text
+    assert "one process cannot tell how much processes differ" in text
+    assert "left out" in text
+    assert "no traced pass was asked for" in text
+
+
+def test_a_profile_without_a_finished_process_has_a_page() -> None:
+    text = Page(page([profile(complete=False)])).text
+    assert "no process has finished" in text
+    assert "interrupted" in text
+
+
+def test_readings_of_a_test_double_are_refused() -> None:
+    readings = [(n * 1000, 12_345_000 + n) for n in range(100)]
+    told = dataclasses.replace(
+        traced(), devices=(series("gpu0", "power_instant_mw", readings, unit="mW", double=True),)
+    )
+    text = Page(page([told])).text
+    assert "come from a test double: refused, no measurement" in text
+    assert "Refused, from a test double" in text
+    assert "12.3 kW" not in text
+    assert "power instant · gpu0" not in text
+
+
+def test_readings_of_a_device_are_drawn_over_time() -> None:
+    readings = [(n * 1000, 60_000 + n) for n in range(100)]
+    told = dataclasses.replace(
+        traced(), devices=(series("gpu0", "power_instant_mw", readings, unit="mW"),)
+    )
+    text = Page(page([told])).text
+    assert "power instant · gpu0" in text
+    assert "60 W" in text
+
+
+def test_kernels_are_drawn_on_their_stream() -> None:
+    work = kernels(("sgemm<float>", 0, 10_000_100, 200), ("relu", -1, 10_010_400, 100))
+    work = dataclasses.replace(work, inference=np.array([1, 1], np.int32))
+    text = Page(page([traced(kernels=work)])).text
+    assert "stream 7" in text
+    assert "sgemm<float>" in text
+
+
+def test_ceilings_give_the_roofline_its_lines() -> None:
+    told = traced(("conv",))
+    assert told.nodes is not None
+    nodes = dataclasses.replace(
+        told.nodes,
+        flops=np.array([900_000]),
+        traffic_bytes=np.array([1000]),
+        arithmetic=("float32",),
+    )
+    environment = (
+        Reading("ceiling_copy", 10e9, "bytes/s", "STREAM"),
+        Reading("ceiling_matmul_float32", 1e12, "flop/s", "MatMul"),
+    )
+    text = Page(page([dataclasses.replace(told, nodes=nodes, environment=environment)])).text
+    assert "compute-bound" in text
+    assert "10 GB/s" in text
+    assert "900 GFLOP/s" in text
+
+
+def test_a_long_series_keeps_its_extremes() -> None:
+    values = np.ones(100_000)
+    values[54_321], values[77_777] = 50, -50
+    seen = plots.envelope(np.arange(100_000), values, 0, 100_000)
+    assert len(seen.at) <= plots.COLUMNS
+    assert (seen.high.max(), seen.low.min(), np.median(seen.middle)) == (50, -50, 1)
+    assert (np.diff(seen.at) > 0).all()
+
+
+def test_a_page_does_not_grow_with_its_samples() -> None:
+    short, long = (len(page([profile(process([1000 + n % 7 for n in range(count)]))]))
+                   for count in (2000, 200_000))  # fmt: skip
+    assert long < short * 1.2
+
+
+def test_areas_of_the_treemap_fill_it_without_overlap() -> None:
+    sizes = [6.0, 6, 4, 3, 2, 2, 1]
+    placed = plots.squarify(sizes, 6, 4)
+    for size, (x, y, width, height) in zip(sizes, placed, strict=True):
+        assert width * height == pytest.approx(size)
+        assert -1e-9 <= x <= x + width <= 6 + 1e-9
+        assert -1e-9 <= y <= y + height <= 4 + 1e-9
+
+
+def test_ticks_are_round_and_inside() -> None:
+    assert plots.ticks(plots.Scale(0, 10), 5) == [0, 2, 4, 6, 8, 10]
+    assert plots.ticks(plots.Scale(1, 1000, logarithmic=True)) == [1, 10, 100, 1000]
+    assert plots.ticks(plots.Scale(5, 5)) == [5]
+
+
+def test_numbers_in_the_page_are_finite() -> None:
+    assert not re.search(r'="(nan|inf|-inf)%?"', page([traced()]))
