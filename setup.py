@@ -41,7 +41,14 @@ setup(
             native(
                 "_sampler",
                 ["_sampler.pyx", "sampler.c", "file_reader.c", "nvml_reader.c"],
-                ["sampler.h", "channel.h", "file_reader.h", "nvml_reader.h", "nvml_abi.h", "clock.h"],
+                [
+                    "sampler.h",
+                    "channel.h",
+                    "file_reader.h",
+                    "nvml_reader.h",
+                    "nvml_abi.h",
+                    "clock.h",
+                ],
             ),
             native(
                 "_kernels",

@@ -87,8 +87,8 @@ def main() -> None:
             for trial in range(options.trials):
                 decision = by_ab(models[0], models[change], folder, options.seconds, trial)
                 found.append(decision)
-                print(f"  {change} % trial {trial}: {decision.verdict} after {decision.pairs} pairs, "
-                      f"ratio {decision.ratio:.4f}", flush=True)  # fmt: skip
+                told = f"{decision.verdict} after {decision.pairs} pairs"
+                print(f"  {change} % trial {trial}: {told}, ratio {decision.ratio:.4f}", flush=True)
             report(f"ab, {change} %", [one.verdict for one in found])
             pairs = [one.pairs for one in found if one.verdict is Verdict.SLOWER]
             if pairs:
@@ -104,8 +104,8 @@ def report(what: str, verdicts: list[Verdict]) -> None:
     found = verdicts.count(Verdict.SLOWER)
     exact = stats.binomtest(found, len(verdicts)).proportion_ci()
     counts = {str(name): verdicts.count(name) for name in dict.fromkeys(verdicts)}
-    print(f"{what}: found {found} of {len(verdicts)} ({exact.low:.0%} to {exact.high:.0%}) {counts}",
-          flush=True)  # fmt: skip
+    rate = f"{found} of {len(verdicts)} ({exact.low:.0%} to {exact.high:.0%})"
+    print(f"{what}: found {rate} {counts}", flush=True)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
 Clean and probed inferences alternate in blocks of a millisecond: printed are what probes add to
 an inference, and for each operator, with twice its standard error: where the scatter of the
 model itself is larger than that, it says so. Beside it stands the cost of a probe by its own
-calibration. In interleaved rounds of the same process follow what ORT's profiler adds, the residual of the accounts (nodes + framework against the clean latency), and
-the share of the nodes' time in nodes with a probe of their own.
+calibration. In interleaved rounds of the same process follow what ORT's profiler adds, the
+residual of the accounts (nodes + framework against the clean latency), and the share of the
+nodes' time in nodes with a probe of their own.
 
     python benchmarks/disturbance.py [--rounds N] [--threads N] [MODEL|FOLDER ...]
 

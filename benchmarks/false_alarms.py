@@ -159,7 +159,8 @@ def judge(folder: Path) -> None:
         "  yardstick: covariate": (ours(YardstickUse.COVARIATE), found),
         "Welch on process medians": (welch, found),
         "pyperf is_significant": (
-            lambda a, b: bool(pyperf._utils.is_significant(a, b)[0]), [list(b.get_values()) for b in benches],
+            lambda a, b: bool(pyperf._utils.is_significant(a, b)[0]),
+            [list(one.get_values()) for one in benches],
         ),
         "pooled Mann-Whitney": (
             lambda a, b: bool(stats.mannwhitneyu(a, b).pvalue < 0.05), pools,

@@ -33,8 +33,9 @@ class Yardstick:
 
         Args:
             start_ns: takes CLOCK_MONOTONIC at the start of each repetition.
-            compute_ns, cache_ns, memory_ns: take what each part took; dropping data from
-                the caches and a first lap of the walk are in none of them.
+            compute_ns: takes what this part took.
+            cache_ns: likewise; a first lap of the walk is not in it.
+            memory_ns: likewise; dropping data from the caches is not in it.
 
         Returns:
             A digest of what the last repetition calculated: always the same number.

@@ -14,6 +14,7 @@ from harness.errors import RequestError
 PROVIDERS = ("cpu", "cuda", "tensorrt")
 OPTIMIZATION_LEVELS = ("disable", "basic", "extended", "layout", "all")
 EXECUTION_MODES = ("sequential", "parallel")
+STACKS = ("python", "native")
 TRACE_PASSES = ("probe", "ort", "kernels")
 
 #: Processes of a comparison-grade profile: Welch's test on per-process medians finds a
@@ -173,6 +174,8 @@ class ProfileConfig:
         trace_inferences: inferences recorded by each traced pass of a process.
         sample_hz: readings of the devices a second during the timed pass; 0 for none.
         energy: measure idle power before each session, and long enough for energy meters.
+        stacks: ``python`` or ``native``: sample the stacks of a worker of its own with py-spy;
+            empty for none.
         affinity: CPU list of the workers in Linux' notation (``0-3,8``), or None.
         output: file to write; None for ``profiles/MODEL-PROVIDER-UTCTIME.h5``.
         force: overwrite an existing output.
@@ -191,6 +194,7 @@ class ProfileConfig:
     trace_inferences: int = 10
     sample_hz: float = DEFAULT_SAMPLE_HZ
     energy: bool = False
+    stacks: str = ""
     affinity: str | None = None
     output: Path | None = None
     force: bool = False
@@ -231,6 +235,8 @@ class ProfileConfig:
                 "--energy needs samples of the devices, and --sample-hz 0 takes none",
                 "drop one of them",
             )
+        if self.stacks:
+            _one_of("--stacks", self.stacks, STACKS)
         for name in self.trace:
             _one_of("--trace", name or "(nothing)", TRACE_PASSES)
         if len(set(self.trace)) < len(self.trace):

@@ -116,9 +116,7 @@ class _Side:
         plan = dataclasses.replace(self._measuring.plan, processes=1)
         if pair >= TRACED_PAIRS:
             plan = dataclasses.replace(plan, trace_inferences=0, probe_inferences=0)
-        runner.measure(
-            self._measuring.job, plan, _nobody_waits, first=pair, loops=self._loops
-        )
+        runner.measure(self._measuring.job, plan, _nobody_waits, first=pair, loops=self._loops)
         process = shards.read_shard(self._measuring.partial, pair).process
         self._loops = process.loops
         self.median_ns = float(np.median(process.steady.duration_ns))

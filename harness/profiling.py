@@ -16,10 +16,10 @@ from types import FrameType
 import msgspec
 import numpy as np
 
-from harness import __version__, environment, models, runner, shards, statistics, storage
+from harness import __version__, environment, models, runner, shards, stacks, statistics, storage
 from harness.config import ProfileConfig
 from harness.errors import NO_ROOM, HarnessError, Interrupted, MachineError, RequestError
-from harness.records import Profile
+from harness.records import Profile, Stacks
 from harness.runner import Plan
 from harness.worker import Job, Preparation, no_room
 
@@ -69,7 +69,24 @@ def profile(config: ProfileConfig, observer: Observer | None = None) -> Profile:
                 lambda finished: observer.measured(finished, measuring.plan),
                 enough=enough,
             )
+        if config.stacks:
+            return measuring.store(*_sample_stacks(measuring, observer))
         return measuring.store()
+
+
+def _sample_stacks(
+    measuring: Measuring, observer: Observer
+) -> tuple[Stacks | None, tuple[tuple[str, str], ...]]:
+    """What one more worker is seen doing; or why that cannot be seen."""
+    try:
+        loops = shards.read_shard(measuring.partial, 0).process.loops
+        native = measuring.job.config.stacks == "native"
+        return stacks.sample(measuring.job, loops, native=native), ()
+    except (HarnessError, OSError, ValueError) as error:
+        remedy = error.remedy if isinstance(error, HarnessError) else ""
+        reason = f"{error} ({remedy})" if remedy else str(error)
+        observer.warning(reason)
+        return None, (("stacks", reason),)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -103,10 +120,20 @@ class Measuring:
                 force = self.job.config.force
                 raise _keep_finished(error, self.partial, self.target, force) from error
 
-    def store(self) -> Profile:
-        """Writes the profile, now that all is measured: Ctrl-C must not cost it."""
+    def store(
+        self, stacks: Stacks | None = None, absent: tuple[tuple[str, str], ...] = ()
+    ) -> Profile:
+        """Writes the profile, now that all is measured: Ctrl-C must not cost it.
+
+        Args:
+            stacks: of one more worker.
+            absent: (what, reason) of what could not be had after the processes.
+        """
+        force = self.job.config.force
         with _signals(signal.SIG_IGN):
-            return _store(self.partial, self.target, self.job.config.force, complete=True)
+            return _store(
+                self.partial, self.target, force, complete=True, stacks=stacks, absent=absent
+            )
 
 
 @contextlib.contextmanager
@@ -318,12 +345,21 @@ def _work_folder(partial: Path) -> Iterator[Path]:
                 partial.rmdir()
 
 
-def _store(partial: Path, target: Path, force: bool, *, complete: bool) -> Profile:
+def _store(
+    partial: Path,
+    target: Path,
+    force: bool,
+    *,
+    complete: bool,
+    stacks: Stacks | None = None,
+    absent: tuple[tuple[str, str], ...] = (),
+) -> Profile:
     """Writes what is in the partial folder to the target."""
     header = shards.read_header(partial)
     finished, damaged = shards.read_shards(partial)
     complete = complete and not damaged
     profile = shards.assemble(header, finished, complete, damaged)
+    profile = dataclasses.replace(profile, stacks=stacks, absent=(*profile.absent, *absent))
     return storage.write_profile(profile, target, force=force)
 
 

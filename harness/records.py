@@ -293,6 +293,28 @@ class KernelEvents:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Stacks:
+    """Stacks of a worker's main thread in the timing loop, columns of equal length n.
+
+    Attributes:
+        stack: frames from the outermost to the innermost, with ``;`` between them.
+        samples: int64[n], how often each was seen.
+        rate_hz: samples a second that were asked for.
+        native: whether there are frames of native libraries.
+        failed: samples that could not be taken.
+    """
+
+    stack: tuple[str, ...]
+    samples: Int64Array
+    rate_hz: int
+    native: bool
+    failed: int
+
+    def __len__(self) -> int:
+        return len(self.stack)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class InputRecord:
     """One input as it was fed.
 
@@ -359,6 +381,7 @@ class Profile:
             holds the cost of the probes at each place instead of nodes.
         devices: what devices did meanwhile, one series for each quantity of each.
         kernels: work of the GPU in a traced pass; None where none was recorded.
+        stacks: what a worker of its own was seen doing; None where none was sampled.
         absent: (what, reason) of every series that could not be recorded.
     """
 
@@ -378,6 +401,7 @@ class Profile:
     absent: tuple[tuple[str, str], ...]
     devices: tuple[DeviceSeries, ...] = ()
     kernels: KernelEvents | None = None
+    stacks: Stacks | None = None
 
     @property
     def node_traces(self) -> Mapping[str, NodeEvents]:

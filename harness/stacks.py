@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import dataclasses
 import os
 import re
 import shutil
@@ -23,7 +22,7 @@ import numpy as np
 
 from harness import worker
 from harness.errors import MachineError
-from harness.records import Reading
+from harness.records import Reading, Stacks
 from harness.session import one_line
 from harness.worker import Job, Measurement
 
@@ -58,28 +57,6 @@ _OUR_MODULE = re.compile(r"(?:^|/)_\w+\.(?:cpython-|abi3|so)[^/]*$")
 _CALLER: Final = ("Measurement.take", "worker.py")
 
 NATIVE_NEEDED = "stacks of Python alone do not tell the two apart; see --stacks=native"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Stacks:
-    """Stacks of a worker's main thread in the timing loop, columns of equal length n.
-
-    Attributes:
-        stack: frames from the outermost to the innermost, with ``;`` between them.
-        samples: int64[n], how often each was seen.
-        rate_hz: samples a second that were asked for.
-        native: whether there are frames of native libraries.
-        failed: samples that could not be taken.
-    """
-
-    stack: tuple[str, ...]
-    samples: Int64Array
-    rate_hz: int
-    native: bool
-    failed: int
-
-    def __len__(self) -> int:
-        return len(self.stack)
 
 
 def parse(text: str) -> tuple[tuple[str, ...], Int64Array]:

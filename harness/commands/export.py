@@ -12,8 +12,7 @@ from harness.commands.output_files import new_file
 from harness.errors import RequestError
 
 if TYPE_CHECKING:
-    from harness.records import Profile
-    from harness.stacks import Stacks
+    from harness.records import Profile, Stacks
 
 #: Options that name an output, in the order in which they are written.
 _OUTPUTS = {
@@ -79,7 +78,7 @@ def _stacks(profile: Profile) -> Stacks:
     Raises:
         RequestError: it holds none.
     """
-    stacks: Stacks | None = getattr(profile, "stacks", None)
+    stacks: Stacks | None = profile.stacks
     if stacks is None:
         reason = dict(profile.absent).get("stacks", "it was measured without --stacks")
         raise RequestError(

@@ -173,6 +173,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="measure idle power first, and long enough for energy meters",
     )
     much.add_argument(
+        "--stacks",
+        nargs="?",
+        const="python",
+        default="",
+        choices=("python", "native"),
+        help="sample the stacks of one more worker with py-spy; native: of libraries too",
+    )
+    much.add_argument(
         "--affinity",
         metavar="CPUS",
         help="CPUs of the workers, such as 0-3,8; without --threads one thread on each",
@@ -245,6 +253,7 @@ def configuration(options: argparse.Namespace) -> ProfileConfig:
         budget_s=options.budget,
         sample_hz=options.sample_hz,
         energy=options.energy,
+        stacks=options.stacks,
         affinity=options.affinity,
         output=options.output,
         force=options.force,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.stacks import Stacks
+    from harness.records import Stacks
 
 #: Formats of ``export --stacks``.
 FORMATS = ("collapsed", "speedscope")

@@ -51,6 +51,13 @@ def print_summary(profile: Profile) -> None:
     if check.value is not None:
         page.say("outputs", f"largest error {check.value:g} against the data set ({check.source})")
     _print_top(page, operators.operator_table(profile))
+    if profile.stacks is not None:
+        from harness import stacks  # with it come the workers' modules
+
+        shares = [one for one in stacks.shares(profile.stacks) if one.value is not None]
+        told = ", ".join(f"{one.name.removesuffix('_share')} {one.value:.2%}" for one in shares)
+        source = f" ({shares[0].source})" if shares else ""
+        page.say("stacks", f"{told}{source}".replace("native_loop", "timing loop"))
     for what, reason in profile.absent:
         page.say("absent", f"{what}: {reason}")
     if profile.path is not None:

@@ -31,6 +31,7 @@ from harness.records import (
     ProcessRecord,
     Profile,
     Reading,
+    Stacks,
     Yardstick,
 )
 from harness.shards import put_in_place
@@ -116,6 +117,10 @@ _KERNELS = {
 }
 #: Columns of KernelEvents with a value for each of the three axes.
 _KERNEL_SIZES = ("grid", "block")
+_STACKS = {
+    "stack": _Column("", "frames from the outermost to the innermost, with ; between them"),
+    "samples": _Column("1", "how often it was seen"),
+}
 _YARDSTICK = {
     "start_ns": _Column("ns", "CLOCK_MONOTONIC before each repetition"),
     "compute_ns": _Column("ns", "arithmetic in registers"),
@@ -206,6 +211,7 @@ def read(file: h5py.File, path: Path) -> Profile:
             for name, device in file.get("devices", {}).items()
             for quantity in device
         ),
+        stacks=_read_stacks(file["stacks"]) if "stacks" in file else None,
         kernels=_read_kernels(traces["kernels"]) if "kernels" in traces else None,
         absent=tuple(zip(_text(file["absent/what"]), _text(file["absent/reason"]), strict=True)),
     )
@@ -260,6 +266,8 @@ def _write_profile(file: h5py.File, profile: Profile) -> None:
             _write_events(_group(trace, name), events)
         if profile.kernels is not None:
             _write_kernels(_group(trace, "kernels"), profile.kernels)
+    if profile.stacks is not None:
+        _write_stacks(_group(file, "stacks"), profile.stacks)
     if profile.devices:
         devices = _group(file, "devices")
         for series in profile.devices:
@@ -401,6 +409,22 @@ def _read_device(device: str, quantity: str, group: h5py.Group) -> DeviceSeries:
         changed=group["changed"][...].astype(np.int8),
         double=bool(group.attrs["double"]),
         **_read_columns(group, _DEVICE),
+    )
+
+
+def _write_stacks(group: h5py.Group, stacks: Stacks) -> None:
+    group.attrs["native"] = int(stacks.native)
+    _write_number(group, "rate_hz", stacks.rate_hz, _Column("Hz", "samples asked for"))
+    _write_number(group, "failed", stacks.failed, _Column("1", "samples that failed"))
+    _write_columns(group, _STACKS, stacks, _dimension(group, "row", len(stacks)))
+
+
+def _read_stacks(group: h5py.Group) -> Stacks:
+    return Stacks(
+        rate_hz=int(group["rate_hz"][()]),
+        native=bool(group.attrs["native"]),
+        failed=int(group["failed"][()]),
+        **_read_columns(group, _STACKS),
     )
 
 

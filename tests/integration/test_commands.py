@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 pytest.importorskip("harness._ort", reason="the native module is not built")
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "profile_v1.h5"
-COMMANDS = ("profile", "show", "ops", "trace", "recover", "models", "doctor")
+COMMANDS = (
+    "profile", "show", "ops", "ab", "compare", "trace", "export", "report", "recover", "models",
+    "doctor",
+)  # fmt: skip
 
 
 def on_terminal(*arguments: object, environment: dict[str, str]) -> str:

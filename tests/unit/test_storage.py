@@ -17,6 +17,7 @@ from device_records import kernels, series
 
 from harness import shards, storage
 from harness.errors import ProfileFileError, RequestError
+from harness.records import Stacks
 
 if TYPE_CHECKING:
     from harness.records import Profile
@@ -107,6 +108,7 @@ def test_devices_and_kernels_come_back_exactly(tmp_path: Path) -> None:
             series("gpu0", "energy_mj", [], unit="mJ", double=True),
             series("cpu3", "frequency_hz", [(6, 3_700_000_000)], unit="Hz"),
         ),
+        stacks=Stacks(("a;b", "é;<c>"), np.array([3, 1]), 100, native=True, failed=2),
         kernels=kernels(
             ("gemm", 1, 10, 5), ("é<&>", -1, 20, 7), unjoined_reason="one is orphaned", dropped=3
         ),
