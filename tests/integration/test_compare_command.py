@@ -48,14 +48,18 @@ def on_terminal(*arguments: object, environment: dict[str, str], **variables: st
 @pytest.fixture(scope="module")
 def unfused(tmp_path_factory: pytest.TempPathFactory, surroundings: dict[str, str]) -> Path:
     """The same model as recorded, with activations that the optimiser did not fuse."""
-    from conftest import execute
-
     folder = tmp_path_factory.mktemp("unfused")
-    outcome = execute(
-        *("profile", "mlp", "--quick", "--processes", "2", "--duration", "0.1"),
-        *("--optimization", "basic", "--output", "basic.h5", "--quiet"),
-        folder=folder,
-        environment=surroundings,
+    outcome = subprocess.run(
+        [
+            *(sys.executable, "-m", "harness", "profile", "mlp", "--quick", "--processes", "2"),
+            *("--duration", "0.1", "--optimization", "basic", "-o", "basic.h5", "--quiet"),
+        ],
+        cwd=folder,
+        env=surroundings,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert outcome.returncode == 0, outcome.stderr
     return folder / "basic.h5"

@@ -39,7 +39,7 @@ def test_progress_goes_to_stderr_and_says_what_is_fed_and_how_long_it_takes(
     assert len(lines) == 3
 
 
-def test_processes_are_added_until_the_precision_is_reached_or_the_budget_is_spent(
+def test_processes_are_added_until_the_precision_is_reached(
     harness: Harness, tmp_path: Path
 ) -> None:
     common = ("profile", "mlp", "--duration", "0.02", "--trace", "none", "--quiet")
@@ -48,10 +48,7 @@ def test_processes_are_added_until_the_precision_is_reached_or_the_budget_is_spe
     reached = package.read_profile(tmp_path / "reached.h5")
     assert (len(reached.processes), reached.complete) == (10, True)
     assert [process.index for process in reached.processes] == list(range(10))
-    spent = harness(*common, "--precision", "0.0001", "--budget", "12", "-o", "spent.h5")
-    assert spent.returncode == 0, spent.stderr
-    assert len(package.read_profile(tmp_path / "spent.h5").processes) >= 10
-    assert "±" in harness("show", "spent.h5").stdout
+    assert "±99 % asked for was reached after 10 processes" in harness("show", "reached.h5").stdout
     for wrong in ("--precision", "--budget"):
         refused = harness(*common, wrong, "0")
         assert (refused.returncode, wrong in refused.stderr) == (2, True)
