@@ -66,10 +66,13 @@ class NodeWork:
     Attributes:
         kernel_ns: float64[nodes], durations of its work on the GPU.
         launches: float64[nodes], pieces of work.
+        idle_ns: float64[nodes], while the GPU had nothing to do before work of the node, since
+            the inference's work before it had ended.
     """
 
     kernel_ns: Float64Array
     launches: Float64Array
+    idle_ns: Float64Array
 
 
 def kernel_table(profile: Profile) -> KernelTable | Figure:
@@ -129,9 +132,11 @@ def node_work(kernels: KernelEvents | None, rows: int) -> NodeWork | None:
     inference, count = _inferences(kernels)
     counted = (inference >= 0) & (kernels.node >= 0) & (kernels.node < rows)
     node = kernels.node[counted]
+    idle_ns = _idle_before(kernels, inference, count)[counted]
     return NodeWork(
         np.bincount(node, kernels.duration_ns[counted], rows) / max(count, 1),
         np.bincount(node, minlength=rows) / max(count, 1),
+        np.bincount(node, idle_ns, rows) / max(count, 1),
     )
 
 
@@ -155,17 +160,26 @@ def _names(nodes: NodeTable | None, rows: npt.NDArray[np.int32]) -> tuple[str, .
     )
 
 
+def _idle_before(
+    kernels: KernelEvents, inference: npt.NDArray[np.int64], count: int
+) -> npt.NDArray[np.int64]:
+    """How long nothing had run when each piece of work began; 0 for the first of an inference."""
+    idle_ns = np.zeros(len(kernels), np.int64)
+    for number in range(count):
+        (here,) = np.nonzero(inference == number)
+        until_ns = np.maximum.accumulate(kernels.start_ns[here] + kernels.duration_ns[here])
+        idle_ns[here[1:]] = np.maximum(kernels.start_ns[here[1:]] - until_ns[:-1], 0)
+    return idle_ns
+
+
 def _occupation(
     kernels: KernelEvents, inference: npt.NDArray[np.int64], count: int
 ) -> tuple[float, float]:
     """Mean time of an inference in which something ran, and in which nothing did."""
-    busy_ns = idle_ns = 0
+    idle_ns = _idle_before(kernels, inference, count)
+    span_ns = 0
     for number in range(count):
         here = inference == number
-        start_ns = kernels.start_ns[here]
-        end_ns = start_ns + kernels.duration_ns[here]
-        until_ns = np.maximum.accumulate(end_ns)
-        gaps = np.maximum(start_ns[1:] - until_ns[:-1], 0)
-        idle_ns += int(gaps.sum())
-        busy_ns += int(until_ns[-1] - start_ns[0] - gaps.sum())
-    return busy_ns / count, idle_ns / count
+        end_ns = kernels.start_ns[here] + kernels.duration_ns[here]
+        span_ns += int(end_ns.max() - kernels.start_ns[here][0])
+    return (span_ns - int(idle_ns.sum())) / count, int(idle_ns.sum()) / count

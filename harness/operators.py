@@ -56,6 +56,7 @@ class Operator:
         peak_share, bandwidth_share: part of this machine's measured ceilings that it reached;
             None where the work is not known or the ceiling was not measured. A bandwidth above
             1 comes from caches.
+        idle_ns: how long the GPU had nothing to do before its kernels; None as for kernel_ns.
         bound: ``compute-bound``, ``memory-bound``, ``overhead-bound`` or ``unknown``.
         why: the numbers that say so.
     """
@@ -74,6 +75,7 @@ class Operator:
     source: str
     kernel_ns: float | None
     launches: float | None
+    idle_ns: float | None
     profiled_ns: float | None
     spans: tuple[str, ...]
     flops: float | None
@@ -191,6 +193,7 @@ def operator_table(
             _operator(group, members, nodes, cells, profiled, spans, ceilings, events.source),
             kernel_ns=None if work is None else float(work.kernel_ns[members].sum()),
             launches=None if work is None else float(work.launches[members].sum()),
+            idle_ns=None if work is None else float(work.idle_ns[members].sum()),
         )
         for group, members in groups.items()
     ]
@@ -389,6 +392,7 @@ def _operator(
         source=source,
         kernel_ns=None,
         launches=None,
+        idle_ns=None,
         profiled_ns=None
         if profiled is None or not len(profiled.own)
         else float(np.median(profiled.sums([*members, *covered])[0])),

@@ -89,6 +89,7 @@ def print_operators(
         columns.append(("ORT prof.", [_or_dash(nanoseconds, row.profiled_ns) for row in rows]))
     if any(row.kernel_ns is not None for row in rows):
         columns.append(("GPU", [_or_dash(nanoseconds, row.kernel_ns) for row in rows]))
+        columns.append(("GPU idle", [_or_dash(nanoseconds, row.idle_ns) for row in rows]))
     if work:
         columns += [
             ("GFLOP/s", [_or_dash(_giga, _rate(row.flops, row)) for row in rows]),
@@ -163,7 +164,7 @@ def operators_csv(table: OperatorTable | Figure) -> str:
     sink = io.StringIO()
     columns = (
         "node", "op_type", "provider", "median_ns", "total_ns", "p10_ns", "p90_ns", "share",
-        "calls", "source", "kernel_ns", "launches", "profiled_ns", "flops",
+        "calls", "source", "kernel_ns", "launches", "idle_ns", "profiled_ns", "flops",
         "traffic_bytes", "peak_share",
         "bandwidth_share", "bound",
     )  # fmt: skip

@@ -73,6 +73,9 @@ def test_nodes_get_the_work_that_they_launched(measured: Profile) -> None:
     assert work is not None
     assert work.kernel_ns.tolist() == [(60 + 40) / 2, 5]
     assert work.launches.tolist() == [2, 1]
+    # Before the second gemm and before both relus; the gap of the one that has no node is no
+    # node's.
+    assert work.idle_ns.tolist() == [10 / 2, (35 + 20) / 2]
     assert tables.node_work(None, 2) is None
 
 
