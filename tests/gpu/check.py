@@ -104,9 +104,8 @@ def check(name: str, out: Path) -> bool:
             idle = "?" if row.idle_ns is None else nanoseconds(row.idle_ns)
             launches = "?" if row.launches is None else f"{row.launches:.3g}"
             label = f"{row.op_type} {row.node}"[:30]
-            print(
-                f"  {label:30} {nanoseconds(row.median_ns):>10} {kernel:>10} {idle:>10} {launches:>8}"
-            )
+            host = nanoseconds(row.median_ns)
+            print(f"  {label:30} {host:>10} {kernel:>10} {idle:>10} {launches:>8}")
     kernels = kernel_table.kernel_table(measured)
     for one in energy.energy(measured):
         cost = one.joules.reason if one.joules.value is None else joules(one.joules.value)
