@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--limit", type=int, default=10, metavar="N", help="operators, 0 for all (default: 10)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--quiet", "-q", action="store_true", help="print the verdict only")
+    parser.add_argument("--quiet", "-q", action="store_true", help="say nothing meanwhile")
 
 
 def execute(options: argparse.Namespace) -> int:

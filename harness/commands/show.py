@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from harness.errors import RequestError
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of ``harness show``."""
@@ -26,6 +28,11 @@ def execute(options: argparse.Namespace) -> int:
     profile = read_profile(options.file)
     if options.exclude_throttled:
         profile = noise.without_throttled(profile)
+        if not any(len(process.steady) for process in profile.processes):
+            raise RequestError(
+                f"{options.file}: every sample was taken while the GPU was throttled",
+                "show it without --exclude-throttled",
+            )
     if options.json:
         print(json.summary_text(profile))
     else:

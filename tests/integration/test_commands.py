@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -16,11 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import h5py
+import numpy as np
 import onnx
 import pytest
 
 import harness as package
 from harness.commands import main
+from harness.records import DeviceSeries
+from harness.storage import write_profile
 
 if TYPE_CHECKING:
     from conftest import Harness, Recorded
@@ -279,3 +283,27 @@ def test_files_that_are_no_profile(
         assert says in line
     for arguments in (["recover", "none"], ["ops", "none.h5"], ["trace", "none.h5", "-o", "t"]):
         assert main(arguments) == 2
+
+
+def test_show_refuses_to_leave_every_sample_out(
+    harness: Harness, recorded: Recorded, tmp_path: Path
+) -> None:
+    profile = package.read_profile(recorded.file)
+    steady = [process.steady for process in profile.processes]
+    begins = [int(one.start_ns[0]) for one in steady]
+    count = len(begins)
+    mask = DeviceSeries(
+        device="gpu0",
+        quantity="clock_reasons_mask",
+        unit="1",
+        source="by hand",
+        process=np.array([process.index for process in profile.processes], np.int32),
+        time_ns=np.array(begins),
+        value=np.full(count, 4),
+        changed=np.ones(count, np.int8),
+    )
+    write_profile(dataclasses.replace(profile, devices=(mask,)), tmp_path / "hot.h5")
+    assert "throttled" in harness("show", "hot.h5").stdout
+    refused = harness("show", "hot.h5", "--exclude-throttled")
+    assert refused.returncode == 2
+    assert "every sample was taken while the GPU was throttled" in refused.stderr
