@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from intervals import interval_of_median
 
 from harness import environment, inputs, model_file, models
 from harness._ort import Library, Session
@@ -168,15 +169,6 @@ def spin(options: argparse.Namespace) -> None:
     for hz, ratio in ratios.items():
         low, high = interval_of_median(ratio)
         print(f"  {hz:4} Hz {np.median(ratio):.3f} [{low:.3f}, {high:.3f}]")
-
-
-def interval_of_median(samples: np.ndarray) -> tuple[float, float]:
-    """95 % order-statistic interval of the median (normal approximation to the binomial)."""
-    ordered = np.sort(samples)
-    half = 0.98 * np.sqrt(len(ordered))
-    low = max(0, int(len(ordered) / 2 - half))
-    high = min(len(ordered) - 1, int(np.ceil(len(ordered) / 2 + half)))
-    return float(ordered[low]), float(ordered[high])
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+from intervals import interval_of_median
 
 from harness import environment, inputs, model_file, models
 from harness._ort import Library, Session
@@ -122,15 +123,6 @@ def compare(library: Library, name: str, path: Path, rounds: int) -> None:
         ratio = added["session.run"] / max(added["harness timing loop"], 1.0)
         print(f"  session.run adds {ratio:,.0f} times what our loop adds")
     print()
-
-
-def interval_of_median(samples: np.ndarray) -> tuple[float, float]:
-    """95 % order-statistic interval of the median (normal approximation to the binomial)."""
-    ordered = np.sort(samples)
-    half = 0.98 * np.sqrt(len(ordered))
-    low = max(0, int(len(ordered) / 2 - half))
-    high = min(len(ordered) - 1, int(np.ceil(len(ordered) / 2 + half)))
-    return float(ordered[low]), float(ordered[high])
 
 
 if __name__ == "__main__":

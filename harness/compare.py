@@ -541,21 +541,11 @@ class _Traced:
         self.nodes = nodes
         self.source = events.source
         self.executed = matching.executed(nodes, events)
-        inferences = list(
-            zip(events.inference_process.tolist(), events.inference_number.tolist(), strict=True)
-        )
-        place = {inference: k for k, inference in enumerate(inferences)}
-        whole = events.inference_duration_ns >= 0
-        at = [
-            place[one]
-            for one in zip(events.process.tolist(), events.inference.tolist(), strict=True)
-        ]
-        own = np.zeros((len(inferences), len(nodes)))
-        np.add.at(own, (np.array(at, np.int64), events.node), events.self_ns)
-        process = events.inference_process[whole]
-        self._own = own[whole]
+        cells = operators.Cells.of(len(nodes), events)
+        self._own = cells.own
         self._members = {
-            int(one): np.flatnonzero(process == one) for one in dict.fromkeys(process.tolist())
+            one: np.flatnonzero(cells.process == one)
+            for one in dict.fromkeys(cells.process.tolist())
         }
 
     def own_ns(self, rows: Sequence[int]) -> dict[int, float]:

@@ -179,11 +179,11 @@ def operator_table(
     if events is None or profile.nodes is None:
         return Figure(None, _why_absent(profile, (source,) if source else SOURCES))
     nodes = profile.nodes
-    cells = _Cells.of(len(nodes), events)
+    cells = Cells.of(len(nodes), events)
     if not len(cells.own):
         return Figure(None, "the trace holds no whole inference")
     beside = profile.traces.get("ort") if name == "probe" else None
-    profiled = None if beside is None else _Cells.of(len(nodes), beside)
+    profiled = None if beside is None else Cells.of(len(nodes), beside)
     groups = _groups(nodes, cells, by, depth)
     spans = _spans(nodes) if name == "probe" else {}
     ceilings = _Ceilings.of(profile, events.source)
@@ -224,8 +224,15 @@ _Table = npt.NDArray[np.float64]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Cells:
-    """float64[inferences, nodes] each, of the whole inferences; their processes int64[…]."""
+class Cells:
+    """A traced pass by inference and node; only inferences that are there as a whole.
+
+    Attributes:
+        own, total, calls: float64[inferences, nodes], ns and executions.
+        process: int64[inferences], ProcessRecord.index.
+        duration, framework: int64[inferences], ns.
+        probes: float64[inferences], what the probes cost, ns.
+    """
 
     own: _Table
     total: _Table
@@ -236,7 +243,8 @@ class _Cells:
     probes: npt.NDArray[np.float64]
 
     @classmethod
-    def of(cls, node_count: int, events: NodeEvents) -> _Cells:
+    def of(cls, node_count: int, events: NodeEvents) -> Cells:
+        """Sums the events of so many nodes."""
         inferences = len(events.inference_number)
         # An event finds its (process, inference) pair in the inference table.
         span = int(events.inference_number.max(initial=0)) + 1
@@ -272,7 +280,7 @@ class _Cells:
 
 
 def _groups(
-    nodes: NodeTable, cells: _Cells, by: str, depth: int
+    nodes: NodeTable, cells: Cells, by: str, depth: int
 ) -> dict[tuple[str, ...], list[int]]:
     """Rows that ran, by the label of the table's row: (node, op type, provider)."""
     ran = np.flatnonzero(cells.calls.any(axis=0)).tolist()
@@ -326,7 +334,7 @@ def _work(
     column: npt.NDArray[np.int64],
     members: Sequence[int],
     nodes: NodeTable,
-    cells: _Cells,
+    cells: Cells,
     spans: Mapping[int, Sequence[int]],
 ) -> float | None:
     """Operations or bytes of all that is in the time of some nodes, in one inference.
@@ -353,8 +361,8 @@ def _operator(
     label: tuple[str, ...],
     members: list[int],
     nodes: NodeTable,
-    cells: _Cells,
-    profiled: _Cells | None,
+    cells: Cells,
+    profiled: Cells | None,
     spans: Mapping[int, Sequence[int]],
     ceilings: _Ceilings,
     source: str,
@@ -446,7 +454,7 @@ def _share(amount: float | None, ceiling: float | None, time_ns: float) -> float
 
 
 def _accounts(
-    profile: Profile, events: NodeEvents, cells: _Cells, spans: Mapping[int, Sequence[int]]
+    profile: Profile, events: NodeEvents, cells: Cells, spans: Mapping[int, Sequence[int]]
 ) -> Accounts:
     sums = cells.own.sum(axis=1)
     clean = {one.index: float(np.median(one.steady.duration_ns)) for one in profile.processes}
@@ -520,7 +528,7 @@ def _profiler_tax(profile: Profile) -> float | None:
     events = profile.traces.get("ort")
     if events is None or profile.nodes is None:
         return None
-    cells = _Cells.of(len(profile.nodes), events)
+    cells = Cells.of(len(profile.nodes), events)
     return _accounts(profile, events, cells, {}).residual if len(cells.own) else None
 
 

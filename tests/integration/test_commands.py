@@ -7,7 +7,6 @@ import dataclasses
 import io
 import json
 import os
-import pty
 import re
 import shutil
 import subprocess
@@ -20,6 +19,7 @@ import h5py
 import numpy as np
 import onnx
 import pytest
+from terminal import on_terminal
 
 import harness as package
 from harness.commands import main
@@ -36,28 +36,6 @@ COMMANDS = (
     "profile", "show", "ops", "ab", "compare", "trace", "export", "report", "recover", "models",
     "doctor",
 )  # fmt: skip
-
-
-def on_terminal(*arguments: object, environment: dict[str, str]) -> str:
-    """What the command writes to a terminal of 80 columns."""
-    reader, terminal = pty.openpty()
-    with subprocess.Popen(
-        [sys.executable, "-m", "harness", *map(str, arguments)],
-        env={**environment, "COLUMNS": "80", "TERM": "xterm-256color"},
-        stdin=terminal,
-        stdout=terminal,
-        stderr=terminal,
-    ) as process:
-        os.close(terminal)
-        written = b""
-        try:
-            while piece := os.read(reader, 4096):
-                written += piece
-        except OSError:  # how Linux tells that the other side has closed
-            pass
-        os.close(reader)
-    assert process.returncode == 0, written
-    return written.decode().replace("\r\n", "\n")
 
 
 def columns(line: str) -> int:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import pty
 import re
 import shutil
 import subprocess
@@ -16,33 +14,12 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 import pytest
+from terminal import on_terminal
 
 if TYPE_CHECKING:
     from conftest import Harness, Recorded
 
 pytest.importorskip("harness._ort", reason="the native module is not built")
-
-
-def on_terminal(*arguments: object, environment: dict[str, str], **variables: str) -> str:
-    """What the command writes to a terminal of 80 columns."""
-    reader, terminal = pty.openpty()
-    with subprocess.Popen(
-        [sys.executable, "-m", "harness", *map(str, arguments)],
-        env={**environment, "COLUMNS": "80", "TERM": "xterm-256color", **variables},
-        stdin=terminal,
-        stdout=terminal,
-        stderr=terminal,
-    ) as process:
-        os.close(terminal)
-        written = b""
-        try:
-            while piece := os.read(reader, 4096):
-                written += piece
-        except OSError:  # how Linux tells that the other side has closed
-            pass
-        os.close(reader)
-    assert process.returncode == 0, written
-    return written.decode().replace("\r\n", "\n")
 
 
 @pytest.fixture(scope="module")
