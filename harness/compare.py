@@ -21,6 +21,7 @@ from harness import (
     yardstick,
 )
 from harness.comparison import MARGIN, Comparison, Side, Verdict
+from harness.devices.peak_memory import PEAK_MEMORY
 from harness.differences import Difference, differences, unlike_inputs
 from harness.energy import Energy
 from harness.matching import Match
@@ -218,7 +219,7 @@ def _compared(base: Profile, candidate: Profile, margin: float) -> Compared:
 
 def _refusal(base: Profile, candidate: Profile) -> str:
     """Why no verdict on the two would mean anything; empty if one may."""
-    unlike = unlike_inputs(base, candidate)
+    unlike = unlike_inputs(base.inputs, candidate.inputs)
     if unlike:
         return unlike
     if base.processes and candidate.processes and _same_measurement(base, candidate):
@@ -270,16 +271,13 @@ def _processes(count: int) -> str:
 
 def _unsteady(name: str, profile: Profile) -> list[str]:
     """Says of how many processes the samples are not of one state."""
-    kinds = [
-        steady_state.classify(process.steady.duration_ns).kind
-        for process in profile.processes
-        if len(process.steady)
-    ]
-    moving = {kind: kinds.count(kind) for kind in ("warm-up", "drift", "unstable")}
-    told = ", ".join(f"{kind} in {count}" for kind, count in moving.items() if count)
-    if 2 * sum(moving.values()) <= len(kinds):
+    kinds = steady_state.states(profile.processes)
+    moving = {kind: n for kind, n in kinds.items() if kind in ("warm-up", "drift", "unstable")}
+    count = sum(kinds.values())
+    if 2 * sum(moving.values()) <= count:
         return []
-    return [f"most processes of the {name} were not in one steady state: {told} of {len(kinds)}"]
+    told = ", ".join(f"{kind} in {n}" for kind, n in moving.items())
+    return [f"most processes of the {name} were not in one steady state: {told} of {count}"]
 
 
 class _Judge:
@@ -298,7 +296,7 @@ class _Judge:
         self._sides = (sides[0], sides[1])
         self._profiles = (base, candidate)
         self._margin = margin
-        self._yardsticks = [_yardsticks(list(side.values())) for side in self._sides]
+        self._yardsticks = [yardstick.speeds(list(side.values())) for side in self._sides]
 
     def latency(self, refusal: str) -> Quantity:
         """Of the median, with the tails; refused where a reason is given."""
@@ -348,8 +346,7 @@ class _Judge:
         if one is None or other is None:
             return {}
         ratios = np.exp(other.mean(axis=0) - one.mean(axis=0))
-        names = ("compute", "cache", "memory")
-        return dict(zip(names, map(float, ratios), strict=True))
+        return dict(zip(yardstick.PARTS, map(float, ratios), strict=True))
 
     def judge_operator(
         self, base: Mapping[int, float], candidate: Mapping[int, float]
@@ -434,29 +431,24 @@ class _Judge:
 
     def _memory(self) -> Quantity:
         """Peak of resident memory, which no occasion changes."""
-        name, key = "peak_memory_bytes", "mem_max_rss"
-        note = "of a worker process, traced passes included"
-        traces = [json.loads(profile.config).get("trace") for profile in self._profiles]
-        if traces[0] != traces[1]:
-            return _unknown(name, "the sides recorded different traced passes, which are in it")
+        name = PEAK_MEMORY
         values = [
-            [float(p.metadata[key]) for p in side.values() if key in p.metadata]
+            [
+                float(reading.value)
+                for process in side.values()
+                for reading in process.noise
+                if reading.name == name and isinstance(reading.value, (int, float))
+            ]
             for side in self._sides
         ]
         if not all(values):
             return _unknown(name, "not recorded on both sides")
-        # A process inherits the peak of the one that started it (getrusage(2), ru_maxrss).
-        if any(len(set(one)) < len(one) for one in values):
-            return _unknown(
-                name,
-                "processes agree to the byte: the figure is that of the command that started "
-                "them, they needed less",
-            )
         sides = [Side(np.log(np.array(one))) for one in values]
         found = comparison.compare(sides[0], sides[1], same_occasion=True, margin=self._margin)
-        return Quantity(
-            name, _typical(sides[0].log_median), _typical(sides[1].log_median), found, note
-        )
+        if found.verdict is Verdict.NOT_COMPARABLE:
+            return Quantity(name, None, None, found)
+        base, candidate = (_typical(side.log_median) for side in sides)
+        return Quantity(name, base, candidate, found, "of a worker process up to the timed pass")
 
 
 def _unknown(name: str, reason: str) -> Quantity:
@@ -466,13 +458,6 @@ def _unknown(name: str, reason: str) -> Quantity:
 def _typical(logs: _Float64Array | None) -> float | None:
     """Geometric mean over the processes: ratios are of these."""
     return None if logs is None else math.exp(float(logs.mean()))
-
-
-def _yardsticks(processes: Sequence[ProcessRecord]) -> _Float64Array | None:
-    """float64[processes, parts], log of its time; None where it was not timed beside one."""
-    if not processes or not all(len(process.yardstick) for process in processes):
-        return None
-    return np.array([yardstick.speed(process.yardstick) for process in processes])
 
 
 def _time_per_inference_ns(process: ProcessRecord) -> float:

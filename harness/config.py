@@ -170,6 +170,7 @@ class ProfileConfig:
         budget_s: seconds of measuring after which no further process is added.
         interleaved_with: random text that two profiles share which ``ab`` measured in pairs
             of processes; empty otherwise.
+        order_seed: of the coin that drew the order of these pairs; None without them.
         trace: traced passes that follow the timed pass, out of TRACE_PASSES.
         trace_inferences: inferences recorded by each traced pass of a process.
         sample_hz: readings of the devices a second during the timed pass; 0 for none.
@@ -190,6 +191,7 @@ class ProfileConfig:
     precision: float = DEFAULT_PRECISION
     budget_s: float = DEFAULT_BUDGET_S
     interleaved_with: str = ""
+    order_seed: int | None = None
     trace: tuple[str, ...] = TRACE_PASSES
     trace_inferences: int = 10
     sample_hz: float = DEFAULT_SAMPLE_HZ

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from harness.records import InputRecord, Profile, Reading
@@ -78,13 +78,12 @@ def differences(base: Profile, candidate: Profile) -> tuple[Difference, ...]:
     return tuple(sorted(found, key=lambda one: order.index(one.kind)))
 
 
-def unlike_inputs(base: Profile, candidate: Profile) -> str:
-    """Why the two did not do the same amount of work, in one sentence; empty if they did."""
-    if len(base.inputs) != len(candidate.inputs):
+def unlike_inputs(base: Sequence[InputRecord], candidate: Sequence[InputRecord]) -> str:
+    """Why the two do not do the same amount of work, in one sentence; empty if they do."""
+    if len(base) != len(candidate):
         return (
-            f"the base was fed {len(base.inputs)} "
-            f"input{'s' if len(base.inputs) != 1 else ''} and the candidate "
-            f"{len(candidate.inputs)}: not like with like"
+            f"the base was fed {len(base)} input{'s' if len(base) != 1 else ''} and the "
+            f"candidate {len(candidate)}: not like with like"
         )
     for one, other in _paired(base, candidate):
         if one.shape != other.shape:
@@ -111,7 +110,7 @@ def _inputs(base: Profile, candidate: Profile) -> Iterator[Difference]:
         counts = (str(len(base.inputs)), str(len(candidate.inputs)))
         yield Difference("inputs", "number of inputs", *counts)
         return
-    for one, other in _paired(base, candidate):
+    for one, other in _paired(base.inputs, candidate.inputs):
         if (one.dtype, one.shape) != (other.dtype, other.shape):
             yield Difference(
                 "inputs",
@@ -128,12 +127,14 @@ def _inputs(base: Profile, candidate: Profile) -> Iterator[Difference]:
             )
 
 
-def _paired(base: Profile, candidate: Profile) -> list[tuple[InputRecord, InputRecord]]:
+def _paired(
+    base: Sequence[InputRecord], candidate: Sequence[InputRecord]
+) -> list[tuple[InputRecord, InputRecord]]:
     """Inputs by name, or by place where another model calls them otherwise."""
-    others = {record.name: record for record in candidate.inputs}
-    if others.keys() == {record.name for record in base.inputs}:
-        return [(record, others[record.name]) for record in base.inputs]
-    return list(zip(base.inputs, candidate.inputs, strict=True))
+    others = {record.name: record for record in candidate}
+    if others.keys() == {record.name for record in base}:
+        return [(record, others[record.name]) for record in base]
+    return list(zip(base, candidate, strict=True))
 
 
 def _shape(record: InputRecord) -> str:

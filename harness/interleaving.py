@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import secrets
 import time
 import uuid
 from collections.abc import Callable
@@ -16,11 +17,14 @@ import numpy as np
 
 from harness import runner, shards
 from harness.config import ProfileConfig
+from harness.differences import unlike_inputs
+from harness.errors import RequestError
 from harness.profiling import Measuring, Observer, interruptible, started
 from harness.records import Profile
 from harness.sequential import Decision, decide
 
-#: Pairs whose processes make traced passes: enough for an interval of each operator.
+#: Pairs whose processes make traced passes: enough for an interval of each operator, and
+#: fewer than any decision needs, so that looking again and again does not choose how many.
 TRACED_PAIRS = 5
 
 #: Pairs beyond which a difference is too small for this to find.
@@ -48,7 +52,7 @@ def ab(
     *,
     margin: float,
     budget_s: float,
-    seed: int,
+    seed: int | None,
     observer: Observer,
     on_pair: Callable[[Decision], None],
 ) -> Outcome:
@@ -59,21 +63,32 @@ def ab(
         second: what is compared with it; another output than the first's.
         margin: ratios from 1 / (1 + margin) to 1 + margin count as the same.
         budget_s: seconds of measuring after which no further pair is begun.
-        seed: of the coin that draws the order within each pair.
+        seed: of the coin that draws the order within each pair; None for one that nobody
+            knows beforehand. It is stored with both profiles.
         observer: told about the preparation of both.
         on_pair: told what is known after each pair.
 
     Raises:
+        RequestError: the two are not fed inputs of the same shapes.
         HarnessError: as ``harness.profile`` does; what has finished is kept.
     """
     shared = uuid.uuid4().hex
-    configs = [dataclasses.replace(one, interleaved_with=shared) for one in (first, second)]
+    # The same order every time would put whatever the machine always does at first, such as
+    # to cool down, on the same side every time.
+    seed = secrets.randbits(32) if seed is None else seed
+    configs = [
+        dataclasses.replace(one, interleaved_with=shared, order_seed=seed)
+        for one in (first, second)
+    ]
     coin = np.random.default_rng(seed)
     with (
         interruptible(),
         started(configs[0], observer) as one,
         started(configs[1], observer) as other,
     ):
+        unlike = unlike_inputs(one.preparation.inputs, other.preparation.inputs)
+        if unlike:
+            raise RequestError(unlike, "give both the same --shape, --dim or --batch")
         sides = (_Side(one), _Side(other))
         with one.kept(), other.kept():
             began_s = time.monotonic()
@@ -82,6 +97,8 @@ def ab(
                 pair = len(differences)
                 for number in (0, 1) if coin.random() < 0.5 else (1, 0):
                     sides[number].measure(pair)
+                if pair == 0:
+                    _look_equally_long(sides)
                 differences.append(math.log(sides[1].median_ns / sides[0].median_ns))
                 decision = decide(np.array(differences), margin=margin, budget=MOST_PAIRS)
                 on_pair(decision)
@@ -99,16 +116,29 @@ def _nobody_waits(_finished: int) -> None:
     """Progress is told pair by pair."""
 
 
+def _look_equally_long(sides: tuple[_Side, _Side]) -> None:
+    """Lets the values of both last as long as the shorter ones.
+
+    pyperf finds the loops of each by doubling, so that chance makes those of one twice those
+    of the other, and a longer look at a machine is another look: with the same
+    configuration on both sides that would be a difference.
+    """
+    shared_ns = min(side.loops * side.median_ns for side in sides)
+    for side in sides:
+        side.loops = max(1, round(shared_ns / side.median_ns))
+
+
 class _Side:
     """One of the two, measured process by process.
 
     Attributes:
+        loops: inferences in a value; 0 before the first process, which is calibrated.
         median_ns: of the last process.
     """
 
     def __init__(self, measuring: Measuring) -> None:
         self._measuring = measuring
-        self._loops: int | None = None
+        self.loops = 0
         self.median_ns = math.nan
 
     def measure(self, pair: int) -> None:
@@ -116,7 +146,9 @@ class _Side:
         plan = dataclasses.replace(self._measuring.plan, processes=1)
         if pair >= TRACED_PAIRS:
             plan = dataclasses.replace(plan, trace_inferences=0, probe_inferences=0)
-        runner.measure(self._measuring.job, plan, _nobody_waits, first=pair, loops=self._loops)
+        runner.measure(
+            self._measuring.job, plan, _nobody_waits, first=pair, loops=self.loops or None
+        )
         process = shards.read_shard(self._measuring.partial, pair).process
-        self._loops = process.loops
+        self.loops = process.loops
         self.median_ns = float(np.median(process.steady.duration_ns))

@@ -130,7 +130,7 @@ def decide(
     if count == 0:
         reason = "no pair has been measured"
         return Decision(Verdict.UNDECIDED, None, None, 0, None, may_go_on, reason)
-    needed_at_least = _fewest_pairs(alpha)
+    needed_at_least = fewest_pairs(alpha)
     if count >= needed_at_least and np.ptp(differences) == 0:
         reason = (
             f"all {count} pairs differ by exactly the same amount: "
@@ -186,7 +186,7 @@ def _log_wealth(differences: Float64Array, tested: Float64Array) -> Float64Array
     return total
 
 
-def _fewest_pairs(alpha: float) -> int:
+def fewest_pairs(alpha: float) -> int:
     """Pairs after which a value far below or above all of them is refuted."""
     pairs = 1
     far = np.full(1, _FARTHEST)

@@ -29,6 +29,7 @@ from harness._ort import Library, OrtError
 from harness.config import ENERGY_IDLE_S, ProfileConfig, SessionConfig
 from harness.devices import nvml
 from harness.devices.host_noise import HostNoise
+from harness.devices.peak_memory import peak_memory
 from harness.devices.sampling import DeviceSampler
 from harness.errors import NO_ROOM, HarnessError, MachineError, ModelError, RequestError
 from harness.executed_graph import ExecutedGraph
@@ -390,6 +391,8 @@ class Measurement:
         start_ns = np.full(inferences, -1, dtype=np.int64)
         duration_ns = np.full(inferences, -1, dtype=np.int64)
         if number == self._warmup_values:
+            # Before the yardstick, whose memory is none of the model's.
+            self._peak_memory = peak_memory()
             self._yardsticks.append(yardstick.measure(YARDSTICK_REPETITIONS))
             self._discard()
             self._noise.start()
@@ -403,7 +406,7 @@ class Measurement:
                 "fix the inputs with --input or --shape",
             ) from error
         if number == self._warmup_values + self._steady_values - 1:
-            self._readings = self._noise.stop()
+            self._readings = (*self._noise.stop(), self._peak_memory)
             if self._sampler is not None:
                 self._devices, absent = self._sampler.stop(self._index)
                 self._absent += absent

@@ -52,7 +52,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"differences within this count as none (default: {DEFAULT_MARGIN:g})",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of the order of each pair"
+        "--seed",
+        type=int,
+        metavar="N",
+        help="of the order within the pairs (default: a new one every time)",
     )
     parser.add_argument(
         "--fail-on", metavar="slower[:PERCENT]", help="exit 4 if b is slower, by more than this"

@@ -7,10 +7,26 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import onnx
+from onnx import TensorProto, helper
+
 import harness as package
+from harness import interleaving, sequential
 
 if TYPE_CHECKING:
     from conftest import Harness
+
+
+def chain(length: int) -> onnx.ModelProto:
+    """So many equal operators one after the other."""
+    nodes = [helper.make_node("Sigmoid", [f"t{k}"], [f"t{k + 1}"]) for k in range(length)]
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 512])
+        for name in ("t0", f"t{length}")
+    ]
+    graph = helper.make_graph(nodes, "chain", ends[:1], ends[1:])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
 
 COMMON = "--threads 1 --duration 0.02 --trace none"
 
@@ -18,17 +34,24 @@ COMMON = "--threads 1 --duration 0.02 --trace none"
 def test_a_plain_difference_is_found_and_both_profiles_are_stored(
     harness: Harness, tmp_path: Path
 ) -> None:
+    for name, length in (("short", 20), ("long", 80)):
+        onnx.save(chain(length), tmp_path / f"{name}.onnx")
     done = harness(
-        *("ab", "--a", f"mlp {COMMON} -o a.h5", "--b", f"bert-small {COMMON} -o b.h5"),
-        *("--budget", "8", "--fail-on", "slower:100", "--json"),
+        *("ab", "--a", f"short.onnx {COMMON} -o a.h5", "--b", f"long.onnx {COMMON} -o b.h5"),
+        *("--budget", "60", "--fail-on", "slower:100", "--json"),
     )
-    # Two models with other inputs: said, and no number.
-    assert done.returncode in (2, 4), done.stderr
+    assert done.returncode == 4, done.stderr
+    told = json.loads(done.stdout)
+    assert told["verdict"] == "SLOWER"
+    assert told["interval"][0] > 2
     profiles = [package.read_profile(tmp_path / name) for name in ("a.h5", "b.h5")]
     together = {json.loads(one.config)["interleaved_with"] for one in profiles}
     assert len(together) == 1
     assert together != {""}
+    assert len({json.loads(one.config)["order_seed"] for one in profiles} - {None}) == 1
     assert len({len(one.processes) for one in profiles}) == 1
+    # Enough for a verdict, and not all the budget would have paid for.
+    assert len(profiles[0].processes) == sequential.fewest_pairs(0.05)
     assert all(one.complete for one in profiles)
     # In pairs: the next one begins when both of the one before have finished.
     first, second = (
@@ -36,6 +59,21 @@ def test_a_plain_difference_is_found_and_both_profiles_are_stored(
     )
     pairs = list(zip(first, second, strict=True))
     assert all(max(one) < min(other) for one, other in itertools.pairwise(pairs))
+
+
+def test_models_with_other_inputs_are_refused_before_anything_is_measured(
+    harness: Harness, tmp_path: Path
+) -> None:
+    refused = harness("ab", "--a", f"mlp {COMMON}", "--b", f"bert-small {COMMON}")
+    assert refused.returncode == 2
+    assert "not like with like" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not list(tmp_path.glob("profiles/*.h5"))
+
+
+def test_a_decision_takes_more_pairs_than_are_traced() -> None:
+    # Else the moment at which one stops looking would choose what operators are judged by.
+    assert sequential.fewest_pairs(0.05) > interleaving.TRACED_PAIRS
 
 
 def test_wrong_requests_name_the_side(harness: Harness) -> None:

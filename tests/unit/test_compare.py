@@ -12,7 +12,7 @@ from device_records import series
 from node_tables import table
 from process_records import latencies, process, profile
 
-from harness.compare import OperatorChanges, Report, compare_profiles
+from harness.compare import OperatorChanges, Quantity, Report, compare_profiles
 from harness.comparison import Comparison, Verdict
 from harness.records import (
     InputRecord,
@@ -20,6 +20,7 @@ from harness.records import (
     NodeEvents,
     ProcessRecord,
     Profile,
+    Reading,
     Yardstick,
 )
 from harness.reporters import comparison_json, comparison_table
@@ -283,24 +284,26 @@ def test_readings_of_a_test_double_are_no_measurement() -> None:
     assert "test double" in energy_of(report).reason
 
 
-def test_memory_that_processes_inherited_is_not_theirs() -> None:
+def test_memory_is_compared_where_both_sides_tell_it() -> None:
     def with_peaks(seed: int, peaks: list[int]) -> Profile:
         return profile(
             *(
-                dataclasses.replace(one, metadata={"mem_max_rss": peak})
+                dataclasses.replace(one, noise=(Reading("peak_memory_bytes", peak, "bytes"),))
                 for one, peak in zip(processes(1e4, 4, seed=seed), peaks, strict=True)
             )
         )
 
-    def memory(base: Profile, candidate: Profile) -> Comparison:
-        return compare_profiles(base, [candidate]).candidates[0].quantities[-1].comparison
+    def memory(base: Profile, candidate: Profile) -> Quantity:
+        return compare_profiles(base, [candidate]).candidates[0].quantities[-1]
 
     low = with_peaks(1, [10_001, 10_007, 10_003, 9_999])
-    high = with_peaks(2, [20_001, 20_007, 20_003, 19_999])
-    assert memory(low, high).verdict is Verdict.SLOWER
-    inherited = memory(low, with_peaks(3, [20_000] * 4))
-    assert inherited.verdict is Verdict.NOT_COMPARABLE
-    assert "agree to the byte" in inherited.reason
+    found = memory(low, with_peaks(2, [20_001, 20_007, 20_003, 19_999]))
+    assert found.comparison.verdict is Verdict.SLOWER
+    assert found.base == pytest.approx(10_002, rel=1e-3)
+    silent = memory(low, profile(*processes(1e4, 4, seed=3)))
+    assert silent.comparison.verdict is Verdict.NOT_COMPARABLE
+    assert silent.base is None
+    assert "not recorded on both sides" in silent.comparison.reason
 
 
 def constant() -> Profile:

@@ -105,7 +105,7 @@ def test_options_read_as_a_user_gives_them() -> None:
 
 def test_other_shapes_are_not_like_with_like() -> None:
     base, candidate = profile(inputs=(fed(1, 3),)), profile(inputs=(fed(8, 3),))
-    assert unlike_inputs(base, candidate) == (
+    assert unlike_inputs(base.inputs, candidate.inputs) == (
         "input 'x' is 1x3 in the base and 8x3 in the candidate: not like with like"
     )
     assert differences(base, candidate) == (
@@ -116,18 +116,20 @@ def test_other_shapes_are_not_like_with_like() -> None:
 def test_other_values_or_types_are_stated_and_still_compared() -> None:
     base = profile(inputs=(fed(1, 3),))
     for other in (fed(1, 3, sha256="bb"), fed(1, 3, dtype="float16", sha256="bb")):
-        assert unlike_inputs(base, profile(inputs=(other,))) == ""
+        assert unlike_inputs(base.inputs, (other,)) == ""
         assert differences(base, profile(inputs=(other,)))
 
 
 def test_inputs_that_another_model_calls_otherwise_are_compared_by_place() -> None:
     base = profile(inputs=(fed(1, 3), fed(2, name="y")))
-    assert unlike_inputs(base, profile(inputs=(fed(1, 3, name="a"), fed(2, name="b")))) == ""
+    assert unlike_inputs(base.inputs, (fed(1, 3, name="a"), fed(2, name="b"))) == ""
     swapped = profile(inputs=(fed(2, name="y"), fed(1, 3)))
-    assert unlike_inputs(base, swapped) == ""
+    assert unlike_inputs(base.inputs, swapped.inputs) == ""
 
 
 def test_another_number_of_inputs_is_not_like_with_like() -> None:
     base, candidate = profile(inputs=(fed(1),)), profile(inputs=())
-    assert "the base was fed 1 input and the candidate 0" in unlike_inputs(base, candidate)
+    assert "the base was fed 1 input and the candidate 0" in unlike_inputs(
+        base.inputs, candidate.inputs
+    )
     assert differences(base, candidate) == (Difference("inputs", "number of inputs", "1", "0"),)

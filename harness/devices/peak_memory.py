@@ -1,0 +1,31 @@
+"""The most memory that this process has had at a time."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from harness.records import Reading
+
+#: Name of the reading.
+PEAK_MEMORY = "peak_memory_bytes"
+
+
+def peak_memory(root: Path = Path("/")) -> Reading:
+    """Peak of resident memory since the program began (VmHWM, proc_pid_status(5)).
+
+    Unlike ``ru_maxrss`` it is not inherited from the process that started this one.
+
+    Args:
+        root: where /proc is looked for.
+    """
+    source = "/proc/self/status, VmHWM, before the timed pass"
+    try:
+        text = (root / "proc/self/status").read_text(encoding="ascii", errors="replace")
+    except OSError as error:
+        return Reading(PEAK_MEMORY, None, "bytes", source, f"/proc/self/status: {error.strerror}")
+    found = re.search(r"^VmHWM:\s*(\d+) kB$", text, re.MULTILINE)
+    if found is None:
+        reason = "/proc/self/status has no line VmHWM"
+        return Reading(PEAK_MEMORY, None, "bytes", source, reason)
+    return Reading(PEAK_MEMORY, int(found[1]) * 1024, "bytes", source)
