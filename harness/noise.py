@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from harness import yardstick
 from harness.devices.nvml import THROTTLED, clock_reasons
 from harness.records import DeviceSeries, LatencySeries, ProcessRecord, Profile, Reading
 
@@ -54,6 +55,8 @@ class NoiseVerdict:
         touched: samples during which the hypervisor took a CPU or a clock was throttled, as
             far as the sampled series tell.
         throttled: samples during which a clock was throttled.
+        yardstick: how fast the machine was by each part of the yardstick; empty where it was
+            not timed beside every process.
     """
 
     verdict: str
@@ -61,6 +64,7 @@ class NoiseVerdict:
     samples: int = 0
     touched: int = 0
     throttled: int = 0
+    yardstick: tuple[yardstick.Speed, ...] = ()
 
 
 @dataclasses.dataclass(slots=True)
@@ -82,6 +86,12 @@ def judge(profile: Profile) -> NoiseVerdict:
     if len(medians) > 1 and max(medians) > (1 + SPREAD_LIMIT) * min(medians):
         spread = max(medians) / max(min(medians), 1.0) - 1
         found.add(f"the processes' medians differ by {spread:.0%}", spread / SPREAD_LIMIT)
+    machine = yardstick.summary(profile.processes)
+    slowed = [one for one in machine if one.spread > SPREAD_LIMIT]
+    if slowed:
+        parts = ", ".join(f"{one.part} {one.spread:.0%}" for one in slowed)
+        text = f"the machine itself was slower beside some processes (yardstick: {parts})"
+        found.add(text, max(one.spread for one in slowed) / SPREAD_LIMIT)
     _clocks(profile, found)
     _strangers(profile, found)
     throttled = _count(throttled_samples(profile))
@@ -95,9 +105,9 @@ def judge(profile: Profile) -> NoiseVerdict:
         found.add(f"{text} ({_reasons(profile)})", UNUSABLE * share / THROTTLED_LIMIT)
     if found.causes:
         verdict = "unusable" if found.unusable else "disturbed"
-        return NoiseVerdict(verdict, tuple(found.causes), samples, touched, throttled)
+        return NoiseVerdict(verdict, tuple(found.causes), samples, touched, throttled, machine)
     verdict = "unknown" if unknown else "quiet"
-    return NoiseVerdict(verdict, tuple(unknown), samples, touched, throttled)
+    return NoiseVerdict(verdict, tuple(unknown), samples, touched, throttled, machine)
 
 
 def throttled_samples(profile: Profile) -> list[BoolArray]:

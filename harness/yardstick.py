@@ -10,13 +10,32 @@ and anything that is timed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import dataclasses
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from harness import _yardstick
-from harness.records import NO_YARDSTICK, Yardstick
+from harness.records import NO_YARDSTICK, ProcessRecord, Yardstick
+
+#: What the workload is made of, in the order of all arrays by part.
+PARTS = ("compute", "cache", "memory")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Speed:
+    """How fast the machine was beside all processes of a profile, told by one part.
+
+    Attributes:
+        part: one of PARTS.
+        time_ns: geometric mean over the processes of what it took.
+        spread: the slowest process over the fastest, less 1.
+    """
+
+    part: str
+    time_ns: float
+    spread: float
 
 
 def measure(repetitions: int) -> Yardstick:
@@ -64,3 +83,21 @@ def speed(yardstick: Yardstick) -> npt.NDArray[np.float64]:
     parts = np.array([yardstick.compute_ns, yardstick.cache_ns, yardstick.memory_ns])
     logs: npt.NDArray[np.float64] = np.log(np.percentile(parts, 25, axis=1))
     return logs
+
+
+def speeds(processes: Sequence[ProcessRecord]) -> npt.NDArray[np.float64] | None:
+    """float64[processes, parts], ``speed`` beside each; None where it was not timed beside one."""
+    if not processes or not all(len(process.yardstick) for process in processes):
+        return None
+    return np.array([speed(process.yardstick) for process in processes])
+
+
+def summary(processes: Sequence[ProcessRecord]) -> tuple[Speed, ...]:
+    """What each part tells of all processes; empty where it was not timed beside one."""
+    logs = speeds(processes)
+    if logs is None:
+        return ()
+    return tuple(
+        Speed(part, float(np.exp(column.mean())), float(np.expm1(np.ptp(column))))
+        for part, column in zip(PARTS, logs.T, strict=True)
+    )

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from harness import energy, noise, operators, statistics
+from harness import energy, noise, operators, statistics, steady_state
 from harness.kernel_table import KernelTable
 from harness.operators import OperatorTable
 from harness.records import Profile
@@ -93,6 +93,9 @@ def _latency(profile: Profile) -> dict[str, Any]:
         "processes": figures.processes,
         "ended_by": statistics.ended_by(profile),
         **_figures({"p90_ns": figures.p90_ns, "p99_ns": figures.p99_ns}),
+        "p90_interval_ns": figures.p90_interval_ns and list(figures.p90_interval_ns),
+        "p99_interval_ns": figures.p99_interval_ns and list(figures.p99_interval_ns),
+        "states": steady_state.states(profile.processes),
     }
     report["interval_ns"] = figures.interval_ns and list(figures.interval_ns)
     if figures.interval_ns is None:

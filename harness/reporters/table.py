@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from rich.cells import cell_len
 
-from harness import energy, noise, operators, statistics
+from harness import energy, noise, operators, statistics, steady_state
 from harness.energy import Energy
 from harness.kernel_table import KernelTable
 from harness.operators import Operator, OperatorTable
@@ -283,13 +283,27 @@ def _print_latency(page: Page, profile: Profile) -> None:
                 precision=100 * asked["precision"], budget_s=asked["budget_s"], count=count
             ),
         )
-    tail = [f"fastest {nanoseconds(figures.min_ns)}", f"mean {nanoseconds(figures.mean_ns)}"]
-    percentiles = (("p90", figures.p90_ns), ("p99", figures.p99_ns))
-    tail += [f"{name} {nanoseconds(p.value)}" for name, p in percentiles if p.value is not None]
-    page.say("latency", ", ".join(tail))
-    for _, figure in percentiles:
+    page.say(
+        "latency",
+        f"fastest {nanoseconds(figures.min_ns)}, mean {nanoseconds(figures.mean_ns)}",
+    )
+    percentiles = (
+        ("p90", figures.p90_ns, figures.p90_interval_ns),
+        ("p99", figures.p99_ns, figures.p99_interval_ns),
+    )
+    tail = [
+        f"{name} {nanoseconds(figure.value)}{_of_a_process(interval)}"
+        for name, figure, interval in percentiles
+        if figure.value is not None
+    ]
+    if tail:
+        page.say("latency", ", ".join(tail))
+    for _, figure, _ in percentiles:
         if figure.value is None:
             page.say("latency", figure.reason)
+    states = steady_state.states(profile.processes)
+    told = ", ".join(f"{kind} in {count}" for kind, count in states.items())
+    page.say("steady", f"{told} of {figures.processes} processes")
     cold = {
         name: figure.value or 0.0
         for name, figure in statistics.cold_start(profile.processes).items()
@@ -303,6 +317,12 @@ def _print_latency(page: Page, profile: Profile) -> None:
     verdict = noise.judge(profile)
     causes = f": {'; '.join(verdict.causes)}" if verdict.causes else ""
     page.say("noise", f"{verdict.verdict}{causes}")
+    if verdict.yardstick:
+        parts = ", ".join(
+            f"{one.part} {nanoseconds(one.time_ns)} (+{one.spread:.1%})"
+            for one in verdict.yardstick
+        )
+        page.say("noise", f"yardstick {parts} beside the slowest process")
     if verdict.touched:
         page.say(
             "noise",
@@ -313,6 +333,12 @@ def _print_latency(page: Page, profile: Profile) -> None:
         page.say("noise", "show --exclude-throttled leaves the throttled ones out")
     for each in energy.energy(profile):
         page.say("energy", _energy(each))
+
+
+def _of_a_process(interval: tuple[float, float] | None) -> str:
+    if interval is None:
+        return ""
+    return f" (of a process {nanoseconds(interval[0])} to {nanoseconds(interval[1])})"
 
 
 def _energy(found: Energy) -> str:
