@@ -6,8 +6,8 @@ harness' verdict stand the other ways of using the yardstick, pyperf's is_signif
 pooled Mann-Whitney test on the same data. Since pairs share profiles, the interval of a
 rate is that of a bootstrap over profiles.
 
-    python benchmarks/false_alarms.py collect FOLDER [--profiles N] [--minutes M] [--model NAME]
-    python benchmarks/false_alarms.py judge FOLDER
+    python benchmarks/false_alarms.py collect FOLDER [--rounds N] [--minutes M]
+    python benchmarks/false_alarms.py judge FOLDER/MODEL
     python benchmarks/false_alarms.py ab [--times N] [--model NAME] [--seconds S]
 """
 
@@ -23,7 +23,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import planted
 import pyperf
+from planted import name_of
 from scipy import stats
 
 import harness
@@ -34,6 +36,9 @@ from harness.profiling import Observer
 from harness.records import Profile
 
 ALARMS = (Verdict.FASTER, Verdict.SLOWER)
+
+#: Models of which a profile is taken in every round.
+CONSTANT = ("mlp", name_of(0))
 
 #: Values of each process that the pooled tests get: pyperf's own files have as few.
 POOLED = 20
@@ -75,30 +80,36 @@ class Load:
             self._running.wait()
 
 
-def collect(folder: Path, profiles: int, minutes: float, model: str) -> None:
-    """Takes so many profiles, spread over that time."""
-    folder.mkdir(parents=True, exist_ok=True)
+def collect(folder: Path, rounds: int, minutes: float) -> None:
+    """Takes a profile of each constant model a round, and one of the others in turns."""
+    folder.mkdir(parents=True)
+    models = {name: name for name in ("mlp", "mobilenet-v2")}
+    models |= {name_of(change): str(planted.write(folder, change)) for change in planted.CHANGES}
+    for name in models:
+        (folder / name).mkdir()
+    turns = [name for name in models if name not in CONSTANT]
     load = Load(seed=1)
     began_s = time.monotonic()
     load._quiet_until_s = began_s + 60
-    for number in range(profiles):
-        wait_s = began_s + number * minutes * 60 / profiles - time.monotonic()
+    for number in range(rounds):
+        wait_s = began_s + number * minutes * 60 / rounds - time.monotonic()
         deadline_s = time.monotonic() + max(wait_s, 0)
         while time.monotonic() < deadline_s:
             load.tick()
             time.sleep(0.5)
-        load.tick()
-        harness.profile(
-            ProfileConfig(
-                model=model,
-                session=harness.config.SessionConfig(intra_threads=1),
-                processes=10,
-                duration_s=0.3,
-                trace=(),
-                output=folder / f"{number:03d}.h5",
+        for name in (*CONSTANT, turns[number % len(turns)]):
+            load.tick()
+            harness.profile(
+                ProfileConfig(
+                    model=models[name],
+                    session=harness.config.SessionConfig(intra_threads=1),
+                    processes=10,
+                    duration_s=1.0,
+                    trace=(),
+                    output=folder / name / f"{number:03d}.h5",
+                )
             )
-        )
-        print(f"{number + 1} of {profiles} after {time.monotonic() - began_s:.0f} s", flush=True)
+        print(f"{number + 1} of {rounds} after {time.monotonic() - began_s:.0f} s", flush=True)
     load.stop()
     print(f"{load.episodes} episodes of load")
 
@@ -247,9 +258,8 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     collecting = commands.add_parser("collect")
     collecting.add_argument("folder", type=Path)
-    collecting.add_argument("--profiles", type=int, default=45)
+    collecting.add_argument("--rounds", type=int, default=45)
     collecting.add_argument("--minutes", type=float, default=35)
-    collecting.add_argument("--model", default="mlp")
     judging = commands.add_parser("judge")
     judging.add_argument("folder", type=Path)
     itself = commands.add_parser("ab")
@@ -258,7 +268,7 @@ def main() -> None:
     itself.add_argument("--seconds", type=float, default=120)
     options = parser.parse_args()
     if options.command == "collect":
-        collect(options.folder, options.profiles, options.minutes, options.model)
+        collect(options.folder, options.rounds, options.minutes)
     elif options.command == "judge":
         judge(options.folder)
     else:
