@@ -31,8 +31,26 @@ from harness.statistics import Figure
 #: Part of the nodes' time of either side below which an operator is listed, not judged.
 SMALLEST_SHARE = 0.001
 
+#: Standard deviation of the logarithm of a figure other than the median from one occasion to
+#: another. Measured by ``benchmarks/false_alarms.py``; the median's is in ``comparison``.
+OCCASION_SD = {
+    "latency_p90_ns": 0.06,
+    "latency_p99_ns": 0.2,
+    "session_ns": 0.2,
+    "first_inference_ns": 0.1,
+    "time_per_inference_ns": 0.2,
+}
+
+#: Percentiles that are compared, by name.
+_PERCENTILES = {"latency_p90_ns": 90, "latency_p99_ns": 99}
+
 #: Processes of a profile from which on a difference of 2 % is found (DESIGN.md section 7).
 COMPARISON_GRADE = 10
+
+#: What the two profiles of a comparison are called.
+SIDES = ("base", "candidate")
+
+_DECIDED = (Verdict.FASTER, Verdict.SLOWER, Verdict.SAME)
 
 _Float64Array = npt.NDArray[np.float64]
 
@@ -198,7 +216,7 @@ def _compared(base: Profile, candidate: Profile, margin: float) -> Compared:
     judge = _Judge(base, candidate, margin)
     refusal = _refusal(base, candidate)
     latency = judge.latency(refusal)
-    caveats = _caveats(base, candidate)
+    caveats = _caveats(judge, base, candidate)
     changed = differences(base, candidate)
     if latency.comparison.verdict is Verdict.NOT_COMPARABLE:
         reason = latency.comparison.reason
@@ -211,7 +229,7 @@ def _compared(base: Profile, candidate: Profile, margin: float) -> Compared:
         caveats,
         judge.paired,
         latency,
-        judge.quantities(latency),
+        judge.quantities(),
         _operators(judge, base, candidate),
         judge.machine(),
     )
@@ -243,12 +261,12 @@ def _same_measurement(base: Profile, candidate: Profile) -> bool:
     return one.pid == other.pid and np.array_equal(one.steady.start_ns, other.steady.start_ns)
 
 
-def _caveats(base: Profile, candidate: Profile) -> tuple[str, ...]:
+def _caveats(judge: _Judge, base: Profile, candidate: Profile) -> tuple[str, ...]:
     """What to know before the figures are read."""
     caveats = []
     if base.model.sha256 != candidate.model.sha256:
         caveats.append("different models: ratios are of two models, not of two ways to run one")
-    for name, profile in (("base", base), ("candidate", candidate)):
+    for name, profile, verdict in zip(SIDES, (base, candidate), judge.noise, strict=True):
         count = len(profile.processes)
         if not profile.complete:
             caveats.append(f"the {name} was interrupted: only {_processes(count)} of it are here")
@@ -258,8 +276,7 @@ def _caveats(base: Profile, candidate: Profile) -> tuple[str, ...]:
             caveats.append(
                 f"the {name} has {_processes(count)}: {COMPARISON_GRADE} are comparison-grade"
             )
-        verdict = noise.judge(profile) if profile.processes else None
-        if verdict is not None and verdict.verdict in ("disturbed", "unusable"):
+        if verdict.verdict in ("disturbed", "unusable"):
             caveats.append(f"the {name} is {verdict.verdict}: {'; '.join(verdict.causes)}")
         caveats += _unsteady(name, profile)
     return tuple(caveats)
@@ -296,41 +313,20 @@ class _Judge:
         self._sides = (sides[0], sides[1])
         self._profiles = (base, candidate)
         self._margin = margin
+        self.noise = (noise.judge(base), noise.judge(candidate))
         self._yardsticks = [yardstick.speeds(list(side.values())) for side in self._sides]
 
     def latency(self, refusal: str) -> Quantity:
-        """Of the median, with the tails; refused where a reason is given."""
-        if refusal:
-            return _unknown("latency_ns", refusal)
-        sides = [
-            dataclasses.replace(
-                comparison.side([p.steady.duration_ns for p in side.values()]),
-                log_yardstick=speeds,
-            )
-            for side, speeds in zip(self._sides, self._yardsticks, strict=True)
-        ]
-        return self._quantity("latency_ns", sides[0], sides[1])
+        """Of the median; refused where a reason is given."""
+        return _unknown("latency_ns", refusal) if refusal else self._percentile("latency_ns", 50)
 
-    def quantities(self, latency: Quantity) -> tuple[Quantity, ...]:
+    def quantities(self) -> tuple[Quantity, ...]:
         """Tails, cold start, throughput, energy and memory.
 
         The verdicts hold together (Holm), those of pairs each for itself.
         """
-        sides = [
-            comparison.side([p.steady.duration_ns for p in side.values()]) for side in self._sides
-        ]
-        tails = [
-            Quantity(
-                f"latency_{name}_ns",
-                _typical(getattr(sides[0], f"log_{name}")),
-                _typical(getattr(sides[1], f"log_{name}")),
-                latency.comparison.tail[name],
-            )
-            for name in ("p90", "p99")
-            if name in latency.comparison.tail
-        ]
         found = [
-            *tails,
+            *(self._percentile(name, percent) for name, percent in _PERCENTILES.items()),
             self._each("session_ns", lambda p: p.session_ns),
             self._each("first_inference_ns", lambda p: p.first_inference_ns),
             self._each("time_per_inference_ns", _time_per_inference_ns),
@@ -353,9 +349,7 @@ class _Judge:
     ) -> Comparison:
         """Own times of an operator by process, on their own."""
         sides = [self._of_times(k, times) for k, times in enumerate((base, candidate))]
-        return comparison.compare(
-            sides[0], sides[1], same_occasion=self.paired, margin=self._margin
-        )
+        return self._unpaired("operator", sides[0], sides[1])
 
     def _of_times(self, which: int, times: Mapping[int, float]) -> Side:
         places = [k for k, index in enumerate(self._sides[which]) if index in times]
@@ -364,6 +358,17 @@ class _Judge:
             logs = np.log(np.array([times[index] for index in indices], np.float64))
         speeds = self._yardsticks[which]
         return Side(logs, log_yardstick=None if speeds is None else speeds[places])
+
+    def _percentile(self, name: str, percent: float) -> Quantity:
+        """A percentile of the latency of each process."""
+        sides = [
+            dataclasses.replace(
+                comparison.side([p.steady.duration_ns for p in side.values()], percent=percent),
+                log_yardstick=speeds,
+            )
+            for side, speeds in zip(self._sides, self._yardsticks, strict=True)
+        ]
+        return self._quantity(name, sides[0], sides[1])
 
     def _each(self, name: str, of: Callable[[ProcessRecord], float], note: str = "") -> Quantity:
         """A figure that every process has one of."""
@@ -374,23 +379,46 @@ class _Judge:
         return self._quantity(name, sides[0], sides[1], note)
 
     def _quantity(self, name: str, base: Side, candidate: Side, note: str = "") -> Quantity:
-        found = self._judged(base, candidate)
+        found = self._judged(name, base, candidate)
         if found.verdict is Verdict.NOT_COMPARABLE:
             return Quantity(name, None, None, found, note)
         return Quantity(
-            name, _typical(base.log_median), _typical(candidate.log_median), found, note
+            name, _typical(base.log_figure), _typical(candidate.log_figure), found, note
         )
 
-    def _judged(self, base: Side, candidate: Side) -> Comparison:
-        found = comparison.compare(base, candidate, same_occasion=self.paired, margin=self._margin)
+    def _judged(self, name: str, base: Side, candidate: Side) -> Comparison:
+        found = self._unpaired(name, base, candidate)
         if not self.paired or found.verdict is Verdict.NOT_COMPARABLE:
             return found
-        tail = {
-            name: self._of_pairs(getattr(candidate, f"log_{name}") - getattr(base, f"log_{name}"))
-            for name in found.tail
-        }
-        pairs = self._of_pairs(candidate.log_median - base.log_median)
-        return dataclasses.replace(pairs, tail=tail)
+        return self._of_pairs(candidate.log_figure - base.log_figure)
+
+    def _unpaired(self, name: str, base: Side, candidate: Side) -> Comparison:
+        """The sides as two groups of processes, with what occasions differ by if they are two."""
+        occasion_sd = None if self.paired else self._between(name)
+        found = comparison.compare(
+            base,
+            candidate,
+            same_occasion=self.paired,
+            margin=self._margin,
+            occasion_sd=occasion_sd,
+        )
+        if self.paired or found.verdict not in _DECIDED:
+            return found
+        for side, verdict in zip(SIDES, self.noise, strict=True):
+            if verdict.verdict == "unusable":
+                reason = (
+                    f"{found.reason}; but the {side} is unusable: the machine was busy, and "
+                    "nothing tells by how much that changed it"
+                )
+                return dataclasses.replace(found, verdict=Verdict.UNDECIDED, reason=reason)
+        return found
+
+    def _between(self, name: str) -> float | None:
+        """Standard deviation of a figure between occasions; None for the median's default."""
+        known = OCCASION_SD.get(name)
+        if known is None or all(speeds is not None for speeds in self._yardsticks):
+            return known
+        return max(known, comparison.OCCASION_SD)
 
     def _of_pairs(self, log_ratios: _Float64Array) -> Comparison:
         found = sequential.decide(log_ratios, margin=self._margin)
@@ -410,7 +438,7 @@ class _Judge:
                 continue
             doubts = [
                 f"the {name}'s is doubtful: {'; '.join(one.causes)}"
-                for name, one in zip(("base", "candidate"), pair, strict=True)
+                for name, one in zip(SIDES, pair, strict=True)
                 if one is not None and one.verdict == "doubtful"
             ]
             sides = [self._of_times(k, self._joules(k, device)) for k in (0, 1)]
@@ -447,7 +475,7 @@ class _Judge:
         found = comparison.compare(sides[0], sides[1], same_occasion=True, margin=self._margin)
         if found.verdict is Verdict.NOT_COMPARABLE:
             return Quantity(name, None, None, found)
-        base, candidate = (_typical(side.log_median) for side in sides)
+        base, candidate = (_typical(side.log_figure) for side in sides)
         return Quantity(name, base, candidate, found, "of a worker process up to the timed pass")
 
 
@@ -455,19 +483,22 @@ def _unknown(name: str, reason: str) -> Quantity:
     return Quantity(name, None, None, Comparison(Verdict.NOT_COMPARABLE, None, None, reason))
 
 
-def _typical(logs: _Float64Array | None) -> float | None:
+def _typical(logs: _Float64Array) -> float:
     """Geometric mean over the processes: ratios are of these."""
-    return None if logs is None else math.exp(float(logs.mean()))
+    return math.exp(float(logs.mean()))
 
 
 def _time_per_inference_ns(process: ProcessRecord) -> float:
+    """Wall time of an inference, without what lies between two values of pyperf's."""
     steady = process.steady
-    end_ns = int(steady.start_ns[-1]) + int(steady.duration_ns[-1])
-    return (end_ns - int(steady.start_ns[0])) / len(steady)
+    end_ns = steady.start_ns + steady.duration_ns
+    last = np.arange(0, len(steady), process.loops) + process.loops - 1
+    taken_ns = end_ns[np.minimum(last, len(steady) - 1)] - steady.start_ns[:: process.loops]
+    return float(taken_ns.sum()) / len(steady)
 
 
 def _why_no_energy(pair: Sequence[Energy | None]) -> str:
-    for name, one in zip(("base", "candidate"), pair, strict=True):
+    for name, one in zip(SIDES, pair, strict=True):
         if one is None:
             return f"the {name} tells nothing of this device"
         if one.joules.value is None:
@@ -482,7 +513,7 @@ def _operators(judge: _Judge, base: Profile, candidate: Profile) -> OperatorChan
     if not source or base.nodes is None or candidate.nodes is None:
         return Figure(None, "the profiles have no traced pass in common")
     tables = [operators.operator_table(one, "op", source=source) for one in (base, candidate)]
-    for name, table in zip(("base", "candidate"), tables, strict=True):
+    for name, table in zip(SIDES, tables, strict=True):
         if isinstance(table, Figure):
             return Figure(None, f"the {name} has none: {table.reason}")
     sides = [
@@ -504,7 +535,7 @@ def _operators(judge: _Judge, base: Profile, candidate: Profile) -> OperatorChan
         changes[int(key)] = dataclasses.replace(changes[int(key)], comparison=found)
     doubts = [
         f"the {name}: {table.accounts.doubt}"
-        for name, table in zip(("base", "candidate"), tables, strict=True)
+        for name, table in zip(SIDES, tables, strict=True)
         if not isinstance(table, Figure) and table.accounts.doubt
     ]
     return OperatorChanges(

@@ -77,16 +77,14 @@ class Side:
     """The processes of one side, in the order in which they were measured.
 
     Attributes:
-        log_median: float64[processes], log of each process's median latency in ns.
-        log_p90, log_p99: likewise; None where a process has too few samples.
+        log_figure: float64[processes], log of a figure of each process: of its median latency
+            in ns, of a percentile, of the time of a session …
         log_yardstick: float64[processes] or float64[processes, parts], log of the time that
             the reference workload took around the process; None where it was not timed.
         unusable: why nothing can be compared; empty otherwise.
     """
 
-    log_median: Float64Array
-    log_p90: Float64Array | None = None
-    log_p99: Float64Array | None = None
+    log_figure: Float64Array
     log_yardstick: Float64Array | None = None
     unusable: str = ""
 
@@ -107,7 +105,6 @@ class Comparison:
         p_value: two-sided, of no difference.
         p_value_same: of a difference larger than the margin.
         occasion_sd: the standard deviation between occasions that the interval carries.
-        tail: comparisons of ``p90`` and ``p99``, where enough samples stand behind them.
     """
 
     verdict: Verdict
@@ -119,42 +116,30 @@ class Comparison:
     p_value: float | None = None
     p_value_same: float | None = None
     occasion_sd: float = 0.0
-    tail: Mapping[str, Comparison] = dataclasses.field(default_factory=dict)
 
 
 def side(
-    durations_ns: Sequence[npt.NDArray[np.int64]], yardstick_ns: npt.ArrayLike | None = None
+    durations_ns: Sequence[npt.NDArray[np.int64]],
+    yardstick_ns: npt.ArrayLike | None = None,
+    *,
+    percent: float = 50,
 ) -> Side:
-    """The processes of a profile as they are compared.
+    """The processes of a profile as their latencies are compared.
 
     Args:
         durations_ns: of the timed pass of each process, in the order of measuring.
         yardstick_ns: [processes] or [processes, parts], time of the reference workload.
+        percent: which percentile of a process is compared.
     """
-    unusable = ""
-    logs: dict[float, Float64Array | None] = {}
-    for percent in (50, 90, 99):
-        figures = [percentile(durations, percent) for durations in durations_ns]
-        values = np.array([f.value if f.value is not None else np.nan for f in figures])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            logs[percent] = np.log(values)
-        short = next(((k, f.reason) for k, f in enumerate(figures) if f.value is None), None)
-        if short is not None:
-            logs[percent] = None
-        if short is not None and percent == 50:
-            unusable = f"process {short[0]} is too short to have a median: {short[1]}"
+    figures = [percentile(durations, percent) for durations in durations_ns]
+    short = next(((k, f.reason) for k, f in enumerate(figures) if f.value is None), None)
+    unusable = f"process {short[0]} is too short: {short[1]}" if short is not None else ""
     log_yardstick = None
-    if yardstick_ns is not None:
-        with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.log([np.nan if f.value is None else f.value for f in figures])
+        if yardstick_ns is not None:
             log_yardstick = np.log(np.asarray(yardstick_ns, np.float64))
-    median = logs[50]
-    return Side(
-        median if median is not None else np.full(len(durations_ns), np.nan),
-        logs[90],
-        logs[99],
-        log_yardstick,
-        unusable,
-    )
+    return Side(np.asarray(logs, np.float64), log_yardstick, unusable)
 
 
 def compare(
@@ -167,9 +152,9 @@ def compare(
     yardstick: YardstickUse | None = None,
     occasion_sd: float | None = None,
 ) -> Comparison:
-    """Verdict, ratio and interval of the medians, and of the tails.
+    """Verdict, ratio and interval of one figure.
 
-    Welch's t on the logarithms of the per-process medians with Satterthwaite's degrees of
+    Welch's t on the logarithms of the figures of the processes with Satterthwaite's degrees of
     freedom (Welch, The generalization of Student's problem, Biometrika 1947), to whose
     variance that between occasions is added twice. FASTER or SLOWER where the interval
     leaves out 1 and a rank test on the same numbers does not contradict (Mann & Whitney,
@@ -236,18 +221,7 @@ def compare(
         occasion_sd = OCCASION_SD_BESIDE_YARDSTICK if seen else OCCASION_SD
         occasion_sd = 0.0 if same_occasion else occasion_sd
     question = _Question(margin, confidence, same_occasion, yardstick, occasion_sd)
-    found = _compare(base, candidate, base.log_median, candidate.log_median, question)
-    if found.verdict is Verdict.NOT_COMPARABLE:
-        return found
-    tail = {
-        name: _compare(base, candidate, one, other, question)
-        for name, one, other in (
-            ("p90", base.log_p90, candidate.log_p90),
-            ("p99", base.log_p99, candidate.log_p99),
-        )
-        if one is not None and other is not None
-    }
-    return dataclasses.replace(found, tail=tail)
+    return _compare(base, candidate, question)
 
 
 def with_holm(
@@ -294,7 +268,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(p) for p in adjusted]
 
 
-def occasion_sd(log_medians: Sequence[Float64Array]) -> float | None:
+def occasion_sd(log_figures: Sequence[Float64Array]) -> float | None:
     """Standard deviation between occasions, from profiles of one thing on several of them.
 
     Variance component of a one-way layout by its moments (Searle, Casella & McCulloch,
@@ -302,12 +276,12 @@ def occasion_sd(log_medians: Sequence[Float64Array]) -> float | None:
     more than their processes make them.
 
     Args:
-        log_medians: float64[processes] of each profile.
+        log_figures: float64[processes] of each profile.
 
     Returns:
         None with fewer than three profiles of at least two processes.
     """
-    groups = [np.asarray(g, np.float64) for g in log_medians if len(g) > 1]
+    groups = [np.asarray(g, np.float64) for g in log_figures if len(g) > 1]
     if len(groups) < 3:
         return None
     sizes = np.array([len(g) for g in groups])
@@ -420,13 +394,12 @@ class _Estimate:
         return math.sqrt(total), total**2 / float((variances**2 / freedoms).sum())
 
 
-def _compare(
-    base: Side, candidate: Side, one: Float64Array, other: Float64Array, question: _Question
-) -> Comparison:
-    refusal = _refusal(base, candidate, one, other, question)
+def _compare(base: Side, candidate: Side, question: _Question) -> Comparison:
+    refusal = _refusal(base, candidate, question)
     if refusal:
         return Comparison(Verdict.NOT_COMPARABLE, None, None, refusal)
-    estimates = _estimates(base, candidate, one, other, question)
+    one, other = base.log_figure, candidate.log_figure
+    estimates = _estimates(base, candidate, question)
     low, high = _bounds(estimates, (1 + question.confidence) / 2)
     # Two one-sided tests at level alpha are an interval of confidence 1 - 2 alpha.
     inner_low, inner_high = _bounds(estimates, question.confidence)
@@ -477,10 +450,9 @@ def _compare(
     )
 
 
-def _refusal(
-    base: Side, candidate: Side, one: Float64Array, other: Float64Array, question: _Question
-) -> str:
+def _refusal(base: Side, candidate: Side, question: _Question) -> str:
     """Why no number would mean anything; empty if one would."""
+    one, other = base.log_figure, candidate.log_figure
     for name, profile, values in (("base", base, one), ("candidate", candidate, other)):
         if profile.unusable:
             return f"the {name} cannot be compared: {profile.unusable}"
@@ -511,10 +483,9 @@ def _refusal(
     return ""
 
 
-def _estimates(
-    base: Side, candidate: Side, one: Float64Array, other: Float64Array, question: _Question
-) -> list[_Estimate]:
+def _estimates(base: Side, candidate: Side, question: _Question) -> list[_Estimate]:
     """One for each reaction to the machine that is to be reckoned with, the shown one first."""
+    one, other = base.log_figure, candidate.log_figure
     zeros = np.zeros(len(one)), np.zeros(len(other))
     match question.yardstick:
         case YardstickUse.NONE:

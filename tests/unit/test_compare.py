@@ -16,6 +16,7 @@ from harness.compare import OperatorChanges, Quantity, Report, compare_profiles
 from harness.comparison import Comparison, Verdict
 from harness.records import (
     InputRecord,
+    LatencySeries,
     ModelRecord,
     NodeEvents,
     ProcessRecord,
@@ -105,8 +106,8 @@ def test_the_same_thing_is_no_difference() -> None:
     assert only(report).verdict is Verdict.SAME
     names = [one.name for one in report.candidates[0].quantities]
     assert names == [
-        "latency_p90_ns", "session_ns", "first_inference_ns", "time_per_inference_ns",
-        "peak_memory_bytes",
+        "latency_p90_ns", "latency_p99_ns", "session_ns", "first_inference_ns",
+        "time_per_inference_ns", "peak_memory_bytes",
     ]  # fmt: skip
     assert not [
         one.name
@@ -144,6 +145,47 @@ def test_profiles_without_a_yardstick_carry_the_whole_difference_between_occasio
     report = compare_profiles(profile(*bare), [measured(1.05e4, seed=2)])
     assert only(report).occasion_sd == 0.07
     assert report.candidates[0].machine == {}
+
+
+def test_a_profile_of_a_busy_machine_decides_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    def with_load(median_ns: float, seed: int, load: float) -> Profile:
+        noise = (
+            Reading("wall_ns", 10**9, "ns"),
+            Reading("steal_ns", 0, "ns"),
+            Reading("other_load_ns", round(load * 1e9), "ns"),
+        )
+        return profile(
+            *(dataclasses.replace(one, noise=noise) for one in processes(median_ns, seed=seed))
+        )
+
+    quiet, busy = with_load(1e4, 1, 0.0), with_load(1.2e4, 2, 1.5)
+    assert only(compare_profiles(quiet, [with_load(1.2e4, 2, 0.5)])).verdict is Verdict.SLOWER
+    report = compare_profiles(quiet, [busy])
+    assert only(report).verdict is Verdict.UNDECIDED
+    assert only(report).ratio == pytest.approx(1.2, rel=0.01)
+    assert "the candidate is unusable" in text(report, capsys)
+    # Measured in pairs both met the same load.
+    together = {"config": json.dumps({"interleaved_with": "7f3a"})}
+    pair = [dataclasses.replace(one, **together) for one in (quiet, busy)]
+    assert only(compare_profiles(pair[0], pair[1:])).verdict is Verdict.SLOWER
+
+
+def test_throughput_is_without_what_lies_between_two_values() -> None:
+    def with_gaps(gap_ns: int) -> Profile:
+        records = []
+        for one in processes(1e4):
+            values = np.arange(len(one.steady)) // 50
+            steady = LatencySeries(one.steady.start_ns + gap_ns * values, one.steady.duration_ns)
+            records.append(dataclasses.replace(one, steady=steady, loops=50))
+        return profile(*records)
+
+    def time_ns(report: Report) -> tuple[float | None, float | None]:
+        names = {one.name: one for one in report.candidates[0].quantities}
+        return names["time_per_inference_ns"].base, names["time_per_inference_ns"].candidate
+
+    base, candidate = time_ns(compare_profiles(with_gaps(0), [with_gaps(10**9)]))
+    assert base == pytest.approx(1e4, rel=0.01)
+    assert candidate == pytest.approx(base)
 
 
 def test_interleaved_profiles_are_compared_in_pairs() -> None:
