@@ -4,16 +4,18 @@ Profiles are taken for half an hour and more, while a second program comes and g
 the machine. All pairs of them are compared: every FASTER or SLOWER is a false alarm. Beside
 harness' verdict stand the other ways of using the yardstick, pyperf's is_significant and a
 pooled Mann-Whitney test on the same data. Since pairs share profiles, the interval of a
-rate is that of a bootstrap over profiles.
+rate is that of a bootstrap over profiles. A way that never alarms finds nothing either, so
+profiles with planted changes are taken too, and how often each way finds those is told.
 
     python benchmarks/false_alarms.py collect FOLDER [--rounds N] [--minutes M]
-    python benchmarks/false_alarms.py judge FOLDER/MODEL
+    python benchmarks/false_alarms.py judge FOLDER
     python benchmarks/false_alarms.py ab [--times N] [--model NAME] [--seconds S]
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import itertools
 import subprocess
 import sys
@@ -29,13 +31,15 @@ from planted import name_of
 from scipy import stats
 
 import harness
-from harness import comparison, interleaving, yardstick
+from harness import compare, comparison, interleaving, noise
+from harness.commands.ab import DEFAULT_BUDGET_S, DURATION_S
 from harness.comparison import Side, Verdict, YardstickUse
 from harness.config import ProfileConfig
 from harness.profiling import Observer
-from harness.records import Profile
 
 ALARMS = (Verdict.FASTER, Verdict.SLOWER)
+
+Way = Callable[["Taken", "Taken"], Verdict]
 
 #: Models of which a profile is taken in every round.
 CONSTANT = ("mlp", name_of(0))
@@ -114,79 +118,154 @@ def collect(folder: Path, rounds: int, minutes: float) -> None:
     print(f"{load.episodes} episodes of load")
 
 
-def sides(profiles: list[Profile]) -> list[Side]:
-    """Each profile as it is compared."""
-    return [
-        comparison.side(
-            [process.steady.duration_ns for process in profile.processes],
-            [np.exp(yardstick.speed(process.yardstick)) for process in profile.processes],
-        )
-        for profile in profiles
+@dataclasses.dataclass(frozen=True)
+class Taken:
+    """One profile, as each way of comparing wants it."""
+
+    figures: dict[str, Side]
+    usable: bool
+    values: list[float]
+    pool: np.ndarray
+
+
+def taken(path: Path) -> Taken:
+    """Reads a profile."""
+    profile = harness.read_profile(path)
+    raw = [
+        process.steady.duration_ns[:: max(1, len(process.steady) // POOLED)][:POOLED]
+        for process in profile.processes
     ]
+    return Taken(
+        compare.figures(profile.processes),
+        noise.judge(profile).verdict != "unusable",
+        list(bench(raw).get_values()),
+        np.concatenate(raw),
+    )
 
 
-def ours(yardstick_use: YardstickUse | None) -> Callable[[Side, Side], bool]:
-    """Whether harness calls two different, with one way of using the yardstick."""
+def ours(name: str = "latency_ns") -> Way:
+    """What ``compare`` says of one figure of two profiles."""
 
-    def alarm(one: Side, other: Side) -> bool:
-        found = comparison.compare(one, other, same_occasion=False, yardstick=yardstick_use)
-        return found.verdict in ALARMS
+    def alarm(one: Taken, other: Taken) -> Verdict:
+        if not (one.usable and other.usable):
+            return Verdict.UNDECIDED
+        sd = compare.OCCASION_SD.get(name)
+        return comparison.compare(
+            one.figures[name], other.figures[name], same_occasion=False, occasion_sd=sd
+        ).verdict
 
     return alarm
 
 
-def welch(one: Side, other: Side) -> bool:
+def with_yardstick(use: YardstickUse) -> Way:
+    """The same of the median with another use of the yardstick, of busy machines too."""
+
+    def alarm(one: Taken, other: Taken) -> Verdict:
+        return comparison.compare(
+            one.figures["latency_ns"],
+            other.figures["latency_ns"],
+            same_occasion=False,
+            yardstick=use,
+        ).verdict
+
+    return alarm
+
+
+def direction(different: bool, one: np.ndarray, other: np.ndarray) -> Verdict:
+    if not different:
+        return Verdict.UNDECIDED
+    return Verdict.SLOWER if np.median(other) > np.median(one) else Verdict.FASTER
+
+
+def welch(one: Taken, other: Taken) -> Verdict:
     """Welch's t test on the logarithms of the per-process medians, nothing else."""
-    return bool(stats.ttest_ind(one.log_median, other.log_median, equal_var=False).pvalue < 0.05)
+    a, b = one.figures["latency_ns"].log_figure, other.figures["latency_ns"].log_figure
+    return direction(stats.ttest_ind(a, b, equal_var=False).pvalue < 0.05, a, b)
+
+
+def pyperfs(one: Taken, other: Taken) -> Verdict:
+    different = bool(pyperf._utils.is_significant(one.values, other.values)[0])
+    return direction(different, np.array(one.values), np.array(other.values))
+
+
+def mann_whitney(one: Taken, other: Taken) -> Verdict:
+    different = stats.mannwhitneyu(one.pool, other.pool).pvalue < 0.05
+    return direction(different, one.pool, other.pool)
+
+
+WAYS: dict[str, Way] = {
+    "harness (default)": ours(),
+    "  yardstick: none": with_yardstick(YardstickUse.NONE),
+    "  yardstick: divide": with_yardstick(YardstickUse.DIVIDE),
+    "  yardstick: covariate": with_yardstick(YardstickUse.COVARIATE),
+    "  yardstick: refuse": with_yardstick(YardstickUse.REFUSE),
+    "Welch on process medians": welch,
+    "pyperf is_significant": pyperfs,
+    "pooled Mann-Whitney": mann_whitney,
+}
 
 
 def judge(folder: Path) -> None:
-    """Compares all pairs and prints the rates."""
-    profiles = [harness.read_profile(path) for path in sorted(folder.glob("*.h5"))]
-    found = sides(profiles)
-    medians_us = [float(np.exp(np.median(one.log_median))) / 1e3 for one in found]
-    began, ended = (
-        profile.processes[0].steady.start_ns[0] / 60e9 for profile in (profiles[0], profiles[-1])
-    )
+    """Compares all pairs of profiles of one model, and of the base with each planted change."""
+    found = {
+        one.name: [taken(path) for path in sorted(one.glob("*.h5"))]
+        for one in sorted(folder.iterdir())
+        if one.is_dir()
+    }
+    for name, profiles in found.items():
+        if len(profiles) > 2:
+            print_false_alarms(name, profiles)
+    base = found[name_of(0)]
+    print(f"\nplanted changes, each profile of {name_of(0)} against each of the longer chain:")
+    print(f"{'way':26} " + " ".join(f"{f'{c} %: found, wrong':>22}" for c in planted.CHANGES[1:]))
+    for way, judged in WAYS.items():
+        cells = []
+        for change in planted.CHANGES[1:]:
+            verdicts = [judged(one, other) for one in base for other in found[name_of(change)]]
+            rates = (
+                sum(v is wanted for v in verdicts) / max(len(verdicts), 1)
+                for wanted in (Verdict.SLOWER, Verdict.FASTER)
+            )
+            cells.append("{:14.0%} {:6.1%} ".format(*rates))
+        print(f"{way:26} " + " ".join(cells))
+
+
+def print_false_alarms(name: str, profiles: list[Taken]) -> None:
+    """The rates of one model, and what its figures differ by from one occasion to another."""
+    medians_us = [float(np.exp(np.median(one.figures["latency_ns"].log_figure))) / 1e3
+                  for one in profiles]  # fmt: skip
+    busy = sum(not one.usable for one in profiles)
     print(
-        f"{len(profiles)} profiles of {profiles[0].model.name} within {ended - began:.0f} minutes, "
-        f"medians {min(medians_us):.2f} to {max(medians_us):.2f} µs"
+        f"\n{name}: {len(profiles)} profiles, medians {min(medians_us):.2f} to "
+        f"{max(medians_us):.2f} µs, {busy} of a busy machine (unusable)"
     )
-    logs = np.array([one.log_median.mean() for one in found])
-    print(f"standard deviation of the logarithm between them: {logs.std(ddof=1):.3f}")
-    raw = [
-        [
-            process.steady.duration_ns[:: max(1, len(process.steady) // POOLED)][:POOLED]
-            for process in profile.processes
-        ]
-        for profile in profiles
-    ]
-    benches = [bench(one) for one in raw]
-    pools = [np.concatenate(one) for one in raw]
-    ways: dict[str, tuple[Callable[..., bool], list]] = {
-        "harness (default)": (ours(None), found),
-        "  yardstick: none": (ours(YardstickUse.NONE), found),
-        "  yardstick: divide": (ours(YardstickUse.DIVIDE), found),
-        "  yardstick: covariate": (ours(YardstickUse.COVARIATE), found),
-        "Welch on process medians": (welch, found),
-        "pyperf is_significant": (
-            lambda a, b: bool(pyperf._utils.is_significant(a, b)[0]),
-            [list(one.get_values()) for one in benches],
-        ),
-        "pooled Mann-Whitney": (
-            lambda a, b: bool(stats.mannwhitneyu(a, b).pvalue < 0.05), pools,
-        ),
-    }  # fmt: skip
-    print(f"\n{'way':26} {'called different':>18} {'rate':>7}  95 % interval")
-    for name, (alarm, data) in ways.items():
-        count = len(data)
-        alarms = np.zeros((count, count), bool)
-        for one, other in itertools.combinations(range(count), 2):
-            alarms[one, other] = alarms[other, one] = alarm(data[one], data[other])
-        pairs = count * (count - 1) // 2
-        total = int(alarms.sum()) // 2
-        low, high = bootstrap(alarms)
-        print(f"{name:26} {total:6} of {pairs:6} {total / pairs:8.1%}  {low:.1%} to {high:.1%}")
+    print(f"{'way':26} {'called different':>18} {'rate':>7}  95 % interval")
+    for way, alarm in WAYS.items():
+        print_rate(way, alarm, profiles)
+    print("harness, other figures (standard deviation between occasions: all, of usable ones)")
+    for figure in profiles[0].figures:
+        logs = [one.figures[figure].log_figure for one in profiles]
+        if any(np.isnan(one).any() for one in logs):
+            print(f"  {figure}: too few samples")
+            continue
+        calm = [log for log, one in zip(logs, profiles, strict=True) if one.usable]
+        sds = [comparison.occasion_sd(those) for those in (logs, calm)]
+        told = ", ".join("none" if sd is None else f"{sd:.3f}" for sd in sds)
+        print_rate(f"  {figure}", ours(figure), profiles, f"  ({told})")
+
+
+def print_rate(way: str, alarm: Way, profiles: list[Taken], more: str = "") -> None:
+    """How many of all pairs one way calls different."""
+    count = len(profiles)
+    alarms = np.zeros((count, count), bool)
+    for one, other in itertools.combinations(range(count), 2):
+        alarms[one, other] = alarm(profiles[one], profiles[other]) in ALARMS
+        alarms[other, one] = alarms[one, other]
+    pairs = count * (count - 1) // 2
+    total = int(alarms.sum()) // 2
+    low, high = bootstrap(alarms)
+    rate = f"{total:6} of {pairs:6} {total / pairs:8.1%}  {low:.1%} to {high:.1%}"
+    print(f"{way:26} {rate}{more}", flush=True)
 
 
 def bench(series: list[np.ndarray]) -> pyperf.Benchmark:
@@ -223,7 +302,7 @@ def against_itself(times: int, model: str, seconds: float) -> None:
                 ProfileConfig(
                     model=model,
                     session=harness.config.SessionConfig(intra_threads=1),
-                    duration_s=0.1,
+                    duration_s=DURATION_S,
                     trace=(),
                     output=Path(folder, f"{side}.h5"),
                 )
@@ -265,7 +344,7 @@ def main() -> None:
     itself = commands.add_parser("ab")
     itself.add_argument("--times", type=int, default=40)
     itself.add_argument("--model", default="mlp")
-    itself.add_argument("--seconds", type=float, default=120)
+    itself.add_argument("--seconds", type=float, default=DEFAULT_BUDGET_S)
     options = parser.parse_args()
     if options.command == "collect":
         collect(options.folder, options.rounds, options.minutes)

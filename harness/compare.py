@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -40,9 +40,6 @@ OCCASION_SD = {
     "first_inference_ns": 0.1,
     "time_per_inference_ns": 0.2,
 }
-
-#: Percentiles that are compared, by name.
-_PERCENTILES = {"latency_p90_ns": 90, "latency_p99_ns": 99}
 
 #: Processes of a profile from which on a difference of 2 % is found (DESIGN.md section 7).
 COMPARISON_GRADE = 10
@@ -297,6 +294,30 @@ def _unsteady(name: str, profile: Profile) -> list[str]:
     return [f"most processes of the {name} were not in one steady state: {told} of {count}"]
 
 
+def figures(processes: Sequence[ProcessRecord]) -> dict[str, Side]:
+    """What every process has one of, by name with the unit as suffix, ready to be compared.
+
+    Args:
+        processes: with a timed pass each, in the order in which they were measured.
+    """
+    durations = [process.steady.duration_ns for process in processes]
+    speeds = yardstick.speeds(processes)
+    found = {
+        name: dataclasses.replace(comparison.side(durations, percent=percent), log_yardstick=speeds)
+        for name, percent in (
+            ("latency_ns", 50), ("latency_p90_ns", 90), ("latency_p99_ns", 99),
+        )
+    }  # fmt: skip
+    for name, values in (
+        ("session_ns", [process.session_ns for process in processes]),
+        ("first_inference_ns", [process.first_inference_ns for process in processes]),
+        ("time_per_inference_ns", [_time_per_inference_ns(process) for process in processes]),
+    ):
+        with np.errstate(divide="ignore"):
+            found[name] = Side(np.log(np.array(values, np.float64)), speeds)
+    return found
+
+
 class _Judge:
     """Compares per-process figures of two profiles, all in the same way."""
 
@@ -314,11 +335,12 @@ class _Judge:
         self._profiles = (base, candidate)
         self._margin = margin
         self.noise = (noise.judge(base), noise.judge(candidate))
-        self._yardsticks = [yardstick.speeds(list(side.values())) for side in self._sides]
+        self._figures = [figures(list(side.values())) for side in self._sides]
+        self._yardsticks = [side["latency_ns"].log_yardstick for side in self._figures]
 
     def latency(self, refusal: str) -> Quantity:
         """Of the median; refused where a reason is given."""
-        return _unknown("latency_ns", refusal) if refusal else self._percentile("latency_ns", 50)
+        return _unknown("latency_ns", refusal) if refusal else self._figure("latency_ns")
 
     def quantities(self) -> tuple[Quantity, ...]:
         """Tails, cold start, throughput, energy and memory.
@@ -326,10 +348,7 @@ class _Judge:
         The verdicts hold together (Holm), those of pairs each for itself.
         """
         found = [
-            *(self._percentile(name, percent) for name, percent in _PERCENTILES.items()),
-            self._each("session_ns", lambda p: p.session_ns),
-            self._each("first_inference_ns", lambda p: p.first_inference_ns),
-            self._each("time_per_inference_ns", _time_per_inference_ns),
+            *(self._figure(name) for name in self._figures[0] if name != "latency_ns"),
             *self._energy(),
             self._memory(),
         ]
@@ -359,24 +378,8 @@ class _Judge:
         speeds = self._yardsticks[which]
         return Side(logs, log_yardstick=None if speeds is None else speeds[places])
 
-    def _percentile(self, name: str, percent: float) -> Quantity:
-        """A percentile of the latency of each process."""
-        sides = [
-            dataclasses.replace(
-                comparison.side([p.steady.duration_ns for p in side.values()], percent=percent),
-                log_yardstick=speeds,
-            )
-            for side, speeds in zip(self._sides, self._yardsticks, strict=True)
-        ]
-        return self._quantity(name, sides[0], sides[1])
-
-    def _each(self, name: str, of: Callable[[ProcessRecord], float], note: str = "") -> Quantity:
-        """A figure that every process has one of."""
-        sides = [
-            self._of_times(k, {index: of(process) for index, process in side.items()})
-            for k, side in enumerate(self._sides)
-        ]
-        return self._quantity(name, sides[0], sides[1], note)
+    def _figure(self, name: str) -> Quantity:
+        return self._quantity(name, self._figures[0][name], self._figures[1][name])
 
     def _quantity(self, name: str, base: Side, candidate: Side, note: str = "") -> Quantity:
         found = self._judged(name, base, candidate)

@@ -7,6 +7,7 @@ series that were sampled during it.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,7 +22,12 @@ BoolArray = npt.NDArray[np.bool_]
 #: Shares of the timed passes' wall time above which a disturbance is named. A hundredth is
 #: the precision that a comparison-grade profile aims at.
 STEAL_LIMIT = 0.01
+WAIT_LIMIT = 0.01
 OTHER_LOAD_LIMIT = 0.10
+
+#: The memory has neighbours that a core has not: beside nothing else its part of the yardstick
+#: scattered by 3 to 17 %.
+MEMORY_SPREAD_LIMIT = 0.25
 
 #: Difference between the slowest and the fastest process that one left alone does not show.
 SPREAD_LIMIT = 0.10
@@ -87,11 +93,13 @@ def judge(profile: Profile) -> NoiseVerdict:
         spread = max(medians) / max(min(medians), 1.0) - 1
         found.add(f"the processes' medians differ by {spread:.0%}", spread / SPREAD_LIMIT)
     machine = yardstick.summary(profile.processes)
-    slowed = [one for one in machine if one.spread > SPREAD_LIMIT]
+    limits = {"memory": MEMORY_SPREAD_LIMIT}
+    excess = {one: one.spread / limits.get(one.part, SPREAD_LIMIT) for one in machine}
+    slowed = [one for one in machine if excess[one] > 1]
     if slowed:
         parts = ", ".join(f"{one.part} {one.spread:.0%}" for one in slowed)
         text = f"the machine itself was slower beside some processes (yardstick: {parts})"
-        found.add(text, max(one.spread for one in slowed) / SPREAD_LIMIT)
+        found.add(text, max(map(excess.__getitem__, slowed)))
     _clocks(profile, found)
     _strangers(profile, found)
     throttled = _count(throttled_samples(profile))
@@ -186,15 +194,17 @@ def _counters(processes: Sequence[ProcessRecord], found: _Findings) -> list[str]
     if not wall_ns:
         return ["no timed pass was watched"]
     unknown: list[str] = []
-    for name, limit, says in (
-        ("steal_ns", STEAL_LIMIT, "the hypervisor took {:.1%} of a CPU's time (steal)"),
-        ("other_load_ns", OTHER_LOAD_LIMIT, "other processes used {:.0%} of a CPU meanwhile"),
+    for name, limit, says, most in (
+        ("steal_ns", STEAL_LIMIT, "the hypervisor took {:.1%} of a CPU's time (steal)", math.inf),
+        ("cpu_wait_ns", WAIT_LIMIT, "it waited {:.1%} of the time for a CPU", math.inf),
+        # On a machine with CPUs to spare it takes none away, only caches and memory.
+        ("other_load_ns", OTHER_LOAD_LIMIT, "other processes used {:.0%} of a CPU meanwhile", 1),
     ):
         readings = read(name)
         spent_ns = total(readings)
         unknown += dict.fromkeys(f"{name}: {r.reason}" for r in readings if r.value is None)
         if spent_ns - CPU_TIME_STEP_NS > limit * wall_ns:
-            found.add(says.format(spent_ns / wall_ns), spent_ns / wall_ns / limit)
+            found.add(says.format(spent_ns / wall_ns), min(spent_ns / wall_ns / limit, most))
     throttled = total(read("cgroup_throttled_periods"))
     if throttled:
         found.add(f"the cgroup's CPU limit throttled {throttled:.0f} periods", 1)

@@ -25,6 +25,11 @@ _TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 _TICKS = f"in steps of {_TICK_NS // 1_000_000} ms a CPU"
 
 
+#: Of the calling thread: nanoseconds on a CPU, nanoseconds waiting for one, and how often
+#: (Linux, Documentation/scheduler/sched-stats.rst).
+_SCHEDULER = "proc/thread-self/schedstat"
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Snapshot:
     """Counters at one moment; a file that could not be read is its error."""
@@ -61,6 +66,7 @@ class HostNoise:
             "proc/pressure/memory",
             self._throttle,
             "proc/stat",
+            _SCHEDULER,
         ]
         files = self._read_files(self._paths)
         usage = resource.getrusage(resource.RUSAGE_SELF)
@@ -70,7 +76,8 @@ class HostNoise:
         """Takes the second snapshot, the clocks first, and tells the differences.
 
         Returns:
-            ``wall_ns``; ``cpu_time_ns`` of this process; ``steal_ns`` and
+            ``wall_ns``; ``cpu_time_ns`` of this process; ``cpu_wait_ns``, how long the calling
+            thread was ready to run and had no CPU; ``steal_ns`` and
             ``other_load_ns``, summed over the allowed CPUs; context switches and page
             faults of this process, all its threads; ``cgroup_throttled_ns`` and
             ``cgroup_throttled_periods``; ``cpu_pressure_ns`` and ``memory_pressure_ns``
@@ -89,6 +96,7 @@ class HostNoise:
         return (
             Reading("wall_ns", after.wall_ns - before.wall_ns, "ns", "CLOCK_MONOTONIC"),
             Reading("cpu_time_ns", after.cpu_ns - before.cpu_ns, "ns", "CLOCK_PROCESS_CPUTIME_ID"),
+            _delta(before, after, "cpu_wait_ns", _SCHEDULER, _waited_ns, "ns"),
             *_cpu_time(before, after, self._cpus),
             *_usage(before.usage, after.usage),
             *_throttling(before, after, self._throttle),
@@ -127,6 +135,13 @@ def _delta(
     except (LookupError, ValueError) as error:
         return Reading(name, None, unit, source, f"/{path}: {error}")
     return Reading(name, last - first, unit, source)
+
+
+def _waited_ns(text: str) -> int:
+    ran, waited, _ = map(int, text.split())
+    if ran == 0:
+        raise LookupError("the kernel does not count it")
+    return waited
 
 
 def _cpu_time(before: _Snapshot, after: _Snapshot, cpus: list[int]) -> tuple[Reading, Reading]:

@@ -148,18 +148,18 @@ def test_profiles_without_a_yardstick_carry_the_whole_difference_between_occasio
 
 
 def test_a_profile_of_a_busy_machine_decides_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    def with_load(median_ns: float, seed: int, load: float) -> Profile:
+    def waiting(median_ns: float, seed: int, share: float) -> Profile:
         noise = (
             Reading("wall_ns", 10**9, "ns"),
             Reading("steal_ns", 0, "ns"),
-            Reading("other_load_ns", round(load * 1e9), "ns"),
+            Reading("cpu_wait_ns", round(share * 1e9), "ns"),
         )
         return profile(
             *(dataclasses.replace(one, noise=noise) for one in processes(median_ns, seed=seed))
         )
 
-    quiet, busy = with_load(1e4, 1, 0.0), with_load(1.2e4, 2, 1.5)
-    assert only(compare_profiles(quiet, [with_load(1.2e4, 2, 0.5)])).verdict is Verdict.SLOWER
+    quiet, busy = waiting(1e4, 1, 0.0), waiting(1.2e4, 2, 0.3)
+    assert only(compare_profiles(quiet, [waiting(1.2e4, 2, 0.05)])).verdict is Verdict.SLOWER
     report = compare_profiles(quiet, [busy])
     assert only(report).verdict is Verdict.UNDECIDED
     assert only(report).ratio == pytest.approx(1.2, rel=0.01)

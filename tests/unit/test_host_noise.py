@@ -43,6 +43,7 @@ def test_growth_of_the_counters_of_a_fake_host(tmp_path: Path) -> None:
         tmp_path,
         {
             "proc/stat": stat_text(user=100, steal=7),
+            "proc/thread-self/schedstat": "5000 700 3\n",
             "proc/self/cgroup": "0::/job\n",
             "sys/fs/cgroup/job/cpu.stat": "nr_throttled 3\nthrottled_usec 1000\n",
             "proc/pressure/cpu": "some avg10=0.00 total=50\nfull avg10=0.00 total=0\n",
@@ -55,6 +56,7 @@ def test_growth_of_the_counters_of_a_fake_host(tmp_path: Path) -> None:
         tmp_path,
         {
             "proc/stat": stat_text(user=400, steal=12),
+            "proc/thread-self/schedstat": "9000 1900 8\n",
             "sys/fs/cgroup/job/cpu.stat": "nr_throttled 5\nthrottled_usec 1700\n",
             "proc/pressure/cpu": "some avg10=9.00 total=90\nfull avg10=0.00 total=0\n",
             **{frequency.format(cpu): "3000000\n" for cpu in CPUS},
@@ -62,6 +64,7 @@ def test_growth_of_the_counters_of_a_fake_host(tmp_path: Path) -> None:
     )
     found = counters(noise)
 
+    assert found["cpu_wait_ns"].value == 1200
     assert found["steal_ns"].value == 5 * TICK_NS * len(CPUS)
     own_ns = found["cpu_time_ns"].value
     assert isinstance(own_ns, int)
@@ -73,6 +76,15 @@ def test_growth_of_the_counters_of_a_fake_host(tmp_path: Path) -> None:
     assert found["frequency_mean_hz"].value == 2_500_000_000
     assert found["frequency_max_hz"].value == 3_000_000_000
     assert "memory" in found["memory_pressure_ns"].reason
+
+
+def test_a_kernel_that_does_not_count_waiting_is_not_taken_for_one_without(tmp_path: Path) -> None:
+    plant(tmp_path, {"proc/thread-self/schedstat": "0 0 0\n"})
+    noise = HostNoise(tmp_path)
+    noise.start()
+    found = counters(noise)["cpu_wait_ns"]
+    assert found.value is None
+    assert "does not count" in found.reason
 
 
 def test_version_1_groups_count_throttling_in_nanoseconds(tmp_path: Path) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from device_records import series
 from process_records import process, profile
 
 from harness import noise, statistics
-from harness.records import Profile
+from harness.records import Profile, Yardstick
 
 POWER_CAP, IDLE = 0x4, 0x1
 
@@ -27,7 +29,10 @@ POWER_CAP, IDLE = 0x4, 0x1
             "throttled 3 periods",
         ),
         ({"wall_ns": 10**9, "steal_ns": None, "other_load_ns": 0}, "unknown", "steal_ns: not rea"),
-        ({"wall_ns": 10**9, "steal_ns": None, "other_load_ns": 10**9}, "unusable", "used 100%"),
+        # Other CPUs than ours were busy: it need not have touched us, waiting has.
+        ({"wall_ns": 10**9, "steal_ns": 0, "other_load_ns": 5 * 10**9}, "disturbed", "used 500%"),
+        ({"wall_ns": 10**9, "steal_ns": 0, "cpu_wait_ns": 5 * 10**7}, "disturbed", "waited 5.0%"),
+        ({"wall_ns": 10**9, "steal_ns": 0, "cpu_wait_ns": 2 * 10**8}, "unusable", "waited 20.0%"),
         ({"wall_ns": 10**9, "steal_ns": 10**8 + 10**7, "other_load_ns": 0}, "unusable", "11.0%"),
         ({}, "unknown", "no timed pass was watched"),
     ],
@@ -121,3 +126,26 @@ def test_use_of_the_gpu_before_there_was_a_session_is_anothers(first: int, stran
     used = series("gpu0", "utilization_gpu_percent", [(-900, first), (0, 99), (500, 99)])
     found = noise.judge(profile(process([100] * 10, 0, CALM), devices=(used,)))
     assert any("another program used gpu0 (40 %" in cause for cause in found.causes) is strange
+
+
+def test_a_machine_that_the_yardstick_finds_slower_beside_some_processes_is_named() -> None:
+    def beside(*times_ns: tuple[int, int, int]) -> Profile:
+        records = []
+        for index, (compute, cache, memory) in enumerate(times_ns):
+            parts = [np.full(4, one, np.int64) for one in (compute, cache, memory)]
+            measured = Yardstick(np.arange(4), *parts)
+            record = process([100] * 10, index, CALM)
+            records.append(dataclasses.replace(record, yardstick=measured))
+        return profile(*records)
+
+    quiet = noise.judge(beside((500, 1000, 300), (505, 1010, 340)))
+    assert quiet.verdict == "quiet"
+    assert [one.part for one in quiet.yardstick] == ["compute", "cache", "memory"]
+    assert quiet.yardstick[1].time_ns == pytest.approx(1005, rel=1e-3)
+    assert quiet.yardstick[2].spread == pytest.approx(40 / 300)
+    slower = noise.judge(beside((500, 1000, 300), (620, 1010, 340)))
+    assert slower.verdict == "disturbed"
+    assert "yardstick: compute 24%" in slower.causes[0]
+    assert noise.judge(beside((500, 1000, 300), (620, 2500, 340))).verdict == "unusable"
+    untimed = noise.judge(profile(process([100] * 10, 0, CALM)))
+    assert (untimed.verdict, untimed.yardstick) == ("quiet", ())
