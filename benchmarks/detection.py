@@ -1,103 +1,124 @@
-"""How often a real change is found, by ``ab`` and by ``compare``, and after how much.
+"""How often a real change is found, by ``compare`` and by ``ab``, and after how much.
 
-The change is real work: a chain of 100 equal operators against one of 101, 102, 105 and 110,
-which take 1, 2, 5 and 10 per cent longer. For ``ab``: how often SLOWER was said within the
-default budget, and after how many pairs. For ``compare``: the same of two profiles of ten
-processes each, taken one after the other. What is wrong is said too.
+The change is real work: a chain of 100 equal operators against one of 101, 102, 105 and 110.
+``compare`` judges the profiles that ``false_alarms.py collect`` took at separate occasions,
+each of the base against each of a longer chain. ``ab`` measures: how often SLOWER was said
+within the budget, and after how many pairs. What is wrong is told too. First of all each chain
+is timed in turns with the base in one process, so that the true ratio is known.
 
-    python benchmarks/detection.py [--trials N] [--changes 2 5] [--seconds S]
+    python benchmarks/detection.py compare FOLDER
+    python benchmarks/detection.py ab [--trials N] [--changes 2 5] [--seconds S]
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import tempfile
 from pathlib import Path
 
+import false_alarms
 import numpy as np
-import onnx
-from operator_truth import chain, relu_like
+import planted
 from scipy import stats
 
-import harness
-from harness import comparison, interleaving, yardstick
-from harness.comparison import Side, Verdict
+from harness import environment, interleaving
+from harness._ort import Binding, Library
+from harness.commands.ab import DEFAULT_BUDGET_S, DEFAULT_MARGIN, DURATION_S
+from harness.comparison import Verdict
 from harness.config import ProfileConfig, SessionConfig
 from harness.profiling import Observer
+from harness.session import bind, open_session
 
-BASE = 100
-
-
-def config(model: Path, output: Path, **more: object) -> ProfileConfig:
-    return ProfileConfig(
-        model=str(model),
-        session=SessionConfig(intra_threads=1),
-        trace=(),
-        output=output,
-        force=True,
-        **more,
-    )
+OPENINGS, ROUNDS = 8, 30
 
 
-def side(profile: harness.Profile) -> Side:
-    return comparison.side(
-        [process.steady.duration_ns for process in profile.processes],
-        [np.exp(yardstick.speed(process.yardstick)) for process in profile.processes],
-    )
+def true_ratio(base: Path, slower: Path) -> float:
+    """Mean over sessions of the median ratio of neighbouring blocks of inferences of the two."""
+    library = Library(str(environment.ort_library()))
+    config = SessionConfig(intra_threads=1)
+    values = {"t0": np.zeros((1, 1024), np.float32)}
+    start, duration = np.zeros(100, np.int64), np.zeros(100, np.int64)
+
+    def block(binding: Binding) -> float:
+        binding.time(start, duration)
+        return float(np.median(duration))
+
+    ratios = []
+    for _ in range(OPENINGS):
+        with contextlib.ExitStack() as stack:
+            one, other = (
+                stack.enter_context(
+                    contextlib.closing(bind(open_session(library, path, config), values))
+                )
+                for path in (base, slower)
+            )
+            ratios.append(np.median([block(other) / block(one) for _ in range(ROUNDS)]))
+    return float(np.mean(ratios))
 
 
-def by_compare(base: Path, slower: Path, folder: Path) -> Verdict:
-    """Two profiles of ten processes, one after the other."""
-    sides = [
-        side(harness.profile(config(model, folder / "one.h5", processes=10, duration_s=0.3)))
-        for model in (base, slower)
-    ]
-    return comparison.compare(*sides, same_occasion=False).verdict
+def compare(folder: Path) -> None:
+    """Each profile of the base against each with a planted change, by each way."""
+    found = false_alarms.read(folder)
+    base = found[planted.name_of(0)]
+    counts = ", ".join(f"{len(found[planted.name_of(c)])} of +{c} %" for c in planted.CHANGES)
+    print(f"profiles: {counts}")
+    heads = " ".join(f"{f'{c} %: found, wrong':>20}" for c in planted.CHANGES[1:])
+    print(f"{'way':26} {heads}")
+    for way, judged in false_alarms.WAYS.items():
+        cells = []
+        for change in planted.CHANGES[1:]:
+            verdicts = [
+                judged(one, other) for one in base for other in found[planted.name_of(change)]
+            ]
+            rates = [
+                sum(v is wanted for v in verdicts) / max(len(verdicts), 1)
+                for wanted in (Verdict.SLOWER, Verdict.FASTER)
+            ]
+            cells.append(f"{rates[0]:12.0%} {rates[1]:7.1%}")
+        print(f"{way:26} {' '.join(cells)}")
 
 
-def by_ab(base: Path, slower: Path, folder: Path, seconds: float, seed: int):
-    """Pairs until it is decided or the budget is spent."""
-    return interleaving.ab(
-        config(base, folder / "a.h5", duration_s=0.1),
-        config(slower, folder / "b.h5", duration_s=0.1),
-        margin=0.01,
-        budget_s=seconds,
-        seed=seed,
-        observer=Observer(),
-        on_pair=lambda _: None,
-    ).decision
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--trials", type=int, default=20)
-    parser.add_argument("--changes", type=int, nargs="+", default=[1, 2, 5, 10])
-    parser.add_argument("--seconds", type=float, default=120)
-    options = parser.parse_args()
+def ab(trials: int, changes: list[int], seconds: float) -> None:
+    """Pairs until it is decided or the budget is spent, so many times."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        models = {}
-        for change in (0, *options.changes):
-            models[change] = folder / f"chain-{change}.onnx"
-            onnx.save(chain(relu_like("Sigmoid"), (1, 1024), BASE + change), models[change])
-        for change in options.changes:
+        models = {change: planted.write(folder, change) for change in (0, *changes)}
+        for change in changes:
+            ratio = true_ratio(models[0], models[change])
+            print(f"+{change} %: true ratio {ratio:.4f}", flush=True)
             found = []
-            for trial in range(options.trials):
-                decision = by_ab(models[0], models[change], folder, options.seconds, trial)
+            for trial in range(trials):
+                outcome = interleaving.ab(
+                    config(models[0], folder / "a.h5"),
+                    config(models[change], folder / "b.h5"),
+                    margin=DEFAULT_MARGIN / 100,
+                    budget_s=seconds,
+                    seed=trial,
+                    observer=Observer(),
+                    on_pair=lambda _: None,
+                )
+                decision = outcome.decision
                 found.append(decision)
-                told = f"{decision.verdict} after {decision.pairs} pairs"
-                print(f"  {change} % trial {trial}: {told}, ratio {decision.ratio:.4f}", flush=True)
+                told = f"{decision.verdict} after {decision.pairs} pairs ({outcome.ended_by})"
+                low, high = decision.interval or (np.nan, np.nan)
+                interval = f"ratio {decision.ratio:.4f}, {low:.4f} to {high:.4f}"
+                print(f"  trial {trial}: {told}, {interval}", flush=True)
             report(f"ab, {change} %", [one.verdict for one in found])
             pairs = [one.pairs for one in found if one.verdict is Verdict.SLOWER]
             if pairs:
                 print(f"  found after {np.median(pairs):.0f} pairs (median), at most {max(pairs)}")
-            verdicts = [
-                by_compare(models[0], models[change], folder)
-                for _ in range(max(options.trials // 4, 1))
-            ]
-            report(f"compare, {change} %", verdicts)
+
+
+def config(model: Path, output: Path) -> ProfileConfig:
+    return ProfileConfig(
+        model=str(model),
+        session=SessionConfig(intra_threads=1),
+        duration_s=DURATION_S,
+        trace=(),
+        output=output,
+        force=True,
+    )
 
 
 def report(what: str, verdicts: list[Verdict]) -> None:
@@ -106,6 +127,24 @@ def report(what: str, verdicts: list[Verdict]) -> None:
     counts = {str(name): verdicts.count(name) for name in dict.fromkeys(verdicts)}
     rate = f"{found} of {len(verdicts)} ({exact.low:.0%} to {exact.high:.0%})"
     print(f"{what}: found {rate} {counts}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    comparing = commands.add_parser("compare")
+    comparing.add_argument("folder", type=Path)
+    pairs = commands.add_parser("ab")
+    pairs.add_argument("--trials", type=int, default=20)
+    pairs.add_argument("--changes", type=int, nargs="+", default=list(planted.CHANGES[1:]))
+    pairs.add_argument("--seconds", type=float, default=DEFAULT_BUDGET_S)
+    options = parser.parse_args()
+    if options.command == "compare":
+        compare(options.folder)
+    else:
+        ab(options.trials, options.changes, options.seconds)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ the machine. All pairs of them are compared: every FASTER or SLOWER is a false a
 harness' verdict stand the other ways of using the yardstick, pyperf's is_significant and a
 pooled Mann-Whitney test on the same data. Since pairs share profiles, the interval of a
 rate is that of a bootstrap over profiles. A way that never alarms finds nothing either, so
-profiles with planted changes are taken too, and how often each way finds those is told.
+profiles with planted changes are taken too: ``detection.py compare`` tells who finds those.
 
     python benchmarks/false_alarms.py collect FOLDER [--rounds N] [--minutes M]
     python benchmarks/false_alarms.py judge FOLDER
@@ -205,29 +205,17 @@ WAYS: dict[str, Way] = {
 }
 
 
+def read(folder: Path) -> dict[str, list[Taken]]:
+    """What ``collect`` left, by model."""
+    folders = [one for one in sorted(folder.iterdir()) if one.is_dir()]
+    return {one.name: [taken(path) for path in sorted(one.glob("*.h5"))] for one in folders}
+
+
 def judge(folder: Path) -> None:
-    """Compares all pairs of profiles of one model, and of the base with each planted change."""
-    found = {
-        one.name: [taken(path) for path in sorted(one.glob("*.h5"))]
-        for one in sorted(folder.iterdir())
-        if one.is_dir()
-    }
-    for name, profiles in found.items():
+    """Compares all pairs of profiles of one model."""
+    for name, profiles in read(folder).items():
         if len(profiles) > 2:
             print_false_alarms(name, profiles)
-    base = found[name_of(0)]
-    print(f"\nplanted changes, each profile of {name_of(0)} against each of the longer chain:")
-    print(f"{'way':26} " + " ".join(f"{f'{c} %: found, wrong':>22}" for c in planted.CHANGES[1:]))
-    for way, judged in WAYS.items():
-        cells = []
-        for change in planted.CHANGES[1:]:
-            verdicts = [judged(one, other) for one in base for other in found[name_of(change)]]
-            rates = (
-                sum(v is wanted for v in verdicts) / max(len(verdicts), 1)
-                for wanted in (Verdict.SLOWER, Verdict.FASTER)
-            )
-            cells.append("{:14.0%} {:6.1%} ".format(*rates))
-        print(f"{way:26} " + " ".join(cells))
 
 
 def print_false_alarms(name: str, profiles: list[Taken]) -> None:
