@@ -17,7 +17,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from harness.statistics import CONFIDENCE, percentile
+from harness.records import NOTHING
+from harness.statistics import CONFIDENCE, Figure, percentile
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -132,8 +133,14 @@ def side(
         percent: which percentile of a process is compared.
     """
     figures = [percentile(durations, percent) for durations in durations_ns]
-    short = next(((k, f.reason) for k, f in enumerate(figures) if f.value is None), None)
-    unusable = f"process {short[0]} is too short: {short[1]}" if short is not None else ""
+    unusable = ""
+    if percent == 50:
+        # The process is the unit, so a slow model may have few samples in each: what too few
+        # of them scatter is in the scatter of the processes.
+        figures = [Figure(float(np.median(d)) if len(d) else None) for d in durations_ns]
+        unusable = percentile(np.concatenate([NOTHING, *durations_ns]), percent).reason
+    elif short := next(((k, f.reason) for k, f in enumerate(figures) if f.value is None), None):
+        unusable = f"process {short[0]}: {short[1]}"
     log_yardstick = None
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.log([np.nan if f.value is None else f.value for f in figures])

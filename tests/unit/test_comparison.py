@@ -409,6 +409,17 @@ def test_tails_are_compared_where_enough_samples_stand_behind_them() -> None:
     assert "p99 needs 500 samples, 200 were taken" in few.reason
 
 
+def test_a_slow_model_is_compared_by_its_processes() -> None:
+    random = np.random.default_rng(25)
+
+    def slow(factor: float) -> Side:
+        return side(list(np.round(factor * random.normal(1e9, 1e6, (10, 3))).astype(np.int64)))
+
+    found = compare(slow(1), slow(1.05), same_occasion=True)
+    assert found.verdict is Verdict.SLOWER
+    assert found.ratio == pytest.approx(1.05, rel=0.002)
+
+
 def test_holm_is_the_textbooks() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([]) == []
@@ -498,7 +509,7 @@ def test_rank_test_with_ties_counts_all_orders() -> None:
         (
             side([np.array([5, 6, 7])] * 3),
             Side(np.arange(5.0)),
-            "process 0 is too short: p50 needs 10 samples, 3 were taken",
+            "the base cannot be compared: p50 needs 10 samples, 9 were taken",
         ),
     ],
 )
