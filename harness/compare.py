@@ -26,7 +26,7 @@ from harness.differences import Difference, differences, unlike_inputs
 from harness.energy import Energy
 from harness.matching import Match
 from harness.records import NodeEvents, NodeTable, ProcessRecord, Profile
-from harness.statistics import Figure
+from harness.statistics import CONFIDENCE, Figure
 
 #: Part of the nodes' time of either side below which an operator is listed, not judged.
 SMALLEST_SHARE = 0.001
@@ -345,7 +345,8 @@ class _Judge:
     def quantities(self) -> tuple[Quantity, ...]:
         """Tails, cold start, throughput, energy and memory.
 
-        The verdicts hold together (Holm), those of pairs each for itself.
+        The verdicts hold together (Holm). Those of pairs have no p-value to be ordered by: each
+        has its part of the chance of a wrong one (Bonferroni).
         """
         found = [
             *(self._figure(name) for name in self._figures[0] if name != "latency_ns"),
@@ -393,7 +394,11 @@ class _Judge:
         found = self._unpaired(name, base, candidate)
         if not self.paired or found.verdict is Verdict.NOT_COMPARABLE:
             return found
-        return self._of_pairs(candidate.log_figure - base.log_figure)
+        alpha = 1 - CONFIDENCE
+        if name != "latency_ns":
+            devices = {each.device for profile in self._profiles for each in profile.devices}
+            alpha /= len(self._figures[0]) - 1 + len(devices)
+        return self._of_pairs(candidate.log_figure - base.log_figure, alpha)
 
     def _unpaired(self, name: str, base: Side, candidate: Side) -> Comparison:
         """The sides as two groups of processes, with what occasions differ by if they are two."""
@@ -423,8 +428,8 @@ class _Judge:
             return known
         return max(known, comparison.OCCASION_SD)
 
-    def _of_pairs(self, log_ratios: _Float64Array) -> Comparison:
-        found = sequential.decide(log_ratios, margin=self._margin)
+    def _of_pairs(self, log_ratios: _Float64Array, alpha: float) -> Comparison:
+        found = sequential.decide(log_ratios, margin=self._margin, alpha=alpha)
         return Comparison(
             found.verdict, found.ratio, found.interval, found.reason, found.pairs_needed
         )
@@ -444,7 +449,11 @@ class _Judge:
                 for name, one in zip(SIDES, pair, strict=True)
                 if one is not None and one.verdict == "doubtful"
             ]
-            sides = [self._of_times(k, self._joules(k, device)) for k in (0, 1)]
+            joules = [self._joules(k, device) for k in (0, 1)]
+            if self.paired:  # a process whose meter told nothing has no partner
+                both = joules[0].keys() & joules[1].keys()
+                joules = [{k: j for k, j in each.items() if k in both} for each in joules]
+            sides = [self._of_times(k, each) for k, each in enumerate(joules)]
             quantities.append(
                 self._quantity(f"energy_{device}_j", sides[0], sides[1], "; ".join(doubts))
             )
