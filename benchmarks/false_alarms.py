@@ -44,6 +44,9 @@ Way = Callable[["Taken", "Taken"], Verdict]
 #: Models of which a profile is taken in every round.
 CONSTANT = ("mlp", name_of(0))
 
+#: Model of which operators are traced, and whose weights fill more than a core's own cache.
+TRACED = "mobilenet-v2"
+
 #: Values of each process that the pooled tests get: pyperf's own files have as few.
 POOLED = 20
 
@@ -85,13 +88,17 @@ class Load:
 
 
 def collect(folder: Path, rounds: int, minutes: float) -> None:
-    """Takes a profile of each constant model a round, and one of the others in turns."""
+    """Takes a profile of each constant model a round, and one of the others in turns.
+
+    Every second turn is that of ``TRACED``, whose operators are compared too.
+    """
     folder.mkdir(parents=True)
-    models = {name: name for name in ("mlp", "mobilenet-v2")}
+    models = {name: name for name in ("mlp", TRACED)}
     models |= {name_of(change): str(planted.write(folder, change)) for change in planted.CHANGES}
     for name in models:
         (folder / name).mkdir()
-    turns = [name for name in models if name not in CONSTANT]
+    others = [name for name in models if name not in (*CONSTANT, TRACED)]
+    turns = [name for other in others for name in (TRACED, other)]
     load = Load(seed=1)
     began_s = time.monotonic()
     load._quiet_until_s = began_s + 60
@@ -109,7 +116,7 @@ def collect(folder: Path, rounds: int, minutes: float) -> None:
                     session=harness.config.SessionConfig(intra_threads=1),
                     processes=10,
                     duration_s=1.0,
-                    trace=(),
+                    trace=("probe",) if name == TRACED else (),
                     output=folder / name / f"{number:03d}.h5",
                 )
             )
@@ -122,8 +129,9 @@ def collect(folder: Path, rounds: int, minutes: float) -> None:
 class Taken:
     """One profile, as each way of comparing wants it."""
 
+    path: Path
     figures: dict[str, Side]
-    usable: bool
+    noise: noise.NoiseVerdict
     values: list[float]
     pool: np.ndarray
 
@@ -136,8 +144,9 @@ def taken(path: Path) -> Taken:
         for process in profile.processes
     ]
     return Taken(
+        path,
         compare.figures(profile.processes),
-        noise.judge(profile).verdict != "unusable",
+        noise.judge(profile),
         list(bench(raw).get_values()),
         np.concatenate(raw),
     )
@@ -146,15 +155,11 @@ def taken(path: Path) -> Taken:
 def ours(name: str = "latency_ns") -> Way:
     """What ``compare`` says of one figure of two profiles."""
 
-    def alarm(one: Taken, other: Taken) -> Verdict:
-        if not (one.usable and other.usable):
-            return Verdict.UNDECIDED
-        sd = compare.OCCASION_SD.get(name)
-        return comparison.compare(
-            one.figures[name], other.figures[name], same_occasion=False, occasion_sd=sd
-        ).verdict
+    def verdict(one: Taken, other: Taken) -> Verdict:
+        sides = one.figures[name], other.figures[name]
+        return compare.compare_apart(name, *sides, (one.noise, other.noise)).verdict
 
-    return alarm
+    return verdict
 
 
 def with_yardstick(use: YardstickUse) -> Way:
@@ -216,30 +221,55 @@ def judge(folder: Path) -> None:
     for name, profiles in read(folder).items():
         if len(profiles) > 2:
             print_false_alarms(name, profiles)
+        if name == TRACED:
+            print_operators(name, profiles)
 
 
 def print_false_alarms(name: str, profiles: list[Taken]) -> None:
     """The rates of one model, and what its figures differ by from one occasion to another."""
     medians_us = [float(np.exp(np.median(one.figures["latency_ns"].log_figure))) / 1e3
                   for one in profiles]  # fmt: skip
-    busy = sum(not one.usable for one in profiles)
+    busy = sum(one.noise.verdict == "unusable" for one in profiles)
+    waited = sum((one.noise.waited or 0) > compare.LONGEST_WAIT for one in profiles)
     print(
         f"\n{name}: {len(profiles)} profiles, medians {min(medians_us):.2f} to "
-        f"{max(medians_us):.2f} µs, {busy} of a busy machine (unusable)"
+        f"{max(medians_us):.2f} µs, {busy} unusable, {waited} that waited for a CPU"
     )
     print(f"{'way':26} {'called different':>18} {'rate':>7}  95 % interval")
     for way, alarm in WAYS.items():
         print_rate(way, alarm, profiles)
-    print("harness, other figures (standard deviation between occasions: all, of usable ones)")
+    print("harness, other figures (deviation between occasions: all, of those that did not wait)")
     for figure in profiles[0].figures:
         logs = [one.figures[figure].log_figure for one in profiles]
         if any(np.isnan(one).any() for one in logs):
             print(f"  {figure}: too few samples")
             continue
-        calm = [log for log, one in zip(logs, profiles, strict=True) if one.usable]
+        calm = [
+            log
+            for log, one in zip(logs, profiles, strict=True)
+            if one.noise.waited is not None and one.noise.waited <= compare.LONGEST_WAIT
+        ]
         sds = [comparison.occasion_sd(those) for those in (logs, calm)]
         told = ", ".join("none" if sd is None else f"{sd:.3f}" for sd in sds)
         print_rate(f"  {figure}", ours(figure), profiles, f"  ({told})")
+
+
+def print_operators(name: str, profiles: list[Taken]) -> None:
+    """Pairs in which an operator is called different, and how many operators."""
+    pairs = list(itertools.combinations(profiles, 2))
+    tested, different, alarmed = 0, 0, 0
+    for one, other in pairs:
+        both = [harness.read_profile(each.path) for each in (one, other)]
+        found = compare.compare_profiles(both[0], both[1:]).candidates[0].operators
+        if isinstance(found, compare.OperatorChanges):
+            wrong = sum(each.comparison.verdict in ALARMS for each in found.changes)
+            tested, different, alarmed = (
+                tested + found.judged, different + wrong, alarmed + bool(wrong),
+            )  # fmt: skip
+    print(
+        f"\n{name}, operators: {different} of {tested} called different, in {alarmed} of "
+        f"{len(pairs)} pairs"
+    )
 
 
 def print_rate(way: str, alarm: Way, profiles: list[Taken], more: str = "") -> None:
@@ -251,7 +281,10 @@ def print_rate(way: str, alarm: Way, profiles: list[Taken], more: str = "") -> N
         alarms[other, one] = alarms[one, other]
     pairs = count * (count - 1) // 2
     total = int(alarms.sum()) // 2
-    low, high = bootstrap(alarms)
+    if total:
+        low, high = bootstrap(alarms)
+    else:  # Drawing from nothing gives nothing: pairs that share no profile are what counts.
+        low, high = stats.binomtest(0, count // 2).proportion_ci()
     rate = f"{total:6} of {pairs:6} {total / pairs:8.1%}  {low:.1%} to {high:.1%}"
     print(f"{way:26} {rate}{more}", flush=True)
 
@@ -274,7 +307,8 @@ def bootstrap(alarms: np.ndarray, rounds: int = 2000) -> tuple[float, float]:
     for _ in range(rounds):
         drawn = coin.integers(0, len(alarms), len(alarms))
         different = drawn[:, None] != drawn[None, :]
-        rates.append(alarms[np.ix_(drawn, drawn)][different].mean())
+        if different.any():
+            rates.append(alarms[np.ix_(drawn, drawn)][different].mean())
     low, high = np.percentile(rates, [2.5, 97.5])
     return float(low), float(high)
 

@@ -25,21 +25,27 @@ from harness.devices.peak_memory import PEAK_MEMORY
 from harness.differences import Difference, differences, unlike_inputs
 from harness.energy import Energy
 from harness.matching import Match
+from harness.noise import NoiseVerdict
 from harness.records import NodeEvents, NodeTable, ProcessRecord, Profile
 from harness.statistics import CONFIDENCE, Figure
 
 #: Part of the nodes' time of either side below which an operator is listed, not judged.
 SMALLEST_SHARE = 0.001
 
-#: Standard deviation of the logarithm of a figure other than the median from one occasion to
-#: another. Measured by ``benchmarks/false_alarms.py``; the median's is in ``comparison``.
+#: Standard deviation of the logarithm of a figure from one occasion to another, of profiles that
+#: hardly had to wait for a CPU: of 45 each of two models, with load that came and went
+#: (``benchmarks/false_alarms.py``). The median's is in ``comparison``.
 OCCASION_SD = {
     "latency_p90_ns": 0.06,
-    "latency_p99_ns": 0.2,
-    "session_ns": 0.2,
-    "first_inference_ns": 0.1,
-    "time_per_inference_ns": 0.2,
+    "latency_p99_ns": 0.15,
+    "session_ns": 0.05,
+    "first_inference_ns": 0.06,
+    "time_per_inference_ns": 0.03,
 }
+
+#: Share of the time waited for a CPU beyond which they are another matter: means, tails and
+#: cold starts hold the waiting itself (deviations of 0.3, 0.7 and 0.25), medians do not.
+LONGEST_WAIT = 0.05
 
 #: Processes of a profile from which on a difference of 2 % is found (DESIGN.md section 7).
 COMPARISON_GRADE = 10
@@ -318,6 +324,50 @@ def figures(processes: Sequence[ProcessRecord]) -> dict[str, Side]:
     return found
 
 
+def compare_apart(
+    name: str,
+    base: Side,
+    candidate: Side,
+    noise: tuple[NoiseVerdict, NoiseVerdict],
+    margin: float = MARGIN,
+) -> Comparison:
+    """One figure of two profiles of separate occasions.
+
+    Args:
+        name: of the figure, which tells by how much it differs between occasions.
+        base: the figure of each process.
+        candidate: likewise.
+        noise: the verdicts on both profiles; of a machine too busy for the figure nothing is
+            decided.
+        margin: above 0, what counts as the same.
+
+    Raises:
+        ValueError: the margin makes no sense.
+    """
+    # Energy is power over the time of an inference.
+    known = OCCASION_SD.get("time_per_inference_ns" if name.startswith("energy_") else name)
+    occasion_sd = known
+    if known is not None and (base.log_yardstick is None or candidate.log_yardstick is None):
+        occasion_sd = max(known, comparison.OCCASION_SD)
+    found = comparison.compare(
+        base, candidate, same_occasion=False, margin=margin, occasion_sd=occasion_sd
+    )
+    if found.verdict not in _DECIDED:
+        return found
+    for side, verdict in zip(SIDES, noise, strict=True):
+        doubt = ""
+        if verdict.verdict == "unusable":
+            doubt = f"the {side} is unusable, the machine was too busy"
+        elif known is not None and verdict.waited is None:
+            doubt = f"nothing tells whether the {side} had to wait for a CPU"
+        elif known is not None and verdict.waited is not None and verdict.waited > LONGEST_WAIT:
+            doubt = f"the {side} waited {verdict.waited:.0%} of the time for a CPU"
+        if doubt:
+            reason = f"{found.reason}; but {doubt}"
+            return dataclasses.replace(found, verdict=Verdict.UNDECIDED, reason=reason)
+    return found
+
+
 class _Judge:
     """Compares per-process figures of two profiles, all in the same way."""
 
@@ -401,32 +451,10 @@ class _Judge:
         return self._of_pairs(candidate.log_figure - base.log_figure, alpha)
 
     def _unpaired(self, name: str, base: Side, candidate: Side) -> Comparison:
-        """The sides as two groups of processes, with what occasions differ by if they are two."""
-        occasion_sd = None if self.paired else self._between(name)
-        found = comparison.compare(
-            base,
-            candidate,
-            same_occasion=self.paired,
-            margin=self._margin,
-            occasion_sd=occasion_sd,
-        )
-        if self.paired or found.verdict not in _DECIDED:
-            return found
-        for side, verdict in zip(SIDES, self.noise, strict=True):
-            if verdict.verdict == "unusable":
-                reason = (
-                    f"{found.reason}; but the {side} is unusable: the machine was busy, and "
-                    "nothing tells by how much that changed it"
-                )
-                return dataclasses.replace(found, verdict=Verdict.UNDECIDED, reason=reason)
-        return found
-
-    def _between(self, name: str) -> float | None:
-        """Standard deviation of a figure between occasions; None for the median's default."""
-        known = OCCASION_SD.get(name)
-        if known is None or all(speeds is not None for speeds in self._yardsticks):
-            return known
-        return max(known, comparison.OCCASION_SD)
+        """The sides as two groups of processes."""
+        if self.paired:
+            return comparison.compare(base, candidate, same_occasion=True, margin=self._margin)
+        return compare_apart(name, base, candidate, self.noise, self._margin)
 
     def _of_pairs(self, log_ratios: _Float64Array, alpha: float) -> Comparison:
         found = sequential.decide(log_ratios, margin=self._margin, alpha=alpha)

@@ -61,6 +61,8 @@ class NoiseVerdict:
         touched: samples during which the hypervisor took a CPU or a clock was throttled, as
             far as the sampled series tell.
         throttled: samples during which a clock was throttled.
+        waited: share of the timed passes that the timing thread was ready to run and had no CPU;
+            None where the host does not tell.
         yardstick: how fast the machine was by each part of the yardstick; empty where it was
             not timed beside every process.
     """
@@ -70,6 +72,7 @@ class NoiseVerdict:
     samples: int = 0
     touched: int = 0
     throttled: int = 0
+    waited: float | None = None
     yardstick: tuple[yardstick.Speed, ...] = ()
 
 
@@ -111,11 +114,23 @@ def judge(profile: Profile) -> NoiseVerdict:
         share = throttled / samples
         text = f"{share:.1%} of the samples were taken while the GPU was throttled"
         found.add(f"{text} ({_reasons(profile)})", UNUSABLE * share / THROTTLED_LIMIT)
+    verdict, causes = "unknown" if unknown else "quiet", unknown
     if found.causes:
-        verdict = "unusable" if found.unusable else "disturbed"
-        return NoiseVerdict(verdict, tuple(found.causes), samples, touched, throttled, machine)
-    verdict = "unknown" if unknown else "quiet"
-    return NoiseVerdict(verdict, tuple(unknown), samples, touched, throttled, machine)
+        verdict, causes = "unusable" if found.unusable else "disturbed", found.causes
+    waited = _waited(profile.processes)
+    return NoiseVerdict(verdict, tuple(causes), samples, touched, throttled, waited, machine)
+
+
+def _waited(processes: Sequence[ProcessRecord]) -> float | None:
+    waited_ns, wall_ns = [], []
+    for process in processes:
+        known = {reading.name: reading.value for reading in process.noise}
+        one, other = known.get("cpu_wait_ns"), known.get("wall_ns")
+        if not isinstance(one, int) or not isinstance(other, int):
+            return None
+        waited_ns.append(one)
+        wall_ns.append(other)
+    return sum(waited_ns) / sum(wall_ns) if sum(wall_ns) else None
 
 
 def throttled_samples(profile: Profile) -> list[BoolArray]:

@@ -170,6 +170,33 @@ def test_a_profile_of_a_busy_machine_decides_nothing(capsys: pytest.CaptureFixtu
     assert only(compare_profiles(pair[0], pair[1:])).verdict is Verdict.SLOWER
 
 
+@pytest.mark.parametrize(
+    ("waited_ns", "says"),
+    [(0, None), (6 * 10**7, "waited 6% of the time"), (None, "nothing tells whether")],
+)
+def test_what_holds_the_waiting_is_not_compared_where_there_was_some(
+    waited_ns: int | None, says: str | None
+) -> None:
+    """The median is; means, tails and cold starts are not, on separate occasions."""
+
+    def after(median_ns: float, seed: int, *, paired: str = "") -> Profile:
+        noise = (Reading("wall_ns", 10**9, "ns"), Reading("cpu_wait_ns", waited_ns, "ns"))
+        records = [
+            dataclasses.replace(one, noise=noise) for one in processes(median_ns, 16, seed=seed)
+        ]
+        return profile(*records, config=json.dumps({"interleaved_with": paired}))
+
+    report = compare_profiles(after(1e4, 1), [after(1.5e4, 2)])
+    assert only(report).verdict is Verdict.SLOWER
+    figures = {one.name: one.comparison for one in report.candidates[0].quantities}
+    found = figures["time_per_inference_ns"]
+    assert found.verdict is (Verdict.SLOWER if says is None else Verdict.UNDECIDED)
+    assert says is None or says in found.reason
+    paired = compare_profiles(after(1e4, 1, paired="x"), [after(1.5e4, 2, paired="x")])
+    figures = {one.name: one.comparison for one in paired.candidates[0].quantities}
+    assert figures["time_per_inference_ns"].verdict is Verdict.SLOWER
+
+
 def test_throughput_is_without_what_lies_between_two_values() -> None:
     def with_gaps(gap_ns: int) -> Profile:
         records = []
