@@ -163,7 +163,7 @@ def ours(name: str = "latency_ns") -> Way:
 
 
 def with_yardstick(use: YardstickUse) -> Way:
-    """The same of the median with another use of the yardstick, of busy machines too."""
+    """The same of the median with one use of the yardstick, of busy machines too."""
 
     def alarm(one: Taken, other: Taken) -> Verdict:
         return comparison.compare(
