@@ -184,6 +184,25 @@ def test_energy_of_a_counter_and_a_change_that_was_made(
     assert "package0: a test double gave the readings: no measurement" in shown
 
 
+def test_the_example_of_readme(sample: Profile, surroundings: dict[str, str]) -> None:
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", example],
+        cwd=REPOSITORY,
+        env=surroundings,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    first = sample.processes[0].steady.duration_ns
+    assert done.stdout.startswith(f"0 {first.min()}\n")
+    assert "fused fc1/Gemm" in done.stdout
+    assert re.search(rf"^ +timed +{np.median(first):.1f}$", done.stdout, re.MULTILINE)
+    assert "<xarray.DataArray 'duration_ns' (sample: 640)>" in done.stdout
+
+
 @pytest.mark.parametrize("name", ["latency.py", "top_operators.py", "energy_and_comparison.py"])
 def test_a_file_that_is_none_is_one_line(
     name: str, surroundings: dict[str, str], tmp_path: Path
