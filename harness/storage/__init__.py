@@ -62,7 +62,7 @@ def write_profile(profile: Profile, target: Path, *, force: bool = False) -> Pro
     return dataclasses.replace(profile, path=target)
 
 
-def read_profile(path: Path) -> Profile:
+def read_profile(path: str | Path) -> Profile:
     """Reads a profile file of any version, or the partial folder of an interrupted one.
 
     A partial folder gives the processes that have finished, with ``complete`` False.
