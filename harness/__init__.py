@@ -1,6 +1,8 @@
 """The profiler that tells the truth about ONNX inference.
 
 ``harness.profile(config)`` measures, ``harness.read_profile(path)`` reads what was stored.
+Both give a ``harness.Profile``: arrays and texts with names and units, as records, as pandas
+frames (``to_pandas()``) or as an xarray DataTree (``to_xarray()``).
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from harness.errors import HarnessError
 
 if TYPE_CHECKING:
     from harness.profiling import profile
+    from harness.records import Profile
     from harness.storage import read_profile
 
 __version__ = "0.1.0"
@@ -19,6 +22,7 @@ __version__ = "0.1.0"
 __all__ = [
     "HarnessError",
     "InputRequest",
+    "Profile",
     "ProfileConfig",
     "SessionConfig",
     "profile",
@@ -28,6 +32,10 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # Loaded when asked for: "harness --help" needs neither numpy nor h5py.
+    if name == "Profile":
+        from harness.records import Profile
+
+        return Profile
     if name == "profile":
         from harness.profiling import profile
 

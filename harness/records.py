@@ -10,9 +10,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import xarray
+
+    from harness.frames import Frames
 
 Int64Array = npt.NDArray[np.int64]
 Int32Array = npt.NDArray[np.int32]
@@ -407,3 +413,29 @@ class Profile:
     def node_traces(self) -> Mapping[str, NodeEvents]:
         """The traces whose events are executions of nodes."""
         return {name: each for name, each in self.traces.items() if name != "probe_calibration"}
+
+    def to_pandas(self) -> Frames:
+        """Tidy pandas frames by name: ``samples``, ``operators``, ``nodes``, ``events`` and more.
+
+        ``harness.frames.Frames`` names all of them with their columns; each is made when it
+        is first asked for.
+
+        Raises:
+            MachineError: pandas is not installed.
+        """
+        from harness.frames import Frames  # the only import upwards, and only on this wish
+
+        return Frames(self)
+
+    def to_xarray(self) -> xarray.DataTree:
+        """The profile as it stands in its file, whether it has one or not.
+
+        Groups, dimensions, ``units`` and ``long_name`` are those of profiles/FORMAT.md:
+        ``tree["processes/000/latency"].duration_ns`` is int64[sample] in ns.
+
+        Raises:
+            MachineError: xarray is not installed, or is too old to have a DataTree.
+        """
+        from harness.frames import data_tree
+
+        return data_tree(self)

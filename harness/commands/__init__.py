@@ -27,6 +27,7 @@ COMMANDS = {
     "recover": "make a profile of what an interrupted one left",
     "models": "list the built-in reference models, or write one out",
     "doctor": "say what this machine can measure, what not, and the remedy",
+    "complete": "print what makes a shell complete commands, options and files",
 }
 
 
@@ -71,7 +72,8 @@ class _Parser(argparse.ArgumentParser):
         raise RequestError(message, f"see '{self.prog} --help'")
 
 
-def _execute(given: Sequence[str]) -> int:
+def command_line() -> argparse.ArgumentParser:
+    """The parser of the whole command line; a command's function is ``execute`` of its options."""
     parser = _Parser(
         prog="harness",
         allow_abbrev=False,
@@ -91,7 +93,11 @@ def _execute(given: Sequence[str]) -> int:
         )
         module.add_arguments(command)
         command.set_defaults(execute=module.execute)
-    options = parser.parse_args(given)
+    return parser
+
+
+def _execute(given: Sequence[str]) -> int:
+    options = command_line().parse_args(given)
     if options.version:
         print(f"harness {__version__}")
         return 0

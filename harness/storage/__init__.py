@@ -15,6 +15,8 @@ from harness.errors import ProfileFileError, RequestError
 from harness.storage import v1
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from harness.records import Profile
 
 _READERS = {v1.FORMAT_VERSION: v1.read}
@@ -60,7 +62,7 @@ def write_profile(profile: Profile, target: Path, *, force: bool = False) -> Pro
     return dataclasses.replace(profile, path=target)
 
 
-def read_profile(path: Path) -> Profile:
+def read_profile(path: str | Path) -> Profile:
     """Reads a profile file of any version, or the partial folder of an interrupted one.
 
     A partial folder gives the processes that have finished, with ``complete`` False.
@@ -94,6 +96,11 @@ def read_profile(path: Path) -> Profile:
         raise ProfileFileError(
             f"{path}: damaged: {_one_line(error)}", "take a copy of it, or profile again"
         ) from error
+
+
+def file_groups(profile: Profile) -> Iterator[v1.FileGroup]:
+    """What a file of the profile in the newest format holds, group by group from the root on."""
+    return v1.groups(profile)
 
 
 def recover(partial: Path, target: Path | None = None, force: bool = False) -> Path:

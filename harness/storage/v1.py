@@ -9,6 +9,8 @@ caller may go on or leave as it likes. Memory: about twice the size of the finis
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import io
 import json
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -38,7 +40,7 @@ from harness.shards import put_in_place
 from harness.statistics import Figure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 FORMAT = "harness-profile"
@@ -214,6 +216,53 @@ def read(file: h5py.File, path: Path) -> Profile:
         stacks=_read_stacks(file["stacks"]) if "stacks" in file else None,
         kernels=_read_kernels(traces["kernels"]) if "kernels" in traces else None,
         absent=tuple(zip(_text(file["absent/what"]), _text(file["absent/reason"]), strict=True)),
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FileGroup:
+    """One group of a profile's file.
+
+    Attributes:
+        path: ``/`` or ``/processes/000/latency``.
+        attributes: of the group.
+        variables: its datasets by name: names of their dimensions, values, attributes
+            (``units``, ``long_name``).
+    """
+
+    path: str
+    attributes: Mapping[str, Any]
+    variables: Mapping[str, tuple[tuple[str, ...], Any, Mapping[str, Any]]]
+
+
+def groups(profile: Profile) -> Iterator[FileGroup]:
+    """The groups of the file that ``write`` makes of a profile, with what is in them, loaded."""
+    with h5py.File(io.BytesIO(_image(profile)), "r") as file:
+        paths = ["/"]
+        file.visititems(
+            lambda path, item: paths.append(f"/{path}") if isinstance(item, h5py.Group) else None
+        )
+        for path in paths:
+            datasets = {
+                name: item for name, item in file[path].items() if isinstance(item, h5py.Dataset)
+            }
+            yield FileGroup(
+                path,
+                dict(file[path].attrs),
+                {
+                    name: _variable(dataset)
+                    for name, dataset in datasets.items()
+                    if not dataset.is_scale
+                },
+            )
+
+
+def _variable(dataset: h5py.Dataset) -> tuple[tuple[str, ...], Any, Mapping[str, Any]]:
+    texts = h5py.check_string_dtype(dataset.dtype) is not None
+    return (
+        tuple(dimension[0].name.rpartition("/")[2] for dimension in dataset.dims),
+        dataset.asstr()[...] if texts else dataset[()],
+        {name: value for name, value in dataset.attrs.items() if name != "DIMENSION_LIST"},
     )
 
 

@@ -34,7 +34,7 @@ pytest.importorskip("harness._ort", reason="the native module is not built")
 GOLDEN = Path(__file__).parents[1] / "golden" / "profile_v1.h5"
 COMMANDS = (
     "profile", "show", "ops", "ab", "compare", "trace", "export", "report", "recover", "models",
-    "doctor",
+    "doctor", "complete",
 )  # fmt: skip
 
 

@@ -1,0 +1,47 @@
+"""Where the time goes, with pandas: python top_operators.py [FILE.h5 [ROWS]]."""
+
+import sys
+from pathlib import Path
+
+import harness
+
+path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("sample.h5")
+rows = int(sys.argv[2]) if len(sys.argv) > 2 else 10
+
+try:
+    frames = harness.read_profile(path).to_pandas()
+    operators = frames["operators"]
+except harness.HarnessError as error:
+    sys.exit(f"{error} ({error.remedy})" if error.remedy else str(error))
+except KeyError as error:  # a frame that this profile has no data for
+    sys.exit(f"{path}: {error.args[0]}")
+
+print(
+    f"{len(operators)} nodes, {operators.attrs['inferences']} traced inferences, "
+    f"times by {operators.attrs['source']}"
+)
+if operators.attrs["doubt"]:
+    print(f"do not trust these times: {operators.attrs['doubt']}")
+
+# Longest first: the sum so far tells how few nodes are worth a look.
+top = operators.assign(
+    us=operators.median_ns / 1000,
+    percent=100 * operators.share,
+    so_far=100 * operators.share.cumsum(),
+    ort_us=operators.profiled_ns / 1000,  # what ORT's own profiler makes of it; NaN: not used
+)
+columns = ["op_type", "node", "us", "percent", "so_far", "ort_us", "bound"]
+print(top[columns].head(rows).to_string(index=False, float_format="{:.3f}".format))
+
+print("\nby op type")
+by_type = top.groupby("op_type")[["us", "percent"]].sum().assign(nodes=top.op_type.value_counts())
+by_type = by_type.sort_values("us", ascending=False)
+print(by_type.head(rows).to_string(float_format="{:.3f}".format))
+
+# From raw events: does an operator take equally long in every process?
+events = frames["events"]
+own = events[events.trace == ("probe" if operators.attrs["source"] == "probe" else "ort")]
+table = own.pivot_table(index="node", columns="process", values="self_ns", aggfunc="median")
+table.index = frames["nodes"].name.reindex(table.index)
+print("\nmedian ns of an execution, by process")
+print(table.loc[table.max(axis=1).sort_values(ascending=False).index].head(rows).to_string())
