@@ -10,6 +10,7 @@ threads, throttled samples) needs none of that.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -53,7 +54,10 @@ CONVERSIONS = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeL
 
 _POWER = 0x004 | 0x080  # of clock_reasons_mask: sw_power_cap, hw_power_brake_slowdown
 _CAPTURE = {"cuda": "enable_cuda_graph", "tensorrt": "trt_cuda_graph_enable"}
-_FASTER_START = {"cuda": "cudnn_conv_algo_search=HEURISTIC", "tensorrt": "trt_engine_cache_enable=1"}
+_FASTER_START = {
+    "cuda": "cudnn_conv_algo_search=HEURISTIC",
+    "tensorrt": "trt_engine_cache_enable=1",
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -119,17 +123,15 @@ class _Seen:
         devices = tuple(series for series in profile.devices if not series.double)
         profile = dataclasses.replace(profile, devices=devices)
         verdict = noise.judge(profile).verdict
-        trusted = (
-            isinstance(table, OperatorTable)
-            and not table.accounts.doubt
-            and verdict != "unusable"
-        )
+        trusted = table if isinstance(table, OperatorTable) else None
+        if trusted is not None and (trusted.accounts.doubt or verdict == "unusable"):
+            trusted = None
         timed = [process for process in profile.processes if len(process.steady)]
         return cls(
             profile=profile,
             config=json.loads(profile.config),
             verdict=verdict,
-            table=table if trusted and isinstance(table, OperatorTable) else None,
+            table=trusted,
             medians={one.index: float(np.median(one.steady.duration_ns)) for one in timed},
             fastest_ns=min(int(one.steady.duration_ns.min()) for one in timed),
         )
@@ -370,9 +372,7 @@ def _throttled_gpu(seen: _Seen) -> Finding | None:
         if series.quantity == "clock_reasons_mask":
             mask |= int(np.bitwise_or.reduce(series.value)) & THROTTLED
     step = (
-        "Allow it more power (nvidia-smi --power-limit)"
-        if mask & _POWER
-        else "Cool the GPU better"
+        "Allow it more power (nvidia-smi --power-limit)" if mask & _POWER else "Cool the GPU better"
     )
     return Finding(
         kind="throttled",
@@ -491,7 +491,7 @@ def _behind_conversions(nodes: NodeTable) -> list[int]:
     found = []
     ran = np.flatnonzero(nodes.order >= 0)
     order = ran[np.lexsort((nodes.order[ran], nodes.parent[ran]))].tolist()
-    for before, row in zip(order, order[1:], strict=False):
+    for before, row in itertools.pairwise(order):
         if nodes.op_type[before] != "DequantizeLinear" or nodes.op_type[row] in CONVERSIONS:
             continue
         if nodes.parent[before] != nodes.parent[row]:

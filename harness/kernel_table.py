@@ -193,9 +193,7 @@ def _idle_before(
     return idle_ns
 
 
-def _occupation(
-    kernels: KernelEvents, inference: npt.NDArray[np.int64], count: int
-) -> Occupation:
+def _occupation(kernels: KernelEvents, inference: npt.NDArray[np.int64], count: int) -> Occupation:
     idle_ns = int(_idle_before(kernels, inference, count).sum())
     span_ns = 0
     for number in range(count):

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from harness.findings import Finding
 
 
-def evidence(found: Finding, duration: Callable[[float], str], share: Callable[[float], str]) -> str:
+def evidence(
+    found: Finding, duration: Callable[[float], str], share: Callable[[float], str]
+) -> str:
     """The figures of a finding, each after its name.
 
     Args:

@@ -14,12 +14,16 @@ from harness.reporters.html.digest import Digest
 from harness.reporters.html.markup import Content, Markup, element, tooltip
 from harness.reporters.html.quantities import counted, percent
 
-#: Height of a frame in pixels; parts of the width below which one is left out, and its label;
-#: levels.
+#: Height of a frame in pixels, and levels that are drawn.
 _HEIGHT = 18
+_DEEPEST = 48
+
+#: Parts of the width below which a frame is left out, and its label.
 _NARROWEST = 0.002
 _LABELLED = 0.04
-_DEEPEST = 48
+
+#: What is less comes from adding shares up.
+_LEAST = 1e-9
 
 #: Colour and name of each place that ``harness.stacks.place`` tells.
 _PLACES: Final[Mapping[str, tuple[str, str]]] = {
@@ -42,15 +46,15 @@ def stacks(digest: Digest) -> Markup | None:
 
 
 def _shares(seen: Stacks) -> list[Content]:
-    from harness.stacks import NATIVE_NEEDED, shares  # with it come the workers' modules
+    from harness.stacks import shares  # with it come the workers' modules
 
     told = {one.name.removesuffix("_share"): one for one in shares(seen)}
-    # In native_share are the two before it, and what the unwinder could not tell apart.
-    values = {name: float(one.value) for name, one in told.items()
-              if isinstance(one.value, (int, float))}  # fmt: skip
-    parts = {**values, "native": values.get("native", 0.0) - values.get("native_loop", 0.0)
-             - values.get("ort", 0.0)}  # fmt: skip
-    if parts["native"] < 1e-9:
+    parts = {
+        name: float(one.value) for name, one in told.items() if isinstance(one.value, (int, float))
+    }
+    # It counts the two before it in: what is left the unwinder could not tell apart.
+    parts["native"] -= parts.get("native_loop", 0.0) + parts.get("ort", 0.0)
+    if parts["native"] < _LEAST:
         del parts["native"]
     bars: list[Content] = []
     at = 0.0
@@ -63,7 +67,7 @@ def _shares(seen: Stacks) -> list[Content]:
         plots.legend((_PLACES[name][0], f"{_PLACES[name][1]} {percent(share)}")
                      for name, share in parts.items()),
         note(f"{told['python'].source}, in one more worker that was not timed."),
-        None if seen.native else note(f"{NATIVE_NEEDED}."),
+        None if seen.native else note("The two are not told apart: see --stacks=native."),
     ]  # fmt: skip
 
 
@@ -119,7 +123,9 @@ def _tree(seen: Stacks) -> _Frame:
         at, path = root, ""
         for label, frame in _labelled(frames(stack)):
             path = f"{path};{frame}" if path else frame
-            at = at.called.setdefault(label, _Frame(place=place(path)))
+            if label not in at.called:
+                at.called[label] = _Frame(place=place(path))
+            at = at.called[label]
             at.samples += samples
     return root
 
