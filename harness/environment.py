@@ -93,7 +93,7 @@ def _matching(pattern: str, convert: Callable[[str], int | float | str] = str.st
     return parse
 
 
-def _cpu_list(text: str) -> list[int]:
+def cpu_list(text: str) -> list[int]:
     """``0-2,8`` -> [0, 1, 2, 8], Linux' notation of CPU and node sets."""
     numbers: list[int] = []
     for part in filter(None, text.strip().split(",")):
@@ -166,7 +166,7 @@ def _cpu(root: Path) -> Iterator[Reading]:
         root,
         "numa_nodes",
         "sys/devices/system/node/online",
-        lambda text: len(_cpu_list(text)),
+        lambda text: len(cpu_list(text)),
         "1",
     )
     for index in range(5):
@@ -185,7 +185,7 @@ def _topology(root: Path) -> Iterator[Reading]:
     source = f"/{_CPUS}/cpu*/topology"
     sockets, cores = set(), set()
     try:
-        online = _cpu_list((root / _CPUS / "online").read_text())
+        online = cpu_list((root / _CPUS / "online").read_text())
         for cpu in online:
             topology = root / _CPUS / f"cpu{cpu}" / "topology"
             sockets.add((topology / "physical_package_id").read_text())

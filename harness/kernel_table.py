@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -75,6 +76,20 @@ class NodeWork:
     idle_ns: Float64Array
 
 
+class Occupation(NamedTuple):
+    """What the GPU does in an inference; means over the traced inferences.
+
+    Attributes:
+        launches: kernels, copies and settings of memory.
+        busy_ns: time in which any of them runs.
+        idle_ns: time between them, from the first one's begin to the last one's end.
+    """
+
+    launches: float
+    busy_ns: float
+    idle_ns: float
+
+
 def kernel_table(profile: Profile) -> KernelTable | Figure:
     """The kernels of a profile, or why there are none."""
     kernels = profile.kernels
@@ -111,18 +126,24 @@ def kernel_table(profile: Profile) -> KernelTable | Figure:
         )
     whole = sum(row.median_ns for row in rows) or 1.0
     rows = [dataclasses.replace(row, share=row.median_ns / whole) for row in rows]
-    busy_ns, idle_ns = _occupation(kernels, inference, count)
+    occupied = _occupation(kernels, inference, count)
     duration_ns = kernels.duration_ns[within]
     return KernelTable(
         kernels=tuple(sorted(rows, key=lambda row: -row.median_ns)),
         inferences=count,
-        busy_ns=busy_ns,
-        idle_ns=idle_ns,
+        busy_ns=occupied.busy_ns,
+        idle_ns=occupied.idle_ns,
         joined=float(duration_ns[kernels.node[within] >= 0].sum() / max(duration_ns.sum(), 1)),
         unjoined_reason=kernels.unjoined_reason,
         disagreements=kernels.disagreements,
         dropped=kernels.dropped,
     )
+
+
+def occupation(kernels: KernelEvents) -> Occupation | None:
+    """How much of an inference the GPU works; None where none was recorded as a whole."""
+    inference, count = _inferences(kernels)
+    return _occupation(kernels, inference, count) if count else None
 
 
 def node_work(kernels: KernelEvents | None, rows: int) -> NodeWork | None:
@@ -172,14 +193,12 @@ def _idle_before(
     return idle_ns
 
 
-def _occupation(
-    kernels: KernelEvents, inference: npt.NDArray[np.int64], count: int
-) -> tuple[float, float]:
-    """Mean time of an inference in which something ran, and in which nothing did."""
-    idle_ns = _idle_before(kernels, inference, count)
+def _occupation(kernels: KernelEvents, inference: npt.NDArray[np.int64], count: int) -> Occupation:
+    idle_ns = int(_idle_before(kernels, inference, count).sum())
     span_ns = 0
     for number in range(count):
         here = inference == number
         end_ns = kernels.start_ns[here] + kernels.duration_ns[here]
         span_ns += int(end_ns.max() - kernels.start_ns[here][0])
-    return (span_ns - int(idle_ns.sum())) / count, int(idle_ns.sum()) / count
+    launches = np.count_nonzero(inference >= 0)
+    return Occupation(launches / count, (span_ns - idle_ns) / count, idle_ns / count)

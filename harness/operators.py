@@ -442,7 +442,7 @@ class _Ceilings:
                 if name.startswith("matmul_")
             },
             bandwidth=max((found[one] for one in ("copy", "triad") if one in found), default=None),
-            dispatch_ns=_dispatch_ns(profile) if source == "probe" else None,
+            dispatch_ns=dispatch_ns(profile) if source == "probe" else None,
         )
 
 
@@ -479,7 +479,7 @@ def _accounts(
     tracer_cost_ns = unexplained_ns = None
     if exact:
         # One probe more is outside of all gaps: half before the first, half after the last.
-        tracer_cost_ns = probes_ns + (_dispatch_ns(profile) or 0.0)
+        tracer_cost_ns = probes_ns + (dispatch_ns(profile) or 0.0)
         unexplained_ns = traced_ns - nodes_ns - framework_ns - tracer_cost_ns
     alone = np.setdiff1d(np.arange(cells.own.shape[1]), list(spans))
     return Accounts(
@@ -516,7 +516,7 @@ def _doubt(
     return ""
 
 
-def _dispatch_ns(profile: Profile) -> float | None:
+def dispatch_ns(profile: Profile) -> float | None:
     """What the executor spends on a node that does nothing: probes are such nodes."""
     calibration = profile.traces.get("probe_calibration")
     if calibration is None or not len(calibration):

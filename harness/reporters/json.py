@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from harness import energy, noise, operators, statistics, steady_state
+from harness import energy, findings, noise, operators, statistics, steady_state
 from harness.kernel_table import KernelTable
 from harness.operators import OperatorTable
 from harness.records import Profile
@@ -22,7 +22,8 @@ TOP_OPERATORS = 10
 
 def summary(profile: Profile) -> dict[str, Any]:
     """What ``profile --json`` and ``show --json`` print."""
-    rows, accounts = _operators(operators.operator_table(profile))
+    table = operators.operator_table(profile)
+    rows, accounts = _operators(table)
     verdict = noise.judge(profile)
     report = {
         "file": str(profile.path) if profile.path is not None else None,
@@ -46,6 +47,7 @@ def summary(profile: Profile) -> dict[str, Any]:
         "noise": dataclasses.asdict(verdict),
         **_energy(profile),
         "absent": [{"what": what, "reason": reason} for what, reason in profile.absent],
+        "findings": [dataclasses.asdict(one) for one in findings.findings(profile, table)],
     }
     if not rows:
         report["operators_reason"] = accounts.get("reason", "no node ran")

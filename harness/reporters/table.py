@@ -12,14 +12,20 @@ from rich.cells import cell_len
 
 from harness import energy, noise, operators, statistics, steady_state
 from harness.energy import Energy
+from harness.findings import Finding, findings
 from harness.kernel_table import KernelTable
 from harness.operators import Operator, OperatorTable
 from harness.records import InputRecord, Profile
+from harness.reporters.evidence import evidence
 from harness.reporters.page import Page
 from harness.statistics import Figure
 
 #: Operators that the summary names.
 TOP_OPERATORS = 5
+
+#: Nodes that a finding names, and columns of a name, so that a name fits a line.
+_FINDING_NODES = 3
+_FINDING_NAME = 40
 
 #: Columns of a terminal below which the operator table leaves some of its own out.
 NARROW = 100
@@ -50,7 +56,8 @@ def print_summary(profile: Profile) -> None:
     check = profile.output_check
     if check.value is not None:
         page.say("outputs", f"largest error {check.value:g} against the data set ({check.source})")
-    _print_top(page, operators.operator_table(profile))
+    table = operators.operator_table(profile)
+    _print_top(page, table)
     if profile.stacks is not None:
         from harness import stacks  # with it come the workers' modules
 
@@ -62,6 +69,20 @@ def print_summary(profile: Profile) -> None:
         page.say("absent", f"{what}: {reason}")
     if profile.path is not None:
         page.say("file", str(profile.path))
+    for found in findings(profile, table):
+        _print_finding(page, found)
+
+
+def _print_finding(page: Page, found: Finding) -> None:
+    """What was found, what says so, and what to try."""
+    page.say("findings", found.sentence)
+    told = evidence(found, nanoseconds, "{:.1%}".format)
+    names = [shorten(name, _FINDING_NAME) for name in found.nodes[:_FINDING_NODES]]
+    if names:
+        rest = len(found.nodes) - len(names)
+        told += f": {', '.join(names)}{f' and {rest} more' if rest else ''}"
+    page.say("findings", f"– {told}")
+    page.say("findings", f"→ {found.next_step}")
 
 
 def print_operators(

@@ -28,6 +28,10 @@ def test_stacks_are_sampled_in_a_worker_of_their_own_or_the_reason_is_said(
         return
     assert profile.stacks.samples.sum() > 0
     assert "python" in harness("show", "out.h5").stdout
+    assert harness("report", "out.h5", "-o", "out.html").returncode == 0
+    page = (tmp_path / "out.html").read_text()
+    assert 'id="stacks"' in page
+    assert "Measurement.take" in page
     exported = harness("export", "out.h5", "--stacks", "out.txt")
     assert exported.returncode == 0, exported.stderr
     lines = (tmp_path / "out.txt").read_text().splitlines()

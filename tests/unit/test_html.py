@@ -13,7 +13,7 @@ from device_records import kernels, series
 from node_tables import table
 from process_records import process, profile
 
-from harness.records import InputRecord, NodeEvents, Profile, Reading
+from harness.records import InputRecord, NodeEvents, Profile, Reading, Stacks
 from harness.reporters.html import page, plots
 from harness.reporters.html.markup import Markup, element, foreign, shorten
 
@@ -30,8 +30,8 @@ ELEMENTS = frozenset(
     re.findall(
         r"\w+",
         """html head meta link title style body script a header h1 h2 h3 h4 p main section article
-        div ul li i b span bdi dl dt dd svg rect line text circle path figure figcaption nav table
-        caption thead tbody tr th td button fieldset legend label input output details summary
+        div ul ol li i b span bdi dl dt dd svg rect line text circle path figure figcaption nav
+        table caption thead tbody tr th td button fieldset legend label input output details summary
         pre code footer""",
     )
 )
@@ -188,6 +188,73 @@ def test_a_profile_without_a_finished_process_has_a_page() -> None:
     text = Page(page([profile(complete=False)])).text
     assert "no process has finished" in text
     assert "interrupted" in text
+
+
+def test_findings_stand_on_the_page_with_the_nodes_they_are_about() -> None:
+    nodes = table(
+        [-1] * 8,
+        name=("copy", *HOSTILE[:1] * 7),
+        op_type=("MemcpyToHost", *("Relu",) * 7),
+        provider=("CUDAExecutionProvider", *("CPUExecutionProvider",) * 7),
+    )
+    seen = Page(page([profile(process([10] * 5), nodes=nodes, provider="cuda")]))
+    assert "1 copy between GPU and CPU, because 7 nodes run on the CPU." in seen.text
+    assert "copies 1, nodes on cpu 7" in seen.text
+    assert seen.text.count(HOSTILE[0]) == 5
+    assert "and 2 more" in seen.text
+    assert ("href", "#findings") in seen.attributes
+    assert seen.elements.count("script") == 1
+    assert set(seen.elements) <= ELEMENTS
+
+
+def test_without_findings_and_stacks_the_page_has_no_section_for_them() -> None:
+    links = {value for name, value in Page(page([traced()])).attributes if name == "href"}
+    assert not links & {"#findings", "#stacks"}
+
+
+LOOP = "main (a.py:1);Measurement.take (harness/worker.py:9)"
+
+
+def sampled(stacks: dict[str, int], *, native: bool = True) -> Page:
+    counted = np.array(list(stacks.values()), np.int64)
+    told = Stacks(tuple(stacks), counted, rate_hz=199, native=native, failed=0)
+    return Page(page([profile(process([10] * 5), stacks=told)]))
+
+
+def test_stacks_are_shares_and_a_flame() -> None:
+    library = "(x/libonnxruntime.so.1)"
+    seen = sampled(
+        {
+            "main (a.py:1);print (<b>.py:2)": 10,
+            f"0x7f (libc.so.6);{LOOP};loop (harness/_ort.so);0x1 {library}": 60,
+            f"{LOOP};loop (harness/_ort.so);0x2 {library};0x3 {library};Cast {library}": 20,
+            f"{LOOP};loop (harness/_ort.so)": 10,
+        }
+    )
+    for share in ("Python 10 %", "timing loop 10 %", "ONNX Runtime 80 %"):
+        assert share in seen.text
+    assert "\u2068print (<b>.py:2)\u2069" in seen.text
+    assert set(seen.elements) <= ELEMENTS
+    # Frames of one library without a name are one, and what is above main is no root.
+    assert "\u2068x/libonnxruntime.so.1\u2069\n\u206880 %, 80 samples\u2069" in seen.text
+    assert "libc.so.6" not in seen.text
+    assert "\u2068main (a.py:1)\u2069\n\u2068100 %, 100 samples\u2069" in seen.text
+
+
+def test_stacks_without_native_frames_say_what_they_cannot_tell() -> None:
+    seen = sampled({LOOP: 99, "main (a.py:1)": 1}, native=False)
+    assert "Python 1.0 %" in seen.text
+    assert "the call of the timing loop, which calls ONNX Runtime 99 %" in seen.text
+    assert "--stacks=native" in seen.text
+
+
+def test_a_flame_does_not_grow_with_its_stacks() -> None:
+    few, many = (
+        sampled({f"main (a.py:1);f{n} (b.py:{n})": 1 for n in range(count)}).elements.count("svg")
+        for count in (400, 20_000)
+    )
+    assert few > 400
+    assert many < few
 
 
 def test_readings_of_a_test_double_are_refused() -> None:

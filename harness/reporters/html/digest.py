@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness import energy, noise, operators, statistics
+from harness.findings import Finding, findings
 from harness.operators import OperatorTable
 from harness.records import DeviceSeries, Profile
 from harness.statistics import Figure, Latency
@@ -33,6 +34,7 @@ class Digest:
         touched: bool[samples] of each process, whether the machine disturbed the sample.
         energy: of each device that tells it.
         tables: operators by what a row is, ``node``, ``op`` or ``layer``.
+        findings: what an expert would say.
         colours: class of the colour of an op type.
         series: of devices that measured something.
         doubles: of test doubles, which did not.
@@ -47,6 +49,7 @@ class Digest:
     touched: tuple[npt.NDArray[np.bool_], ...]
     energy: tuple[energy.Energy, ...]
     tables: Mapping[str, OperatorTable | Figure]
+    findings: tuple[Finding, ...]
     colours: Mapping[str, str]
     series: tuple[DeviceSeries, ...]
     doubles: tuple[DeviceSeries, ...]
@@ -75,6 +78,7 @@ class Digest:
             ),
             energy=energy.energy(profile),
             tables=tables,
+            findings=findings(profile, tables["node"]),
             colours=_colours(tables["op"]),
             series=series,
             doubles=doubles,

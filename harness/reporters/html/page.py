@@ -12,10 +12,12 @@ from harness.compare import Compared
 from harness.records import Profile
 from harness.reporters.html import (
     facts,
+    findings,
     latency,
     operators,
     over_time,
     roofline,
+    stacks,
     timeline,
 )
 from harness.reporters.html.answers import answers
@@ -111,6 +113,8 @@ def _title(digest: Digest, number: int | None = None) -> Markup:
 def _profile(digest: Digest) -> Markup:
     """The sections of one profile, with the way to each."""
     sections: list[tuple[str, str, str, list[Content]]] = [
+        ("findings", "Findings", "What an expert would say, and what to try next.",
+         [findings.findings(digest)]),
         ("latency", "Latency", "Every sample of the timed passes.",
          [latency.distribution(digest), latency.processes(digest)]),
         ("time", "Over time", "Latency and what the machine did meanwhile, on one axis.",
@@ -124,6 +128,8 @@ def _profile(digest: Digest) -> Markup:
         ("timeline", "One inference", "A typical one, node by node.",
          [timeline.timeline(digest)]),
         ("memory", "Memory", "What ORT held during one inference.", [timeline.memory(digest)]),
+        ("stacks", "Stacks", "Where a worker was seen in its timing loop.",
+         [stacks.stacks(digest)]),
         ("facts", "Facts", "Everything else that was recorded, and how it was obtained.",
          [facts.model(digest), facts.inputs(digest), facts.recorded(digest)]),
         ("absent", "Absent", "What could not be measured, and why.", [facts.absent(digest)]),

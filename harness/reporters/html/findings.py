@@ -1,0 +1,49 @@
+"""What an expert would say, each sentence with its figures and the next thing to try."""
+
+from __future__ import annotations
+
+import re
+
+from harness.findings import Finding
+from harness.reporters.evidence import evidence
+from harness.reporters.html.answers import note
+from harness.reporters.html.digest import Digest
+from harness.reporters.html.markup import Content, Markup, element, foreign, join
+from harness.reporters.html.quantities import duration, percent
+
+#: Nodes that a finding names.
+_NODES = 5
+
+#: What is typed: a command, or an option.
+_TYPED = re.compile(r"(`[^`]*`|--[\w-]+)")
+
+
+def findings(digest: Digest) -> Markup | None:
+    """The findings as a list, the weightiest first; None where there is nothing to say."""
+    if not digest.findings:
+        return None
+    return element("ol", [element("li", _finding(found)) for found in digest.findings],
+                   class_="findings")  # fmt: skip
+
+
+def _finding(found: Finding) -> Markup:
+    named: list[Content] = []
+    for name in found.nodes[:_NODES]:
+        named += [", " if named else "", foreign(name, 48)]
+    rest = len(found.nodes) - _NODES
+    return join(
+        [
+            element("p", found.sentence, class_="sentence"),
+            note(evidence(found, duration, percent)),
+            note("Nodes: ", named, f" and {rest:,} more" if rest > 0 else "") if named else None,
+            element("p", element("b", "Next: "), _step(found.next_step)),
+        ]
+    )
+
+
+def _step(text: str) -> list[Content]:
+    """A sentence in which what is typed looks so, and is not parted at a line's end."""
+    return [
+        element("code", part.strip("`")) if number % 2 else part
+        for number, part in enumerate(_TYPED.split(text))
+    ]
