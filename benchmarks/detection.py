@@ -34,7 +34,7 @@ OPENINGS, ROUNDS = 8, 30
 
 
 def true_ratio(base: Path, slower: Path) -> float:
-    """Mean over sessions of the median ratio of neighbouring blocks of inferences of the two."""
+    """Median over sessions of the median ratio of neighbouring blocks of inferences of the two."""
     library = Library(str(environment.ort_library()))
     config = SessionConfig(intra_threads=1)
     values = {"t0": np.zeros((1, 1024), np.float32)}
@@ -54,7 +54,7 @@ def true_ratio(base: Path, slower: Path) -> float:
                 for path in (base, slower)
             )
             ratios.append(np.median([block(other) / block(one) for _ in range(ROUNDS)]))
-    return float(np.mean(ratios))
+    return float(np.median(ratios))
 
 
 def compare(folder: Path) -> None:
