@@ -338,18 +338,18 @@ def _print_latency(page: Page, profile: Profile) -> None:
     verdict = noise.judge(profile)
     causes = f": {'; '.join(verdict.causes)}" if verdict.causes else ""
     page.say("noise", f"{verdict.verdict}{causes}")
+    if verdict.touched:
+        page.say(
+            "noise",
+            f"{verdict.touched:,} of {verdict.samples:,} samples lie between two readings of steal "
+            "or throttling",
+        )
     if verdict.yardstick:
         parts = ", ".join(
             f"{one.part} {nanoseconds(one.time_ns)} (+{one.spread:.1%})"
             for one in verdict.yardstick
         )
         page.say("noise", f"yardstick {parts} beside the slowest process")
-    if verdict.touched:
-        page.say(
-            "noise",
-            f"{verdict.touched:,} of {verdict.samples:,} samples lie between two readings that "
-            "show it",
-        )
     if verdict.throttled:
         page.say("noise", "show --exclude-throttled leaves the throttled ones out")
     for each in energy.energy(profile):
