@@ -275,7 +275,7 @@ def _caveats(judge: _Judge, base: Profile, candidate: Profile) -> tuple[str, ...
             caveats.append(f"the {name} was interrupted: only {_processes(count)} of it are here")
         if json.loads(profile.config).get("quick"):
             caveats.append(f"the {name} was measured with --quick: not comparison-grade")
-        elif 1 < count < COMPARISON_GRADE:
+        elif 1 < count < COMPARISON_GRADE and not judge.paired:
             caveats.append(
                 f"the {name} has {_processes(count)}: {COMPARISON_GRADE} are comparison-grade"
             )

@@ -115,15 +115,22 @@ def _print_quantity(page: Page, quantity: Quantity) -> None:
     label, name, shown, words = _described(quantity)
     found = quantity.comparison
     prefix = f"{name} " if name else ""
-    if found.verdict is Verdict.NOT_COMPARABLE or found.interval is None or found.ratio is None:
+    if found.verdict is Verdict.NOT_COMPARABLE or found.ratio is None:
         page.say(label, f"{prefix}not compared: {found.reason}")
         return
-    ratio, (low, high) = found.ratio, found.interval
-    if quantity.name == "time_per_inference_ns":
-        ratio, low, high = 1 / ratio, 1 / high, 1 / low
-    text = f"{prefix}{_values(quantity, shown)}, ratio {ratio:.3f} ({low:.3f} to {high:.3f}), "
-    text += words.get(found.verdict, str(found.verdict))
+    turned = quantity.name == "time_per_inference_ns"
+    text = f"{prefix}{_values(quantity, shown)}, ratio {_ratio_of(found.ratio, turned)}"
+    if found.interval is None:
+        page.say(label, f"{text}: {found.reason}")
+        return
+    ends = [_ratio_of(end, turned) for end in found.interval[:: -1 if turned else 1]]
+    text += f" ({' to '.join(ends)}), {words.get(found.verdict, str(found.verdict))}"
     page.say(label, f"{text}; {quantity.note}" if quantity.note else text)
+
+
+def _ratio_of(ratio: float, turned: bool) -> str:
+    """A ratio of times, or of rates, which is the other way round."""
+    return f"{1 / ratio if turned else ratio:.3f}"
 
 
 #: What a lower or a higher value is called where it is no latency.
