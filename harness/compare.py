@@ -64,7 +64,8 @@ class Quantity:
 
     Attributes:
         name: with the unit as suffix: ``latency_p90_ns``, ``energy_gpu0_j`` …
-        base, candidate: geometric means over the processes; None where not known.
+        base, candidate: geometric means over the processes, medians where they were measured
+            in pairs; None where not known.
         comparison: of the two; ``FASTER`` is the lower value, whatever the quantity.
         note: what to know about the figures, in one sentence; may be empty.
     """
@@ -436,9 +437,9 @@ class _Judge:
         found = self._judged(name, base, candidate)
         if found.verdict is Verdict.NOT_COMPARABLE:
             return Quantity(name, None, None, found, note)
-        return Quantity(
-            name, _typical(base.log_figure), _typical(candidate.log_figure), found, note
-        )
+        # The ratio of pairs is a median of theirs: beside means one odd process belies it.
+        middle = _middle if self.paired else _typical
+        return Quantity(name, middle(base.log_figure), middle(candidate.log_figure), found, note)
 
     def _judged(self, name: str, base: Side, candidate: Side) -> Comparison:
         found = self._unpaired(name, base, candidate)
@@ -521,6 +522,11 @@ class _Judge:
 
 def _unknown(name: str, reason: str) -> Quantity:
     return Quantity(name, None, None, Comparison(Verdict.NOT_COMPARABLE, None, None, reason))
+
+
+def _middle(logs: _Float64Array) -> float:
+    """Median over the processes."""
+    return math.exp(float(np.median(logs)))
 
 
 def _typical(logs: _Float64Array) -> float:
