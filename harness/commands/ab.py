@@ -91,7 +91,15 @@ def execute(options: argparse.Namespace) -> int:
             observer=progress,
             on_pair=lambda decision: progress.note(_known(decision)),
         )
-    return conclude(outcome.profiles, options)
+        pairs = outcome.decision.pairs
+        progress.note(
+            {
+                "decided": f"decided after {pairs} pairs",
+                "budget": f"the budget of {options.budget:g} s was spent after {pairs} pairs",
+                "pairs": f"given up after {pairs} pairs: what is left is too small to be found",
+            }[outcome.ended_by]
+        )
+    return conclude(outcome.profiles, options, ended_by=outcome.ended_by)
 
 
 def _config(name: str, text: str) -> ProfileConfig:

@@ -78,15 +78,21 @@ def check_fail_on(options: argparse.Namespace) -> None:
         _threshold(options.fail_on)
 
 
-def conclude(profiles: Sequence[Profile], options: argparse.Namespace) -> int:
-    """Prints the comparison with the first profile; returns the exit code."""
+def conclude(profiles: Sequence[Profile], options: argparse.Namespace, **more: str) -> int:
+    """Prints the comparison with the first profile; returns the exit code.
+
+    Args:
+        profiles: the first is the base.
+        options: margin, limit, json and fail_on of the command line.
+        more: what the command knows besides, for --json.
+    """
     from harness.compare import compare_profiles
     from harness.reporters import comparison_json, comparison_table
 
     base, *candidates = profiles
     report = compare_profiles(base, candidates, margin=options.margin / 100)
     if options.json:
-        print(comparison_json.comparison_text(report))
+        print(comparison_json.comparison_text(report, more))
     else:
         comparison_table.print_comparison(report, options.limit)
     return 0 if options.fail_on is None else _judged(report, _threshold(options.fail_on))

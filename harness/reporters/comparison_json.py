@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from harness.compare import Compared, OperatorChange, Quantity, Report
@@ -27,9 +28,10 @@ def comparison(report: Report) -> dict[str, Any]:
     }
 
 
-def comparison_text(report: Report) -> str:
-    """The comparison as one JSON object."""
-    return json.dumps(comparison(report), ensure_ascii=False, allow_nan=False)
+def comparison_text(report: Report, more: Mapping[str, str] | None = None) -> str:
+    """The comparison as one JSON object, with what else is known of it."""
+    found = {**comparison(report), **(more or {})}
+    return json.dumps(found, ensure_ascii=False, allow_nan=False)
 
 
 def _compared(compared: Compared) -> dict[str, Any]:

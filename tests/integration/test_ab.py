@@ -43,6 +43,7 @@ def test_a_plain_difference_is_found_and_both_profiles_are_stored(
     assert done.returncode == 4, done.stderr
     told = json.loads(done.stdout)
     assert told["verdict"] == "SLOWER"
+    assert told["ended_by"] == "decided"
     assert told["interval"][0] > 2
     profiles = [package.read_profile(tmp_path / name) for name in ("a.h5", "b.h5")]
     together = {json.loads(one.config)["interleaved_with"] for one in profiles}
