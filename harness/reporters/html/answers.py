@@ -185,6 +185,12 @@ def trust(digest: Digest) -> list[Content]:
         if reasons
         else note("nothing that was watched disturbed it"),
         touched,
+        listed(
+            [
+                (f"yardstick, {one.part}", f"{duration(one.time_ns)}, up to +{one.spread:.1%}")
+                for one in verdict.yardstick
+            ]
+        ),
     ]
 
 
