@@ -365,7 +365,7 @@ def compare_apart(
             doubt = f"the {side} waited {verdict.waited:.0%} of the time for a CPU"
         if doubt:
             reason = f"{found.reason}; but {doubt}"
-            return dataclasses.replace(found, verdict=Verdict.UNDECIDED, reason=reason)
+            return dataclasses.replace(found, verdict=Verdict.UNDECIDED, reason=reason, doubt=doubt)
     return found
 
 

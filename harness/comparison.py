@@ -106,6 +106,7 @@ class Comparison:
         p_value: two-sided, of no difference.
         p_value_same: of a difference larger than the margin.
         occasion_sd: the standard deviation between occasions that the interval carries.
+        doubt: why the verdict that the figures alone would give is withheld; empty otherwise.
     """
 
     verdict: Verdict
@@ -117,6 +118,7 @@ class Comparison:
     p_value: float | None = None
     p_value_same: float | None = None
     occasion_sd: float = 0.0
+    doubt: str = ""
 
 
 def side(

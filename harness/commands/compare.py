@@ -114,10 +114,11 @@ def _judged(report: Report, threshold: float) -> int:
     code = 0
     for compared in report.candidates:
         found = compared.latency.comparison
-        if found.verdict == "NOT_COMPARABLE":
+        blind = found.reason if found.verdict == "NOT_COMPARABLE" else found.doubt
+        if blind:
             # A gate that cannot see must not let everything through.
             name = compared.candidate.path
-            print(f"harness: --fail-on cannot judge {name}: {found.reason}", file=sys.stderr)
+            print(f"harness: --fail-on cannot judge {name}: {blind}", file=sys.stderr)
             code = code or RequestError.exit_code
         elif found.verdict == "SLOWER" and found.interval and found.interval[0] > threshold:
             code = TRIPPED

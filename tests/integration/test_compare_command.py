@@ -44,15 +44,26 @@ def unfused(tmp_path_factory: pytest.TempPathFactory, surroundings: dict[str, st
 
 @pytest.fixture(scope="module")
 def made(recorded: Recorded, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Two files of ten processes each, one half as slow again as the other, and one of one."""
-    from harness.records import LatencySeries
+    """Files of ten processes each, one half as slow again as the first and one of these measured
+    on a busy machine, and a file of one process.
+    """
+    from harness.records import LatencySeries, Reading
     from harness.storage import read_profile, write_profile
 
     folder = tmp_path_factory.mktemp("made")
     profile = read_profile(recorded.file)
     one = profile.processes[0]
     files = {}
-    for name, factor, count in (("base", 1.0, 10), ("slow", 1.5, 10), ("single", 1.1, 1)):
+    calm, busy = (
+        (Reading("wall_ns", 10**9, "ns"), Reading("cpu_wait_ns", waited_ns, "ns"))
+        for waited_ns in (0, 5 * 10**8)
+    )
+    for name, factor, count, noise in (
+        ("base", 1.0, 10, calm),
+        ("slow", 1.5, 10, calm),
+        ("single", 1.1, 1, calm),
+        ("busy", 1.5, 10, busy),
+    ):
         processes = []
         for index in range(count):
             samples = np.arange(5000, 5200) * factor * (1 + 0.001 * (index % 3))
@@ -65,6 +76,7 @@ def made(recorded: Recorded, tmp_path_factory: pytest.TempPathFactory) -> dict[s
                     pid=int(1000 * factor) + index,
                     steady=LatencySeries(start_ns, duration_ns),
                     loops=1,
+                    noise=noise,
                 )
             )
         changed = dataclasses.replace(profile, processes=tuple(processes), traces={}, devices=())
@@ -126,6 +138,7 @@ def test_a_pipe_gets_whole_lines_without_colour(harness: Harness, made: dict[str
         ("slow", "slower:20%", 4),
         ("slow", "slower:80", 0),
         ("single", "slower", 2),
+        ("busy", "slower", 2),
     ],
 )
 def test_fail_on_tells_by_the_exit_code(

@@ -79,7 +79,7 @@ def test_every_element_type_comes_back_bit_for_bit(
     assert result.tobytes() == given.tobytes()
 
 
-@pytest.mark.parametrize("onnx_name", SMALL_TYPES.keys() - {"float4e2m1"})
+@pytest.mark.parametrize("onnx_name", sorted(SMALL_TYPES.keys() - {"float4e2m1"}))
 def test_small_elements_mean_the_same_to_ort(infer: Infer, onnx_name: str) -> None:
     # ORT's own Cast reads them: a wrong order within a byte would not show in a round trip.
     given = samples(numpy_type(SMALL_TYPES[onnx_name]), 19)
