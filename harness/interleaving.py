@@ -27,6 +27,11 @@ from harness.sequential import Decision, decide
 #: fewer than any decision needs, so that looking again and again does not choose how many.
 TRACED_PAIRS = 5
 
+#: Pairs that are traced however long it takes, and share of the budget after which no further
+#: one is: with a slow model tracing would leave no time for the verdict.
+LEAST_TRACED_PAIRS = 2
+TRACING_SHARE = 0.5
+
 #: Pairs beyond which a difference is too small for this to find.
 MOST_PAIRS = 200
 
@@ -95,8 +100,9 @@ def ab(
             differences: list[float] = []
             while True:
                 pair = len(differences)
+                trace = traced(pair, (time.monotonic() - began_s) / budget_s)
                 for number in (0, 1) if coin.random() < 0.5 else (1, 0):
-                    sides[number].measure(pair)
+                    sides[number].measure(pair, trace=trace)
                 if pair == 0:
                     _look_equally_long(sides)
                 differences.append(math.log(sides[1].median_ns / sides[0].median_ns))
@@ -110,6 +116,11 @@ def ab(
                     ended_by = "budget"
                     break
         return Outcome(decision, ended_by, (one.store(), other.store()))
+
+
+def traced(pair: int, spent: float) -> bool:
+    """Whether the processes of a pair make traced passes after so much of the budget."""
+    return pair < LEAST_TRACED_PAIRS or (pair < TRACED_PAIRS and spent < TRACING_SHARE)
 
 
 def _nobody_waits(_finished: int) -> None:
@@ -141,10 +152,10 @@ class _Side:
         self.loops = 0
         self.median_ns = math.nan
 
-    def measure(self, pair: int) -> None:
+    def measure(self, pair: int, *, trace: bool) -> None:
         """Measures the process of this number; the first one is calibrated before."""
         plan = dataclasses.replace(self._measuring.plan, processes=1)
-        if pair >= TRACED_PAIRS:
+        if not trace:
             plan = dataclasses.replace(plan, trace_inferences=0, probe_inferences=0)
         runner.measure(
             self._measuring.job, plan, _nobody_waits, first=pair, loops=self.loops or None

@@ -62,6 +62,13 @@ def test_a_plain_difference_is_found_and_both_profiles_are_stored(
     assert all(max(one) < min(other) for one, other in itertools.pairwise(pairs))
 
 
+def test_tracing_leaves_time_for_the_verdict() -> None:
+    # A fast model, and one of which a pair takes a quarter of the budget.
+    assert sum(interleaving.traced(pair, 0.01 * pair) for pair in range(50)) == 5
+    assert sum(interleaving.traced(pair, 0.25 * pair) for pair in range(4)) == 2
+    assert sum(interleaving.traced(pair, 0.6 * pair) for pair in range(4)) == 2
+
+
 def test_models_with_other_inputs_are_refused_before_anything_is_measured(
     harness: Harness, tmp_path: Path
 ) -> None:
