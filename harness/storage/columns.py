@@ -140,6 +140,9 @@ class Columns(Mapping[str, Any]):
     def __repr__(self) -> str:
         return repr(dict(self))
 
+    def __reduce__(self) -> Any:
+        return dict, (dict(self),)  # a copy is read whole, and needs no file
+
     def part(self, rows: slice) -> Columns:
         """These rows of all columns."""
         return Columns({name: column.part(rows) for name, column in self._columns.items()})
@@ -203,8 +206,12 @@ def _stored(kind: Any) -> Any:
             object.__setattr__(self, name, value)
             return value
 
+        def __reduce__(self) -> Any:
+            # A copy is read whole, and needs no file.
+            return kind, tuple(getattr(self, field.name) for field in dataclasses.fields(kind))
+
         def __len__(self) -> int:
-            return cast(int, self._length)
+            return cast("int", self._length)
 
         def part(self, rows: slice) -> Any:
             columns = {name: column.part(rows) for name, column in self._columns.items()}

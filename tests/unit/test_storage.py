@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 import re
 import runpy
 import shutil
@@ -16,6 +17,7 @@ import xarray
 from device_records import kernels, series
 
 from harness import shards, storage
+from harness.commands import main
 from harness.errors import ProfileFileError, RequestError
 from harness.records import LatencySeries, Stacks
 
@@ -258,7 +260,7 @@ def long_profile() -> Profile:
     details = {"arena_bytes": start_ns * 3, "peak_bytes": start_ns + 1}
     numbers = np.arange(count, dtype=np.int32)
     long = dataclasses.replace(
-        events, node=numbers % 3, process=numbers % 2, inference=numbers % 5, start_ns=start_ns,
+        events, node=numbers % 3, process=numbers * 0, inference=numbers % 4, start_ns=start_ns,
         duration_ns=start_ns % 11, self_ns=start_ns % 13, details=details,
     )  # fmt: skip
     steady = LatencySeries(start_ns, start_ns % 17 + 1)
@@ -311,6 +313,23 @@ def test_what_is_not_touched_is_not_read(tmp_path: Path) -> None:
     assert events.part(slice(150_000, 150_001)).details["arena_bytes"] == 150_000 * 21
 
 
+def test_damage_that_is_met_late_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.h5"
+    storage.write_profile(long_profile(), path)
+    spoil(path, "trace/ort/arena_bytes")
+    for command in ("show", "ops"):
+        assert main([command, str(path)]) == 0
+    capsys.readouterr()
+    assert main(["export", str(path), "--jsonl", str(tmp_path / "out.jsonl")]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    (line,) = err.splitlines()
+    assert line.startswith(f"harness: {path}: damaged: ")
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_parts_are_the_rows_wherever_they_come_from(tmp_path: Path) -> None:
     written = long_profile()
     storage.write_profile(written, tmp_path / "a.h5")
@@ -342,6 +361,7 @@ def test_columns_are_of_the_file_that_was_opened(tmp_path: Path) -> None:
     assert profile.traces["ort"].start_ns[-1] == 199_999 * 7
     path.unlink()
     assert profile.traces["ort"].self_ns[1] == 7
+    assert content(pickle.loads(pickle.dumps(profile))) == content(long_profile())
 
 
 def spoil(path: Path, dataset: str) -> None:
