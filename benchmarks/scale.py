@@ -8,7 +8,8 @@ as many kernels of a GPU, N million latency samples, and six series of devices. 
 drawn at random; the file is written by the writer that ``profile`` uses. Each command is a
 process of its own; the profiles are in the page cache when it starts.
 
-Peak memory is ru_maxrss of the command. It begins with what its parent held, so that this
+What a command read is rchar of /proc/PID/io: also Python's modules, some 10 MB. Peak memory is
+its ru_maxrss. That begins with what its parent held, so that this
 program itself loads nothing large: the profiles are made in further processes.
 """
 
@@ -22,12 +23,16 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.random import Generator
+    from numpy.typing import NDArray
+
     from harness.records import DeviceSeries, KernelEvents, NodeEvents, ProcessRecord, Profile
 
 PROCESSES = 10
@@ -64,7 +69,11 @@ class Cost(NamedTuple):
 
     seconds: float
     peak_mb: float
-    written_bytes: int
+    read_mb: float
+    written_mb: float
+
+    def __str__(self) -> str:
+        return f"{self.seconds:6.2f} s {self.peak_mb:6,.0f} MB peak {self.read_mb:5,.0f} MB read"
 
 
 def main() -> None:
@@ -101,12 +110,17 @@ def measure(folder: Path, sizes: list[float], names: list[str]) -> None:
         print(f"{millions:g} million events: {stored / 1e6:,.1f} MB stored", flush=True)
         for name in names:
             costs[name, millions] = took(COMMANDS[name], files, folder)
-            print(f"  {name}: {costs[name, millions]}", flush=True)
-    print("\n" + "command".ljust(16) + "".join(f"{size:>14g} M events" for size in sizes))
-    for name in names:
-        cells = [costs[name, size] for size in sizes]
-        texts = [f"{cost.seconds:7.2f} s {cost.peak_mb:7,.0f} MB" for cost in cells]
-        print(name.ljust(16) + "".join(text.rjust(23) for text in texts))
+            cost = costs[name, millions]
+            print(f"  {name:16} {cost} {cost.written_mb:8,.2f} MB written", flush=True)
+    if len(sizes) > 1:
+        first, last = min(sizes), max(sizes)
+        print(f"\nfrom {first:g} to {last:g} million events, {last / first:g} times as many:")
+        for name in names:
+            low, high = costs[name, first], costs[name, last]
+            print(
+                f"  {name:16} {high.seconds / low.seconds:5.1f} times the time, "
+                f"{high.peak_mb / low.peak_mb:4.1f} times the memory"
+            )
 
 
 def took(command: tuple[str, ...], files: dict[str, Path], folder: Path) -> Cost:
@@ -119,8 +133,12 @@ def took(command: tuple[str, ...], files: dict[str, Path], folder: Path) -> Cost
         process = subprocess.Popen(
             [sys.executable, "-m", "harness", *given], cwd=ROOT, stdout=printed, stderr=printed
         )
+        # A process that has ended tells what it did until it is waited for.
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        seconds = time.perf_counter() - before
+        io = Path(f"/proc/{process.pid}/io").read_text()
+        told = dict(line.split(": ") for line in io.splitlines())
         _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - before
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         sys.exit(f"{' '.join(given)}: {(folder / 'printed').read_text()}")
@@ -128,7 +146,7 @@ def took(command: tuple[str, ...], files: dict[str, Path], folder: Path) -> Cost
     if out is not None:
         written = out.stat().st_size
         out.unlink()
-    return Cost(seconds, usage.ru_maxrss / 1024, written)
+    return Cost(seconds, usage.ru_maxrss / 1024, int(told["rchar"]) / 1e6, written / 1e6)
 
 
 def make(target: Path, millions: float, seed: int) -> None:
@@ -208,7 +226,7 @@ def profile(events: int, seed: int) -> Profile:
     )
 
 
-def process(random, index: int, start_ns: int, samples: int) -> ProcessRecord:  # type: ignore[no-untyped-def]
+def process(random: Generator, index: int, start_ns: int, samples: int) -> ProcessRecord:
     import numpy as np
 
     from harness.records import LatencySeries, ProcessRecord, Reading
@@ -233,7 +251,14 @@ def process(random, index: int, start_ns: int, samples: int) -> ProcessRecord:  
     )  # fmt: skip
 
 
-def traced(random, source: str, process: int, start_ns: int, events: int, typical_ns) -> NodeEvents:  # type: ignore[no-untyped-def]
+def traced(
+    random: Generator,
+    source: str,
+    process: int,
+    start_ns: int,
+    events: int,
+    typical_ns: NDArray[np.float64],
+) -> NodeEvents:
     """A traced pass of one process: all nodes in turn, an inference after the other."""
     import numpy as np
 
@@ -273,7 +298,7 @@ def traced(random, source: str, process: int, start_ns: int, events: int, typica
     )
 
 
-def kernels(random, events: NodeEvents) -> KernelEvents:  # type: ignore[no-untyped-def]
+def kernels(random: Generator, events: NodeEvents) -> KernelEvents:
     """A kernel of every fifth execution of a node, which lasts as long as that."""
     import numpy as np
 
@@ -303,7 +328,9 @@ def kernels(random, events: NodeEvents) -> KernelEvents:  # type: ignore[no-unty
     )
 
 
-def devices(random, starts_ns, samples: int) -> tuple[DeviceSeries, ...]:  # type: ignore[no-untyped-def]
+def devices(
+    random: Generator, starts_ns: NDArray[np.int64], samples: int
+) -> tuple[DeviceSeries, ...]:
     """Six series, read a hundred times a second."""
     import numpy as np
 
@@ -313,7 +340,7 @@ def devices(random, starts_ns, samples: int) -> tuple[DeviceSeries, ...]:  # typ
     time_ns = (starts_ns[:, None] + np.arange(count) * 10_000_000).reshape(-1)
     process = np.repeat(np.arange(PROCESSES, dtype=np.int32), count)
 
-    def series(device: str, quantity: str, unit: str, value) -> DeviceSeries:  # type: ignore[no-untyped-def]
+    def series(device: str, quantity: str, unit: str, value: NDArray[Any]) -> DeviceSeries:
         changed = np.append(1, np.diff(value) != 0).astype(np.int8)
         value = value.astype(np.int64)
         return DeviceSeries(device, quantity, unit, "drawn", process, time_ns, value, changed)
@@ -330,7 +357,7 @@ def devices(random, starts_ns, samples: int) -> tuple[DeviceSeries, ...]:  # typ
     )
 
 
-def joined(parts):  # type: ignore[no-untyped-def]
+def joined(parts: list[Any]) -> Any:
     """The processes' events as the profile holds them."""
     from harness import shards
 
