@@ -26,7 +26,8 @@ from harness.differences import Difference, differences, unlike_inputs
 from harness.energy import Energy
 from harness.matching import Match
 from harness.noise import NoiseVerdict
-from harness.records import NodeEvents, NodeTable, ProcessRecord, Profile
+from harness.operators import OperatorTimes
+from harness.records import ProcessRecord, Profile
 from harness.statistics import CONFIDENCE, Figure
 
 #: Part of the nodes' time of either side below which an operator is listed, not judged.
@@ -558,14 +559,12 @@ def _operators(judge: _Judge, base: Profile, candidate: Profile) -> OperatorChan
     )
     if not source or base.nodes is None or candidate.nodes is None:
         return Figure(None, "the profiles have no traced pass in common")
-    tables = [operators.operator_table(one, "op", source=source) for one in (base, candidate)]
-    for name, table in zip(SIDES, tables, strict=True):
-        if isinstance(table, Figure):
-            return Figure(None, f"the {name} has none: {table.reason}")
-    sides = [
-        _Traced(base.nodes, base.traces[source]),
-        _Traced(candidate.nodes, candidate.traces[source]),
-    ]
+    sides = []
+    for name, profile in zip(SIDES, (base, candidate), strict=True):
+        times = operators.OperatorTimes.of(profile, source)
+        if isinstance(times, Figure):
+            return Figure(None, f"the {name} has none: {times.reason}")
+        sides.append(_Traced(times))
     matches = matching.match(sides[0].executed, sides[1].executed)
     if isinstance(matches, Figure):
         return matches
@@ -580,9 +579,7 @@ def _operators(judge: _Judge, base: Profile, candidate: Profile) -> OperatorChan
     for key, found in comparison.with_holm(judged).items():
         changes[int(key)] = dataclasses.replace(changes[int(key)], comparison=found)
     doubts = [
-        f"the {name}: {table.accounts.doubt}"
-        for name, table in zip(SIDES, tables, strict=True)
-        if not isinstance(table, Figure) and table.accounts.doubt
+        f"the {name}: {side.doubt}" for name, side in zip(SIDES, sides, strict=True) if side.doubt
     ]
     return OperatorChanges(
         changes=tuple(sorted(changes, key=lambda change: -abs(change.change_ns))),
@@ -599,15 +596,15 @@ def _operators(judge: _Judge, base: Profile, candidate: Profile) -> OperatorChan
 class _Traced:
     """Own times of the nodes of a side, by process."""
 
-    def __init__(self, nodes: NodeTable, events: NodeEvents) -> None:
-        self.nodes = nodes
-        self.source = events.source
-        self.executed = matching.executed(nodes, events)
-        cells = operators.Cells.of(len(nodes), events)
-        self._own = cells.own
+    def __init__(self, times: OperatorTimes) -> None:
+        self.nodes = times.nodes
+        self.source = times.events.source
+        self.executed = matching.executed(times.nodes, times.events)
+        self.doubt = times.accounts.doubt
+        self._own = times.cells.own
         self._members = {
-            one: np.flatnonzero(cells.process == one)
-            for one in dict.fromkeys(cells.process.tolist())
+            one: np.flatnonzero(times.cells.process == one)
+            for one in dict.fromkeys(times.cells.process.tolist())
         }
 
     def own_ns(self, rows: Sequence[int]) -> dict[int, float]:

@@ -101,16 +101,13 @@ def kernel_table(profile: Profile) -> KernelTable | Figure:
     if not count:
         return Figure(None, "no work of the GPU lies in a traced inference")
     within = inference >= 0
+    kinds: dict[tuple[str, str], int] = {}
+    pairs = zip(kernels.kind, kernels.name, strict=True)
+    which = np.array([kinds.setdefault(pair, len(kinds)) for pair in pairs])
     rows = []
-    for kind, name in dict.fromkeys(zip(kernels.kind, kernels.name, strict=True)):
-        same = np.array(
-            [
-                (one, other) == (kind, name)
-                for one, other in zip(kernels.kind, kernels.name, strict=True)
-            ]
-        )
-        mine = same & within
-        if not mine.any():
+    for (kind, name), mine in zip(kinds, _grouped(which, len(kinds)), strict=True):
+        mine = mine[within[mine]]
+        if not len(mine):
             continue
         sums = np.bincount(inference[mine], kernels.duration_ns[mine], count)
         rows.append(
@@ -119,7 +116,7 @@ def kernel_table(profile: Profile) -> KernelTable | Figure:
                 kind=kind,
                 median_ns=float(np.median(sums)),
                 share=0.0,
-                calls=float(np.count_nonzero(mine)) / count,
+                calls=len(mine) / count,
                 nodes=_names(profile.nodes, kernels.node[mine]),
                 unjoined=float(np.mean(kernels.node[mine] < 0)),
             )
@@ -181,24 +178,30 @@ def _names(nodes: NodeTable | None, rows: npt.NDArray[np.int32]) -> tuple[str, .
     )
 
 
+def _grouped(number: npt.NDArray[np.int64], count: int) -> list[npt.NDArray[np.intp]]:
+    """Places of each number from 0 to below count, in their order; of others none."""
+    order = np.argsort(number, kind="stable")
+    bounds = np.searchsorted(number[order], np.arange(count + 1))
+    return np.split(order, bounds)[1:-1]
+
+
 def _idle_before(
     kernels: KernelEvents, inference: npt.NDArray[np.int64], count: int
 ) -> npt.NDArray[np.int64]:
     """How long nothing had run when each piece of work began; 0 for the first of an inference."""
+    start_ns = kernels.start_ns
+    end_ns = start_ns + kernels.duration_ns
     idle_ns = np.zeros(len(kernels), np.int64)
-    for number in range(count):
-        (here,) = np.nonzero(inference == number)
-        until_ns = np.maximum.accumulate(kernels.start_ns[here] + kernels.duration_ns[here])
-        idle_ns[here[1:]] = np.maximum(kernels.start_ns[here[1:]] - until_ns[:-1], 0)
+    for here in _grouped(inference, count):
+        until_ns = np.maximum.accumulate(end_ns[here])
+        idle_ns[here[1:]] = np.maximum(start_ns[here[1:]] - until_ns[:-1], 0)
     return idle_ns
 
 
 def _occupation(kernels: KernelEvents, inference: npt.NDArray[np.int64], count: int) -> Occupation:
     idle_ns = int(_idle_before(kernels, inference, count).sum())
-    span_ns = 0
-    for number in range(count):
-        here = inference == number
-        end_ns = kernels.start_ns[here] + kernels.duration_ns[here]
-        span_ns += int(end_ns.max() - kernels.start_ns[here][0])
+    start_ns = kernels.start_ns
+    end_ns = start_ns + kernels.duration_ns
+    span_ns = sum(int(end_ns[h].max() - start_ns[h[0]]) for h in _grouped(inference, count))
     launches = np.count_nonzero(inference >= 0)
     return Occupation(launches / count, (span_ns - idle_ns) / count, idle_ns / count)

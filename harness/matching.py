@@ -81,7 +81,7 @@ class Match:
 
 def executed(nodes: NodeTable, events: NodeEvents) -> Executed:
     """The nodes whose time a traced pass tells, be it as a part of another node's."""
-    timed = set(np.unique(events.node).tolist())
+    timed = {row for part in events.parts() for row in np.unique(part.node).tolist()}
     carrier = {row: row for row in timed}
     if events.source == "probe":
         for row in np.flatnonzero((nodes.carrier >= 0) & (nodes.order >= 0)).tolist():

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from harness import kernel_table, roofline
+from harness.kernel_table import NodeWork
 from harness.records import NodeEvents, NodeTable, Profile
 from harness.statistics import Figure, t_interval
 
@@ -174,50 +177,114 @@ def operator_table(
     Returns:
         The table, or a Figure with the reason why there is none.
     """
-    name = source or next((one for one in SOURCES if one in profile.traces), "")
-    events = profile.traces.get(name)
-    if events is None or profile.nodes is None:
-        return Figure(None, _why_absent(profile, (source,) if source else SOURCES))
-    nodes = profile.nodes
-    cells = Cells.of(len(nodes), events)
-    if not len(cells.own):
-        return Figure(None, "the trace holds no whole inference")
-    beside = profile.traces.get("ort") if name == "probe" else None
-    profiled = None if beside is None else Cells.of(len(nodes), beside)
-    groups = _groups(nodes, cells, by, depth)
-    spans = _spans(nodes) if name == "probe" else {}
-    ceilings = _Ceilings.of(profile, events.source)
-    work = kernel_table.node_work(profile.kernels, len(nodes))
-    rows = [
-        dataclasses.replace(
-            _operator(group, members, nodes, cells, profiled, spans, ceilings, events.source),
-            kernel_ns=None if work is None else float(work.kernel_ns[members].sum()),
-            launches=None if work is None else float(work.launches[members].sum()),
-            idle_ns=None if work is None else float(work.idle_ns[members].sum()),
+    times = OperatorTimes.of(profile, source)
+    return times if isinstance(times, Figure) else times.table(by, sort, depth)
+
+
+@dataclasses.dataclass(frozen=True)
+class OperatorTimes:
+    """A traced pass summed up, from which any table of operators is made.
+
+    Attributes:
+        profile: with the pass.
+        nodes: the executed graph.
+        source: the pass, one of SOURCES.
+        cells: by inference and node.
+    """
+
+    profile: Profile
+    nodes: NodeTable
+    source: str
+    cells: Cells
+
+    @classmethod
+    def of(cls, profile: Profile, source: str | None = None) -> OperatorTimes | Figure:
+        """Sums a pass up, or says why that cannot be.
+
+        Args:
+            profile: with a traced pass.
+            source: the pass to take, one of SOURCES; None for the truest there is.
+        """
+        name = source or next((one for one in SOURCES if one in profile.traces), "")
+        events = profile.traces.get(name)
+        if events is None or profile.nodes is None:
+            return Figure(None, _why_absent(profile, (source,) if source else SOURCES))
+        cells = Cells.of(len(profile.nodes), events)
+        if not len(cells.own):
+            return Figure(None, "the trace holds no whole inference")
+        return cls(profile, profile.nodes, name, cells)
+
+    @property
+    def events(self) -> NodeEvents:
+        """The executions of nodes."""
+        return self.profile.traces[self.source]
+
+    @functools.cached_property
+    def accounts(self) -> Accounts:
+        """Where a traced inference went."""
+        return _accounts(self.profile, self.events, self.cells, self._spans)
+
+    def table(self, by: str = "node", sort: str = "time", depth: int = 0) -> OperatorTable:
+        """What ``operator_table`` gives."""
+        nodes, cells, spans = self.nodes, self.cells, self._spans
+        profiled = self._profiled if self.source == "probe" else None
+        ceilings = _Ceilings.of(self.profile, self.events.source)
+        work = self._work
+        rows = [
+            dataclasses.replace(
+                _operator(
+                    group, members, nodes, cells, profiled, spans, ceilings, self.events.source
+                ),
+                kernel_ns=None if work is None else float(work.kernel_ns[members].sum()),
+                launches=None if work is None else float(work.launches[members].sum()),
+                idle_ns=None if work is None else float(work.idle_ns[members].sum()),
+            )
+            for group, members in _groups(nodes, cells, by, depth).items()
+        ]
+        whole = sum(row.median_ns for row in rows) or 1.0
+        rows = [dataclasses.replace(row, share=row.median_ns / whole) for row in rows]
+        own_ns = cells.own.sum(axis=0)
+        known_ns = sum(
+            own_ns[row]
+            for row in np.flatnonzero(own_ns).tolist()
+            if _work(nodes.flops, [row], nodes, cells, spans) is not None
         )
-        for group, members in groups.items()
-    ]
-    whole = sum(row.median_ns for row in rows) or 1.0
-    rows = [dataclasses.replace(row, share=row.median_ns / whole) for row in rows]
-    own_ns = cells.own.sum(axis=0)
-    known_ns = sum(
-        own_ns[row]
-        for row in np.flatnonzero(own_ns).tolist()
-        if _work(nodes.flops, [row], nodes, cells, spans) is not None
-    )
-    uncovered: list[int] = []
-    if name == "probe":
-        uncovered = np.flatnonzero((nodes.carrier < 0) & (nodes.order >= 0)).tolist()
-    return OperatorTable(
-        operators=tuple(sorted(rows, key=_SORTS[sort])),
-        accounts=_accounts(profile, events, cells, spans),
-        source=events.source,
-        resolution_ns=events.resolution_ns,
-        inferences=len(cells.own),
-        profiler_tax=_profiler_tax(profile),
-        uncovered=tuple(_label(nodes, row) for row in uncovered),
-        known_work=float(known_ns / max(own_ns.sum(), 1)),
-    )
+        uncovered: list[int] = []
+        if self.source == "probe":
+            uncovered = np.flatnonzero((nodes.carrier < 0) & (nodes.order >= 0)).tolist()
+        return OperatorTable(
+            operators=tuple(sorted(rows, key=_SORTS[sort])),
+            accounts=self.accounts,
+            source=self.events.source,
+            resolution_ns=self.events.resolution_ns,
+            inferences=len(cells.own),
+            profiler_tax=self._profiler_tax,
+            uncovered=tuple(_label(nodes, row) for row in uncovered),
+            known_work=float(known_ns / max(own_ns.sum(), 1)),
+        )
+
+    @functools.cached_property
+    def _spans(self) -> Mapping[int, Sequence[int]]:
+        return _spans(self.nodes) if self.source == "probe" else {}
+
+    @functools.cached_property
+    def _profiled(self) -> Cells | None:
+        """What ORT's profiler tells of the same."""
+        if self.source == "ort":
+            return self.cells
+        events = self.profile.traces.get("ort")
+        return None if events is None else Cells.of(len(self.nodes), events)
+
+    @functools.cached_property
+    def _work(self) -> NodeWork | None:
+        return kernel_table.node_work(self.profile.kernels, len(self.nodes))
+
+    @functools.cached_property
+    def _profiler_tax(self) -> float | None:
+        cells = self._profiled
+        if cells is None or not len(cells.own):
+            return None
+        return _accounts(self.profile, self.profile.traces["ort"], cells, {}).residual
 
 
 _Table = npt.NDArray[np.float64]
@@ -228,7 +295,8 @@ class Cells:
     """A traced pass by inference and node; only inferences that are there as a whole.
 
     Attributes:
-        own, total, calls: float64[inferences, nodes], ns and executions.
+        own, total: float64[inferences, nodes], ns.
+        calls: int32[inferences, nodes], executions.
         process: int64[inferences], ProcessRecord.index.
         duration, framework: int64[inferences], ns.
         probes: float64[inferences], what the probes cost, ns.
@@ -236,7 +304,7 @@ class Cells:
 
     own: _Table
     total: _Table
-    calls: _Table
+    calls: npt.NDArray[np.int32]
     process: npt.NDArray[np.int64]
     duration: npt.NDArray[np.int64]
     framework: npt.NDArray[np.int64]
@@ -244,39 +312,58 @@ class Cells:
 
     @classmethod
     def of(cls, node_count: int, events: NodeEvents) -> Cells:
-        """Sums the events of so many nodes."""
+        """Sums the events of so many nodes, some events at a time."""
         inferences = len(events.inference_number)
+        shape = (inferences, node_count)
+        own, total, calls = np.zeros(shape), np.zeros(shape), np.zeros(shape, np.int32)
+        probes = np.zeros(inferences)
         # An event finds its (process, inference) pair in the inference table.
         span = int(events.inference_number.max(initial=0)) + 1
         known = events.inference_process.astype(np.int64) * span + events.inference_number
         order = np.argsort(known)
-        keys = events.process.astype(np.int64) * span + events.inference
-        place = order[np.searchsorted(known[order], keys)] if inferences else keys
-        cell = place * node_count + events.node
+        known = known[order]
+        for part in events.parts() if inferences else ():
+            keys = part.process.astype(np.int64) * span + part.inference
+            place = order[np.searchsorted(known, keys)]
+            cell = place * node_count + part.node
+            _add(own, cell, part.self_ns)
+            _add(total, cell, part.duration_ns)
+            _add(calls, cell, None)
+            if "probe_cost_ns" in part.details:
+                _add(probes, place, part.details["probe_cost_ns"])
         whole = events.inference_duration_ns >= 0
-
-        def table(weights: npt.NDArray[np.int64] | None) -> _Table:
-            counted = np.bincount(cell, weights=weights, minlength=inferences * node_count)
-            return counted.astype(np.float64).reshape(inferences, node_count)[whole]
-
-        probes_ns = events.details.get("probe_cost_ns", np.zeros(len(events), np.int64))
+        if not whole.all():
+            own, total, calls, probes = own[whole], total[whole], calls[whole], probes[whole]
         return cls(
-            own=table(events.self_ns),
-            total=table(events.duration_ns),
-            calls=table(None),
+            own=own,
+            total=total,
+            calls=calls,
             process=events.inference_process[whole].astype(np.int64),
             duration=events.inference_duration_ns[whole],
             framework=events.inference_framework_ns[whole],
-            probes=np.bincount(place, probes_ns, inferences)[whole].astype(np.float64),
+            probes=probes,
         )
 
-    def sums(self, members: Sequence[int]) -> tuple[_Table, _Table, _Table]:
+    def sums(self, members: Sequence[int]) -> tuple[_Table, _Table, npt.NDArray[np.int64]]:
         """(own time, total time, executions) of some nodes together, by inference."""
         return (
             self.own[:, members].sum(axis=1),
             self.total[:, members].sum(axis=1),
             self.calls[:, members].sum(axis=1),
         )
+
+
+def _add(
+    table: npt.NDArray[Any], cell: npt.NDArray[np.int64], values: npt.NDArray[np.int64] | None
+) -> None:
+    """Adds the values, or ones, to cells of a table, whose events come in the order of time.
+
+    So the cells of some events lie near each other, and only these are gone through.
+    """
+    first = int(cell.min())
+    sums = np.bincount(cell - first, values)
+    flat = table.reshape(-1)[first : first + len(sums)]
+    flat += sums.astype(table.dtype, copy=False)
 
 
 def _groups(
@@ -522,14 +609,6 @@ def dispatch_ns(profile: Profile) -> float | None:
     if calibration is None or not len(calibration):
         return None
     return float(np.median(calibration.self_ns))
-
-
-def _profiler_tax(profile: Profile) -> float | None:
-    events = profile.traces.get("ort")
-    if events is None or profile.nodes is None:
-        return None
-    cells = Cells.of(len(profile.nodes), events)
-    return _accounts(profile, events, cells, {}).residual if len(cells.own) else None
 
 
 def _why_absent(profile: Profile, passes: Sequence[str | None]) -> str:

@@ -8,9 +8,9 @@ a series that could not be had is absent from its mapping and named in Profile.a
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -44,8 +44,30 @@ class Reading:
     reason: str = ""
 
 
+#: Rows of a part: 16 chunks of the file.
+PART_ROWS = 1_048_576
+
+
+class Rows:
+    """Columns of equal length, which may be too long to be looked at all at once."""
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def part(self, rows: slice) -> Self:
+        """Some of the rows; what is no column of theirs stays as it is."""
+        raise NotImplementedError
+
+    def parts(self, rows: int = PART_ROWS) -> Iterator[Self]:
+        """All rows in their order, at most so many at a time; of a file, each is read alone."""
+        for first in range(0, len(self), rows):
+            yield self.part(slice(first, first + rows))
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
-class LatencySeries:
+class LatencySeries(Rows):
     """Samples in the order they were taken.
 
     Attributes:
@@ -58,6 +80,10 @@ class LatencySeries:
 
     def __len__(self) -> int:
         return len(self.duration_ns)
+
+    def part(self, rows: slice) -> LatencySeries:
+        """Some of the samples."""
+        return LatencySeries(self.start_ns[rows], self.duration_ns[rows])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -177,7 +203,7 @@ class NodeTable:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class NodeEvents:
+class NodeEvents(Rows):
     """Executions of nodes in a traced pass, columns of equal length n, by start time.
 
     Attributes:
@@ -218,6 +244,13 @@ class NodeEvents:
 
     def __len__(self) -> int:
         return len(self.node)
+
+    def part(self, rows: slice) -> NodeEvents:
+        """Some of the events, and all inferences."""
+        names = ("node", "process", "inference", "start_ns", "duration_ns", "self_ns")
+        columns: Any = {name: getattr(self, name)[rows] for name in names}
+        details = {name: values[rows] for name, values in self.details.items()}
+        return dataclasses.replace(self, details=details, **columns)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -295,7 +328,7 @@ class KernelEvents:
     dropped: int
 
     def __len__(self) -> int:
-        return len(self.name)
+        return len(self.node)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from harness import __version__
@@ -38,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     4 --fail-on tripped, 130 interrupted.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal that knows no µ, a file name that is not UTF-8.
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -33,6 +33,8 @@ def new_file(path: Path, *, force: bool) -> Iterator[Path]:
         yield unfinished
         if not special:
             unfinished.replace(path)
+    except BrokenPipeError:
+        raise  # the reader of a pipe has gone: no failure, as on the standard output
     except OSError as error:
         reason = error.strerror or str(error)
         if error.errno in NO_ROOM:

@@ -7,15 +7,12 @@ from collections.abc import Callable, Sequence
 from harness.compare import Compared, OperatorChange, OperatorChanges, Quantity, Report, Total
 from harness.comparison import Comparison, Verdict
 from harness.records import Profile
-from harness.reporters.page import Page
-from harness.reporters.table import NARROW, joules, nanoseconds, shorten
+from harness.reporters.page import Page, column, shorten
+from harness.reporters.table import NARROW, joules, nanoseconds
 from harness.statistics import Figure
 
 #: Colour of a verdict, where the terminal has any.
 _STYLES = {Verdict.FASTER: "bold green", Verdict.SLOWER: "bold red"}
-
-#: Columns that the names of an operator's nodes get at least.
-_LEAST_NAME = 12
 
 #: Columns that op types get on a terminal narrower than ``NARROW``.
 _NARROW_TYPES = 16
@@ -32,12 +29,12 @@ def print_comparison(report: Report, limit: int) -> None:
     several = len(report.candidates) > 1
     for number, compared in enumerate(report.candidates, 1):
         if number > 1:
-            page.console.print()
+            page.print()
         count = f" {number}" if several else ""
-        page.console.print(
-            f"candidate{count} {_file(compared.candidate)} against {_file(report.base)}",
-            style="bold",
-        )
+        # The names of two files share the line.
+        room = (page.width - len(f"candidate{count}  against ")) // 2
+        base, candidate = (shorten(_file(p), room) for p in (report.base, compared.candidate))
+        page.print(f"candidate{count} {candidate} against {base}", "bold")
         page.say("base", _profile(report.base))
         page.say("candidate", _profile(compared.candidate))
         _print_changed(page, compared)
@@ -79,12 +76,12 @@ def _print_changed(page: Page, compared: Compared) -> None:
 def _print_verdict(page: Page, compared: Compared) -> None:
     found = compared.latency.comparison
     if found.verdict is Verdict.NOT_COMPARABLE:
-        page.console.print("NOT COMPARABLE", style="bold")
+        page.print("NOT COMPARABLE", "bold")
         page.say("reason", found.reason)
         return
-    page.console.print(
+    page.print(
         f"{found.verdict}: {_values(compared.latency, nanoseconds)}{_change(found)}",
-        style=_STYLES.get(found.verdict, "bold"),
+        _STYLES.get(found.verdict, "bold"),
     )
     if found.processes_needed is not None:
         unit = "pairs" if compared.paired else "processes a side"
@@ -176,10 +173,10 @@ def _print_operators(page: Page, found: OperatorChanges | Figure, limit: int) ->
         page.say("operators", f"not compared: {found.reason}")
         return
     rows = found.changes[:limit] if limit > 0 else found.changes
-    page.console.print(
+    page.print(
         "operators, by what they change of an inference"
         f" ({'probes' if found.source == 'probe' else 'ORT profiler'})",
-        style="bold",
+        "bold",
     )
     narrow = page.width < NARROW
     columns = [
@@ -188,22 +185,17 @@ def _print_operators(page: Page, found: OperatorChanges | Figure, limit: int) ->
         ("candidate", [_or_none(row.candidate_ns) for row in rows]),
         ("ratio", [_ratio(row) for row in rows]),
     ]
-    cells = [[f"{v:>{_width(n, values)}}" for v in (n, *values)] for n, values in columns]
-    for name, texts in (
-        ("verdict", [_operator_verdict(row) for row in rows]),
-        ("op type", [_op_types(row, narrow=narrow) for row in rows]),
-    ):
-        cells.append([f"{text:<{_width(name, texts)}}" for text in (name, *texts)])
+    cells = [column(name, values, ">") for name, values in columns]
+    cells += [
+        column("verdict", [_operator_verdict(row) for row in rows], "<"),
+        column("op type", [_op_types(row, narrow=narrow) for row in rows], "<"),
+    ]
     lines = ["  ".join(line) for line in zip(*cells, strict=True)]
-    room = max(page.width - len(lines[0]) - 2, _LEAST_NAME)
-    names = ["node", *(_nodes(row, narrow=narrow) for row in rows)]
-    for number, (line, name) in enumerate(zip(lines, names, strict=True)):
-        text = f"{line}  {shorten(name, room)}".rstrip()
-        page.console.print(text, style="bold" if number == 0 else None)
+    page.names(lines, ["node", *(_nodes(row, narrow=narrow) for row in rows)])
     hidden = len(found.changes) - len(rows)
     if hidden:
         rest_ns = sum(row.change_ns for row in found.changes[len(rows) :])
-        page.console.print(f"{hidden} more change {_signed(rest_ns)}: --limit 0 shows all")
+        page.print(f"{hidden} more change {_signed(rest_ns)}: --limit 0 shows all")
     _print_accounts(page, found)
 
 
@@ -235,10 +227,6 @@ def _account(total: Total) -> str:
 def _some(names: Sequence[str]) -> str:
     shown = ", ".join(names[:5])
     return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown
-
-
-def _width(name: str, texts: Sequence[str]) -> int:
-    return max(map(len, (name, *texts)))
 
 
 def _signed(value_ns: float) -> str:

@@ -43,7 +43,6 @@ def parts(profile: Profile) -> Iterator[Part]:
     """The table, a bounded number of rows at a time."""
     for process in profile.processes:
         for name, series in (("warm-up", process.warmup), ("timed", process.steady)):
-            for first in range(0, len(series), _ROWS):
-                rows = slice(first, first + _ROWS)
-                start_ns, duration_ns = series.start_ns[rows], series.duration_ns[rows]
-                yield Part(process.index, name, first, start_ns, duration_ns)
+            for number, part in enumerate(series.parts(_ROWS)):
+                first = number * _ROWS
+                yield Part(process.index, name, first, part.start_ns, part.duration_ns)

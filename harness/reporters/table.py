@@ -17,7 +17,7 @@ from harness.kernel_table import KernelTable
 from harness.operators import Operator, OperatorTable
 from harness.records import InputRecord, Profile
 from harness.reporters.evidence import evidence
-from harness.reporters.page import Page
+from harness.reporters.page import LEAST_NAME, Page, column, shorten
 from harness.statistics import Figure
 
 #: Operators that the summary names.
@@ -30,6 +30,9 @@ _FINDING_NAME = 40
 #: Columns of a terminal below which the operator table leaves some of its own out.
 NARROW = 100
 
+#: Places for the op type there.
+_NARROW_TYPES = 14
+
 
 def input_line(record: InputRecord) -> str:
     """One input, as it was fed and why."""
@@ -40,13 +43,11 @@ def input_line(record: InputRecord) -> str:
 def print_summary(profile: Profile) -> None:
     """What ``show`` and ``profile`` print."""
     page = Page()
-    page.console.print(
-        f"{profile.model.name} on {profile.provider}{_threads(profile)}", style="bold"
-    )
+    page.title(profile.model.name, f" on {profile.provider}{_threads(profile)}")
     if json.loads(profile.config).get("quick"):
-        page.console.print("--quick: a look, not comparison-grade, without measured ceilings")
+        page.print("--quick: a look, not comparison-grade, without measured ceilings")
     if not profile.complete:
-        page.console.print("interrupted: only part of what was planned is here", style="yellow")
+        page.print("interrupted: only part of what was planned is here", "yellow")
     if profile.processes:
         _print_latency(page, profile)
     else:
@@ -98,7 +99,7 @@ def print_operators(
     """
     page = Page()
     if isinstance(table, Figure):
-        page.console.print(f"no operator times: {table.reason}")
+        page.print(f"no operator times: {table.reason}")
         return
     rows = table.operators[:limit] if limit > 0 else table.operators
     sums = list(itertools.accumulate(row.share for row in rows))
@@ -128,22 +129,21 @@ def print_operators(
             ("sum", [f"{share:.0%}" for share in sums]),
             ("calls", [f"{row.calls:.3g}" for row in rows]),
         ]
+    types = _NARROW_TYPES if page.width < NARROW else 2 * _NARROW_TYPES
     texts = [
         ("bound", [row.bound.removesuffix("-bound") for row in rows]),
-        ("op type", [shorten(row.op_type, 14 if page.width < NARROW else 24) for row in rows]),
+        ("op type", [shorten(row.op_type, types) for row in rows]),
     ]
-    cells = [_column(name, values, ">") for name, values in columns]
-    cells += [_column(name, values, "<") for name, values in texts]
-    lines = ["  ".join(line) for line in zip(*cells, strict=True)]
-    # What the other columns leave of the line; a pipe gets the names whole.
-    room = max(page.width - len(lines[0]) - 2, 12)
-    names = ["node", *(row.node + _spanned(row) for row in rows)]
-    for number, (line, name) in enumerate(zip(lines, names, strict=True)):
-        text = f"{line}  {shorten(name, room)}".rstrip()
-        page.console.print(text, style="bold" if number == 0 else None)
+    cells = {name: column(name, values, ">") for name, values in columns}
+    cells |= {name: column(name, values, "<") for name, values in texts}
+    left_out = _fit(cells, page.width - LEAST_NAME - 2)
+    lines = ["  ".join(line) for line in zip(*cells.values(), strict=True)]
+    page.names(lines, ["node", *(row.node + _spanned(row) for row in rows)])
+    if left_out:
+        page.print(f"no room for: {', '.join(left_out)}")
     hidden = len(table.operators) - len(rows)
     if hidden:
-        page.console.print(f"{hidden} more: --limit 0 shows all")
+        page.print(f"{hidden} more: --limit 0 shows all")
     if work:
         page.say("roofline", f"operations are known for {table.known_work:.1%} of the nodes' time")
         if all(row.peak_share is None and row.bandwidth_share is None for row in rows):
@@ -151,9 +151,19 @@ def print_operators(
     _print_accounts(page, table)
 
 
-def _column(name: str, cells: list[str], align: str) -> list[str]:
-    width = max(map(len, [name, *cells]))
-    return [f"{cell:{align}{width}}" for cell in (name, *cells)]
+#: Columns that a narrow terminal leaves out, in this order, until names have room.
+_SPARED = ("sum", "calls", "±", "total", "share", "GPU idle", "bound")
+
+
+def _fit(cells: dict[str, list[str]], width: int) -> list[str]:
+    """Takes columns away until the others fit; returns their names."""
+    left_out = []
+    for name in _SPARED:
+        if sum(cell_len(texts[0]) for texts in cells.values()) + 2 * (len(cells) - 1) <= width:
+            break
+        if cells.pop(name, None) is not None:
+            left_out.append(name)
+    return left_out
 
 
 def _half_width(row: Operator) -> str:
@@ -201,27 +211,21 @@ def print_kernels(table: KernelTable | Figure, limit: int) -> None:
     """What ``ops --by kernel`` prints."""
     page = Page()
     if isinstance(table, Figure):
-        page.console.print(f"no kernels: {table.reason}")
+        page.print(f"no kernels: {table.reason}")
         return
     rows = table.kernels[:limit] if limit > 0 else table.kernels
     cells = [
-        _column("time", [nanoseconds(row.median_ns) for row in rows], ">"),
-        _column("share", [f"{row.share:.1%}" for row in rows], ">"),
-        _column("calls", [f"{row.calls:.3g}" for row in rows], ">"),
-        _column("nodes", [str(len(row.nodes)) for row in rows], ">"),
-        _column("kind", [row.kind for row in rows], "<"),
+        column("time", [nanoseconds(row.median_ns) for row in rows], ">"),
+        column("share", [f"{row.share:.1%}" for row in rows], ">"),
+        column("calls", [f"{row.calls:.3g}" for row in rows], ">"),
+        column("nodes", [str(len(row.nodes)) for row in rows], ">"),
+        column("kind", [row.kind for row in rows], "<"),
     ]
     lines = ["  ".join(line) for line in zip(*cells, strict=True)]
-    room = max(page.width - len(lines[0]) - 2, 12)
-    for number, (line, name) in enumerate(
-        zip(lines, ["kernel", *(row.name for row in rows)], strict=True)
-    ):
-        page.console.print(
-            f"{line}  {shorten(name, room)}".rstrip(), style="bold" if number == 0 else None
-        )
+    page.names(lines, ["kernel", *(row.name for row in rows)])
     hidden = len(table.kernels) - len(rows)
     if hidden:
-        page.console.print(f"{hidden} more: --limit 0 shows all")
+        page.print(f"{hidden} more: --limit 0 shows all")
     page.say(
         "gpu",
         f"busy {nanoseconds(table.busy_ns)}, idle between kernels {nanoseconds(table.idle_ns)} "
@@ -255,15 +259,6 @@ def nanoseconds(value: float) -> str:
             scaled = value / size
             return f"{scaled:.{max(0, 3 - len(str(int(abs(scaled)))))}f} {unit}"
     return f"{value:.0f} ns"
-
-
-def shorten(text: str, width: int) -> str:
-    """The text, cut in the middle when it is wider."""
-    width -= cell_len(text) - len(text)  # a Chinese character takes two places
-    if len(text) <= width:
-        return text
-    tail = (width - 1) // 2
-    return f"{text[: width - 1 - tail]}…{text[len(text) - tail :]}"
 
 
 def _threads(profile: Profile) -> str:
@@ -390,15 +385,12 @@ def _print_top(page: Page, table: OperatorTable | Figure) -> None:
         page.say("operators", f"none: {table.reason}")
         return
     top = table.operators[:TOP_OPERATORS]
-    width = max((len(row.op_type) for row in top), default=0)
-    for row in top:
+    types = column("", [shorten(row.op_type, _NARROW_TYPES) for row in top], "<")[1:]
+    for row, op_type in zip(top, types, strict=True):
         bound = "" if row.bound == "unknown" else f"  {row.bound}"
-        node = shorten(row.node, max(page.width - width - len(bound) - 33, 12))
-        page.say(
-            "operators",
-            f"{row.share:6.1%}  {nanoseconds(row.median_ns):>8}  {row.op_type:{width}}  "
-            f"{node}{bound}".rstrip(),
-        )
+        head = f"{row.share:6.1%}  {nanoseconds(row.median_ns):>8}  {op_type}  "
+        room = max(page.width - 13 - cell_len(head + bound), LEAST_NAME)
+        page.say("operators", f"{head}{shorten(row.node, room)}{bound}".rstrip())
     _print_accounts(page, table)
 
 

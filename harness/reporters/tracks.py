@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         DeviceSeries,
         Int64Array,
         KernelEvents,
+        LatencySeries,
         NodeEvents,
         NodeTable,
         ProcessRecord,
@@ -192,7 +193,7 @@ def first_ns(profile: Profile) -> int:
     """The earliest stamp of a profile, 0 where it has none."""
     firsts = [cold_start_ns(process)[0] for process in profile.processes]
     columns = [events.inference_start_ns for events in profile.node_traces.values()]
-    columns += [events.start_ns for events in profile.node_traces.values()]
+    columns += [events.part(slice(1)).start_ns for events in profile.node_traces.values()]
     columns += [series.time_ns for series in profile.devices]
     if profile.kernels is not None:
         launch_ns = profile.kernels.launch_ns
@@ -255,18 +256,21 @@ def _cold_start(track: Track, process: ProcessRecord) -> Iterator[Intervals]:
     )
 
 
-def _samples(track: Track, category: str, series: Any) -> Iterator[Intervals]:
-    for first in range(0, len(series), BATCH):
-        start_ns = series.start_ns[first : first + BATCH]
-        count = len(start_ns)
-        yield Intervals(
-            track,
-            Texts.same("inference", count),
-            Texts.same(category, count),
-            start_ns,
-            series.duration_ns[first : first + BATCH],
-            {"inference": np.arange(first, first + count)},
-        )
+def _samples(track: Track, category: str, series: LatencySeries) -> Iterator[Intervals]:
+    number = 0
+    for part in series.parts():
+        for first in range(0, len(part), BATCH):
+            start_ns = part.start_ns[first : first + BATCH]
+            count = len(start_ns)
+            yield Intervals(
+                track,
+                Texts.same("inference", count),
+                Texts.same(category, count),
+                start_ns,
+                part.duration_ns[first : first + BATCH],
+                {"inference": np.arange(number, number + count)},
+            )
+            number += count
 
 
 def _traced(
@@ -278,12 +282,16 @@ def _traced(
     )
     whole = whole[np.argsort(events.inference_start_ns[whole], kind="stable")]
     mine = np.flatnonzero(events.process == process)
-    if nodes is None:
+    if nodes is None or not len(mine):
         mine = mine[:0]
+    else:
+        # Processes follow each other: of the other columns only this one's part is read.
+        first, last = int(mine[0]), int(mine[-1])
+        events, mine = events.part(slice(first, last + 1)), mine - first
     # Cut where an inference begins, next behind each multiple of so many events.
-    first = np.searchsorted(events.start_ns[mine], events.inference_start_ns[whole])
-    cut = np.flatnonzero(np.diff(first // _EVENTS_AT_A_TIME) > 0) + 1
-    for some, theirs in zip(np.split(whole, cut), np.split(mine, first[cut]), strict=True):
+    begins = np.searchsorted(events.start_ns[mine], events.inference_start_ns[whole])
+    cut = np.flatnonzero(np.diff(begins // _EVENTS_AT_A_TIME) > 0) + 1
+    for some, theirs in zip(np.split(whole, cut), np.split(mine, begins[cut]), strict=True):
         yield from _inferences(tracks, trace, nodes, events, process, some, theirs)
 
 

@@ -13,6 +13,7 @@ import h5py
 from harness import shards
 from harness.errors import ProfileFileError, RequestError
 from harness.storage import v1
+from harness.storage.columns import ProfileFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from harness.records import Profile
 
 _READERS = {v1.FORMAT_VERSION: v1.read}
-
-#: What h5py raises over a damaged file: truncation, a lost object, a corrupt chunk.
-_DAMAGE = (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError)
 
 
 def write_profile(profile: Profile, target: Path, *, force: bool = False) -> Profile:
@@ -65,7 +63,9 @@ def write_profile(profile: Profile, target: Path, *, force: bool = False) -> Pro
 def read_profile(path: str | Path) -> Profile:
     """Reads a profile file of any version, or the partial folder of an interrupted one.
 
-    A partial folder gives the processes that have finished, with ``complete`` False.
+    A partial folder gives the processes that have finished, with ``complete`` False. Of a file,
+    long columns are read when they are first touched, of this file whatever has become of its
+    name since; damage that is found only then is a ProfileFileError too.
 
     Raises:
         ProfileFileError: no such file, not a profile, damaged, or of an unknown version.
@@ -76,8 +76,7 @@ def read_profile(path: str | Path) -> Profile:
         profile = shards.assemble(shards.read_header(path), finished, False, damaged)
         return dataclasses.replace(profile, path=path)
     try:
-        with path.open("rb"):
-            pass
+        stored = ProfileFile(path)
     except FileNotFoundError:
         folder = shards.partial_folder(path)
         raise ProfileFileError(
@@ -87,15 +86,18 @@ def read_profile(path: str | Path) -> Profile:
         raise ProfileFileError(f"{path}: cannot be read: {error.strerror}") from error
     if not h5py.is_hdf5(path):
         raise ProfileFileError(f"{path}: not an HDF5 file", "give a file that harness wrote")
-    try:
-        # Through a stream HDF5 takes no lock: locks fail on read-only network folders, and
-        # clash with those of another reader in this process.
-        with path.open("rb") as stream, h5py.File(stream, "r") as file:
-            return _dispatch(file, path)
-    except _DAMAGE as error:
-        raise ProfileFileError(
-            f"{path}: damaged: {_one_line(error)}", "take a copy of it, or profile again"
-        ) from error
+    with stored.opened() as file:
+        if file.attrs.get("format") != v1.FORMAT:
+            raise ProfileFileError(
+                f"{path}: an HDF5 file, but not a profile", "give a file that harness wrote"
+            )
+        version = int(file.attrs["format_version"])
+        if version not in _READERS:
+            raise ProfileFileError(
+                f"{path}: format version {version}, this harness reads {max(_READERS)} and older",
+                f"read it with harness {file.attrs.get('harness_version', '')} or newer",
+            )
+        return _READERS[version](stored)
 
 
 def file_groups(profile: Profile) -> Iterator[v1.FileGroup]:
@@ -150,20 +152,6 @@ def recover(partial: Path, target: Path | None = None, force: bool = False) -> P
     return target
 
 
-def _dispatch(file: h5py.File, path: Path) -> Profile:
-    if file.attrs.get("format") != v1.FORMAT:
-        raise ProfileFileError(
-            f"{path}: an HDF5 file, but not a profile", "give a file that harness wrote"
-        )
-    version = int(file.attrs["format_version"])
-    if version not in _READERS:
-        raise ProfileFileError(
-            f"{path}: format version {version}, this harness reads {max(_READERS)} and older",
-            f"read it with harness {file.attrs.get('harness_version', '')} or newer",
-        )
-    return _READERS[version](file, path)
-
-
 def _created(folder: Path) -> str | None:
     try:
         return shards.read_header(folder).created
@@ -188,7 +176,3 @@ def _holds_complete(target: Path, header: shards.ProfileHeader) -> bool:
     except ProfileFileError:
         return False
     return profile.complete and profile.created == header.created
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

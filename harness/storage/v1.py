@@ -38,18 +38,16 @@ from harness.records import (
 )
 from harness.shards import put_in_place
 from harness.statistics import Figure
+from harness.storage.columns import CHUNK_ROWS, Column, Columns, ProfileFile, stored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 FORMAT = "harness-profile"
 FORMAT_VERSION = 1
 
 Fact = int | float | str | None
-
-#: Rows of a chunk: 512 KiB of int64, the unit that is compressed and read.
-_CHUNK_ROWS = 65_536
 
 
 class _Column(NamedTuple):
@@ -186,37 +184,44 @@ def write(profile: Profile, target: Path, *, force: bool, work_folder: Path) -> 
             temporary.unlink(missing_ok=True)
 
 
-def read(file: h5py.File, path: Path) -> Profile:
-    """The profile in an open file of version 1; ``path`` becomes its ``path``.
+def read(profile: ProfileFile) -> Profile:
+    """The profile in a file of version 1, with long columns left to be read when touched.
 
     Raises:
-        OSError, KeyError, ValueError, TypeError, RuntimeError: the file is damaged.
+        ProfileFileError: the file is damaged.
     """
-    traces = file.get("trace", {})
-    processes = file["processes"]
-    return Profile(
-        path=path,
-        harness_version=file.attrs["harness_version"],
-        created=file.attrs["created"],
-        complete=bool(file.attrs["complete"]),
-        config=file.attrs["config"],
-        model=_read_model(file["model"]),
-        provider=file.attrs["provider"],
-        inputs=_read_inputs(file["inputs"]),
-        output_check=_read_readings(file["output_check"])[0],
-        environment=_read_readings(file["environment"]),
-        processes=tuple(_read_process(processes[name]) for name in sorted(processes, key=int)),
-        nodes=NodeTable(**_read_columns(file["nodes"], _NODES)) if "nodes" in file else None,
-        traces={name: _read_events(traces[name]) for name in traces if name != "kernels"},
-        devices=tuple(
-            _read_device(name, quantity, device[quantity])
-            for name, device in file.get("devices", {}).items()
-            for quantity in device
-        ),
-        stacks=_read_stacks(file["stacks"]) if "stacks" in file else None,
-        kernels=_read_kernels(traces["kernels"]) if "kernels" in traces else None,
-        absent=tuple(zip(_text(file["absent/what"]), _text(file["absent/reason"]), strict=True)),
-    )
+    with profile.opened() as file:
+        traces = file.get("trace", {})
+        processes = file["processes"]
+        return Profile(
+            path=profile.path,
+            harness_version=file.attrs["harness_version"],
+            created=file.attrs["created"],
+            complete=bool(file.attrs["complete"]),
+            config=file.attrs["config"],
+            model=_read_model(file["model"]),
+            provider=file.attrs["provider"],
+            inputs=_read_inputs(file["inputs"]),
+            output_check=_read_readings(file["output_check"])[0],
+            environment=_read_readings(file["environment"]),
+            processes=tuple(
+                _read_process(profile, processes[name]) for name in sorted(processes, key=int)
+            ),
+            nodes=NodeTable(**_read_columns(file["nodes"], _NODES)) if "nodes" in file else None,
+            traces={
+                name: _read_events(profile, traces[name]) for name in traces if name != "kernels"
+            },
+            devices=tuple(
+                _read_device(name, quantity, device[quantity])
+                for name, device in file.get("devices", {}).items()
+                for quantity in device
+            ),
+            stacks=_read_stacks(file["stacks"]) if "stacks" in file else None,
+            kernels=_read_kernels(profile, traces["kernels"]) if "kernels" in traces else None,
+            absent=tuple(
+                zip(_text(file["absent/what"]), _text(file["absent/reason"]), strict=True)
+            ),
+        )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -391,13 +396,17 @@ def _write_process(group: h5py.Group, process: ProcessRecord) -> None:
     _write_facts(metadata, list(process.metadata.values()), entry)
 
 
-def _read_process(group: h5py.Group) -> ProcessRecord:
+def _read_process(file: ProfileFile, group: h5py.Group) -> ProcessRecord:
+    def series(name: str) -> LatencySeries:
+        columns = _columns(file, group[name], _LATENCY)
+        return stored(LatencySeries, columns, len(group[name]["duration_ns"]))
+
     metadata = group["metadata"]
     facts: Any = zip(_text(metadata["name"]), _read_facts(metadata), strict=True)
     return ProcessRecord(
         **_read_scalars(group, _PROCESS),
-        warmup=LatencySeries(**_read_columns(group["warmup"], _LATENCY)),
-        steady=LatencySeries(**_read_columns(group["latency"], _LATENCY)),
+        warmup=series("warmup"),
+        steady=series("latency"),
         noise=_read_readings(group["noise"]),
         metadata=dict(facts),
         log=_text(group["log"]),
@@ -408,9 +417,7 @@ def _read_process(group: h5py.Group) -> ProcessRecord:
         enqueue_ns=group["latency/enqueue_ns"][...]
         if "enqueue_ns" in group["latency"]
         else NOTHING,
-        copied=LatencySeries(**_read_columns(group["copied"], _LATENCY))
-        if "copied" in group
-        else LatencySeries(NOTHING, NOTHING),
+        copied=series("copied") if "copied" in group else LatencySeries(NOTHING, NOTHING),
     )
 
 
@@ -427,15 +434,17 @@ def _write_events(group: h5py.Group, events: NodeEvents) -> None:
     _write_columns(group, _INFERENCES, events, inference)
 
 
-def _read_events(group: h5py.Group) -> NodeEvents:
+def _read_events(file: ProfileFile, group: h5py.Group) -> NodeEvents:
     known = {"dropped", "resolution_ns", "event", "traced_inference", *_EVENTS, *_INFERENCES}
-    return NodeEvents(
+    details = _columns(file, group, [name for name in group if name not in known])
+    return stored(
+        NodeEvents,
+        {**_columns(file, group, _EVENTS), "details": Columns(details)},
+        len(group["node"]),
         source=group.attrs["source"],
         dropped=int(group["dropped"][()]),
         resolution_ns=int(group["resolution_ns"][()]),
-        details={name: group[name][...] for name in group if name not in known},
-        **_read_columns(group, _EVENTS),
-        **_read_columns(group, _INFERENCES),
+        **_columns(file, group, _INFERENCES),
     )
 
 
@@ -491,17 +500,18 @@ def _write_kernels(group: h5py.Group, kernels: KernelEvents) -> None:
             _write_numbers(group, f"{name}_{axis}", values, column, event)
 
 
-def _read_kernels(group: h5py.Group) -> KernelEvents:
-    sizes: dict[str, Any] = {
-        name: np.stack([group[f"{name}_{axis}"][...] for axis in "xyz"], axis=1)
+def _read_kernels(file: ProfileFile, group: h5py.Group) -> KernelEvents:
+    sizes = {
+        name: Column.of(file, *(group[f"{name}_{axis}"] for axis in "xyz"))
         for name in _KERNEL_SIZES
     }
-    return KernelEvents(
+    return stored(
+        KernelEvents,
+        {**_columns(file, group, _KERNELS), **sizes},
+        len(group["node"]),
         unjoined_reason=group.attrs["unjoined_reason"],
         disagreements=int(group["disagreements"][()]),
         dropped=int(group["dropped"][()]),
-        **sizes,
-        **_read_columns(group, _KERNELS),
     )
 
 
@@ -592,6 +602,11 @@ def _write_columns(
             _write_text(group, name, values, dimension, column.long_name)
 
 
+def _columns(file: ProfileFile, group: h5py.Group, names: Iterable[str]) -> dict[str, Column]:
+    """Columns that are still to be read."""
+    return {name: Column.of(file, group[name]) for name in names}
+
+
 def _read_columns(group: h5py.Group, columns: Mapping[str, _Column]) -> dict[str, Any]:
     return {
         name: _text(group[name]) if h5py.check_string_dtype(group[name].dtype) else group[name][...]
@@ -623,7 +638,7 @@ def _write_numbers(
     layout: dict[str, Any] = {}
     if len(values):
         layout = {
-            "chunks": (min(len(values), _CHUNK_ROWS),),
+            "chunks": (min(len(values), CHUNK_ROWS),),
             "compression": "gzip",
             "compression_opts": 1,
             "shuffle": True,

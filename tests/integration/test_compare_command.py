@@ -115,13 +115,14 @@ def test_json_is_one_object_with_all_operators(
 
 
 def test_fits_a_terminal_and_respects_no_color(
-    recorded: Recorded, unfused: Path, surroundings: dict[str, str]
+    recorded: Recorded, unfused: Path, made: dict[str, Path], surroundings: dict[str, str]
 ) -> None:
-    arguments = ("compare", recorded.file, unfused)
-    shown = on_terminal(*arguments, environment=surroundings)
+    shown = on_terminal("compare", recorded.file, unfused, environment=surroundings)
     assert max(len(re.sub(r"\x1b\[[0-9;]*m", "", line)) for line in shown.splitlines()) <= 80
-    plain = on_terminal(*arguments, environment=surroundings, NO_COLOR="1")
-    assert not re.search(r"\x1b\[(\d+;)*(3|4|9|10)\d", plain)
+    colour = re.compile(r"\x1b\[(\d+;)*(3|4|9|10)\d")
+    arguments = ("compare", made["base"], made["slow"])
+    assert colour.search(on_terminal(*arguments, environment=surroundings))
+    assert not colour.search(on_terminal(*arguments, environment=surroundings, NO_COLOR="1"))
 
 
 def test_a_pipe_gets_whole_lines_without_colour(harness: Harness, made: dict[str, Path]) -> None:

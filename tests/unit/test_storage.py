@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 import re
 import runpy
 import shutil
@@ -16,8 +17,9 @@ import xarray
 from device_records import kernels, series
 
 from harness import shards, storage
+from harness.commands import main
 from harness.errors import ProfileFileError, RequestError
-from harness.records import Stacks
+from harness.records import LatencySeries, Stacks
 
 if TYPE_CHECKING:
     from harness.records import Profile
@@ -247,6 +249,128 @@ def test_what_cannot_be_read_is_refused_by_name(tmp_path: Path) -> None:
         file.attrs["format_version"] = 99
     with pytest.raises(ProfileFileError, match="format version 99"):
         storage.read_profile(path)
+
+
+def long_profile() -> Profile:
+    """The golden profile with columns longer than a chunk, whose rows differ."""
+    profile = GOLDEN["golden_profile"]()
+    events = GOLDEN["events"](0)
+    count = 200_000
+    start_ns = np.arange(count) * 7
+    details = {"arena_bytes": start_ns * 3, "peak_bytes": start_ns + 1}
+    numbers = np.arange(count, dtype=np.int32)
+    long = dataclasses.replace(
+        events, node=numbers % 3, process=numbers * 0, inference=numbers % 4, start_ns=start_ns,
+        duration_ns=start_ns % 11, self_ns=start_ns % 13, details=details,
+    )  # fmt: skip
+    steady = LatencySeries(start_ns, start_ns % 17 + 1)
+    first = dataclasses.replace(profile.processes[0], steady=steady)
+    many = kernels(*[("gemm", number % 3, number, 1) for number in range(70_000)])
+    return dataclasses.replace(
+        profile,
+        processes=(first, profile.processes[1]),
+        traces={"ort": long},
+        kernels=many,
+    )
+
+
+def test_long_columns_are_those_that_were_written(tmp_path: Path) -> None:
+    written = long_profile()
+    storage.write_profile(written, tmp_path / "a.h5")
+    read = storage.read_profile(tmp_path / "a.h5")
+    for one, other in (
+        (read.traces["ort"], written.traces["ort"]),
+        (read.kernels, written.kernels),
+        (read.processes[0].steady, written.processes[0].steady),
+    ):
+        assert one is not None
+        for field in dataclasses.fields(one):
+            value = getattr(one, field.name)
+            value = dict(value) if field.name == "details" else value
+            np.testing.assert_equal(value, getattr(other, field.name))
+    assert content(read) == content(written)
+
+
+def test_what_is_not_touched_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    storage.write_profile(long_profile(), path)
+    spoil(path, "trace/ort/arena_bytes")
+    spoil(path, "processes/000/latency/start_ns")
+    profile = storage.read_profile(path)
+    events = profile.traces["ort"]
+    assert list(events.details) == ["arena_bytes", "peak_bytes"]
+    assert "arena_bytes" in events.details
+    assert events.details["peak_bytes"][-1] == 199_999 * 7 + 1
+    assert len(profile.processes[0].steady) == 200_000
+    assert profile.processes[0].steady.duration_ns[1] == 8
+    for touch in (
+        lambda: events.details["arena_bytes"],
+        lambda: profile.processes[0].steady.start_ns,
+    ):
+        with pytest.raises(ProfileFileError, match=r"a\.h5: damaged: [^\n]*$"):
+            touch()
+    # Of a part only its own chunks.
+    assert events.part(slice(150_000, 150_001)).details["arena_bytes"] == 150_000 * 21
+
+
+def test_damage_that_is_met_late_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.h5"
+    storage.write_profile(long_profile(), path)
+    spoil(path, "trace/ort/arena_bytes")
+    for command in ("show", "ops"):
+        assert main([command, str(path)]) == 0
+    capsys.readouterr()
+    assert main(["export", str(path), "--jsonl", str(tmp_path / "out.jsonl")]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    (line,) = err.splitlines()
+    assert line.startswith(f"harness: {path}: damaged: ")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_parts_are_the_rows_wherever_they_come_from(tmp_path: Path) -> None:
+    written = long_profile()
+    storage.write_profile(written, tmp_path / "a.h5")
+    for profile in (written, storage.read_profile(tmp_path / "a.h5")):
+        events = profile.traces["ort"]
+        parts = list(events.parts(90_000))
+        assert [len(part) for part in parts] == [90_000, 90_000, 20_000]
+        for name in ("node", "process", "inference", "start_ns", "duration_ns", "self_ns"):
+            whole = getattr(written.traces["ort"], name)
+            np.testing.assert_array_equal(
+                np.concatenate([getattr(part, name) for part in parts]), whole
+            )
+        assert parts[2].details["peak_bytes"][0] == 180_000 * 7 + 1
+        np.testing.assert_array_equal(parts[2].inference_number, events.inference_number)
+        inner = parts[1].part(slice(5, -5))
+        assert (len(inner), inner.start_ns[0]) == (89_990, 90_005 * 7)
+        samples = profile.processes[0].steady.part(slice(199_999, None))
+        assert (samples.start_ns.tolist(), len(samples)) == ([199_999 * 7], 1)
+        assert len(dataclasses.replace(events, dropped=3).part(slice(2))) == 2
+        with pytest.raises(AttributeError, match="no_such_column"):
+            events.no_such_column  # noqa: B018
+
+
+def test_columns_are_of_the_file_that_was_opened(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    storage.write_profile(long_profile(), path)
+    profile = storage.read_profile(path)
+    storage.write_profile(GOLDEN["golden_profile"](), path, force=True)
+    assert profile.traces["ort"].start_ns[-1] == 199_999 * 7
+    path.unlink()
+    assert profile.traces["ort"].self_ns[1] == 7
+    assert content(pickle.loads(pickle.dumps(profile))) == content(long_profile())
+
+
+def spoil(path: Path, dataset: str) -> None:
+    """Overwrites the first chunk of a dataset."""
+    with h5py.File(path) as file:
+        chunk = file[dataset].id.get_chunk_info(0)
+    with path.open("r+b") as stream:
+        stream.seek(chunk.byte_offset)
+        stream.write(b"\xff" * chunk.size)
 
 
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.999])

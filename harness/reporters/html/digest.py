@@ -61,7 +61,10 @@ class Digest:
         series = tuple(each for each in profile.devices if not each.double)
         # A double may neither disturb a measurement nor say that nothing did.
         measured = dataclasses.replace(profile, devices=series)
-        tables = {by: operators.operator_table(profile, by) for by in operators.GROUPS}
+        times = operators.OperatorTimes.of(profile)
+        tables = {
+            by: times if isinstance(times, Figure) else times.table(by) for by in operators.GROUPS
+        }
         timed = any(len(process.steady) for process in profile.processes)
         return cls(
             profile=profile,

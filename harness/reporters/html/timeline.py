@@ -35,6 +35,7 @@ class _Inference(NamedTuple):
         number: its number there.
         start_ns: CLOCK_MONOTONIC.
         duration_ns: as the tracer reports it.
+        events: those that lie between its first and its last one.
         rows: of the events that belong to it, by start time.
     """
 
@@ -42,6 +43,7 @@ class _Inference(NamedTuple):
     number: int
     start_ns: int
     duration_ns: int
+    events: NodeEvents
     rows: npt.NDArray[np.intp]
 
 
@@ -54,11 +56,15 @@ def _typical(events: NodeEvents) -> _Inference | None:
     row = order[len(order) // 2]
     process, number = int(events.inference_process[row]), int(events.inference_number[row])
     mine = np.flatnonzero((events.process == process) & (events.inference == number))
+    # An inference is a small part of the columns: the rest of them is not read.
+    first = int(mine.min(initial=len(events)))
+    events, mine = events.part(slice(first, int(mine.max(initial=-1)) + 1)), mine - first
     return _Inference(
         process,
         number,
         int(events.inference_start_ns[row]),
         int(events.inference_duration_ns[row]),
+        events,
         mine[np.argsort(events.start_ns[mine], kind="stable")],
     )
 
@@ -75,6 +81,7 @@ def timeline(digest: Digest) -> Markup:
     chosen = _typical(events)
     if chosen is None:
         return note("The trace holds no whole inference.")
+    events = chosen.events
     end_ns = chosen.start_ns + chosen.duration_ns
     mine = np.empty(0, np.intp)
     if kernels is not None:
@@ -89,7 +96,7 @@ def timeline(digest: Digest) -> Markup:
     each = 100 / (depth + len(streams))
     marks: list[Content] = []
     for level in range(depth):
-        marks += _nodes(digest, profile.nodes, events, chosen, scale, level, each)
+        marks += _nodes(digest, profile.nodes, chosen, scale, level, each)
     for number, stream in enumerate(streams, depth):
         marks.append(plots.text(0, number * each, f"stream {stream}", "axis", dx=4, dy=12))
         marks += _kernels(digest, mine, chosen, scale, stream, number * each, each)
@@ -122,12 +129,12 @@ def timeline(digest: Digest) -> Markup:
 def _nodes(
     digest: Digest,
     nodes: NodeTable,
-    events: NodeEvents,
     chosen: _Inference,
     scale: plots.Scale,
     level: int,
     each: float,
 ) -> list[Content]:
+    events = chosen.events
     rows = chosen.rows[nodes.depth[events.node[chosen.rows]] == level]
     begin = scale.of(events.start_ns[rows] - chosen.start_ns)
     end = scale.of(events.start_ns[rows] + events.duration_ns[rows] - chosen.start_ns)
@@ -211,11 +218,11 @@ def memory(digest: Digest) -> Markup:
     known = [] if chosen is None else [
         (name, what, kind)
         for name, what, kind in _MEMORY
-        if name in events.details and (events.details[name][chosen.rows] >= 0).any()
+        if name in events.details and (chosen.events.details[name][chosen.rows] >= 0).any()
     ]  # fmt: skip
     if chosen is None or not known:
         return note("This ONNX Runtime tells no memory beside its nodes (1.31 does).")
-    rows = chosen.rows
+    events, rows = chosen.events, chosen.rows
     at_ns = events.start_ns[rows] + events.duration_ns[rows] - chosen.start_ns
     order = np.argsort(at_ns, kind="stable")
     rows, at_ns = rows[order], at_ns[order]

@@ -1,0 +1,225 @@
+"""Columns of a profile file that are read when they are first touched.
+
+A profile may hold millions of events, and a command looks at few of their columns: what is not
+looked at is never read. A long column is read a part at a time where its user asks for parts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import io
+import weakref
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import h5py
+import numpy as np
+
+from harness.errors import ProfileFileError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: Rows of a chunk: 512 KiB of int64, the unit that is compressed and read.
+CHUNK_ROWS = 65_536
+
+#: What h5py raises over a damaged file: truncation, a lost object, a corrupt chunk.
+_DAMAGE = (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError)
+
+_Record = TypeVar("_Record")
+
+
+class ProfileFile:
+    """A profile file, kept open as long as a record may still read from it.
+
+    So its columns are those of the file that was opened, also where another one has taken its
+    name since. HDF5 itself has it open only while something is read.
+
+    Args:
+        path: the file.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        # Through a stream HDF5 takes no lock: locks fail on read-only network folders, and
+        # clash with those of another reader in this process.
+        self._stream = io.FileIO(path)
+        self._opened: h5py.File | None = None
+        weakref.finalize(self, self._stream.close)
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[h5py.File]:
+        """The file as HDF5 sees it; may be nested.
+
+        Raises:
+            ProfileFileError: it is damaged.
+        """
+        if self._opened is not None:
+            yield self._opened
+            return
+        try:
+            with h5py.File(self._stream, "r") as self._opened:
+                yield self._opened
+        except _DAMAGE as error:
+            raise ProfileFileError(
+                f"{self.path}: damaged: {_one_line(error)}", "take a copy of it, or profile again"
+            ) from error
+        finally:
+            self._opened = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Column:
+    """Rows of a dataset, or of several beside each other, which are read as one array.
+
+    Attributes:
+        file: that holds them.
+        places: of the datasets in the file, all equally long.
+        first: row.
+        length: rows.
+    """
+
+    file: ProfileFile
+    places: tuple[str, ...]
+    first: int
+    length: int
+
+    @classmethod
+    def of(cls, file: ProfileFile, *datasets: h5py.Dataset) -> Column:
+        """All rows."""
+        return cls(file, tuple(each.name for each in datasets), 0, len(datasets[0]))
+
+    def part(self, rows: slice) -> Column:
+        """These rows of it."""
+        first, last, _ = rows.indices(self.length)
+        return dataclasses.replace(self, first=self.first + first, length=max(last - first, 0))
+
+    def read(self) -> Any:
+        """Numbers as an array (of several datasets [rows, datasets]), texts as a tuple.
+
+        Raises:
+            ProfileFileError: the file is damaged.
+        """
+        with self.file.opened() as file:
+            values = [self._values(file[place]) for place in self.places]
+            return values[0] if len(values) == 1 else np.stack(values, axis=1)
+
+    def _values(self, dataset: h5py.Dataset) -> Any:
+        rows = slice(self.first, self.first + self.length)
+        if h5py.check_string_dtype(dataset.dtype):
+            return tuple(dataset.asstr()[rows])
+        return dataset[rows]
+
+
+class Columns(Mapping[str, Any]):
+    """Columns by name, each read when it is first asked for."""
+
+    def __init__(self, columns: Mapping[str, Column]) -> None:
+        self._columns = columns
+        self._values: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._values:
+            self._values[name] = self._columns[name].read()
+        return self._values[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._columns
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+    def __reduce__(self) -> Any:
+        return dict, (dict(self),)  # a copy is read whole, and needs no file
+
+    def part(self, rows: slice) -> Columns:
+        """These rows of all columns."""
+        return Columns({name: column.part(rows) for name, column in self._columns.items()})
+
+
+def stored(
+    kind: type[_Record], columns: Mapping[str, Column | Columns], length: int, **others: Any
+) -> _Record:
+    """A record whose columns are read when they are first touched.
+
+    What is shorter than a chunk is read at once: to come back for it would take longer.
+
+    Args:
+        kind: a dataclass of ``harness.records``.
+        columns: its attributes that have a value for each of its rows.
+        length: rows.
+        others: all its other attributes; a Column for one with rows of its own.
+
+    Raises:
+        ProfileFileError: the file is damaged.
+    """
+    for name, other in others.items():
+        if isinstance(other, Column) and other.length <= CHUNK_ROWS:
+            others[name] = other.read()
+    if length <= CHUNK_ROWS:
+        return kind(**{name: _all_of(column) for name, column in columns.items()}, **others)
+    return _later(kind, columns, length, others)
+
+
+def _all_of(value: Column | Columns) -> Any:
+    return dict(value) if isinstance(value, Columns) else value.read()
+
+
+def _later(
+    kind: type[_Record],
+    columns: Mapping[str, Column | Columns],
+    length: int,
+    others: Mapping[str, Any],
+) -> _Record:
+    record: _Record = object.__new__(_stored(cast("Any", kind)))
+    for name, value in {"_columns": columns, "_length": length, "_others": others}.items():
+        object.__setattr__(record, name, value)
+    return record
+
+
+@functools.cache
+def _stored(kind: Any) -> Any:
+    """The record type, with attributes that are looked for when they are touched."""
+
+    class Stored(kind):  # type: ignore[misc]
+        def __new__(cls, **attributes: Any) -> Any:
+            # dataclasses.replace asks for another one, and gives it all attributes.
+            return kind(**attributes)
+
+        def __getattr__(self, name: str) -> Any:
+            # Python comes here for an attribute that has not been set.
+            if name not in self._columns and name not in self._others:
+                raise AttributeError(f"{kind.__name__} has no attribute {name}")
+            value = self._columns.get(name, self._others.get(name))
+            value = value.read() if isinstance(value, Column) else value
+            object.__setattr__(self, name, value)
+            return value
+
+        def __reduce__(self) -> Any:
+            # A copy is read whole, and needs no file.
+            return kind, tuple(getattr(self, field.name) for field in dataclasses.fields(kind))
+
+        def __len__(self) -> int:
+            return cast("int", self._length)
+
+        def part(self, rows: slice) -> Any:
+            columns = {name: column.part(rows) for name, column in self._columns.items()}
+            return _later(kind, columns, len(range(*rows.indices(len(self)))), self._others)
+
+    Stored.__qualname__ = kind.__qualname__
+    return Stored
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
