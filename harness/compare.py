@@ -20,7 +20,7 @@ from harness import (
     steady_state,
     yardstick,
 )
-from harness.comparison import MARGIN, Comparison, Side, Verdict
+from harness.comparison import DECIDED, MARGIN, Comparison, Side, Verdict
 from harness.devices.peak_memory import PEAK_MEMORY
 from harness.differences import Difference, differences, unlike_inputs
 from harness.energy import Energy
@@ -53,8 +53,6 @@ COMPARISON_GRADE = 10
 
 #: What the two profiles of a comparison are called.
 SIDES = ("base", "candidate")
-
-_DECIDED = (Verdict.FASTER, Verdict.SLOWER, Verdict.SAME)
 
 _Float64Array = npt.NDArray[np.float64]
 
@@ -271,7 +269,11 @@ def _caveats(judge: _Judge, base: Profile, candidate: Profile) -> tuple[str, ...
     caveats = []
     if base.model.sha256 != candidate.model.sha256:
         caveats.append("different models: ratios are of two models, not of two ways to run one")
-    for name, profile, verdict in zip(SIDES, (base, candidate), judge.noise, strict=True):
+    for name, profile, verdict, alone in zip(
+        SIDES, (base, candidate), judge.noise, judge.alone, strict=True
+    ):
+        if alone:
+            caveats.append(f"{_processes(alone)} of the {name} without a partner: left out")
         count = len(profile.processes)
         if not profile.complete:
             caveats.append(f"the {name} was interrupted: only {_processes(count)} of it are here")
@@ -354,7 +356,7 @@ def compare_apart(
     found = comparison.compare(
         base, candidate, same_occasion=False, margin=margin, occasion_sd=occasion_sd
     )
-    if found.verdict not in _DECIDED:
+    if found.verdict is Verdict.NOT_COMPARABLE:
         return found
     for side, verdict in zip(SIDES, noise, strict=True):
         doubt = ""
@@ -365,7 +367,8 @@ def compare_apart(
         elif known is not None and verdict.waited is not None and verdict.waited > LONGEST_WAIT:
             doubt = f"the {side} waited {verdict.waited:.0%} of the time for a CPU"
         if doubt:
-            reason = f"{found.reason}; but {doubt}"
+            but = "; but" if found.verdict in DECIDED else "; and"
+            reason = f"{found.reason}{but} {doubt}"
             return dataclasses.replace(found, verdict=Verdict.UNDECIDED, reason=reason, doubt=doubt)
     return found
 
@@ -376,12 +379,14 @@ class _Judge:
     def __init__(self, base: Profile, candidate: Profile, margin: float) -> None:
         together = [json.loads(one.config).get("interleaved_with") for one in (base, candidate)]
         self.paired = bool(together[0]) and together[0] == together[1]
+        self.alone: tuple[int, ...] = (0, 0)
         sides = [
             {process.index: process for process in profile.processes if len(process.steady)}
             for profile in (base, candidate)
         ]
         if self.paired:
             both = sides[0].keys() & sides[1].keys()
+            self.alone = tuple(len(side) - len(both) for side in sides)
             sides = [{k: side[k] for k in sorted(both)} for side in sides]
         self._sides = (sides[0], sides[1])
         self._profiles = (base, candidate)
@@ -392,6 +397,8 @@ class _Judge:
 
     def latency(self, refusal: str) -> Quantity:
         """Of the median; refused where a reason is given."""
+        if not refusal and self.paired and not self._sides[0]:
+            refusal = "no pair of processes has finished on both sides"
         return _unknown("latency_ns", refusal) if refusal else self._figure("latency_ns")
 
     def quantities(self) -> tuple[Quantity, ...]:
@@ -446,11 +453,13 @@ class _Judge:
         found = self._unpaired(name, base, candidate)
         if not self.paired or found.verdict is Verdict.NOT_COMPARABLE:
             return found
-        alpha = 1 - CONFIDENCE
-        if name != "latency_ns":
-            devices = {each.device for profile in self._profiles for each in profile.devices}
-            alpha /= len(self._figures[0]) - 1 + len(devices)
+        alpha = 1 - CONFIDENCE if name == "latency_ns" else self._alpha_of_others()
         return self._of_pairs(candidate.log_figure - base.log_figure, alpha)
+
+    def _alpha_of_others(self) -> float:
+        """Chance of a wrong verdict that each figure of pairs but the median has, memory too."""
+        devices = {each.device for profile in self._profiles for each in profile.devices}
+        return (1 - CONFIDENCE) / (len(self._figures[0]) + len(devices))
 
     def _unpaired(self, name: str, base: Side, candidate: Side) -> Comparison:
         """The sides as two groups of processes."""
@@ -514,7 +523,13 @@ class _Judge:
         if not all(values):
             return _unknown(name, "not recorded on both sides")
         sides = [Side(np.log(np.array(one))) for one in values]
-        found = comparison.compare(sides[0], sides[1], same_occasion=True, margin=self._margin)
+        found = comparison.compare(
+            sides[0],
+            sides[1],
+            same_occasion=True,
+            margin=self._margin,
+            confidence=1 - self._alpha_of_others() if self.paired else CONFIDENCE,
+        )
         if found.verdict is Verdict.NOT_COMPARABLE:
             return Quantity(name, None, None, found)
         base, candidate = (_typical(side.log_figure) for side in sides)

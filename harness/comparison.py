@@ -57,6 +57,10 @@ class Verdict(enum.StrEnum):
     NOT_COMPARABLE = "NOT_COMPARABLE"
 
 
+#: Verdicts that say something.
+DECIDED = (Verdict.FASTER, Verdict.SLOWER, Verdict.SAME)
+
+
 class YardstickUse(enum.StrEnum):
     """What is done with the yardstick, the time of a fixed workload beside each process.
 

@@ -96,7 +96,8 @@ def findings(profile: Profile, table: OperatorTable | Figure) -> tuple[Finding, 
         profile: as it was read.
         table: its operators by node, as ``operator_table(profile)`` gives them.
     """
-    if not any(len(process.steady) for process in profile.processes):
+    timed = [process.steady for process in profile.processes if len(process.steady)]
+    if not timed or not all(np.median(steady.duration_ns) > 0 for steady in timed):
         return ()
     seen = _Seen.of(profile, table)
     told = [found for rule in _RULES if (found := rule(seen)) is not None]
@@ -323,6 +324,8 @@ def _threads(seen: _Seen) -> Finding | None:
             next_step=f"--threads {math.floor(cpus) or 1}, or allow more CPUs.",
             weight=1 - cpus / threads,
         )
+    if seen.session("execution_mode") == "parallel":
+        return None  # the trace does not tell what goes on between operators at a time
     parallel = _parallel_share(seen)
     # ORT makes a thread for each core where the choice is left to it.
     if parallel is None or (threads or seen.fact("cpu_cores") or 1) == 1:
@@ -507,7 +510,8 @@ def _behind_conversions(nodes: NodeTable) -> list[int]:
         if nodes.parent[before] != nodes.parent[row]:
             continue
         given, read = nodes.output_type_shape[before], nodes.input_type_shape[row]
-        if given and read and json.loads(given)[0] in json.loads(read):
+        outputs = json.loads(given) if given else []
+        if outputs and read and outputs[0] in json.loads(read):
             found.append(row)
     return found
 

@@ -16,6 +16,7 @@ from collections.abc import Callable
 import numpy as np
 
 from harness import runner, shards
+from harness.comparison import DECIDED
 from harness.config import ProfileConfig
 from harness.differences import unlike_inputs
 from harness.errors import RequestError
@@ -42,7 +43,8 @@ class Outcome:
 
     Attributes:
         decision: of the second configuration against the first.
-        ended_by: ``decided``, ``budget`` or ``pairs``: why no further pair was measured.
+        ended_by: why no further pair was measured: ``decided``; ``budget``; ``undecidable``, as
+            the pairs contradict each other or there were ``MOST_PAIRS``.
         profiles: of both configurations, as they were stored.
     """
 
@@ -110,7 +112,7 @@ def ab(
                 on_pair(decision)
                 elapsed_s = time.monotonic() - began_s
                 if not decision.go_on:
-                    ended_by = "pairs" if decision.pairs == MOST_PAIRS else "decided"
+                    ended_by = "decided" if decision.verdict in DECIDED else "undecidable"
                     break
                 if elapsed_s * (1 + 1 / len(differences)) > budget_s:
                     ended_by = "budget"

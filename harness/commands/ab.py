@@ -73,6 +73,10 @@ def execute(options: argparse.Namespace) -> int:
         raise RequestError(
             f"--margin {options.margin:g}: must be above 0 and under 100", "give --margin PERCENT"
         )
+    if not 0 < options.budget < 86_400:
+        raise RequestError(
+            f"--budget {options.budget:g}: must be above 0 and under a day", "give --budget SECONDS"
+        )
     configs = [_config(name, getattr(options, name)) for name in ("a", "b")]
 
     from harness.commands.compare import check_fail_on, conclude
@@ -96,8 +100,7 @@ def execute(options: argparse.Namespace) -> int:
             {
                 "decided": f"decided after {pairs} pairs",
                 "budget": f"the budget of {options.budget:g} s was spent after {pairs} pairs",
-                "pairs": f"given up after {pairs} pairs: what is left is too small to be found",
-            }[outcome.ended_by]
+            }.get(outcome.ended_by, f"given up after {pairs} pairs: {outcome.decision.reason}")
         )
     return conclude(outcome.profiles, options, ended_by=outcome.ended_by)
 

@@ -67,6 +67,7 @@ def _verdict(found: Comparison) -> dict[str, Any]:
         "ratio": found.ratio,
         "interval": found.interval and list(found.interval),
         "reason": found.reason,
+        "doubt": found.doubt,
         "processes_needed": found.processes_needed,
         "p_value": found.p_value,
         "occasion_sd": found.occasion_sd,

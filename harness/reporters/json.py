@@ -12,6 +12,7 @@ from typing import Any
 
 from harness import energy, findings, noise, operators, statistics, steady_state
 from harness.kernel_table import KernelTable
+from harness.noise import NoiseVerdict
 from harness.operators import OperatorTable
 from harness.records import Profile
 from harness.statistics import Figure
@@ -44,13 +45,20 @@ def summary(profile: Profile) -> dict[str, Any]:
         "output_error": profile.output_check.value,
         "output_error_reason": profile.output_check.reason,
         "operators": rows[:TOP_OPERATORS],
-        "noise": dataclasses.asdict(verdict),
+        "noise": _noise(verdict),
         **_energy(profile),
         "absent": [{"what": what, "reason": reason} for what, reason in profile.absent],
         "findings": [dataclasses.asdict(one) for one in findings.findings(profile, table)],
     }
     if not rows:
         report["operators_reason"] = accounts.get("reason", "no node ran")
+    return report
+
+
+def _noise(verdict: NoiseVerdict) -> dict[str, Any]:
+    report = dataclasses.asdict(verdict)
+    if verdict.waited is None:
+        report["waited_reason"] = "the host did not tell it beside every process"
     return report
 
 
@@ -95,10 +103,13 @@ def _latency(profile: Profile) -> dict[str, Any]:
         "processes": figures.processes,
         "ended_by": statistics.ended_by(profile),
         **_figures({"p90_ns": figures.p90_ns, "p99_ns": figures.p99_ns}),
-        "p90_interval_ns": figures.p90_interval_ns and list(figures.p90_interval_ns),
-        "p99_interval_ns": figures.p99_interval_ns and list(figures.p99_interval_ns),
         "states": steady_state.states(profile.processes),
     }
+    for name in ("p90", "p99"):
+        interval = getattr(figures, f"{name}_interval_ns")
+        report[f"{name}_interval_ns"] = interval and list(interval)
+        if interval is None:
+            report[f"{name}_interval_ns_reason"] = f"a process has too few samples for its {name}"
     report["interval_ns"] = figures.interval_ns and list(figures.interval_ns)
     if figures.interval_ns is None:
         report["interval_ns_reason"] = figures.interval_reason

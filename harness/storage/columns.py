@@ -10,6 +10,8 @@ import contextlib
 import dataclasses
 import functools
 import io
+import os
+import threading
 import weakref
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -48,8 +50,9 @@ class ProfileFile:
         self.path = path
         # Through a stream HDF5 takes no lock: locks fail on read-only network folders, and
         # clash with those of another reader in this process.
-        self._stream = io.FileIO(path)
+        self._stream = _Stream(path)
         self._opened: h5py.File | None = None
+        self._one_at_a_time = threading.RLock()
         weakref.finalize(self, self._stream.close)
 
     @contextlib.contextmanager
@@ -59,18 +62,50 @@ class ProfileFile:
         Raises:
             ProfileFileError: it is damaged.
         """
-        if self._opened is not None:
-            yield self._opened
-            return
-        try:
-            with h5py.File(self._stream, "r") as self._opened:
+        with self._one_at_a_time:
+            if self._opened is not None:
                 yield self._opened
-        except _DAMAGE as error:
-            raise ProfileFileError(
-                f"{self.path}: damaged: {_one_line(error)}", "take a copy of it, or profile again"
-            ) from error
-        finally:
-            self._opened = None
+                return
+            try:
+                with h5py.File(self._stream, "r") as self._opened:
+                    yield self._opened
+            except _DAMAGE as error:
+                raise ProfileFileError(
+                    f"{self.path}: damaged: {_one_line(error)}",
+                    "take a copy of it, or profile again",
+                ) from error
+            finally:
+                self._opened = None
+
+
+class _Stream(io.RawIOBase):
+    """A file with a place of its own in each process: forked ones share that of the system."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._file = io.FileIO(path)
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        begins = {io.SEEK_SET: 0, io.SEEK_CUR: self._at}
+        begin = begins[whence] if whence in begins else os.fstat(self._file.fileno()).st_size
+        self._at = begin + offset
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        count = os.preadv(self._file.fileno(), [buffer], self._at)
+        self._at += count
+        return count
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -96,7 +131,10 @@ class Column:
 
     def part(self, rows: slice) -> Column:
         """These rows of it."""
-        first, last, _ = rows.indices(self.length)
+        first, last, step = rows.indices(self.length)
+        if step != 1:
+            msg = f"a part is made of rows in a row, not of every {step}th"
+            raise ValueError(msg)
         return dataclasses.replace(self, first=self.first + first, length=max(last - first, 0))
 
     def read(self) -> Any:

@@ -51,8 +51,7 @@ def test_a_plain_difference_is_found_and_both_profiles_are_stored(
     assert together != {""}
     assert len({json.loads(one.config)["order_seed"] for one in profiles} - {None}) == 1
     assert len({len(one.processes) for one in profiles}) == 1
-    # Enough for a verdict, and not all the budget would have paid for.
-    assert len(profiles[0].processes) == sequential.fewest_pairs(0.05)
+    assert sequential.fewest_pairs(0.05) <= len(profiles[0].processes) < interleaving.MOST_PAIRS
     assert all(one.complete for one in profiles)
     # In pairs: the next one begins when both of the one before have finished.
     first, second = (
@@ -89,6 +88,8 @@ def test_wrong_requests_name_the_side(harness: Harness) -> None:
         (("--a", "mlp", "--b", "mlp --nonsense"), "--b"),
         (("--a", "mlp --threads x", "--b", "mlp"), "--a"),
         (("--a", "mlp", "--b", "mlp", "--margin", "0"), "--margin"),
+        (("--a", "mlp", "--b", "mlp", "--budget", "0"), "--budget"),
+        (("--a", "mlp", "--b", "mlp", "--budget", "nan"), "--budget"),
         (("--a", "mlp", "--b", "mlp", "--fail-on", "faster"), "--fail-on"),
         (("--a", "mlp"), "--b"),
     ):

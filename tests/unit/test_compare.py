@@ -164,6 +164,14 @@ def test_a_profile_of_a_busy_machine_decides_nothing(capsys: pytest.CaptureFixtu
     assert only(report).verdict is Verdict.UNDECIDED
     assert only(report).ratio == pytest.approx(1.2, rel=0.01)
     assert "the candidate is unusable" in text(report, capsys)
+    # Also where the processes scatter so much that nothing would have been decided.
+    wild = profile(
+        *(
+            dataclasses.replace(one, noise=busy.processes[0].noise)
+            for one in processes(1.16e4, scatter=0.3, seed=3)
+        )
+    )
+    assert only(compare_profiles(quiet, [wild])).doubt
     # Measured in pairs both met the same load.
     together = {"config": json.dumps({"interleaved_with": "7f3a"})}
     pair = [dataclasses.replace(one, **together) for one in (quiet, busy)]
@@ -241,8 +249,13 @@ def test_only_processes_of_both_sides_make_a_pair() -> None:
     together = json.dumps({"interleaved_with": "7f3a"})
     base = profile(*processes(1e4, 14, seed=1), config=together)
     candidate = profile(*processes(1.05e4, 14, seed=2)[2:], config=together)
-    found = only(compare_profiles(base, [candidate]))
-    assert found.verdict is Verdict.SLOWER
+    report = compare_profiles(base, [candidate])
+    assert only(report).verdict is Verdict.SLOWER
+    assert "2 processes of the base without a partner: left out" in report.candidates[0].caveats
+    apart = profile(*processes(1.05e4, 16, seed=2)[14:], config=together)
+    refused = only(compare_profiles(base, [apart]))
+    assert refused.verdict is Verdict.NOT_COMPARABLE
+    assert refused.reason == "no pair of processes has finished on both sides"
 
 
 def test_a_slower_operator_is_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import pickle
 import re
 import runpy
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
+import process_records
 import pytest
 import xarray
 from device_records import kernels, series
@@ -520,3 +522,34 @@ def test_a_full_disk_loses_nothing_and_crashes_nothing(tmp_path: Path, interrupt
     if interrupted:
         assert len(storage.read_profile(folder).processes) == 2
         assert not list(folder.glob("*.tmp"))
+
+
+def test_a_column_is_read_rightly_in_several_processes_at_once(tmp_path: Path) -> None:
+    """Forked readers share the place in an open file, were it left to the system."""
+    durations = np.arange(400_000, dtype=np.int64)
+    stored = storage.write_profile(
+        process_records.profile(process_records.process(durations.tolist())), tmp_path / "long.h5"
+    ).path
+    assert stored is not None
+    children = []
+    shared = storage.read_profile(stored)
+    for _ in range(4):
+        child = os.fork()
+        if child == 0:
+            right = all(
+                np.array_equal(shared.processes[0].steady.part(part).duration_ns,
+                               durations[part])
+                for part in (slice(k, k + 70_000) for k in range(0, 320_000, 40_000))
+            )  # fmt: skip
+            os._exit(0 if right else 1)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
+
+
+def test_a_part_of_a_stored_column_has_no_gaps(tmp_path: Path) -> None:
+    storage.write_profile(
+        process_records.profile(process_records.process(list(range(100_000)))), tmp_path / "long.h5"
+    )
+    steady = storage.read_profile(tmp_path / "long.h5").processes[0].steady
+    with pytest.raises(ValueError, match="every 2th"):
+        steady.part(slice(0, 10, 2))
