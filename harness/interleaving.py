@@ -105,8 +105,7 @@ def ab(
                 trace = traced(pair, (time.monotonic() - began_s) / budget_s)
                 for number in (0, 1) if coin.random() < 0.5 else (1, 0):
                     sides[number].measure(pair, trace=trace)
-                if pair == 0:
-                    _look_equally_long(sides)
+                _look_equally_long(sides)
                 differences.append(math.log(sides[1].median_ns / sides[0].median_ns))
                 decision = decide(np.array(differences), margin=margin, budget=MOST_PAIRS)
                 on_pair(decision)
@@ -130,15 +129,16 @@ def _nobody_waits(_finished: int) -> None:
 
 
 def _look_equally_long(sides: tuple[_Side, _Side]) -> None:
-    """Lets the values of both last as long as the shorter ones.
+    """Lets the values of both last as long as the shorter ones of the first pair.
 
     pyperf finds the loops of each by doubling, so that chance makes those of one twice those
     of the other, and a longer look at a machine is another look: with the same
-    configuration on both sides that would be a difference.
+    configuration on both sides that would be a difference. Done after each pair, or a first
+    process that was disturbed would make the looks unequal for good.
     """
-    shared_ns = min(side.loops * side.median_ns for side in sides)
+    shared_ns = min(side.first_value_ns for side in sides)
     for side in sides:
-        side.loops = max(1, round(shared_ns / side.median_ns))
+        side.loops = max(1, round(shared_ns / float(np.median(side.medians_ns))))
 
 
 class _Side:
@@ -146,13 +146,20 @@ class _Side:
 
     Attributes:
         loops: inferences in a value; 0 before the first process, which is calibrated.
-        median_ns: of the last process.
+        first_value_ns: how long a value of the first process lasted, by its median.
+        medians_ns: of the processes so far.
     """
 
     def __init__(self, measuring: Measuring) -> None:
         self._measuring = measuring
         self.loops = 0
-        self.median_ns = math.nan
+        self.first_value_ns = math.nan
+        self.medians_ns: list[float] = []
+
+    @property
+    def median_ns(self) -> float:
+        """Of the last process."""
+        return self.medians_ns[-1]
 
     def measure(self, pair: int, *, trace: bool) -> None:
         """Measures the process of this number; the first one is calibrated before."""
@@ -163,5 +170,6 @@ class _Side:
             self._measuring.job, plan, _nobody_waits, first=pair, loops=self.loops or None
         )
         process = shards.read_shard(self._measuring.partial, pair).process
-        self.loops = process.loops
-        self.median_ns = float(np.median(process.steady.duration_ns))
+        self.medians_ns.append(float(np.median(process.steady.duration_ns)))
+        if pair == 0:
+            self.first_value_ns = process.loops * self.median_ns
