@@ -437,6 +437,8 @@ def _compare(base: Side, candidate: Side, question: _Question) -> Comparison:
     )
     if question.occasion_sd:
         reason += f", {question.occasion_sd:.1%} between occasions included"
+    if question.yardstick is YardstickUse.REFUSE:
+        reason += f", and all that up to {REACH:g} times the yardstick's difference may explain"
     needed = None
     if -limit < inner_low and inner_high < limit:
         verdict = Verdict.SAME

@@ -186,6 +186,8 @@ def _readings(base: Profile, candidate: Profile) -> Iterator[Difference]:
 
 
 def _kind(name: str) -> str:
+    if name == "placement" or name.startswith("nodes_on_"):
+        return "session"
     if name.startswith("ort_"):
         return "ort"
     if name.startswith("package_onnxruntime"):

@@ -23,6 +23,10 @@ Samples = npt.NDArray[np.int64] | npt.NDArray[np.float64]
 #: Order Statistics, 3rd ed., section 7.1: binomial interval of a quantile).
 SAMPLES_BEYOND_PERCENTILE = 5
 
+#: Processes from which on a percentile has an interval: tails scatter so much that fewer give
+#: one that reaches below the fastest sample.
+PROCESSES_OF_PERCENTILE = 5
+
 #: Confidence level of every interval.
 CONFIDENCE = 0.95
 
@@ -117,6 +121,8 @@ def _interval_of_percentile(
 ) -> tuple[float, float] | None:
     if len(series) == 1:
         return percentile_interval(series[0], percent)[0]
+    if len(series) < PROCESSES_OF_PERCENTILE:
+        return None
     values = [percentile(durations, percent).value for durations in series]
     known = np.array([value for value in values if value is not None])
     return t_interval(known) if len(known) == len(values) else None

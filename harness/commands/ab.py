@@ -102,6 +102,7 @@ def execute(options: argparse.Namespace) -> int:
                 "budget": f"the budget of {options.budget:g} s was spent after {pairs} pairs",
             }.get(outcome.ended_by, f"given up after {pairs} pairs: {outcome.decision.reason}")
         )
+        progress.note(f"stored {' and '.join(str(one.path) for one in outcome.profiles)}")
     return conclude(outcome.profiles, options, ended_by=outcome.ended_by)
 
 
@@ -135,4 +136,5 @@ def _named(config: ProfileConfig, side: str) -> ProfileConfig:
 
 def _known(decision: Decision) -> str:
     ratio = f", ratio {decision.ratio:.4f}" if decision.ratio is not None else ""
-    return f"{decision.pairs} pairs: {decision.verdict}{ratio}"
+    pairs = f"{decision.pairs} pair{'s' if decision.pairs != 1 else ''}"
+    return f"{pairs}: {decision.verdict}{ratio}"

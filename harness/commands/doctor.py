@@ -151,6 +151,7 @@ def _provider_libraries(library: Library | HarnessError, provider: str) -> Findi
         return Finding(name, "absent", error.message, error.remedy)
     parts = [str(one.path) for one in needs.libraries if one.path is not None]
     if needs.missing:
+        parts = [f"found: {', '.join(parts)}"] if parts else []
         parts.append(f"missing: {', '.join(needs.missing)}")
     if needs.missing_lazy:
         parts.append(f"missing where an operator wants it: {', '.join(needs.missing_lazy)}")

@@ -109,7 +109,9 @@ def _latency(profile: Profile) -> dict[str, Any]:
         interval = getattr(figures, f"{name}_interval_ns")
         report[f"{name}_interval_ns"] = interval and list(interval)
         if interval is None:
-            report[f"{name}_interval_ns_reason"] = f"a process has too few samples for its {name}"
+            report[f"{name}_interval_ns_reason"] = (
+                f"a process has too few samples for its {name}, or there are 2 to 4 processes"
+            )
     report["interval_ns"] = figures.interval_ns and list(figures.interval_ns)
     if figures.interval_ns is None:
         report["interval_ns_reason"] = figures.interval_reason
