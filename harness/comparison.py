@@ -141,15 +141,15 @@ def side(
         yardstick_ns: [processes] or [processes, parts], time of the reference workload.
         percent: which percentile of a process is compared.
     """
-    figures = [percentile(durations, percent) for durations in durations_ns]
-    unusable = ""
     if percent == 50:
         # The process is the unit, so a slow model may have few samples in each: what too few
         # of them scatter is in the scatter of the processes.
         figures = [Figure(float(np.median(d)) if len(d) else None) for d in durations_ns]
         unusable = percentile(np.concatenate([NOTHING, *durations_ns]), percent).reason
-    elif short := next(((k, f.reason) for k, f in enumerate(figures) if f.value is None), None):
-        unusable = f"process {short[0]}: {short[1]}"
+    else:
+        figures = [percentile(durations, percent) for durations in durations_ns]
+        short = (f"process {k}: {f.reason}" for k, f in enumerate(figures) if f.value is None)
+        unusable = next(short, "")
     log_yardstick = None
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.log([np.nan if f.value is None else f.value for f in figures])
