@@ -7,7 +7,7 @@ from setuptools import Extension, setup
 def native(name: str, sources: list[str], headers: list[str], level: str = "-O2") -> Extension:
     """A module of the package made from files in ext/."""
     return Extension(
-        f"harness.{name}",
+        f"harness.native.{name}",
         [f"ext/{source}" for source in sources],
         include_dirs=["ext"],
         # Listed so that the source distribution holds them too.
@@ -29,17 +29,17 @@ setup(
     ext_modules=cythonize(
         [
             native(
-                "_ort",
+                "ort",
                 ["_ort.pyx", "log_ring.c", "timing_loop.c"],
                 ["ort_abi.h", "ort_abi.pxd", "log_ring.h", "timing_loop.h", "clock.h"],
             ),
             native(
-                "_probe",
+                "probe",
                 ["_probe.pyx", "probe_op.c"],
                 ["ort_abi.h", "ort_abi.pxd", "probe_op.h", "clock.h"],
             ),
             native(
-                "_sampler",
+                "sampler",
                 ["_sampler.pyx", "sampler.c", "file_reader.c", "nvml_reader.c"],
                 [
                     "sampler.h",
@@ -51,12 +51,12 @@ setup(
                 ],
             ),
             native(
-                "_kernels",
+                "gpu_records",
                 ["_kernels.pyx", "node_marks.c", "cupti_records.c"],
                 ["ort_abi.h", "ort_abi.pxd", "node_marks.h", "cupti_records.h", "clock.h"],
             ),
-            native("_yardstick", ["_yardstick.pyx", "yardstick.c"], ["yardstick.h", "clock.h"]),
-            native("_stream", ["_stream.pyx", "stream.c"], ["stream.h", "clock.h"], "-O3"),
+            native("yardstick", ["_yardstick.pyx", "yardstick.c"], ["yardstick.h", "clock.h"]),
+            native("bandwidth", ["_stream.pyx", "stream.c"], ["stream.h", "clock.h"], "-O3"),
         ],
         include_path=["ext"],
         build_dir="build/cython",

@@ -23,10 +23,10 @@ import planted
 from scipy import stats
 
 from harness import environment, interleaving
-from harness._ort import Binding, Library
 from harness.commands.ab import DEFAULT_BUDGET_S, DEFAULT_MARGIN, DURATION_S
 from harness.comparison import Verdict
 from harness.config import ProfileConfig, SessionConfig
+from harness.native import ort
 from harness.profiling import Observer
 from harness.session import bind, open_session
 
@@ -35,12 +35,12 @@ OPENINGS, ROUNDS = 8, 30
 
 def true_ratio(base: Path, slower: Path) -> float:
     """Median over sessions of the median ratio of neighbouring blocks of inferences of the two."""
-    library = Library(str(environment.ort_library()))
+    library = ort.Library(str(environment.ort_library()))
     config = SessionConfig(intra_threads=1)
     values = {"t0": np.zeros((1, 1024), np.float32)}
     start, duration = np.zeros(100, np.int64), np.zeros(100, np.int64)
 
-    def block(binding: Binding) -> float:
+    def block(binding: ort.Binding) -> float:
         binding.time(start, duration)
         return float(np.median(duration))
 

@@ -24,9 +24,9 @@ import numpy as np
 from side_by_side import Contestants
 
 from harness import environment, inputs, model_file, models
-from harness._ort import Library, OrtError
 from harness.config import InputRequest, SessionConfig
 from harness.errors import HarnessError
+from harness.native import ort
 from harness.session import open_session
 
 ROUND_S = 0.15
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    library = Library(str(environment.ort_library()))
+    library = ort.Library(str(environment.ort_library()))
     print(
         f"ONNX Runtime {library.version}, {options.threads} thread(s), {options.rounds} "
         f"interleaved rounds\n{'model':22} {'nodes':>5} {'clean':>10} {'probes':>15} "
@@ -54,7 +54,7 @@ def main() -> None:
         for name, path in _models(options.models, Path(folder)):
             try:
                 good = compare(library, name, path, options.rounds, options.threads)
-            except (HarnessError, OrtError, ValueError) as error:
+            except (HarnessError, ort.OrtError, ValueError) as error:
                 print(f"{name:22} not measured: {' '.join(str(error).split())}")
                 continue
             total += 1
@@ -89,7 +89,9 @@ def _models(given: list[Path], folder: Path):
         yield file.stem, file
 
 
-def compare(library: Library, name: str, path: Path, rounds: int, threads: int) -> dict[str, bool]:
+def compare(
+    library: ort.Library, name: str, path: Path, rounds: int, threads: int
+) -> dict[str, bool]:
     """Prints one line; which of the bounds are kept."""
     config = SessionConfig(intra_threads=threads)
     session = open_session(library, path, config)

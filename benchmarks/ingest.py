@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 if TYPE_CHECKING:
-    from harness._ort import Library
+    from harness.native import ort
     from harness.records import NodeEvents, NodeTable
 
 CHAIN_NODES = 100
@@ -81,16 +81,16 @@ def compare(folder: Path, threads: int) -> None:
             )
 
 
-def open_library() -> Library:
-    from harness._ort import Library
+def open_library() -> ort.Library:
+    from harness.native import ort
 
     found = importlib.util.find_spec("onnxruntime")
     if found is None or found.origin is None:
         sys.exit("onnxruntime is not installed")
-    return Library(str(next((Path(found.origin).parent / "capi").glob("libonnxruntime.so.*"))))
+    return ort.Library(str(next((Path(found.origin).parent / "capi").glob("libonnxruntime.so.*"))))
 
 
-def record_chain(library: Library, folder: Path, threads: int) -> tuple[Path, Path]:
+def record_chain(library: ort.Library, folder: Path, threads: int) -> tuple[Path, Path]:
     import onnx
     from onnx import helper
 
@@ -112,28 +112,30 @@ def record_chain(library: Library, folder: Path, threads: int) -> tuple[Path, Pa
     return record(library, folder / "chain.onnx", folder, threads, CHAIN_INFERENCES)
 
 
-def record_squeezenet(library: Library, folder: Path, threads: int) -> tuple[Path, Path]:
+def record_squeezenet(library: ort.Library, folder: Path, threads: int) -> tuple[Path, Path]:
     import onnx
 
-    from harness._ort import Session
+    from harness.native import ort
 
     light = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
     saved = folder / "squeezenet.onnx"
-    Session(library, str(light / "light_squeezenet.onnx"), optimized_model_path=str(saved)).close()
+    ort.Session(
+        library, str(light / "light_squeezenet.onnx"), optimized_model_path=str(saved)
+    ).close()
     return record(library, saved, folder, threads, SQUEEZENET_INFERENCES)
 
 
 def record(
-    library: Library, model: Path, folder: Path, threads: int, inferences: int
+    library: ort.Library, model: Path, folder: Path, threads: int, inferences: int
 ) -> tuple[Path, Path]:
     """Profiles a model as it is; returns its renamed form and the profile."""
     import numpy as np
 
     from harness import executed_graph
-    from harness._ort import Session
+    from harness.native import ort
 
     graph = executed_graph.prepare(model, folder / f"{model.stem}-renamed.onnx")
-    session = Session(
+    session = ort.Session(
         library,
         str(graph.path),
         optimization="disable",

@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 
-from harness._ort import Library, OrtError, Session
 from harness.config import InputRequest
 from harness.errors import HarnessError
 from harness.inputs import choose
 from harness.model_file import load
+from harness.native import ort
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,17 +87,17 @@ def _package_folder(name: str) -> Path:
 
 def serve(connection: Connection, library_path: str) -> None:
     """Worker process: takes models, answers outcomes, until None comes."""
-    library = Library(library_path)
+    library = ort.Library(library_path)
     while (case := connection.recv()) is not None:
         connection.send(attempt_model(library, *case))
 
 
-def attempt_model(library: Library, group: str, name: str, source: Path | bytes) -> Outcome:
+def attempt_model(library: ort.Library, group: str, name: str, source: Path | bytes) -> Outcome:
     try:
-        session = Session(
+        session = ort.Session(
             library, source if isinstance(source, bytes) else str(source), intra_threads=1
         )
-    except OrtError as error:
+    except ort.OrtError as error:
         return Outcome(group, name, loaded=False, reason=str(error))
     attempts = 0
 

@@ -23,8 +23,8 @@ from onnx import TensorProto, helper, numpy_helper
 from side_by_side import Contestants
 
 from harness import environment
-from harness._ort import Library, Session
 from harness.config import SessionConfig
+from harness.native import ort
 
 LENGTHS = (25, 50, 100, 200, 400)
 TRACED_LENGTH = 100
@@ -86,7 +86,7 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=40)
     options = parser.parse_args()
-    library = Library(str(environment.ort_library()))
+    library = ort.Library(str(environment.ort_library()))
     print(f"ONNX Runtime {library.version}, one thread, {options.rounds} interleaved rounds")
     print("operators' weights are not packed (session.disable_prepacking), one copy for a chain")
     print(f"{'chain':16} {'true':>9} {'probes':>9} {'error':>14} {'95 % interval':>18} "
@@ -99,7 +99,7 @@ def main() -> None:
 
 
 def compare(
-    library: Library, name: str, make: Callable, shape: tuple[int, ...], rounds: int
+    library: ort.Library, name: str, make: Callable, shape: tuple[int, ...], rounds: int
 ) -> bool:
     """Prints one line; whether the probes are within their bounds."""
     rng = np.random.default_rng(0)
@@ -107,7 +107,7 @@ def compare(
     clean = {}
     for length in LENGTHS:
         content = chain(make, shape, length).SerializeToString()
-        session = Session(library, content, intra_threads=1, entries=CONFIG.entries)
+        session = ort.Session(library, content, intra_threads=1, entries=CONFIG.entries)
         clean[length] = session.bind(feeds)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "chain.onnx")

@@ -21,9 +21,9 @@ import numpy as np
 from intervals import interval_of_median
 
 from harness import environment, inputs, model_file, models
-from harness._ort import Library, Session
 from harness.config import InputRequest
 from harness.devices.sampling import DeviceSampler
+from harness.native import ort
 
 RATES_HZ = (10, 100, 1000)
 SPIN_S = 0.2
@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--round-s", type=float, default=0.2, help="length of one measurement")
     parser.add_argument("--gpu", type=int, help="sample this GPU of NVML as well")
     options = parser.parse_args()
-    library = Library(str(environment.ort_library()))
+    library = ort.Library(str(environment.ort_library()))
     print(
         f"ONNX Runtime {library.version}, one thread, {len(os.sched_getaffinity(0))} CPUs, "
         f"{options.rounds} interleaved rounds\n"
@@ -88,9 +88,9 @@ def main() -> None:
     spin(options)
 
 
-def compare(library: Library, name: str, path: Path, options: argparse.Namespace) -> None:
+def compare(library: ort.Library, name: str, path: Path, options: argparse.Namespace) -> None:
     """Prints what sampling adds to one model."""
-    with contextlib.closing(Session(library, str(path), intra_threads=1)) as session:
+    with contextlib.closing(ort.Session(library, str(path), intra_threads=1)) as session:
 
         def attempt(candidate: inputs.InputSet) -> list[object]:
             with contextlib.closing(session.bind(candidate.values)) as binding:

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from harness import _probe, passes
-from harness._ort import Binding, Library
+from harness import passes
 from harness.config import SessionConfig
+from harness.native import ort, probe
 from harness.session import bind, open_session
 
 
@@ -42,7 +42,7 @@ class Contestants:
 
     def __init__(
         self,
-        library: Library,
+        library: ort.Library,
         model: Path,
         feeds: Mapping[str, Any],
         folder: Path,
@@ -69,13 +69,13 @@ class Contestants:
         """Median clean latency."""
         return self._block(self.clean, inferences)
 
-    def _block(self, binding: Binding, inferences: int) -> float:
+    def _block(self, binding: ort.Binding, inferences: int) -> float:
         """Median latency of so many inferences; probes stamp into a buffer."""
         taken = inferences * 2 * self._probed.stamps_in_inference
-        _probe.start(np.zeros(taken, np.int32), np.zeros(taken, np.int64))
+        probe.start(np.zeros(taken, np.int32), np.zeros(taken, np.int64))
         start, duration = np.zeros(inferences, np.int64), np.zeros(inferences, np.int64)
         binding.time(start, duration)
-        _probe.stop()
+        probe.stop()
         return float(np.median(duration))
 
     def added(self, pairs: int, block: int) -> tuple[float, float]:

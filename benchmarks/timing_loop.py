@@ -24,8 +24,8 @@ import onnxruntime
 from intervals import interval_of_median
 
 from harness import environment, inputs, model_file, models
-from harness._ort import Library, Session
 from harness.config import InputRequest
+from harness.native import ort
 
 ROUND_S = 0.02
 
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("models", nargs="*", default=["mlp", "resnet50"])
     parser.add_argument("--rounds", type=int, default=200)
     options = parser.parse_args()
-    library = Library(str(environment.ort_library()))
+    library = ort.Library(str(environment.ort_library()))
     print(f"ONNX Runtime {library.version}, one thread, {options.rounds} interleaved rounds\n")
     with tempfile.TemporaryDirectory() as folder:
         for name in options.models:
@@ -48,9 +48,9 @@ def main() -> None:
             compare(library, name, path, options.rounds)
 
 
-def compare(library: Library, name: str, path: Path, rounds: int) -> None:
+def compare(library: ort.Library, name: str, path: Path, rounds: int) -> None:
     """Prints the added costs for one model."""
-    session = Session(library, str(path), intra_threads=1)
+    session = ort.Session(library, str(path), intra_threads=1)
     model = model_file.load(path)
 
     def attempt(candidate: inputs.InputSet) -> list[object]:

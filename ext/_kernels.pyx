@@ -1,6 +1,6 @@
 """Marks of executed nodes, and what the GPU did meanwhile.
 
-The interface is described in harness/_kernels.pyi.
+The interface is described in harness/native/gpu_records.pyi.
 """
 
 import os

@@ -1,7 +1,7 @@
 # cython: auto_pickle=False
 """ONNX Runtime through its C API: sessions, bindings and the timing loop.
 
-The interface is described in harness/_ort.pyi.
+The interface is described in harness/native/ort.pyi.
 """
 
 import os
@@ -88,11 +88,11 @@ cdef int DEVICE_IS_CPU = 0
 cdef tuple PLACES = ("host", "resident", "copied")
 
 ValueType = namedtuple("ValueType", ("name", "kind", "dtype", "shape"), module=__name__)
-ValueType.__doc__ = "Type of a model's input or output; see _ort.pyi."
+ValueType.__doc__ = "Type of a model's input or output; see ort.pyi."
 
 
 class OrtError(RuntimeError):
-    """ONNX Runtime returned a status; see _ort.pyi."""
+    """ONNX Runtime returned a status; see ort.pyi."""
 
     def __init__(self, message, code="FAIL", completed=0):
         super().__init__(message)
@@ -101,11 +101,11 @@ class OrtError(RuntimeError):
 
 
 class ProviderError(OrtError):
-    """An execution provider cannot be loaded or made; see _ort.pyi."""
+    """An execution provider cannot be loaded or made; see ort.pyi."""
 
 
 class ProviderOptionError(ProviderError):
-    """An execution provider refuses its options; see _ort.pyi."""
+    """An execution provider refuses its options; see ort.pyi."""
 
 
 def monotonic_ns():
@@ -770,7 +770,7 @@ cdef class Session:
         return describe_places(self.require_open(), False)
 
     def assignments(self):
-        """(provider, nodes) of each part of the graph; see _ort.pyi."""
+        """(provider, nodes) of each part of the graph; see ort.pyi."""
         return describe_assignments(self.require_open())
 
     def bind(self, inputs, place="host", synchronise=0):

@@ -1,4 +1,4 @@
-"""The probe operator and its stamp buffer; the interface is described in harness/_probe.pyi."""
+"""The probe operator and its stamp buffer; the interface is described in harness/native/probe.pyi."""
 
 import os
 

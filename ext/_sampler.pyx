@@ -1,6 +1,6 @@
 """Numbers of the machine, read by a native thread at a steady rate.
 
-The interface is described in harness/_sampler.pyi.
+The interface is described in harness/native/sampler.pyi.
 """
 
 import math

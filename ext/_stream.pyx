@@ -1,6 +1,6 @@
 """Memory bandwidth: streaming copy and triad with pinned threads.
 
-The interface is described in harness/_stream.pyi.
+The interface is described in harness/native/bandwidth.pyi.
 """
 
 import os

@@ -1,6 +1,6 @@
 """A fixed workload whose time says how fast the machine is at the moment.
 
-The interface is described in harness/_yardstick.pyi.
+The interface is described in harness/native/yardstick.pyi.
 """
 
 from libc.stdint cimport int64_t, uint64_t

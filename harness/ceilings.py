@@ -20,15 +20,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from harness import _stream
-from harness._ort import OrtError, Session, monotonic_ns
 from harness.control_groups import control_groups
+from harness.native import bandwidth, ort
 from harness.records import Int64Array, Reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from harness._ort import Library
+    from harness.native import ort
 
 #: STREAM's rule: each array at least four times the last-level caches together.
 _TIMES_CACHE = 4
@@ -95,7 +94,7 @@ class Ceiling:
 
 
 def measure(
-    library: Library,
+    library: ort.Library,
     threads: int = 0,
     dtypes: Sequence[str] = ("float32",),
     root: Path = Path("/"),
@@ -145,13 +144,13 @@ def _streaming(threads: int, root: Path) -> Iterator[Ceiling | Reading]:
                 f"the {available // _MIB} MiB of memory that are available"
             )
         durations, on_cpu = _watch(
-            len(cpus), lambda: _stream.copy_and_triad(array_bytes, cpus, _STREAM_REPETITIONS)
+            len(cpus), lambda: bandwidth.copy_and_triad(array_bytes, cpus, _STREAM_REPETITIONS)
         )
     except (OSError, LookupError, ValueError, MemoryError) as error:
         for name in counts:
             yield Reading(name, None, "bytes/s", "STREAM", str(error))
         return
-    stores = "non-temporal stores" if _stream.bypasses_caches() else "stores through the caches"
+    stores = "non-temporal stores" if bandwidth.bypasses_caches() else "stores through the caches"
     for (name, arrays), duration_ns in zip(counts.items(), durations, strict=True):
         source = (
             f"STREAM {name}, {8 * arrays} bytes an element, arrays of {array_bytes // _MIB} MiB, "
@@ -234,20 +233,20 @@ _MEMORY_FILES = {
 # Arithmetic
 
 
-def _default_threads(library: Library) -> int:
+def _default_threads(library: ort.Library) -> int:
     """Threads of a session that leaves their number to ORT: those it starts, and the caller."""
 
     def tasks() -> set[Path]:
         return set(Path("/proc/self/task").iterdir())
 
     before = tasks()
-    session = Session(library, _product("float32", 8))
+    session = ort.Session(library, _product("float32", 8))
     started = tasks() - before
     session.close()
     return len(started) + 1
 
 
-def _matmul(library: Library, dtype: str, threads: int, counted: int) -> Ceiling | Reading:
+def _matmul(library: ort.Library, dtype: str, threads: int, counted: int) -> Ceiling | Reading:
     left, right, _, operator = _PRODUCTS[dtype]
     name, unit = f"matmul_{dtype}", "flop/s" if operator == "MatMul" else "op/s"
     rows = _ROWS * counted
@@ -257,7 +256,7 @@ def _matmul(library: Library, dtype: str, threads: int, counted: int) -> Ceiling
         source = f"{what}, ONNX Runtime {library.version}, CPU"
         try:
             executed, duration_ns, on_cpu = _time_product(library, dtype, width, threads, counted)
-        except OrtError as error:
+        except ort.OrtError as error:
             return Reading(name, None, unit, source, " ".join(str(error).split()))
         if executed != [operator]:
             instead = ", ".join(dict.fromkeys(executed))
@@ -269,7 +268,7 @@ def _matmul(library: Library, dtype: str, threads: int, counted: int) -> Ceiling
 
 
 def _time_product(
-    library: Library, dtype: str, width: int, threads: int, counted: int
+    library: ort.Library, dtype: str, width: int, threads: int, counted: int
 ) -> tuple[list[str], Int64Array, float]:
     """The operators that ORT executes for a product, its times, and their share of CPU."""
     import onnx
@@ -277,7 +276,7 @@ def _time_product(
     with tempfile.TemporaryDirectory() as folder:
         executed = Path(folder) / "executed.onnx"
         # A higher level changes convolutions only, and warns that the file fits this machine.
-        session = Session(
+        session = ort.Session(
             library,
             _product(dtype, width),
             intra_threads=threads,
@@ -291,7 +290,7 @@ def _time_product(
     with contextlib.closing(session), contextlib.closing(session.bind({"left": left})) as binding:
         binding.run()  # the first inference allocates
         taken, on_cpu = _watch(
-            counted, lambda: binding.time(start_ns, duration_ns, monotonic_ns() + _MATMUL_NS)
+            counted, lambda: binding.time(start_ns, duration_ns, ort.monotonic_ns() + _MATMUL_NS)
         )
     return operators, duration_ns[:taken], on_cpu
 

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness._ort import OrtError
 from harness.errors import ModelError
 from harness.input_demands import Demands, find_demands
 from harness.input_overrides import Overrides
@@ -43,6 +42,7 @@ from harness.input_sizes import (
     lengths,
 )
 from harness.input_values import VALUE_KINDS, ValueMaker
+from harness.native import ort
 from harness.records import InputRecord, Reading
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def choose(
         seen.add(fingerprint)
         try:
             return made, attempt(made)
-        except (OrtError, ValueError, TypeError) as error:
+        except (ort.OrtError, ValueError, TypeError) as error:
             reasons.append(str(error))
             if (better := chooser.learn(plan, str(error))) is not None:
                 waiting.appendleft(better)

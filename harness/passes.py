@@ -14,18 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from harness import _probe, executed_graph, kernels, ort_trace, probes, stamps
-from harness._kernels import (
-    Cupti,
-    CuptiRecording,
-    Marks,
-    NodeMarks,
-    decode,
-    names_at,
-)
-from harness._ort import Binding, Library, monotonic_ns
+from harness import executed_graph, kernels, ort_trace, probes, stamps
 from harness.config import SessionConfig
 from harness.executed_graph import ExecutedGraph
+from harness.native import gpu_records, ort, probe
 from harness.ort_trace import OrtTrace
 from harness.probes import ProbedGraph
 from harness.records import KernelEvents, NodeEvents, NodeTable
@@ -36,7 +28,9 @@ from harness.stamps import Stamps
 WARMUP_INFERENCES = 3
 
 
-def save_graph(library: Library, model: Path, config: SessionConfig, folder: Path) -> ExecutedGraph:
+def save_graph(
+    library: ort.Library, model: Path, config: SessionConfig, folder: Path
+) -> ExecutedGraph:
     """Saves the graph that ORT executes, with its nodes named after their rows.
 
     Raises:
@@ -73,7 +67,7 @@ class OrtPass:
 
     def __init__(
         self,
-        library: Library,
+        library: ort.Library,
         config: SessionConfig,
         model: Path,
         nodes: NodeTable | None,
@@ -97,7 +91,7 @@ class OrtPass:
         files = []
         for number in range(inferences):
             name = f"ort-{process}-{number}"
-            zero_ns = monotonic_ns()
+            zero_ns = ort.monotonic_ns()
             self.binding.run(profile_prefix=str(self._folder / name))
             (path,) = self._folder.glob(f"{name}_*.json")
             files.append(ort_trace.TraceFile(path, zero_ns))
@@ -128,7 +122,7 @@ class KernelPass:
 
     def __init__(
         self,
-        library: Library,
+        library: ort.Library,
         config: SessionConfig,
         graph: ExecutedGraph,
         inputs: Mapping[str, Any],
@@ -137,8 +131,8 @@ class KernelPass:
         self._folder = folder
         self._executions = 2 * (len(graph.nodes) + 4)
         try:
-            self._cupti = Cupti(kernels.cupti_candidates())
-            self._marks = NodeMarks(library.path)
+            self._cupti = gpu_records.Cupti(kernels.cupti_candidates())
+            self._marks = gpu_records.NodeMarks(library.path)
         except OSError as error:
             raise ValueError(kernels.why_absent(str(error))) from error
         try:
@@ -169,11 +163,13 @@ class KernelPass:
             OrtError: an inference failed.
         """
         marks, recording = self.capture(inferences, executions)
-        columns = decode((buffer.data, buffer.offsets.tolist()) for buffer in recording.buffers)
+        columns = gpu_records.decode(
+            (buffer.data, buffer.offsets.tolist()) for buffer in recording.buffers
+        )
         start_ns, duration_ns = kernels.inferences(marks)
         return kernels.join(
             columns,
-            names_at(columns.work["name"].tolist()),
+            gpu_records.names_at(columns.work["name"].tolist()),
             marks,
             recording,
             inference_start_ns=start_ns,
@@ -181,7 +177,9 @@ class KernelPass:
             process=process,
         )
 
-    def capture(self, inferences: int, executions: int) -> tuple[Marks, CuptiRecording]:
+    def capture(
+        self, inferences: int, executions: int
+    ) -> tuple[gpu_records.Marks, gpu_records.CuptiRecording]:
         """What ``record`` makes events of, as it came.
 
         Raises:
@@ -237,7 +235,7 @@ class ProbePass:
 
     def __init__(
         self,
-        library: Library,
+        library: ort.Library,
         config: SessionConfig,
         probed: ProbedGraph,
         nodes: NodeTable,
@@ -265,7 +263,7 @@ class ProbePass:
         return self._stamps_in_inference[_EACH]
 
     @property
-    def binding(self) -> Binding:
+    def binding(self) -> ort.Binding:
         """Of the graph with a probe at each place."""
         return self._bindings[_EACH]
 
@@ -331,17 +329,17 @@ class ProbePass:
         stamp_ns = np.full(capacity, -1, np.int64)
         start_ns = np.full(inferences, -1, np.int64)
         duration_ns = np.full(inferences, -1, np.int64)
-        _probe.start(place, stamp_ns)
+        probe.start(place, stamp_ns)
         try:
             self._bindings[number].time(start_ns, duration_ns)
         finally:
-            taken = _probe.stop()
+            taken = probe.stop()
         kept = min(taken, capacity)
         return stamps.whole(Stamps(place[:kept], stamp_ns[:kept], taken, start_ns, duration_ns))
 
 
 def prepare_probes(
-    library: Library,
+    library: ort.Library,
     config: SessionConfig,
     graph: ExecutedGraph,
     inputs: Mapping[str, Any],
@@ -376,11 +374,11 @@ def prepare_probes(
     return probed
 
 
-def as_it_is(library: Library, config: SessionConfig) -> dict[str, Any]:
+def as_it_is(library: ort.Library, config: SessionConfig) -> dict[str, Any]:
     """Arguments of a Session that executes a graph with probes just as it is."""
     return {
         "optimization": "disable",
-        "custom_op_domains": (_probe.domain(library.path),),
+        "custom_op_domains": (probe.domain(library.path),),
         # Else ORT makes a DequantizeLinear of its own for each node that reads the output of
         # one, probes included, at any level of optimisation.
         "entries": config.entries | {"session.disable_quant_qdq": "1"},

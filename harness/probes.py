@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from harness._probe import DOMAIN
 from harness.executed_graph import ExecutedGraph, bodies, node_name, row_of
+from harness.native import probe
 from harness.records import Int64Array, NodeTable
 
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ class _Inserter:
 
         model = onnx.load(path, load_external_data=False)
         self._rewrite(model.graph, parent=-1, branch="")
-        model.opset_import.add(domain=DOMAIN, version=1)
+        model.opset_import.add(domain=probe.DOMAIN, version=1)
         probed = path.with_name(f"probed-{self._kind}.onnx")
         probed.write_bytes(model.SerializeToString())
         return ProbedFile(
@@ -418,7 +418,7 @@ class _Inserter:
         self, place: int, after: Sequence[str], before: int, parent: int, branch: str
     ) -> onnx.NodeProto:
         node = self._node(OPERATOR, after, before, parent, branch)
-        node.domain = DOMAIN
+        node.domain = probe.DOMAIN
         node.attribute.add(name="place", type=2, i=place)  # AttributeProto.INT
         del node.output[:]
         return node

@@ -9,16 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from harness import gpu_libraries
-from harness._ort import (
-    Binding,
-    Library,
-    OrtError,
-    ProviderError,
-    ProviderOptionError,
-    Session,
-)
 from harness.config import SessionConfig
 from harness.errors import HarnessError, MachineError, ModelError, RequestError
+from harness.native import ort
 
 #: Names by which ORT's C API appends an execution provider.
 PROVIDER_NAMES = {"cuda": "CUDA", "tensorrt": "TensorRT"}
@@ -41,7 +34,9 @@ _DEVICE_FAILURE = re.compile(r"\b(?:CUDA|CUDNN|CUBLAS|CUFFT|CURAND) failure -?\d
 _IN_SOURCE = re.compile(r"^.*\[ONNXRuntimeError\] : \d+ : \w+ : (?:\S+\.\w+:\d+ \w+ )?", re.DOTALL)
 
 
-def open_session(library: Library, model: Path, config: SessionConfig, **overrides: Any) -> Session:
+def open_session(
+    library: ort.Library, model: Path, config: SessionConfig, **overrides: Any
+) -> ort.Session:
     """A session as the configuration says.
 
     Args:
@@ -67,8 +62,8 @@ def open_session(library: Library, model: Path, config: SessionConfig, **overrid
         "providers": providers,
     }
     try:
-        return Session(library, str(model), **(options | overrides))
-    except OrtError as error:
+        return ort.Session(library, str(model), **(options | overrides))
+    except ort.OrtError as error:
         if providers and (refused := _provider_failure(error, model, config)) is not None:
             raise refused from error
         reason = one_line(str(error))
@@ -78,11 +73,13 @@ def open_session(library: Library, model: Path, config: SessionConfig, **overrid
         ) from error
 
 
-def _provider_failure(error: OrtError, model: Path, config: SessionConfig) -> HarnessError | None:
+def _provider_failure(
+    error: ort.OrtError, model: Path, config: SessionConfig
+) -> HarnessError | None:
     """The error where the provider is the cause; None where it is the model."""
     failure = _DEVICE_FAILURE.search(str(error))
     said = one_line(failure[0] if failure else _IN_SOURCE.sub("", str(error)))
-    if failure is None and isinstance(error, ProviderOptionError):
+    if failure is None and isinstance(error, ort.ProviderOptionError):
         return RequestError(
             f"--provider-option: {config.provider} refuses: {said}",
             f"see ONNX Runtime's documentation of the options of {config.provider}",
@@ -92,7 +89,7 @@ def _provider_failure(error: OrtError, model: Path, config: SessionConfig) -> Ha
             f"--provider-option: no CUDA graph can be captured of {model}: {said}",
             "drop the option that asks for CUDA graphs",
         )
-    if failure is None and not isinstance(error, ProviderError):
+    if failure is None and not isinstance(error, ort.ProviderError):
         return None
     return MachineError(
         f"--provider {config.provider} cannot be used here: {said}",
@@ -123,7 +120,7 @@ def _preload(plugin: Path) -> None:
         gpu_libraries.preload(plugin)
 
 
-def bind(session: Session, inputs: Mapping[str, Any], *place: Any) -> Binding:
+def bind(session: ort.Session, inputs: Mapping[str, Any], *place: Any) -> ort.Binding:
     """Binds those inputs that the session has: optimisation may have dropped some.
 
     Args:

@@ -51,7 +51,7 @@ _PERMISSION = (
 
 #: Frames as py-spy writes them: ``function (file:line)``, ``function (library)``.
 _FRAME = re.compile(r"^(?P<function>.*) \((?P<file>.*?)(?::(?P<line>\d+))?\)$")
-_OUR_MODULE = re.compile(r"(?:^|/)_\w+\.(?:cpython-|abi3|so)[^/]*$")
+_OUR_MODULE = re.compile(r"(?:^|/)(?:native/|_)\w+\.(?:cpython-|abi3|so)[^/]*$")
 
 #: The function of ours in which a Python frame calls the native loop.
 _CALLER: Final = ("Measurement.take", "worker.py")

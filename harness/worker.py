@@ -25,7 +25,6 @@ import msgspec
 import numpy as np
 
 from harness import gpu_libraries, passes, probes, providers, shards, yardstick
-from harness._ort import Library, OrtError
 from harness.config import ENERGY_IDLE_S, ProfileConfig, SessionConfig
 from harness.devices import nvml
 from harness.devices.host_noise import HostNoise
@@ -33,6 +32,7 @@ from harness.devices.peak_memory import peak_memory
 from harness.devices.sampling import DeviceSampler
 from harness.errors import NO_ROOM, HarnessError, MachineError, ModelError, RequestError
 from harness.executed_graph import ExecutedGraph
+from harness.native import ort
 from harness.probes import ProbedGraph
 from harness.records import (
     NOTHING,
@@ -158,7 +158,7 @@ class Preparation:
     log: tuple[str, ...]
 
 
-def open_library(job: Job) -> Library:
+def open_library(job: Job) -> ort.Library:
     """libonnxruntime, opened.
 
     Raises:
@@ -166,7 +166,7 @@ def open_library(job: Job) -> Library:
         MachineError: the installed one cannot be opened.
     """
     try:
-        return Library(str(job.library))
+        return ort.Library(str(job.library))
     except OSError as error:
         reason = one_line(str(error))
         if job.config.session.library is not None:
@@ -212,7 +212,7 @@ def prepare(job: Job) -> Preparation:
     session_ns = session.create_ns
     try:
         assignments = session.assignments()
-    except OrtError:  # before 1.24
+    except ort.OrtError:  # before 1.24
         assignments = None
     provider_options = session.provider_options
     session.close()
@@ -226,7 +226,7 @@ def prepare(job: Job) -> Preparation:
         try:
             graph, events = _executed_graph(library, job, chosen.values)
             executions, profiled_ns = len(events), int(events.inference_duration_ns[0])
-        except (HarnessError, OrtError, OSError, ValueError) as error:
+        except (HarnessError, ort.OrtError, OSError, ValueError) as error:
             absent.append(("nodes", f"the executed graph cannot be had: {one_line(str(error))}"))
     facts += _placement(job.config.session, assignments, graph, log, provider_options)
     if graph is not None:
@@ -240,7 +240,7 @@ def prepare(job: Job) -> Preparation:
                     library, config, graph, chosen.values, job.work_folder
                 )
                 nodes = dataclasses.replace(nodes, carrier=probed.carriers)
-            except (HarnessError, OrtError, OSError, ValueError) as error:
+            except (HarnessError, ort.OrtError, OSError, ValueError) as error:
                 absent.append(("trace/probe", one_line(str(error))))
         graph = dataclasses.replace(graph, nodes=nodes)
         facts += _ceilings(library, job.config, set(work.dtype))
@@ -287,7 +287,7 @@ def _placement(
 
 
 def _executed_graph(
-    library: Library, job: Job, values: Mapping[str, Any]
+    library: ort.Library, job: Job, values: Mapping[str, Any]
 ) -> tuple[ExecutedGraph, NodeEvents]:
     """The graph ORT executes, its table completed by the events of one profiled inference."""
     config, folder = job.config.session.uncaptured, job.work_folder
@@ -300,7 +300,7 @@ def _executed_graph(
     return dataclasses.replace(graph, nodes=trace.nodes), trace.events
 
 
-def _ceilings(library: Library, config: ProfileConfig, dtypes: set[str]) -> tuple[Reading, ...]:
+def _ceilings(library: ort.Library, config: ProfileConfig, dtypes: set[str]) -> tuple[Reading, ...]:
     """What this machine reaches at most, with the threads that the model gets."""
     from harness import ceilings
 
@@ -327,7 +327,7 @@ def _ceilings(library: Library, config: ProfileConfig, dtypes: set[str]) -> tupl
     )
 
 
-def _ort_facts(library: Library) -> tuple[Reading, ...]:
+def _ort_facts(library: ort.Library) -> tuple[Reading, ...]:
     return (
         Reading("ort_version", library.version, source="OrtApiBase::GetVersionString"),
         Reading("ort_library", library.path, source="dlopen"),
@@ -399,7 +399,7 @@ class Measurement:
         enqueue_ns = np.full(inferences, -1, dtype=np.int64) if self._on_device else None
         try:
             self._binding.time(start_ns, duration_ns, enqueue_ns=enqueue_ns)
-        except OrtError as error:
+        except ort.OrtError as error:
             raise ModelError(
                 f"inference failed after {error.completed} of {inferences} that succeeded: "
                 f"{one_line(str(error))}",
@@ -453,7 +453,7 @@ class Measurement:
         if graph is not None and preparation.probed is not None and probe_inferences:
             try:
                 traces |= self._trace_probes(preparation, graph.nodes, outputs, probe_inferences)
-            except (HarnessError, OrtError, OSError, ValueError) as error:
+            except (HarnessError, ort.OrtError, OSError, ValueError) as error:
                 absent.append(("trace/probe", one_line(str(error))))
             if not preparation.repeatable:
                 absent.append(("probe guard", NOT_REPEATABLE))
@@ -461,7 +461,7 @@ class Measurement:
             try:
                 with contextlib.closing(self._ort_pass(graph)) as ort_pass:
                     trace = ort_pass.record(trace_inferences, self._index)
-            except (HarnessError, OrtError, OSError, ValueError) as error:
+            except (HarnessError, ort.OrtError, OSError, ValueError) as error:
                 absent.append(("trace/ort", one_line(str(error))))
             else:
                 traces["ort"], nodes = trace.events, trace.nodes
@@ -469,7 +469,7 @@ class Measurement:
         if self._on_device and "kernels" in self._job.config.trace and trace_inferences:
             try:
                 recorded = self._trace_kernels(graph, preparation.executions, trace_inferences)
-            except (HarnessError, OrtError, OSError, ValueError) as error:
+            except (HarnessError, ort.OrtError, OSError, ValueError) as error:
                 absent.append(("trace/kernels", one_line(str(error))))
         process = ProcessRecord(
             index=self._index,

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from harness import _yardstick
+from harness.native import yardstick
 from harness.records import NO_YARDSTICK, ProcessRecord, Yardstick
 
 #: What the workload is made of, in the order of all arrays by part.
@@ -50,7 +50,7 @@ def measure(repetitions: int) -> Yardstick:
         raise ValueError(msg)
     # Written, so that their pages are there before anything is timed.
     columns = tuple(np.full(repetitions, -1, np.int64) for _ in range(4))
-    workload = _yardstick.Yardstick()
+    workload = yardstick.Yardstick()
     try:
         workload.run(*columns)
     finally:
@@ -69,7 +69,7 @@ def concatenate(parts: Iterable[Yardstick]) -> Yardstick:
     )
 
 
-def speed(yardstick: Yardstick) -> npt.NDArray[np.float64]:
+def speed(timed: Yardstick) -> npt.NDArray[np.float64]:
     """Log of what each part took (compute, cache, memory), for ``comparison.Side``.
 
     Of the lower quartile: on a shared machine it scattered less from process to process than
@@ -78,9 +78,9 @@ def speed(yardstick: Yardstick) -> npt.NDArray[np.float64]:
     Raises:
         ValueError: the yardstick has no repetition.
     """
-    if len(yardstick) == 0:
+    if len(timed) == 0:
         raise ValueError("a yardstick that was not timed tells no speed")
-    parts = np.array([yardstick.compute_ns, yardstick.cache_ns, yardstick.memory_ns])
+    parts = np.array([timed.compute_ns, timed.cache_ns, timed.memory_ns])
     logs: npt.NDArray[np.float64] = np.log(np.percentile(parts, 25, axis=1))
     return logs
 

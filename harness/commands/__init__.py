@@ -110,10 +110,10 @@ def _execute(given: Sequence[str]) -> int:
     try:
         code: int = options.execute(options)
     except ImportError as error:
-        if error.name is None or not error.name.startswith("harness."):
+        if error.name != "harness.native":
             raise
         raise MachineError(
-            f"the native module {error.name} is not built in this folder",
+            f"{error.msg.partition(' (')[0]}: the native modules are not built in this folder",
             "python -m pip install -e .",
         ) from error
     sys.stdout.flush()

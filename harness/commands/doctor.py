@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Mapping, Sequence
 
-    from harness._ort import Library
     from harness.errors import HarnessError
+    from harness.native import ort
     from harness.records import Reading
 
     Facts = Mapping[str, Reading]
@@ -65,7 +65,7 @@ def execute(options: argparse.Namespace) -> int:
     readings = environment.collect()
     facts = {reading.name: reading for reading in readings}
     try:
-        library: Library | MachineError = _open_library(options.ort_library)
+        library: ort.Library | MachineError = _open_library(options.ort_library)
     except MachineError as error:
         library = error
     findings = [
@@ -86,20 +86,20 @@ def execute(options: argparse.Namespace) -> int:
     return library.exit_code if isinstance(library, MachineError) else 0
 
 
-def _open_library(path: Path | None) -> Library:
+def _open_library(path: Path | None) -> ort.Library:
     """Opens the libonnxruntime asked for, or else the installed one."""
     from harness import environment
     from harness.errors import MachineError
 
     try:
-        from harness import _ort
+        from harness.native import ort
     except ImportError as error:
         raise MachineError(
             f"harness' own native module does not load: {error}", "pip install -e ."
         ) from error
     path = path or environment.ort_library()
     try:
-        return _ort.Library(str(path))
+        return ort.Library(str(path))
     except OSError as error:
         raise MachineError(
             f"does not open: {error}",
@@ -107,7 +107,7 @@ def _open_library(path: Path | None) -> Library:
         ) from error
 
 
-def _onnxruntime(library: Library | HarnessError) -> Finding:
+def _onnxruntime(library: ort.Library | HarnessError) -> Finding:
     if isinstance(library, Exception):
         return Finding("ONNX Runtime", "absent", library.message, library.remedy)
     providers = [name.removesuffix("ExecutionProvider") for name in library.available_providers()]
@@ -118,7 +118,7 @@ def _onnxruntime(library: Library | HarnessError) -> Finding:
     )
 
 
-def _cuda(library: Library | HarnessError) -> Finding:
+def _cuda(library: ort.Library | HarnessError) -> Finding:
     if isinstance(library, Exception):
         return Finding("CUDA", "absent", "there is no ONNX Runtime to use it", library.remedy)
     from harness.environment import cuda_state
@@ -129,7 +129,7 @@ def _cuda(library: Library | HarnessError) -> Finding:
     return Finding("CUDA", "limited" if remedy else "ok", "usable", remedy)
 
 
-def _provider_libraries(library: Library | HarnessError, provider: str) -> Finding:
+def _provider_libraries(library: ort.Library | HarnessError, provider: str) -> Finding:
     """Each file that a GPU provider needs, found or missing."""
     name = {"cuda": "CUDA libraries", "tensorrt": "TensorRT libraries"}[provider]
     if isinstance(library, Exception):
@@ -220,14 +220,12 @@ def _clock(facts: Facts) -> Finding:
     import timeit
 
     try:
-        from harness._ort import monotonic_ns
+        from harness.native import ort
 
-        reader = "harness._ort.monotonic_ns"
+        reader = "harness.native.ort.monotonic_ns"
     except ImportError:
-        from time import monotonic_ns
-
         reader = "time.monotonic_ns"
-    cost_ns = min(timeit.repeat(monotonic_ns, number=_STAMPS, repeat=5)) / _STAMPS * 1e9
+    cost_ns = min(timeit.repeat(ort.monotonic_ns, number=_STAMPS, repeat=5)) / _STAMPS * 1e9
     source = facts["clock_source"]
     detail = (
         f"{source.value or source.reason}; a stamp costs at most {cost_ns:.0f} ns "

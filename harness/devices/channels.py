@@ -1,7 +1,7 @@
 """What there is to sample: the one protocol between kinds of devices and the sampling threads.
 
 A provider looks at the machine once and offers channels; a native thread reads their
-numbers (``harness._sampler``); the provider then says what a failed reading means.
+numbers (``harness.native.sampler``); the provider then says what a failed reading means.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import dataclasses
 import os
 from typing import Protocol
 
-from harness import _sampler
+from harness.native import sampler
 
 #: Something that cannot be had: (what, the reason and if possible the remedy).
 Absent = tuple[str, str]
@@ -35,7 +35,7 @@ class Channel:
     quantity: str
     unit: str
     source: str
-    reads: _sampler.Channel
+    reads: sampler.Channel
     counter: bool = False
     largest: int | None = None
 

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from harness import _sampler
 from harness.devices.channels import Absent, Channel, Offer, explain_errno
+from harness.native import sampler
 
 _POWERCAP = "sys/class/powercap"
 _HWMON = "sys/class/hwmon"
@@ -82,7 +82,7 @@ class CpuEnergy:
             elif driver == "amd_hsmp_hwmon":
                 # One a socket, registered in their order; nothing else tells which it is.
                 path = folder / "power1_input"
-                read = _sampler.Channel(_sampler.FILE, 1, path=path)
+                read = sampler.Channel(sampler.FILE, 1, path=path)
                 yield Channel(f"package{sockets}", "power_uw", "uW", self._source(path), read)
                 sockets += 1
 
@@ -95,7 +95,7 @@ class CpuEnergy:
                 yield self._energy(f"package{int(found[1])}", path, None)
 
     def _energy(self, device: str, path: Path, largest: int | None) -> Channel:
-        read = _sampler.Channel(_sampler.FILE, 1, path=path)
+        read = sampler.Channel(sampler.FILE, 1, path=path)
         return Channel(
             device, "energy_uj", "uJ", self._source(path), read, counter=True, largest=largest
         )

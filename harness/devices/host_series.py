@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from harness import _sampler
 from harness.devices.channels import Absent, Channel, Offer, explain_errno
+from harness.native import sampler
 
 _TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
@@ -48,15 +48,15 @@ class HostSeries:
             "runnable_threads",
             "1",
             "/proc/loadavg, running or ready to, the sampler itself included",
-            _sampler.Channel(_sampler.FILE, argument=4, path=self._root / "proc/loadavg"),
+            sampler.Channel(sampler.FILE, argument=4, path=self._root / "proc/loadavg"),
         )
         yield Channel(
             "host",
             "memory_pressure_ns",
             "ns",
             "/proc/pressure/memory, 'some', time since the start of the host",
-            _sampler.Channel(
-                _sampler.FILE,
+            sampler.Channel(
+                sampler.FILE,
                 argument=4,
                 scale=1000,
                 slow=True,
@@ -73,8 +73,8 @@ class HostSeries:
                 "steal_ns",
                 "ns",
                 f"/proc/stat, time since the start, in steps of {_TICK_NS // 1_000_000} ms",
-                _sampler.Channel(
-                    _sampler.FILE,
+                sampler.Channel(
+                    sampler.FILE,
                     argument=8,
                     scale=_TICK_NS,
                     slow=True,
@@ -92,7 +92,7 @@ class HostSeries:
             if not path.exists():
                 missing.append(cpu)
                 continue
-            read = _sampler.Channel(_sampler.FILE, 1, 1000, slow=True, path=path)
+            read = sampler.Channel(sampler.FILE, 1, 1000, slow=True, path=path)
             found.append(Channel(f"cpu{cpu}", "frequency_hz", "Hz", f"/{name}", read))
         if not missing:
             return found, ()

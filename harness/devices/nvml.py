@@ -14,8 +14,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from harness import _sampler
 from harness.devices.channels import Absent, Channel, Offer
+from harness.native import sampler
 from harness.records import Int64Array
 
 LIBRARY = "libnvidia-ml.so.1"
@@ -83,7 +83,7 @@ class Nvml:
 
     def offer(self) -> Offer:
         """All series there may be; nothing is opened yet."""
-        field, clock = _sampler.NVML_FIELD, _sampler.NVML_CLOCK
+        field, clock = sampler.NVML_FIELD, sampler.NVML_CLOCK
         return Offer(
             (
                 self._field("power_instant_mw", "mW", 186),
@@ -93,38 +93,38 @@ class Nvml:
                     "clock_reasons_mask",
                     "1",
                     "nvmlDeviceGetCurrentClocksEventReasons",
-                    _sampler.Channel(_sampler.NVML_REASONS),
+                    sampler.Channel(sampler.NVML_REASONS),
                 ),
                 self._call(
                     "clock_sm_hz",
                     "Hz",
                     "nvmlDeviceGetClockInfo(SM)",
-                    _sampler.Channel(clock, 1, 1_000_000),
+                    sampler.Channel(clock, 1, 1_000_000),
                 ),
                 self._call(
                     "clock_memory_hz",
                     "Hz",
                     "nvmlDeviceGetClockInfo(MEM)",
-                    _sampler.Channel(clock, 2, 1_000_000, slow=True),
+                    sampler.Channel(clock, 2, 1_000_000, slow=True),
                 ),
                 self._call(
                     "temperature_memory_c",
                     "degC",
                     "nvmlDeviceGetFieldValues(82)",
-                    _sampler.Channel(field, 82, slow=True),
+                    sampler.Channel(field, 82, slow=True),
                 ),
                 self._call(
                     "temperature_c",
                     "degC",
                     "nvmlDeviceGetTemperature(GPU)",
-                    _sampler.Channel(_sampler.NVML_TEMPERATURE, slow=True),
+                    sampler.Channel(sampler.NVML_TEMPERATURE, slow=True),
                 ),
                 *(
                     self._call(
                         f"utilization_{what}_percent",
                         "percent",
                         f"nvmlDeviceGetUtilizationRates, {what}",
-                        _sampler.Channel(_sampler.NVML_UTILIZATION, number, slow=True),
+                        sampler.Channel(sampler.NVML_UTILIZATION, number, slow=True),
                     )
                     for number, what in enumerate(("gpu", "memory"))
                 ),
@@ -132,7 +132,7 @@ class Nvml:
                     "memory_used_bytes",
                     "bytes",
                     "nvmlDeviceGetMemoryInfo, used, the driver's own included",
-                    _sampler.Channel(_sampler.NVML_MEMORY, slow=True),
+                    sampler.Channel(sampler.NVML_MEMORY, slow=True),
                 ),
             )
         )
@@ -142,11 +142,11 @@ class Nvml:
         return explain(status)
 
     def _field(self, quantity: str, unit: str, field: int, *, counter: bool = False) -> Channel:
-        read = _sampler.Channel(_sampler.NVML_FIELD, field)
+        read = sampler.Channel(sampler.NVML_FIELD, field)
         source = f"nvmlDeviceGetFieldValues({field})"
         return dataclasses.replace(self._call(quantity, unit, source, read), counter=counter)
 
-    def _call(self, quantity: str, unit: str, source: str, read: _sampler.Channel) -> Channel:
+    def _call(self, quantity: str, unit: str, source: str, read: sampler.Channel) -> Channel:
         return Channel(self._device, quantity, unit, source, read)
 
 
@@ -274,19 +274,19 @@ def survey(gpu: int, library: str | None = None, seconds: float = 1.0) -> Survey
     provider = Nvml(gpu)
     channels = provider.offer().channels
     reads = [channel.reads for channel in channels]
-    with _sampler.Sampler(
+    with sampler.Sampler(
         reads,
         hz=1000,
         slow_every=20,
         capacity=math.ceil(seconds * 1000) + 100,
         gpu=gpu,
         nvml_library=library or LIBRARY,
-    ) as sampler:
-        sampler.start()
+    ) as running:
+        running.start()
         time.sleep(seconds)
-        sampler.stop()
-        fast, slow = sampler.take()
-        report = sampler.report()
+        running.stop()
+        fast, slow = running.take()
+        report = running.report()
     columns = [*fast.T[1:], *slow.T]
     working, absent = [], []
     values: dict[str, int | None] = {}

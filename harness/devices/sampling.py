@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from harness import _sampler
 from harness.devices import nvml
 from harness.devices.channels import Absent, Channel, Provider
 from harness.devices.cpu_energy import CpuEnergy
 from harness.devices.host_series import HostSeries
+from harness.native import sampler
 from harness.records import DeviceSeries
 
 #: Times a second that the slow channels are read.
@@ -125,7 +125,7 @@ class _Thread:
         # The fast ones first; channels of one source stay together, for sorting is stable.
         offered.sort(key=lambda pair: pair[0].reads.slow)
         self._offered = offered
-        self.native = _sampler.Sampler(
+        self.native = sampler.Sampler(
             [channel.reads for channel, _ in offered],
             hz=hz,
             slow_every=max(1, round(hz / _SLOW_HZ)),
@@ -169,7 +169,7 @@ class _Thread:
             return devices
         return f"{devices} {', '.join(dict.fromkeys(name.split()[1] for name in names))}"
 
-    def _hung(self, report: _sampler.Report) -> Absent:
+    def _hung(self, report: sampler.Report) -> Absent:
         if report.hung == len(self._offered):
             return self._name, "NVML did not close within 2 s and was given up; no reading is lost"
         channel = self._offered[report.hung or 0][0]
@@ -179,7 +179,7 @@ class _Thread:
         return channel.name, reason
 
     def _own(
-        self, process: int, ticks: _Rows, report: _sampler.Report, *, double: bool
+        self, process: int, ticks: _Rows, report: sampler.Report, *, double: bool
     ) -> Iterator[DeviceSeries]:
         if not len(ticks):
             return
@@ -188,7 +188,7 @@ class _Thread:
             "missed_ticks": ("1", report.missed),
             "dropped_ticks": ("1", report.dropped),
         }
-        nothing = _sampler.Channel(_sampler.FILE, 1)
+        nothing = sampler.Channel(sampler.FILE, 1)
         lateness = Channel(self._name, "lateness_ns", "ns", "wake-up less its deadline", nothing)
         yield _series(lateness, process, ticks, double=double)
         for quantity, (unit, value) in counts.items():

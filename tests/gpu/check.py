@@ -24,12 +24,11 @@ import numpy as np
 
 import harness
 from harness import energy, environment, gpu_libraries, kernel_table, models, operators, passes
-from harness._kernels import decode, names_at
-from harness._ort import Library
 from harness.config import ProfileConfig, SessionConfig
 from harness.devices import nvml
 from harness.errors import HarnessError
 from harness.kernel_table import KernelTable
+from harness.native import gpu_records, ort
 from harness.operators import OperatorTable
 from harness.records import Profile
 from harness.reporters.table import joules, nanoseconds
@@ -106,21 +105,21 @@ def check(name: str, out: Path) -> bool:
             label = f"{row.op_type} {row.node}"[:30]
             host = nanoseconds(row.median_ns)
             print(f"  {label:30} {host:>10} {kernel:>10} {idle:>10} {launches:>8}")
-    kernels = kernel_table.kernel_table(measured)
+    work = kernel_table.kernel_table(measured)
     for one in energy.energy(measured):
         cost = one.joules.reason if one.joules.value is None else joules(one.joules.value)
         print(f"  energy {one.device}: {cost}, {one.verdict}: {'; '.join(one.causes)}")
     sampler(measured)
-    if not isinstance(kernels, KernelTable):
-        print(f"  no kernels: {kernels.reason}")
+    if not isinstance(work, KernelTable):
+        print(f"  no kernels: {work.reason}")
         return False
     print(
-        f"  GPU busy {nanoseconds(kernels.busy_ns)}, idle between kernels "
-        f"{nanoseconds(kernels.idle_ns)}; joined to a node {kernels.joined:.2%} "
-        f"{kernels.unjoined_reason}; {kernels.disagreements} disagreements, "
-        f"{kernels.dropped} records lost"
+        f"  GPU busy {nanoseconds(work.busy_ns)}, idle between kernels "
+        f"{nanoseconds(work.idle_ns)}; joined to a node {work.joined:.2%} "
+        f"{work.unjoined_reason}; {work.disagreements} disagreements, "
+        f"{work.dropped} records lost"
     )
-    return kernels.joined == 1 and kernels.disagreements == 0
+    return work.joined == 1 and work.disagreements == 0
 
 
 def latencies(measured: Profile) -> None:
@@ -150,7 +149,7 @@ def sampler(measured: Profile) -> None:
 
 def record(library: Path, target: Path) -> None:
     """A few inferences of the MLP as CUPTI recorded them, for tests to replay."""
-    opened = Library(str(library))
+    opened = ort.Library(str(library))
     config = SessionConfig(provider="cuda")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -165,8 +164,8 @@ def record(library: Path, target: Path) -> None:
         except (HarnessError, ValueError) as error:
             print(f"no recording: {error}")
             return
-    work = decode((one.data, one.offsets.tolist()) for one in recording.buffers).work
-    names = names_at(work["name"].tolist())
+    work = gpu_records.decode((one.data, one.offsets.tolist()) for one in recording.buffers).work
+    names = gpu_records.names_at(work["name"].tolist())
     np.savez_compressed(
         target,
         **{

@@ -19,7 +19,7 @@ from harness import environment
 if TYPE_CHECKING:
     from conftest import Harness
 
-_ort = pytest.importorskip("harness._ort", reason="the native module is not built")
+ort = pytest.importorskip("harness.native.ort", reason="the native module is not built")
 
 #: Options of the shortest profile there is.
 SHORT = ("--quick", "--processes", "1", "--duration", "0.02", "--trace", "none")
@@ -134,7 +134,7 @@ def test_wrong_option(
 ) -> None:
     np.save(tmp_path / "shape.npy", np.zeros(3, np.float32))
     np.save(tmp_path / "type.npy", np.zeros((2, 4), np.int64))
-    (tmp_path / "other.so").symlink_to(_ort.__file__)
+    (tmp_path / "other.so").symlink_to(ort.__file__)
     outcome = harness("profile", tiny_model, *SHORT, "--quiet", "--output", "out.h5", *options)
     assert (outcome.returncode, outcome.stdout) == (2, "")
     assert says in one_line(outcome.stderr)

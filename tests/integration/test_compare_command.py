@@ -19,7 +19,7 @@ from terminal import on_terminal
 if TYPE_CHECKING:
     from conftest import Harness, Recorded
 
-pytest.importorskip("harness._ort", reason="the native module is not built")
+pytest.importorskip("harness.native.ort", reason="the native module is not built")
 
 
 @pytest.fixture(scope="module")

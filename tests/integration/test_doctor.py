@@ -16,7 +16,7 @@ from harness.commands.doctor import FACT_FINDINGS
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytest.importorskip("harness._ort", reason="the native module is not built")
+pytest.importorskip("harness.native.ort", reason="the native module is not built")
 
 CPUS = "sys/devices/system/cpu"
 SUBJECTS = {

@@ -13,7 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from conftest import Harness, Recorded
 
-pytest.importorskip("harness._ort", reason="the native module is not built")
+pytest.importorskip("harness.native.ort", reason="the native module is not built")
 
 
 def pyperf(*arguments: object, folder: Path) -> str:

@@ -20,7 +20,7 @@ import harness as package
 if TYPE_CHECKING:
     from conftest import Harness
 
-pytest.importorskip("harness._ort", reason="the native module is not built")
+pytest.importorskip("harness.native.ort", reason="the native module is not built")
 
 #: Enough processes that none of the tests sees the last of them end.
 MANY = ("--quick", "--processes", "50", "--duration", "0.02", "--trace", "none")

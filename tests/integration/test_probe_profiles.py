@@ -20,9 +20,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 import harness as package
 from harness import environment, passes, probes, stamps
-from harness._ort import Library
 from harness.config import SessionConfig
 from harness.executed_graph import ExecutedGraph
+from harness.native import ort
 from harness.probes import ProbedGraph
 from harness.records import NodeEvents, NodeTable
 from harness.session import bind, open_session
@@ -44,8 +44,8 @@ def parse(graph: str, opset: int = 21) -> onnx.ModelProto:
 
 
 @pytest.fixture(scope="module")
-def library() -> Library:
-    return Library(str(environment.ort_library()))
+def library() -> ort.Library:
+    return ort.Library(str(environment.ort_library()))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +96,7 @@ Probe = Callable[..., Probed]
 
 
 @pytest.fixture
-def probe(library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Probe:
+def probe(library: ort.Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Probe:
     """Records a model, or the file of one, through probes."""
     recorded = []
     node_events = stamps.node_events
@@ -127,7 +127,7 @@ def probe(library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def executed(
-    library: Library, path: Path, inputs: dict[str, Any], config: SessionConfig, folder: Path
+    library: ort.Library, path: Path, inputs: dict[str, Any], config: SessionConfig, folder: Path
 ) -> tuple[ExecutedGraph, NodeEvents, list[Any]]:
     """The graph ORT executes, one profiled inference of it, and the model's outputs."""
     with (
@@ -409,7 +409,7 @@ def test_nodes_without_an_input_are_timed_wherever_they_are(probe: Probe) -> Non
         assert probed.self_ns(row) > 3 * sum(map(probed.self_ns, others))
 
 
-def test_memory_is_planned_as_without_probes(library: Library, tmp_path: Path) -> None:
+def test_memory_is_planned_as_without_probes(library: ort.Library, tmp_path: Path) -> None:
     # Each Relu may write over its input, since nobody reads that any more: a probe has by then.
     graph = """(float[n, n] big) => (float[n, n] y) {
         a = Sin (big)
@@ -441,7 +441,9 @@ def test_memory_is_planned_as_without_probes(library: Library, tmp_path: Path) -
     assert peak[1].tolist() == peak[0].tolist()
 
 
-def test_what_cannot_be_probed_is_refused_with_the_reason(library: Library, tmp_path: Path) -> None:
+def test_what_cannot_be_probed_is_refused_with_the_reason(
+    library: ort.Library, tmp_path: Path
+) -> None:
     def refusal(graph: str, inputs: dict[str, Any], config: SessionConfig = CONFIG) -> str:
         onnx.save(parse(graph), tmp_path / "model.onnx")
         found, *_ = executed(library, tmp_path / "model.onnx", inputs, config, tmp_path)
@@ -465,7 +467,7 @@ def test_what_cannot_be_probed_is_refused_with_the_reason(library: Library, tmp_
 
 
 def test_more_stamps_than_expected_are_counted_and_their_inferences_left_out(
-    library: Library, tmp_path: Path
+    library: ort.Library, tmp_path: Path
 ) -> None:
     # A loop that runs once while its stamps are counted, and fifty times afterwards.
     graph = """(float[8, 8] x, int64 count) => (float[8, 8] y) {

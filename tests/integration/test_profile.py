@@ -18,7 +18,7 @@ from harness.config import InputRequest, ProfileConfig, SessionConfig
 if TYPE_CHECKING:
     from conftest import Harness, Recorded
 
-pytest.importorskip("harness._ort", reason="the native module is not built")
+pytest.importorskip("harness.native.ort", reason="the native module is not built")
 
 #: Options of the shortest profile there is.
 SHORT = ("--quick", "--processes", "1", "--duration", "0.02", "--trace", "none")
@@ -133,7 +133,7 @@ def test_workers_have_the_callers_environment_and_one_ort_core(recorded: Recorde
         for name in ("OMP_NUM_THREADS", "LD_LIBRARY_PATH"):
             assert seen["environ"][name] == command["environ"][name]
         # Two ORT cores in one process break CUDA sessions.
-        assert "harness._ort" in seen["modules"]
+        assert "harness.native.ort" in seen["modules"]
         assert "onnxruntime" not in seen["modules"]
     for seen in measured:
         assert not {"h5py", "onnx", "rich"} & set(seen["modules"])

@@ -19,7 +19,7 @@ from harness.storage import read_profile, write_profile
 if TYPE_CHECKING:
     from conftest import Harness, Recorded
 
-pytest.importorskip("harness._ort", reason="the native module is not built")
+pytest.importorskip("harness.native.ort", reason="the native module is not built")
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "profile_v1.h5"
 

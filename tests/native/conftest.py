@@ -14,7 +14,7 @@ import onnx.parser
 import pytest
 
 from harness import environment
-from harness._ort import Library, Session
+from harness.native import ort
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -33,8 +33,8 @@ def library_path() -> str:
 
 
 @pytest.fixture(scope="session")
-def library(library_path: str) -> Library:
-    return Library(library_path)
+def library(library_path: str) -> ort.Library:
+    return ort.Library(library_path)
 
 
 @pytest.fixture
@@ -43,12 +43,12 @@ def model() -> Callable[..., bytes]:
 
 
 @pytest.fixture
-def session(library: Library) -> Iterator[Callable[..., Session]]:
+def session(library: ort.Library) -> Iterator[Callable[..., ort.Session]]:
     """Opens sessions of such models; the test's end closes them."""
     with contextlib.ExitStack() as opened:
 
-        def open_session(graph: str, opset: int = 21, **options: Any) -> Session:
-            made = Session(library, model_bytes(graph, opset), intra_threads=1, **options)
+        def open_session(graph: str, opset: int = 21, **options: Any) -> ort.Session:
+            made = ort.Session(library, model_bytes(graph, opset), intra_threads=1, **options)
             opened.callback(made.close)
             return made
 
@@ -56,7 +56,7 @@ def session(library: Library) -> Iterator[Callable[..., Session]]:
 
 
 @pytest.fixture
-def infer(session: Callable[..., Session]) -> Callable[..., list[Any]]:
+def infer(session: Callable[..., ort.Session]) -> Callable[..., list[Any]]:
     """Outputs of such a model after three inferences of the same inputs."""
 
     def outputs(graph: str, inputs: dict[str, Any], opset: int = 21) -> list[Any]:
@@ -72,12 +72,14 @@ def infer(session: Callable[..., Session]) -> Callable[..., list[Any]]:
 def interpreter(
     library_path: str, tmp_path: Path
 ) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs code in a Python of its own, with LIBRARY, MODEL (a path) and _ort defined."""
+    """Runs code in a Python of its own, with LIBRARY, MODEL (a path) and ort defined."""
 
     def execute(code: str, graph: str, **environ: str) -> subprocess.CompletedProcess[str]:
         path = tmp_path / "model.onnx"
         path.write_bytes(model_bytes(graph))
-        given = f"from harness import _ort\nLIBRARY, MODEL = {library_path!r}, {str(path)!r}\n"
+        given = (
+            f"from harness.native import ort\nLIBRARY, MODEL = {library_path!r}, {str(path)!r}\n"
+        )
         return subprocess.run(
             [sys.executable, "-c", given + code],
             capture_output=True,

@@ -15,8 +15,7 @@ import onnx
 import pytest
 
 from harness import executed_graph, kernels
-from harness._kernels import Marks, NodeMarks
-from harness._ort import Binding, Library, OrtError, Session
+from harness.native import gpu_records, ort
 
 CHAIN = "(float[4] x) => (float[4] y) { a = Relu(x)  b = Exp(a)  y = Neg(b) }"
 CHAIN_NAMES = ["Relu", "Exp", "Neg"]
@@ -40,20 +39,20 @@ LOOP = """(float[4] x, int64 n) => (float[4] y) {
 
 
 @pytest.fixture
-def marks(library: Library) -> Iterator[NodeMarks]:
-    with contextlib.closing(NodeMarks(library.path)) as made:
+def marks(library: ort.Library) -> Iterator[gpu_records.NodeMarks]:
+    with contextlib.closing(gpu_records.NodeMarks(library.path)) as made:
         yield made
 
 
 @pytest.fixture
 def marked(
-    library: Library, model: Callable[..., bytes], marks: NodeMarks
-) -> Iterator[Callable[..., Session]]:
+    library: ort.Library, model: Callable[..., bytes], marks: gpu_records.NodeMarks
+) -> Iterator[Callable[..., ort.Session]]:
     """Opens sessions that report their nodes; they are closed before the marks are."""
     with contextlib.ExitStack() as opened:
 
-        def open_session(graph: str | bytes, **options: Any) -> Session:
-            made = Session(
+        def open_session(graph: str | bytes, **options: Any) -> ort.Session:
+            made = ort.Session(
                 library,
                 model(graph) if isinstance(graph, str) else graph,
                 session_options_hook=marks.append_to,
@@ -66,8 +65,12 @@ def marked(
 
 
 def profile(
-    marks: NodeMarks, binding: Binding, folder: Path, inferences: int = 1, capacity: int = 10_000
-) -> Marks:
+    marks: gpu_records.NodeMarks,
+    binding: ort.Binding,
+    folder: Path,
+    inferences: int = 1,
+    capacity: int = 10_000,
+) -> gpu_records.Marks:
     """Marks of so many inferences, each profiled by itself."""
     marks.start(capacity)
     try:
@@ -78,17 +81,17 @@ def profile(
     return recorded
 
 
-def node_names(recorded: Marks) -> list[str]:
+def node_names(recorded: gpu_records.Marks) -> list[str]:
     """Op types of the unnamed nodes, in the order in which they began."""
     nodes = recorded.mark[recorded.mark["category"] == 1]
     return [name.decode().split("_")[0] for name in nodes["name"].tolist()]
 
 
-def names(recorded: Marks) -> list[str]:
+def names(recorded: gpu_records.Marks) -> list[str]:
     return [name.decode() for name in recorded.mark["name"].tolist()]
 
 
-def assert_sound(recorded: Marks) -> None:
+def assert_sound(recorded: gpu_records.Marks) -> None:
     """Every event ended, and lies within the one around it, on the same thread."""
     mark = recorded.mark
     assert (recorded.lost, recorded.refused, recorded.strayed) == (0, 0, 0)
@@ -104,7 +107,7 @@ def assert_sound(recorded: Marks) -> None:
 
 class TestNodes:
     def test_every_node_leaves_a_mark(
-        self, marks: NodeMarks, marked: Callable[..., Session], tmp_path: Path
+        self, marks: gpu_records.NodeMarks, marked: Callable[..., ort.Session], tmp_path: Path
     ) -> None:
         recorded = profile(marks, marked(CHAIN).bind(X), tmp_path)
         assert_sound(recorded)
@@ -112,7 +115,7 @@ class TestNodes:
         assert len(set(recorded.mark["thread"].tolist())) == 1
 
     def test_marks_are_what_orts_own_profile_tells(
-        self, marks: NodeMarks, marked: Callable[..., Session], tmp_path: Path
+        self, marks: gpu_records.NodeMarks, marked: Callable[..., ort.Session], tmp_path: Path
     ) -> None:
         recorded = profile(marks, marked(LOOP).bind(X | {"n": np.array(3)}), tmp_path)
         (file,) = tmp_path.glob("trace-0_*.json")
@@ -125,14 +128,14 @@ class TestNodes:
 
     def test_names_of_an_executed_graph_tell_the_rows(
         self,
-        library: Library,
+        library: ort.Library,
         model: Callable[..., bytes],
-        marks: NodeMarks,
-        marked: Callable[..., Session],
+        marks: gpu_records.NodeMarks,
+        marked: Callable[..., ort.Session],
         tmp_path: Path,
     ) -> None:
         saved = tmp_path / "saved.onnx"
-        Session(library, model(IF), optimized_model_path=str(saved)).close()
+        ort.Session(library, model(IF), optimized_model_path=str(saved)).close()
         graph = executed_graph.prepare(saved, tmp_path / "renamed.onnx")
         session = marked(graph.path.read_bytes(), optimization="disable")
         recorded = profile(marks, session.bind(X | {"c": np.array(True)}), tmp_path)
@@ -143,7 +146,7 @@ class TestNodes:
         assert [op for op in ran if op != "Abs"] == ["Neg", "If", "Exp", "Sqrt", "Floor"]
 
     def test_nothing_is_marked_without_a_profile(
-        self, marks: NodeMarks, marked: Callable[..., Session]
+        self, marks: gpu_records.NodeMarks, marked: Callable[..., ort.Session]
     ) -> None:
         binding = marked(CHAIN).bind(X)
         marks.start(100)
@@ -151,7 +154,7 @@ class TestNodes:
         assert len(marks.stop().mark) == 0
 
     def test_nothing_is_marked_between_recordings(
-        self, marks: NodeMarks, marked: Callable[..., Session], tmp_path: Path
+        self, marks: gpu_records.NodeMarks, marked: Callable[..., ort.Session], tmp_path: Path
     ) -> None:
         binding = marked(CHAIN).bind(X)
         binding.run(profile_prefix=str(tmp_path / "before"))
@@ -162,7 +165,7 @@ class TestNodes:
         assert again.first_id > recorded.first_id + len(recorded.mark)
 
     def test_the_profile_of_a_session_is_marked_too(
-        self, marks: NodeMarks, marked: Callable[..., Session], tmp_path: Path
+        self, marks: gpu_records.NodeMarks, marked: Callable[..., ort.Session], tmp_path: Path
     ) -> None:
         marks.start(100)
         session = marked(CHAIN, profile_prefix=str(tmp_path / "session"))
@@ -176,7 +179,7 @@ class TestNodes:
         assert len(set(recorded.mark["profiler"].tolist())) == 1
 
     def test_a_long_name_is_cut_and_its_length_told(
-        self, marks: NodeMarks, marked: Callable[..., Session], tmp_path: Path
+        self, marks: gpu_records.NodeMarks, marked: Callable[..., ort.Session], tmp_path: Path
     ) -> None:
         node = onnx.helper.make_node("Exp", ["x"], ["y"], name="n" * 100)
         value = [
@@ -193,7 +196,7 @@ class TestNodes:
 
 class TestInferences:
     def test_each_inference_is_told_apart(
-        self, marks: NodeMarks, marked: Callable[..., Session], tmp_path: Path
+        self, marks: gpu_records.NodeMarks, marked: Callable[..., ort.Session], tmp_path: Path
     ) -> None:
         recorded = profile(marks, marked(CHAIN).bind(X), tmp_path, inferences=3)
         assert node_names(recorded) == CHAIN_NAMES * 3
@@ -207,7 +210,7 @@ class TestInferences:
         assert number.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
 
     def test_two_sessions(
-        self, marks: NodeMarks, marked: Callable[..., Session], tmp_path: Path
+        self, marks: gpu_records.NodeMarks, marked: Callable[..., ort.Session], tmp_path: Path
     ) -> None:
         bindings = [marked(CHAIN).bind(X), marked(IF).bind(X | {"c": np.array(False)})]
         marks.start(1000)
@@ -219,7 +222,7 @@ class TestInferences:
         assert node_names(recorded) == (CHAIN_NAMES + of_if) * 2
 
     def test_two_sessions_at_once(
-        self, marks: NodeMarks, marked: Callable[..., Session], tmp_path: Path
+        self, marks: gpu_records.NodeMarks, marked: Callable[..., ort.Session], tmp_path: Path
     ) -> None:
         bindings = [marked(CHAIN).bind(X) for _ in range(2)]
 
@@ -240,7 +243,7 @@ class TestInferences:
             assert node_names(own) == CHAIN_NAMES * 50
 
     def test_a_recording_may_end_while_nodes_execute(
-        self, marks: NodeMarks, marked: Callable[..., Session], tmp_path: Path
+        self, marks: gpu_records.NodeMarks, marked: Callable[..., ort.Session], tmp_path: Path
     ) -> None:
         binding = marked(LOOP).bind(X | {"n": np.array(200)})
         done = threading.Event()
@@ -267,8 +270,8 @@ class TestNesting:
     @pytest.mark.parametrize(("chosen", "body"), [(True, ["Exp", "Sqrt"]), (False, ["Abs"])])
     def test_if(
         self,
-        marks: NodeMarks,
-        marked: Callable[..., Session],
+        marks: gpu_records.NodeMarks,
+        marked: Callable[..., ort.Session],
         tmp_path: Path,
         chosen: bool,
         body: list[str],
@@ -278,7 +281,7 @@ class TestNesting:
         assert node_names(recorded) == ["Neg", "If", *body, "Floor"]
 
     def test_a_body_lies_within_its_loop(
-        self, marks: NodeMarks, marked: Callable[..., Session], tmp_path: Path
+        self, marks: gpu_records.NodeMarks, marked: Callable[..., ort.Session], tmp_path: Path
     ) -> None:
         recorded = profile(marks, marked(LOOP).bind(X | {"n": np.array(5)}), tmp_path)
         assert_sound(recorded)
@@ -299,7 +302,7 @@ class TestThreads:
     WIDE = "(float[256,256] x) => (float[256,256] y) { a = MatMul(x, x)  y = Exp(a) }"
 
     def test_intra_op_threads_leave_no_marks_of_their_own(
-        self, marks: NodeMarks, marked: Callable[..., Session], tmp_path: Path
+        self, marks: gpu_records.NodeMarks, marked: Callable[..., ort.Session], tmp_path: Path
     ) -> None:
         wide = {"x": np.ones((256, 256), np.float32)}
         recorded = profile(marks, marked(self.WIDE, intra_threads=4).bind(wide), tmp_path, 5)
@@ -308,7 +311,7 @@ class TestThreads:
         assert len(set(recorded.mark["thread"].tolist())) == 1
 
     def test_parallel_execution_marks_each_node_on_its_thread(
-        self, marks: NodeMarks, marked: Callable[..., Session], tmp_path: Path
+        self, marks: gpu_records.NodeMarks, marked: Callable[..., ort.Session], tmp_path: Path
     ) -> None:
         fork = """(float[4] x) => (float[4] y) {
             a = Exp(x)  b = Cos(x)  c = Abs(x)  d = Add(a, b)  y = Add(c, d)
@@ -321,14 +324,14 @@ class TestThreads:
 
 class TestFaults:
     def test_a_failing_node_ends_its_mark(
-        self, marks: NodeMarks, marked: Callable[..., Session], tmp_path: Path
+        self, marks: gpu_records.NodeMarks, marked: Callable[..., ort.Session], tmp_path: Path
     ) -> None:
         graph = "(float[4] x, int64[1] i) => (float[1] y) { a = Exp(x)  y = Gather(a, i) }"
         good, bad = np.array([1]), np.array([9])
         session = marked(graph)
         with contextlib.closing(session.bind(X | {"i": bad})) as binding:
             marks.start(100)
-            with pytest.raises(OrtError):
+            with pytest.raises(ort.OrtError):
                 binding.run(profile_prefix=str(tmp_path / "bad"))
             failed = marks.stop()
         assert_sound(failed)
@@ -338,7 +341,7 @@ class TestFaults:
         assert node_names(recorded) == ["Exp", "Gather"]
 
     def test_marks_that_find_no_room_are_counted(
-        self, marks: NodeMarks, marked: Callable[..., Session], tmp_path: Path
+        self, marks: gpu_records.NodeMarks, marked: Callable[..., ort.Session], tmp_path: Path
     ) -> None:
         binding = marked(LOOP).bind(X | {"n": np.array(10)})
         whole = profile(marks, binding, tmp_path)
@@ -348,9 +351,11 @@ class TestFaults:
         assert names(cut) == names(whole)[:7]
         assert (cut.mark["stop_ns"] >= cut.mark["start_ns"]).all()
 
-    def test_what_a_caller_must_not_do(self, library: Library, marks: NodeMarks) -> None:
+    def test_what_a_caller_must_not_do(
+        self, library: ort.Library, marks: gpu_records.NodeMarks
+    ) -> None:
         with pytest.raises(ValueError, match="already"):
-            NodeMarks(library.path)
+            gpu_records.NodeMarks(library.path)
         with pytest.raises(ValueError, match="no recording"):
             marks.stop()
         with pytest.raises(ValueError, match="capacity"):
@@ -366,12 +371,12 @@ class TestFaults:
             marks.append_to(0)
 
     def test_marks_may_be_made_again(
-        self, library: Library, model: Callable[..., bytes], tmp_path: Path
+        self, library: ort.Library, model: Callable[..., bytes], tmp_path: Path
     ) -> None:
         for _ in range(3):
             with contextlib.ExitStack() as opened:
-                made = opened.enter_context(contextlib.closing(NodeMarks(library.path)))
-                session = Session(library, model(CHAIN), session_options_hook=made.append_to)
+                made = opened.enter_context(contextlib.closing(gpu_records.NodeMarks(library.path)))
+                session = ort.Session(library, model(CHAIN), session_options_hook=made.append_to)
                 opened.callback(session.close)
                 binding = opened.enter_context(contextlib.closing(session.bind(X)))
                 assert node_names(profile(made, binding, tmp_path)) == CHAIN_NAMES
@@ -382,10 +387,10 @@ class TestFaults:
         done = interpreter(
             f"""
 import numpy as np
-from harness import _kernels
-library = _ort.Library(LIBRARY)
-marks = _kernels.NodeMarks(LIBRARY)
-session = _ort.Session(library, MODEL, session_options_hook=marks.append_to)
+from harness.native import gpu_records
+library = ort.Library(LIBRARY)
+marks = gpu_records.NodeMarks(LIBRARY)
+session = ort.Session(library, MODEL, session_options_hook=marks.append_to)
 binding = session.bind({{"x": np.ones(4, np.float32)}})
 marks.start(1000)
 binding.run(profile_prefix={str(tmp_path / "trace")!r})
@@ -397,7 +402,7 @@ print("ran")
 
     def test_another_library_is_refused(self) -> None:
         with pytest.raises(OSError, match="not ONNX Runtime"):
-            NodeMarks("libc.so.6")
+            gpu_records.NodeMarks("libc.so.6")
 
     @pytest.mark.parametrize("version", ["1.24.4", "1.9.0"])
     def test_an_older_library_is_refused_with_the_reason(
@@ -414,7 +419,7 @@ print("ran")
         old = tmp_path / "libold.so"
         subprocess.run(["gcc", "-shared", "-fPIC", "-o", old, source], check=True)
         with pytest.raises(OSError, match=rf"{version} cannot tell .* 1\.25 or newer"):
-            NodeMarks(str(old))
+            gpu_records.NodeMarks(str(old))
 
 
 class TestDisturbance:
@@ -423,15 +428,17 @@ class TestDisturbance:
     )
     def test_graph_and_outputs_are_the_same(
         self,
-        library: Library,
+        library: ort.Library,
         model: Callable[..., bytes],
-        marked: Callable[..., Session],
+        marked: Callable[..., ort.Session],
         tmp_path: Path,
         graph: str,
         more: dict[str, Any],
     ) -> None:
         paths = [tmp_path / "plain.onnx", tmp_path / "marked.onnx"]
-        plain = Session(library, model(graph), intra_threads=1, optimized_model_path=str(paths[0]))
+        plain = ort.Session(
+            library, model(graph), intra_threads=1, optimized_model_path=str(paths[0])
+        )
         sessions = [plain, marked(graph, optimized_model_path=str(paths[1]))]
         outputs = []
         for session in sessions:
@@ -444,12 +451,12 @@ class TestDisturbance:
         assert paths[0].read_bytes() == paths[1].read_bytes()
 
     def test_a_real_model_is_optimised_alike(
-        self, library: Library, marked: Callable[..., Session], tmp_path: Path
+        self, library: ort.Library, marked: Callable[..., ort.Session], tmp_path: Path
     ) -> None:
         light = Path(onnx.__file__).parent / "backend/test/data/light/light_squeezenet.onnx"
         content = light.read_bytes()
         paths = [tmp_path / "plain.onnx", tmp_path / "marked.onnx"]
-        Session(library, content, intra_threads=1, optimized_model_path=str(paths[0])).close()
+        ort.Session(library, content, intra_threads=1, optimized_model_path=str(paths[0])).close()
         marked(content, optimized_model_path=str(paths[1]))
         graphs = [onnx.load(path).graph for path in paths]
         assert [str(node) for node in graphs[0].node] == [str(node) for node in graphs[1].node]

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness._ort import Library, OrtError, Session
+from harness.native import ort
 
-OpenSession = Callable[..., Session]
+OpenSession = Callable[..., ort.Session]
 Interpreter = Callable[..., subprocess.CompletedProcess[str]]
 
 # Warns when it is opened, and fails at its second inference, which ORT logs as an error.
@@ -26,7 +26,7 @@ TALKATIVE = """(float[n] x) => (float[1] y) <float[1] unused = {1}> {
 }"""
 
 
-def test_a_library_says_what_it_is(library: Library, library_path: str) -> None:
+def test_a_library_says_what_it_is(library: ort.Library, library_path: str) -> None:
     assert library.path == library_path
     assert re.fullmatch(r"1\.\d+\.\d+", library.version)
     assert library.build_info
@@ -37,9 +37,9 @@ def test_a_library_says_what_it_is(library: Library, library_path: str) -> None:
 def test_a_library_may_be_opened_again_and_outlive_the_first(
     library_path: str, model: Callable[..., bytes]
 ) -> None:
-    first = Library(library_path)
-    session = Session(first, model("(float[n] x) => (float[n] y) { y = Neg(x) }"))
-    second = Library(library_path)
+    first = ort.Library(library_path)
+    session = ort.Session(first, model("(float[n] x) => (float[n] y) { y = Neg(x) }"))
+    second = ort.Library(library_path)
     del first
     binding = session.bind({"x": np.ones(2, "f4")})
     binding.run()
@@ -62,7 +62,7 @@ def test_a_library_may_be_opened_again_and_outlive_the_first(
 )
 def test_what_is_no_library_is_refused(path: Any, error: type[Exception]) -> None:
     with pytest.raises(error):
-        Library(path)
+        ort.Library(path)
 
 
 @pytest.mark.parametrize(
@@ -91,13 +91,13 @@ def test_a_library_without_the_api_is_refused(tmp_path: Path, version: str, reas
     compiler = shlex.split(sysconfig.get_config_var("CC"))
     subprocess.run([*compiler, "-shared", "-fPIC", "-o", library, source], check=True)
     with pytest.raises(OSError, match=reason):
-        Library(str(library))
+        ort.Library(str(library))
 
 
-def test_ort_s_lines_are_kept_and_taken_once(library: Library, session: OpenSession) -> None:
+def test_ort_s_lines_are_kept_and_taken_once(library: ort.Library, session: OpenSession) -> None:
     library.take_log()
     binding = session(TALKATIVE).bind({"x": np.ones(3, "f4")})
-    with pytest.raises(OrtError):
+    with pytest.raises(ort.OrtError):
         binding.run()
     warning, error = library.take_log()
     assert warning.startswith("WARNING ")
@@ -109,12 +109,12 @@ def test_ort_s_lines_are_kept_and_taken_once(library: Library, session: OpenSess
 
 
 def test_of_many_lines_the_last_are_kept_and_the_lost_counted(
-    library: Library, session: OpenSession
+    library: ort.Library, session: OpenSession
 ) -> None:
     binding = session(TALKATIVE).bind({"x": np.ones(3, "f4")})
     library.take_log()
     for _ in range(300):
-        with pytest.raises(OrtError) as caught:
+        with pytest.raises(ort.OrtError) as caught:
             binding.run()
     lost, *lines = library.take_log()
     assert lost == "(44 earlier lines were lost)"
@@ -125,14 +125,14 @@ def test_of_many_lines_the_last_are_kept_and_the_lost_counted(
 
 @pytest.mark.parametrize("padding", range(4))
 def test_a_long_line_is_cut_between_characters(
-    library: Library, session: OpenSession, padding: int
+    library: ort.Library, session: OpenSession, padding: int
 ) -> None:
     name = "p" * padding + "😀" * 1000
     binding = session(TALKATIVE.replace("y = Gather", f'["{name}"] y = Gather')).bind(
         {"x": np.ones(3, "f4")}
     )
     library.take_log()
-    with pytest.raises(OrtError) as caught:
+    with pytest.raises(ort.OrtError) as caught:
         binding.run()
     assert name in str(caught.value)
     (line,) = library.take_log()
@@ -149,11 +149,11 @@ def test_ort_writes_nothing_to_the_terminal_and_its_package_is_not_imported(
         """
 import sys
 import numpy
-library = _ort.Library(LIBRARY)
+library = ort.Library(LIBRARY)
 for providers in ([], [("CUDA", {})], [("NoSuch", {})]):
     try:
-        _ort.Session(library, MODEL, providers=providers).bind({"x": numpy.ones(3, "f4")}).run()
-    except _ort.OrtError:
+        ort.Session(library, MODEL, providers=providers).bind({"x": numpy.ones(3, "f4")}).run()
+    except ort.OrtError:
         pass
 severities = {line.split()[0] for line in library.take_log()}
 assert severities == {"WARNING", "ERROR"}, severities

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness._ort import Binding, Library, OrtError, Session
+from harness.native import ort
 
-OpenSession = Callable[..., Session]
+OpenSession = Callable[..., ort.Session]
 Interpreter = Callable[..., subprocess.CompletedProcess[str]]
 
 NEGATE = "(float[n] x) => (float[n] y) { y = Neg(x) }"
@@ -30,7 +30,7 @@ def test_a_session_may_be_closed_twice_and_is_of_no_use_then(session: OpenSessio
     assert opened.inputs[0].name == "x"
     for use in (
         lambda: opened.bind({}),
-        lambda: Binding(opened, {}),
+        lambda: ort.Binding(opened, {}),
         opened.end_profiling,
         lambda: opened.profiling_start_ns,
     ):
@@ -39,14 +39,14 @@ def test_a_session_may_be_closed_twice_and_is_of_no_use_then(session: OpenSessio
 
 
 def test_a_session_that_was_never_opened_is_closed() -> None:
-    empty = Session.__new__(Session)
+    empty = ort.Session.__new__(ort.Session)
     empty.close()
     with pytest.raises(ValueError, match="the session is closed"):
         empty.bind({})
 
 
-def test_a_session_is_opened_once(library: Library, model: Callable[..., bytes]) -> None:
-    opened = Session(library, model(NEGATE))
+def test_a_session_is_opened_once(library: ort.Library, model: Callable[..., bytes]) -> None:
+    opened = ort.Session(library, model(NEGATE))
     for _ in range(2):
         with pytest.raises(ValueError, match="created once"):
             opened.__init__(library, model(NEGATE))  # type: ignore[misc]
@@ -95,7 +95,7 @@ def test_outputs_outlive_everything(session: OpenSession) -> None:
 
 
 def test_a_session_of_ort_format_keeps_the_bytes_it_reads(
-    library: Library, session: OpenSession, tmp_path: Path
+    library: ort.Library, session: OpenSession, tmp_path: Path
 ) -> None:
     path = tmp_path / "model.ort"
     session(
@@ -103,7 +103,7 @@ def test_a_session_of_ort_format_keeps_the_bytes_it_reads(
         optimized_model_path=str(path),
         entries={"session.save_model_format": "ORT"},
     )
-    opened = Session(
+    opened = ort.Session(
         library,
         path.read_bytes(),  # nothing but the session refers to them
         entries={
@@ -117,14 +117,16 @@ def test_a_session_of_ort_format_keeps_the_bytes_it_reads(
     assert binding.outputs()[0].tolist() == [1, 2, 3, 4], len(ballast)
 
 
-def test_a_cycle_of_references_is_collected(library: Library, model: Callable[..., bytes]) -> None:
+def test_a_cycle_of_references_is_collected(
+    library: ort.Library, model: Callable[..., bytes]
+) -> None:
     class Marked(np.ndarray):
         pass
 
-    class OwnSession(Session):
+    class OwnSession(ort.Session):
         pass
 
-    class OwnBinding(Binding):
+    class OwnBinding(ort.Binding):
         pass
 
     opened = OwnSession(library, model(NEGATE))
@@ -138,7 +140,7 @@ def test_a_cycle_of_references_is_collected(library: Library, model: Callable[..
     assert [reference() for reference in gone] == [None, None]
 
 
-def test_nothing_native_can_be_copied(session: OpenSession, library: Library) -> None:
+def test_nothing_native_can_be_copied(session: OpenSession, library: ort.Library) -> None:
     opened = session(NEGATE)
     for native in (library, opened, opened.bind({"x": ONES})):
         with pytest.raises(TypeError):
@@ -156,14 +158,14 @@ def test_nothing_native_can_be_copied(session: OpenSession, library: Library) ->
         ({"execution_mode": "quick"}, KeyError),
         ({"entries": {"session.x": 1}}, AttributeError),
         ({"entries": {"a\0b": "1"}}, ValueError),
-        ({"entries": {"x" * 5000: "1"}}, OrtError),
+        ({"entries": {"x" * 5000: "1"}}, ort.OrtError),
         ({"entries": 3}, TypeError),
         ({"free_dimensions": {"n": "2"}}, TypeError),
         ({"free_dimensions": {"n": 2**64}}, OverflowError),
         ({"optimized_model_path": 3}, TypeError),
-        ({"optimized_model_path": "/nowhere/model.onnx"}, OrtError),
+        ({"optimized_model_path": "/nowhere/model.onnx"}, ort.OrtError),
         ({"profile_prefix": b"a\0b"}, ValueError),
-        ({"providers": [("NoSuch", {})]}, OrtError),
+        ({"providers": [("NoSuch", {})]}, ort.OrtError),
         ({"providers": [(1, {})]}, AttributeError),
         ({"providers": [("NoSuch", {"key": None})]}, AttributeError),
         ({"providers": ["NoSuch"]}, ValueError),
@@ -172,13 +174,13 @@ def test_nothing_native_can_be_copied(session: OpenSession, library: Library) ->
     ids=str,
 )
 def test_an_option_that_is_none_is_an_error(
-    library: Library,
+    library: ort.Library,
     model: Callable[..., bytes],
     options: dict[str, Any],
     error: type[Exception],
 ) -> None:
     with pytest.raises(error):
-        Session(library, model(NEGATE), **options)
+        ort.Session(library, model(NEGATE), **options)
 
 
 @pytest.mark.parametrize(
@@ -192,18 +194,18 @@ def test_an_option_that_is_none_is_an_error(
         (bytearray(b"model"), "TypeError"),
     ],
 )
-def test_what_is_no_model_is_an_error(library: Library, wrong: Any, error: str) -> None:
-    with pytest.raises((OrtError, ValueError, TypeError)) as caught:
-        Session(library, wrong)
+def test_what_is_no_model_is_an_error(library: ort.Library, wrong: Any, error: str) -> None:
+    with pytest.raises((ort.OrtError, ValueError, TypeError)) as caught:
+        ort.Session(library, wrong)
     assert caught.type.__name__ == error
 
 
-def test_an_error_names_ort_s_code(library: Library) -> None:
-    with pytest.raises(OrtError, match=r"/nowhere/model\.onnx") as caught:
-        Session(library, "/nowhere/model.onnx")
+def test_an_error_names_ort_s_code(library: ort.Library) -> None:
+    with pytest.raises(ort.OrtError, match=r"/nowhere/model\.onnx") as caught:
+        ort.Session(library, "/nowhere/model.onnx")
     assert caught.value.code == "NO_SUCHFILE"
-    with pytest.raises(OrtError) as caught:
-        Session(library, b"no model" * 40)
+    with pytest.raises(ort.OrtError) as caught:
+        ort.Session(library, b"no model" * 40)
     assert caught.value.code == "INVALID_PROTOBUF"
 
 
@@ -236,8 +238,8 @@ def leaks(call):
             return False
     return True
 
-library = _ort.Library(LIBRARY)
-session = _ort.Session(library, MODEL, intra_threads=1)
+library = ort.Library(LIBRARY)
+session = ort.Session(library, MODEL, intra_threads=1)
 stamps = np.zeros(2, np.int64), np.zeros(2, np.int64)
 x, text = np.ones(2, "f4"), np.array(["long enough to be on the heap: " * 9], object)
 idle = session.bind({"x": x, "text": text, "many": [x, x]})
@@ -248,7 +250,7 @@ def refused(call, *arguments, **options):
     def again():
         try:
             call(*arguments, **options)
-        except (_ort.OrtError, ValueError, TypeError, AttributeError, OSError):
+        except (ort.OrtError, ValueError, TypeError, AttributeError, OSError):
             return
         raise SystemExit(f"{call} did not fail")
     return again
@@ -259,7 +261,7 @@ def used():
     binding.time(*stamps)
     assert len(binding.outputs()) == 3
 
-recorded = _ort.Session(
+recorded = ort.Session(
     library, MODEL, intra_threads=1, entries={"session.record_ep_graph_assignment_info": "1"}
 )
 # Stands in for waiting for a device: it takes nothing and returns 0.
@@ -274,7 +276,7 @@ def used_in(*place):
     return use
 
 calls = {
-    "a session": lambda: _ort.Session(library, MODEL, intra_threads=1).close(),
+    "a session": lambda: ort.Session(library, MODEL, intra_threads=1).close(),
     "use": used,
     "use, copied": used_in("copied"),
     "use, resident": used_in("resident", wait),
@@ -296,14 +298,14 @@ calls = {
     "a failing repetition": refused(wrong.repeat, 2),
     "a loop without room": refused(idle.time, stamps[0], None),
     "profile prefix": refused(idle.run, 3),
-    "missing model": refused(_ort.Session, library, "/nowhere"),
-    "damaged model": refused(_ort.Session, library, b"no model" * 99),
-    "wrong option": refused(_ort.Session, library, MODEL, entries={"a": "b", "c": 3}),
-    "wrong provider": refused(_ort.Session, library, MODEL, providers=[("No", {"a": "b"})]),
-    "wrong provider option": refused(_ort.Session, library, MODEL, providers=[("No", {"a": 1})]),
-    "wrong provider name": refused(_ort.Session, library, MODEL, providers=[(1, {})]),
-    "another library": refused(_ort.Library, "/nowhere"),
-    "library again": lambda: _ort.Library(LIBRARY).available_providers(),
+    "missing model": refused(ort.Session, library, "/nowhere"),
+    "damaged model": refused(ort.Session, library, b"no model" * 99),
+    "wrong option": refused(ort.Session, library, MODEL, entries={"a": "b", "c": 3}),
+    "wrong provider": refused(ort.Session, library, MODEL, providers=[("No", {"a": "b"})]),
+    "wrong provider option": refused(ort.Session, library, MODEL, providers=[("No", {"a": 1})]),
+    "wrong provider name": refused(ort.Session, library, MODEL, providers=[(1, {})]),
+    "another library": refused(ort.Library, "/nowhere"),
+    "library again": lambda: ort.Library(LIBRARY).available_providers(),
 }
 print([name for name, call in calls.items() if leaks(call)])
 """
@@ -325,11 +327,11 @@ def rss_bytes():
     with open("/proc/self/statm") as statm:
         return int(statm.read().split()[1]) * 4096
 
-library = _ort.Library(LIBRARY)
+library = ort.Library(LIBRARY)
 for made in range(220):
     if made == 20:
         before = rss_bytes()
-    session = _ort.Session(library, MODEL, intra_threads=1 + made % 2)
+    session = ort.Session(library, MODEL, intra_threads=1 + made % 2)
     binding = session.bind({})
     binding.run()
     if made % 2:
@@ -368,8 +370,8 @@ def test_an_interpreter_may_end_at_any_time(interpreter: Interpreter, order: str
     done = interpreter(
         f"""
 import threading, numpy
-library = _ort.Library(LIBRARY)
-session = _ort.Session(library, MODEL, intra_threads=2)
+library = ort.Library(LIBRARY)
+session = ort.Session(library, MODEL, intra_threads=2)
 binding = session.bind({{"x": numpy.ones(4, "f4")}})
 binding.run()
 {order}

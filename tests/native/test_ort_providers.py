@@ -17,17 +17,9 @@ import numpy as np
 import pytest
 
 from harness import gpu_libraries
-from harness._ort import (
-    Binding,
-    Library,
-    OrtError,
-    ProviderError,
-    ProviderOptionError,
-    Session,
-    monotonic_ns,
-)
+from harness.native import ort
 
-OpenSession = Callable[..., Session]
+OpenSession = Callable[..., ort.Session]
 
 RECORD = {"session.record_ep_graph_assignment_info": "1"}
 ABS_NEG = "(float[n] x) => (float[n] y) { h = Abs(x) y = Neg(h) }"
@@ -73,10 +65,10 @@ def wait(device: ctypes.CDLL) -> int:
 
 
 @pytest.fixture
-def bound(session: OpenSession) -> Iterator[Callable[..., Binding]]:
+def bound(session: OpenSession) -> Iterator[Callable[..., ort.Binding]]:
     with contextlib.ExitStack() as opened:
 
-        def bind(*arguments: Any, graph: str = ABS_NEG, size: int = 8) -> Binding:
+        def bind(*arguments: Any, graph: str = ABS_NEG, size: int = 8) -> ort.Binding:
             inputs = {"x": np.arange(size, dtype="f4")}
             binding = session(graph).bind(inputs, *arguments)
             opened.callback(binding.close)
@@ -109,7 +101,7 @@ def test_assignments_name_the_provider_of_each_node(session: OpenSession) -> Non
 
 def test_assignments_that_were_not_asked_for_are_an_error(session: OpenSession) -> None:
     opened = session(ABS_NEG)
-    with pytest.raises(OrtError, match="record_ep_graph_assignment_info"):
+    with pytest.raises(ort.OrtError, match="record_ep_graph_assignment_info"):
         opened.assignments()
     opened.close()
     for use in (opened.assignments, lambda: opened.output_places):
@@ -127,7 +119,7 @@ def test_places_are_those_of_the_inputs_and_outputs(session: OpenSession) -> Non
 
 
 def test_a_provider_that_cannot_be_loaded_is_an_error_of_its_own(
-    library: Library, model: Callable[..., bytes]
+    library: ort.Library, model: Callable[..., bytes]
 ) -> None:
     missing = [
         name
@@ -135,14 +127,14 @@ def test_a_provider_that_cannot_be_loaded_is_an_error_of_its_own(
         if gpu_libraries.needs(_plugin(library, provider)).missing
     ]
     for name in ("NoSuchProvider", "SNPE", *missing):
-        with pytest.raises(ProviderError) as caught:
-            Session(library, model(ABS_NEG), providers=[(name, {"a": "b"})])
+        with pytest.raises(ort.ProviderError) as caught:
+            ort.Session(library, model(ABS_NEG), providers=[(name, {"a": "b"})])
         # Not for its options: they were never looked at.
-        assert not isinstance(caught.value, ProviderOptionError)
+        assert not isinstance(caught.value, ort.ProviderOptionError)
     library.take_log()
 
 
-def _plugin(library: Library, provider: str) -> Path:
+def _plugin(library: ort.Library, provider: str) -> Path:
     return Path(library.path).parent / f"libonnxruntime_providers_{provider}.so"
 
 
@@ -157,7 +149,7 @@ def test_without_providers_nothing_is_told_of_them(session: OpenSession) -> None
 
 @pytest.mark.parametrize("place", ["host", "resident", "copied"])
 def test_every_place_gives_the_outputs_of_the_last_inference(
-    bound: Callable[..., Binding], place: str
+    bound: Callable[..., ort.Binding], place: str
 ) -> None:
     binding = bound(place, graph=UNDETERMINED)
     assert binding.outputs() == [None, None]
@@ -196,7 +188,7 @@ def test_a_failing_inference_ends_the_loop_of_copied_values(session: OpenSession
         y = Gather(x, i)
     }"""
     start_ns, duration_ns, _ = stamps(1000)
-    with pytest.raises(OrtError, match="Gather") as caught:
+    with pytest.raises(ort.OrtError, match="Gather") as caught:
         session(graph).bind({"x": np.zeros(3, "f4")}, "copied").time(start_ns, duration_ns)
     assert 0 < caught.value.completed < 1000
     assert (duration_ns[: caught.value.completed] > 0).all()
@@ -204,13 +196,13 @@ def test_a_failing_inference_ends_the_loop_of_copied_values(session: OpenSession
 
 
 def test_an_inference_ends_when_the_device_has_been_waited_for(
-    bound: Callable[..., Binding], wait: int, device: ctypes.CDLL
+    bound: Callable[..., ort.Binding], wait: int, device: ctypes.CDLL
 ) -> None:
     binding = bound("resident", wait)
     start_ns, duration_ns, enqueue_ns = stamps(50)
-    before = monotonic_ns()
+    before = ort.monotonic_ns()
     assert binding.time(start_ns, duration_ns, enqueue_ns=enqueue_ns) == 50
-    after = monotonic_ns()
+    after = ort.monotonic_ns()
     assert before <= start_ns[0]
     assert start_ns[-1] + duration_ns[-1] <= after
     assert (enqueue_ns > 0).all()
@@ -222,9 +214,9 @@ def test_an_inference_ends_when_the_device_has_been_waited_for(
     np.testing.assert_array_equal(binding.outputs()[0], -np.arange(8, dtype="f4"))
 
 
-def test_the_deadline_counts_the_wait(bound: Callable[..., Binding], wait: int) -> None:
+def test_the_deadline_counts_the_wait(bound: Callable[..., ort.Binding], wait: int) -> None:
     start_ns, duration_ns, enqueue_ns = stamps(1000)
-    deadline_ns = monotonic_ns() + 2_000_000
+    deadline_ns = ort.monotonic_ns() + 2_000_000
     taken = bound("resident", wait).time(start_ns, duration_ns, deadline_ns, enqueue_ns)
     assert 0 < taken < 1000
     end_ns = start_ns[:taken] + duration_ns[:taken]
@@ -234,12 +226,12 @@ def test_the_deadline_counts_the_wait(bound: Callable[..., Binding], wait: int) 
 
 
 def test_a_device_that_fails_ends_the_loop_and_says_how_far_it_came(
-    bound: Callable[..., Binding], wait: int, device: ctypes.CDLL
+    bound: Callable[..., ort.Binding], wait: int, device: ctypes.CDLL
 ) -> None:
     binding = bound("resident", wait)
     start_ns, duration_ns, enqueue_ns = stamps(10)
     ctypes.c_int.in_dll(device, "fail_at").value = 4
-    with pytest.raises(OrtError, match="error 700") as caught:
+    with pytest.raises(ort.OrtError, match="error 700") as caught:
         binding.time(start_ns, duration_ns, enqueue_ns=enqueue_ns)
     assert caught.value.completed == 2
     assert (start_ns[:2] > 0).all()
@@ -248,11 +240,11 @@ def test_a_device_that_fails_ends_the_loop_and_says_how_far_it_came(
     binding.run()
 
     ctypes.c_int.in_dll(device, "calls").value = 3
-    with pytest.raises(OrtError, match="error 700"):
+    with pytest.raises(ort.OrtError, match="error 700"):
         binding.run()
 
 
-def test_what_cannot_be_timed_so_is_refused(bound: Callable[..., Binding], wait: int) -> None:
+def test_what_cannot_be_timed_so_is_refused(bound: Callable[..., ort.Binding], wait: int) -> None:
     with pytest.raises(ValueError, match="host, resident, copied"):
         bound("elsewhere")
     for place in ("host", "copied"):
@@ -280,5 +272,5 @@ def test_wrong_inputs_are_refused_and_nothing_is_left_open(
     for wrong in ({"q": np.ones(3, "f4")}, {"x": "text"}, {"x": np.ones(3, "f4"), "q": None}):
         with pytest.raises((TypeError, ValueError)):
             opened.bind(wrong, place)
-    with pytest.raises(OrtError):
+    with pytest.raises(ort.OrtError):
         opened.bind({}, place).run()

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness._ort import Binding, OrtError, Session, monotonic_ns, realtime_offset_ns
+from harness.native import ort
 
-OpenSession = Callable[..., Session]
+OpenSession = Callable[..., ort.Session]
 
 NEGATE = "(float[n] x) => (float[n] y) { y = Neg(x) }"
 # The index is 3, past the end, in one inference of ten or so.
@@ -32,15 +32,15 @@ def stamps(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.fixture
-def binding(session: OpenSession) -> Binding:
+def binding(session: OpenSession) -> ort.Binding:
     return session(NEGATE).bind({"x": np.ones(8, "f4")})
 
 
-def test_stamps_are_of_inferences_one_after_the_other(binding: Binding) -> None:
+def test_stamps_are_of_inferences_one_after_the_other(binding: ort.Binding) -> None:
     start_ns, duration_ns = stamps(1000)
-    before = monotonic_ns()
+    before = ort.monotonic_ns()
     assert binding.time(start_ns, duration_ns) == 1000
-    after = monotonic_ns()
+    after = ort.monotonic_ns()
     assert before <= start_ns[0]
     assert start_ns[-1] + duration_ns[-1] <= after
     assert (duration_ns > 0).all()
@@ -48,9 +48,9 @@ def test_stamps_are_of_inferences_one_after_the_other(binding: Binding) -> None:
     np.testing.assert_array_equal(binding.outputs()[0], -np.ones(8))
 
 
-def test_the_deadline_ends_the_loop_at_the_first_inference_past_it(binding: Binding) -> None:
+def test_the_deadline_ends_the_loop_at_the_first_inference_past_it(binding: ort.Binding) -> None:
     start_ns, duration_ns = stamps(1_000_000)
-    deadline_ns = monotonic_ns() + 2_000_000
+    deadline_ns = ort.monotonic_ns() + 2_000_000
     taken = binding.time(start_ns, duration_ns, deadline_ns)
     end_ns = start_ns[:taken] + duration_ns[:taken]
     assert 0 < taken < 1_000_000
@@ -61,44 +61,44 @@ def test_the_deadline_ends_the_loop_at_the_first_inference_past_it(binding: Bind
 
 @pytest.mark.parametrize("deadline_ns", [1, -1])
 def test_a_deadline_that_has_passed_leaves_one_inference(
-    binding: Binding, deadline_ns: int
+    binding: ort.Binding, deadline_ns: int
 ) -> None:
     assert binding.time(*stamps(10), deadline_ns) == 1
 
 
-def test_no_room_is_no_inference(binding: Binding) -> None:
+def test_no_room_is_no_inference(binding: ort.Binding) -> None:
     assert binding.time(*stamps(0)) == 0
     assert binding.outputs() == [None]
 
 
 def test_the_first_failure_ends_the_loop_and_says_how_far_it_came(session: OpenSession) -> None:
-    def failing() -> Binding:  # each session draws the same numbers
+    def failing() -> ort.Binding:  # each session draws the same numbers
         return session(SOMETIMES_FAILS).bind({"x": np.zeros(3, "f4")})
 
     one_by_one, succeeded = failing(), 0
-    with contextlib.suppress(OrtError):
+    with contextlib.suppress(ort.OrtError):
         while succeeded < 1000:
             one_by_one.run()
             succeeded += 1
     assert 0 < succeeded < 1000
 
     start_ns, duration_ns = stamps(1000)
-    with pytest.raises(OrtError, match="Gather") as caught:
+    with pytest.raises(ort.OrtError, match="Gather") as caught:
         failing().time(start_ns, duration_ns)
     assert caught.value.completed == succeeded
     assert (duration_ns[:succeeded] > 0).all()
     assert (duration_ns[succeeded:] == -1).all()
     assert (start_ns[succeeded:] == -1).all()
 
-    with pytest.raises(OrtError, match="Gather") as caught:
+    with pytest.raises(ort.OrtError, match="Gather") as caught:
         failing().repeat(1000)
     assert caught.value.completed == 0
 
 
-def test_repeat_takes_as_long_as_its_inferences(binding: Binding) -> None:
-    before = monotonic_ns()
+def test_repeat_takes_as_long_as_its_inferences(binding: ort.Binding) -> None:
+    before = ort.monotonic_ns()
     total_ns = binding.repeat(100)
-    assert 0 < total_ns <= monotonic_ns() - before
+    assert 0 < total_ns <= ort.monotonic_ns() - before
     np.testing.assert_array_equal(binding.outputs()[0], -np.ones(8))
 
 
@@ -118,7 +118,7 @@ def test_repeat_takes_as_long_as_its_inferences(binding: Binding) -> None:
     ],
     ids=lambda wrong: f"{type(wrong).__name__} {getattr(wrong, 'dtype', '')}",
 )
-def test_arrays_that_cannot_take_the_stamps_are_refused(binding: Binding, wrong: Any) -> None:
+def test_arrays_that_cannot_take_the_stamps_are_refused(binding: ort.Binding, wrong: Any) -> None:
     good = np.zeros(4, np.int64)
     for arrays in ((wrong, good), (good, wrong)):
         with pytest.raises((TypeError, ValueError)):
@@ -127,25 +127,25 @@ def test_arrays_that_cannot_take_the_stamps_are_refused(binding: Binding, wrong:
     assert not good.any()
 
 
-def test_other_threads_go_on_during_the_loop(binding: Binding) -> None:
+def test_other_threads_go_on_during_the_loop(binding: ort.Binding) -> None:
     ticks_ns = []
     stop = threading.Event()
 
     def tick() -> None:
         while not stop.is_set():
-            ticks_ns.append(monotonic_ns())
+            ticks_ns.append(ort.monotonic_ns())
             time.sleep(0.001)
 
     ticker = threading.Thread(target=tick)
     ticker.start()
     start_ns, duration_ns = stamps(2_000_000)
-    taken = binding.time(start_ns, duration_ns, monotonic_ns() + 200_000_000)
+    taken = binding.time(start_ns, duration_ns, ort.monotonic_ns() + 200_000_000)
     stop.set()
     ticker.join()
     assert sum(bool(start_ns[0] < tick_ns < start_ns[taken - 1]) for tick_ns in ticks_ns) > 3
 
 
-def test_a_signal_neither_ends_the_loop_nor_is_lost(binding: Binding) -> None:
+def test_a_signal_neither_ends_the_loop_nor_is_lost(binding: ort.Binding) -> None:
     start_ns, duration_ns = stamps(2_000_000)
     handled_ns = []
 
@@ -155,10 +155,10 @@ def test_a_signal_neither_ends_the_loop_nor_is_lost(binding: Binding) -> None:
         signal.pthread_kill(threading.main_thread().ident, signal.SIGALRM)
 
     interrupter = threading.Thread(target=interrupt)
-    previous = signal.signal(signal.SIGALRM, lambda *_: handled_ns.append(monotonic_ns()))
+    previous = signal.signal(signal.SIGALRM, lambda *_: handled_ns.append(ort.monotonic_ns()))
     try:
         interrupter.start()
-        deadline_ns = monotonic_ns() + 100_000_000
+        deadline_ns = ort.monotonic_ns() + 100_000_000
         taken = binding.time(start_ns, duration_ns, deadline_ns)
         interrupter.join()
     finally:
@@ -169,8 +169,8 @@ def test_a_signal_neither_ends_the_loop_nor_is_lost(binding: Binding) -> None:
     assert handled_ns[0] >= last_ns
 
 
-def test_a_binding_serves_one_thread_at_a_time(binding: Binding) -> None:
-    deadline_ns = monotonic_ns() + 200_000_000
+def test_a_binding_serves_one_thread_at_a_time(binding: ort.Binding) -> None:
+    deadline_ns = ort.monotonic_ns() + 200_000_000
     start_ns, duration_ns = stamps(2_000_000)
     taken = []
     loop = threading.Thread(
@@ -200,7 +200,7 @@ def test_bindings_of_one_session_run_beside_each_other(session: OpenSession) -> 
     assert [each.outputs()[0].tolist() for each in bindings] == [[-i] * 4 for i in range(4)]
 
 
-def test_one_inference_can_be_profiled_alone(binding: Binding, tmp_path: Path) -> None:
+def test_one_inference_can_be_profiled_alone(binding: ort.Binding, tmp_path: Path) -> None:
     binding.run()
     assert binding.run(str(tmp_path / "one")) > 0
     binding.run()
@@ -232,13 +232,15 @@ def test_a_session_is_profiled_from_its_start_until_told(
 
 
 def test_clocks_are_the_systems() -> None:
-    before, ours, after = time.monotonic_ns(), monotonic_ns(), time.monotonic_ns()
+    before, ours, after = time.monotonic_ns(), ort.monotonic_ns(), time.monotonic_ns()
     assert before <= ours <= after
-    offset_ns = realtime_offset_ns()
+    offset_ns = ort.realtime_offset_ns()
     assert abs(time.time_ns() - time.monotonic_ns() - offset_ns) < 1_000_000_000
 
 
-def test_what_the_loop_adds_is_seen_behind_each_inference(session: Callable[..., Session]) -> None:
+def test_what_the_loop_adds_is_seen_behind_each_inference(
+    session: Callable[..., ort.Session],
+) -> None:
     opened = session("(float[4] x) => (float[4] y) { y = Abs(x) }")
     with contextlib.closing(opened.bind({"x": np.ones(4, np.float32)})) as binding:
         added_ns = np.full(50, -1, np.int64)

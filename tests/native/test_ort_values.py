@@ -12,10 +12,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from harness._ort import Library, OrtError, Session, ValueType
+from harness.native import ort
 
 Infer = Callable[..., list[Any]]
-OpenSession = Callable[..., Session]
+OpenSession = Callable[..., ort.Session]
 
 PLAIN_TYPES = {
     "float": "float32",
@@ -69,7 +69,7 @@ def test_every_element_type_comes_back_bit_for_bit(
     session: OpenSession, onnx_name: str, dtype: str, shape: tuple[int, ...]
 ) -> None:
     opened = session(f"({onnx_name}[a,b] x) => ({onnx_name}[a,b] x) {{}}")
-    assert opened.inputs == (ValueType("x", "tensor", dtype, ("a", "b")),)
+    assert opened.inputs == (ort.ValueType("x", "tensor", dtype, ("a", "b")),)
     given = samples(numpy_type(dtype), shape[0] * shape[1]).reshape(shape)
     binding = opened.bind({"x": given})
     binding.run()
@@ -207,7 +207,7 @@ def test_a_tensor_of_another_type_or_rank_is_refused_by_ort(
     session: OpenSession, given: np.ndarray
 ) -> None:
     binding = session("(float[n] x) => (float[n] y) { y = Neg(x) }").bind({"x": given})
-    with pytest.raises(OrtError) as caught:
+    with pytest.raises(ort.OrtError) as caught:
         binding.run()
     assert caught.value.code == "INVALID_ARGUMENT"
     assert caught.value.completed == 0
@@ -276,14 +276,16 @@ def test_a_sequence_may_come_out_empty_but_not_go_in_so(infer: Infer, session: O
 
 def test_a_sequence_has_one_element_type(session: OpenSession) -> None:
     opened = session("(seq(float[]) x) => (int64 y) { y = SequenceLength(x) }")
-    with pytest.raises(OrtError, match="same data type"):
+    with pytest.raises(ort.OrtError, match="same data type"):
         opened.bind({"x": [np.zeros(1, "f4"), np.zeros(1, "i4")]})
 
 
-def test_a_sequence_of_maps_comes_out(library: Library, infer: Infer) -> None:
+def test_a_sequence_of_maps_comes_out(library: ort.Library, infer: Infer) -> None:
     path = Path(library.path).parents[1] / "datasets" / "logreg_iris.onnx"
-    opened = Session(library, str(path), intra_threads=1)
-    assert opened.outputs[1] == ValueType("probabilities", "sequence", "map(int64->float32)", None)
+    opened = ort.Session(library, str(path), intra_threads=1)
+    assert opened.outputs[1] == ort.ValueType(
+        "probabilities", "sequence", "map(int64->float32)", None
+    )
     with contextlib.closing(opened.bind({"float_input": np.ones((3, 2), "f4")})) as binding:
         binding.run()
         labels, rows = binding.outputs()
@@ -331,8 +333,8 @@ def test_a_map_may_have_text_keys(infer: Infer) -> None:
         ({"a": 1.0}, TypeError),
         ({0: [1.0], 1: []}, ValueError),
         ({}, ValueError),
-        ({0: [1.0, 2.0]}, OrtError),
-        ({0: []}, OrtError),
+        ({0: [1.0, 2.0]}, ort.OrtError),
+        ({0: []}, ort.OrtError),
     ],
 )
 def test_a_map_of_another_type_is_refused(
@@ -356,12 +358,12 @@ def test_an_optional_input_may_be_absent(infer: Infer) -> None:
 
 def test_an_optional_output_is_a_value_or_none(session: OpenSession, infer: Infer) -> None:
     some = "(float[n] x) => (optional(float[n]) y) { y = Optional(x) }"
-    assert session(some).outputs == (ValueType("y", "optional", "float32", None),)
+    assert session(some).outputs == (ort.ValueType("y", "optional", "float32", None),)
     assert infer(some, {"x": np.ones(2, "f4")})[0].tolist() == [1, 1]
     assert infer("() => (optional(float[n]) y) { y = Optional<type = float[n]>() }", {}) == [None]
 
     many = "(seq(float[]) x) => (optional(seq(float[])) y) { y = Optional(x) }"
-    assert session(many).outputs == (ValueType("y", "optional", "sequence(float32)", None),)
+    assert session(many).outputs == (ort.ValueType("y", "optional", "sequence(float32)", None),)
     (result,) = infer(many, {"x": [np.ones(2, "f4")]})
     assert [part.tolist() for part in result] == [[1, 1]]
 

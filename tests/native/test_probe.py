@@ -13,8 +13,8 @@ import onnx.parser
 import pytest
 from onnx import TensorProto, helper
 
-from harness import _probe, probes
-from harness._ort import Binding, Library, Session, monotonic_ns
+from harness import probes
+from harness.native import ort, probe
 
 DTYPES: dict[int, Any] = {
     TensorProto.FLOAT: np.float32,
@@ -39,21 +39,21 @@ DTYPES: dict[int, Any] = {
     TensorProto.INT4: ml_dtypes.int4,
 }
 
-Open = Callable[..., Binding]
+Open = Callable[..., ort.Binding]
 
 
 @pytest.fixture
-def bind(library: Library, library_path: str) -> Iterator[Open]:
+def bind(library: ort.Library, library_path: str) -> Iterator[Open]:
     """Binds inputs to a model of ``(inputs) => (outputs) {nodes}`` with probes in it."""
-    domain = _probe.domain(library_path)
+    domain = probe.domain(library_path)
     with contextlib.ExitStack() as opened:
 
-        def open_binding(graph: str | bytes, inputs: dict[str, Any]) -> Binding:
+        def open_binding(graph: str | bytes, inputs: dict[str, Any]) -> ort.Binding:
             if isinstance(graph, str):
-                imports = f'["" : 21, "{_probe.DOMAIN}" : 1]'
+                imports = f'["" : 21, "{probe.DOMAIN}" : 1]'
                 head = f"<ir_version: 10, opset_import: {imports}> g "
                 graph = onnx.parser.parse_model(head + graph).SerializeToString()
-            session = Session(
+            session = ort.Session(
                 library,
                 graph,
                 intra_threads=1,
@@ -66,13 +66,13 @@ def bind(library: Library, library_path: str) -> Iterator[Open]:
         yield open_binding
 
 
-def record(*bindings: Binding, capacity: int = 100) -> tuple[list[int], list[int], int]:
+def record(*bindings: ort.Binding, capacity: int = 100) -> tuple[list[int], list[int], int]:
     """One inference of each; (places, stamps that were stored, stamps that were taken)."""
     place, stamp_ns = np.full(capacity, -1, np.int32), np.full(capacity, -1, np.int64)
-    _probe.start(place, stamp_ns)
+    probe.start(place, stamp_ns)
     for binding in bindings:
         binding.run()
-    taken = _probe.stop()
+    taken = probe.stop()
     stored = min(taken, capacity)
     assert (place[stored:] == -1).all()
     assert (stamp_ns[stored:] == -1).all()
@@ -102,14 +102,14 @@ def test_waits_for_tensors_of_any_type_in_any_shape(
             helper.make_node("Cast", ["x"], ["y"], to=to)
             if to
             else helper.make_node("Identity", ["x"], ["y"]),
-            helper.make_node("Probe", ["y", "x"], [], domain=_probe.DOMAIN, place=8),
-            helper.make_node("Probe", ["x"], [], domain=_probe.DOMAIN, place=7),
+            helper.make_node("Probe", ["y", "x"], [], domain=probe.DOMAIN, place=8),
+            helper.make_node("Probe", ["x"], [], domain=probe.DOMAIN, place=7),
         ],
         "g",
         [helper.make_tensor_value_info("x", element_type, shape)],
         [helper.make_tensor_value_info("y", to or element_type, shape)],
     )
-    imports = [helper.make_opsetid("", 21), helper.make_opsetid(_probe.DOMAIN, 1)]
+    imports = [helper.make_opsetid("", 21), helper.make_opsetid(probe.DOMAIN, 1)]
     model = helper.make_model(graph, opset_imports=imports, ir_version=10)
     binding = bind(model.SerializeToString(), {"x": given})
     assert record(binding)[0] == [7, 8]
@@ -154,10 +154,10 @@ CHAIN = """(float[4] x) => (float[4] y) {
 def test_stamps_follow_the_forced_order_on_the_monotonic_clock(bind: Open) -> None:
     x = np.array([-1, 0, 1, 2], np.float32)
     binding = bind(CHAIN, {"x": x})
-    begin_ns = monotonic_ns()
+    begin_ns = ort.monotonic_ns()
     places, stamps_ns, _ = record(binding, binding)
     assert places == [2, 0, 1, 2, 0, 1]
-    moments = [begin_ns, *stamps_ns, monotonic_ns()]
+    moments = [begin_ns, *stamps_ns, ort.monotonic_ns()]
     assert all(a < b for a, b in itertools.pairwise(moments))
     assert binding.outputs()[0].tolist() == [-1, 0, 2, 4]
 
@@ -165,10 +165,10 @@ def test_stamps_follow_the_forced_order_on_the_monotonic_clock(bind: Open) -> No
 def test_what_does_not_fit_is_counted_and_nothing_is_written_past_the_end(bind: Open) -> None:
     binding = bind(CHAIN, {"x": np.zeros(4, np.float32)})
     place, stamp_ns = np.full(12, -1, np.int32), np.full(12, -1, np.int64)
-    _probe.start(place[4:8], stamp_ns[4:8])
+    probe.start(place[4:8], stamp_ns[4:8])
     for _ in range(5):
         binding.run()
-    assert _probe.stop() == 15
+    assert probe.stop() == 15
     assert place.tolist() == [-1] * 4 + [2, 0, 1, 2] + [-1] * 4
     outside = np.r_[0:4, 8:12]
     assert (stamp_ns[outside] == -1).all()
@@ -179,12 +179,12 @@ def test_nothing_is_stored_before_and_after_a_recording(bind: Open) -> None:
     binding = bind(CHAIN, {"x": np.zeros(4, np.float32)})
     place, stamp_ns = np.full(9, -1, np.int32), np.full(9, -1, np.int64)
     binding.run()
-    _probe.start(place, stamp_ns)
+    probe.start(place, stamp_ns)
     binding.run()
-    assert _probe.stop() == 3
+    assert probe.stop() == 3
     kept = stamp_ns.copy()
     binding.run()
-    assert _probe.stop() == 3, "ended already"
+    assert probe.stop() == 3, "ended already"
     assert (stamp_ns == kept).all()
     assert record()[2] == 0, "each recording counts from the start"
 
@@ -209,13 +209,13 @@ def test_sessions_side_by_side_share_a_recording(bind: Open) -> None:
 )
 def test_buffers_that_do_not_fit_are_refused(place: Any, stamp_ns: Any) -> None:
     with pytest.raises(ValueError, match=r"length|mismatch|contiguous"):
-        _probe.start(place, stamp_ns)
+        probe.start(place, stamp_ns)
 
 
 @pytest.mark.parametrize("path", ["libc.so.6", "/nowhere/libonnxruntime.so", __file__])
 def test_the_domain_of_what_is_not_onnx_runtime_is_refused(path: str) -> None:
     with pytest.raises(OSError, match=path):
-        _probe.domain(path)
+        probe.domain(path)
 
 
 def test_a_probe_without_a_place_is_refused(bind: Open) -> None:

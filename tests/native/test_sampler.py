@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import _sampler
-from harness._sampler import Channel, Sampler
+from harness.native import sampler
 from tests import doubles
 from tests.doubles import NvmlDouble, build_nvml
 
@@ -20,7 +19,7 @@ nvml_double = doubles.nvml_double
 
 TASKS = Path("/proc/self/task")
 PERIOD_NS = 5_000_000
-FIELDS = [Channel(_sampler.NVML_FIELD, field) for field in (186, 185, 83)]
+FIELDS = [sampler.Channel(sampler.NVML_FIELD, field) for field in (186, 185, 83)]
 #: Long enough that only a hang of the double reaches it.
 PATIENCE_S = 0.3
 
@@ -41,34 +40,34 @@ def wait_for_no_thread() -> None:
         time.sleep(0.002)
 
 
-def wait_for_ticks(sampler: Sampler, ticks: int) -> None:
-    while sampler.report().ticks < ticks:
+def wait_for_ticks(running: sampler.Sampler, ticks: int) -> None:
+    while running.report().ticks < ticks:
         time.sleep(0.002)
 
 
-def file(path: Path, **details: object) -> Channel:
-    return Channel(_sampler.FILE, path=path, **{"argument": 1, **details})  # type: ignore[arg-type]
+def file(path: Path, **details: object) -> sampler.Channel:
+    return sampler.Channel(sampler.FILE, path=path, **{"argument": 1, **details})  # type: ignore[arg-type]
 
 
-def read_once(*channels: Channel) -> list[tuple[int, int]]:
+def read_once(*channels: sampler.Channel) -> list[tuple[int, int]]:
     """(value, status) of each channel's first reading."""
-    with Sampler(channels) as sampler:
-        sampler.start()
-        fast, slow = sampler.take()
+    with sampler.Sampler(channels) as running:
+        running.start()
+        fast, slow = running.take()
     row = [*fast[0, 1:], *(slow[0] if len(slow) else [])]
     return [(int(reading["value"]), int(reading["status"])) for reading in row]
 
 
 def test_deadlines_do_not_drift_and_every_one_is_accounted_for(tmp_path: Path) -> None:
     (tmp_path / "n").write_text("7\n")
-    with Sampler([file(tmp_path / "n")], hz=200) as sampler:
+    with sampler.Sampler([file(tmp_path / "n")], hz=200) as running:
         began_ns = time.monotonic_ns()
-        sampler.start()
-        wait_for_ticks(sampler, 60)
-        sampler.stop()
+        running.start()
+        wait_for_ticks(running, 60)
+        running.stop()
         ended_ns = time.monotonic_ns()
-        fast, _ = sampler.take()
-        report = sampler.report()
+        fast, _ = running.take()
+        report = running.report()
     woken_ns, lateness_ns = fast[:, 0]["time_ns"], fast[:, 0]["value"]
     deadlines = woken_ns - lateness_ns
     numbers, rest = np.divmod(deadlines - deadlines[0], PERIOD_NS)
@@ -85,23 +84,23 @@ def test_deadlines_do_not_drift_and_every_one_is_accounted_for(tmp_path: Path) -
 
 def test_a_tick_that_takes_long_costs_the_deadlines_it_covers(nvml_double: NvmlDouble) -> None:
     nvml_double.fault("slow")  # 25 ms a call, five periods
-    with Sampler(FIELDS, hz=200, nvml_library=nvml_double.path) as sampler:
-        sampler.start()
-        wait_for_ticks(sampler, 4)
-        sampler.stop()
-        report = sampler.report()
+    with sampler.Sampler(FIELDS, hz=200, nvml_library=nvml_double.path) as running:
+        running.start()
+        wait_for_ticks(running, 4)
+        running.stop()
+        report = running.report()
     assert report.missed >= 4 * (report.ticks - 1)
 
 
 def test_slow_channels_are_read_now_and_then_and_at_both_ends(tmp_path: Path) -> None:
     (tmp_path / "n").write_text("7\n")
     channels = [file(tmp_path / "n"), file(tmp_path / "n", slow=True)]
-    with Sampler(channels, hz=500, slow_every=10) as sampler:
-        sampler.start()
+    with sampler.Sampler(channels, hz=500, slow_every=10) as running:
+        running.start()
         (tmp_path / "n").write_text("8\n")
-        wait_for_ticks(sampler, 55)
-        sampler.stop()
-        fast, slow = sampler.take()
+        wait_for_ticks(running, 55)
+        running.stop()
+        fast, slow = running.take()
     assert 2 <= len(slow) <= (len(fast) + sampler_gap(fast)) / 10 + 2
     assert list(slow[:, 0]["value"][[0, -1]]) == [7, 8]
     assert slow[-1, 0]["time_ns"] >= fast[-1, 1]["time_ns"]
@@ -114,27 +113,27 @@ def sampler_gap(fast: np.ndarray) -> int:
 
 def test_last_readings_are_younger_than_the_wish_to_stop(tmp_path: Path) -> None:
     (tmp_path / "n").write_text("1\n")
-    with Sampler([file(tmp_path / "n")], hz=50) as sampler:
-        sampler.start()
+    with sampler.Sampler([file(tmp_path / "n")], hz=50) as running:
+        running.start()
         (tmp_path / "n").write_text("2\n")
         asked_ns = time.monotonic_ns()
-        sampler.stop()
-        fast, _ = sampler.take()
+        running.stop()
+        fast, _ = running.take()
     assert fast[-1, 1]["time_ns"] >= asked_ns
     assert fast[-1, 1]["value"] == 2
 
 
 def test_rows_without_room_are_dropped_and_counted_until_some_are_taken(tmp_path: Path) -> None:
     (tmp_path / "n").write_text("1\n")
-    with Sampler([file(tmp_path / "n")], hz=1000, capacity=5) as sampler:
-        sampler.start()
-        wait_for_ticks(sampler, 20)
-        first, _ = sampler.take()
-        while sampler.report().ticks < 40:
+    with sampler.Sampler([file(tmp_path / "n")], hz=1000, capacity=5) as running:
+        running.start()
+        wait_for_ticks(running, 20)
+        first, _ = running.take()
+        while running.report().ticks < 40:
             time.sleep(0.002)
-        sampler.stop()
-        second, _ = sampler.take()
-        report = sampler.report()
+        running.stop()
+        second, _ = running.take()
+        report = running.report()
     assert len(first) == len(second) == 5
     assert second[0, 0]["time_ns"] > first[-1, 0]["time_ns"]
     assert report.ticks == 10 + report.dropped
@@ -181,17 +180,19 @@ def test_python_threads_go_on_while_it_samples_and_while_it_waits(
             progress[:] = [count]
 
     spinner = threading.Thread(target=spin)
-    with Sampler(FIELDS, hz=1000, nvml_library=nvml_double.path, patience_s=PATIENCE_S) as sampler:
+    with sampler.Sampler(
+        FIELDS, hz=1000, nvml_library=nvml_double.path, patience_s=PATIENCE_S
+    ) as running:
         spinner.start()
         while not progress:
             time.sleep(0.001)
         before = progress[0]
         # Both wait for a call that does not return; with the GIL held the count would stand.
-        sampler.start()
+        running.start()
         between = progress[0]
-        sampler.stop()
+        running.stop()
         after = progress[0]
-        assert sampler.report().hung == 0
+        assert running.report().hung == 0
     done.set()
     spinner.join()
     assert between > before + 1000
@@ -201,24 +202,24 @@ def test_python_threads_go_on_while_it_samples_and_while_it_waits(
 
 
 def test_a_hang_is_given_up_and_the_thread_ends_once_it_is_over(nvml_double: NvmlDouble) -> None:
-    sampler = Sampler(FIELDS, hz=200, nvml_library=nvml_double.path, patience_s=PATIENCE_S)
-    sampler.start()
+    running = sampler.Sampler(FIELDS, hz=200, nvml_library=nvml_double.path, patience_s=PATIENCE_S)
+    running.start()
     nvml_double.fault("hang", after_readings=3)
     while True:  # until no tick is added any more
-        ticks = sampler.report().ticks
+        ticks = running.report().ticks
         time.sleep(0.1)
-        if sampler.report().ticks == ticks:
+        if running.report().ticks == ticks:
             break
-    sampler.stop()
-    sampler.stop()
-    report = sampler.report()
-    fast, _ = sampler.take()
+    running.stop()
+    running.stop()
+    report = running.report()
+    fast, _ = running.take()
     assert report.hung == 0
     assert report.ticks == len(fast) == ticks
     assert (fast["status"] == 0).all()
     # Freed while the thread is still in its call: what that may write to has to live on.
-    sampler.close()
-    del sampler
+    running.close()
+    del running
     assert sampling_threads() == 1
     assert nvml_double.opened() == 1
     nvml_double.fault("")
@@ -229,11 +230,13 @@ def test_a_hang_is_given_up_and_the_thread_ends_once_it_is_over(nvml_double: Nvm
 @pytest.mark.parametrize(("fault", "hung"), [("hang_init", 0), ("hang_shutdown", 3)])
 def test_hangs_at_both_ends(nvml_double: NvmlDouble, fault: str, hung: int) -> None:
     nvml_double.fault(fault)
-    with Sampler(FIELDS, hz=200, nvml_library=nvml_double.path, patience_s=PATIENCE_S) as sampler:
-        sampler.start()
-        sampler.stop()
-        report = sampler.report()
-        fast, _ = sampler.take()
+    with sampler.Sampler(
+        FIELDS, hz=200, nvml_library=nvml_double.path, patience_s=PATIENCE_S
+    ) as running:
+        running.start()
+        running.stop()
+        report = running.report()
+        fast, _ = running.take()
     assert report.hung == hung
     assert len(fast) == report.ticks
     nvml_double.fault("")
@@ -243,11 +246,11 @@ def test_hangs_at_both_ends(nvml_double: NvmlDouble, fault: str, hung: int) -> N
 def test_a_sampler_that_is_dropped_leaves_nothing(nvml_double: NvmlDouble) -> None:
     descriptors = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(20):
-        sampler = Sampler(
+        running = sampler.Sampler(
             [*FIELDS, file(Path("/proc/loadavg"))], hz=1000, nvml_library=nvml_double.path
         )
-        sampler.start()
-        del sampler
+        running.start()
+        del running
     wait_for_no_thread()
     assert nvml_double.opened() == 0
     assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
@@ -255,8 +258,8 @@ def test_a_sampler_that_is_dropped_leaves_nothing(nvml_double: NvmlDouble) -> No
 
 def test_signals_are_blocked_in_the_thread(tmp_path: Path) -> None:
     (tmp_path / "n").write_text("1\n")
-    with Sampler([file(tmp_path / "n")]) as sampler:
-        sampler.start()
+    with sampler.Sampler([file(tmp_path / "n")]) as running:
+        running.start()
         (mask,) = (
             line.split()[1]
             for task in TASKS.iterdir()
@@ -269,32 +272,34 @@ def test_signals_are_blocked_in_the_thread(tmp_path: Path) -> None:
 
 
 def test_symbols_that_are_missing() -> None:
-    clock = Channel(_sampler.NVML_CLOCK, 1, 1_000_000)
-    reasons = Channel(_sampler.NVML_REASONS)
+    clock = sampler.Channel(sampler.NVML_CLOCK, 1, 1_000_000)
+    reasons = sampler.Channel(sampler.NVML_REASONS)
     for without, statuses in (
         ("INIT", [13, 13, 13]),
         ("FIELD_VALUES", [13, 0, 0]),
         ("EVENT_REASONS", [0, 0, 0]),  # the old name serves
     ):
-        with Sampler([FIELDS[0], clock, reasons], nvml_library=build_nvml(without)) as sampler:
-            sampler.start()
-            sampler.stop()
-            fast, _ = sampler.take()
-            report = sampler.report()
+        with sampler.Sampler(
+            [FIELDS[0], clock, reasons], nvml_library=build_nvml(without)
+        ) as running:
+            running.start()
+            running.stop()
+            fast, _ = running.take()
+            report = running.report()
         assert [*fast[0, 1:]["status"]] == statuses
         assert ("nvmlInit_v2" in report.detail) == (without == "INIT")
         assert report.test_double
 
 
 def test_it_is_started_once_and_closed_as_often_as_one_likes(tmp_path: Path) -> None:
-    sampler = Sampler([file(tmp_path / "n")])
-    sampler.stop()
-    sampler.start()
+    running = sampler.Sampler([file(tmp_path / "n")])
+    running.stop()
+    running.start()
     with pytest.raises(OSError, match=os.strerror(errno.EALREADY)):
-        sampler.start()
-    sampler.close()
-    sampler.close()
-    for method in (sampler.start, sampler.stop, sampler.take, sampler.report):
+        running.start()
+    running.close()
+    running.close()
+    for method in (running.start, running.stop, running.take, running.report):
         with pytest.raises(ValueError, match="closed"):
             method()
 
@@ -309,18 +314,22 @@ def test_it_is_started_once_and_closed_as_often_as_one_likes(tmp_path: Path) -> 
         ([], {"capacity": 0}, "capacity"),
         ([], {"gpu": -1}, "gpu"),
         ([], {"patience_s": 0.0}, "patience_s"),
-        ([Channel(99)], {}, "kind"),
-        ([Channel(_sampler.FILE, 0)], {}, "fields"),
-        ([Channel(_sampler.FILE, 1, slow=True), Channel(_sampler.FILE, 1)], {}, "slow"),
+        ([sampler.Channel(99)], {}, "kind"),
+        ([sampler.Channel(sampler.FILE, 0)], {}, "fields"),
+        (
+            [sampler.Channel(sampler.FILE, 1, slow=True), sampler.Channel(sampler.FILE, 1)],
+            {},
+            "slow",
+        ),
     ],
 )
 def test_arguments_that_cannot_be_meant(
-    channels: list[Channel], options: dict[str, float], named: str
+    channels: list[sampler.Channel], options: dict[str, float], named: str
 ) -> None:
     with pytest.raises(ValueError, match=named):
-        Sampler(channels, **options)  # type: ignore[arg-type]
+        sampler.Sampler(channels, **options)  # type: ignore[arg-type]
 
 
 def test_rows_that_cannot_be_had() -> None:
     with pytest.raises(MemoryError):
-        Sampler([], capacity=1 << 60)
+        sampler.Sampler([], capacity=1 << 60)

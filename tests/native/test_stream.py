@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness._stream import copy_and_triad
+from harness.native import bandwidth
 
 CPUS = sorted(os.sched_getaffinity(0))
 MIB = 1024 * 1024
@@ -27,7 +27,7 @@ def mapped_bytes() -> int:
 def test_every_repetition_is_timed_and_the_caller_stays_where_it_was(cpus: list[int]) -> None:
     # A size that does not divide evenly. That each element is copied and summed is checked by
     # the native module itself, which raises RuntimeError otherwise.
-    durations = copy_and_triad(64 * (len(cpus) * 1000 + 1), cpus, 5)
+    durations = bandwidth.copy_and_triad(64 * (len(cpus) * 1000 + 1), cpus, 5)
     for duration_ns in durations:
         assert duration_ns.dtype == np.int64
         assert duration_ns.shape == (5,)
@@ -36,15 +36,15 @@ def test_every_repetition_is_timed_and_the_caller_stays_where_it_was(cpus: list[
 
 
 def test_time_grows_with_the_bytes() -> None:
-    small = copy_and_triad(2 * MIB, CPUS[:1], 7)
-    large = copy_and_triad(64 * MIB, CPUS[:1], 7)
+    small = bandwidth.copy_and_triad(2 * MIB, CPUS[:1], 7)
+    large = bandwidth.copy_and_triad(64 * MIB, CPUS[:1], 7)
     for few, many in zip(small, large, strict=True):
         assert many.min() > 8 * few.min()
 
 
 def test_threads_are_pinned_while_other_python_threads_go_on() -> None:
     before = {task.name for task in TASKS.iterdir()}
-    thread = threading.Thread(target=copy_and_triad, args=(32 * MIB, CPUS, 20))
+    thread = threading.Thread(target=bandwidth.copy_and_triad, args=(32 * MIB, CPUS, 20))
     thread.start()
     allowed: dict[str, str] = {}
     # With the GIL held by the call this loop would not see a single one of its threads.
@@ -62,10 +62,10 @@ def test_threads_are_pinned_while_other_python_threads_go_on() -> None:
 
 def test_nothing_is_left_behind_by_success_or_failure() -> None:
     def attempt() -> None:
-        copy_and_triad(64 * MIB, CPUS, 1)
+        bandwidth.copy_and_triad(64 * MIB, CPUS, 1)
         # The first thread is already at work when the second one cannot be started.
         with pytest.raises(OSError, match=f"pthread_create on CPU {NO_CPU}") as caught:
-            copy_and_triad(64 * MIB, [CPUS[0], NO_CPU], 1)
+            bandwidth.copy_and_triad(64 * MIB, [CPUS[0], NO_CPU], 1)
         assert caught.value.errno == errno.EINVAL
 
     attempt()  # pthread keeps a few stacks for the next threads
@@ -78,7 +78,7 @@ def test_nothing_is_left_behind_by_success_or_failure() -> None:
 @pytest.mark.parametrize("array_bytes", [1 << 46, 1 << 62], ids=["address space", "overflow"])
 def test_arrays_that_cannot_be_had(array_bytes: int) -> None:
     with pytest.raises(MemoryError, match=str(array_bytes)):
-        copy_and_triad(array_bytes, CPUS[:1], 1)
+        bandwidth.copy_and_triad(array_bytes, CPUS[:1], 1)
 
 
 @pytest.mark.parametrize(
@@ -98,4 +98,4 @@ def test_arguments_that_cannot_be_meant(
     array_bytes: int, cpus: list[int], repetitions: int, named: str
 ) -> None:
     with pytest.raises(ValueError, match=named):
-        copy_and_triad(array_bytes, cpus, repetitions)
+        bandwidth.copy_and_triad(array_bytes, cpus, repetitions)

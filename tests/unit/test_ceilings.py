@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from harness import _stream, ceilings, environment
-from harness._ort import Library
+from harness import ceilings, environment
 from harness.ceilings import Ceiling
+from harness.native import bandwidth, ort
 from harness.records import Reading
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ MIB = 1024 * 1024
 
 
 @pytest.fixture(scope="module")
-def library() -> Library:
-    return Library(str(environment.ort_library()))
+def library() -> ort.Library:
+    return ort.Library(str(environment.ort_library()))
 
 
 def plant(root: Path, files: dict[str, str]) -> None:
@@ -69,11 +69,11 @@ def streamed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         seconds = np.array([[4, 1, 2], [3, 2, 5]], np.int64)
         return tuple(seconds * 1_000_000_000)
 
-    monkeypatch.setattr(_stream, "copy_and_triad", copy_and_triad)
+    monkeypatch.setattr(bandwidth, "copy_and_triad", copy_and_triad)
     return calls
 
 
-def test_this_machine(library: Library) -> None:
+def test_this_machine(library: ort.Library) -> None:
     library.take_log()  # what other tests of this process made ORT say
     found = ceilings.measure(library)
     assert [ceiling.name for ceiling in found] == ["copy", "triad", "matmul_float32"]
@@ -88,7 +88,7 @@ def test_this_machine(library: Library) -> None:
 
 
 def test_bytes_are_counted_as_stream_counts_them(
-    library: Library, root: Path, streamed: list[tuple[Any, ...]]
+    library: ort.Library, root: Path, streamed: list[tuple[Any, ...]]
 ) -> None:
     copy, triad = ceilings.measure(library, 1, (), root)
     (array_bytes, cpus, repetitions), *others = streamed
@@ -107,7 +107,7 @@ def test_bytes_are_counted_as_stream_counts_them(
 
 
 def test_no_more_streaming_threads_than_cpus(
-    library: Library, root: Path, streamed: list[tuple[Any, ...]]
+    library: ort.Library, root: Path, streamed: list[tuple[Any, ...]]
 ) -> None:
     for ceiling in ceilings.measure(library, len(CPUS) + 7, (), root):
         assert isinstance(ceiling, Ceiling)
@@ -116,7 +116,7 @@ def test_no_more_streaming_threads_than_cpus(
 
 
 def test_small_caches_do_not_make_small_arrays(
-    library: Library, root: Path, streamed: list[tuple[Any, ...]]
+    library: ort.Library, root: Path, streamed: list[tuple[Any, ...]]
 ) -> None:
     for cpu in CPUS:
         plant_cpu(root, cpu, str(cpu), "all", 2)
@@ -154,7 +154,7 @@ def test_small_caches_do_not_make_small_arrays(
     ids=["host", "untold", "control group v2", "control group v1"],
 )
 def test_too_little_memory_is_an_absence(
-    library: Library,
+    library: ort.Library,
     root: Path,
     streamed: list[tuple[Any, ...]],
     files: dict[str, str],
@@ -171,7 +171,7 @@ def test_too_little_memory_is_an_absence(
     assert not streamed
 
 
-def test_caches_that_are_not_told_are_an_absence(library: Library, root: Path) -> None:
+def test_caches_that_are_not_told_are_an_absence(library: ort.Library, root: Path) -> None:
     shutil.rmtree(root / f"{SYSFS}/cpu{CPUS[0]}/cache")
     for reading in ceilings.measure(library, 1, (), root):
         assert isinstance(reading, Reading)
@@ -196,12 +196,15 @@ def test_threads_go_to_other_cores_and_caches_first(tmp_path: Path) -> None:
 
 
 def test_operations_of_a_product_are_counted_and_the_better_width_wins(
-    library: Library, monkeypatch: pytest.MonkeyPatch, root: Path, streamed: list[tuple[Any, ...]]
+    library: ort.Library,
+    monkeypatch: pytest.MonkeyPatch,
+    root: Path,
+    streamed: list[tuple[Any, ...]],
 ) -> None:
     # The wide product does four times the work of the narrow one, here in three times the time.
     milliseconds = {384: (6, 2, 4), 768: (6, 6, 12)}
 
-    def time_product(_: Library, dtype: str, width: int, threads: int, counted: int) -> Any:
+    def time_product(_: ort.Library, dtype: str, width: int, threads: int, counted: int) -> Any:
         return ["MatMul"], np.array(milliseconds[width], np.int64) * 1_000_000, 0.75
 
     monkeypatch.setattr(ceilings, "_time_product", time_product)
@@ -214,7 +217,7 @@ def test_operations_of_a_product_are_counted_and_the_better_width_wins(
 
 
 def test_int8_is_counted_in_operations(
-    library: Library, root: Path, streamed: list[tuple[Any, ...]]
+    library: ort.Library, root: Path, streamed: list[tuple[Any, ...]]
 ) -> None:
     *_, product = ceilings.measure(library, 1, ("int8",), root)
     assert isinstance(product, Ceiling), product
@@ -225,7 +228,7 @@ def test_int8_is_counted_in_operations(
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="other CPUs have such kernels")
 def test_type_that_ort_cannot_multiply_is_absent_with_what_ort_says(
-    library: Library, root: Path, streamed: list[tuple[Any, ...]]
+    library: ort.Library, root: Path, streamed: list[tuple[Any, ...]]
 ) -> None:
     *_, half, brain = ceilings.measure(library, 1, ("float16", "bfloat16"), root)
     assert isinstance(half, Reading)
@@ -234,7 +237,7 @@ def test_type_that_ort_cannot_multiply_is_absent_with_what_ort_says(
     assert "Could not find an implementation for MatMul" in brain.reason
 
 
-def test_what_cannot_be_asked_is_refused(library: Library) -> None:
+def test_what_cannot_be_asked_is_refused(library: ort.Library) -> None:
     with pytest.raises(ValueError, match="-1"):
         ceilings.measure(library, -1)
     with pytest.raises(ValueError, match="complex64"):

@@ -35,7 +35,7 @@ def test_this_machine_is_described_without_ort_and_every_absence_has_a_reason() 
     # In a process of its own, for other tests may have imported onnxruntime here.
     program = (
         "import sys; from harness.environment import collect, ort_library; collect();"
-        "ort_library(); assert not {'onnxruntime', 'onnx', 'harness._ort'} & set(sys.modules)"
+        "ort_library(); assert not {'onnxruntime', 'onnx', 'harness.native.ort'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
 

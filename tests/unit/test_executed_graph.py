@@ -11,9 +11,9 @@ import onnx.parser
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from harness._ort import Library, Session
 from harness.errors import ModelError
 from harness.executed_graph import ExecutedGraph, node_name, prepare, row_of
+from harness.native import ort
 
 # Names that repeat and names that are missing, at every level.
 NESTED = """
@@ -38,19 +38,19 @@ nested (float[N, 8] x) => (float[N, 8] y)
 
 
 @pytest.fixture(scope="module")
-def library() -> Library:
+def library() -> ort.Library:
     found = importlib.util.find_spec("onnxruntime")
     assert found is not None
     assert found.origin is not None
-    return Library(str(next((Path(found.origin).parent / "capi").glob("libonnxruntime.so.*"))))
+    return ort.Library(str(next((Path(found.origin).parent / "capi").glob("libonnxruntime.so.*"))))
 
 
-def executed(library: Library, model: onnx.ModelProto, folder: Path) -> ExecutedGraph:
+def executed(library: ort.Library, model: onnx.ModelProto, folder: Path) -> ExecutedGraph:
     original = folder / "model.onnx"
     onnx.save(model, original)
     saved = folder / "saved.onnx"
     entry = "session.optimized_model_external_initializers"
-    Session(
+    ort.Session(
         library,
         str(original),
         optimized_model_path=str(saved),
@@ -59,7 +59,7 @@ def executed(library: Library, model: onnx.ModelProto, folder: Path) -> Executed
     return prepare(saved, folder / "renamed.onnx")
 
 
-def infer(session: Session, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+def infer(session: ort.Session, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
     binding = session.bind({one.name: inputs[one.name] for one in session.inputs})
     binding.run()
     return binding.outputs()
@@ -76,7 +76,7 @@ def nested_model(width: int = 8) -> onnx.ModelProto:
     return model
 
 
-def test_table_tells_where_each_node_stands(library: Library, tmp_path: Path) -> None:
+def test_table_tells_where_each_node_stands(library: ort.Library, tmp_path: Path) -> None:
     nodes = executed(library, nested_model(), tmp_path).nodes
 
     where = {
@@ -96,37 +96,39 @@ def test_table_tells_where_each_node_stands(library: Library, tmp_path: Path) ->
     assert set(nodes.order.tolist()) == {-1}
 
 
-def test_renamed_model_executes_the_same(library: Library, tmp_path: Path) -> None:
+def test_renamed_model_executes_the_same(library: ort.Library, tmp_path: Path) -> None:
     model = nested_model()
     graph = executed(library, model, tmp_path)
     inputs = {"x": np.random.default_rng(1).random((5, 8), np.float32)}
 
-    renamed = infer(Session(library, str(graph.path), optimization="disable"), inputs)
+    renamed = infer(ort.Session(library, str(graph.path), optimization="disable"), inputs)
 
-    original = infer(Session(library, str(tmp_path / "model.onnx")), inputs)
+    original = infer(ort.Session(library, str(tmp_path / "model.onnx")), inputs)
     np.testing.assert_array_equal(renamed[0], original[0])
 
 
-def test_weights_stay_in_the_side_file(library: Library, tmp_path: Path) -> None:
+def test_weights_stay_in_the_side_file(library: ort.Library, tmp_path: Path) -> None:
     graph = executed(library, nested_model(width=128), tmp_path)
 
     assert graph.path.stat().st_size < 10_000
     assert (tmp_path / "saved.weights").stat().st_size >= 128 * 128 * 4
     inputs = {"x": np.zeros((1, 128), np.float32)}
-    infer(Session(library, str(graph.path), optimization="disable"), inputs)
+    infer(ort.Session(library, str(graph.path), optimization="disable"), inputs)
 
 
-def test_rewritten_weights_of_old_files_are_not_asked_for(library: Library, tmp_path: Path) -> None:
+def test_rewritten_weights_of_old_files_are_not_asked_for(
+    library: ort.Library, tmp_path: Path
+) -> None:
     # IR version 3 lists weights as inputs; the optimiser replaces those of its convolutions.
     data = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
     graph = executed(library, onnx.load(data / "light_squeezenet.onnx"), tmp_path)
 
     saved = onnx.load(tmp_path / "saved.onnx", load_external_data=False)
-    session = Session(library, str(graph.path), optimization="disable")
+    session = ort.Session(library, str(graph.path), optimization="disable")
     assert len(saved.graph.input) > 10
     assert len(session.inputs) == 1
     image = {session.inputs[0].name: np.random.default_rng(0).random((1, 3, 224, 224), np.float32)}
-    original = Session(library, str(tmp_path / "model.onnx"))
+    original = ort.Session(library, str(tmp_path / "model.onnx"))
     np.testing.assert_array_equal(infer(session, image)[0], infer(original, image)[0])
 
 

@@ -6,8 +6,8 @@ import errno
 import os
 from pathlib import Path
 
-from harness._sampler import Sampler
 from harness.devices.host_series import HostSeries
+from harness.native import sampler
 
 TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
@@ -21,9 +21,9 @@ def plant(root: Path, files: dict[str, str]) -> None:
 def read(provider: HostSeries) -> dict[str, tuple[int, int]]:
     """name -> (value, status) of the first reading of each channel."""
     channels = sorted(provider.offer().channels, key=lambda channel: channel.reads.slow)
-    with Sampler([channel.reads for channel in channels]) as sampler:
-        sampler.start()
-        fast, slow = sampler.take()
+    with sampler.Sampler([channel.reads for channel in channels]) as running:
+        running.start()
+        fast, slow = running.take()
     row = [*fast[0, 1:], *slow[0]]
     return {
         channel.name: (int(reading["value"]), int(reading["status"]))

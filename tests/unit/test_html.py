@@ -226,9 +226,9 @@ def test_stacks_are_shares_and_a_flame() -> None:
     seen = sampled(
         {
             "main (a.py:1);print (<b>.py:2)": 10,
-            f"0x7f (libc.so.6);{LOOP};loop (harness/_ort.so);0x1 {library}": 60,
-            f"{LOOP};loop (harness/_ort.so);0x2 {library};0x3 {library};Cast {library}": 20,
-            f"{LOOP};loop (harness/_ort.so)": 10,
+            f"0x7f (libc.so.6);{LOOP};loop (harness/native/ort.so);0x1 {library}": 60,
+            f"{LOOP};loop (harness/native/ort.so);0x2 {library};0x3 {library};Cast {library}": 20,
+            f"{LOOP};loop (harness/native/ort.so)": 10,
         }
     )
     for share in ("Python 10 %", "timing loop 10 %", "ONNX Runtime 80 %"):

@@ -12,29 +12,29 @@ import onnx.parser
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from harness._ort import Library, Session
 from harness.config import InputRequest
 from harness.errors import ModelError, RequestError
 from harness.inputs import InputSet, candidates, choose, output_error
+from harness.native import ort
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
 @pytest.fixture(scope="module")
-def library() -> Library:
+def library() -> ort.Library:
     spec = importlib.util.find_spec("onnxruntime")
     assert spec is not None
     assert spec.submodule_search_locations
     folder = Path(spec.submodule_search_locations[0]) / "capi"
-    return Library(str(next(folder.glob("libonnxruntime.so.*"))))
+    return ort.Library(str(next(folder.glob("libonnxruntime.so.*"))))
 
 
 @dataclasses.dataclass
 class Attempts:
     """Real inferences of one model; keeps the sets that were tried."""
 
-    session: Session
+    session: ort.Session
     sets: list[InputSet] = dataclasses.field(default_factory=list)
 
     def __call__(self, made: InputSet) -> list[Any]:
@@ -45,8 +45,8 @@ class Attempts:
 
 
 @pytest.fixture
-def attempts(library: Library) -> Callable[[onnx.ModelProto], Attempts]:
-    return lambda model: Attempts(Session(library, model.SerializeToString(), intra_threads=1))
+def attempts(library: ort.Library) -> Callable[[onnx.ModelProto], Attempts]:
+    return lambda model: Attempts(ort.Session(library, model.SerializeToString(), intra_threads=1))
 
 
 def model_of(text: str, header: str = '"": 18', functions: str = "", **weights: Any) -> Any:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import _kernels, kernels
-from harness._kernels import CuptiColumns, CuptiRecording, Marks
+from harness import kernels
+from harness.native import gpu_records
 from harness.records import KernelEvents
 
 FIRST_ID = 7 << 32
@@ -39,8 +39,8 @@ def node(row: int, start: int, stop: int, parent: int = 0) -> Any:
     return mark(f"harness_node_{row}_kernel_time", start, stop, parent)
 
 
-def marks_of(*entries: Any, lost: int = 0) -> Marks:
-    return Marks(FIRST_ID, rows(_kernels.MARK, entries), lost, 0, 0)
+def marks_of(*entries: Any, lost: int = 0) -> gpu_records.Marks:
+    return gpu_records.Marks(FIRST_ID, rows(gpu_records.MARK, entries), lost, 0, 0)
 
 
 def kernel(start: int, end: int, correlation: int, **more: Any) -> Any:
@@ -57,12 +57,12 @@ def names_mark(index: int, correlation: int, kind: int = OURS) -> Any:
 
 def columns(
     work: Sequence[Any], call: Sequence[Any] = (), external: Sequence[Any] = (), truncated: int = 0
-) -> CuptiColumns:
-    return CuptiColumns(
-        rows(_kernels.WORK, work, copy_kind=-1, name=1),
-        rows(_kernels.CALL, call),
-        rows(_kernels.EXTERNAL, external),
-        rows(_kernels.OVERHEAD, ()),
+) -> gpu_records.CuptiColumns:
+    return gpu_records.CuptiColumns(
+        rows(gpu_records.WORK, work, copy_kind=-1, name=1),
+        rows(gpu_records.CALL, call),
+        rows(gpu_records.EXTERNAL, external),
+        rows(gpu_records.OVERHEAD, ()),
         0,
         truncated,
     )
@@ -79,14 +79,16 @@ MARKS = marks_of(
 )
 
 
-def join(given: CuptiColumns, marks: Marks = MARKS, **recording: Any) -> KernelEvents:
+def join(
+    given: gpu_records.CuptiColumns, marks: gpu_records.Marks = MARKS, **recording: Any
+) -> KernelEvents:
     lasted = {"dropped": 0, "unreadable": 0, "unnamed": 0, "offset_ns": 0, "step_ns": 0}
     start_ns, duration_ns = kernels.inferences(marks)
     return kernels.join(
         given,
         {1: "gemm"},
         marks,
-        CuptiRecording((), failure="", **(lasted | recording)),
+        gpu_records.CuptiRecording((), failure="", **(lasted | recording)),
         inference_start_ns=start_ns,
         inference_duration_ns=duration_ns,
         process=4,
@@ -248,7 +250,9 @@ class TestLosses:
 class TestTotals:
     START_NS = np.array([100, 300])
 
-    def totals(self, given: CuptiColumns, marks: Marks = MARKS) -> kernels.NodeTotals:
+    def totals(
+        self, given: gpu_records.CuptiColumns, marks: gpu_records.Marks = MARKS
+    ) -> kernels.NodeTotals:
         return kernels.node_totals(join(given, marks), marks, self.START_NS, 2)
 
     def test_host_kernel_and_idle_time(self) -> None:

@@ -11,8 +11,8 @@ import onnx.parser
 import pytest
 
 from harness import ort_trace
-from harness._ort import Library, Session, monotonic_ns, realtime_offset_ns
 from harness.executed_graph import ExecutedGraph, prepare
+from harness.native import ort
 from harness.ort_trace import OrtTrace, TraceFile, read
 
 TRIPS = 4
@@ -40,29 +40,29 @@ RUNS |= {"If": 4, "Mul": 2, "Neg": 2, "Exp": 4}
 
 
 @pytest.fixture(scope="module")
-def library() -> Library:
+def library() -> ort.Library:
     found = importlib.util.find_spec("onnxruntime")
     assert found is not None
     assert found.origin is not None
-    return Library(str(next((Path(found.origin).parent / "capi").glob("libonnxruntime.so.*"))))
+    return ort.Library(str(next((Path(found.origin).parent / "capi").glob("libonnxruntime.so.*"))))
 
 
 @pytest.fixture(scope="module")
-def graph(library: Library, tmp_path_factory: pytest.TempPathFactory) -> ExecutedGraph:
+def graph(library: ort.Library, tmp_path_factory: pytest.TempPathFactory) -> ExecutedGraph:
     folder = tmp_path_factory.mktemp("graph")
     model = onnx.parser.parse_model(NESTED)
     del model.graph.value_info[:]
     onnx.save(model, folder / "model.onnx")
     saved = folder / "saved.onnx"
-    Session(library, str(folder / "model.onnx"), optimized_model_path=str(saved)).close()
+    ort.Session(library, str(folder / "model.onnx"), optimized_model_path=str(saved)).close()
     return prepare(saved, folder / "renamed.onnx")
 
 
 def session_profile(
-    library: Library, model: Path, prefix: Path, *, inferences: int, intra_threads: int = 1
+    library: ort.Library, model: Path, prefix: Path, *, inferences: int, intra_threads: int = 1
 ) -> TraceFile:
     """Profile of a whole session, as older libraries have it."""
-    session = Session(
+    session = ort.Session(
         library,
         str(model),
         optimization="disable",
@@ -72,13 +72,13 @@ def session_profile(
     binding = session.bind({"x": np.ones((2_000, 64), np.float32)})
     for _ in range(inferences):
         binding.run()
-    zero_ns = session.profiling_start_ns - realtime_offset_ns()
+    zero_ns = session.profiling_start_ns - ort.realtime_offset_ns()
     return TraceFile(Path(session.end_profiling()), zero_ns)
 
 
 @pytest.fixture(scope="module")
 def five(
-    library: Library, graph: ExecutedGraph, tmp_path_factory: pytest.TempPathFactory
+    library: ort.Library, graph: ExecutedGraph, tmp_path_factory: pytest.TempPathFactory
 ) -> TraceFile:
     prefix = tmp_path_factory.mktemp("profile") / "five"
     return session_profile(library, graph.path, prefix, inferences=5)
@@ -139,16 +139,16 @@ def test_nodes_learn_what_the_trace_tells(graph: ExecutedGraph, five: TraceFile)
 
 
 def test_profiles_of_single_inferences(
-    library: Library, graph: ExecutedGraph, tmp_path: Path
+    library: ort.Library, graph: ExecutedGraph, tmp_path: Path
 ) -> None:
-    session = Session(library, str(graph.path), optimization="disable")
+    session = ort.Session(library, str(graph.path), optimization="disable")
     binding = session.bind({"x": np.ones((100, 64), np.float32)})
     binding.run()
     files, bounds = [], []
     for number in range(3):
-        before_ns = monotonic_ns()
+        before_ns = ort.monotonic_ns()
         binding.run(profile_prefix=str(tmp_path / f"{number}"))
-        bounds.append((before_ns, monotonic_ns()))
+        bounds.append((before_ns, ort.monotonic_ns()))
         files.append(TraceFile(next(tmp_path.glob(f"{number}_*.json")), before_ns))
 
     trace = read(files, graph.nodes, process=0)
@@ -162,11 +162,11 @@ def test_profiles_of_single_inferences(
 
 
 def test_session_profile_is_on_the_monotonic_clock(
-    library: Library, graph: ExecutedGraph, tmp_path: Path
+    library: ort.Library, graph: ExecutedGraph, tmp_path: Path
 ) -> None:
-    before_ns = monotonic_ns()
+    before_ns = ort.monotonic_ns()
     file = session_profile(library, graph.path, tmp_path / "clock", inferences=1)
-    after_ns = monotonic_ns()
+    after_ns = ort.monotonic_ns()
 
     events = read([file], graph.nodes, process=0).events
 
@@ -175,7 +175,7 @@ def test_session_profile_is_on_the_monotonic_clock(
 
 
 def test_thread_statistics_where_there_is_a_pool(
-    library: Library, graph: ExecutedGraph, five: TraceFile, tmp_path: Path
+    library: ort.Library, graph: ExecutedGraph, five: TraceFile, tmp_path: Path
 ) -> None:
     file = session_profile(library, graph.path, tmp_path / "two", inferences=20, intra_threads=2)
     events = read([file], graph.nodes, process=0).events
@@ -194,7 +194,7 @@ def test_thread_statistics_where_there_is_a_pool(
 
 
 def test_graph_that_is_not_known_is_made_of_the_trace(
-    library: Library, graph: ExecutedGraph, tmp_path: Path
+    library: ort.Library, graph: ExecutedGraph, tmp_path: Path
 ) -> None:
     model = graph.path.with_name("model.onnx")
     trace = read([session_profile(library, model, tmp_path / "own", inferences=3)], None, process=0)

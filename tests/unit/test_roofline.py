@@ -15,9 +15,9 @@ import onnx.parser
 import pytest
 
 from harness import models, ort_trace
-from harness._ort import Library, Session
 from harness.errors import ModelError
 from harness.executed_graph import prepare
+from harness.native import ort
 from harness.ort_trace import TraceFile
 from harness.records import NodeTable
 from harness.roofline import Definition, Tensor, Work, classify, coverage, definitions, work
@@ -349,17 +349,17 @@ def traced(name: str, feeds: dict[str, np.ndarray], folder: Path) -> tuple[NodeT
     assert found is not None
     assert found.origin is not None
     capi = Path(found.origin).parent / "capi"
-    library = Library(str(next(capi.glob("libonnxruntime.so.*"))))
+    library = ort.Library(str(next(capi.glob("libonnxruntime.so.*"))))
     models.write(name, folder / "model.onnx")
     entry = "session.optimized_model_external_initializers"
-    Session(
+    ort.Session(
         library,
         str(folder / "model.onnx"),
         optimized_model_path=str(folder / "saved.onnx"),
         entries={f"{entry}_file_name": "saved.weights", f"{entry}_min_size_in_bytes": "1024"},
     ).close()
     graph = prepare(folder / "saved.onnx", folder / "renamed.onnx")
-    session = Session(
+    session = ort.Session(
         library, str(graph.path), optimization="disable", profile_prefix=str(folder / "trace")
     )
     session.bind(feeds).run()

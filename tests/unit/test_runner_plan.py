@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-pytest.importorskip("harness._ort", reason="the native module is not built")
+pytest.importorskip("harness.native.ort", reason="the native module is not built")
 
 from harness import runner
 from harness.config import MAX_SAMPLES_PER_PROCESS, ProfileConfig

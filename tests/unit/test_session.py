@@ -11,7 +11,7 @@ from harness import session
 from harness.config import SessionConfig
 from harness.errors import HarnessError, MachineError, ModelError, RequestError
 
-_ort = pytest.importorskip("harness._ort", reason="the native module is not built")
+ort = pytest.importorskip("harness.native.ort", reason="the native module is not built")
 
 PLACE = "/onnxruntime_src/provider_bridge.cc:20 T Get() [ONNXRuntimeError] : 1 : FAIL : "
 
@@ -49,7 +49,7 @@ def test_an_error_is_the_request_s_the_machine_s_or_the_model_s(
     says: str,
 ) -> None:
     def refuse(*_: Any, **__: Any) -> None:
-        raise getattr(_ort, kind)(text)
+        raise getattr(ort, kind)(text)
 
     class Opened:
         path = "/nowhere/libonnxruntime.so"

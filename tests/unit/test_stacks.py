@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-pytest.importorskip("harness._ort", reason="the native module is not built")
+pytest.importorskip("harness.native.ort", reason="the native module is not built")
 
 from harness import stacks
 from harness.errors import MachineError
@@ -14,7 +14,8 @@ from harness.stacks import Stacks
 
 LOOP = "_run_code (<frozen runpy>:88);<module> (harness/stacks.py:9);_work (harness/stacks.py:8)"
 TAKE = f"{LOOP};Measurement.take (harness/worker.py:398)"
-OURS = f"{TAKE};time (harness/_ort.cpython-311-x86_64-linux-gnu.so);timing_loop (harness/_ort.so)"
+NATIVE = "harness/native/ort.cpython-311-x86_64-linux-gnu.so"
+OURS = f"{TAKE};time ({NATIVE});timing_loop (harness/native/ort.so)"
 ORT = f"{OURS};0x7fe9521f0831 (onnxruntime/capi/libonnxruntime.so.1.31.1)"
 
 
