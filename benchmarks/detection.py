@@ -22,20 +22,21 @@ import numpy as np
 import planted
 from scipy import stats
 
-from harness import environment, interleaving
 from harness.commands.ab import DEFAULT_BUDGET_S, DEFAULT_MARGIN, DURATION_S
-from harness.comparison import Verdict
 from harness.config import ProfileConfig, SessionConfig
+from harness.machine import facts
+from harness.measuring.pairs import ab as measured_in_pairs
+from harness.measuring.profile import Observer
 from harness.native import ort
-from harness.profiling import Observer
-from harness.session import bind, open_session
+from harness.ort.session import bind, open_session
+from harness.statistics.verdicts import Verdict
 
 OPENINGS, ROUNDS = 8, 30
 
 
 def true_ratio(base: Path, slower: Path) -> float:
     """Median over sessions of the median ratio of neighbouring blocks of inferences of the two."""
-    library = ort.Library(str(environment.ort_library()))
+    library = ort.Library(str(facts.ort_library()))
     config = SessionConfig(intra_threads=1)
     values = {"t0": np.zeros((1, 1024), np.float32)}
     start, duration = np.zeros(100, np.int64), np.zeros(100, np.int64)
@@ -89,7 +90,7 @@ def ab(trials: int, changes: list[int], seconds: float) -> None:
             print(f"+{change} %: true ratio {ratio:.4f}", flush=True)
             found = []
             for trial in range(trials):
-                outcome = interleaving.ab(
+                outcome = measured_in_pairs(
                     config(models[0], folder / "a.h5"),
                     config(models[change], folder / "b.h5"),
                     margin=DEFAULT_MARGIN / 100,

@@ -23,11 +23,14 @@ from pathlib import Path
 import numpy as np
 from side_by_side import Contestants
 
-from harness import environment, inputs, model_file, models
 from harness.config import InputRequest, SessionConfig
 from harness.errors import HarnessError
+from harness.inputs import choice
+from harness.machine import facts
+from harness.models import catalogue
+from harness.models.file import load
 from harness.native import ort
-from harness.session import open_session
+from harness.ort.session import open_session
 
 ROUND_S = 0.15
 PAIRS_S = 6.0
@@ -42,7 +45,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    library = ort.Library(str(environment.ort_library()))
+    library = ort.Library(str(facts.ort_library()))
     print(
         f"ONNX Runtime {library.version}, {options.threads} thread(s), {options.rounds} "
         f"interleaved rounds\n{'model':22} {'nodes':>5} {'clean':>10} {'probes':>15} "
@@ -77,9 +80,9 @@ def _models(given: list[Path], folder: Path):
             for file in found:
                 yield (file.stem if file.stem != "model" else file.parent.name), file
         return
-    for name in models.REFERENCE_MODELS:
+    for name in catalogue.REFERENCE_MODELS:
         path = folder / f"{name}.onnx"
-        models.write(name, path)
+        catalogue.write(name, path)
         yield name, path
     package = importlib.util.find_spec("onnx")
     assert package is not None
@@ -96,12 +99,12 @@ def compare(
     config = SessionConfig(intra_threads=threads)
     session = open_session(library, path, config)
 
-    def attempt(candidate: inputs.InputSet) -> list[object]:
+    def attempt(candidate: choice.InputSet) -> list[object]:
         with contextlib.closing(session.bind(candidate.values)) as binding:
             binding.run()
             return binding.outputs()
 
-    feeds = dict(inputs.choose(model_file.load(path), InputRequest(), attempt)[0].values)
+    feeds = dict(choice.choose(load(path), InputRequest(), attempt)[0].values)
     session.close()
     with tempfile.TemporaryDirectory() as folder:
         contestants = Contestants(library, path, feeds, Path(folder), config)

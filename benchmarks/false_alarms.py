@@ -31,11 +31,14 @@ from planted import name_of
 from scipy import stats
 
 import harness
-from harness import compare, comparison, interleaving, noise
+from harness.analysis import noise
+from harness.analysis.comparing import profiles as comparing
 from harness.commands.ab import DEFAULT_BUDGET_S, DURATION_S
-from harness.comparison import Side, Verdict, YardstickUse
 from harness.config import ProfileConfig
-from harness.profiling import Observer
+from harness.measuring.pairs import ab
+from harness.measuring.profile import Observer
+from harness.statistics import verdicts
+from harness.statistics.verdicts import Side, Verdict, YardstickUse
 
 ALARMS = (Verdict.FASTER, Verdict.SLOWER)
 
@@ -145,7 +148,7 @@ def taken(path: Path) -> Taken:
     ]
     return Taken(
         path,
-        compare.figures(profile.processes),
+        comparing.figures(profile.processes),
         noise.judge(profile),
         list(bench(raw).get_values()),
         np.concatenate(raw),
@@ -157,7 +160,7 @@ def ours(name: str = "latency_ns") -> Way:
 
     def verdict(one: Taken, other: Taken) -> Verdict:
         sides = one.figures[name], other.figures[name]
-        return compare.compare_apart(name, *sides, (one.noise, other.noise)).verdict
+        return comparing.compare_apart(name, *sides, (one.noise, other.noise)).verdict
 
     return verdict
 
@@ -166,7 +169,7 @@ def with_yardstick(use: YardstickUse) -> Way:
     """The same of the median with one use of the yardstick, of busy machines too."""
 
     def alarm(one: Taken, other: Taken) -> Verdict:
-        return comparison.compare(
+        return verdicts.compare(
             one.figures["latency_ns"],
             other.figures["latency_ns"],
             same_occasion=False,
@@ -230,7 +233,7 @@ def print_false_alarms(name: str, profiles: list[Taken]) -> None:
     medians_us = [float(np.exp(np.median(one.figures["latency_ns"].log_figure))) / 1e3
                   for one in profiles]  # fmt: skip
     busy = sum(one.noise.verdict == "unusable" for one in profiles)
-    waited = sum((one.noise.waited or 0) > compare.LONGEST_WAIT for one in profiles)
+    waited = sum((one.noise.waited or 0) > comparing.LONGEST_WAIT for one in profiles)
     print(
         f"\n{name}: {len(profiles)} profiles, medians {min(medians_us):.2f} to "
         f"{max(medians_us):.2f} µs, {busy} unusable, {waited} that waited for a CPU"
@@ -247,9 +250,9 @@ def print_false_alarms(name: str, profiles: list[Taken]) -> None:
         calm = [
             log
             for log, one in zip(logs, profiles, strict=True)
-            if one.noise.waited is not None and one.noise.waited <= compare.LONGEST_WAIT
+            if one.noise.waited is not None and one.noise.waited <= comparing.LONGEST_WAIT
         ]
-        sds = [comparison.occasion_sd(those) for those in (logs, calm)]
+        sds = [verdicts.occasion_sd(those) for those in (logs, calm)]
         told = ", ".join("none" if sd is None else f"{sd:.3f}" for sd in sds)
         print_rate(f"  {figure}", ours(figure), profiles, f"  ({told})")
 
@@ -260,8 +263,8 @@ def print_operators(name: str, profiles: list[Taken]) -> None:
     tested, different, alarmed = 0, 0, 0
     for one, other in pairs:
         both = [harness.read_profile(each.path) for each in (one, other)]
-        found = compare.compare_profiles(both[0], both[1:]).candidates[0].operators
-        if isinstance(found, compare.OperatorChanges):
+        found = comparing.compare_profiles(both[0], both[1:]).candidates[0].operators
+        if isinstance(found, comparing.OperatorChanges):
             wrong = sum(each.comparison.verdict in ALARMS for each in found.changes)
             tested, different, alarmed = (
                 tested + found.judged, different + wrong, alarmed + bool(wrong),
@@ -315,7 +318,7 @@ def bootstrap(alarms: np.ndarray, rounds: int = 2000) -> tuple[float, float]:
 
 def against_itself(times: int, model: str, seconds: float) -> None:
     """``ab`` of a model with itself at its default stopping."""
-    verdicts: list[str] = []
+    said: list[str] = []
     load = Load(seed=2)
     for number in range(times):
         load.tick()
@@ -330,7 +333,7 @@ def against_itself(times: int, model: str, seconds: float) -> None:
                 )
                 for side in "ab"
             ]
-            outcome = interleaving.ab(
+            outcome = ab(
                 *configs,
                 margin=0.01,
                 budget_s=seconds,
@@ -338,9 +341,9 @@ def against_itself(times: int, model: str, seconds: float) -> None:
                 observer=Observer(),
                 on_pair=lambda _: load.tick(),
             )
-        verdicts.append(outcome.decision.verdict)
-        alarms = sum(verdict in ALARMS for verdict in verdicts)
-        exact = stats.binomtest(alarms, len(verdicts)).proportion_ci()
+        said.append(outcome.decision.verdict)
+        alarms = sum(verdict in ALARMS for verdict in said)
+        exact = stats.binomtest(alarms, len(said)).proportion_ci()
         print(
             f"{number + 1:3} {outcome.decision.verdict:10} after {outcome.decision.pairs} pairs "
             f"({outcome.ended_by}); so far {alarms} false alarms, "
@@ -348,8 +351,8 @@ def against_itself(times: int, model: str, seconds: float) -> None:
             flush=True,
         )
     load.stop()
-    counts = {name: verdicts.count(name) for name in dict.fromkeys(verdicts)}
-    print(f"{len(verdicts)} times a model against itself: {counts}")
+    counts = {name: said.count(name) for name in dict.fromkeys(said)}
+    print(f"{len(said)} times a model against itself: {counts}")
 
 
 def main() -> None:

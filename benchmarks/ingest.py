@@ -58,13 +58,13 @@ def compare(folder: Path, threads: int) -> None:
         while stream.read(1 << 20):
             pass
     results = {}
-    for reader in ("harness", "json"):
-        command = [sys.executable, __file__, "--child", reader, "--files", profile, renamed]
+    for tool in ("harness", "json"):
+        command = [sys.executable, __file__, "--child", tool, "--files", profile, renamed]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
-        results[reader] = json.loads(done.stdout)
+        results[tool] = json.loads(done.stdout)
         print(
             "{:8} {seconds:6.2f} s ({cpu_seconds:.2f} s of CPU), peak {peak_mb:5.0f} MB "
-            "({start_mb:.0f} MB before), {events} events".format(reader, **results[reader])
+            "({start_mb:.0f} MB before), {events} events".format(tool, **results[tool])
         )
     print(
         f"ratio: {results['json']['seconds'] / results['harness']['seconds']:.1f} times faster, "
@@ -131,7 +131,7 @@ def record(
     """Profiles a model as it is; returns its renamed form and the profile."""
     import numpy as np
 
-    from harness import executed_graph
+    from harness.models import executed_graph
     from harness.native import ort
 
     graph = executed_graph.prepare(model, folder / f"{model.stem}-renamed.onnx")
@@ -155,9 +155,9 @@ def record(
     return graph.path, profile
 
 
-def read(reader: str, profile: Path, renamed: Path) -> dict[str, float]:
+def read(tool: str, profile: Path, renamed: Path) -> dict[str, float]:
     """What one reader takes; in a process of its own."""
-    nodes = node_table(renamed) if reader == "harness" else None
+    nodes = node_table(renamed) if tool == "harness" else None
     start_mb = peak_mb()
     before, cpu_before = time.perf_counter(), time.process_time()
     if nodes is None:
@@ -175,15 +175,16 @@ def read(reader: str, profile: Path, renamed: Path) -> dict[str, float]:
 
 
 def node_table(renamed: Path) -> NodeTable:
-    from harness import executed_graph, ort_trace  # noqa: F401 - imports are not measured
+    from harness.models import executed_graph
+    from harness.tracing.ort_profiler import reader  # noqa: F401 - imports are not measured
 
     return executed_graph.prepare(renamed, renamed.with_suffix(".again.onnx")).nodes
 
 
 def ort_events(profile: Path, nodes: NodeTable) -> NodeEvents:
-    from harness import ort_trace
+    from harness.tracing.ort_profiler import reader
 
-    return ort_trace.read([ort_trace.TraceFile(profile, 0)], nodes, process=0).events
+    return reader.read([reader.TraceFile(profile, 0)], nodes, process=0).events
 
 
 def peak_mb() -> float:

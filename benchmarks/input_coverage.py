@@ -26,8 +26,8 @@ import onnx
 
 from harness.config import InputRequest
 from harness.errors import HarnessError
-from harness.inputs import choose
-from harness.model_file import load
+from harness.inputs.choice import choose
+from harness.models.file import load
 from harness.native import ort
 
 if TYPE_CHECKING:

@@ -24,9 +24,10 @@ from pathlib import Path
 
 import numpy as np
 
-from harness import read_profile, shards
+from harness import read_profile
 from harness.errors import ProfileFileError
 from harness.records import ProcessRecord
+from harness.storage import shards
 
 PROCESSES = 4
 OUTPUT = "killed.h5"

@@ -20,9 +20,11 @@ from pathlib import Path
 import numpy as np
 from intervals import interval_of_median
 
-from harness import environment, inputs, model_file, models
 from harness.config import InputRequest
-from harness.devices.sampling import DeviceSampler
+from harness.inputs import choice
+from harness.machine import facts
+from harness.machine.devices.sampling import DeviceSampler
+from harness.models import catalogue, file
 from harness.native import ort
 
 RATES_HZ = (10, 100, 1000)
@@ -73,7 +75,7 @@ def main() -> None:
     parser.add_argument("--round-s", type=float, default=0.2, help="length of one measurement")
     parser.add_argument("--gpu", type=int, help="sample this GPU of NVML as well")
     options = parser.parse_args()
-    library = ort.Library(str(environment.ort_library()))
+    library = ort.Library(str(facts.ort_library()))
     print(
         f"ONNX Runtime {library.version}, one thread, {len(os.sched_getaffinity(0))} CPUs, "
         f"{options.rounds} interleaved rounds\n"
@@ -81,9 +83,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name in options.models:
             path = Path(name)
-            if name in models.REFERENCE_MODELS:
+            if name in catalogue.REFERENCE_MODELS:
                 path = Path(folder, f"{name}.onnx")
-                models.write(name, path)
+                catalogue.write(name, path)
             compare(library, name, path, options)
     spin(options)
 
@@ -92,13 +94,13 @@ def compare(library: ort.Library, name: str, path: Path, options: argparse.Names
     """Prints what sampling adds to one model."""
     with contextlib.closing(ort.Session(library, str(path), intra_threads=1)) as session:
 
-        def attempt(candidate: inputs.InputSet) -> list[object]:
+        def attempt(candidate: choice.InputSet) -> list[object]:
             with contextlib.closing(session.bind(candidate.values)) as binding:
                 binding.run()
                 return binding.outputs()
 
-        model = model_file.load(path)
-        feeds = dict(inputs.choose(model, InputRequest(), attempt)[0].values)
+        model = file.load(path)
+        feeds = dict(choice.choose(model, InputRequest(), attempt)[0].values)
         with contextlib.closing(session.bind(feeds)) as binding:
             latency_ns = min(binding.run() for _ in range(5))
             count = max(3, int(options.round_s * 1e9 / latency_ns))

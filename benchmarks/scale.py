@@ -151,7 +151,7 @@ def took(command: tuple[str, ...], files: dict[str, Path], folder: Path) -> Cost
 
 def make(target: Path, millions: float, seed: int) -> None:
     """Writes such a profile."""
-    from harness.storage import write_profile
+    from harness.storage.profile_file import write_profile
 
     free = shutil.disk_usage(target.parent).free
     if free < 200 * millions * MILLION:
@@ -359,7 +359,7 @@ def devices(
 
 def joined(parts: list[Any]) -> Any:
     """The processes' events as the profile holds them."""
-    from harness import shards
+    from harness.storage import shards
 
     if hasattr(parts[0], "source"):
         return shards._merge_events(parts)

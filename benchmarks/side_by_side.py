@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from harness import passes
 from harness.config import SessionConfig
 from harness.native import ort, probe
-from harness.session import bind, open_session
+from harness.ort.session import bind, open_session
+from harness.tracing import recorders
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,13 +54,13 @@ class Contestants:
             contextlib.closing(bind(open_session(library, model, self._config), feeds))
         )
         self.clean.run()
-        graph = passes.save_graph(library, model, self._config, folder)
-        self._profiled = passes.OrtPass(
+        graph = recorders.save_graph(library, model, self._config, folder)
+        self._profiled = recorders.OrtPass(
             library, self._config, graph.path, graph.nodes, feeds, folder, optimization="disable"
         )
         graph = dataclasses.replace(graph, nodes=self._profiled.record(1, 0).nodes)
-        self.probed_graph = passes.prepare_probes(library, self._config, graph, feeds, folder)
-        self._probed = passes.ProbePass(
+        self.probed_graph = recorders.prepare_probes(library, self._config, graph, feeds, folder)
+        self._probed = recorders.ProbePass(
             library, self._config, self.probed_graph, graph.nodes, feeds
         )
         self.nodes = graph.nodes

@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from harness.comparison import Side, Verdict, YardstickUse, compare
+from harness.statistics.verdicts import Side, Verdict, YardstickUse, compare
 
 PROFILES, PROCESSES = 40, 10
 COUNT = PROFILES * PROCESSES

@@ -23,8 +23,10 @@ import numpy as np
 import onnxruntime
 from intervals import interval_of_median
 
-from harness import environment, inputs, model_file, models
 from harness.config import InputRequest
+from harness.inputs import choice
+from harness.machine import facts
+from harness.models import catalogue, file
 from harness.native import ort
 
 ROUND_S = 0.02
@@ -37,28 +39,28 @@ def main() -> None:
     parser.add_argument("models", nargs="*", default=["mlp", "resnet50"])
     parser.add_argument("--rounds", type=int, default=200)
     options = parser.parse_args()
-    library = ort.Library(str(environment.ort_library()))
+    library = ort.Library(str(facts.ort_library()))
     print(f"ONNX Runtime {library.version}, one thread, {options.rounds} interleaved rounds\n")
     with tempfile.TemporaryDirectory() as folder:
         for name in options.models:
             path = Path(name)
-            if name in models.REFERENCE_MODELS:
+            if name in catalogue.REFERENCE_MODELS:
                 path = Path(folder, f"{name}.onnx")
-                models.write(name, path)
+                catalogue.write(name, path)
             compare(library, name, path, options.rounds)
 
 
 def compare(library: ort.Library, name: str, path: Path, rounds: int) -> None:
     """Prints the added costs for one model."""
     session = ort.Session(library, str(path), intra_threads=1)
-    model = model_file.load(path)
+    model = file.load(path)
 
-    def attempt(candidate: inputs.InputSet) -> list[object]:
+    def attempt(candidate: choice.InputSet) -> list[object]:
         with contextlib.closing(session.bind(candidate.values)) as binding:
             binding.run()
             return binding.outputs()
 
-    feeds = dict(inputs.choose(model, InputRequest(), attempt)[0].values)
+    feeds = dict(choice.choose(model, InputRequest(), attempt)[0].values)
     binding = session.bind(feeds)
 
     python_options = onnxruntime.SessionOptions()

@@ -13,9 +13,9 @@ from harness.config import InputRequest, ProfileConfig, SessionConfig
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
-    from harness.profiling import profile
+    from harness.measuring.profile import profile
     from harness.records import Profile
-    from harness.storage import read_profile
+    from harness.storage.profile_file import read_profile
 
 __version__ = "0.1.0"
 
@@ -37,11 +37,11 @@ def __getattr__(name: str) -> Any:
 
         return Profile
     if name == "profile":
-        from harness.profiling import profile
+        from harness.measuring.profile import profile
 
         return profile
     if name == "read_profile":
-        from harness.storage import read_profile
+        from harness.storage.profile_file import read_profile
 
         return read_profile
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,6 +2,6 @@
 
 import sys
 
-from harness.commands import main
+from harness.commands.command_line import main
 
 sys.exit(main())

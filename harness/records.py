@@ -18,7 +18,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import xarray
 
-    from harness.frames import Frames
+    from harness.analysis.frames import Frames
 
 Int64Array = npt.NDArray[np.int64]
 Int32Array = npt.NDArray[np.int32]
@@ -175,7 +175,7 @@ class NodeTable:
             probe, else that of the node before it that has one, which in a body may be the
             one that covers the control-flow node; -1 where none does.
         flops: int64[n], floating-point or integer operations of one execution
-            (``harness.roofline``); -1 where not known.
+            (``harness.models.roofline``); -1 where not known.
         traffic_bytes: int64[n], least memory traffic of one execution; -1 where not known.
         arithmetic: element type that the operations are done in; empty where not known.
     """
@@ -450,13 +450,13 @@ class Profile:
     def to_pandas(self) -> Frames:
         """Tidy pandas frames by name: ``samples``, ``operators``, ``nodes``, ``events`` and more.
 
-        ``harness.frames.Frames`` names all of them with their columns; each is made when it
-        is first asked for.
+        ``harness.analysis.frames.Frames`` names all of them with their columns; each is made
+        when it is first asked for.
 
         Raises:
             MachineError: pandas is not installed.
         """
-        from harness.frames import Frames  # the only import upwards, and only on this wish
+        from harness.analysis.frames import Frames  # the only import upwards, and only on this wish
 
         return Frames(self)
 
@@ -469,6 +469,6 @@ class Profile:
         Raises:
             MachineError: xarray is not installed, or is too old to have a DataTree.
         """
-        from harness.frames import data_tree
+        from harness.analysis.frames import data_tree
 
         return data_tree(self)

@@ -22,7 +22,7 @@ from harness.errors import RequestError
 
 if TYPE_CHECKING:
     from harness.config import ProfileConfig
-    from harness.sequential import Decision
+    from harness.statistics.pairs import Decision
 
 DEFAULT_BUDGET_S = 120.0
 DEFAULT_MARGIN = 1.0
@@ -83,7 +83,7 @@ def execute(options: argparse.Namespace) -> int:
 
     check_fail_on(options)
     from harness.commands.progress import Progress
-    from harness.interleaving import ab
+    from harness.measuring.pairs import ab
 
     with Progress(quiet=options.quiet or options.json) as progress:
         outcome = ab(

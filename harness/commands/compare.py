@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from harness.errors import RequestError
 
 if TYPE_CHECKING:
-    from harness.compare import Report
+    from harness.analysis.comparing.profiles import Report
     from harness.records import Profile
 
 #: Exit code where --fail-on tripped.
@@ -63,7 +63,7 @@ def execute(options: argparse.Namespace) -> int:
         raise RequestError("--limit must not be negative", "give --limit N, 0 for all")
     check_fail_on(options)
 
-    from harness.storage import read_profile
+    from harness.storage.profile_file import read_profile
 
     return conclude([read_profile(file) for file in options.files], options)
 
@@ -86,15 +86,16 @@ def conclude(profiles: Sequence[Profile], options: argparse.Namespace, **more: s
         options: margin, limit, json and fail_on of the command line.
         more: what the command knows besides, for --json.
     """
-    from harness.compare import compare_profiles
-    from harness.reporters import comparison_json, comparison_table
+    from harness.analysis.comparing.profiles import compare_profiles
+    from harness.reporters.scripts.comparison import comparison_text
+    from harness.reporters.terminal.comparison import print_comparison
 
     base, *candidates = profiles
     report = compare_profiles(base, candidates, margin=options.margin / 100)
     if options.json:
-        print(comparison_json.comparison_text(report, more))
+        print(comparison_text(report, more))
     else:
-        comparison_table.print_comparison(report, options.limit)
+        print_comparison(report, options.limit)
     return 0 if options.fail_on is None else _judged(report, _threshold(options.fail_on))
 
 

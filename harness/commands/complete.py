@@ -33,8 +33,8 @@ def execute(options: argparse.Namespace) -> int:
     """Prints the script: a Tab then asks no Python, so it costs no start-up."""
     import shtab
 
-    from harness.commands import command_line
-    from harness.models import REFERENCE_MODELS
+    from harness.commands.command_line import command_line
+    from harness.models.catalogue import REFERENCE_MODELS
 
     parser = command_line()
     for action in _actions(parser):

@@ -59,10 +59,10 @@ def execute(options: argparse.Namespace) -> int:
     Returns:
         0, or 3 when ONNX Runtime cannot be opened: then nothing can be profiled.
     """
-    from harness import environment
     from harness.errors import MachineError
+    from harness.machine.facts import collect
 
-    readings = environment.collect()
+    readings = collect()
     facts = {reading.name: reading for reading in readings}
     try:
         library: ort.Library | MachineError = _open_library(options.ort_library)
@@ -88,8 +88,8 @@ def execute(options: argparse.Namespace) -> int:
 
 def _open_library(path: Path | None) -> ort.Library:
     """Opens the libonnxruntime asked for, or else the installed one."""
-    from harness import environment
     from harness.errors import MachineError
+    from harness.machine.facts import ort_library
 
     try:
         from harness.native import ort
@@ -97,7 +97,7 @@ def _open_library(path: Path | None) -> ort.Library:
         raise MachineError(
             f"harness' own native module does not load: {error}", "pip install -e ."
         ) from error
-    path = path or environment.ort_library()
+    path = path or ort_library()
     try:
         return ort.Library(str(path))
     except OSError as error:
@@ -121,7 +121,7 @@ def _onnxruntime(library: ort.Library | HarnessError) -> Finding:
 def _cuda(library: ort.Library | HarnessError) -> Finding:
     if isinstance(library, Exception):
         return Finding("CUDA", "absent", "there is no ONNX Runtime to use it", library.remedy)
-    from harness.environment import cuda_state
+    from harness.machine.facts import cuda_state
 
     reading, remedy = cuda_state(Path(library.path))
     if reading.value is None:
@@ -134,8 +134,8 @@ def _provider_libraries(library: ort.Library | HarnessError, provider: str) -> F
     name = {"cuda": "CUDA libraries", "tensorrt": "TensorRT libraries"}[provider]
     if isinstance(library, Exception):
         return Finding(name, "absent", "there is no ONNX Runtime to need them", library.remedy)
-    from harness import gpu_libraries
     from harness.errors import MachineError
+    from harness.ort import nvidia_libraries
 
     plugin = Path(library.path).parent / f"libonnxruntime_providers_{provider}.so"
     if not plugin.exists():
@@ -146,7 +146,7 @@ def _provider_libraries(library: ort.Library | HarnessError, provider: str) -> F
             "pip install onnxruntime-gpu, or name a GPU build with --ort-library",
         )
     try:
-        needs = gpu_libraries.needs(plugin)
+        needs = nvidia_libraries.needs(plugin)
     except MachineError as error:
         return Finding(name, "absent", error.message, error.remedy)
     parts = [str(one.path) for one in needs.libraries if one.path is not None]
@@ -359,7 +359,7 @@ FACT_FINDINGS: tuple[Callable[[Facts], Finding], ...] = (
 def _other_load() -> Finding:
     import time
 
-    from harness.devices.host_noise import HostNoise
+    from harness.machine.host_counters import HostNoise
 
     name, noise = "Other load", HostNoise()
     noise.start()
@@ -405,7 +405,7 @@ def _print_table(findings: Sequence[Finding]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from harness.reporters.terminal import Terminal
+    from harness.reporters.terminal.console import Terminal
 
     console = Terminal(highlight=False)
     console.width = min(console.width, _WIDTH)

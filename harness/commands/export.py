@@ -41,8 +41,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Reads the profile and writes the outputs asked for."""
-    from harness.reporters import collapsed, csv, json_lines, parquet, pyperf
-    from harness.storage import read_profile
+    from harness.reporters.exports import (
+        csv_file,
+        json_lines,
+        parquet_file,
+        pyperf_file,
+        stacks_file,
+    )
+    from harness.storage.profile_file import read_profile
 
     asked = {name: path for name in _OUTPUTS if (path := getattr(options, name)) is not None}
     if not asked:
@@ -50,13 +56,13 @@ def execute(options: argparse.Namespace) -> int:
     profile = read_profile(options.file)
 
     def stacks(profile: Profile, path: Path) -> int:
-        return collapsed.write(_stacks(profile), path, options.format, profile.model.name)
+        return stacks_file.write(_stacks(profile), path, options.format, profile.model.name)
 
     writers: dict[str, Callable[[Profile, Path], int]] = {
-        "pyperf": pyperf.write,
-        "csv": csv.write,
+        "pyperf": pyperf_file.write,
+        "csv": csv_file.write,
         "jsonl": json_lines.write,
-        "parquet": parquet.write,
+        "parquet": parquet_file.write,
         "stacks": stacks,
     }
     written = {}

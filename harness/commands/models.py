@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Lists or writes."""
-    from harness.models import REFERENCE_MODELS, write
+    from harness.models.catalogue import REFERENCE_MODELS, write
 
     if options.name is None:
         if options.json:

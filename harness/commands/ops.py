@@ -57,10 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Reads the profile and prints its operators."""
-    from harness.kernel_table import kernel_table
-    from harness.operators import operator_table
-    from harness.reporters import json, table
-    from harness.storage import read_profile
+    from harness.analysis.gpu_work import kernel_table
+    from harness.analysis.operators import operator_table
+    from harness.reporters.scripts.profile import kernels_text, operators_text
+    from harness.reporters.terminal import summary
+    from harness.storage.profile_file import read_profile
 
     for name in ("limit", "depth"):
         if getattr(options, name) < 0:
@@ -69,21 +70,21 @@ def execute(options: argparse.Namespace) -> int:
     if options.by == "kernel":
         kernels = kernel_table(profile)
         if options.json:
-            print(json.kernels_text(kernels))
+            print(kernels_text(kernels))
         elif options.csv:
-            print(table.kernels_csv(kernels), end="")
+            print(summary.kernels_csv(kernels), end="")
         else:
-            table.print_kernels(kernels, options.limit)
+            summary.print_kernels(kernels, options.limit)
         return 0
     operators = operator_table(
         profile, options.by, options.sort, source=options.source, depth=options.depth
     )
     if options.json:
-        print(json.operators_text(operators))
+        print(operators_text(operators))
     elif options.csv:
-        print(table.operators_csv(operators), end="")
+        print(summary.operators_csv(operators), end="")
     else:
-        table.print_operators(
+        summary.print_operators(
             operators, options.limit, passes=options.passes, work=options.roofline
         )
     return 0

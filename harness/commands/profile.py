@@ -204,17 +204,18 @@ def execute(options: argparse.Namespace) -> int:
     config = configuration(options)
 
     from harness.commands.progress import Progress
-    from harness.profiling import profile
-    from harness.reporters import json, table
+    from harness.measuring.profile import profile
+    from harness.reporters.scripts.profile import summary_text
+    from harness.reporters.terminal.summary import print_summary
 
     with Progress(quiet=options.quiet) as progress:
         measured = profile(config, progress)
     if options.json:
-        print(json.summary_text(measured))
+        print(summary_text(measured))
     elif options.quiet:
         print(measured.path)
     else:
-        table.print_summary(measured)
+        print_summary(measured)
     return 0
 
 

@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from harness.profiling import Observer
-from harness.reporters.table import input_line
-from harness.runner import Plan
-from harness.worker import Preparation
+from harness.measuring.profile import Observer
+from harness.measuring.spawning import Plan
+from harness.measuring.worker import Preparation
+from harness.reporters.terminal.summary import input_line
 
 
 class Progress(Observer):

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Recovers and says what was found."""
-    from harness.storage import read_profile, recover
+    from harness.storage.profile_file import read_profile, recover
 
     target = recover(options.partial, options.output, options.force)
     profile = read_profile(target)

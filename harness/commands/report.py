@@ -26,9 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Reads the profiles and writes the page."""
-    from harness.compare import compare_profiles
+    from harness.analysis.comparing.profiles import compare_profiles
     from harness.reporters import html
-    from harness.storage import read_profile
+    from harness.storage.profile_file import read_profile
 
     if options.output.exists() and not options.force:
         raise RequestError(

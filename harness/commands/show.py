@@ -21,9 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Reads the profile and prints its summary."""
-    from harness import noise
-    from harness.reporters import json, table
-    from harness.storage import read_profile
+    from harness.analysis import noise
+    from harness.reporters.scripts.profile import summary_text
+    from harness.reporters.terminal import summary
+    from harness.storage.profile_file import read_profile
 
     profile = read_profile(options.file)
     if options.exclude_throttled:
@@ -34,7 +35,7 @@ def execute(options: argparse.Namespace) -> int:
                 "show it without --exclude-throttled",
             )
     if options.json:
-        print(json.summary_text(profile))
+        print(summary_text(profile))
     else:
-        table.print_summary(profile)
+        summary.print_summary(profile)
     return 0

@@ -38,8 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Reads the profile and writes its trace."""
-    from harness.reporters import chrome_trace, perfetto
-    from harness.storage import read_profile
+    from harness.reporters.traces import chrome, perfetto
+    from harness.storage.profile_file import read_profile
 
     form = options.format
     if form is None:
@@ -47,7 +47,7 @@ def execute(options: argparse.Namespace) -> int:
         form = "perfetto" if stem.endswith(_PERFETTO) else "chrome"
     with new_file(options.output, force=options.force) as path:
         profile = read_profile(options.file)
-        events = (perfetto if form == "perfetto" else chrome_trace).write(profile, path)
+        events = (perfetto if form == "perfetto" else chrome).write(profile, path)
     if options.json:
         print(json.dumps({"file": str(options.output), "format": form, "events": events}))
     else:

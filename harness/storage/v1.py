@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import h5py
 import numpy as np
 
-from harness import statistics
 from harness.errors import NO_ROOM, MachineError, RequestError
 from harness.records import (
     NO_YARDSTICK,
@@ -36,9 +35,10 @@ from harness.records import (
     Stacks,
     Yardstick,
 )
-from harness.shards import put_in_place
-from harness.statistics import Figure
+from harness.statistics import latency
+from harness.statistics.latency import Figure
 from harness.storage.columns import CHUNK_ROWS, Column, Columns, ProfileFile, stored
+from harness.storage.shards import put_in_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -288,7 +288,7 @@ def _image(profile: Profile) -> bytes:
         track_order=True,
     ) as file:
         _write_profile(file, profile)
-        _write_summary(_group(file, "summary"), statistics.summary(profile))
+        _write_summary(_group(file, "summary"), latency.summary(profile))
         file.flush()
         image: bytes = file.id.get_file_image()
     return image

@@ -141,6 +141,6 @@ def golden_profile() -> Profile:
 
 
 if __name__ == "__main__":
-    from harness.storage import write_profile
+    from harness.storage.profile_file import write_profile
 
     write_profile(golden_profile(), GOLDEN)

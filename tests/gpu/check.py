@@ -23,15 +23,19 @@ from pathlib import Path
 import numpy as np
 
 import harness
-from harness import energy, environment, gpu_libraries, kernel_table, models, operators, passes
+from harness.analysis import energy, gpu_work, operators
+from harness.analysis.gpu_work import KernelTable
+from harness.analysis.operators import OperatorTable
 from harness.config import ProfileConfig, SessionConfig
-from harness.devices import nvml
 from harness.errors import HarnessError
-from harness.kernel_table import KernelTable
+from harness.machine import facts
+from harness.machine.devices import nvml
+from harness.models import catalogue
 from harness.native import gpu_records, ort
-from harness.operators import OperatorTable
+from harness.ort import nvidia_libraries
 from harness.records import Profile
-from harness.reporters.table import joules, nanoseconds
+from harness.reporters.terminal.summary import joules, nanoseconds
+from harness.tracing import recorders
 
 MODELS = ("resnet50", "bert-small", "mlp")
 TOP = 8
@@ -44,8 +48,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("profiles", "gpu-check"))
     parser.add_argument("--models", nargs="+", default=MODELS)
     options = parser.parse_args()
-    library = environment.ort_library()
-    state, remedy = environment.cuda_state(library)
+    library = facts.ort_library()
+    state, remedy = facts.cuda_state(library)
     if state.value is None:
         print(f"no usable GPU: {state.reason} ({remedy})", file=sys.stderr)
         return 3
@@ -72,7 +76,7 @@ def device() -> None:
             print(f"  {quantity:26} updated every {nanoseconds(period) if period else '?'}")
         for what, why in survey.absent:
             print(f"  {what}: absent: {why}")
-    for reading in gpu_libraries.readings():
+    for reading in nvidia_libraries.readings():
         print(f"  {reading.name}: {reading.value or 'absent: ' + reading.reason}")
 
 
@@ -105,7 +109,7 @@ def check(name: str, out: Path) -> bool:
             label = f"{row.op_type} {row.node}"[:30]
             host = nanoseconds(row.median_ns)
             print(f"  {label:30} {host:>10} {kernel:>10} {idle:>10} {launches:>8}")
-    work = kernel_table.kernel_table(measured)
+    work = gpu_work.kernel_table(measured)
     for one in energy.energy(measured):
         cost = one.joules.reason if one.joules.value is None else joules(one.joules.value)
         print(f"  energy {one.device}: {cost}, {one.verdict}: {'; '.join(one.causes)}")
@@ -153,12 +157,12 @@ def record(library: Path, target: Path) -> None:
     config = SessionConfig(provider="cuda")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        models.write("mlp", folder / "mlp.onnx")
-        graph = passes.save_graph(opened, folder / "mlp.onnx", config, folder)
+        catalogue.write("mlp", folder / "mlp.onnx")
+        graph = recorders.save_graph(opened, folder / "mlp.onnx", config, folder)
         inputs = {"input": np.zeros((1, 64), np.float32)}
         try:
             with contextlib.closing(
-                passes.KernelPass(opened, config, graph, inputs, folder)
+                recorders.KernelPass(opened, config, graph, inputs, folder)
             ) as kernel_pass:
                 marks, recording = kernel_pass.capture(3, len(graph.nodes))
         except (HarnessError, ValueError) as error:

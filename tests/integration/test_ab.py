@@ -11,7 +11,8 @@ import onnx
 from onnx import TensorProto, helper
 
 import harness as package
-from harness import interleaving, sequential
+from harness.measuring.pairs import MOST_PAIRS, TRACED_PAIRS, traced
+from harness.statistics.pairs import fewest_pairs
 
 if TYPE_CHECKING:
     from conftest import Harness
@@ -51,7 +52,7 @@ def test_a_plain_difference_is_found_and_both_profiles_are_stored(
     assert together != {""}
     assert len({json.loads(one.config)["order_seed"] for one in profiles} - {None}) == 1
     assert len({len(one.processes) for one in profiles}) == 1
-    assert sequential.fewest_pairs(0.05) <= len(profiles[0].processes) < interleaving.MOST_PAIRS
+    assert fewest_pairs(0.05) <= len(profiles[0].processes) < MOST_PAIRS
     assert all(one.complete for one in profiles)
     # In pairs: the next one begins when both of the one before have finished.
     first, second = (
@@ -63,9 +64,9 @@ def test_a_plain_difference_is_found_and_both_profiles_are_stored(
 
 def test_tracing_leaves_time_for_the_verdict() -> None:
     # A fast model, and one of which a pair takes a quarter of the budget.
-    assert sum(interleaving.traced(pair, 0.01 * pair) for pair in range(50)) == 5
-    assert sum(interleaving.traced(pair, 0.25 * pair) for pair in range(4)) == 2
-    assert sum(interleaving.traced(pair, 0.6 * pair) for pair in range(4)) == 2
+    assert sum(traced(pair, 0.01 * pair) for pair in range(50)) == 5
+    assert sum(traced(pair, 0.25 * pair) for pair in range(4)) == 2
+    assert sum(traced(pair, 0.6 * pair) for pair in range(4)) == 2
 
 
 def test_models_with_other_inputs_are_refused_before_anything_is_measured(
@@ -80,7 +81,7 @@ def test_models_with_other_inputs_are_refused_before_anything_is_measured(
 
 def test_a_decision_takes_more_pairs_than_are_traced() -> None:
     # Else the moment at which one stops looking would choose what operators are judged by.
-    assert sequential.fewest_pairs(0.05) > interleaving.TRACED_PAIRS
+    assert fewest_pairs(0.05) > TRACED_PAIRS
 
 
 def test_wrong_requests_name_the_side(harness: Harness) -> None:

@@ -14,11 +14,11 @@ import pytest
 from conftest import REPOSITORY
 
 from harness import read_profile
-from harness.energy import energy
-from harness.operators import OperatorTable, operator_table
+from harness.analysis.energy import energy
+from harness.analysis.operators import OperatorTable, operator_table
 from harness.records import DeviceSeries
-from harness.statistics import latency
-from harness.storage import write_profile
+from harness.statistics.latency import latency
+from harness.storage.profile_file import write_profile
 
 if TYPE_CHECKING:
     from harness.records import Profile

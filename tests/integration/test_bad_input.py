@@ -14,7 +14,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from harness import environment
+from harness.machine import facts
 
 if TYPE_CHECKING:
     from conftest import Harness
@@ -176,7 +176,7 @@ def test_an_existing_file_is_not_overwritten(harness: Harness, tmp_path: Path) -
 def test_cuda_that_cannot_be_used_is_never_replaced_by_the_cpu(
     harness: Harness, tmp_path: Path
 ) -> None:
-    state, _ = environment.cuda_state(environment.ort_library(), "cuda")
+    state, _ = facts.cuda_state(facts.ort_library(), "cuda")
     if state.value is not None:
         pytest.skip("CUDA can be used here")
     outcome = harness(

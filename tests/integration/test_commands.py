@@ -21,9 +21,9 @@ import pytest
 from terminal import on_terminal
 
 import harness as package
-from harness.commands import main
+from harness.commands.command_line import main
 from harness.records import DeviceSeries
-from harness.storage import write_profile
+from harness.storage.profile_file import write_profile
 
 if TYPE_CHECKING:
     from conftest import Harness, Recorded
@@ -40,7 +40,7 @@ COMMANDS = (
 def test_help_costs_nothing(surroundings: dict[str, str]) -> None:
     """--help of the whole and of each command loads nothing that takes time."""
     script = (
-        "import sys\nfrom harness.commands import main\n"
+        "import sys\nfrom harness.commands.command_line import main\n"
         "try:\n    main(sys.argv[1:])\nexcept SystemExit as leave:\n    assert leave.code == 0\n"
         "heavy = {'numpy', 'h5py', 'onnx', 'rich', 'scipy', 'pyperf', 'msgspec'}\n"
         "heavy.add('harness.native.ort')\n"

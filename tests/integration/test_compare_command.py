@@ -48,7 +48,7 @@ def made(recorded: Recorded, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     on a busy machine, and a file of one process.
     """
     from harness.records import LatencySeries, Reading
-    from harness.storage import read_profile, write_profile
+    from harness.storage.profile_file import read_profile, write_profile
 
     folder = tmp_path_factory.mktemp("made")
     profile = read_profile(recorded.file)
@@ -176,7 +176,7 @@ def test_more_than_two_files(harness: Harness, made: dict[str, Path]) -> None:
 def test_an_interrupted_profile_is_said(
     harness: Harness, made: dict[str, Path], tmp_path: Path
 ) -> None:
-    from harness.storage import read_profile, write_profile
+    from harness.storage.profile_file import read_profile, write_profile
 
     cut = dataclasses.replace(read_profile(made["slow"]), complete=False)
     write_profile(cut, tmp_path / "cut.h5")

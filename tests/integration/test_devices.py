@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import harness as package
-from harness import energy
+from harness.analysis import energy
 from tests.doubles import build_nvml
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 #: Gives the workers a GPU of the double's, with a fault that comes after some readings.
 GPU = """
 import ctypes, sys
-if "harness.runner" in sys.orig_argv:
-    from harness import worker
-    from harness.devices.sampling import DeviceSampler
+if "harness.measuring.spawning" in sys.orig_argv:
+    from harness.measuring import worker
+    from harness.machine.devices.sampling import DeviceSampler
 
     def with_double(job, latency_ns, values):
         if {fault!r}:

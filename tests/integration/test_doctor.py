@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness import environment
 from harness.commands.doctor import FACT_FINDINGS
+from harness.machine.facts import collect, ort_library
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,7 +73,7 @@ def test_json_gives_every_finding_and_a_remedy_for_what_is_missing() -> None:
 def test_each_library_of_a_gpu_provider_is_found_or_missing() -> None:
     report = json.loads(doctor("--json").stdout)
     findings = {finding["name"]: finding for finding in report["findings"]}
-    plugin = environment.ort_library().parent / "libonnxruntime_providers_cuda.so"
+    plugin = ort_library().parent / "libonnxruntime_providers_cuda.so"
     found = findings["CUDA libraries"]
     if not plugin.exists():
         assert "built without cuda" in found["detail"]
@@ -126,7 +126,7 @@ def test_restricted_machine_gets_the_remedy_for_each_restriction(tmp_path: Path)
     for path, text in files.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text)
-    facts = {reading.name: reading for reading in environment.collect(tmp_path)}
+    facts = {reading.name: reading for reading in collect(tmp_path)}
     found = {finding.name: finding for finding in (look(facts) for look in FACT_FINDINGS)}
 
     remedies = {

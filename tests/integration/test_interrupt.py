@@ -138,7 +138,7 @@ def test_interrupted_while_measuring(start: Start, tmp_path: Path, by: str) -> N
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_while_preparing(start: Start, tmp_path: Path, number: int) -> None:
     process = start(*MANY)
-    worker = wait_for_worker(process, "-m", "harness.worker")
+    worker = wait_for_worker(process, "-m", "harness.measuring.worker")
     os.killpg(process.pid, number)
     code, out, err = end(process)
     assert (code, out) == (130, "")

@@ -19,13 +19,15 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import harness as package
-from harness import environment, passes, probes, stamps
 from harness.config import SessionConfig
-from harness.executed_graph import ExecutedGraph
+from harness.machine import facts
+from harness.models.executed_graph import ExecutedGraph
 from harness.native import ort
-from harness.probes import ProbedGraph
+from harness.ort.session import bind, open_session
 from harness.records import NodeEvents, NodeTable
-from harness.session import bind, open_session
+from harness.tracing import recorders
+from harness.tracing.probes import graphs, times
+from harness.tracing.probes.graphs import ProbedGraph
 
 if TYPE_CHECKING:
     from conftest import Harness
@@ -45,7 +47,7 @@ def parse(graph: str, opset: int = 21) -> onnx.ModelProto:
 
 @pytest.fixture(scope="module")
 def library() -> ort.Library:
-    return ort.Library(str(environment.ort_library()))
+    return ort.Library(str(facts.ort_library()))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,13 +101,13 @@ Probe = Callable[..., Probed]
 def probe(library: ort.Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Probe:
     """Records a model, or the file of one, through probes."""
     recorded = []
-    node_events = stamps.node_events
+    node_events = times.node_events
 
-    def spy(each: stamps.Stamps, *rest: Any) -> NodeEvents:
+    def spy(each: times.Stamps, *rest: Any) -> NodeEvents:
         recorded.append(each)
         return node_events(each, *rest)
 
-    monkeypatch.setattr(stamps, "node_events", spy)
+    monkeypatch.setattr(times, "node_events", spy)
 
     def take(
         model: onnx.ModelProto | Path, inputs: dict[str, Any], config: SessionConfig = CONFIG
@@ -114,13 +116,13 @@ def probe(library: ort.Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         if not isinstance(model, Path):
             onnx.save(model, path)
         graph, once, outputs = executed(library, path, inputs, config, tmp_path)
-        probed = passes.prepare_probes(library, config, graph, inputs, tmp_path)
+        probed = recorders.prepare_probes(library, config, graph, inputs, tmp_path)
         with contextlib.closing(
-            passes.ProbePass(library, config, probed, graph.nodes, inputs)
+            recorders.ProbePass(library, config, probed, graph.nodes, inputs)
         ) as probe_pass:
             events, calibration = probe_pass.record(INFERENCES, 0)
             both = outputs, probe_pass.binding.outputs()
-        spans_ns = stamps.spans_ns(recorded[-1])
+        spans_ns = times.spans_ns(recorded[-1])
         return Probed(graph.nodes, probed, events, calibration, once, spans_ns, both)
 
     return take
@@ -136,9 +138,9 @@ def executed(
     ):
         binding.run()
         outputs = binding.outputs()
-    graph = passes.save_graph(library, path, config, folder)
+    graph = recorders.save_graph(library, path, config, folder)
     with contextlib.closing(
-        passes.OrtPass(
+        recorders.OrtPass(
             library, config, graph.path, graph.nodes, inputs, folder, optimization="disable"
         )
     ) as ort_pass:
@@ -148,7 +150,7 @@ def executed(
 
 def check(probed: Probed, *, random: bool = False) -> None:
     """What holds for every model."""
-    assert random or probes.same_values(*probed.outputs)
+    assert random or graphs.same_values(*probed.outputs)
     events, nodes, carriers = probed.events, probed.nodes, probed.graph.carriers
     # Each node that ran has a probe, or is covered by one that has, or nothing covers it.
     ran = np.flatnonzero(nodes.order >= 0)
@@ -400,7 +402,7 @@ RANDOM = """(float[8, 8] x) => (float[8, 8] y) {
 def test_nodes_without_an_input_are_timed_wherever_they_are(probe: Probe) -> None:
     probed = probe(parse(RANDOM), {"x": X})
     check(probed, random=True)
-    assert not probes.same_values(*probed.outputs)
+    assert not graphs.same_values(*probed.outputs)
     assert probed.covered() == set()
     randoms = probed.rows("RandomNormal")
     others = [row for row in range(len(probed.nodes)) if row not in randoms]
@@ -421,16 +423,16 @@ def test_memory_is_planned_as_without_probes(library: ort.Library, tmp_path: Pat
     inputs = {"big": HEAVY}
     config = SessionConfig(intra_threads=1, entries={"session.enable_mem_pattern": "0"})
     found, once, _ = executed(library, tmp_path / "model.onnx", inputs, config, tmp_path)
-    probed = passes.prepare_probes(library, config, found, inputs, tmp_path)
+    probed = recorders.prepare_probes(library, config, found, inputs, tmp_path)
     with contextlib.closing(
-        passes.OrtPass(
+        recorders.OrtPass(
             library,
             config,
             probed.each.path,
             probed.each.nodes,
             inputs,
             tmp_path,
-            **passes.as_it_is(library, config),
+            **recorders.as_it_is(library, config),
         )
     ) as ort_pass:
         seen = ort_pass.record(1, 0).events
@@ -448,7 +450,7 @@ def test_what_cannot_be_probed_is_refused_with_the_reason(
         onnx.save(parse(graph), tmp_path / "model.onnx")
         found, *_ = executed(library, tmp_path / "model.onnx", inputs, config, tmp_path)
         with pytest.raises(ValueError, match=r"\w") as refused:
-            passes.prepare_probes(library, config, found, inputs, tmp_path)
+            recorders.prepare_probes(library, config, found, inputs, tmp_path)
         return str(refused.value)
 
     sine = "(float[8,8] x) => (float[8,8] y) { y = Sin (x) }"
@@ -461,7 +463,7 @@ def test_what_cannot_be_probed_is_refused_with_the_reason(
     found, *_ = executed(library, tmp_path / "model.onnx", {"x": X}, CONFIG, tmp_path)
     on_gpu = dataclasses.replace(found.nodes, provider=("CUDAExecutionProvider",))
     with pytest.raises(ValueError, match="some run on CUDAExecutionProvider"):
-        passes.prepare_probes(
+        recorders.prepare_probes(
             library, CONFIG, dataclasses.replace(found, nodes=on_gpu), {"x": X}, tmp_path
         )
 
@@ -480,9 +482,9 @@ def test_more_stamps_than_expected_are_counted_and_their_inferences_left_out(
     inputs = {"x": X, "count": count}
     onnx.save(parse(graph), tmp_path / "model.onnx")
     found, *_ = executed(library, tmp_path / "model.onnx", inputs, CONFIG, tmp_path)
-    probed = passes.prepare_probes(library, CONFIG, found, inputs, tmp_path)
+    probed = recorders.prepare_probes(library, CONFIG, found, inputs, tmp_path)
     with contextlib.closing(
-        passes.ProbePass(library, CONFIG, probed, found.nodes, inputs)
+        recorders.ProbePass(library, CONFIG, probed, found.nodes, inputs)
     ) as probe_pass:
         expected = probe_pass.stamps_in_inference
         count[...] = 2  # a body more than what was counted
@@ -499,12 +501,12 @@ def test_more_stamps_than_expected_are_counted_and_their_inferences_left_out(
 
 SPOIL = """
 import sys
-if "harness.worker" in sys.orig_argv:
+if "harness.measuring.worker" in sys.orig_argv:
     import onnx
     import onnx.numpy_helper
-    from harness import probes
+    from harness.tracing.probes import graphs
 
-    insert = probes.insert
+    insert = graphs.insert
 
     def spoiled(graph):
         probed = insert(graph)
@@ -513,7 +515,7 @@ if "harness.worker" in sys.orig_argv:
         onnx.save(model, probed.each.path)
         return probed
 
-    probes.insert = spoiled
+    graphs.insert = spoiled
 """
 
 OTHER_WEIGHT = """

@@ -124,8 +124,8 @@ def test_the_trace_follows_the_timed_pass(recorded: Recorded) -> None:
 
 def test_workers_have_the_callers_environment_and_one_ort_core(recorded: Recorded) -> None:
     workers = [seen for seen in recorded.seen if seen["argv"][1:3] != ["-m", "harness"]]
-    prepared = [seen for seen in workers if "harness.worker" in seen["argv"]]
-    measured = [seen for seen in workers if "harness.runner" in seen["argv"]]
+    prepared = [seen for seen in workers if "harness.measuring.worker" in seen["argv"]]
+    measured = [seen for seen in workers if "harness.measuring.spawning" in seen["argv"]]
     assert len(prepared) == 1
     assert len(measured) == 3, "calibration and two processes"
     command = next(seen for seen in recorded.seen if seen not in workers)

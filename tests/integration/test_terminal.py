@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from terminal import on_terminal
 
-from harness.storage import read_profile, write_profile
+from harness.storage.profile_file import read_profile, write_profile
 
 if TYPE_CHECKING:
     from conftest import Harness, Recorded

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import kernels
 from harness.native import gpu_records
+from harness.tracing.kernels import join
 
 # CUpti_ActivityKind.
 MEMCPY, MEMSET, KERNEL, DRIVER, RUNTIME = 1, 2, 3, 4, 5
@@ -263,7 +263,7 @@ class TestAbsentLibrary:
     def test_the_reason_names_a_remedy(self, tmp_path: Path) -> None:
         with pytest.raises(OSError, match="libcupti") as raised:
             gpu_records.Cupti([str(tmp_path / "libcupti.so.13")])
-        reason = kernels.why_absent(str(raised.value))
+        reason = join.why_absent(str(raised.value))
         assert reason.startswith("no CUPTI: ")
         assert "pip install nvidia-cuda-cupti" in reason
 
@@ -272,18 +272,18 @@ class TestAbsentLibrary:
         if any(Path("/dev").glob("nvidia[0-9]*")):
             pytest.skip("there is a GPU")
         code = """
-from harness import kernels
 from harness.native import gpu_records
+from harness.tracing.kernels import join
 try:
-    cupti = gpu_records.Cupti(kernels.cupti_candidates())
+    cupti = gpu_records.Cupti(join.cupti_candidates())
 except OSError as error:
-    print(kernels.why_absent(str(error)))
+    print(join.why_absent(str(error)))
 else:
     for _ in range(2):
         try:
             cupti.start()
         except OSError as error:
-            print(kernels.why_absent(str(error)))
+            print(join.why_absent(str(error)))
     try:
         cupti.stop()
     except ValueError as error:

@@ -14,8 +14,9 @@ import numpy as np
 import onnx
 import pytest
 
-from harness import executed_graph, kernels
+from harness.models import executed_graph
 from harness.native import gpu_records, ort
+from harness.tracing.kernels import join
 
 CHAIN = "(float[4] x) => (float[4] y) { a = Relu(x)  b = Exp(a)  y = Neg(b) }"
 CHAIN_NAMES = ["Relu", "Exp", "Neg"]
@@ -202,7 +203,7 @@ class TestInferences:
         assert node_names(recorded) == CHAIN_NAMES * 3
         profiler = recorded.mark["profiler"]
         assert len(set(profiler.tolist())) == 3
-        start_ns, duration_ns = kernels.inferences(recorded)
+        start_ns, duration_ns = join.inferences(recorded)
         assert len(start_ns) == 3
         assert (start_ns[1:] >= start_ns[:-1] + duration_ns[:-1]).all()
         nodes = recorded.mark[recorded.mark["category"] == 1]

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import gpu_libraries
 from harness.native import ort
+from harness.ort import nvidia_libraries
 
 OpenSession = Callable[..., ort.Session]
 
@@ -124,7 +124,7 @@ def test_a_provider_that_cannot_be_loaded_is_an_error_of_its_own(
     missing = [
         name
         for name, provider in (("CUDA", "cuda"), ("TensorRT", "tensorrt"))
-        if gpu_libraries.needs(_plugin(library, provider)).missing
+        if nvidia_libraries.needs(_plugin(library, provider)).missing
     ]
     for name in ("NoSuchProvider", "SNPE", *missing):
         with pytest.raises(ort.ProviderError) as caught:

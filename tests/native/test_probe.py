@@ -13,8 +13,8 @@ import onnx.parser
 import pytest
 from onnx import TensorProto, helper
 
-from harness import probes
 from harness.native import ort, probe
+from harness.tracing.probes import graphs
 
 DTYPES: dict[int, Any] = {
     TensorProto.FLOAT: np.float32,
@@ -80,7 +80,7 @@ def record(*bindings: ort.Binding, capacity: int = 100) -> tuple[list[int], list
 
 
 def test_every_element_type_that_a_probe_can_read_is_tried_below() -> None:
-    assert DTYPES.keys() == probes.ELEMENT_TYPES
+    assert DTYPES.keys() == graphs.ELEMENT_TYPES
 
 
 @pytest.mark.parametrize("element_type", DTYPES)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from harness import ceilings, environment
-from harness.ceilings import Ceiling
+from harness.machine import facts
+from harness.measuring import ceilings
+from harness.measuring.ceilings import Ceiling
 from harness.native import bandwidth, ort
 from harness.records import Reading
 
@@ -26,7 +27,7 @@ MIB = 1024 * 1024
 
 @pytest.fixture(scope="module")
 def library() -> ort.Library:
-    return ort.Library(str(environment.ort_library()))
+    return ort.Library(str(facts.ort_library()))
 
 
 def plant(root: Path, files: dict[str, str]) -> None:

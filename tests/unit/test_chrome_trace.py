@@ -22,7 +22,7 @@ from harness.records import (
     Profile,
     Reading,
 )
-from harness.reporters import chrome_trace, perfetto
+from harness.reporters.traces import chrome, perfetto
 
 ZERO_NS = 7_000_000_000_123
 INFERENCES = 40_000
@@ -112,7 +112,7 @@ def profile() -> Profile:
 
 
 def events_of(profile: Profile, path: Path) -> list[dict[str, Any]]:
-    written = chrome_trace.write(profile, path)
+    written = chrome.write(profile, path)
     content = path.read_bytes()
     trace = json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)
     assert trace["otherData"]["model"] == "m"
@@ -280,7 +280,7 @@ def test_memory_does_not_grow_with_the_trace(profile: Profile, tmp_path: Path) -
         whole = dataclasses.replace(profile, processes=(long,), traces={})
         tracemalloc.start()
         try:
-            chrome_trace.write(whole, tmp_path / "t.json")
+            chrome.write(whole, tmp_path / "t.json")
             perfetto.write(whole, tmp_path / "t.pftrace")
             return tracemalloc.get_traced_memory()[1]
         finally:

@@ -12,8 +12,7 @@ from device_records import series
 from node_tables import table
 from process_records import latencies, process, profile
 
-from harness.compare import OperatorChanges, Quantity, Report, compare_profiles
-from harness.comparison import Comparison, Verdict
+from harness.analysis.comparing.profiles import OperatorChanges, Quantity, Report, compare_profiles
 from harness.records import (
     InputRecord,
     LatencySeries,
@@ -24,8 +23,10 @@ from harness.records import (
     Reading,
     Yardstick,
 )
-from harness.reporters import comparison_json, comparison_table
-from harness.statistics import Figure
+from harness.reporters.scripts.comparison import comparison_text
+from harness.reporters.terminal.comparison import print_comparison
+from harness.statistics.latency import Figure
+from harness.statistics.verdicts import Comparison, Verdict
 
 GRAPH = {"name": ("a", "b"), "op_type": ("Conv", "Gemm")}
 
@@ -86,7 +87,7 @@ def only(report: Report) -> Comparison:
 
 
 def text(report: Report, capsys: pytest.CaptureFixture[str]) -> str:
-    comparison_table.print_comparison(report, 10)
+    print_comparison(report, 10)
     return capsys.readouterr().out
 
 
@@ -418,7 +419,7 @@ def test_what_cannot_be_compared_gives_a_sentence_and_no_number(
     assert reason in found.reason
     assert (found.ratio, found.interval, report.candidates[0].quantities) == (None, None, ())
     assert reason in text(report, capsys)
-    told = json.loads(comparison_json.comparison_text(report))
+    told = json.loads(comparison_text(report))
     assert told["verdict"] == "NOT_COMPARABLE"
     assert (told["ratio"], told["interval"], told["operators"]) == (None, None, [])
     assert reason in told["reason"]
@@ -468,7 +469,7 @@ def test_verdicts_on_several_candidates_hold_together(capsys: pytest.CaptureFixt
     assert [one.latency.comparison.verdict for one in report.candidates][:2] == [
         Verdict.SLOWER, Verdict.FASTER,
     ]  # fmt: skip
-    told = json.loads(comparison_json.comparison_text(report))
+    told = json.loads(comparison_text(report))
     assert told["verdict"] == "SLOWER"
     assert next(one["verdict"] for one in told["others"]) == "FASTER"
     assert "candidate 3" in text(report, capsys)
@@ -476,7 +477,7 @@ def test_verdicts_on_several_candidates_hold_together(capsys: pytest.CaptureFixt
 
 def test_json_begins_with_what_scripts_rely_on() -> None:
     report = compare_profiles(measured(1e4, seed=1), [measured(1.2e4, seed=2)])
-    told = json.loads(comparison_json.comparison_text(report))
+    told = json.loads(comparison_text(report))
     assert told["verdict"] == "SLOWER"
     assert told["interval"][0] < told["ratio"] < told["interval"][1]
     assert told["operators"] == []

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from harness.comparison import (
+from harness.statistics.verdicts import (
     OCCASION_SD,
     OCCASION_SD_BESIDE_YARDSTICK,
     Comparison,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.devices.channels import Channel
-from harness.devices.cpu_energy import CpuEnergy
+from harness.machine.devices.channels import Channel
+from harness.machine.devices.cpu_energy import CpuEnergy
 
 ZONES = "sys/class/powercap"
 HWMON = "sys/class/hwmon"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from process_records import process, profile
 
-from harness.differences import Difference, differences, unlike_inputs
+from harness.analysis.comparing.differences import Difference, differences, unlike_inputs
 from harness.records import InputRecord, ModelRecord, Reading
 
 

@@ -8,7 +8,7 @@ import pytest
 from device_records import series
 from process_records import process, profile
 
-from harness.energy import Energy, energy
+from harness.analysis.energy import Energy, energy
 from harness.records import DeviceSeries, Profile
 
 SECOND = 10**9
@@ -97,7 +97,7 @@ def test_processes_give_an_interval() -> None:
 
 
 def _joined(*parts: DeviceSeries) -> DeviceSeries:
-    from harness import shards
+    from harness.storage import shards
 
     (whole,) = shards._merge_devices(parts)
     return whole

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness import environment
 from harness.errors import MachineError
+from harness.machine import facts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,19 +27,19 @@ def plant(root: Path, files: dict[str, str]) -> Path:
     return root
 
 
-def facts(root: Path) -> dict[str, Reading]:
-    return {reading.name: reading for reading in environment.collect(root)}
+def read(root: Path) -> dict[str, Reading]:
+    return {reading.name: reading for reading in facts.collect(root)}
 
 
 def test_this_machine_is_described_without_ort_and_every_absence_has_a_reason() -> None:
     # In a process of its own, for other tests may have imported onnxruntime here.
     program = (
-        "import sys; from harness.environment import collect, ort_library; collect();"
+        "import sys; from harness.machine.facts import collect, ort_library; collect();"
         "ort_library(); assert not {'onnxruntime', 'onnx', 'harness.native.ort'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
 
-    readings = environment.collect()
+    readings = facts.collect()
     names = [reading.name for reading in readings]
     assert len(names) == len(set(names))
     assert all(reading.source for reading in readings)
@@ -52,7 +52,7 @@ def test_this_machine_is_described_without_ort_and_every_absence_has_a_reason() 
 
 
 def test_empty_tree_gives_reasons_that_name_the_file(tmp_path: Path) -> None:
-    found = facts(tmp_path)
+    found = read(tmp_path)
     for name in ("kernel", "cpu_model", "frequency_governor", "clock_source", "boost", "cpu_cores"):
         assert found[name].value is None
         assert found[name].source in found[name].reason
@@ -65,7 +65,7 @@ def test_empty_tree_gives_reasons_that_name_the_file(tmp_path: Path) -> None:
 
 def test_file_that_does_not_tell_the_fact_is_an_absence(tmp_path: Path) -> None:
     plant(tmp_path, {"proc/cpuinfo": "Processor: ARMv8\n", f"{CPUS}/smt/active": "maybe\n"})
-    found = facts(tmp_path)
+    found = read(tmp_path)
     assert found["cpu_model"].value is None
     assert found["smt"].reason == f"/{CPUS}/smt/active does not tell it"
     assert found["virtualisation"].value is None
@@ -93,7 +93,7 @@ def test_facts_of_a_two_socket_machine_with_smt(tmp_path: Path) -> None:
         topology = f"{CPUS}/cpu{cpu}/topology"
         files[f"{topology}/physical_package_id"] = f"{cpu % 4 // 2}\n"
         files[f"{topology}/thread_siblings_list"] = f"{cpu % 4},{cpu % 4 + 4}\n"
-    values = {name: reading.value for name, reading in facts(plant(tmp_path, files)).items()}
+    values = {name: reading.value for name, reading in read(plant(tmp_path, files)).items()}
 
     assert values["cpu_model"] == "AMD EPYC 9965"
     assert (values["cpu_sockets"], values["cpu_cores"], values["cpu_threads"]) == (2, 4, 8)
@@ -110,9 +110,9 @@ def test_facts_of_a_two_socket_machine_with_smt(tmp_path: Path) -> None:
 
 def test_hypervisor_is_named_when_the_guest_is_told(tmp_path: Path) -> None:
     plant(tmp_path, {"proc/cpuinfo": "flags\t\t: fpu hypervisor avx2\n"})
-    assert "not told" in str(facts(tmp_path)["virtualisation"].value)
+    assert "not told" in str(read(tmp_path)["virtualisation"].value)
     plant(tmp_path, {"sys/class/dmi/id/sys_vendor": "QEMU\n"})
-    assert facts(tmp_path)["virtualisation"].value == "QEMU"
+    assert read(tmp_path)["virtualisation"].value == "QEMU"
 
 
 @pytest.mark.parametrize(
@@ -160,19 +160,19 @@ def test_hypervisor_is_named_when_the_guest_is_told(tmp_path: Path) -> None:
 def test_cgroup_cpu_limit(
     tmp_path: Path, files: dict[str, str], cpus: float | str, source: str
 ) -> None:
-    reading = environment.cgroup_cpu_limit(plant(tmp_path, files))
+    reading = facts.cgroup_cpu_limit(plant(tmp_path, files))
     assert (reading.value, reading.source) == (cpus, source)
 
 
 def test_energy_is_found_where_powercap_is_readable(tmp_path: Path) -> None:
     plant(tmp_path, {"sys/class/powercap/intel-rapl:0/energy_uj": "123456\n"})
-    energy = facts(tmp_path)["cpu_energy"]
+    energy = read(tmp_path)["cpu_energy"]
     assert energy.value == "powercap"
     assert energy.source == "/sys/class/powercap/intel-rapl:0/energy_uj"
 
 
 def test_ort_library_is_the_installed_wheels() -> None:
-    library = environment.ort_library()
+    library = facts.ort_library()
     assert library.is_file()
     assert library.name.startswith("libonnxruntime.so")
 
@@ -181,7 +181,7 @@ def test_missing_ort_is_an_error_with_a_remedy(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(sys, "path", [])
     monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
     with pytest.raises(MachineError) as caught:
-        environment.ort_library()
+        facts.ort_library()
     assert caught.value.exit_code == 3
     assert "--ort-library" in caught.value.remedy
 
@@ -224,13 +224,13 @@ def test_cuda_says_which_part_is_missing(tmp_path: Path, loader_path: Path) -> N
     plugin = library.parent / "libonnxruntime_providers_cuda.so"
 
     driver(loader_path, 12080, status=100)
-    reading, remedy = environment.cuda_state(library)
+    reading, remedy = facts.cuda_state(library)
     assert reading.value is None
     assert "cuInit: board on fire (error 100)" in reading.reason
     assert remedy
 
     driver(loader_path, 12080)
-    reading, remedy = environment.cuda_state(library)
+    reading, remedy = facts.cuda_state(library)
     assert "is built without it" in reading.reason
     assert "onnxruntime-gpu" in remedy
 
@@ -241,22 +241,22 @@ def test_cuda_says_which_part_is_missing(tmp_path: Path, loader_path: Path) -> N
         build(needed_library, "")
     build(plugin, crash, f"-L{loader_path}", *(f"-l:{path.name}" for path in needed))
     needed[1].rename(tmp_path / "aside")
-    reading, remedy = environment.cuda_state(library)
+    reading, remedy = facts.cuda_state(library)
     assert "libstandin.so.1 for libonnxruntime_providers_cuda.so" in reading.reason
     assert "LD_LIBRARY_PATH" in remedy
 
     (tmp_path / "aside").rename(needed[1])
-    reading, remedy = environment.cuda_state(library)
+    reading, remedy = facts.cuda_state(library)
     assert "the driver serves CUDA 12" in reading.reason
     assert "update the NVIDIA driver" in remedy
 
     driver(loader_path, 13000)
     for lazy in ("libcudnn.so.9", "libcufft.so.12", "libnvrtc.so.13"):
         build(loader_path / lazy, "")
-    reading, remedy = environment.cuda_state(library)
+    reading, remedy = facts.cuda_state(library)
     assert (reading.name, reading.value, remedy) == ("cuda", "usable", "")
 
     (loader_path / "libcudnn.so.9").write_text("not a library")
-    reading, remedy = environment.cuda_state(library)
+    reading, remedy = facts.cuda_state(library)
     assert reading.value == "usable"
     assert "libcudnn.so.9 fail: pip install nvidia-cudnn-cu13" in remedy

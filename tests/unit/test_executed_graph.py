@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from harness.errors import ModelError
-from harness.executed_graph import ExecutedGraph, node_name, prepare, row_of
+from harness.models.executed_graph import ExecutedGraph, node_name, prepare, row_of
 from harness.native import ort
 
 # Names that repeat and names that are missing, at every level.

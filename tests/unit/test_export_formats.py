@@ -17,7 +17,7 @@ import pytest
 from harness.commands.output_files import new_file
 from harness.errors import MachineError, RequestError
 from harness.records import LatencySeries, Profile
-from harness.reporters import csv, json_lines, parquet, pyperf
+from harness.reporters.exports import csv_file, json_lines, parquet_file, pyperf_file
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def profile() -> Profile:
 
 
 def test_a_pyperf_value_is_the_mean_of_its_loops(profile: Profile, tmp_path: Path) -> None:
-    assert pyperf.write(profile, tmp_path / "p.json") == 2
+    assert pyperf_file.write(profile, tmp_path / "p.json") == 2
     (benchmark,) = json.loads((tmp_path / "p.json").read_text())["benchmarks"]
     first, second = benchmark["runs"]
     assert first["values"] == pytest.approx([1.75e-6] * 3)
@@ -53,12 +53,12 @@ def test_pyperf_takes_no_part_of_a_value(profile: Profile, tmp_path: Path) -> No
     (process, _) = profile.processes
     short = dataclasses.replace(process, loops=7)
     with pytest.raises(RequestError, match="no process has a whole value"):
-        pyperf.write(dataclasses.replace(profile, processes=(short,)), tmp_path / "p.json")
+        pyperf_file.write(dataclasses.replace(profile, processes=(short,)), tmp_path / "p.json")
 
 
 @pytest.mark.parametrize("name", ["s.csv", "s.csv.gz"])
 def test_csv_has_every_inference(profile: Profile, tmp_path: Path, name: str) -> None:
-    assert csv.write(profile, tmp_path / name) == 16
+    assert csv_file.write(profile, tmp_path / name) == 16
     content = (tmp_path / name).read_bytes()
     text = (gzip.decompress(content) if name.endswith(".gz") else content).decode()
     rows = list(csv_module.DictReader(text.splitlines()))
@@ -93,7 +93,7 @@ def test_json_lines_have_every_record(profile: Profile, tmp_path: Path) -> None:
 
 def test_parquet_has_every_inference(profile: Profile, tmp_path: Path) -> None:
     reader = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
-    assert parquet.write(profile, tmp_path / "s.parquet") == 16
+    assert parquet_file.write(profile, tmp_path / "s.parquet") == 16
     table = reader.read_table(tmp_path / "s.parquet")
     assert table.column_names == ["process", "pass", "inference", "start_ns", "duration_ns"]
     assert table["pass"].to_pylist().count("timed") == 12
@@ -106,7 +106,7 @@ def test_parquet_without_pyarrow_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(MachineError) as caught:
-        parquet.write(profile, tmp_path / "s.parquet")
+        parquet_file.write(profile, tmp_path / "s.parquet")
     assert "needs pyarrow" in caught.value.message
     assert caught.value.remedy == "python -m pip install pyarrow"
 

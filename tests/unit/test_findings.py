@@ -14,11 +14,11 @@ from device_records import kernels, series
 from node_tables import table
 from process_records import process, profile
 
-from harness import findings
+from harness.analysis import findings
+from harness.analysis.findings import Finding
+from harness.analysis.operators import operator_table
 from harness.commands import ops, show
 from harness.commands import profile as profile_command
-from harness.findings import Finding
-from harness.operators import operator_table
 from harness.records import KernelEvents, NodeEvents, Profile, Reading
 
 QUIET = {"wall_ns": 10**9, "steal_ns": 0, "other_load_ns": 0}

@@ -14,9 +14,9 @@ import pytest
 from device_records import kernels, series
 from process_records import latencies, process, profile
 
-from harness import storage
 from harness.errors import MachineError
 from harness.records import Stacks
+from harness.storage import profile_file
 
 pandas = pytest.importorskip("pandas")
 xarray = pytest.importorskip("xarray")
@@ -105,7 +105,7 @@ def test_events_of_all_traces_stand_together(golden: Profile) -> None:
 
 
 def test_operators_are_those_of_the_table(golden: Profile) -> None:
-    from harness.operators import OperatorTable, operator_table
+    from harness.analysis.operators import OperatorTable, operator_table
 
     table = operator_table(golden)
     assert isinstance(table, OperatorTable)
@@ -170,7 +170,7 @@ def test_a_profile_without_processes_has_empty_samples() -> None:
 
 
 def test_a_frame_is_made_once_and_only_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness import frames as module
+    from harness.analysis import frames as module
 
     made = []
 
@@ -189,7 +189,7 @@ def test_a_frame_is_made_once_and_only_when_asked_for(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("which", ["golden", "with_gpu"])
 def test_the_tree_is_the_file(which: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     kept = request.getfixturevalue(which)
-    storage.write_profile(kept, tmp_path / "a.h5")
+    profile_file.write_profile(kept, tmp_path / "a.h5")
     tree = kept.to_xarray()
     with xarray.open_datatree(tmp_path / "a.h5", engine="h5netcdf") as opened:
         xarray.testing.assert_identical(tree, opened.load())
@@ -201,7 +201,7 @@ def test_the_tree_is_the_file(which: str, tmp_path: Path, request: pytest.Fixtur
 
 def test_the_tree_is_of_the_records_and_not_of_the_file_they_came_from(golden: Profile) -> None:
     fewer = dataclasses.replace(
-        storage.read_profile(GOLDEN["GOLDEN"]), processes=golden.processes[:1]
+        profile_file.read_profile(GOLDEN["GOLDEN"]), processes=golden.processes[:1]
     )
     assert list(fewer.to_xarray()["processes"].children) == ["000"]
 

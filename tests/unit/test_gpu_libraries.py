@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import gpu_libraries
 from harness.errors import MachineError
+from harness.ort import nvidia_libraries
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -67,7 +67,9 @@ def test_folders_are_those_of_the_wheels_then_of_the_newest_toolkit(tmp_path: Pa
         (packages / folder).mkdir(parents=True)
     for toolkit in ("cuda-9.2", "cuda-12.8", "cuda", "other"):
         (tmp_path / "usr/local" / toolkit / "lib64").mkdir(parents=True)
-    found = [str(path.relative_to(tmp_path)) for path in gpu_libraries.folders(packages, tmp_path)]
+    found = [
+        str(path.relative_to(tmp_path)) for path in nvidia_libraries.folders(packages, tmp_path)
+    ]
     assert found == [
         "site-packages/nvidia/cu13/lib",
         "site-packages/nvidia/cudnn/lib",
@@ -76,12 +78,12 @@ def test_folders_are_those_of_the_wheels_then_of_the_newest_toolkit(tmp_path: Pa
         "usr/local/cuda-12.8/lib64",
         "usr/local/cuda-9.2/lib64",
     ]
-    assert gpu_libraries.folders(tmp_path / "none", tmp_path / "none") == ()
+    assert nvidia_libraries.folders(tmp_path / "none", tmp_path / "none") == ()
 
 
 def test_what_a_provider_needs_is_found_in_wheels(wheels: Path, plugin: Path) -> None:
-    extra = gpu_libraries.folders(wheels, wheels)
-    needs = gpu_libraries.needs(plugin, extra)
+    extra = nvidia_libraries.folders(wheels, wheels)
+    needs = nvidia_libraries.needs(plugin, extra)
     found = {one.name: one for one in needs.libraries}
     cuda = wheels / "nvidia/cu13/lib"
     assert needs.cuda == "13"
@@ -97,7 +99,7 @@ def test_what_is_missing_is_named_with_the_package_that_brings_it(
 ) -> None:
     (wheels / "nvidia/cu13/lib/libcublasLt.so.13").unlink()
     (wheels / "nvidia/cudnn/lib/libcudnn.so.9").write_text("cut short")
-    needs = gpu_libraries.needs(plugin, gpu_libraries.folders(wheels, wheels))
+    needs = nvidia_libraries.needs(plugin, nvidia_libraries.folders(wheels, wheels))
     assert needs.missing == ("libcublasLt.so.13",)
     assert "libcudnn.so.9" in needs.missing_lazy
     assert "pip install nvidia-cublas~=13.0 nvidia-cudnn-cu13~=9.0" in needs.remedy
@@ -115,7 +117,7 @@ def test_what_is_missing_is_named_with_the_package_that_brings_it(
     ],
 )
 def test_remedy(missing: tuple[str, ...], cuda: str, says: str) -> None:
-    remedy = gpu_libraries.remedy(missing, cuda)
+    remedy = nvidia_libraries.remedy(missing, cuda)
     assert remedy.count("nvidia-cublas") <= 1
     assert says in remedy if says else remedy == ""
 
@@ -123,7 +125,7 @@ def test_remedy(missing: tuple[str, ...], cuda: str, says: str) -> None:
 def test_what_is_not_a_library_is_named(wheels: Path, tmp_path: Path) -> None:
     broken = tmp_path / "libonnxruntime_providers_cuda.so"
     broken.write_text("cut short")
-    needs = gpu_libraries.needs(broken, ())
+    needs = nvidia_libraries.needs(broken, ())
     assert len(needs.missing) == 1
     assert needs.remedy
 
@@ -133,7 +135,7 @@ def test_without_ldd_nothing_is_guessed(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MachineError, match="no ldd in PATH"):
-        gpu_libraries.needs(plugin, ())
+        nvidia_libraries.needs(plugin, ())
 
 
 def test_preloading_serves_a_provider_that_no_path_would(wheels: Path, plugin: Path) -> None:
@@ -141,7 +143,7 @@ def test_preloading_serves_a_provider_that_no_path_would(wheels: Path, plugin: P
     code = f"""
 import ctypes
 from pathlib import Path
-from harness import gpu_libraries
+from harness.ort import nvidia_libraries
 plugin, wheels = Path({str(plugin)!r}), Path({str(wheels)!r})
 try:
     ctypes.CDLL(str(plugin))
@@ -149,20 +151,20 @@ except OSError:
     pass
 else:
     raise SystemExit("loads without help")
-loaded = gpu_libraries.preload(plugin, gpu_libraries.folders(wheels, wheels))
+loaded = nvidia_libraries.preload(plugin, nvidia_libraries.folders(wheels, wheels))
 names = [path.name for path in loaded]
 assert sorted(names) == [
     "libcublas.so.13", "libcublasLt.so.13", "libcudart.so.13", "libcudnn.so.9"
 ], names
 assert ctypes.CDLL(str(plugin)).answer() == 1
-facts = {{fact.name: fact for fact in gpu_libraries.readings()}}
+facts = {{fact.name: fact for fact in nvidia_libraries.readings()}}
 assert facts["gpu_libcublas"].value == str(wheels / "nvidia/cu13/lib/libcublas.so.13")
 assert facts["gpu_libonnxruntime_providers_cuda"].value == str(plugin)
 assert facts["cuda_runtime_version"].value == "13.2"
 assert facts["cuda_driver_version"].reason == "there is no NVIDIA driver"
 assert facts["cudnn_version"].value == "9.10.2"
 assert "libnvinfer is not loaded" in facts["tensorrt_version"].reason
-wait = ctypes.CFUNCTYPE(ctypes.c_int)(gpu_libraries.synchronise_address())
+wait = ctypes.CFUNCTYPE(ctypes.c_int)(nvidia_libraries.synchronise_address())
 assert wait() == 7
 """
     subprocess.run(
@@ -178,7 +180,7 @@ def test_a_library_that_does_not_load_is_named(wheels: Path, plugin: Path) -> No
     blas = wheels / "nvidia/cu13/lib/libcublas.so.13"
     build(blas, "extern int nowhere; int *blas(void) { return &nowhere; }")
     with pytest.raises(MachineError) as caught:
-        gpu_libraries.preload(plugin, gpu_libraries.folders(wheels, wheels))
+        nvidia_libraries.preload(plugin, nvidia_libraries.folders(wheels, wheels))
     assert str(blas) in caught.value.message
     assert "nowhere" in caught.value.message
 
@@ -186,9 +188,9 @@ def test_a_library_that_does_not_load_is_named(wheels: Path, plugin: Path) -> No
 def test_maps_of_a_process_without_a_gpu_tell_of_none(tmp_path: Path) -> None:
     maps = tmp_path / "maps"
     maps.write_text(f"7f00-7f01 r-xp 00000000 00:00 1   {ctypes.__file__}\n")
-    assert gpu_libraries.mapped(maps) == {}
-    facts = gpu_libraries.readings(maps)
+    assert nvidia_libraries.mapped(maps) == {}
+    facts = nvidia_libraries.readings(maps)
     assert {fact.value for fact in facts} == {None}
     assert all(fact.reason for fact in facts)
     with pytest.raises(MachineError, match="no CUDA runtime is loaded"):
-        gpu_libraries.synchronise_address(maps)
+        nvidia_libraries.synchronise_address(maps)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.devices.host_noise import HostNoise
+from harness.machine.host_counters import HostNoise
 
 if TYPE_CHECKING:
     from pathlib import Path

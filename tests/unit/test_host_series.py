@@ -6,7 +6,7 @@ import errno
 import os
 from pathlib import Path
 
-from harness.devices.host_series import HostSeries
+from harness.machine.devices.host_channels import HostSeries
 from harness.native import sampler
 
 TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from harness.config import InputRequest
 from harness.errors import ModelError, RequestError
-from harness.inputs import InputSet, candidates, choose, output_error
+from harness.inputs.choice import InputSet, candidates, choose, output_error
 from harness.native import ort
 
 if TYPE_CHECKING:

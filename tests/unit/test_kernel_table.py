@@ -11,12 +11,12 @@ from device_records import kernels
 from node_tables import table
 from process_records import process, profile
 
-from harness import kernel_table as tables
-from harness.kernel_table import KernelTable
+from harness.analysis import gpu_work as tables
+from harness.analysis.gpu_work import KernelTable
 from harness.records import Profile
-from harness.reporters import json as json_reporter
-from harness.reporters import table as terminal
-from harness.statistics import Figure
+from harness.reporters.scripts import profile as json_reporter
+from harness.reporters.terminal import summary as terminal
+from harness.statistics.latency import Figure
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import kernels
 from harness.native import gpu_records
 from harness.records import KernelEvents
+from harness.tracing.kernels import join
 
 FIRST_ID = 7 << 32
 OURS, FOREIGN = 3, 4
@@ -79,12 +79,12 @@ MARKS = marks_of(
 )
 
 
-def join(
+def joined(
     given: gpu_records.CuptiColumns, marks: gpu_records.Marks = MARKS, **recording: Any
 ) -> KernelEvents:
     lasted = {"dropped": 0, "unreadable": 0, "unnamed": 0, "offset_ns": 0, "step_ns": 0}
-    start_ns, duration_ns = kernels.inferences(marks)
-    return kernels.join(
+    start_ns, duration_ns = join.inferences(marks)
+    return join.join(
         given,
         {1: "gemm"},
         marks,
@@ -97,7 +97,7 @@ def join(
 
 class TestJoin:
     def test_a_kernel_names_its_node_and_inference(self) -> None:
-        events = join(
+        events = joined(
             columns(
                 [kernel(345, 350, 12), kernel(125, 160, 10), kernel(170, 230, 11)],
                 [launch(342, 344, 12), launch(112, 115, 10), launch(150, 155, 11)],
@@ -116,12 +116,14 @@ class TestJoin:
 
     def test_times_do_not_decide(self) -> None:
         """A kernel may run long after its node has ended, while another one executes."""
-        events = join(columns([kernel(145, 150, 10)], [launch(112, 115, 10)], [names_mark(1, 10)]))
+        events = joined(
+            columns([kernel(145, 150, 10)], [launch(112, 115, 10)], [names_mark(1, 10)])
+        )
         assert events.node.tolist() == [0]
         assert events.disagreements == 0
 
     def test_copies_and_settings_of_memory(self) -> None:
-        events = join(
+        events = joined(
             columns(
                 [
                     kernel(150, 160, 1, kind=1, copy_kind=1, bytes=64, grid=-1),
@@ -139,7 +141,7 @@ class TestJoin:
         assert events.node.tolist() == [1] * 3
 
     def test_the_first_of_calls_that_share_a_correlation_launched_it(self) -> None:
-        events = join(
+        events = joined(
             columns(
                 [kernel(170, 180, 10)],
                 [launch(152, 153, 10), launch(150, 155, 10)],
@@ -150,7 +152,7 @@ class TestJoin:
         assert events.disagreements == 0
 
     def test_stamps_of_another_clock_are_brought_to_ours(self) -> None:
-        events = join(
+        events = joined(
             columns([kernel(1125, 1160, 10)], [launch(1112, 1115, 10)], [names_mark(1, 10)]),
             offset_ns=1000,
         )
@@ -162,24 +164,26 @@ class TestJoin:
     def test_a_launch_outside_of_its_node_is_a_disagreement(
         self, interval: tuple[int, int]
     ) -> None:
-        events = join(columns([kernel(170, 180, 10)], [launch(*interval, 10)], [names_mark(1, 10)]))
+        events = joined(
+            columns([kernel(170, 180, 10)], [launch(*interval, 10)], [names_mark(1, 10)])
+        )
         assert events.node.tolist() == [0]
         assert events.disagreements == 1
 
     def test_a_node_that_never_ended_cannot_be_overstepped(self) -> None:
         marks = marks_of(mark("model_run", 100, 200, category=SESSION), node(0, 110, -1))
         given = columns([kernel(170, 180, 10)], [launch(150, 155, 10)], [names_mark(1, 10)])
-        assert join(given, marks).disagreements == 0
+        assert joined(given, marks).disagreements == 0
 
     def test_nothing_at_all(self) -> None:
         for marks in (MARKS, marks_of()):
-            events = join(columns([]), marks)
+            events = joined(columns([]), marks)
             assert len(events) == 0
             assert events.grid.shape == (0, 3)
             assert events.unjoined_reason == ""
 
     def test_no_marks(self) -> None:
-        events = join(columns([kernel(170, 180, 10)], external=[names_mark(1, 10)]), marks_of())
+        events = joined(columns([kernel(170, 180, 10)], external=[names_mark(1, 10)]), marks_of())
         assert events.node.tolist() == [-1]
         assert events.inference.tolist() == [-1]
         assert "of another time" in events.unjoined_reason
@@ -187,7 +191,7 @@ class TestJoin:
 
 class TestLosses:
     def test_work_without_stamps_is_dropped_and_counted(self) -> None:
-        events = join(
+        events = joined(
             columns(
                 [kernel(0, 0, 1), kernel(150, 0, 2), kernel(160, 170, 3), kernel(180, 175, 4)],
                 truncated=2,
@@ -204,7 +208,7 @@ class TestLosses:
             mark("Memcpy_token_7_kernel_time", 140, 150, 0),
             lost=1,
         )
-        events = join(
+        events = joined(
             columns(
                 [
                     kernel(120, 121, 1),
@@ -238,11 +242,11 @@ class TestLosses:
         )
 
     def test_work_outside_of_all_inferences(self) -> None:
-        events = join(columns([kernel(50, 60, 1), kernel(250, 260, 2), kernel(450, 460, 3)]))
+        events = joined(columns([kernel(50, 60, 1), kernel(250, 260, 2), kernel(450, 460, 3)]))
         assert events.inference.tolist() == [-1, -1, -1]
 
     def test_unjoined_work_belongs_to_the_inference_that_launched_it(self) -> None:
-        events = join(columns([kernel(250, 260, 1)], [launch(195, 196, 1)]))
+        events = joined(columns([kernel(250, 260, 1)], [launch(195, 196, 1)]))
         assert events.node.tolist() == [-1]
         assert events.inference.tolist() == [0]
 
@@ -252,8 +256,8 @@ class TestTotals:
 
     def totals(
         self, given: gpu_records.CuptiColumns, marks: gpu_records.Marks = MARKS
-    ) -> kernels.NodeTotals:
-        return kernels.node_totals(join(given, marks), marks, self.START_NS, 2)
+    ) -> join.NodeTotals:
+        return join.node_totals(joined(given, marks), marks, self.START_NS, 2)
 
     def test_host_kernel_and_idle_time(self) -> None:
         totals = self.totals(
@@ -340,9 +344,9 @@ class TestReasons:
         ],
     )
     def test_a_failure_comes_with_what_to_do(self, failure: str, remedy: str) -> None:
-        reason = kernels.why_absent(failure)
+        reason = join.why_absent(failure)
         assert failure in reason
         assert remedy in reason
 
     def test_candidates_end_with_the_systems_own(self) -> None:
-        assert kernels.cupti_candidates()[-2:] == ("libcupti.so.13", "libcupti.so.12")
+        assert join.cupti_candidates()[-2:] == ("libcupti.so.13", "libcupti.so.12")

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from node_tables import table
 
-from harness.matching import Executed, Match, executed, match, source_name
+from harness.analysis.comparing.matching import Executed, Match, executed, match, source_name
 from harness.records import NodeEvents
-from harness.statistics import Figure
+from harness.statistics.latency import Figure
 
 MADE = "com.microsoft"
 

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from harness.errors import ModelError
-from harness.model_file import describe, load
+from harness.models.file import describe, load
 
 
 def packaged(package: str, path: str) -> Path:

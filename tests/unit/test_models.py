@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 
 from harness.errors import MachineError, RequestError
-from harness.models import REFERENCE_MODELS, build, write
+from harness.models.catalogue import REFERENCE_MODELS, build, write
 
 # torchvision's and Hugging Face's numbers for these architectures; mlp and tessera are
 # ours, counted by hand from the widths.
@@ -172,7 +172,7 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_does_not(tmp_path, name
 
 def test_listing_the_models_imports_neither_numpy_nor_onnx():
     program = (
-        "import sys, harness.models as models\n"
+        "import sys, harness.models.catalogue as models\n"
         "print(*(model.name for model in models.REFERENCE_MODELS.values()))\n"
         "sys.exit(' '.join({'numpy', 'onnx'} & set(sys.modules)))"
     )

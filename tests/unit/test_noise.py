@@ -9,8 +9,9 @@ import pytest
 from device_records import series
 from process_records import process, profile
 
-from harness import noise, statistics
+from harness.analysis import noise
 from harness.records import Profile, Yardstick
+from harness.statistics import latency
 
 POWER_CAP, IDLE = 0x4, 0x1
 
@@ -82,7 +83,7 @@ def test_samples_under_throttling_are_marked_and_can_be_left_out() -> None:
         "20.0% of the samples were taken while the GPU was throttled (sw_power_cap)",
     )
     kept = noise.without_throttled(throttled())
-    assert statistics.latency(kept.processes).samples == 16
+    assert latency.latency(kept.processes).samples == 16
     assert noise.judge(kept).throttled == 0
 
 

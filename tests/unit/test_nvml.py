@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.devices import nvml
+from harness.machine.devices import nvml
 from tests import doubles
 from tests.doubles import NvmlDouble, build_nvml
 
@@ -72,7 +72,7 @@ pynvml.nvmlShutdown()
 
 
 def test_gpus_by_name() -> None:
-    code = f"from harness.devices import nvml; print(nvml.gpus({build_nvml()!r}))"
+    code = f"from harness.machine.devices import nvml; print(nvml.gpus({build_nvml()!r}))"
     assert interpreter(code) == str(
         nvml.Gpus(
             (nvml.Gpu(0, "Test Double L4", "GPU-double", "00000000:01:00.0"),), "580.0.double"
@@ -89,7 +89,7 @@ def test_why_no_gpu_can_be_named(fault: str, said: str) -> None:
     code = f"""
 import ctypes
 ctypes.CDLL({path!r}).harness_test_double({fault.encode()!r}, ctypes.c_long(0))
-from harness.devices import nvml
+from harness.machine.devices import nvml
 found = nvml.gpus({path!r})
 assert not found.found
 print(found.reason)
@@ -105,7 +105,7 @@ def test_no_library(tmp_path: Path) -> None:
 
 
 def test_pynvml_is_not_imported_before_it_is_needed() -> None:
-    code = "import sys, harness.devices.sampling; print('pynvml' in sys.modules)"
+    code = "import sys, harness.machine.devices.sampling; print('pynvml' in sys.modules)"
     assert interpreter(code) == "False"
 
 

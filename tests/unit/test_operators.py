@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.operators import OperatorTable, layer, operator_table
+from harness.analysis.operators import OperatorTable, layer, operator_table
 from harness.records import (
     LatencySeries,
     ModelRecord,
@@ -19,7 +19,7 @@ from harness.records import (
     Profile,
     Reading,
 )
-from harness.statistics import Figure
+from harness.statistics.latency import Figure
 
 
 def process(index: int, duration_ns: int) -> ProcessRecord:

@@ -10,10 +10,10 @@ import onnx
 import onnx.parser
 import pytest
 
-from harness import ort_trace
-from harness.executed_graph import ExecutedGraph, prepare
+from harness.models.executed_graph import ExecutedGraph, prepare
 from harness.native import ort
-from harness.ort_trace import OrtTrace, TraceFile, read
+from harness.tracing.ort_profiler import reader
+from harness.tracing.ort_profiler.reader import OrtTrace, TraceFile, read
 
 TRIPS = 4
 NESTED = """
@@ -324,7 +324,7 @@ def test_blocks_may_end_anywhere(
 ) -> None:
     whole = read([five], graph.nodes, process=0)
     for block_bytes in (97, 1_000, 4_096):
-        monkeypatch.setattr(ort_trace, "_BLOCK_BYTES", block_bytes)
+        monkeypatch.setattr(reader, "_BLOCK_BYTES", block_bytes)
         pieces = read([five], graph.nodes, process=0)
         assert pieces.remarks == ()
         np.testing.assert_array_equal(pieces.events.node, whole.events.node)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from rich.cells import cell_len
 
-from harness.reporters import page
+from harness.reporters.terminal import lines
 
 
 @pytest.fixture
-def narrow(monkeypatch: pytest.MonkeyPatch) -> page.Page:
+def narrow(monkeypatch: pytest.MonkeyPatch) -> lines.Page:
     """A page as on a terminal of 40 columns."""
-    made = page.Page()
+    made = lines.Page()
     made.width = 40
     return made
 
@@ -32,18 +32,18 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> page.Page:
 def test_text_is_cut_in_the_middle_by_the_places_it_takes(
     text: str, width: int, short: str
 ) -> None:
-    assert page.shorten(text, width) == short
+    assert lines.shorten(text, width) == short
     assert cell_len(short) <= width
 
 
 def test_nothing_moves_the_cursor_or_turns_the_line() -> None:
-    assert page.visible("plain µ … שלום 节点") == "plain µ … שלום 节点"
-    assert page.visible("a\x1b]0;title\x07b\u202ec\udcffd") == r"a\x1b]0;title\x07b\u202ec\udcffd"
-    assert page.visible("a\tb\r\nc\u2028d\xa0e") == "a b  c d e"
+    assert lines.visible("plain µ … שלום 节点") == "plain µ … שלום 节点"
+    assert lines.visible("a\x1b]0;title\x07b\u202ec\udcffd") == r"a\x1b]0;title\x07b\u202ec\udcffd"
+    assert lines.visible("a\tb\r\nc\u2028d\xa0e") == "a b  c d e"
 
 
 def test_text_is_broken_at_blanks_and_cut_where_there_are_none(
-    narrow: page.Page, capsys: pytest.CaptureFixture[str]
+    narrow: lines.Page, capsys: pytest.CaptureFixture[str]
 ) -> None:
     narrow.say("label", "some words that take more than a line")
     narrow.say("label", "model " + "节点" * 20)
@@ -60,5 +60,5 @@ def test_text_is_broken_at_blanks_and_cut_where_there_are_none(
 
 
 def test_columns_are_padded_to_the_places_they_take() -> None:
-    assert page.column("op", ["节", "Gemm"], "<") == ["op  ", "节  ", "Gemm"]
-    assert page.column("op", ["节", "Gemm"], ">") == ["  op", "  节", "Gemm"]
+    assert lines.column("op", ["节", "Gemm"], "<") == ["op  ", "节  ", "Gemm"]
+    assert lines.column("op", ["节", "Gemm"], ">") == ["  op", "  节", "Gemm"]

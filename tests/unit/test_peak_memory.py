@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.devices.peak_memory import peak_memory
+from harness.machine.peak_memory import peak_memory
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +38,7 @@ def test_where_the_kernel_does_not_say_it_is_absent(
 
 def test_a_process_does_not_inherit_the_peak_of_the_one_that_started_it() -> None:
     ballast = bytearray(b"\1" * 200_000_000)
-    code = "from harness.devices.peak_memory import peak_memory; print(peak_memory().value)"
+    code = "from harness.machine.peak_memory import peak_memory; print(peak_memory().value)"
     told = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout

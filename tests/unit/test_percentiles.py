@@ -12,8 +12,8 @@ from process_records import process
 from scipy import stats
 from simulated import autoregressive, latencies
 
-from harness import statistics
-from harness.statistics import effective_sample_size, percentile_interval
+from harness.statistics import latency
+from harness.statistics.latency import effective_sample_size, percentile_interval
 
 
 def test_the_size_of_many_samples_is_told_at_once() -> None:
@@ -22,14 +22,14 @@ def test_the_size_of_many_samples_is_told_at_once() -> None:
 
 
 def test_a_process_alone_has_intervals_of_its_percentiles_between_its_samples() -> None:
-    found = statistics.latency([process(list(range(1, 1001)))])
+    found = latency.latency([process(list(range(1, 1001)))])
     assert found.p90_interval_ns is None  # they rise: a thousand that are worth a few
     mixed = np.random.default_rng(15).permutation(np.arange(1, 1001)).tolist()
-    found = statistics.latency([process(mixed)])
+    found = latency.latency([process(mixed)])
     low, high = found.p90_interval_ns or (0, 0)
     assert 870 <= low < 901 < high <= 930
     assert found.p99_interval_ns is not None
-    assert statistics.latency([process(mixed[:400])]).p99_interval_ns is None
+    assert latency.latency([process(mixed[:400])]).p99_interval_ns is None
 
 
 def test_several_processes_have_the_interval_of_a_process_s_percentile() -> None:
@@ -38,7 +38,7 @@ def test_several_processes_have_the_interval_of_a_process_s_percentile() -> None
     trials, hits = 300, 0
     for _ in range(trials):
         speeds = np.exp(random.normal(0, 0.02, 5))
-        found = statistics.latency(
+        found = latency.latency(
             [process(np.round(s * latencies(random, 400)).astype(int).tolist()) for s in speeds]
         )
         assert found.p90_interval_ns is not None

@@ -14,7 +14,7 @@ import process_records
 import pytest
 
 from harness.records import NodeEvents, NodeTable, Profile
-from harness.reporters import perfetto
+from harness.reporters.traces import perfetto
 
 schema = pytest.importorskip(
     "perfetto.protos.perfetto.trace.perfetto_trace_pb2",

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from node_tables import table
 
-from harness import probes
-from harness.probes import ProbedFile
+from harness.tracing.probes import graphs
+from harness.tracing.probes.graphs import ProbedFile
 
 
 def test_same_order_compares_each_graph_by_itself() -> None:
@@ -30,7 +30,7 @@ def test_same_order_compares_each_graph_by_itself() -> None:
         traced = dataclasses.replace(nodes, order=np.array(order))
         if more:
             traced = table([-1] * 9, order=np.arange(9), op_type=("Op",) * 8 + ("Cast",))
-        return probes.same_order(file, traced)
+        return graphs.same_order(file, traced)
 
     assert seen(1, 2, 0, 2, -1, 0, 3, 1) == ""
     assert seen(1, 2, 0, 2, -1, 0, -1, 1) == "", "a probe that did not run stamps nothing"
@@ -73,4 +73,4 @@ ONE = np.array([1.0, np.nan, 0.0], np.float32)
     ],
 )
 def test_same_values_means_bit_for_bit(one: Any, other: Any, same: bool) -> None:
-    assert probes.same_values(one, other) is same
+    assert graphs.same_values(one, other) is same

@@ -14,13 +14,14 @@ import onnx
 import onnx.parser
 import pytest
 
-from harness import models, ort_trace
 from harness.errors import ModelError
-from harness.executed_graph import prepare
+from harness.models import catalogue
+from harness.models.executed_graph import prepare
+from harness.models.roofline import Definition, Tensor, Work, classify, coverage, definitions, work
 from harness.native import ort
-from harness.ort_trace import TraceFile
 from harness.records import NodeTable
-from harness.roofline import Definition, Tensor, Work, classify, coverage, definitions, work
+from harness.tracing.ort_profiler import reader
+from harness.tracing.ort_profiler.reader import TraceFile
 
 MS = "com.microsoft"
 NCHWC = "com.microsoft.nchwc"
@@ -350,7 +351,7 @@ def traced(name: str, feeds: dict[str, np.ndarray], folder: Path) -> tuple[NodeT
     assert found.origin is not None
     capi = Path(found.origin).parent / "capi"
     library = ort.Library(str(next(capi.glob("libonnxruntime.so.*"))))
-    models.write(name, folder / "model.onnx")
+    catalogue.write(name, folder / "model.onnx")
     entry = "session.optimized_model_external_initializers"
     ort.Session(
         library,
@@ -364,7 +365,7 @@ def traced(name: str, feeds: dict[str, np.ndarray], folder: Path) -> tuple[NodeT
     )
     session.bind(feeds).run()
     file = TraceFile(Path(session.end_profiling()), 0)
-    trace = ort_trace.read([file], graph.nodes, process=0)
+    trace = reader.read([file], graph.nodes, process=0)
     self_ns = np.full(len(trace.nodes), -1, np.int64)
     self_ns[trace.events.node] = trace.events.self_ns
     return trace.nodes, work(trace.nodes, definitions(graph.path)), self_ns

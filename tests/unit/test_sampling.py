@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.devices.sampling import DeviceSampler
+from harness.machine.devices.sampling import DeviceSampler
 from harness.records import DeviceSeries
 from tests import doubles
 from tests.doubles import NvmlDouble, build_nvml

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.comparison import Verdict
-from harness.sequential import Decision, decide
+from harness.statistics.pairs import Decision, decide
+from harness.statistics.verdicts import Verdict
 
 DECIDED = (Verdict.FASTER, Verdict.SLOWER)
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from harness import session
 from harness.config import SessionConfig
 from harness.errors import HarnessError, MachineError, ModelError, RequestError
+from harness.ort import session
 
 ort = pytest.importorskip("harness.native.ort", reason="the native module is not built")
 
@@ -55,7 +55,7 @@ def test_an_error_is_the_request_s_the_machine_s_or_the_model_s(
         path = "/nowhere/libonnxruntime.so"
         version = "1.31.1"
 
-    monkeypatch.setattr(session, "Session", refuse)
+    monkeypatch.setattr(ort, "Session", refuse)
     with pytest.raises(expected) as caught:
         session.open_session(Opened(), Path("m.onnx"), SessionConfig(provider="cuda"))  # type: ignore[arg-type]
     assert type(caught.value) is expected
@@ -69,7 +69,7 @@ def test_tensorrt_leaves_the_rest_to_cuda_on_the_same_device(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     given: list[Any] = []
-    monkeypatch.setattr(session, "Session", lambda *_, **options: given.append(options))
+    monkeypatch.setattr(ort, "Session", lambda *_, **options: given.append(options))
 
     class Opened:
         path = "/nowhere/libonnxruntime.so"

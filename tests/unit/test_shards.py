@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from device_records import kernels, series
 
-from harness import shards
 from harness.errors import ProfileFileError, RequestError
+from harness.storage import shards
 
 GOLDEN = runpy.run_path(str(Path(__file__).parents[1] / "golden" / "make_profile_v1.py"))
 
@@ -220,7 +220,7 @@ def test_a_held_folder_is_refused_until_released(tmp_path: Path) -> None:
 WRITER = """
 import runpy, sys
 from pathlib import Path
-from harness import shards
+from harness.storage import shards
 make = runpy.run_path(sys.argv[2])
 for index in range(1000):
     shard = shards.Shard(make["process"](index), {"ort": make["events"](index)}, None, ())
@@ -261,7 +261,7 @@ def test_a_kill_at_any_moment_leaves_every_finished_process(tmp_path: Path) -> N
 NO_ROOM = """
 import resource, runpy, signal, sys
 from pathlib import Path
-from harness import shards
+from harness.storage import shards
 from harness.errors import MachineError
 make = runpy.run_path(sys.argv[2])
 folder = Path(sys.argv[1])

@@ -7,10 +7,10 @@ import pytest
 
 pytest.importorskip("harness.native.ort", reason="the native module is not built")
 
-from harness import stacks
 from harness.errors import MachineError
-from harness.reporters import collapsed
-from harness.stacks import Stacks
+from harness.measuring import stacks
+from harness.measuring.stacks import Stacks
+from harness.reporters.exports import stacks_file
 
 LOOP = "_run_code (<frozen runpy>:88);<module> (harness/stacks.py:9);_work (harness/stacks.py:8)"
 TAKE = f"{LOOP};Measurement.take (harness/worker.py:398)"
@@ -28,7 +28,7 @@ def test_collapsed_stacks_are_read_and_written_alike() -> None:
     stack, samples = stacks.parse(text)
     assert stack == (ORT, TAKE)
     assert samples.tolist() == [12, 3]
-    assert collapsed.collapsed(Stacks(stack, samples, 200, True, 0)) == text
+    assert stacks_file.collapsed(Stacks(stack, samples, 200, True, 0)) == text
 
 
 def test_what_is_no_collapsed_stack_is_refused() -> None:
@@ -99,7 +99,7 @@ def test_other_failures_say_what_py_spy_said() -> None:
 
 
 def test_speedscope_holds_every_frame_once() -> None:
-    scope = collapsed.speedscope(sampled({ORT: 30, OURS: 10}, native=True), "mlp")
+    scope = stacks_file.speedscope(sampled({ORT: 30, OURS: 10}, native=True), "mlp")
     frames = scope["shared"]["frames"]
     assert len(frames) == len({tuple(frame.items()) for frame in frames})
     assert {"name": "Measurement.take", "file": "harness/worker.py", "line": 398} in frames

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from node_tables import table
 
-from harness import stamps as arithmetic
-from harness.probes import ProbedFile, ProbedGraph
 from harness.records import NodeEvents
-from harness.stamps import Frame, Stamps
+from harness.tracing.probes import times as arithmetic
+from harness.tracing.probes.graphs import ProbedFile, ProbedGraph
+from harness.tracing.probes.times import Frame, Stamps
 
 PAIR = 1 << 30
 FURTHER = 32

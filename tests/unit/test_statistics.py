@@ -8,15 +8,13 @@ import pytest
 from process_records import process, profile
 from scipy import stats
 
-from harness import statistics
-from harness.statistics import Figure
+from harness.statistics import latency
+from harness.statistics.latency import Figure
 
 
 def test_latency_takes_the_process_as_its_unit() -> None:
     # Medians 100, 110, 130; the second process has most of the samples.
-    figures = statistics.latency(
-        [process([90, 100, 500]), process([110] * 10), process([130, 130])]
-    )
+    figures = latency.latency([process([90, 100, 500]), process([110] * 10), process([130, 130])])
     assert figures.median_ns == 110
     assert figures.mean_ns == pytest.approx((230 + 110 + 130) / 3)
     assert figures.min_ns == 90
@@ -25,7 +23,7 @@ def test_latency_takes_the_process_as_its_unit() -> None:
 
 def test_interval_is_students_on_the_logarithm_of_the_medians() -> None:
     medians = np.array([1000, 1105, 1221, 1350])
-    figures = statistics.latency([process([int(m)]) for m in medians])
+    figures = latency.latency([process([int(m)]) for m in medians])
     assert figures.interval_ns is not None
     low, high = figures.interval_ns
     logs = np.log(medians)
@@ -41,7 +39,7 @@ def test_interval_covers_the_truth_as_often_as_it_says() -> None:
     trials = 2000
     hits = 0
     for medians in np.exp(random.normal(math.log(1e6), 0.05, (trials, 10))):
-        interval = statistics.latency([process([round(m)]) for m in medians]).interval_ns
+        interval = latency.latency([process([round(m)]) for m in medians]).interval_ns
         assert interval is not None
         hits += interval[0] < 1e6 < interval[1]
     # Three standard errors of a share of 0.95.
@@ -49,33 +47,33 @@ def test_interval_covers_the_truth_as_often_as_it_says() -> None:
 
 
 def test_one_process_gives_no_interval_and_none_no_latency() -> None:
-    figures = statistics.latency([process([5, 6, 7]), process([])])
+    figures = latency.latency([process([5, 6, 7]), process([])])
     assert figures.processes == 1
     assert figures.interval_ns is None
     assert "one process" in figures.interval_reason
     with pytest.raises(ValueError, match="no process"):
-        statistics.latency([process([])])
+        latency.latency([process([])])
 
 
 @pytest.mark.parametrize(("percent", "needed"), [(50, 10), (90, 50), (99, 500)])
 def test_percentile_is_refused_until_enough_samples_lie_beyond_it(
     percent: float, needed: int
 ) -> None:
-    refused = statistics.percentile(np.arange(needed - 1), percent)
+    refused = latency.percentile(np.arange(needed - 1), percent)
     assert refused.value is None
     assert refused.reason == f"p{percent:g} needs {needed} samples, {needed - 1} were taken"
-    given = statistics.percentile(np.arange(needed), percent)
+    given = latency.percentile(np.arange(needed), percent)
     assert given.value == pytest.approx((needed - 1) * percent / 100)
 
 
 def test_cold_start_is_the_median_of_the_processes() -> None:
-    found = statistics.cold_start(
+    found = latency.cold_start(
         [process([1], session_ns=n, first_inference_ns=10 * n) for n in (3, 5, 100)]
     )
     assert found["session_ns"] == Figure(5)
     assert found["first_inference_ns"] == Figure(50)
-    assert statistics.cold_start([])["session_ns"].value is None
-    assert statistics.cold_start([])["session_ns"].reason
+    assert latency.cold_start([])["session_ns"].value is None
+    assert latency.cold_start([])["session_ns"].reason
 
 
 @pytest.mark.parametrize(
@@ -95,18 +93,18 @@ def test_what_ended_the_adding_of_processes(
 ) -> None:
     processes = [process([1000 + number * spread] * 9, number) for number in range(3)]
     measured = profile(*processes, config=json.dumps(config), complete=complete)
-    assert statistics.ended_by(measured) == ended
+    assert latency.ended_by(measured) == ended
 
 
 def test_summary_names_what_is_stored() -> None:
-    found = statistics.summary(profile(process([10] * 60), process([20] * 60, 1)))
+    found = latency.summary(profile(process([10] * 60), process([20] * 60, 1)))
     assert found["latency_median_ns"] == Figure(15)
     assert found["latency_p90_ns"] == Figure(20)
     assert found["latency_p99_ns"].value is None
     assert found["latency_p99_ns"].reason
     assert found["latency_samples"] == Figure(120)
     assert found["session_ns"] == Figure(2)
-    one = statistics.summary(profile(process([10])))
+    one = latency.summary(profile(process([10])))
     assert one["latency_interval_low_ns"].value is None
     assert one["latency_interval_low_ns"].reason
-    assert statistics.summary(profile()) == {}
+    assert latency.summary(profile()) == {}

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulated import latencies
 
-from harness.steady_state import classify
+from harness.statistics.steady_state import classify
 
 
 @pytest.mark.parametrize("count", [100, 1000, 20_000])

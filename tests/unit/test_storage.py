@@ -18,10 +18,10 @@ import pytest
 import xarray
 from device_records import kernels, series
 
-from harness import shards, storage
-from harness.commands import main
+from harness.commands.command_line import main
 from harness.errors import ProfileFileError, RequestError
 from harness.records import LatencySeries, Stacks
+from harness.storage import profile_file, shards
 
 if TYPE_CHECKING:
     from harness.records import Profile
@@ -65,7 +65,7 @@ def visit(file: h5py.File, kind: type) -> dict[str, Any]:
 
 
 def test_golden_file_of_version_1_reads_as_it_was_recorded() -> None:
-    profile = storage.read_profile(GOLDEN_FILE)
+    profile = profile_file.read_profile(GOLDEN_FILE)
     assert profile.path == GOLDEN_FILE
     assert content(profile) == content(GOLDEN["golden_profile"]())
     with h5py.File(GOLDEN_FILE) as file:
@@ -99,9 +99,9 @@ def test_round_trip_of_what_the_golden_file_lacks(tmp_path: Path) -> None:
         environment=(dataclasses.replace(profile.output_check, value=float("nan"), reason=""),),
         absent=(),
     )
-    written = storage.write_profile(odd, tmp_path / "odd.h5")
+    written = profile_file.write_profile(odd, tmp_path / "odd.h5")
     assert written.path == tmp_path / "odd.h5"
-    assert content(storage.read_profile(tmp_path / "odd.h5")) == content(odd)
+    assert content(profile_file.read_profile(tmp_path / "odd.h5")) == content(odd)
 
 
 def test_devices_and_kernels_come_back_exactly(tmp_path: Path) -> None:
@@ -117,8 +117,8 @@ def test_devices_and_kernels_come_back_exactly(tmp_path: Path) -> None:
             ("gemm", 1, 10, 5), ("é<&>", -1, 20, 7), unjoined_reason="one is orphaned", dropped=3
         ),
     )
-    written = storage.write_profile(profile, tmp_path / "a.h5")
-    assert content(storage.read_profile(tmp_path / "a.h5")) == content(written)
+    written = profile_file.write_profile(profile, tmp_path / "a.h5")
+    assert content(profile_file.read_profile(tmp_path / "a.h5")) == content(written)
     with h5py.File(tmp_path / "a.h5") as file:
         power = file["devices/gpu0/power_instant_mw"]
         assert power["value"].attrs["units"] == "mW"
@@ -135,8 +135,8 @@ def test_long_series_keep_every_sample(tmp_path: Path) -> None:
     steady = dataclasses.replace(profile.processes[0].steady, start_ns=samples, duration_ns=samples)
     process = dataclasses.replace(profile.processes[0], steady=steady)
     target = tmp_path / "long.h5"
-    storage.write_profile(dataclasses.replace(profile, processes=(process,)), target)
-    read = storage.read_profile(target).processes[0].steady
+    profile_file.write_profile(dataclasses.replace(profile, processes=(process,)), target)
+    read = profile_file.read_profile(target).processes[0].steady
     np.testing.assert_array_equal(read.start_ns, samples)
     with h5py.File(target) as file:
         stored = file["processes/000/latency/start_ns"]
@@ -146,8 +146,10 @@ def test_long_series_keep_every_sample(tmp_path: Path) -> None:
 def test_text_that_hdf5_cannot_hold_is_escaped(tmp_path: Path) -> None:
     profile = GOLDEN["golden_profile"]()
     process = dataclasses.replace(profile.processes[0], log=("a\0b", "path \udcff"))
-    storage.write_profile(dataclasses.replace(profile, processes=(process,)), tmp_path / "a.h5")
-    (read,) = storage.read_profile(tmp_path / "a.h5").processes
+    profile_file.write_profile(
+        dataclasses.replace(profile, processes=(process,)), tmp_path / "a.h5"
+    )
+    (read,) = profile_file.read_profile(tmp_path / "a.h5").processes
     assert read.log == ("a\\x00b", "path \\udcff")
 
 
@@ -224,33 +226,33 @@ def test_an_existing_file_needs_force(tmp_path: Path) -> None:
     target.write_bytes(b"precious")
     profile = GOLDEN["golden_profile"]()
     with pytest.raises(RequestError, match="exists already"):
-        storage.write_profile(profile, target)
+        profile_file.write_profile(profile, target)
     assert target.read_bytes() == b"precious"
     assert list(tmp_path.iterdir()) == [target]
-    storage.write_profile(profile, target, force=True)
-    assert content(storage.read_profile(target)) == content(profile)
+    profile_file.write_profile(profile, target, force=True)
+    assert content(profile_file.read_profile(target)) == content(profile)
     with pytest.raises(RequestError, match="is a folder"):
-        storage.write_profile(profile, tmp_path, force=True)
+        profile_file.write_profile(profile, tmp_path, force=True)
     with pytest.raises(RequestError, match="No such file or directory"):
-        storage.write_profile(profile, tmp_path / "none" / "a.h5")
+        profile_file.write_profile(profile, tmp_path / "none" / "a.h5")
 
 
 def test_what_cannot_be_read_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     with pytest.raises(ProfileFileError, match="no such file"):
-        storage.read_profile(path)
+        profile_file.read_profile(path)
     path.write_bytes(b"")
     with pytest.raises(ProfileFileError, match="not an HDF5 file"):
-        storage.read_profile(path)
+        profile_file.read_profile(path)
     with h5py.File(path, "w") as file:
         file["x"] = 1
     with pytest.raises(ProfileFileError, match="not a profile"):
-        storage.read_profile(path)
+        profile_file.read_profile(path)
     shutil.copy(GOLDEN_FILE, path)
     with h5py.File(path, "a") as file:
         file.attrs["format_version"] = 99
     with pytest.raises(ProfileFileError, match="format version 99"):
-        storage.read_profile(path)
+        profile_file.read_profile(path)
 
 
 def long_profile() -> Profile:
@@ -278,8 +280,8 @@ def long_profile() -> Profile:
 
 def test_long_columns_are_those_that_were_written(tmp_path: Path) -> None:
     written = long_profile()
-    storage.write_profile(written, tmp_path / "a.h5")
-    read = storage.read_profile(tmp_path / "a.h5")
+    profile_file.write_profile(written, tmp_path / "a.h5")
+    read = profile_file.read_profile(tmp_path / "a.h5")
     for one, other in (
         (read.traces["ort"], written.traces["ort"]),
         (read.kernels, written.kernels),
@@ -295,10 +297,10 @@ def test_long_columns_are_those_that_were_written(tmp_path: Path) -> None:
 
 def test_what_is_not_touched_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
-    storage.write_profile(long_profile(), path)
+    profile_file.write_profile(long_profile(), path)
     spoil(path, "trace/ort/arena_bytes")
     spoil(path, "processes/000/latency/start_ns")
-    profile = storage.read_profile(path)
+    profile = profile_file.read_profile(path)
     events = profile.traces["ort"]
     assert list(events.details) == ["arena_bytes", "peak_bytes"]
     assert "arena_bytes" in events.details
@@ -319,7 +321,7 @@ def test_damage_that_is_met_late_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "a.h5"
-    storage.write_profile(long_profile(), path)
+    profile_file.write_profile(long_profile(), path)
     spoil(path, "trace/ort/arena_bytes")
     for command in ("show", "ops"):
         assert main([command, str(path)]) == 0
@@ -334,8 +336,8 @@ def test_damage_that_is_met_late_is_one_line(
 
 def test_parts_are_the_rows_wherever_they_come_from(tmp_path: Path) -> None:
     written = long_profile()
-    storage.write_profile(written, tmp_path / "a.h5")
-    for profile in (written, storage.read_profile(tmp_path / "a.h5")):
+    profile_file.write_profile(written, tmp_path / "a.h5")
+    for profile in (written, profile_file.read_profile(tmp_path / "a.h5")):
         events = profile.traces["ort"]
         parts = list(events.parts(90_000))
         assert [len(part) for part in parts] == [90_000, 90_000, 20_000]
@@ -357,9 +359,9 @@ def test_parts_are_the_rows_wherever_they_come_from(tmp_path: Path) -> None:
 
 def test_columns_are_of_the_file_that_was_opened(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
-    storage.write_profile(long_profile(), path)
-    profile = storage.read_profile(path)
-    storage.write_profile(GOLDEN["golden_profile"](), path, force=True)
+    profile_file.write_profile(long_profile(), path)
+    profile = profile_file.read_profile(path)
+    profile_file.write_profile(GOLDEN["golden_profile"](), path, force=True)
     assert profile.traces["ort"].start_ns[-1] == 199_999 * 7
     path.unlink()
     assert profile.traces["ort"].self_ns[1] == 7
@@ -381,7 +383,7 @@ def test_a_file_cut_short_is_refused(tmp_path: Path, share: float) -> None:
     whole = GOLDEN_FILE.read_bytes()
     path.write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(ProfileFileError, match="damaged"):
-        storage.read_profile(path)
+        profile_file.read_profile(path)
 
 
 def test_a_lost_group_and_a_corrupt_chunk_are_damage(tmp_path: Path) -> None:
@@ -393,63 +395,63 @@ def test_a_lost_group_and_a_corrupt_chunk_are_damage(tmp_path: Path) -> None:
         stream.seek(chunk.byte_offset)
         stream.write(b"\xff" * chunk.size)
     with pytest.raises(ProfileFileError, match="damaged"):
-        storage.read_profile(path)
+        profile_file.read_profile(path)
     shutil.copy(GOLDEN_FILE, path)
     with h5py.File(path, "a") as file:
         del file["output_check"]
     with pytest.raises(ProfileFileError, match=r"damaged.*output_check"):
-        storage.read_profile(path)
+        profile_file.read_profile(path)
 
 
 def test_a_finished_profile_takes_its_partial_folder_away(tmp_path: Path) -> None:
     target = tmp_path / "a.h5"
     folder = partial(target)
-    running = storage.read_profile(folder)
+    running = profile_file.read_profile(folder)
     assert (running.complete, running.path, len(running.processes)) == (False, folder, 2)
     finished = dataclasses.replace(running, complete=True)
-    storage.write_profile(finished, target)
+    profile_file.write_profile(finished, target)
     assert list(tmp_path.iterdir()) == [target]
-    assert content(storage.read_profile(target)) == content(GOLDEN["golden_profile"]())
+    assert content(profile_file.read_profile(target)) == content(GOLDEN["golden_profile"]())
 
 
 def test_the_partial_folder_of_another_profile_is_left(tmp_path: Path) -> None:
     target = tmp_path / "a.h5"
     folder = partial(target)
     other = dataclasses.replace(GOLDEN["golden_profile"](), created="2020-01-01T00:00:00Z")
-    storage.write_profile(other, target)
-    assert len(storage.read_profile(folder).processes) == 2
+    profile_file.write_profile(other, target)
+    assert len(profile_file.read_profile(folder).processes) == 2
 
 
 def test_recover_gives_every_finished_process_back(tmp_path: Path) -> None:
     target = tmp_path / "a.h5"
     folder = partial(target, planned=5)
     with pytest.raises(ProfileFileError, match="no such file") as refusal:
-        storage.read_profile(target)
+        profile_file.read_profile(target)
     assert refusal.value.remedy == f"harness recover {folder}"
-    assert storage.recover(folder) == target
-    profile = storage.read_profile(target)
+    assert profile_file.recover(folder) == target
+    profile = profile_file.read_profile(target)
     assert not profile.complete
     assert dict(profile.absent)["processes"] == "2 of 5 planned had finished"
     whole = GOLDEN["golden_profile"]()
     assert repr((profile.processes, profile.traces)) == repr((whole.processes, whole.traces))
     assert list(tmp_path.iterdir()) == [target]
     with pytest.raises(ProfileFileError, match="no such partial folder"):
-        storage.recover(folder)
+        profile_file.recover(folder)
 
 
 def test_recover_of_all_planned_processes_is_complete(tmp_path: Path) -> None:
     folder = partial(tmp_path / "a.h5")
     elsewhere = tmp_path / "b.h5"
-    assert storage.recover(folder, elsewhere) == elsewhere
-    assert content(storage.read_profile(elsewhere)) == content(GOLDEN["golden_profile"]())
+    assert profile_file.recover(folder, elsewhere) == elsewhere
+    assert content(profile_file.read_profile(elsewhere)) == content(GOLDEN["golden_profile"]())
 
 
 def test_recover_keeps_and_names_damaged_shards(tmp_path: Path) -> None:
     target = tmp_path / "a.h5"
     folder = partial(target)
     (folder / "process-000.shard").write_bytes(b"noise")
-    storage.recover(folder)
-    profile = storage.read_profile(target)
+    profile_file.recover(folder)
+    profile = profile_file.read_profile(target)
     assert not profile.complete
     assert [process.index for process in profile.processes] == [1]
     assert "damaged" in dict(profile.absent)["process-000.shard"]
@@ -460,32 +462,32 @@ def test_recover_refuses_what_would_lose_something(tmp_path: Path) -> None:
     target = tmp_path / "a.h5"
     folder = partial(target)
     with shards.hold(folder), pytest.raises(RequestError, match="still running"):
-        storage.recover(folder)
+        profile_file.recover(folder)
     target.write_bytes(b"precious")
     with pytest.raises(RequestError, match="exists already"):
-        storage.recover(folder)
+        profile_file.recover(folder)
     assert target.read_bytes() == b"precious"
     # The kill came between the renaming and the removal of the folder.
     shutil.copy(GOLDEN_FILE, target)
     with pytest.raises(RequestError, match="only the cleanup was cut off"):
-        storage.recover(folder)
-    assert len(storage.read_profile(folder).processes) == 2
+        profile_file.recover(folder)
+    assert len(profile_file.read_profile(folder).processes) == 2
 
     none = partial(tmp_path / "none.h5", processes=())
     with pytest.raises(ProfileFileError, match="no process had finished"):
-        storage.recover(none)
+        profile_file.recover(none)
     with pytest.raises(ProfileFileError, match="holds no header"):
-        storage.recover(tmp_path)
+        profile_file.recover(tmp_path)
     named = none.rename(tmp_path / "renamed")
     shards.write_shard(named, shards.Shard(GOLDEN["process"](0), {}, None, ()))
     with pytest.raises(RequestError, match="the output has no name"):
-        storage.recover(named)
+        profile_file.recover(named)
 
 
 NO_ROOM = """
 import gc, resource, runpy, signal, sys
 from pathlib import Path
-from harness import storage
+from harness.storage import profile_file
 from harness.errors import MachineError
 profile = runpy.run_path(sys.argv[2])["golden_profile"]()
 target = Path(sys.argv[1])
@@ -493,12 +495,12 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 for limit in (0, 4096, 40_000):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, 10**6))
     try:
-        storage.write_profile(profile, target)
+        profile_file.write_profile(profile, target)
     except MachineError as error:
         print(error.message, error.remedy, sep="|")
 gc.collect()
 resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, 10**6))
-storage.write_profile(profile, target.with_name("later.h5"))
+profile_file.write_profile(profile, target.with_name("later.h5"))
 """
 
 
@@ -520,19 +522,19 @@ def test_a_full_disk_loses_nothing_and_crashes_nothing(tmp_path: Path, interrupt
     left = {path.name for path in tmp_path.iterdir()}
     assert left == ({"later.h5", folder.name} if interrupted else {"later.h5"})
     if interrupted:
-        assert len(storage.read_profile(folder).processes) == 2
+        assert len(profile_file.read_profile(folder).processes) == 2
         assert not list(folder.glob("*.tmp"))
 
 
 def test_a_column_is_read_rightly_in_several_processes_at_once(tmp_path: Path) -> None:
     """Forked readers share the place in an open file, were it left to the system."""
     durations = np.arange(400_000, dtype=np.int64)
-    stored = storage.write_profile(
+    stored = profile_file.write_profile(
         process_records.profile(process_records.process(durations.tolist())), tmp_path / "long.h5"
     ).path
     assert stored is not None
     children = []
-    shared = storage.read_profile(stored)
+    shared = profile_file.read_profile(stored)
     for _ in range(4):
         child = os.fork()
         if child == 0:
@@ -547,9 +549,9 @@ def test_a_column_is_read_rightly_in_several_processes_at_once(tmp_path: Path) -
 
 
 def test_a_part_of_a_stored_column_has_no_gaps(tmp_path: Path) -> None:
-    storage.write_profile(
+    profile_file.write_profile(
         process_records.profile(process_records.process(list(range(100_000)))), tmp_path / "long.h5"
     )
-    steady = storage.read_profile(tmp_path / "long.h5").processes[0].steady
+    steady = profile_file.read_profile(tmp_path / "long.h5").processes[0].steady
     with pytest.raises(ValueError, match="every 2th"):
         steady.part(slice(0, 10, 2))

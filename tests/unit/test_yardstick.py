@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness import yardstick
+from harness.measuring import yardstick
 from harness.records import NO_YARDSTICK, Yardstick
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness.operators import OperatorTable
+from harness.analysis.operators import OperatorTable
 from harness.reporters.html import plots
 from harness.reporters.html.digest import Digest
 from harness.reporters.html.markup import Content, Markup, element, foreign, tooltip
@@ -17,7 +17,7 @@ from harness.reporters.html.quantities import (
     percent,
     size,
 )
-from harness.statistics import Figure
+from harness.statistics.latency import Figure
 
 #: Op types that the first screen names.
 _NAMED = 3

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness import energy, noise, operators, statistics
-from harness.findings import Finding, findings
-from harness.operators import OperatorTable
+from harness.analysis import energy, noise, operators
+from harness.analysis.findings import Finding, findings
+from harness.analysis.operators import OperatorTable
 from harness.records import DeviceSeries, Profile
-from harness.statistics import Figure, Latency
+from harness.statistics import latency
+from harness.statistics.latency import Figure, Latency
 
 #: Op types that have a colour of their own; the others share one.
 COLOURS = 6
@@ -70,8 +71,8 @@ class Digest:
             profile=profile,
             anchor=anchor,
             config=json.loads(profile.config),
-            latency=statistics.latency(profile.processes) if timed else None,
-            cold_start=statistics.cold_start(profile.processes),
+            latency=latency.latency(profile.processes) if timed else None,
+            cold_start=latency.cold_start(profile.processes),
             verdict=noise.judge(measured),
             touched=tuple(
                 stolen | throttled

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
-from harness.findings import Finding
-from harness.reporters.evidence import evidence
+from harness.analysis.findings import Finding
 from harness.reporters.html.answers import note
 from harness.reporters.html.digest import Digest
 from harness.reporters.html.markup import Content, Markup, element, foreign, join
 from harness.reporters.html.quantities import duration, percent
+from harness.reporters.wording import evidence
 
 #: Nodes that a finding names.
 _NODES = 5

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness import statistics, steady_state
 from harness.records import ProcessRecord
 from harness.reporters.html import plots
 from harness.reporters.html.answers import note
@@ -17,6 +16,7 @@ from harness.reporters.html.quantities import (
     duration,
 )
 from harness.reporters.html.tables import Column, table
+from harness.statistics import latency, steady_state
 
 #: Bars of the histogram, at most.
 _BARS = 60
@@ -137,7 +137,7 @@ def processes(digest: Digest) -> Markup:
             rows.append([process.index, process.pid, *blank, 0, len(process.warmup), 0, "–"])
             continue
         state = steady_state.classify(samples)
-        p90 = statistics.percentile(samples, 90)
+        p90 = latency.percentile(samples, 90)
         rows.append(
             [
                 process.index,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from harness.operators import Operator, OperatorTable, layer
+from harness.analysis.operators import Operator, OperatorTable, layer
 from harness.reporters.html import plots
 from harness.reporters.html.answers import note
 from harness.reporters.html.digest import Digest
 from harness.reporters.html.markup import Content, Markup, element, foreign, join, tooltip
 from harness.reporters.html.quantities import count, counted, duration, metric, percent
 from harness.reporters.html.tables import Cell, Column, table
-from harness.statistics import Figure
+from harness.statistics.latency import Figure
 
 #: Rows of a table, at most: a page is looked at, ``ops --csv`` has them all.
 ROWS = 1000

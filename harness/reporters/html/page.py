@@ -8,7 +8,7 @@ import importlib.resources
 from collections.abc import Sequence
 
 from harness import __version__
-from harness.compare import Compared
+from harness.analysis.comparing.profiles import Compared
 from harness.records import Profile
 from harness.reporters.html import (
     facts,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 
-from harness.operators import Operator
+from harness.analysis.operators import Operator
 from harness.reporters.html import plots
 from harness.reporters.html.answers import note
 from harness.reporters.html.digest import Digest
 from harness.reporters.html.markup import Content, Markup, element, tooltip
 from harness.reporters.html.quantities import duration, metric, percent
-from harness.statistics import Figure
+from harness.statistics.latency import Figure
 
 #: Nodes that are drawn, the longest; and the radius in pixels of one that took all the time.
 _POINTS = 400

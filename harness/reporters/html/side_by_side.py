@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from harness.compare import Compared
-from harness.operators import OperatorTable
+from harness.analysis.comparing.profiles import Compared
+from harness.analysis.operators import OperatorTable
 from harness.reporters.html import answers, plots
 from harness.reporters.html.digest import Digest
 from harness.reporters.html.markup import Content, Markup, element, foreign, tooltip
 from harness.reporters.html.quantities import axis_duration, duration, percent
 from harness.reporters.html.tables import Column, table
-from harness.statistics import Figure
+from harness.statistics.latency import Figure
 
 #: Op types that are put beside one another.
 _OPERATORS = 12

@@ -25,7 +25,7 @@ _LABELLED = 0.04
 #: What is less comes from adding shares up.
 _LEAST = 1e-9
 
-#: Colour and name of each place that ``harness.stacks.place`` tells.
+#: Colour and name of each place that ``harness.measuring.stacks.place`` tells.
 _PLACES: Final[Mapping[str, tuple[str, str]]] = {
     "python": ("c1", "Python"),
     "native_loop": ("c2", "timing loop"),
@@ -46,7 +46,7 @@ def stacks(digest: Digest) -> Markup | None:
 
 
 def _shares(seen: Stacks) -> list[Content]:
-    from harness.stacks import shares  # with it come the workers' modules
+    from harness.measuring.stacks import shares  # with it come the workers' modules
 
     told = {one.name.removesuffix("_share"): one for one in shares(seen)}
     parts = {
@@ -116,7 +116,7 @@ def _flame(seen: Stacks) -> list[Content]:
 
 
 def _tree(seen: Stacks) -> _Frame:
-    from harness.stacks import frames, place
+    from harness.measuring.stacks import frames, place
 
     root = _Frame()
     for stack, samples in zip(seen.stack, seen.samples.tolist(), strict=True):

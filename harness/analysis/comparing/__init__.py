@@ -1,0 +1,1 @@
+"""From several profiles to what differs between them."""

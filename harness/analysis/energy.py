@@ -1,0 +1,256 @@
+"""Joules of one inference: from energy counters and from power, and how far to trust them.
+
+Over the timed pass of each process two estimates are made where the device allows: the mean
+power between the first and the last update of its energy counter, and the mean of its power
+readings. Either, times the time of an inference, is its energy. The hardware averages and
+updates at its own pace, some of it looks at a part of the time only (Yang, Adamek & Armour,
+"Part-time Power Measurements", arXiv 2312.02741), so a figure needs several updates and
+the two must agree.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.config import ENERGY_IDLE_S
+from harness.machine.devices.nvml import THROTTLED, clock_reasons
+from harness.records import DeviceSeries, ProcessRecord, Profile
+from harness.statistics.latency import Figure, t_interval
+
+#: Updates of a counter, or seconds of power readings, below which there is no figure.
+MIN_UPDATES = 5
+MIN_POWER_S = 0.5
+
+#: Difference of counter and power beyond which neither is trusted.
+AGREEMENT_LIMIT = 0.10
+
+#: Rise of the temperature during the timed passes from which on power still drifts.
+WARMING_LIMIT_C = 5
+
+_JOULES = {"mJ": 1e-3, "uJ": 1e-6}
+_WATTS = {"mW": 1e-3, "uW": 1e-6}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Energy:
+    """What one inference costs a device.
+
+    Attributes:
+        device: as in DeviceSeries.
+        joules: of one inference, all that the device takes meanwhile; by its counter, else
+            by its power.
+        interval_j: confidence interval over the processes; None with fewer than two.
+        counter_j: by the counter.
+        power_j: by the power readings.
+        above_idle_j: joules less what the device takes when idle.
+        watts: mean power during the timed passes.
+        idle_watts: power before there was a session.
+        verdict: ``trusted``, ``doubtful``, or ``none`` where there is no figure.
+        causes: why it is not trusted; one sentence each.
+    """
+
+    device: str
+    joules: Figure
+    interval_j: tuple[float, float] | None
+    counter_j: Figure
+    power_j: Figure
+    above_idle_j: Figure
+    watts: Figure
+    idle_watts: Figure
+    verdict: str
+    causes: tuple[str, ...]
+
+
+def energy(profile: Profile) -> tuple[Energy, ...]:
+    """Energy of one inference for each device that has a counter or tells its power."""
+    idle_s = ENERGY_IDLE_S if json.loads(profile.config).get("energy") else 0.0
+    timed = [process for process in profile.processes if len(process.steady)]
+    devices: dict[str, list[DeviceSeries]] = {}
+    for series in profile.devices:
+        devices.setdefault(series.device, []).append(series)
+    return tuple(
+        _of_device(device, series, timed, idle_s)
+        for device, series in devices.items()
+        if timed and any(_is_counter(each) or _is_power(each) for each in series)
+    )
+
+
+def _of_device(
+    device: str, series: Sequence[DeviceSeries], timed: Sequence[ProcessRecord], idle_s: float
+) -> Energy:
+    passes = [_Window(process.index, *_pass_ns(process)) for process in timed]
+    counter = _mean_watts(_counter_watts, _only(_is_counter, series), passes)
+    power = _mean_watts(_power_watts, _only(_is_power, series), passes)
+    watts = counter if counter.watts is not None else power
+    if any(each.double for each in series):
+        watts = _Estimate(None, "the readings come from a test double: they are no measurement")
+    elif watts.watts is None:
+        watts = _Estimate(None, "; ".join(dict.fromkeys([counter.reason, power.reason])))
+    if watts.watts is None:
+        none = Figure(None, watts.reason)
+        return Energy(device, none, None, none, none, none, none, none, "none", (watts.reason,))
+
+    inference_s = np.array([(one.end_ns - one.start_ns) * 1e-9 for one in passes])
+    inference_s /= [len(process.steady) for process in timed]
+    joules = watts.watts * inference_s
+    idle = _Estimate(None, "idle power is measured with --energy only")
+    if idle_s:
+        before = [_idle_window(series, one.process, idle_s) for one in passes]
+        idle = _mean_watts(_counter_watts, _only(_is_counter, series), before)
+        if idle.watts is None:
+            idle = _mean_watts(_power_watts, _only(_is_power, series), before)
+    causes = _doubts(series, passes, counter, power)
+    return Energy(
+        device=device,
+        joules=Figure(float(np.mean(joules))),
+        interval_j=t_interval(joules),
+        counter_j=_times(counter, inference_s),
+        power_j=_times(power, inference_s),
+        above_idle_j=Figure(float(np.mean(joules - idle.watts * inference_s)))
+        if idle.watts is not None
+        else Figure(None, idle.reason),
+        watts=Figure(float(np.mean(watts.watts))),
+        idle_watts=_times(idle, np.ones(len(passes))),
+        verdict="doubtful" if causes else "trusted",
+        causes=causes,
+    )
+
+
+class _Window(NamedTuple):
+    """A time in a process, CLOCK_MONOTONIC."""
+
+    process: int
+    start_ns: int
+    end_ns: int
+
+    def of(self, series: DeviceSeries) -> npt.NDArray[np.bool_]:
+        """Which readings lie in it."""
+        inside: npt.NDArray[np.bool_] = (series.process == self.process) & (
+            (series.time_ns >= self.start_ns) & (series.time_ns <= self.end_ns)
+        )
+        return inside
+
+
+class _Estimate(NamedTuple):
+    """Mean power in each of several windows, or why it cannot be told."""
+
+    watts: npt.NDArray[np.float64] | None
+    reason: str = ""
+
+
+def _pass_ns(process: ProcessRecord) -> tuple[int, int]:
+    steady = process.steady
+    return int(steady.start_ns[0]), int(steady.start_ns[-1] + steady.duration_ns[-1])
+
+
+def _idle_window(series: Sequence[DeviceSeries], process: int, idle_s: float) -> _Window:
+    """From the first reading on: sampling begins with the idle time."""
+    times = [each.time_ns[each.process == process] for each in series]
+    start_ns = min((int(time[0]) for time in times if len(time)), default=0)
+    return _Window(process, start_ns, start_ns + round(idle_s * 1e9))
+
+
+def _is_counter(series: DeviceSeries) -> bool:
+    return series.quantity.startswith("energy_") and series.unit in _JOULES
+
+
+def _is_power(series: DeviceSeries) -> bool:
+    # The average lags behind by up to a second: it is stored, and not integrated.
+    return (
+        series.quantity.startswith("power_")
+        and not series.quantity.startswith("power_average")
+        and series.unit in _WATTS
+    )
+
+
+def _only(
+    wanted: Callable[[DeviceSeries], bool], series: Sequence[DeviceSeries]
+) -> DeviceSeries | None:
+    return next(filter(wanted, series), None)
+
+
+def _mean_watts(
+    estimate: Callable[[DeviceSeries, _Window], float | str],
+    series: DeviceSeries | None,
+    windows: Sequence[_Window],
+) -> _Estimate:
+    """An estimate in every window; where one has none, its reason stands for all."""
+    if series is None:
+        what = "energy counter" if estimate is _counter_watts else "power"
+        return _Estimate(None, f"the device has no {what} that could be read")
+    found = [estimate(series, window) for window in windows]
+    reason = next((one for one in found if isinstance(one, str)), None)
+    if reason is not None:
+        return _Estimate(None, reason)
+    return _Estimate(np.array(found, np.float64))
+
+
+def _counter_watts(series: DeviceSeries, window: _Window) -> float | str:
+    """From one update of the counter to another: what lies beyond its updates is unknown."""
+    inside = window.of(series)
+    changed = (series.changed == 1) & inside
+    changed[np.flatnonzero(inside)[:1]] = False  # it may have been updated long before
+    at = np.flatnonzero(changed)
+    if len(at) < MIN_UPDATES:
+        return (
+            f"the energy counter was updated {len(at)} times in a pass of "
+            f"{(window.end_ns - window.start_ns) * 1e-9:.2g} s, {MIN_UPDATES} are needed: "
+            "give --energy or a longer --duration"
+        )
+    joules = float(series.value[at[-1]] - series.value[at[0]]) * _JOULES[series.unit]
+    return joules / (float(series.time_ns[at[-1]] - series.time_ns[at[0]]) * 1e-9)
+
+
+def _power_watts(series: DeviceSeries, window: _Window) -> float | str:
+    """Mean of the readings, weighted with the time up to the next one."""
+    inside = window.of(series)
+    time_ns, value = series.time_ns[inside], series.value[inside]
+    seconds = float(time_ns[-1] - time_ns[0]) * 1e-9 if len(time_ns) else 0.0
+    if seconds < MIN_POWER_S:
+        return (
+            f"power was read over {seconds:.2g} s of a pass, {MIN_POWER_S} s are needed: "
+            "give --energy or a longer --duration"
+        )
+    weights = np.diff(time_ns)
+    return float(np.average(value[:-1], weights=weights)) * _WATTS[series.unit]
+
+
+def _times(estimate: _Estimate, seconds: npt.NDArray[np.float64]) -> Figure:
+    if estimate.watts is None:
+        return Figure(None, estimate.reason)
+    return Figure(float(np.mean(estimate.watts * seconds)))
+
+
+def _doubts(
+    series: Sequence[DeviceSeries],
+    passes: Sequence[_Window],
+    counter: _Estimate,
+    power: _Estimate,
+) -> tuple[str, ...]:
+    """Why the figure should not be trusted; one sentence each."""
+    doubts = []
+    if counter.watts is None or power.watts is None:
+        lacking, estimate = ("counter", counter) if counter.watts is None else ("power", power)
+        doubts.append(f"nothing to check it against: {lacking}: {estimate.reason}")
+    else:
+        apart = float(np.mean(power.watts)) / max(float(np.mean(counter.watts)), 1e-9) - 1
+        if abs(apart) > AGREEMENT_LIMIT:
+            doubts.append(f"the power readings tell {apart:+.0%} against the counter")
+    for each in series:
+        parts = [each.value[window.of(each)] for window in passes]
+        if each.quantity == "clock_reasons_mask":
+            masks = np.concatenate(parts) & THROTTLED
+            if masks.any():
+                reasons = ", ".join(clock_reasons(int(np.bitwise_or.reduce(masks))))
+                doubts.append(f"throttled in {np.mean(masks != 0):.0%} of the readings: {reasons}")
+        if each.quantity == "temperature_c":
+            rise = max((int(part[-1] - part[0]) for part in parts if len(part)), default=0)
+            if rise > WARMING_LIMIT_C:
+                doubts.append(f"it warmed up by {rise} °C during a pass: power still rises")
+    return tuple(doubts)

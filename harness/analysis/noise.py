@@ -1,0 +1,278 @@
+"""Whether the machine left the timed passes alone, why not, and which samples it touched.
+
+Two sources are judged: counters of the host read before and after each timed pass, and the
+series that were sampled during it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.machine.devices.nvml import THROTTLED, clock_reasons
+from harness.measuring import yardstick
+from harness.records import DeviceSeries, LatencySeries, ProcessRecord, Profile, Reading
+
+BoolArray = npt.NDArray[np.bool_]
+
+#: Shares of the timed passes' wall time above which a disturbance is named. A hundredth is
+#: the precision that a comparison-grade profile aims at.
+STEAL_LIMIT = 0.01
+WAIT_LIMIT = 0.01
+OTHER_LOAD_LIMIT = 0.10
+
+#: The memory has neighbours that a core has not: beside nothing else its part of the yardstick
+#: scattered by 3 to 17 %.
+MEMORY_SPREAD_LIMIT = 0.25
+
+#: Difference between the slowest and the fastest process that one left alone does not show.
+SPREAD_LIMIT = 0.10
+
+#: Change of a clock, of its highest value, that changes latencies by more than they scatter.
+CLOCK_LIMIT = 0.05
+
+#: A cause this many times its limit leaves nothing to be learnt but that the machine was busy.
+UNUSABLE = 10
+
+#: Share of samples under throttling from which on the profile is one of the throttling.
+THROTTLED_LIMIT = 0.5
+
+#: Utilisation in percent, before there is a session, that another program must have caused.
+IDLE_UTILIZATION = 5
+
+#: Step of the kernel's CPU time counters (USER_HZ, 100 for every program): a single one
+#: means nothing in a pass that is not much longer.
+CPU_TIME_STEP_NS = 10_000_000
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NoiseVerdict:
+    """Whether the host and the device left the timed passes alone.
+
+    Attributes:
+        verdict: ``quiet``, ``disturbed``, ``unusable``, or ``unknown`` where the host does
+            not tell.
+        causes: one sentence each, with the figure, or with the reason why it is not known.
+        samples: of all timed passes.
+        touched: samples during which the hypervisor took a CPU or a clock was throttled, as
+            far as the sampled series tell.
+        throttled: samples during which a clock was throttled.
+        waited: share of the timed passes that the timing thread was ready to run and had no CPU;
+            None where the host does not tell.
+        yardstick: how fast the machine was by each part of the yardstick; empty where it was
+            not timed beside every process.
+    """
+
+    verdict: str
+    causes: tuple[str, ...]
+    samples: int = 0
+    touched: int = 0
+    throttled: int = 0
+    waited: float | None = None
+    yardstick: tuple[yardstick.Speed, ...] = ()
+
+
+@dataclasses.dataclass(slots=True)
+class _Findings:
+    causes: list[str] = dataclasses.field(default_factory=list)
+    unusable: bool = False
+
+    def add(self, text: str, excess: float) -> None:
+        """Names a cause that is so many times its limit."""
+        self.causes.append(text)
+        self.unusable |= excess >= UNUSABLE
+
+
+def judge(profile: Profile) -> NoiseVerdict:
+    """The verdict over all processes together."""
+    found = _Findings()
+    unknown = _counters(profile.processes, found)
+    medians = [float(np.median(p.steady.duration_ns)) for p in profile.processes if len(p.steady)]
+    if len(medians) > 1 and max(medians) > (1 + SPREAD_LIMIT) * min(medians):
+        spread = max(medians) / max(min(medians), 1.0) - 1
+        found.add(f"the processes' medians differ by {spread:.0%}", spread / SPREAD_LIMIT)
+    machine = yardstick.summary(profile.processes)
+    limits = {"memory": MEMORY_SPREAD_LIMIT}
+    excess = {one: one.spread / limits.get(one.part, SPREAD_LIMIT) for one in machine}
+    slowed = [one for one in machine if excess[one] > 1]
+    if slowed:
+        parts = ", ".join(f"{one.part} {one.spread:.0%}" for one in slowed)
+        text = f"the machine itself was slower beside some processes (yardstick: {parts})"
+        found.add(text, max(map(excess.__getitem__, slowed)))
+    _clocks(profile, found)
+    _strangers(profile, found)
+    throttled = _count(throttled_samples(profile))
+    touched = _count(
+        [a | b for a, b in zip(stolen_samples(profile), throttled_samples(profile), strict=True)]
+    )
+    samples = sum(len(process.steady) for process in profile.processes)
+    if throttled:
+        share = throttled / samples
+        text = f"{share:.1%} of the samples were taken while the GPU was throttled"
+        found.add(f"{text} ({_reasons(profile)})", UNUSABLE * share / THROTTLED_LIMIT)
+    verdict, causes = "unknown" if unknown else "quiet", unknown
+    if found.causes:
+        verdict, causes = "unusable" if found.unusable else "disturbed", found.causes
+    waited = _waited(profile.processes)
+    return NoiseVerdict(verdict, tuple(causes), samples, touched, throttled, waited, machine)
+
+
+def _waited(processes: Sequence[ProcessRecord]) -> float | None:
+    waited_ns, wall_ns = [], []
+    for process in processes:
+        known = {reading.name: reading.value for reading in process.noise}
+        one, other = known.get("cpu_wait_ns"), known.get("wall_ns")
+        if not isinstance(one, int) or not isinstance(other, int):
+            return None
+        waited_ns.append(one)
+        wall_ns.append(other)
+    return sum(waited_ns) / sum(wall_ns) if sum(wall_ns) else None
+
+
+def throttled_samples(profile: Profile) -> list[BoolArray]:
+    """bool[samples] of each process: a clock of the GPU was held back during the sample."""
+    series = [each for each in profile.devices if each.quantity == "clock_reasons_mask"]
+    return _touched(profile, [(each, (each.value & THROTTLED) != 0) for each in series])
+
+
+def stolen_samples(profile: Profile) -> list[BoolArray]:
+    """bool[samples] of each process: the hypervisor took a CPU since the reading before."""
+    series = [each for each in profile.devices if each.quantity == "steal_ns"]
+    grew = []
+    for each in series:
+        same = np.append(False, each.process[1:] == each.process[:-1])
+        # The reading that shows it comes after it: what it touched is the time before.
+        grew.append(
+            (each, np.append((np.append(0, np.diff(each.value)) > 0)[1:] & same[1:], False))
+        )
+    return _touched(profile, grew)
+
+
+def without_throttled(profile: Profile) -> Profile:
+    """The profile without the samples that were taken while a clock was throttled."""
+    processes = []
+    for process, touched in zip(profile.processes, throttled_samples(profile), strict=True):
+        kept = LatencySeries(
+            process.steady.start_ns[~touched], process.steady.duration_ns[~touched]
+        )
+        processes.append(dataclasses.replace(process, steady=kept))
+    return dataclasses.replace(profile, processes=tuple(processes))
+
+
+def _touched(profile: Profile, marked: Sequence[tuple[DeviceSeries, BoolArray]]) -> list[BoolArray]:
+    """Samples that overlap the time from a marked reading to the next one of its process."""
+    found = []
+    for process in profile.processes:
+        start_ns = process.steady.start_ns
+        end_ns = start_ns + process.steady.duration_ns
+        touched = np.zeros(len(start_ns), bool)
+        for series, marks in marked:
+            own = series.process == process.index
+            time_ns, mark = series.time_ns[own], marks[own]
+            if not mark.any():
+                continue
+            until_ns = np.append(time_ns[1:], np.iinfo(np.int64).max)
+            begins, ends = time_ns[mark], until_ns[mark]
+            # Intervals are disjoint and sorted: the first that ends after the sample begins
+            # is the only one that it need be compared with.
+            at = np.searchsorted(ends, start_ns, side="right")
+            inside = at < len(begins)
+            touched[inside] |= begins[at[inside]] < end_ns[inside]
+        found.append(touched)
+    return found
+
+
+def _count(touched: Sequence[BoolArray]) -> int:
+    return sum(int(np.count_nonzero(each)) for each in touched)
+
+
+def _reasons(profile: Profile) -> str:
+    masks = [each.value for each in profile.devices if each.quantity == "clock_reasons_mask"]
+    mask = int(np.bitwise_or.reduce(np.concatenate(masks))) & THROTTLED
+    return ", ".join(clock_reasons(mask))
+
+
+def _counters(processes: Sequence[ProcessRecord], found: _Findings) -> list[str]:
+    """Judges the counters around the timed passes; returns what they do not tell."""
+
+    def read(name: str) -> list[Reading]:
+        return [r for process in processes for r in process.noise if r.name == name]
+
+    def total(readings: Sequence[Reading]) -> float:
+        return float(sum(r.value for r in readings if isinstance(r.value, (int, float))))
+
+    wall_ns = total(read("wall_ns"))
+    if not wall_ns:
+        return ["no timed pass was watched"]
+    unknown: list[str] = []
+    for name, limit, says, most in (
+        ("steal_ns", STEAL_LIMIT, "the hypervisor took {:.1%} of a CPU's time (steal)", math.inf),
+        ("cpu_wait_ns", WAIT_LIMIT, "it waited {:.1%} of the time for a CPU", math.inf),
+        # On a machine with CPUs to spare it takes none away, only caches and memory.
+        ("other_load_ns", OTHER_LOAD_LIMIT, "other processes used {:.0%} of a CPU meanwhile", 1),
+    ):
+        readings = read(name)
+        spent_ns = total(readings)
+        unknown += dict.fromkeys(f"{name}: {r.reason}" for r in readings if r.value is None)
+        if spent_ns - CPU_TIME_STEP_NS > limit * wall_ns:
+            found.add(says.format(spent_ns / wall_ns), min(spent_ns / wall_ns / limit, most))
+    throttled = total(read("cgroup_throttled_periods"))
+    if throttled:
+        found.add(f"the cgroup's CPU limit throttled {throttled:.0f} periods", 1)
+    return unknown
+
+
+def _clocks(profile: Profile, found: _Findings) -> None:
+    """Judges how much the clocks changed during the timed passes."""
+    for quantity, what in (("frequency_hz", "CPU"), ("clock_sm_hz", "GPU")):
+        seen = [
+            (each.device, _during_passes(profile, each))
+            for each in profile.devices
+            if each.quantity == quantity
+        ]
+        changed = [
+            (1 - float(values.min()) / float(values.max()), device, values)
+            for device, values in seen
+            if len(values) and values.max() > 0
+        ]
+        if not changed:
+            continue
+        change, device, values = max(changed, key=lambda one: one[0])
+        if change > CLOCK_LIMIT:
+            found.add(
+                f"the {what}'s clock went between {values.min() * 1e-9:.2f} and "
+                f"{values.max() * 1e-9:.2f} GHz ({device})",
+                1,
+            )
+
+
+def _strangers(profile: Profile, found: _Findings) -> None:
+    """Names use of a GPU before the first inference, which was not ours."""
+    for series in profile.devices:
+        if series.quantity != "utilization_gpu_percent":
+            continue
+        # Sampling begins before there is a session.
+        _, first = np.unique(series.process, return_index=True)
+        values = series.value[first]
+        if len(values) and float(np.median(values)) > IDLE_UTILIZATION:
+            found.add(
+                f"another program used {series.device} ({np.median(values):.0f} % utilisation "
+                "before there was a session)",
+                1,
+            )
+
+
+def _during_passes(profile: Profile, series: DeviceSeries) -> npt.NDArray[np.int64]:
+    """Values of a series that were read during a timed pass."""
+    parts = [np.empty(0, np.int64)]
+    for process in profile.processes:
+        steady = process.steady
+        if len(steady):
+            inside = (series.process == process.index) & (series.time_ns >= steady.start_ns[0])
+            inside &= series.time_ns <= steady.start_ns[-1] + steady.duration_ns[-1]
+            parts.append(series.value[inside])
+    return np.concatenate(parts)

@@ -1,0 +1,423 @@
+"""Valid input tensors from the model alone, seeded; or those that the user gave.
+
+Candidates are made in the order of plausibility, from the sizes of free dimensions
+(``input_sizes``) and the values that the graph demands (``input_demands``). Whether the
+model takes them is tried: ``choose`` goes on to the next candidate when it does not, and
+learns from ORT's reason.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import hashlib
+import itertools
+import math
+import re
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.errors import ModelError
+from harness.inputs.demands import Demands, find_demands
+from harness.inputs.overrides import Overrides
+from harness.inputs.ports import (
+    Dimension,
+    Port,
+    Shape,
+    dtype_name,
+    fed_ports,
+    free_names,
+    is_float,
+    shape_text,
+)
+from harness.inputs.sizes import (
+    IMAGE,
+    PAST,
+    TEXT_LINE,
+    CustomarySizes,
+    image_axes,
+    is_image,
+    lengths,
+)
+from harness.inputs.values import VALUE_KINDS, ValueMaker
+from harness.native import ort
+from harness.records import InputRecord, Reading
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    import onnx
+
+    from harness.config import InputRequest
+
+#: Attempts before a model is given up.
+MAX_ATTEMPTS = 24
+#: A candidate whose tensors are larger than this together is left out.
+MAX_BYTES = 512 << 20
+#: The same where the user fixed sizes: what is asked for is only kept from being absurd.
+MAX_GIVEN_BYTES = 64 << 30
+
+#: Sizes given to all free dimensions but the batch when the customary ones fail: 1 and 2 for
+#: plain tensors, multiples of 32 for networks that halve the image five times, 77 and 512
+#: for fixed position tables (CLIP, BERT).
+_FALLBACK_SIZES = (1, 2, 32, 64, 640, 320, 4, 8, 16, 77, 256, 512, 3, 5)
+#: The same for the batch too.
+_FALLBACK_BATCHES = (2, 3, 4, 8)
+_ORT_ASKED = "as ORT asked"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class InputSet:
+    """Values for every input of a model that must be fed.
+
+    Attributes:
+        values: by input name a numpy array (``ml_dtypes`` element types included, text as
+            an object array of str), a list for a sequence, a dict for a map, None for an
+            absent optional.
+        records: the same inputs described, in the model's order.
+        dims: sizes of the named free dimensions.
+        expected: outputs that a data set says should come out, in the model's order.
+    """
+
+    values: Mapping[str, Any]
+    records: tuple[InputRecord, ...]
+    dims: Mapping[str, int]
+    expected: tuple[Any, ...] | None
+
+
+def candidates(model: onnx.ModelProto, request: InputRequest) -> Iterator[InputSet]:
+    """Input sets in the order of plausibility; the same request gives the same sets.
+
+    Raises:
+        RequestError: the request does not fit the model, or a file does not.
+        ModelError: an input has a type that cannot be made.
+    """
+    chooser = _Chooser(model, request)
+    for plan in chooser.plans():
+        if (made := chooser.make(plan)) is not None:
+            yield made
+
+
+def choose(
+    model: onnx.ModelProto,
+    request: InputRequest,
+    attempt: Callable[[InputSet], list[Any]],
+) -> tuple[InputSet, list[Any]]:
+    """The first candidate that the model runs with, and its outputs.
+
+    Args:
+        model: the model.
+        request: what the user fixed.
+        attempt: one inference; returns its outputs or raises OrtError, ValueError or
+            TypeError.
+
+    Raises:
+        RequestError: the request does not fit the model.
+        ModelError: nothing worked; says ORT's reason and the flag that would help.
+    """
+    chooser = _Chooser(model, request)
+    waiting = collections.deque(chooser.plans())
+    seen: set[str] = set()
+    reasons: list[str] = []
+    while waiting and len(reasons) < MAX_ATTEMPTS:
+        plan = waiting.popleft()
+        made = chooser.make(plan)
+        if made is None:
+            continue
+        fingerprint = " ".join(record.sha256 for record in made.records)
+        if fingerprint in seen:
+            continue
+        seen.add(fingerprint)
+        try:
+            return made, attempt(made)
+        except (ort.OrtError, ValueError, TypeError) as error:
+            reasons.append(str(error))
+            if (better := chooser.learn(plan, str(error))) is not None:
+                waiting.appendleft(better)
+    raise chooser.failure(reasons)
+
+
+def output_error(outputs: Sequence[Any], expected: Sequence[Any] | None) -> Reading:
+    """Largest absolute error of floating outputs against a data set's; unit 1.
+
+    The largest relative error, ``|got - wanted| / |wanted|`` where wanted is not 0, is told
+    in the source. A different shape, type, integer, text or NaN makes the value None, with
+    the difference as the reason.
+    """
+    name = "output_error"
+    if expected is None:
+        return Reading(name, None, reason="there are no expected outputs to compare with")
+    if len(outputs) != len(expected):
+        reason = f"{len(outputs)} outputs, but the data set expects {len(expected)}"
+        return Reading(name, None, reason=reason)
+    absolute = relative = 0.0
+    problems = []
+    for number, (got, wanted) in enumerate(zip(outputs, expected, strict=True)):
+        try:
+            errors = _difference(got, wanted)
+        except ValueError as error:
+            problems.append(f"output {number}: {error}")
+            continue
+        absolute = max(absolute, errors[0])
+        relative = max(relative, errors[1])
+    if problems:
+        return Reading(name, None, reason="; ".join(problems))
+    source = f"{len(expected)} outputs of the data set; largest relative error {relative:.3g}"
+    return Reading(name, absolute, "1", source)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Plan:
+    """One way to choose: sizes of free dimensions, kind of values, rank where none is given."""
+
+    sizes: Mapping[Dimension, int]
+    reasons: Mapping[Dimension, str]
+    values: str = VALUE_KINDS[0]
+    rank: int = 1
+    index_limit: int | None = None
+
+    def resized(self, sizes: Mapping[Dimension, int], reason: str) -> _Plan:
+        """The plan with other sizes."""
+        return dataclasses.replace(
+            self,
+            sizes={**self.sizes, **sizes},
+            reasons={**self.reasons, **dict.fromkeys(sizes, reason)},
+        )
+
+
+class _Chooser:
+    """Plans and the input sets made from them, for one model and request."""
+
+    def __init__(self, model: onnx.ModelProto, request: InputRequest) -> None:
+        self._model = model
+        self._seed = request.seed
+        self._ports = fed_ports(model, request.files.keys() | request.shapes.keys())
+        self._given = Overrides(model, self._ports, request)
+        self._customary = CustomarySizes(model, self._ports)
+        given = bool(self._given.sizes or self._given.shapes)
+        self._max_bytes = MAX_GIVEN_BYTES if given else MAX_BYTES
+        self._walked: dict[tuple[Shape | None, ...], Demands] = {}
+
+    def plans(self) -> Iterator[_Plan]:
+        """Ways to choose, in the order of plausibility."""
+        first = _Plan(self._customary.sizes, self._customary.reasons)
+        sized = list(self._sized(first))
+        kinds = VALUE_KINDS[1:]
+        yield first
+        if any(port.kind != "map" and port.shape is None for port in self._ports):
+            yield from (dataclasses.replace(first, rank=rank) for rank in (4, 2, 3, 0))
+        yield from sized[:4]
+        yield from (dataclasses.replace(first, values=kind) for kind in kinds)
+        yield from sized[4:]
+        for kind, plan in itertools.product(kinds, sized[:2]):
+            yield dataclasses.replace(plan, values=kind)
+
+    def _sized(self, plan: _Plan) -> Iterator[_Plan]:
+        """The plan with every free dimension that nothing dictates set to one size."""
+        dictated = self._given.sizes.keys() | self._customary.required.keys()
+        free = [dimension for dimension in plan.sizes if dimension not in dictated]
+        inner = [dimension for dimension in free if plan.reasons[dimension] != "batch"]
+        spatial = {
+            port.dims[axis]: size
+            for port in self._ports
+            if is_image(port)
+            for axis, size in zip(image_axes(port)[0], TEXT_LINE, strict=True)
+        }
+        sizings: list[tuple[Mapping[Dimension, int], str]] = [
+            (dict.fromkeys(inner, size), "tried") for size in _FALLBACK_SIZES
+        ]
+        text_line = {dimension: spatial[dimension] for dimension in inner if dimension in spatial}
+        sizings.insert(2, (text_line, "customary for lines of text"))
+        sizings += [(dict.fromkeys(free, size), "tried") for size in _FALLBACK_BATCHES]
+        return (plan.resized(sizes, reason) for sizes, reason in sizings if sizes)
+
+    def make(self, plan: _Plan) -> InputSet | None:
+        """The input set of a plan; None when it would be too large."""
+        sizes = self._customary.resolve(plan.sizes, self._given.sizes)
+        shapes = {port.name: self._shape(port, sizes, plan) for port in self._ports}
+        bytes_needed = sum(
+            math.prod(shapes[port.name] or ()) * port.dtype.itemsize for port in self._ports
+        )
+        if bytes_needed > self._max_bytes:
+            return None
+        demands = self._demands(shapes)
+        past = self._customary.size_of(PAST, sizes, 0)
+        spoken = lengths(self._ports, shapes, past, self._customary.image)
+        values: dict[str, Any] = {}
+        records = []
+        for port in self._ports:
+            if port.name in self._given.values:
+                value, reason = self._given.values[port.name]
+            else:
+                rng = np.random.default_rng([self._seed, zlib.crc32(port.name.encode())])
+                maker = ValueMaker(demands, spoken, plan.values, plan.index_limit, rng)
+                value, why = maker.make(port, shapes[port.name] or ())
+                reason = "; ".join(filter(None, (self._size_reason(port, sizes, plan), why)))
+            values[port.name] = value
+            records.append(_record(port, value, reason))
+        dims = {name: size for name, size in sizes.items() if isinstance(name, str)}
+        return InputSet(values, tuple(records), dims, self._given.expected)
+
+    def _shape(self, port: Port, sizes: Mapping[Dimension, int], plan: _Plan) -> Shape | None:
+        if port.name in self._given.shapes:
+            return self._given.shapes[port.name]
+        if port.kind == "map":
+            return None
+        if port.shape is None:
+            return (1, 3, IMAGE, IMAGE) if plan.rank == 4 else (2,) * plan.rank
+        return tuple(size if isinstance(size, int) else sizes[size] for size in port.shape)
+
+    def _demands(self, shapes: Mapping[str, Shape | None]) -> Demands:
+        key = tuple(shapes.values())
+        if key not in self._walked:
+            known = {name: shape for name, shape in shapes.items() if shape is not None}
+            self._walked[key] = find_demands(self._model, self._ports, known)
+        return self._walked[key]
+
+    def _size_reason(self, port: Port, sizes: Mapping[Dimension, int], plan: _Plan) -> str:
+        if port.shape is None:
+            given = port.name in self._given.shapes
+            return "shape as given" if given else "shape tried, the model leaves it open"
+        grouped: dict[str, list[str]] = {}
+        for dimension in port.free:
+            why = self._given.reasons.get(dimension) or plan.reasons[dimension]
+            label = f"'{dimension}'" if isinstance(dimension, str) else f"axis {dimension[1]}"
+            grouped.setdefault(why, []).append(f"{label} set to {sizes[dimension]}")
+        parts = [f"{', '.join(listed)} ({why})" for why, listed in grouped.items()]
+        return f"free dimension {', '.join(parts)}" if parts else ""
+
+    def learn(self, plan: _Plan, reason: str) -> _Plan | None:
+        """A better plan, where ORT's message says what it wanted."""
+        if match := _INDEX_RANGE.search(reason):
+            limit = int(match[1])
+            if plan.index_limit is None or limit < plan.index_limit:
+                return dataclasses.replace(plan, index_limit=limit)
+        if match := _NO_BROADCAST.search(reason):
+            sizes = int(match[1]), int(match[2])
+            for got, wanted in (sizes, sizes[::-1]):
+                found = [
+                    dimension
+                    for dimension, size in plan.sizes.items()
+                    if size == got
+                    and dimension not in self._given.sizes
+                    and plan.reasons[dimension] != _ORT_ASKED
+                ]
+                if found:
+                    return plan.resized(dict.fromkeys(found, wanted), _ORT_ASKED)
+        return None
+
+    def failure(self, reasons: Sequence[str]) -> ModelError:
+        """Says why nothing worked: the most plausible candidate's reason, and the way out."""
+        if not reasons:
+            return ModelError(
+                f"every input set that was tried needs more than {self._max_bytes >> 20} MiB",
+                "give smaller sizes by --dim, --batch or --shape",
+            )
+        unnamed = [
+            port
+            for port in self._ports
+            if port.shape is None or any(isinstance(dimension, tuple) for dimension in port.free)
+        ]
+        integers = [port for port in self._ports if port.is_integer]
+        flags = [
+            *(f"--dim {name}=N" for name in free_names(self._ports)[:3]),
+            *(f"--shape {port.name}=AxB" for port in unnamed),
+            *(f"--input {port.name}=FILE.npy" for port in integers[:1]),
+        ]
+        if self._given.sizes or self._given.values:
+            remedy = (
+                "the sizes or values that were given may not fit: change them, or leave them out"
+            )
+        elif flags:
+            remedy = f"fix what the model needs: {' or '.join(flags[:4])}"
+        else:
+            remedy = "feed inputs known to work: --input NAME=FILE.npy or --data-set FOLDER"
+        return ModelError(
+            f"no inputs were found that the model runs with ({len(reasons)} tried): "
+            f"{_one_line(reasons[0])}",
+            remedy,
+        )
+
+
+#: What ORT says it wanted: the greatest index; two sizes that clash.
+_INDEX_RANGE = re.compile(r"inclusive range \[-?\d+,\s*(\d+)\]")
+_NO_BROADCAST = re.compile(r"dimension other than 1\. (\d+) by (\d+)")
+
+
+def _one_line(reason: str) -> str:
+    text = " ".join(reason.split())
+    text = re.sub(
+        r"Non-zero status code returned while running (\w+) node\. Name:'([^']*)' Status Message: ",
+        r"\1 '\2': ",
+        text,
+    )
+    # Source file, C++ signature with its template arguments: what follows is the reason.
+    text = re.sub(r"/\S*onnxruntime_src/\S+ .*?\)( const)?( \[with [^]]*\])? (?=\S)", "", text)
+    return text if len(text) <= 300 else f"{text[:299]}…"
+
+
+def _record(port: Port, value: Any, reason: str) -> InputRecord:
+    digest = hashlib.sha256()
+    for leaf in _leaves(value):
+        digest.update(f"{dtype_name(leaf.dtype)} {leaf.shape} ".encode())
+        if leaf.dtype.kind == "O":
+            digest.update("\0".join(map(str, leaf.flat)).encode())
+        else:
+            digest.update(np.ascontiguousarray(leaf).tobytes())
+    first = next(_leaves(value), None)
+    shape = () if first is None else first.shape
+    return InputRecord(port.name, port.type_name, shape, reason, digest.hexdigest())
+
+
+def _leaves(value: Any) -> Iterator[np.ndarray[Any, Any]]:
+    if isinstance(value, dict):
+        yield np.array(list(value), dtype=object)
+        yield np.array(list(value.values()))
+    elif isinstance(value, list):
+        for item in value:
+            yield from _leaves(item)
+    elif value is not None:
+        yield np.asarray(value)
+
+
+def _difference(got: Any, wanted: Any) -> tuple[float, float]:
+    """Largest absolute and relative error; ValueError says what else differs."""
+    if isinstance(got, (int, float, str, np.generic)):  # ORT gives what a map holds as Python's own
+        got = np.asarray(got, np.asarray(wanted).dtype)
+    if _outline(got) != _outline(wanted):
+        raise ValueError(f"{_outline(got)}, but {_outline(wanted)} is expected")
+    if wanted is None:
+        return 0.0, 0.0
+    if isinstance(wanted, dict):
+        if set(got) != set(wanted):
+            raise ValueError("its keys differ from those expected")
+        got, wanted = [got[key] for key in wanted], list(wanted.values())
+    if isinstance(wanted, list):
+        pairs = zip(got, wanted, strict=True)
+        errors = [(0.0, 0.0), *(_difference(*pair) for pair in pairs)]
+        return max(error[0] for error in errors), max(error[1] for error in errors)
+    got, wanted = np.asarray(got), np.asarray(wanted)
+    if not is_float(wanted.dtype):
+        if wrong := int(np.count_nonzero(got != wanted)):
+            raise ValueError(f"{wrong} of {wanted.size} {dtype_name(wanted.dtype)} values differ")
+        return 0.0, 0.0
+    got, wanted = got.astype(np.float64), wanted.astype(np.float64)
+    same = (got == wanted) | (np.isnan(got) & np.isnan(wanted))
+    unlike = ~same & ~(np.isfinite(got) & np.isfinite(wanted))
+    if unlike.any():
+        raise ValueError(f"{int(unlike.sum())} of {wanted.size} values differ by NaN or infinity")
+    error = np.abs(np.where(same, 0, got) - np.where(same, 0, wanted))
+    scale = np.abs(wanted)
+    relative = np.divide(error, scale, out=np.zeros_like(error), where=(scale > 0) & ~same)
+    return float(error.max(initial=0)), float(relative.max(initial=0))
+
+
+def _outline(value: Any) -> str:
+    if isinstance(value, (list, dict)):
+        return f"a {type(value).__name__} of {len(value)}"
+    if value is None:
+        return "nothing"
+    array = np.asarray(value)
+    return f"{dtype_name(array.dtype)} {shape_text(array.shape)}"

@@ -1,0 +1,241 @@
+"""What the user fixes about the inputs, checked against the model.
+
+``--dim``, ``--batch`` and ``--shape`` fix sizes; ``--input`` and ``--data-set`` fix values,
+and with them sizes.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import onnx.numpy_helper
+
+from harness.errors import RequestError
+from harness.inputs.ports import (
+    Dimension,
+    Port,
+    Shape,
+    dtype_name,
+    element_dtype,
+    free_names,
+    port,
+    shape_text,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from harness.config import InputRequest
+
+#: How a stored value is read, by kind of port: its message, and what gives the value.
+_STORED: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
+    "tensor": (onnx.TensorProto, onnx.numpy_helper.to_array),
+    "sequence": (onnx.SequenceProto, onnx.numpy_helper.to_list),
+    "map": (onnx.MapProto, onnx.numpy_helper.to_dict),
+    "optional": (onnx.OptionalProto, onnx.numpy_helper.to_optional),
+}
+
+
+class Overrides:
+    """The request, checked against the model.
+
+    Attributes:
+        sizes: sizes of free dimensions.
+        reasons: the option that fixed each.
+        shapes: whole shapes of inputs.
+        values: values of inputs, with where they are from.
+        expected: outputs of the data set.
+
+    Raises:
+        RequestError: the request does not fit the model, or a file does not.
+    """
+
+    def __init__(
+        self, model: onnx.ModelProto, ports: tuple[Port, ...], request: InputRequest
+    ) -> None:
+        self._ports = {port.name: port for port in ports}
+        self.sizes: dict[Dimension, int] = {}
+        self.reasons: dict[Dimension, str] = {}
+        self.shapes: dict[str, Shape] = {}
+        self.values: dict[str, tuple[Any, str]] = {}
+        self.expected: tuple[Any, ...] | None = None
+        for name, size in request.dims.items():
+            self._set_dim(name, size)
+        if request.batch is not None:
+            self._set_batch(request.batch)
+        for name, shape in request.shapes.items():
+            option = f"--shape {name}={shape_text(shape)}"
+            self._fit(self._tensor(name, option), shape, option)
+        for name, path in request.files.items():
+            option = f"--input {name}={path}"
+            tensor = self._tensor(name, option)
+            self._take(tensor, _read_npy(path, tensor, option), option, f"read from {path}")
+        if request.data_set is not None:
+            self._read_data_set(model, request.data_set)
+
+    def _set_dim(self, name: str, size: int) -> None:
+        known = free_names(self._ports.values())
+        if name not in known:
+            raise RequestError(
+                f"--dim {name}={size}: the model has no such free dimension",
+                f"its free dimensions: {', '.join(known) or 'none with a name'}; "
+                "--shape INPUT=AxB fixes any other",
+            )
+        self._fix(name, size, f"--dim {name}={size}")
+
+    def _set_batch(self, batch: int) -> None:
+        leading = [port.dims[0] for port in self._ports.values() if port.rank]
+        free = [dimension for dimension in leading if not isinstance(dimension, int)]
+        if not free:
+            raise RequestError(
+                f"--batch {batch}: no input of the model has a free leading dimension",
+                "leave out --batch: the sizes are fixed in the model",
+            )
+        for dimension in free:
+            self._fix(dimension, batch, f"--batch {batch}")
+
+    def _tensor(self, name: str, option: str) -> Port:
+        if name not in self._ports:
+            raise RequestError(
+                f"{option}: the model has no such input",
+                f"its inputs: {', '.join(self._ports) or 'none'}",
+            )
+        port = self._ports[name]
+        held = port.element if port.kind == "optional" and port.element else port
+        if held.kind != "tensor":
+            raise RequestError(
+                f"{option}: the input is a {port.type_name}, not a tensor",
+                "give it by --data-set FOLDER",
+            )
+        return port
+
+    def _fix(self, dimension: Dimension, size: int, option: str) -> None:
+        if self.sizes.setdefault(dimension, size) != size:
+            name = dimension if isinstance(dimension, str) else f"{dimension[0]}[{dimension[1]}]"
+            raise RequestError(
+                f"{option}: sets '{name}' to {size}, but {self.reasons[dimension]} "
+                f"sets it to {self.sizes[dimension]}",
+                "give one of them only, or the same size in both",
+            )
+        self.reasons.setdefault(dimension, option)
+
+    def _fit(self, port: Port, shape: Shape, option: str) -> None:
+        """Takes over the sizes of a whole shape, where they fit the model's input."""
+        self.shapes[port.name] = shape
+        if port.shape is None:
+            return
+        takes = [
+            size if isinstance(size, int) else self.sizes.get(size, size) for size in port.shape
+        ]
+        if len(shape) != port.rank or any(
+            isinstance(wanted, int) and wanted != size
+            for size, wanted in zip(shape, takes, strict=True)
+        ):
+            raise RequestError(
+                f"{option}: the shape is {shape_text(shape)}, "
+                f"but '{port.name}' takes {shape_text(takes)}",
+                "make it of the shape that the model takes",
+            )
+        for size, wanted in zip(shape, port.shape, strict=True):
+            if not isinstance(wanted, int):
+                self._fix(wanted, size, option)
+
+    def _take(self, port: Port, value: Any, option: str, source: str) -> None:
+        """Takes over a value, where its type and shape fit the model's input."""
+        if isinstance(value, np.ndarray):
+            if value.dtype != port.dtype:
+                wanted = dtype_name(port.dtype)
+                raise RequestError(
+                    f"{option}: the type is {dtype_name(value.dtype)}, "
+                    f"but '{port.name}' takes {wanted}",
+                    f"convert it with array.astype('{wanted}')",
+                )
+            self._fit(port, value.shape, option)
+        self.values[port.name] = (value, source)
+
+    def _read_data_set(self, model: onnx.ModelProto, folder: Path) -> None:
+        option = f"--data-set {folder}"
+        files = _numbered(folder, "input")
+        if not files and self._ports:
+            raise RequestError(
+                f"{option}: no folder with input_0.pb, input_1.pb, …",
+                "give a folder in ONNX's test_data_set_N layout",
+            )
+        if len(files) != len(self._ports):
+            raise RequestError(
+                f"{option}: has {len(files)} inputs, but the model takes {len(self._ports)}",
+                f"one input_N.pb for each of {', '.join(self._ports) or 'no input'}, in this order",
+            )
+        for file, fed in zip(files, self._ports.values(), strict=True):
+            value = _read_pb(file, fed, option)
+            self._take(fed, value, f"{option}: {file.name}", f"from data set {folder}")
+        outputs = _numbered(folder, "output")
+        if not outputs:
+            return
+        if len(outputs) != len(model.graph.output):
+            raise RequestError(
+                f"{option}: has {len(outputs)} outputs, "
+                f"but the model gives {len(model.graph.output)}",
+                "remove its output_*.pb to profile without comparing",
+            )
+        self.expected = tuple(
+            _read_pb(file, port(value.name, value.type), option)
+            for file, value in zip(outputs, model.graph.output, strict=True)
+        )
+
+
+def _read_npy(path: Path, port: Port, option: str) -> np.ndarray[Any, Any]:
+    try:
+        array: Any = np.load(path, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise RequestError(f"{option}: no such file", "check the path") from error
+    except OSError as error:
+        raise RequestError(f"{option}: cannot be read ({error.strerror})", "check it") from error
+    except (ValueError, EOFError) as error:
+        raise RequestError(
+            f"{option}: is not a .npy file of plain numbers or text",
+            "write it with numpy.save(path, array, allow_pickle=False)",
+        ) from error
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise RequestError(
+            f"{option}: holds several arrays (.npz)", "write one array with numpy.save"
+        )
+    # numpy.save keeps only the width of an ml_dtypes type.
+    if array.dtype.kind == "V" and array.dtype.itemsize == port.dtype.itemsize:
+        array = array.view(port.dtype)
+    if array.dtype.kind == "U" and port.dtype.kind == "O":
+        array = array.astype(object)
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(array.shape)
+
+
+def _numbered(folder: Path, prefix: str) -> list[Path]:
+    found = (
+        (int(match[1]), file)
+        for file in folder.glob(f"{prefix}_*.pb")
+        if (match := re.fullmatch(rf"{prefix}_(\d+)", file.stem))
+    )
+    return [file for _, file in sorted(found)]
+
+
+def _read_pb(file: Path, port: Port, option: str) -> Any:
+    message, value_of = _STORED[port.kind]
+    proto = message()
+    try:
+        proto.ParseFromString(file.read_bytes())
+        value = value_of(proto)
+        if port.kind == "tensor":
+            value = value.view(element_dtype(proto.data_type))  # onnx before 1.19 has stand-ins
+    except Exception as error:  # protobuf and numpy_helper raise many kinds on damaged data
+        raise RequestError(
+            f"{option}: {file.name} holds no {port.kind}", "write it anew from the model's inputs"
+        ) from error
+    if isinstance(value, dict):
+        return {
+            key.decode() if isinstance(key, bytes) else key: item for key, item in value.items()
+        }
+    return value

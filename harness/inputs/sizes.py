@@ -1,0 +1,266 @@
+"""Customary sizes of free dimensions: what the weights need, what a name says, what an
+input looks like.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import operator
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness.inputs.ports import Dimension, Port, Shape
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import onnx
+
+#: Height and width of an image: of ImageNet classifiers.
+IMAGE = 224
+#: Height and width for text in a line: PaddleOCR recognisers.
+TEXT_LINE = (48, 320)
+#: Samples a second of speech.
+SAMPLE_RATE = 16_000
+#: The roles of dimensions around a decoder's cache; also the reasons of their sizes.
+PAST = "tokens in the cache"
+NEW = "one new token after those in the cache"
+BOTH = "tokens in the cache and the new one"
+
+_TOKENS = 128
+_DETECTOR_IMAGE = 640  # YOLO, RT-DETR and their kin
+_TEXT_LINE_HEIGHTS = (32, 48, 64)
+_MEL_BINS = (80, 128)
+
+#: A size and the reason for it.
+_Choice = tuple[int, str]
+_BATCH: _Choice = (1, "batch")
+_CHANNELS: _Choice = (3, "customary for images")
+_SEQUENCE: _Choice = (_TOKENS, "customary for sequences")
+_SAMPLES: _Choice = (SAMPLE_RATE, "one second of audio at 16 kHz")
+_MEL_FRAMES: _Choice = (3000, "customary for log-mel features")  # 30 s, Whisper's window
+
+_SEQUENCE_NAME = r"seq|len|time|token|frame|step|position|sample"
+_AUDIO_NAME = r"audio|wav|speech|input_values|sample|signal|pcm"
+_IMAGE_NAME = r"image|pixel|img|frame|photo|picture|video"
+_HEIGHT_OR_WIDTH = r"height|width|^[hw]$"
+
+#: Sizes by what is found in a dimension's name, first match first.
+_BY_NAME: tuple[tuple[str, _Choice], ...] = (
+    (r"batch", _BATCH),
+    (r"past", (_TOKENS - 1, PAST)),
+    (r"total|kv_len", (_TOKENS, BOTH)),
+    (r"channel", _CHANNELS),
+    (rf"^(num|n)_(?!.*({_SEQUENCE_NAME}))", (4, "a small count")),
+)
+
+
+class CustomarySizes:
+    """Customary sizes of a model's free dimensions.
+
+    Attributes:
+        sizes: size of each free dimension.
+        reasons: why.
+        required: those that a weight dictates.
+        image: height and width of an image.
+    """
+
+    def __init__(self, model: onnx.ModelProto, ports: Sequence[Port]) -> None:
+        self.sizes: dict[Dimension, int] = {}
+        self.reasons: dict[Dimension, str] = {}
+        self.required = _required_sizes(model, ports)
+        self.image = _DETECTOR_IMAGE if _is_detector(model) else IMAGE
+        self._has_cache = any(port.is_float and is_cache(port) for port in ports)
+        for port in ports:
+            for axis, dimension in enumerate(port.dims):
+                if not isinstance(dimension, int) and dimension not in self.sizes:
+                    choice = self._choice(port, axis, dimension)
+                    self.sizes[dimension], self.reasons[dimension] = choice
+        for dimension, size in self.required.items():
+            self.sizes[dimension], self.reasons[dimension] = size, "as the weights need"
+
+    def size_of(self, role: str, sizes: Mapping[Dimension, int], default: int) -> int:
+        """Among sizes, that of the first dimension with a role (PAST, NEW)."""
+        return next((sizes[name] for name, why in self.reasons.items() if why == role), default)
+
+    def resolve(
+        self, sizes: Mapping[Dimension, int], fixed: Mapping[Dimension, int]
+    ) -> dict[Dimension, int]:
+        """Sizes with those that are fixed, and with those that follow from others."""
+        resolved = _evaluated({**sizes, **fixed})
+        both = self.size_of(PAST, resolved, 0) + self.size_of(NEW, resolved, 1)
+        followers = {name: both for name, why in self.reasons.items() if why == BOTH}
+        return {**resolved, **followers, **fixed}
+
+    def _choice(self, port: Port, axis: int, dimension: Dimension) -> _Choice:
+        name = dimension.lower() if isinstance(dimension, str) else ""
+        if not re.search(r"[+*]", name):  # a composed name follows from its parts
+            for pattern, choice in _BY_NAME:
+                if re.search(pattern, name):
+                    return choice
+        if re.search(_HEIGHT_OR_WIDTH, name):
+            return self._image_choice(port, axis)
+        if axis == 0 and not (port.rank == 1 and re.search(_SEQUENCE_NAME, name)):
+            return _BATCH
+        return self._choice_by_look(port, axis, name)
+
+    def _choice_by_look(self, port: Port, axis: int, name: str) -> _Choice:
+        if is_image(port):
+            return self._image_choice(port, axis)
+        if "encoder" in name or port.named("encoder"):
+            return _SEQUENCE
+        if is_cache(port):
+            return _TOKENS - 1, PAST
+        if port.named(_AUDIO_NAME) and port.rank <= 3:
+            return _SAMPLES if axis == port.rank - 1 else (1, "one channel")
+        if port.is_float and port.rank == 3 and any(size in _MEL_BINS for size in port.dims):
+            return _MEL_FRAMES
+        if not re.search(_SEQUENCE_NAME, name) and port.rank > 3:
+            return 1, "the least"
+        if not self._has_cache:
+            return _SEQUENCE
+        return (_TOKENS, BOTH) if port.named("mask") else (1, NEW)
+
+    def _image_choice(self, port: Port, axis: int) -> _Choice:
+        spatial, channel = image_axes(port)
+        if axis == channel:
+            return _CHANNELS
+        if spatial and axis not in spatial:
+            return 16, "customary for video"
+        fixed = [size for at in spatial if isinstance(size := port.dims[at], int)]
+        if len(fixed) == 1 and fixed[0] in _TEXT_LINE_HEIGHTS:
+            return TEXT_LINE[1], "customary for lines of text"
+        if fixed:
+            return fixed[0], "square image"
+        return self.image, "customary for images"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Lengths:
+    """Sizes that the values of other inputs speak of.
+
+    Attributes:
+        tokens: of the main sequence (frames, for audio).
+        past: tokens in the cache.
+        image: height and width of the image.
+    """
+
+    tokens: int
+    past: int
+    image: tuple[int, int]
+
+
+def lengths(
+    ports: Sequence[Port], shapes: Mapping[str, Shape | None], past: int, image: int
+) -> Lengths:
+    """The lengths that shapes say; past and image where they do not say it."""
+    tokens, spatial_sizes = 1, (image, image)
+    for port in reversed(ports):  # the first of its kind has the last word
+        shape = shapes[port.name] or ()
+        if is_image(port):
+            (top, left), _ = image_axes(port)
+            spatial_sizes = shape[top], shape[left]
+        if len(shape) >= 2 and not is_cache(port) and not port.named("mask"):
+            last = len(shape) == 3 and (port.named(_AUDIO_NAME) or shape[1] in _MEL_BINS)
+            tokens = shape[2] if last else shape[1]
+    return Lengths(tokens or 1, past, spatial_sizes)
+
+
+def is_cache(port: Port) -> bool:
+    """Whether the input looks like a decoder's cache."""
+    return port.rank >= 3 and port.named("past|cache")
+
+
+def is_image(port: Port) -> bool:
+    """Whether the input looks like images or video."""
+    if not (port.is_float or port.dtype == np.uint8) or is_cache(port):
+        return False
+    if port.rank == 3:
+        return port.named(_IMAGE_NAME)
+    if port.rank not in (4, 5):
+        return False
+    channels = port.dims[image_axes(port)[1]]
+    nothing_fixed = not any(isinstance(size, int) for size in port.dims)
+    return channels in (1, 3, 4) or port.named(_IMAGE_NAME) or nothing_fixed
+
+
+def image_axes(port: Port) -> tuple[tuple[int, ...], int]:
+    """Spatial axes of an image-like input, none under three axes, and the channel axis."""
+    rank = port.rank
+    if rank < 3:
+        return (), -1
+    # Three axes are an image without a batch; in video the channel may come after the frames.
+    places = {3: (2,), 4: (1, 3)}.get(rank, (1, rank - 1, 2))
+    channel = next((at for at in places if port.dims[at] in (1, 3, 4)), 0 if rank == 3 else 1)
+    last = rank - 2 if channel == rank - 1 else rank - 1
+    return (last - 1, last), channel
+
+
+def _is_detector(model: onnx.ModelProto) -> bool:
+    return any(node.op_type == "NonMaxSuppression" for node in model.graph.node) or any(
+        re.search(r"box|^dets?$|detect", output.name, re.IGNORECASE)
+        for output in model.graph.output
+    )
+
+
+#: Axis of the first input and its size, from the shape of the weight in the second one and
+#: the integer attributes.
+_WEIGHED: dict[str, Callable[[Shape, Mapping[str, int]], tuple[int, int]]] = {
+    "Conv": lambda weight, attributes: (1, weight[1] * attributes.get("group", 1)),
+    "ConvInteger": lambda weight, attributes: (1, weight[1] * attributes.get("group", 1)),
+    "ConvTranspose": lambda weight, _: (1, weight[0]),
+    "MatMul": lambda weight, _: (-1, weight[-2]),
+    "MatMulInteger": lambda weight, _: (-1, weight[-2]),
+    "Gemm": lambda weight, attributes: (
+        0 if attributes.get("transA") else 1,
+        weight[1 if attributes.get("transB") else 0],
+    ),
+    "LSTM": lambda weight, _: (2, weight[2]),
+    "GRU": lambda weight, _: (2, weight[2]),
+    "RNN": lambda weight, _: (2, weight[2]),
+    "BatchNormalization": lambda weight, _: (1, weight[0]),
+    "LayerNormalization": lambda weight, _: (-1, weight[-1]),
+}
+
+
+def _required_sizes(model: onnx.ModelProto, ports: Sequence[Port]) -> dict[Dimension, int]:
+    """Sizes that a weight dictates to the input that meets it directly."""
+    by_name = {port.name: port for port in ports if port.kind == "tensor"}
+    weights = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    required: dict[Dimension, int] = {}
+    for node in model.graph.node:
+        rule = _WEIGHED.get(node.op_type)
+        if rule is None or len(node.input) < 2:
+            continue
+        port, weight = by_name.get(node.input[0]), weights.get(node.input[1])
+        if port is None or weight is None:
+            continue
+        try:
+            axis, size = rule(weight, {item.name: item.i for item in node.attribute})
+            dimension = port.dims[axis]
+        except IndexError:  # a rank that the operator does not take, or an open one
+            continue
+        if not isinstance(dimension, int):
+            required.setdefault(dimension, size)
+    return required
+
+
+_OPERATORS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
+
+
+def _evaluated(sizes: Mapping[Dimension, int]) -> dict[Dimension, int]:
+    """Sizes with those of composed names (``past + 1``) calculated from left to right."""
+    result = dict(sizes)
+    for name in sizes:
+        parts = re.split(r"\s*([+*-])\s*", name.strip()) if isinstance(name, str) else []
+        try:
+            numbers = [int(part) if part.isdigit() else result[part] for part in parts[::2]]
+        except KeyError:
+            continue
+        for sign, number in zip(parts[1::2], numbers[1:], strict=True):
+            numbers[0] = _OPERATORS[sign](numbers[0], number)
+        if len(numbers) > 1 and numbers[0] >= 0:
+            result[name] = numbers[0]
+    return result

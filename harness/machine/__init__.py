@@ -1,0 +1,1 @@
+"""Facts, counters and devices of the machine."""

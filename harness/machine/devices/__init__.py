@@ -1,0 +1,1 @@
+"""Devices that are sampled while a model is timed."""

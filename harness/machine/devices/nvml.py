@@ -1,0 +1,310 @@
+"""GPUs through NVML: which there are, what of them can be sampled, and what its answers mean.
+
+Names come from nvidia-ml-py (``pynvml``, imported when asked for); values are read by the
+native thread, which opens the library itself.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import math
+import time
+from typing import Any, cast
+
+import numpy as np
+
+from harness.machine.devices.channels import Absent, Channel, Offer
+from harness.native import sampler
+from harness.records import Int64Array
+
+LIBRARY = "libnvidia-ml.so.1"
+
+_UNSUPPORTED, _LIBRARY_NOT_FOUND, _FUNCTION_NOT_FOUND = 3, 12, 13
+
+#: nvmlReturn_t -> what it means here, with the remedy where there is one.
+_MEANINGS = {
+    1: "NVML was shut down meanwhile",
+    2: "the driver does not know it, or there is no GPU of this index: see `nvidia-smi -L`",
+    _UNSUPPORTED: "this GPU does not support it",
+    4: "no permission: run as root, or have an administrator allow it",
+    6: "not found",
+    9: "the NVIDIA driver is not loaded: `sudo modprobe nvidia`, or, in a container, start it "
+    "with the GPU passed through (`docker run --gpus all`)",
+    10: "the driver did not answer in time",
+    _LIBRARY_NOT_FOUND: f"{LIBRARY} could not be loaded: install the NVIDIA driver; in a container "
+    "start it with NVIDIA_DRIVER_CAPABILITIES=compute,utility",
+    _FUNCTION_NOT_FOUND: "the driver is too old for it",
+    15: "the GPU is lost (it fell off the bus, or was reset): see `dmesg | grep Xid`",
+    16: "the GPU needs a reset: `sudo nvidia-smi --gpu-reset`",
+    18: "the library and the kernel's driver are of different versions: restart the machine, "
+    "or reload the driver, after its update",
+    21: "the driver has no data for it",
+    999: "an error inside the driver",
+}
+
+#: Bits of the series clock_reasons_mask.
+_REASONS = {
+    0x001: "gpu_idle",
+    0x002: "applications_clocks_setting",
+    0x004: "sw_power_cap",
+    0x008: "hw_slowdown",
+    0x010: "sync_boost",
+    0x020: "sw_thermal_slowdown",
+    0x040: "hw_thermal_slowdown",
+    0x080: "hw_power_brake_slowdown",
+    0x100: "display_clock_setting",
+    0x200: "board_limit",
+    0x400: "reliability",
+}
+
+#: Reasons that mean that the GPU was held back: not idle, and not as its owner set it.
+THROTTLED = 0x004 | 0x008 | 0x010 | 0x020 | 0x040 | 0x080 | 0x200 | 0x400
+
+
+def clock_reasons(mask: int) -> tuple[str, ...]:
+    """Names of the bits of a clock_reasons_mask, lowest first."""
+    bits = (1 << bit for bit in range(mask.bit_length()))
+    return tuple(_REASONS.get(bit, f"unknown_{bit:#x}") for bit in bits if mask & bit)
+
+
+class Nvml:
+    """Provider of the series of one GPU.
+
+    The native thread finds out which of them the GPU has: a channel that its first reading
+    says is not supported is not read again.
+
+    Args:
+        gpu: NVML's index, which counts all GPUs of the machine in the order of their bus.
+    """
+
+    def __init__(self, gpu: int) -> None:
+        self._device = f"gpu{gpu}"
+
+    def offer(self) -> Offer:
+        """All series there may be; nothing is opened yet."""
+        field, clock = sampler.NVML_FIELD, sampler.NVML_CLOCK
+        return Offer(
+            (
+                self._field("power_instant_mw", "mW", 186),
+                self._field("power_average_mw", "mW", 185),
+                self._field("energy_mj", "mJ", 83, counter=True),
+                self._call(
+                    "clock_reasons_mask",
+                    "1",
+                    "nvmlDeviceGetCurrentClocksEventReasons",
+                    sampler.Channel(sampler.NVML_REASONS),
+                ),
+                self._call(
+                    "clock_sm_hz",
+                    "Hz",
+                    "nvmlDeviceGetClockInfo(SM)",
+                    sampler.Channel(clock, 1, 1_000_000),
+                ),
+                self._call(
+                    "clock_memory_hz",
+                    "Hz",
+                    "nvmlDeviceGetClockInfo(MEM)",
+                    sampler.Channel(clock, 2, 1_000_000, slow=True),
+                ),
+                self._call(
+                    "temperature_memory_c",
+                    "degC",
+                    "nvmlDeviceGetFieldValues(82)",
+                    sampler.Channel(field, 82, slow=True),
+                ),
+                self._call(
+                    "temperature_c",
+                    "degC",
+                    "nvmlDeviceGetTemperature(GPU)",
+                    sampler.Channel(sampler.NVML_TEMPERATURE, slow=True),
+                ),
+                *(
+                    self._call(
+                        f"utilization_{what}_percent",
+                        "percent",
+                        f"nvmlDeviceGetUtilizationRates, {what}",
+                        sampler.Channel(sampler.NVML_UTILIZATION, number, slow=True),
+                    )
+                    for number, what in enumerate(("gpu", "memory"))
+                ),
+                self._call(
+                    "memory_used_bytes",
+                    "bytes",
+                    "nvmlDeviceGetMemoryInfo, used, the driver's own included",
+                    sampler.Channel(sampler.NVML_MEMORY, slow=True),
+                ),
+            )
+        )
+
+    def explain(self, status: int) -> str:
+        """NVML's error, its meaning here and the remedy."""
+        return explain(status)
+
+    def _field(self, quantity: str, unit: str, field: int, *, counter: bool = False) -> Channel:
+        read = sampler.Channel(sampler.NVML_FIELD, field)
+        source = f"nvmlDeviceGetFieldValues({field})"
+        return dataclasses.replace(self._call(quantity, unit, source, read), counter=counter)
+
+    def _call(self, quantity: str, unit: str, source: str, read: sampler.Channel) -> Channel:
+        return Channel(self._device, quantity, unit, source, read)
+
+
+def explain(status: int, detail: str = "") -> str:
+    """A sentence a user can act on, for an nvmlReturn_t."""
+    meaning = f"{_MEANINGS.get(status, 'NVML failed')} (NVML {status})"
+    return f"{meaning}: {detail}" if detail else meaning
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Gpu:
+    """One GPU as NVML names it."""
+
+    index: int
+    name: str
+    uuid: str
+    bus_id: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Gpus:
+    """The GPUs of the machine; `reason` says why none can be told, with the remedy."""
+
+    found: tuple[Gpu, ...]
+    driver: str = ""
+    reason: str = ""
+
+
+def gpus(library: str | None = None) -> Gpus:
+    """Asks nvidia-ml-py which GPUs there are.
+
+    Args:
+        library: another libnvidia-ml.so.1. It must come before any other use of NVML in
+            this process, for nvidia-ml-py opens the library once and by that name.
+    """
+    try:
+        import pynvml
+    except ImportError as error:
+        return Gpus((), reason=f"{error}: `pip install nvidia-ml-py`")
+    try:
+        if library is not None:
+            ctypes.CDLL(library)  # its SONAME is then taken
+        pynvml.nvmlInit()
+    except OSError as error:
+        return Gpus((), reason=explain(_LIBRARY_NOT_FOUND, str(error)))
+    except pynvml.NVMLError as error:
+        return Gpus((), reason=_explain_error(error))
+    try:
+        driver = pynvml.nvmlSystemGetDriverVersion()
+        count = pynvml.nvmlDeviceGetCount()
+        found = tuple(_gpu(pynvml, index) for index in range(count))
+    except pynvml.NVMLError as error:
+        return Gpus((), reason=_explain_error(error))
+    finally:
+        pynvml.nvmlShutdown()
+    return Gpus(found, _text(driver), "" if found else "the driver is loaded but sees no GPU")
+
+
+def index_of(device_id: str) -> int:
+    """NVML's index of the GPU that CUDA calls by this number in this process.
+
+    CUDA counts the visible GPUs, fastest first; NVML counts all, by bus. Where the driver
+    cannot be asked the number itself is returned: NVML then says what is missing.
+    """
+    number = int(device_id) if device_id.isdecimal() else 0
+    try:
+        cuda = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return number
+    device, bus_id = ctypes.c_int(), ctypes.create_string_buffer(32)
+    if (
+        cuda.cuInit(0)
+        or cuda.cuDeviceGet(ctypes.byref(device), number)
+        or cuda.cuDeviceGetPCIBusId(bus_id, len(bus_id), device)
+    ):
+        return number
+    # NVML writes eight digits of the PCI domain, CUDA four.
+    wanted = bus_id.value.decode().lower().lstrip("0")
+    return next(
+        (gpu.index for gpu in gpus().found if gpu.bus_id.lower().lstrip("0") == wanted), number
+    )
+
+
+def _gpu(nvml: Any, index: int) -> Gpu:
+    device = nvml.nvmlDeviceGetHandleByIndex(index)
+    bus_id = nvml.nvmlDeviceGetPciInfo(device).busId
+    name, uuid = nvml.nvmlDeviceGetName(device), nvml.nvmlDeviceGetUUID(device)
+    return Gpu(index, _text(name), _text(uuid), _text(bus_id))
+
+
+def _explain_error(error: Any) -> str:
+    return explain(cast("int", error.value))
+
+
+def _text(told: str | bytes) -> str:
+    return told.decode(errors="replace") if isinstance(told, bytes) else told
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Survey:
+    """What a GPU answers, and how often its answers change.
+
+    Attributes:
+        working: channels that gave readings.
+        absent: those that gave none, with the reason.
+        update_period_ns: quantity -> median time from one value to the next that differs;
+            None for fewer than three changes.
+        stamp_period_ns: the same for the driver's own stamp of its last update, for the
+            fields; None where it does not move or is not given.
+        test_double: the library was one that tests are made of.
+    """
+
+    working: tuple[Channel, ...]
+    absent: tuple[Absent, ...]
+    update_period_ns: dict[str, int | None]
+    stamp_period_ns: dict[str, int | None]
+    test_double: bool
+
+
+def survey(gpu: int, library: str | None = None, seconds: float = 1.0) -> Survey:
+    """Reads everything of a GPU for a while, a thousand times a second.
+
+    Waits for so long, and no longer than 2 s more on a driver that does not answer.
+    """
+    provider = Nvml(gpu)
+    channels = provider.offer().channels
+    reads = [channel.reads for channel in channels]
+    with sampler.Sampler(
+        reads,
+        hz=1000,
+        slow_every=20,
+        capacity=math.ceil(seconds * 1000) + 100,
+        gpu=gpu,
+        nvml_library=library or LIBRARY,
+    ) as running:
+        running.start()
+        time.sleep(seconds)
+        running.stop()
+        fast, slow = running.take()
+        report = running.report()
+    columns = [*fast.T[1:], *slow.T]
+    working, absent = [], []
+    values: dict[str, int | None] = {}
+    stamps: dict[str, int | None] = {}
+    for channel, column in zip(channels, columns, strict=True):
+        good = column[column["status"] == 0]
+        if not len(good):
+            status = int(column["status"][0]) if len(column) else 10
+            absent.append((channel.name, explain(status, report.detail)))
+            continue
+        working.append(channel)
+        values[channel.quantity] = period_ns(good["time_ns"], good["value"])
+        if good["updated_us"].any():
+            stamps[channel.quantity] = period_ns(good["time_ns"], good["updated_us"])
+    return Survey(tuple(working), tuple(absent), values, stamps, report.test_double)
+
+
+def period_ns(time_ns: Int64Array, value: Int64Array) -> int | None:
+    """Median time between changes of a value; None for fewer than three of them."""
+    changes = time_ns[1:][np.diff(value) != 0]
+    return int(np.median(np.diff(changes))) if len(changes) >= 3 else None

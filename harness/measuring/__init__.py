@@ -1,0 +1,1 @@
+"""The parent and child processes of a measurement."""

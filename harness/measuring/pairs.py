@@ -1,0 +1,176 @@
+"""Two configurations measured in pairs of processes, until it is known whether they differ.
+
+Drift of the machine falls on both members of a pair alike, and a fair coin draws their
+order: whatever the machine does, it cannot tell the two apart (``harness.statistics.pairs``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import secrets
+import time
+import uuid
+from collections.abc import Callable
+
+import numpy as np
+
+from harness.analysis.comparing.differences import unlike_inputs
+from harness.config import ProfileConfig
+from harness.errors import RequestError
+from harness.measuring import spawning
+from harness.measuring.profile import Measuring, Observer, interruptible, started
+from harness.records import Profile
+from harness.statistics.pairs import Decision, decide
+from harness.statistics.verdicts import DECIDED
+from harness.storage import shards
+
+#: Pairs whose processes make traced passes: enough for an interval of each operator, and
+#: fewer than any decision needs, so that looking again and again does not choose how many.
+TRACED_PAIRS = 5
+
+#: Pairs that are traced however long it takes, and share of the budget after which no further
+#: one is: with a slow model tracing would leave no time for the verdict.
+LEAST_TRACED_PAIRS = 2
+TRACING_SHARE = 0.5
+
+#: Pairs beyond which a difference is too small for this to find.
+MOST_PAIRS = 200
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the pairs told.
+
+    Attributes:
+        decision: of the second configuration against the first.
+        ended_by: why no further pair was measured: ``decided``; ``budget``; ``undecidable``, as
+            the pairs contradict each other or there were ``MOST_PAIRS``.
+        profiles: of both configurations, as they were stored.
+    """
+
+    decision: Decision
+    ended_by: str
+    profiles: tuple[Profile, Profile]
+
+
+def ab(
+    first: ProfileConfig,
+    second: ProfileConfig,
+    *,
+    margin: float,
+    budget_s: float,
+    seed: int | None,
+    observer: Observer,
+    on_pair: Callable[[Decision], None],
+) -> Outcome:
+    """Measures both in turns and stores both profiles.
+
+    Args:
+        first: the base.
+        second: what is compared with it; another output than the first's.
+        margin: ratios from 1 / (1 + margin) to 1 + margin count as the same.
+        budget_s: seconds of measuring after which no further pair is begun.
+        seed: of the coin that draws the order within each pair; None for one that nobody
+            knows beforehand. It is stored with both profiles.
+        observer: told about the preparation of both.
+        on_pair: told what is known after each pair.
+
+    Raises:
+        RequestError: the two are not fed inputs of the same shapes.
+        HarnessError: as ``harness.profile`` does; what has finished is kept.
+    """
+    shared = uuid.uuid4().hex
+    # The same order every time would put whatever the machine always does at first, such as
+    # to cool down, on the same side every time.
+    seed = secrets.randbits(32) if seed is None else seed
+    configs = [
+        dataclasses.replace(one, interleaved_with=shared, order_seed=seed)
+        for one in (first, second)
+    ]
+    coin = np.random.default_rng(seed)
+    with (
+        interruptible(),
+        started(configs[0], observer) as one,
+        started(configs[1], observer) as other,
+    ):
+        unlike = unlike_inputs(one.preparation.inputs, other.preparation.inputs)
+        if unlike:
+            raise RequestError(unlike, "give both the same --shape, --dim or --batch")
+        sides = (_Side(one), _Side(other))
+        with one.kept(), other.kept():
+            began_s = time.monotonic()
+            differences: list[float] = []
+            while True:
+                pair = len(differences)
+                trace = traced(pair, (time.monotonic() - began_s) / budget_s)
+                for number in (0, 1) if coin.random() < 0.5 else (1, 0):
+                    sides[number].measure(pair, trace=trace)
+                _look_equally_long(sides)
+                differences.append(math.log(sides[1].median_ns / sides[0].median_ns))
+                decision = decide(np.array(differences), margin=margin, budget=MOST_PAIRS)
+                on_pair(decision)
+                elapsed_s = time.monotonic() - began_s
+                if not decision.go_on:
+                    ended_by = "decided" if decision.verdict in DECIDED else "undecidable"
+                    break
+                if elapsed_s * (1 + 1 / len(differences)) > budget_s:
+                    ended_by = "budget"
+                    break
+        return Outcome(decision, ended_by, (one.store(), other.store()))
+
+
+def traced(pair: int, spent: float) -> bool:
+    """Whether the processes of a pair make traced passes after so much of the budget."""
+    return pair < LEAST_TRACED_PAIRS or (pair < TRACED_PAIRS and spent < TRACING_SHARE)
+
+
+def _nobody_waits(_finished: int) -> None:
+    """Progress is told pair by pair."""
+
+
+def _look_equally_long(sides: tuple[_Side, _Side]) -> None:
+    """Lets the values of both last as long as the shorter ones of the first pair.
+
+    pyperf finds the loops of each by doubling, so that chance makes those of one twice those
+    of the other, and a longer look at a machine is another look: with the same
+    configuration on both sides that would be a difference. Done after each pair, or a first
+    process that was disturbed would make the looks unequal for good.
+    """
+    shared_ns = min(side.first_value_ns for side in sides)
+    for side in sides:
+        side.loops = max(1, round(shared_ns / float(np.median(side.medians_ns))))
+
+
+class _Side:
+    """One of the two, measured process by process.
+
+    Attributes:
+        loops: inferences in a value; 0 before the first process, which is calibrated.
+        first_value_ns: how long a value of the first process lasted, by its median.
+        medians_ns: of the processes so far.
+    """
+
+    def __init__(self, measuring: Measuring) -> None:
+        self._measuring = measuring
+        self.loops = 0
+        self.first_value_ns = math.nan
+        self.medians_ns: list[float] = []
+
+    @property
+    def median_ns(self) -> float:
+        """Of the last process."""
+        return self.medians_ns[-1]
+
+    def measure(self, pair: int, *, trace: bool) -> None:
+        """Measures the process of this number; the first one is calibrated before."""
+        plan = dataclasses.replace(self._measuring.plan, processes=1)
+        if not trace:
+            plan = dataclasses.replace(plan, trace_inferences=0, probe_inferences=0)
+        spawning.measure(
+            self._measuring.job, plan, _nobody_waits, first=pair, loops=self.loops or None
+        )
+        process = shards.read_shard(self._measuring.partial, pair).process
+        self.medians_ns.append(float(np.median(process.steady.duration_ns)))
+        if pair == 0:
+            self.first_value_ns = process.loops * self.median_ns

@@ -1,0 +1,249 @@
+"""Where a worker spends its time, seen from outside: stacks that py-spy samples.
+
+One more worker process, never a timed one, goes through the timing loop while py-spy looks at
+it. The share of Python in that time is the proof that Python is out of the way.
+``python -m harness.measuring.stacks JOB LOOPS`` is that worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from harness.errors import MachineError
+from harness.measuring import worker
+from harness.measuring.worker import Job, Measurement
+from harness.ort.session import one_line
+from harness.records import Reading, Stacks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from harness.records import Int64Array
+
+#: How long, and how often a second, py-spy looks. 10 ms would be a beat of Linux' scheduler.
+SECONDS = 2
+RATE_HZ = 199
+
+#: Seconds that py-spy may take beyond the sampling, native stacks are slow to unwind.
+_PATIENCE_S = 60
+
+#: What the worker prints when it is in the loop.
+_READY: Final = "looping"
+
+_PR_SET_PTRACER = 0x59616D61  # prctl(2), Yama
+_PTRACER_ANY = ctypes.c_ulong(-1)
+
+_PERMISSION = (
+    "sysctl kernel.yama.ptrace_scope=0, or profile as root; in a container start it with "
+    "--cap-add=SYS_PTRACE"
+)
+
+#: Frames as py-spy writes them: ``function (file:line)``, ``function (library)``.
+_FRAME = re.compile(r"^(?P<function>.*) \((?P<file>.*?)(?::(?P<line>\d+))?\)$")
+_OUR_MODULE = re.compile(r"(?:^|/)(?:native/|_)\w+\.(?:cpython-|abi3|so)[^/]*$")
+
+#: The function of ours in which a Python frame calls the native loop.
+_CALLER: Final = ("Measurement.take", "worker.py")
+
+NATIVE_NEEDED = "stacks of Python alone do not tell the two apart; see --stacks=native"
+
+
+def parse(text: str) -> tuple[tuple[str, ...], Int64Array]:
+    """Stacks and how often each was seen, of py-spy's ``raw`` format.
+
+    Raises:
+        ValueError: the text is not in that format.
+    """
+    stacks: dict[str, int] = {}
+    for line in text.splitlines():
+        stack, _, count = line.rpartition(" ")
+        if not stack or not count.isdecimal():
+            raise ValueError(f"not a collapsed stack: {one_line(line, 80)}")
+        stacks[stack] = stacks.get(stack, 0) + int(count)
+    return tuple(stacks), np.array(list(stacks.values()), np.int64)
+
+
+def frames(stack: str) -> tuple[str, ...]:
+    """Frames of a collapsed stack, from the outermost to the innermost."""
+    return tuple(stack.split(";"))
+
+
+def place(stack: str) -> str:
+    """Who the time of a stack belongs to: ``python``, ``native_loop``, ``ort`` or ``native``.
+
+    The innermost frame that is known to be somebody's says so: what libc does for ONNX
+    Runtime is ONNX Runtime's. ``native`` is what Python alone can say of the two: the
+    statement that calls the loop.
+    """
+    for depth, frame in enumerate(reversed(frames(stack))):
+        parts = _FRAME.match(frame)
+        if parts is None:
+            continue
+        function, file = parts["function"], parts["file"]
+        name = file.rpartition("/")[2]
+        if name.startswith("libonnxruntime"):
+            return "ort"
+        if _OUR_MODULE.search(file) and "harness" in file:
+            return "native_loop"
+        if parts["line"] is not None and (name.endswith(".py") or name.startswith("<")):
+            # py-spy names methods with their class where the interpreter tells it.
+            called = depth == 0 and name == _CALLER[1] and _CALLER[0].endswith(function)
+            return "native" if called else "python"
+    return "python"
+
+
+def shares(stacks: Stacks) -> tuple[Reading, ...]:
+    """Share of the samples in Python, in our native loop, in ONNX Runtime, and in the last two.
+
+    Without native frames what ``worker.Measurement.take`` itself does in Python, some
+    microseconds around each call of the loop, counts as the call.
+    """
+    total = int(stacks.samples.sum())
+    source = f"py-spy, {total} samples at {stacks.rate_hz} Hz" + (
+        f", {stacks.failed} failed" if stacks.failed else ""
+    )
+    names = ("python_share", "native_loop_share", "ort_share", "native_share")
+    if not total:
+        reason = "no sample was taken"
+        return tuple(Reading(name, None, "1", source, reason) for name in names)
+    counts = dict.fromkeys(("python", "native_loop", "ort", "native"), 0)
+    for stack, samples in zip(stacks.stack, stacks.samples.tolist(), strict=True):
+        counts[place(stack)] += samples
+    if stacks.native and counts["native"]:
+        # The unwinder gave up below the statement that calls the loop: it is one of the two.
+        source += f"; {counts['native']} without native frames are in native_share alone"
+    native = counts["native"] + counts["native_loop"] + counts["ort"]
+    values: dict[str, float | None] = {
+        "python_share": counts["python"] / total,
+        "native_loop_share": counts["native_loop"] / total if stacks.native else None,
+        "ort_share": counts["ort"] / total if stacks.native else None,
+        "native_share": native / total,
+    }
+    return tuple(
+        Reading(name, value, "1", source, "" if value is not None else NATIVE_NEEDED)
+        for name, value in values.items()
+    )
+
+
+def sample(job: Job, loops: int, *, native: bool) -> Stacks:
+    """Starts one more worker and has py-spy look at its timing loop.
+
+    Args:
+        job: what to measure; prepared.
+        loops: inferences in a call of the native loop, as in the timed pass.
+        native: with frames of native libraries.
+
+    Raises:
+        MachineError: py-spy is missing, or may not look at another process; the remedy is
+            given.
+        HarnessError: the worker failed.
+    """
+    spy = py_spy()
+    raw = job.work_folder / "stacks.txt"
+    with _looping(job, loops) as pid:
+        command = [
+            spy, "record", "--pid", str(pid), "--format", "raw", "--output", str(raw),
+            "--rate", str(RATE_HZ), "--duration", str(SECONDS), "--idle",
+        ]  # fmt: skip
+        if native:
+            command.append("--native")
+        try:
+            outcome = subprocess.run(
+                command, capture_output=True, text=True, check=False, timeout=SECONDS + _PATIENCE_S
+            )
+        except subprocess.TimeoutExpired as error:
+            raise MachineError("py-spy does not come to an end", "leave --stacks out") from error
+    said = outcome.stdout + outcome.stderr
+    if outcome.returncode or not raw.exists():
+        raise failure(said)
+    stack, samples = parse(raw.read_text(errors="replace"))
+    failed = re.search(r"Errors: (\d+)", said)
+    return Stacks(stack, samples, RATE_HZ, native, int(failed[1]) if failed else 0)
+
+
+def py_spy() -> str:
+    """Path of the program.
+
+    Raises:
+        MachineError: it is not installed.
+    """
+    beside = Path(sysconfig.get_path("scripts")) / "py-spy"
+    found = str(beside) if beside.exists() else shutil.which("py-spy")
+    if found is None:
+        raise MachineError("--stacks: py-spy is not installed", "python -m pip install py-spy")
+    return found
+
+
+def failure(said: str) -> MachineError:
+    """The error for what py-spy printed when it failed."""
+    text = one_line(said.replace("py-spy>", " ")) or "it said nothing"
+    if re.search(r"permission denied|operation not permitted|EPERM|os error 1\b", text, re.I):
+        return MachineError("--stacks: py-spy may not look at another process here", _PERMISSION)
+    remedy = "leave --stacks out"
+    if "native" in text.lower():
+        remedy = "try --stacks without native"
+    return MachineError(f"--stacks: py-spy failed: {text}", remedy)
+
+
+@contextlib.contextmanager
+def _looping(job: Job, loops: int) -> Iterator[int]:
+    """Process id of a worker that goes through the timing loop meanwhile."""
+    root = str(Path(__file__).resolve().parent.parent)
+    path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    printed = job.work_folder / "stacks-stderr.txt"
+    with (
+        printed.open("wb") as sink,
+        subprocess.Popen(
+            [sys.executable, "-m", "harness.measuring.stacks", str(job.path), str(loops)],
+            stdout=subprocess.PIPE,
+            stderr=sink,
+            env={**os.environ, "PYTHONPATH": path},
+            text=True,
+        ) as process,
+    ):
+        try:
+            assert process.stdout is not None
+            if process.stdout.readline().strip() != _READY:
+                process.wait()
+                left = worker.take_error(job)
+                raise (
+                    left
+                    if left is not None
+                    else MachineError(
+                        f"--stacks: the worker ended with {process.returncode}: "
+                        f"{one_line(printed.read_text(errors='replace'))}",
+                        "leave --stacks out",
+                    )
+                )
+            yield process.pid
+        finally:
+            process.kill()
+
+
+def _work(arguments: Sequence[str]) -> None:
+    """Body of the worker: ends when it is killed, or with its parent."""
+    job, loops = Job.read(Path(arguments[0])), int(arguments[1])
+    with worker.process(job):
+        os.sched_setaffinity(0, job.cpus)
+        # Where Yama lets only a parent look, the one that is looked at may allow others.
+        ctypes.CDLL(None).prctl(_PR_SET_PTRACER, _PTRACER_ANY, 0, 0, 0)
+        measurement = Measurement(job, -1, 0, sys.maxsize)
+        measurement.take(loops)
+        print(_READY, flush=True)
+        while True:
+            measurement.take(loops)
+
+
+if __name__ == "__main__":
+    _work(sys.argv[1:])

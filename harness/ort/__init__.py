@@ -1,0 +1,1 @@
+"""ONNX Runtime: finding it, its sessions, its execution providers."""

@@ -1,0 +1,140 @@
+"""An ORT session made as the configuration says, with its errors in the user's terms."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.config import SessionConfig
+from harness.errors import HarnessError, MachineError, ModelError, RequestError
+from harness.native import ort
+from harness.ort import nvidia_libraries
+
+#: Names by which ORT's C API appends an execution provider.
+PROVIDER_NAMES = {"cuda": "CUDA", "tensorrt": "TensorRT"}
+
+#: What a duration holds, by what was timed; the label to store and show beside it.
+DURATION_HOLDS = {
+    "host": "from the call of Run until it returned; inputs and outputs in host memory",
+    "resident": "from an idle device until it had done the work (cudaDeviceSynchronize); inputs "
+    "and outputs stay on the device",
+    "enqueue": "the part of the resident duration until Run returned, with the work enqueued",
+    "copied": "from the call of Run until it returned; inputs in host memory, copied to the "
+    "device, and outputs copied back, by each inference",
+    "captured": "as resident; each inference replays a CUDA graph that the first one captured",
+}
+
+#: What ORT says where a device or one of NVIDIA's libraries failed, not the model.
+_DEVICE_FAILURE = re.compile(r"\b(?:CUDA|CUDNN|CUBLAS|CUFFT|CURAND) failure -?\d+: [^;]*")
+
+#: Where in its source ORT says it, in front of what it says.
+_IN_SOURCE = re.compile(r"^.*\[ONNXRuntimeError\] : \d+ : \w+ : (?:\S+\.\w+:\d+ \w+ )?", re.DOTALL)
+
+
+def open_session(
+    library: ort.Library, model: Path, config: SessionConfig, **overrides: Any
+) -> ort.Session:
+    """A session as the configuration says.
+
+    Args:
+        library: the opened ONNX Runtime.
+        model: the model file.
+        config: session options.
+        overrides: arguments of Session that differ from the configuration.
+
+    Raises:
+        MachineError: the execution provider cannot be used here.
+        RequestError: it refuses its options.
+        ModelError: ONNX Runtime refuses the model.
+    """
+    providers = _providers(config)
+    for name, _ in providers:
+        _preload(Path(library.path).parent / f"libonnxruntime_providers_{name.lower()}.so")
+    options: dict[str, Any] = {
+        "intra_threads": config.intra_threads,
+        "inter_threads": config.inter_threads,
+        "optimization": config.optimization,
+        "execution_mode": config.execution_mode,
+        "entries": config.entries,
+        "providers": providers,
+    }
+    try:
+        return ort.Session(library, str(model), **(options | overrides))
+    except ort.OrtError as error:
+        if providers and (refused := _provider_failure(error, model, config)) is not None:
+            raise refused from error
+        reason = one_line(str(error))
+        raise ModelError(
+            f"{model}: ONNX Runtime {library.version} refuses the model: {reason}",
+            "check the model, or try another version with --ort-library",
+        ) from error
+
+
+def _provider_failure(
+    error: ort.OrtError, model: Path, config: SessionConfig
+) -> HarnessError | None:
+    """The error where the provider is the cause; None where it is the model."""
+    failure = _DEVICE_FAILURE.search(str(error))
+    said = one_line(failure[0] if failure else _IN_SOURCE.sub("", str(error)))
+    if failure is None and isinstance(error, ort.ProviderOptionError):
+        return RequestError(
+            f"--provider-option: {config.provider} refuses: {said}",
+            f"see ONNX Runtime's documentation of the options of {config.provider}",
+        )
+    if "graph capture" in said:
+        return RequestError(
+            f"--provider-option: no CUDA graph can be captured of {model}: {said}",
+            "drop the option that asks for CUDA graphs",
+        )
+    if failure is None and not isinstance(error, ort.ProviderError):
+        return None
+    return MachineError(
+        f"--provider {config.provider} cannot be used here: {said}",
+        "see 'harness doctor', or profile with --provider cpu",
+    )
+
+
+def _providers(config: SessionConfig) -> list[tuple[str, Mapping[str, str]]]:
+    """Providers to append, in order; the CPU's is always last.
+
+    TensorRT leaves nodes to the next one: without CUDA that would be the CPU.
+    """
+    if config.provider not in PROVIDER_NAMES:
+        return []
+    asked = (PROVIDER_NAMES[config.provider], config.provider_options)
+    if config.provider == "tensorrt":
+        device = {
+            key: value for key, value in config.provider_options.items() if key == "device_id"
+        }
+        return [asked, (PROVIDER_NAMES["cuda"], device)]
+    return [asked]
+
+
+@functools.cache
+def _preload(plugin: Path) -> None:
+    """Once a process: what is loaded stays."""
+    if plugin.exists():
+        nvidia_libraries.preload(plugin)
+
+
+def bind(session: ort.Session, inputs: Mapping[str, Any], *place: Any) -> ort.Binding:
+    """Binds those inputs that the session has: optimisation may have dropped some.
+
+    Args:
+        session: the session.
+        inputs: by name.
+        place: further arguments of Session.bind.
+    """
+    needed = {described.name for described in session.inputs}
+    return session.bind({name: value for name, value in inputs.items() if name in needed}, *place)
+
+
+def one_line(text: str, limit: int = 400) -> str:
+    """The text on one line, cut in the middle when it is very long."""
+    line = " ".join(text.split())
+    if len(line) <= limit:
+        return line
+    return f"{line[: limit // 2]} … {line[-limit // 2 :]}"

@@ -1,0 +1,108 @@
+"""A comparison as JSON that scripts may rely on.
+
+``verdict``, ``ratio``, ``interval`` and ``operators`` are those of the first candidate,
+further ones are under ``others``. A figure that could not be had is null, with a ``reason``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from harness.analysis.comparing.profiles import Compared, OperatorChange, Quantity, Report
+from harness.records import Profile
+from harness.statistics.latency import Figure
+from harness.statistics.verdicts import Comparison
+
+
+def comparison(report: Report) -> dict[str, Any]:
+    """What ``compare --json`` prints."""
+    first, *others = [_compared(each) for each in report.candidates]
+    return {
+        **first,
+        "margin": report.margin,
+        "base": _profile(report.base),
+        "others": others,
+    }
+
+
+def comparison_text(report: Report, more: Mapping[str, str] | None = None) -> str:
+    """The comparison as one JSON object, with what else is known of it."""
+    found = {**comparison(report), **(more or {})}
+    return json.dumps(found, ensure_ascii=False, allow_nan=False)
+
+
+def _compared(compared: Compared) -> dict[str, Any]:
+    found = compared.operators
+    text: dict[str, Any] = {
+        **_verdict(compared.latency.comparison),
+        "operators": [],
+        "candidate": _profile(compared.candidate),
+        "paired": compared.paired,
+        "base_ns": compared.latency.base,
+        "candidate_ns": compared.latency.candidate,
+        "differences": [dataclasses.asdict(one) for one in compared.differences],
+        "caveats": list(compared.caveats),
+        "machine": dict(compared.machine),
+        "quantities": {one.name: _quantity(one) for one in compared.quantities},
+    }
+    if isinstance(found, Figure):
+        return {**text, "operators_reason": found.reason, "accounts": None}
+    text["operators"] = [_operator(one) for one in found.changes]
+    text["accounts"] = {
+        "source": found.source,
+        "judged": found.judged,
+        "base": dataclasses.asdict(found.base),
+        "candidate": dataclasses.asdict(found.candidate),
+        "doubts": list(found.doubts),
+    }
+    return text
+
+
+def _verdict(found: Comparison) -> dict[str, Any]:
+    return {
+        "verdict": str(found.verdict),
+        "ratio": found.ratio,
+        "interval": found.interval and list(found.interval),
+        "reason": found.reason,
+        "doubt": found.doubt,
+        "processes_needed": found.processes_needed,
+        "p_value": found.p_value,
+        "occasion_sd": found.occasion_sd,
+    }
+
+
+def _profile(profile: Profile) -> dict[str, Any]:
+    return {
+        "file": str(profile.path) if profile.path is not None else None,
+        "created": profile.created,
+        "complete": profile.complete,
+        "model": {"name": profile.model.name, "sha256": profile.model.sha256},
+        "provider": profile.provider,
+        "processes": len(profile.processes),
+    }
+
+
+def _quantity(quantity: Quantity) -> dict[str, Any]:
+    return {
+        "base": quantity.base,
+        "candidate": quantity.candidate,
+        **_verdict(quantity.comparison),
+        "note": quantity.note,
+    }
+
+
+def _operator(change: OperatorChange) -> dict[str, Any]:
+    return {
+        "how": change.match.how,
+        "base_nodes": list(change.base_nodes),
+        "candidate_nodes": list(change.candidate_nodes),
+        "base_op_types": list(change.base_op_types),
+        "candidate_op_types": list(change.candidate_op_types),
+        "base_ns": change.base_ns,
+        "candidate_ns": change.candidate_ns,
+        "change_ns": change.change_ns,
+        **_verdict(change.comparison),
+    }

@@ -1,0 +1,163 @@
+"""A profile as JSON that scripts may rely on (keys as in profiles/FORMAT.md).
+
+A figure that could not be had is null, with a ``reason`` next to it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from harness.analysis import energy, findings, noise, operators
+from harness.analysis.gpu_work import KernelTable
+from harness.analysis.noise import NoiseVerdict
+from harness.analysis.operators import OperatorTable
+from harness.records import Profile
+from harness.statistics import latency, steady_state
+from harness.statistics.latency import Figure
+
+#: Operators in the summary.
+TOP_OPERATORS = 10
+
+
+def summary(profile: Profile) -> dict[str, Any]:
+    """What ``profile --json`` and ``show --json`` print."""
+    table = operators.operator_table(profile)
+    rows, accounts = _operators(table)
+    verdict = noise.judge(profile)
+    report = {
+        "file": str(profile.path) if profile.path is not None else None,
+        "complete": profile.complete,
+        "model": {"name": profile.model.name, "sha256": profile.model.sha256},
+        "provider": profile.provider,
+        "latency": _latency(profile),
+        "cold_start": _figures(latency.cold_start(profile.processes)),
+        "inputs": [
+            {
+                "name": record.name,
+                "shape": list(record.shape),
+                "dtype": record.dtype,
+                "chosen_because": record.chosen_because,
+            }
+            for record in profile.inputs
+        ],
+        "output_error": profile.output_check.value,
+        "output_error_reason": profile.output_check.reason,
+        "operators": rows[:TOP_OPERATORS],
+        "noise": _noise(verdict),
+        **_energy(profile),
+        "absent": [{"what": what, "reason": reason} for what, reason in profile.absent],
+        "findings": [dataclasses.asdict(one) for one in findings.findings(profile, table)],
+    }
+    if not rows:
+        report["operators_reason"] = accounts.get("reason", "no node ran")
+    return report
+
+
+def _noise(verdict: NoiseVerdict) -> dict[str, Any]:
+    report = dataclasses.asdict(verdict)
+    if verdict.waited is None:
+        report["waited_reason"] = "the host did not tell it beside every process"
+    return report
+
+
+def summary_text(profile: Profile) -> str:
+    """The summary as one JSON object."""
+    return json.dumps(summary(profile), ensure_ascii=False)
+
+
+def operators_text(table: OperatorTable | Figure) -> str:
+    """What ``ops --json`` prints: every operator and the accounts."""
+    rows, accounts = _operators(table)
+    return json.dumps({"operators": rows, "accounts": accounts}, ensure_ascii=False)
+
+
+def kernels_text(table: KernelTable | Figure) -> str:
+    """What ``ops --by kernel --json`` prints."""
+    if isinstance(table, Figure):
+        return json.dumps({"kernels": None, "kernels_reason": table.reason}, ensure_ascii=False)
+    return json.dumps(dataclasses.asdict(table), ensure_ascii=False)
+
+
+def _figures(figures: Mapping[str, Figure]) -> dict[str, Any]:
+    report: dict[str, Any] = {}
+    for name, figure in figures.items():
+        report[name] = figure.value
+        if figure.value is None:
+            report[f"{name}_reason"] = figure.reason
+    return report
+
+
+def _latency(profile: Profile) -> dict[str, Any]:
+    if not profile.processes:
+        names = ("median_ns", "mean_ns", "min_ns", "p90_ns", "p99_ns", "interval_ns")
+        none = Figure(None, "no process has finished")
+        return {**_figures(dict.fromkeys(names, none)), "samples": 0, "processes": 0}
+    figures = latency.latency(profile.processes)
+    report: dict[str, Any] = {
+        "median_ns": figures.median_ns,
+        "mean_ns": figures.mean_ns,
+        "min_ns": figures.min_ns,
+        "samples": figures.samples,
+        "processes": figures.processes,
+        "ended_by": latency.ended_by(profile),
+        **_figures({"p90_ns": figures.p90_ns, "p99_ns": figures.p99_ns}),
+        "states": steady_state.states(profile.processes),
+    }
+    for name in ("p90", "p99"):
+        interval = getattr(figures, f"{name}_interval_ns")
+        report[f"{name}_interval_ns"] = interval and list(interval)
+        if interval is None:
+            report[f"{name}_interval_ns_reason"] = (
+                f"a process has too few samples for its {name}, or there are 2 to 4 processes"
+            )
+    report["interval_ns"] = figures.interval_ns and list(figures.interval_ns)
+    if figures.interval_ns is None:
+        report["interval_ns_reason"] = figures.interval_reason
+    return report
+
+
+def _energy(profile: Profile) -> dict[str, Any]:
+    """Energy of each device by its name, or why there is none."""
+    found = energy.energy(profile)
+    if not found:
+        reasons = [f"{what}: {why}" for what, why in profile.absent if "energy" in what]
+        return {"energy": None, "energy_reason": "; ".join(reasons) or "no device tells it"}
+    report: dict[str, Any] = {}
+    for device in found:
+        figures = {
+            name: getattr(device, name)
+            for name in ("joules", "counter_j", "power_j", "above_idle_j", "watts", "idle_watts")
+        }
+        report[device.device] = {
+            **_figures(figures),
+            "interval_j": device.interval_j and list(device.interval_j),
+            "verdict": device.verdict,
+            "causes": list(device.causes),
+        }
+    return {"energy": report}
+
+
+def _operators(table: OperatorTable | Figure) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    if isinstance(table, Figure):
+        return [], {"framework_ns": None, "residual": None, "reason": table.reason}
+    rows = []
+    for operator in table.operators:
+        row = dataclasses.asdict(operator)
+        del row["order"]
+        if operator.interval_ns is None:
+            row["interval_ns_reason"] = "fewer than two processes"
+        rows.append(row)
+    accounts = dataclasses.asdict(table.accounts) | {
+        "source": table.source,
+        "inferences": table.inferences,
+        "resolution_ns": table.resolution_ns,
+        "profiler_tax": table.profiler_tax,
+        "uncovered": table.uncovered,
+        "known_work": table.known_work,
+    }
+    if table.accounts.tracer_cost_ns is None:
+        accounts["reason"] = "ORT's profiler hides its cost in the nodes and the framework"
+    return rows, accounts

@@ -1,0 +1,272 @@
+"""A comparison as text for a terminal: what changed, the verdict, every figure, operators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from harness.analysis.comparing.profiles import (
+    Compared,
+    OperatorChange,
+    OperatorChanges,
+    Quantity,
+    Report,
+    Total,
+)
+from harness.records import Profile
+from harness.reporters.terminal.lines import Page, column, shorten
+from harness.reporters.terminal.summary import NARROW, joules, nanoseconds
+from harness.statistics.latency import Figure
+from harness.statistics.verdicts import Comparison, Verdict
+
+#: Colour of a verdict, where the terminal has any.
+_STYLES = {Verdict.FASTER: "bold green", Verdict.SLOWER: "bold red"}
+
+#: Columns that op types get on a terminal narrower than ``NARROW``.
+_NARROW_TYPES = 16
+
+
+def print_comparison(report: Report, limit: int) -> None:
+    """What ``compare`` prints.
+
+    Args:
+        report: one candidate or several.
+        limit: operators to print for each, 0 for all.
+    """
+    page = Page()
+    several = len(report.candidates) > 1
+    for number, compared in enumerate(report.candidates, 1):
+        if number > 1:
+            page.print()
+        count = f" {number}" if several else ""
+        # The names of two files share the line.
+        room = (page.width - len(f"candidate{count}  against ")) // 2
+        base, candidate = (shorten(_file(p), room) for p in (report.base, compared.candidate))
+        page.print(f"candidate{count} {candidate} against {base}", "bold")
+        page.say("base", _profile(report.base))
+        page.say("candidate", _profile(compared.candidate))
+        _print_changed(page, compared)
+        for caveat in compared.caveats:
+            page.say("beware", caveat)
+        _print_verdict(page, compared)
+        if compared.latency.comparison.verdict is Verdict.NOT_COMPARABLE:
+            continue  # the reason holds for all the rest
+        for quantity in compared.quantities:
+            _print_quantity(page, quantity)
+        _print_operators(page, compared.operators, limit)
+
+
+def _file(profile: Profile) -> str:
+    return profile.path.name if profile.path is not None else "not stored"
+
+
+def _profile(profile: Profile) -> str:
+    count = len(profile.processes)
+    samples = sum(len(process.steady) for process in profile.processes)
+    return (
+        f"{profile.model.name} on {profile.provider}, {count} "
+        f"process{'es' if count != 1 else ''}, {samples:,} samples, "
+        f"{profile.created[:16].replace('T', ' ')}"
+    )
+
+
+def _print_changed(page: Page, compared: Compared) -> None:
+    if not compared.differences:
+        page.say("changed", "nothing that the profiles tell")
+    for one in compared.differences:
+        kind = "" if one.kind == one.what else f"{one.kind} "
+        page.say("changed", f"{kind}{one.what}: {one.base} → {one.candidate}")
+    if compared.machine:
+        parts = ", ".join(f"{part} {ratio - 1:+.1%}" for part, ratio in compared.machine.items())
+        page.say("machine", f"time of the yardstick beside the candidate: {parts}")
+
+
+def _print_verdict(page: Page, compared: Compared) -> None:
+    found = compared.latency.comparison
+    if found.verdict is Verdict.NOT_COMPARABLE:
+        page.print("NOT COMPARABLE", "bold")
+        page.say("reason", found.reason)
+        return
+    page.print(
+        f"{found.verdict}: {_values(compared.latency, nanoseconds)}{_change(found)}",
+        _STYLES.get(found.verdict, "bold"),
+    )
+    if found.processes_needed is not None:
+        unit = "pairs" if compared.paired else "processes a side"
+        page.say(
+            "latency",
+            f"about {found.processes_needed} {unit} would decide, if it is what it seems",
+        )
+    page.say("latency", found.reason)
+    if compared.paired:
+        page.say("latency", "measured interleaved, compared in pairs")
+
+
+def _change(found: Comparison) -> str:
+    if found.ratio is None:
+        return ""
+    text = f", {_percent(found.ratio)}"
+    if found.interval is not None:
+        text += f" ({_percent(found.interval[0])} to {_percent(found.interval[1])})"
+    return text
+
+
+def _percent(ratio: float) -> str:
+    """A ratio as a change, where that is still easy to read."""
+    return f"{ratio - 1:+.1%}" if ratio < 10 else f"×{ratio:.3g}"
+
+
+def _print_quantity(page: Page, quantity: Quantity) -> None:
+    label, name, shown, words = _described(quantity)
+    found = quantity.comparison
+    prefix = f"{name} " if name else ""
+    if found.verdict is Verdict.NOT_COMPARABLE or found.ratio is None:
+        page.say(label, f"{prefix}not compared: {found.reason}")
+        return
+    turned = quantity.name == "time_per_inference_ns"
+    text = f"{prefix}{_values(quantity, shown)}, ratio {_ratio_of(found.ratio, turned)}"
+    if found.interval is None:
+        page.say(label, f"{text}: {found.reason}")
+        return
+    ends = [_ratio_of(end, turned) for end in found.interval[:: -1 if turned else 1]]
+    text += f" ({' to '.join(ends)}), {words.get(found.verdict, str(found.verdict))}"
+    page.say(label, f"{text}; {quantity.note}" if quantity.note else text)
+
+
+def _ratio_of(ratio: float, turned: bool) -> str:
+    """A ratio of times, or of rates, which is the other way round."""
+    return f"{1 / ratio if turned else ratio:.3f}"
+
+
+#: What a lower or a higher value is called where it is no latency.
+_AMOUNTS = {Verdict.FASTER: "LESS", Verdict.SLOWER: "MORE"}
+
+
+def _described(
+    quantity: Quantity,
+) -> tuple[str, str, Callable[[float], str], dict[Verdict, str]]:
+    """Label, name, how values are written, and words for the verdict."""
+    name = quantity.name
+    if name.startswith("energy_"):
+        return "energy", name.removeprefix("energy_").removesuffix("_j"), joules, _AMOUNTS
+    plain: dict[Verdict, str] = {}
+    return {
+        "session_ns": ("cold start", "session", nanoseconds, plain),
+        "first_inference_ns": ("cold start", "first inference", nanoseconds, plain),
+        "time_per_inference_ns": ("throughput", "", _per_second, plain),
+        "peak_memory_bytes": ("memory", "peak", _mebibytes, _AMOUNTS),
+    }.get(
+        name,
+        ("latency", name.removeprefix("latency_").removesuffix("_ns"), nanoseconds, plain),
+    )
+
+
+def _values(quantity: Quantity, shown: Callable[[float], str]) -> str:
+    if quantity.base is None or quantity.candidate is None:
+        return ""
+    return f"{shown(quantity.base)} → {shown(quantity.candidate)}"
+
+
+def _per_second(time_ns: float) -> str:
+    rate = 1e9 / time_ns
+    return f"{rate:,.0f}/s" if rate >= 100 else f"{rate:.3g}/s"
+
+
+def _mebibytes(value: float) -> str:
+    return f"{value / 2**20:,.1f} MiB"
+
+
+def _print_operators(page: Page, found: OperatorChanges | Figure, limit: int) -> None:
+    if isinstance(found, Figure):
+        page.say("operators", f"not compared: {found.reason}")
+        return
+    rows = found.changes[:limit] if limit > 0 else found.changes
+    page.print(
+        "operators, by what they change of an inference"
+        f" ({'probes' if found.source == 'probe' else 'ORT profiler'})",
+        "bold",
+    )
+    narrow = page.width < NARROW
+    columns = [
+        ("change", [_signed(row.change_ns) for row in rows]),
+        ("base", [_or_none(row.base_ns) for row in rows]),
+        ("candidate", [_or_none(row.candidate_ns) for row in rows]),
+        ("ratio", [_ratio(row) for row in rows]),
+    ]
+    cells = [column(name, values, ">") for name, values in columns]
+    cells += [
+        column("verdict", [_operator_verdict(row) for row in rows], "<"),
+        column("op type", [_op_types(row, narrow=narrow) for row in rows], "<"),
+    ]
+    lines = ["  ".join(line) for line in zip(*cells, strict=True)]
+    page.names(lines, ["node", *(_nodes(row, narrow=narrow) for row in rows)])
+    hidden = len(found.changes) - len(rows)
+    if hidden:
+        rest_ns = sum(row.change_ns for row in found.changes[len(rows) :])
+        page.print(f"{hidden} more change {_signed(rest_ns)}: --limit 0 shows all")
+    _print_accounts(page, found)
+
+
+def _print_accounts(page: Page, found: OperatorChanges) -> None:
+    page.say("accounts", f"base {_account(found.base)}")
+    page.say("accounts", f"candidate {_account(found.candidate)}")
+    alone = [row for row in found.changes if row.match.how in ("base only", "candidate only")]
+    for side in ("base", "candidate"):
+        names = [_nodes(row) for row in alone if row.match.how == f"{side} only"]
+        if names:
+            page.say("accounts", f"only in the {side}: {_some(names)}")
+    page.say(
+        "accounts",
+        f"{found.judged} operators were tested, together wrong in 5 % of cases at most (Holm); "
+        "? is UNDECIDED",
+    )
+    for doubt in found.doubts:
+        page.say("accounts", f"do not trust the operator times of {doubt}")
+
+
+def _account(total: Total) -> str:
+    return (
+        f"{nanoseconds(total.latency_ns)} = matched operators {nanoseconds(total.matched_ns)} + "
+        f"unmatched {nanoseconds(total.unmatched_ns)} + framework and rest "
+        f"{nanoseconds(total.rest_ns)}"
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:5])
+    return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown
+
+
+def _signed(value_ns: float) -> str:
+    return ("+" if value_ns > 0 else "") + nanoseconds(value_ns)
+
+
+def _or_none(value_ns: float | None) -> str:
+    return "none" if value_ns is None else nanoseconds(value_ns)
+
+
+def _ratio(row: OperatorChange) -> str:
+    return "" if row.comparison.ratio is None else f"{row.comparison.ratio:.3f}"
+
+
+def _operator_verdict(row: OperatorChange) -> str:
+    shown = {"base only": "gone", "candidate only": "new"}.get(row.match.how)
+    if shown is None:
+        shown = {Verdict.NOT_COMPARABLE: "", Verdict.UNDECIDED: "?"}.get(
+            row.comparison.verdict, str(row.comparison.verdict)
+        )
+    return shown
+
+
+def _op_types(row: OperatorChange, *, narrow: bool) -> str:
+    sides = ["+".join(types) for types in (row.base_op_types, row.candidate_op_types) if types]
+    if narrow:
+        return shorten(max(sides, key=len), _NARROW_TYPES)
+    return " → ".join(dict.fromkeys(sides))
+
+
+def _nodes(row: OperatorChange, *, narrow: bool = False) -> str:
+    """The source's names of it: those of the side that has more of them."""
+    more = max(row.candidate_nodes, row.base_nodes, key=len)
+    if narrow and len(more) > 1:
+        return f"{more[0]} +{len(more) - 1}"
+    return " + ".join(more)

@@ -1,0 +1,1 @@
+"""Every pass on one time axis, for trace viewers."""

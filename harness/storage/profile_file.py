@@ -1,0 +1,177 @@
+"""Profiles on disk: one module per format version, chosen here; the only user of h5py."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import h5py
+
+from harness.errors import ProfileFileError, RequestError
+from harness.storage import shards, v1
+from harness.storage.columns import ProfileFile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness.records import Profile
+
+_READERS = {v1.FORMAT_VERSION: v1.read}
+
+
+def write_profile(profile: Profile, target: Path, *, force: bool = False) -> Profile:
+    """Writes a profile in the newest format, and removes its partial folder.
+
+    A partial folder of another profile (its ``created`` differs) is left as it is.
+
+    Args:
+        profile: what to write.
+        target: the file to make; its folder must exist.
+        force: overwrite an existing target.
+
+    Returns:
+        The profile with ``path`` set to the target.
+
+    Raises:
+        RequestError: the target exists (without force), or its folder cannot be written.
+        MachineError: there is no room; the partial folder is kept and named.
+    """
+    target = Path(target)
+    folder = shards.partial_folder(target)
+    ours = not folder.exists() or _created(folder) == profile.created
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise RequestError(
+            f"{target} cannot be written: {error.strerror}", "write to another folder"
+        ) from error
+    try:
+        v1.write(profile, target, force=force, work_folder=folder)
+    finally:
+        # Only an empty folder goes: after a failure the shards stay for ``recover``.
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+    if ours:
+        shutil.rmtree(folder, ignore_errors=True)
+    return dataclasses.replace(profile, path=target)
+
+
+def read_profile(path: str | Path) -> Profile:
+    """Reads a profile file of any version, or the partial folder of an interrupted one.
+
+    A partial folder gives the processes that have finished, with ``complete`` False. Of a file,
+    long columns are read when they are first touched, of this file whatever has become of its
+    name since; damage that is found only then is a ProfileFileError too.
+
+    Raises:
+        ProfileFileError: no such file, not a profile, damaged, or of an unknown version.
+    """
+    path = Path(path)
+    if path.is_dir():
+        finished, damaged = shards.read_shards(path)
+        profile = shards.assemble(shards.read_header(path), finished, False, damaged)
+        return dataclasses.replace(profile, path=path)
+    try:
+        stored = ProfileFile(path)
+    except FileNotFoundError:
+        folder = shards.partial_folder(path)
+        raise ProfileFileError(
+            f"{path}: no such file", f"harness recover {folder}" if folder.is_dir() else ""
+        ) from None
+    except OSError as error:
+        raise ProfileFileError(f"{path}: cannot be read: {error.strerror}") from error
+    if not h5py.is_hdf5(path):
+        raise ProfileFileError(f"{path}: not an HDF5 file", "give a file that harness wrote")
+    with stored.opened() as file:
+        if file.attrs.get("format") != v1.FORMAT:
+            raise ProfileFileError(
+                f"{path}: an HDF5 file, but not a profile", "give a file that harness wrote"
+            )
+        version = int(file.attrs["format_version"])
+        if version not in _READERS:
+            raise ProfileFileError(
+                f"{path}: format version {version}, this harness reads {max(_READERS)} and older",
+                f"read it with harness {file.attrs.get('harness_version', '')} or newer",
+            )
+        return _READERS[version](stored)
+
+
+def file_groups(profile: Profile) -> Iterator[v1.FileGroup]:
+    """What a file of the profile in the newest format holds, group by group from the root on."""
+    return v1.groups(profile)
+
+
+def recover(partial: Path, target: Path | None = None, force: bool = False) -> Path:
+    """Makes a readable profile of what an interrupted command left; returns its path.
+
+    It is ``complete`` if every planned process had finished. The folder is removed, but
+    kept if a shard in it is damaged, which ``absent`` of the profile then names.
+
+    Args:
+        partial: the ``.NAME.h5.partial`` folder.
+        target: the file to make; None for NAME.h5 beside the folder.
+        force: overwrite an existing target.
+
+    Raises:
+        ProfileFileError: not such a folder, or no finished process in it.
+        RequestError: the target exists (without force), or the command is still running.
+        MachineError: there is no room.
+    """
+    partial = Path(partial)
+    if not partial.is_dir():
+        raise ProfileFileError(
+            f"{partial}: no such partial folder",
+            "give the .NAME.h5.partial folder that the interrupted command named",
+        )
+    with shards.hold(partial):
+        header = shards.read_header(partial)
+        finished, damaged = shards.read_shards(partial)
+        target = _target_of(partial) if target is None else Path(target)
+        if not force and _holds_complete(target, header):
+            raise RequestError(
+                f"{target}: holds this profile already, complete; only the cleanup was cut off",
+                f"delete {partial}",
+            )
+        if not finished:
+            raise ProfileFileError(
+                f"{partial}: no process had finished, there is nothing to recover"
+                + "".join(f"; {name} is damaged: {reason}" for name, reason in damaged),
+                "delete it and profile again",
+            )
+        complete = len(finished) >= header.planned_processes and not damaged
+        profile = shards.assemble(header, finished, complete, damaged)
+        # A file can be renamed within one file system only.
+        beside = target.absolute().parent == partial.absolute().parent
+        v1.write(profile, target, force=force, work_folder=partial if beside else target.parent)
+        if not damaged:
+            shutil.rmtree(partial)
+    return target
+
+
+def _created(folder: Path) -> str | None:
+    try:
+        return shards.read_header(folder).created
+    except ProfileFileError:
+        return None
+
+
+def _target_of(partial: Path) -> Path:
+    partial = partial.absolute()
+    name = partial.name
+    if not (name.startswith(".") and name.endswith(".partial")):
+        raise RequestError(
+            f"{partial}: its name is not .NAME.h5.partial, so the output has no name",
+            "name the output file",
+        )
+    return partial.with_name(name.removeprefix(".").removesuffix(".partial"))
+
+
+def _holds_complete(target: Path, header: shards.ProfileHeader) -> bool:
+    try:
+        profile = read_profile(target)
+    except ProfileFileError:
+        return False
+    return profile.complete and profile.created == header.created

@@ -1,0 +1,1 @@
+"""Recorders of traced passes: ORT's profiler, probes, GPU kernels."""

@@ -1,0 +1,1 @@
+"""ORT's built-in profiler."""

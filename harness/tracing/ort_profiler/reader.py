@@ -1,0 +1,523 @@
+"""ONNX Runtime's profile JSON as columns.
+
+ORT writes one event a line, each when it ends, so a control-flow node follows the nodes
+of the subgraphs it ran. A file is decoded block by block into arrays and never held as a
+whole. Where ``ts`` is 0 depends on which profiler wrote the file:
+
+* the session's (``profile_prefix`` of a session): at ``profiling_start_ns``, which is
+  CLOCK_REALTIME; less ``realtime_offset_ns()`` it is CLOCK_MONOTONIC;
+* one inference's (``Binding.run(profile_prefix=…)``): inside that call, once ORT has
+  opened the file. No function tells when; with the stamp taken before the call every
+  event lies early by the same small delay, at most the time of the call less that of the
+  inference, which includes writing the file. Durations do not depend on it.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import operator
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
+
+import msgspec
+import numpy as np
+
+from harness.models.executed_graph import row_of
+from harness.records import Int32Array, Int64Array, NodeEvents, NodeTable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+SOURCE: Final = "ort_profiler"
+RESOLUTION_NS: Final = 1000  # ORT writes whole microseconds
+
+#: Decoded at once, some 400 events: they stay in the cache until they are columns, which
+#: took 2.4 s for a million where blocks of 64 KB took 3.1 s and blocks of 1 MB 3.3 s.
+_BLOCK_BYTES: Final = 1 << 18
+
+#: Operators that run subgraphs; asked only where the executed graph is not known.
+_CONTROL_FLOW: Final = frozenset({"If", "Loop", "Scan", "SequenceMap"})
+
+# What an event is when it is not the execution of a node, whose row it then is.
+_OTHER, _INFERENCE = -1, -2
+_KINDS: Final = {_OTHER, _INFERENCE}
+
+#: Detail column of NodeEvents <- argument of a node event.
+_MEMORY: Final = {
+    "mem_in_use_bytes": "mem_bytes_in_use",
+    "mem_in_use_delta_bytes": "mem_in_use_delta",
+    "mem_in_use_peak_bytes": "mem_in_use_peak",
+    "mem_requested_in_use_bytes": "mem_bytes_requested_in_use",
+    "mem_requested_in_use_delta_bytes": "mem_requested_in_use_delta",
+    "mem_arena_held_bytes": "mem_arena_held",
+    "mem_arena_held_delta_bytes": "mem_arena_held_delta",
+}
+
+
+class TraceFile(NamedTuple):
+    """One profile of ORT, and the CLOCK_MONOTONIC at which its ``ts`` is 0, in ns."""
+
+    path: Path
+    zero_ns: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OrtTrace:
+    """What ORT's profiler recorded.
+
+    Attributes:
+        nodes: the table it was read with, completed by what the trace tells: provider,
+            order, types, shapes and sizes (as first seen). Nodes that ran and were not
+            in the table follow at its end.
+        events: executions of nodes in whole inferences.
+        remarks: what is missing or was unexpected, a sentence each.
+    """
+
+    nodes: NodeTable
+    events: NodeEvents
+    remarks: tuple[str, ...]
+
+
+def read(
+    files: Sequence[TraceFile],
+    nodes: NodeTable | None,
+    *,
+    process: int,
+) -> OrtTrace:
+    """Reads what ORT recorded in one session.
+
+    An inference whose end a file lacks is left out, unless there is no other: its
+    duration is then -1. Self time is never below 0, also where nodes of a subgraph
+    overlap (parallel execution mode).
+
+    Details of an event, int64, are the state of the node's allocator after it ran,
+    ``mem_in_use_bytes``, ``mem_in_use_peak_bytes``, ``mem_requested_in_use_bytes`` and
+    ``mem_arena_held_bytes``, with what the node added (``…_delta_bytes``). With a thread
+    pool there are also ``main_thread_core``; how long the main thread ran blocks of work
+    (``main_thread_run_ns``), handed them out or took unstarted ones back
+    (``main_thread_dispatch_ns``) and waited for other threads (``main_thread_wait_ns``);
+    ``parallel_loops``; and since the event before, how many blocks other threads ran
+    (``sub_thread_blocks``) and how many threads did (``sub_threads_used``).
+
+    Args:
+        files: its profiles, oldest first.
+        nodes: the executed graph, after whose rows its nodes are named; None where it
+            could not be had. Rows are then made of the trace itself, one for each
+            (name, op type, index in its graph), and nested by time.
+        process: ProcessRecord.index.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    reader = _Reader(nodes)
+    for file in files:
+        reader.read(file)
+    return reader.finish(process)
+
+
+@dataclasses.dataclass(slots=True)
+class _Row:
+    """One row of a NodeTable while it is being completed; its fields are the columns."""
+
+    name: str
+    op_type: str
+    domain: str = ""
+    provider: str = ""
+    order: int = -1
+    depth: int = 0
+    parent: int = -1
+    branch: str = ""
+    input_type_shape: str = ""
+    output_type_shape: str = ""
+    activation_bytes: int = -1
+    parameter_bytes: int = -1
+    output_bytes: int = -1
+    carrier: int = -1
+    flops: int = -1
+    traffic_bytes: int = -1
+    arithmetic: str = ""
+
+
+def _rows(table: NodeTable) -> list[_Row]:
+    columns = [list(getattr(table, field.name)) for field in dataclasses.fields(_Row)]
+    return [_Row(*values) for values in zip(*columns, strict=True)]
+
+
+def _table(rows: Sequence[_Row]) -> NodeTable:
+    columns: dict[str, Any] = {}
+    for field in dataclasses.fields(_Row):
+        values = [getattr(row, field.name) for row in rows]
+        columns[field.name] = tuple(values) if field.type == "str" else np.array(values, np.int64)
+    return NodeTable(**columns)
+
+
+class _MainThread(msgspec.Struct, gc=False, rename="pascal"):
+    core: int = msgspec.field(name="core", default=-1)
+    block_size: tuple[int, ...] = msgspec.field(name="block_size", default=())
+    distribution: int = 0
+    distribution_enqueue: int = 0
+    run: int = 0
+    wait: int = 0
+    wait_revoke: int = 0
+
+
+class _SubThread(msgspec.Struct, gc=False):
+    num_run: int = 0
+
+
+class _Threads(msgspec.Struct, gc=False):
+    main_thread: _MainThread
+    sub_threads: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class _Args(msgspec.Struct, gc=False):
+    """Arguments of an event. ORT writes numbers as text, and "" where there is no pool."""
+
+    op_name: str = ""
+    node_index: int = -1
+    provider: str = ""
+    input_type_shape: msgspec.Raw = msgspec.Raw()
+    output_type_shape: msgspec.Raw = msgspec.Raw()
+    activation_size: int = -1
+    parameter_size: int = -1
+    output_size: int = -1
+    mem_bytes_in_use: int = -1
+    mem_in_use_delta: int = -1
+    mem_in_use_peak: int = -1
+    mem_bytes_requested_in_use: int = -1
+    mem_requested_in_use_delta: int = -1
+    mem_arena_held: int = -1
+    mem_arena_held_delta: int = -1
+    thread_scheduling_stats: _Threads | str = ""
+    dropped_event_count: int = 0
+
+
+class _Event(msgspec.Struct, gc=False):
+    cat: str
+    name: str
+    ts: int
+    dur: int
+    args: _Args
+
+
+_EVENT: Final = msgspec.json.Decoder(_Event, strict=False)
+_EVENTS: Final = msgspec.json.Decoder(list[_Event], strict=False)
+_SUB_THREADS: Final = msgspec.json.Decoder(dict[str, _SubThread])
+
+
+def _blocks(stream: BinaryIO) -> Iterator[bytes]:
+    """The file in pieces that end where a line does; the last may not."""
+    rest = b""
+    while data := stream.read(_BLOCK_BYTES):
+        lines, newline, tail = data.rpartition(b"\n")
+        if newline:
+            yield rest + lines
+            rest = b""
+        rest += tail
+    yield rest
+
+
+def _decode(block: bytes) -> tuple[list[_Event], int]:
+    """Events of those lines of a block that hold one whole, and how many do not."""
+    text = block.strip(b"[],\n ")
+    try:
+        return _EVENTS.decode(b"[%b]" % text), 0
+    except msgspec.DecodeError:
+        events = []
+        lines = text.split(b"\n")
+        for line in lines:
+            with contextlib.suppress(msgspec.DecodeError):
+                events.append(_EVENT.decode(line.rstrip(b",")))
+        return events, len(lines) - len(events)
+
+
+class _Reader:
+    """Collects the columns of one session, file by file."""
+
+    def __init__(self, nodes: NodeTable | None) -> None:
+        self._rows = [] if nodes is None else _rows(nodes)
+        self._known = len(self._rows)
+        self._row_by_event: dict[str, int] = {
+            "model_run": _INFERENCE,
+            "SequentialExecutor::Execute": _OTHER,
+        }
+        self._row_by_place: dict[tuple[str, str, int], int] = {}
+        self._seen: dict[int, None] = {}
+        # Grow in place: a list of pieces would need everything twice in the end.
+        self._columns: dict[str, bytearray] = collections.defaultdict(bytearray)
+        self._finished: list[tuple[int, int, int]] = []
+        self._inference = 0
+        self._open = False
+        self._sub_threads = b""
+        self._sub_runs: list[int] = []
+        self._dropped = 0
+        self._remarks: list[str] = []
+
+    def read(self, file: TraceFile) -> None:
+        """Appends the events of one file."""
+        lost = 0
+        whole = False
+        with file.path.open("rb") as stream:
+            for block in _blocks(stream):
+                events, bad = _decode(block)
+                whole = block[-3:].split()[-1:] == [b"]"] if block else whole
+                lost += bad
+                self._take(events, file.zero_ns)
+        if self._open:  # the next file must not go on with an inference that has no end here
+            self._inference += 1
+            self._open = False
+        if not whole:
+            self._remarks.append(f"{file.path.name} is cut off; what is complete was kept")
+        elif lost:
+            self._remarks.append(f"{file.path.name}: {lost} events cannot be read")
+
+    def _take(self, events: Sequence[_Event], zero_ns: int) -> None:
+        met = map(self._row_by_event.get, [event.name for event in events])
+        rows = [
+            self._resolve(event) if kind is None else kind
+            for event, kind in zip(events, met, strict=True)
+        ]
+        row = np.array(rows, np.int32)
+        ends = row == _INFERENCE
+        inference = self._inference + np.cumsum(ends, dtype=np.int32) - ends
+        for at in np.flatnonzero(ends).tolist():
+            event = events[at]
+            start_ns = zero_ns + event.ts * RESOLUTION_NS
+            self._finished.append((int(inference[at]), start_ns, event.dur * RESOLUTION_NS))
+        self._inference += int(np.count_nonzero(ends))
+
+        runs = [event for event, kind in zip(events, rows, strict=True) if kind >= 0]
+        is_node = row >= 0
+        if not runs:
+            self._open &= not ends.any()
+            return
+        self._open = int(inference[is_node][-1]) == self._inference
+        if not self._seen.keys() >= set(rows) - _KINDS:
+            for number, event in zip(row[is_node].tolist(), runs, strict=True):
+                if number not in self._seen:
+                    self._complete(number, event.args)
+        args = [event.args for event in runs]
+        self._append("node", row[is_node])
+        self._append("inference", inference[is_node])
+        self._append("start_ns", zero_ns + RESOLUTION_NS * _int64([event.ts for event in runs]))
+        self._append("duration_ns", RESOLUTION_NS * _int64([event.dur for event in runs]))
+        for column, argument in _MEMORY.items():
+            self._append(column, _int64(list(map(operator.attrgetter(argument), args))))
+        # A session whose operators have no thread pool has "" here in every event.
+        stats = [arg.thread_scheduling_stats for arg in args]
+        if threads := [one for one in stats if not isinstance(one, str)]:
+            self._append_threads(threads)
+
+    def _resolve(self, event: _Event) -> int:
+        """Row of an event whose name was not met before; new rows for unknown nodes."""
+        name, args = event.name, event.args
+        if event.cat != "Node" or not name.endswith("_kernel_time"):
+            self._dropped += args.dropped_event_count
+            return _OTHER
+        row = row_of(name)
+        if 0 <= row < self._known and self._rows[row].op_type == args.op_name:
+            self._row_by_event[name] = row
+            return row
+        place = (name, args.op_name, args.node_index)
+        if place not in self._row_by_place:
+            self._row_by_place[place] = len(self._rows)
+            self._rows.append(_Row(name.removesuffix("_kernel_time"), args.op_name))
+        return self._row_by_place[place]
+
+    def _complete(self, number: int, args: _Args) -> None:
+        self._seen[number] = None
+        row = self._rows[number]
+        row.provider = args.provider
+        row.input_type_shape = bytes(args.input_type_shape).decode()
+        row.output_type_shape = bytes(args.output_type_shape).decode()
+        row.activation_bytes = args.activation_size
+        row.parameter_bytes = args.parameter_size
+        row.output_bytes = args.output_size
+
+    def _append(self, name: str, values: Int32Array | Int64Array) -> None:
+        self._columns[name] += values.data
+
+    def _append_threads(self, stats: Sequence[_Threads]) -> None:
+        blocks = []
+        used = []
+        mains = [threads.main_thread for threads in stats]
+        for threads in stats:
+            sub_threads = bytes(threads.sub_threads)
+            if sub_threads == self._sub_threads:
+                blocks.append(0)
+                used.append(0)
+                continue
+            # ORT counts what each thread of the pool ran since the session began.
+            runs = [thread.num_run for thread in _SUB_THREADS.decode(sub_threads).values()]
+            before = self._sub_runs or [0] * len(runs)
+            self._sub_threads = sub_threads
+            self._sub_runs = runs
+            blocks.append(sum(runs) - sum(before))
+            used.append(sum(map(operator.ne, runs, before)))
+        for name, values in (
+            ("main_thread_core", [main.core for main in mains]),
+            ("main_thread_run_ns", [main.run for main in mains]),
+            (
+                "main_thread_dispatch_ns",
+                [m.distribution + m.distribution_enqueue + m.wait_revoke for m in mains],
+            ),
+            ("main_thread_wait_ns", [main.wait for main in mains]),
+            ("parallel_loops", [len(main.block_size) for main in mains]),
+            ("sub_thread_blocks", blocks),
+            ("sub_threads_used", used),
+        ):
+            unit = RESOLUTION_NS if name.endswith("_ns") else 1
+            self._append(name, unit * _int64(values))
+
+    def finish(self, process: int) -> OrtTrace:
+        """Everything that was read, nested and sorted."""
+        inference = self._column("inference", np.int32)
+        start_ns = self._column("start_ns", np.int64)
+        finished = self._finished
+        is_finished = np.zeros(self._inference + 1, bool)
+        is_finished[[number for number, *_ in finished]] = True
+        if not finished and len(inference):
+            only = int(inference[0])
+            is_finished[only] = True
+            finished = [(only, int(start_ns[inference == only].min()), -1)]
+            self._remarks.append("no inference was recorded to its end: one is here in part")
+        elif left_out := int(np.count_nonzero(~is_finished[inference])):
+            self._remarks.append(
+                f"{left_out} events of an inference that was not recorded to its end are left out"
+            )
+        if self._dropped:
+            self._remarks.append(f"ORT's profiler dropped {self._dropped} events at its limit")
+
+        kept = np.flatnonzero(is_finished[inference])
+        all_events = len(inference)
+        inference, start_ns = inference[kept], start_ns[kept]
+        node = self._column("node", np.int32)[kept]
+        duration_ns = self._column("duration_ns", np.int64)[kept]
+        self._place_added(node, start_ns, inference)
+        nodes = self._ordered_table()
+        self_ns = _self_ns(node, inference, duration_ns, nodes.parent)
+        by_start = _by_start(start_ns, nodes.depth[node])
+        kept = kept[by_start]
+        details = {
+            name: self._column(name, np.int64)[kept]
+            for name in list(self._columns)
+            if len(self._columns[name]) == 8 * all_events
+        }
+        numbers, starts_ns, durations_ns = (
+            _int64([one[field] for one in finished]) for field in range(3)
+        )
+        return OrtTrace(
+            nodes=nodes,
+            events=NodeEvents(
+                source=SOURCE,
+                node=node[by_start],
+                process=np.full(len(node), process, np.int32),
+                inference=inference[by_start],
+                start_ns=start_ns[by_start],
+                duration_ns=duration_ns[by_start],
+                self_ns=self_ns[by_start],
+                details=details,
+                inference_process=np.full(len(finished), process, np.int32),
+                inference_number=numbers.astype(np.int32),
+                inference_start_ns=starts_ns,
+                inference_duration_ns=durations_ns,
+                inference_framework_ns=np.where(
+                    durations_ns >= 0,
+                    durations_ns
+                    - np.bincount(inference, self_ns, self._inference + 1)[numbers].astype(
+                        np.int64
+                    ),
+                    -1,
+                ),
+                dropped=self._dropped,
+                resolution_ns=RESOLUTION_NS,
+            ),
+            remarks=tuple(self._remarks),
+        )
+
+    def _column(self, name: str, dtype: type[np.integer[Any]]) -> npt.NDArray[Any]:
+        """One whole column, which is then no longer kept here."""
+        return np.frombuffer(self._columns.pop(name, b""), dtype)
+
+    def _place_added(self, node: Int32Array, start_ns: Int64Array, inference: Int32Array) -> None:
+        """Finds the node that runs each row that was not in the executed graph.
+
+        Events are in the order of their ends, so a control-flow node takes up those before
+        it that did not start earlier. A microsecond is coarse: the parent found most often
+        is taken.
+        """
+        added = self._rows[self._known :]
+        if not added:
+            return
+        self._remarks.append(
+            f"{len(added)} nodes are not in a saved graph "
+            f"({', '.join(sorted({row.op_type for row in added}))}): told apart by name, op type "
+            "and index, nested by time"
+        )
+        runs_subgraphs = [row.op_type in _CONTROL_FLOW for row in self._rows]
+        parents = [collections.Counter[int]() for _ in self._rows]
+        pending: list[tuple[int, int]] = []
+        current = -1
+        for row, start, number in zip(
+            node.tolist(), start_ns.tolist(), inference.tolist(), strict=True
+        ):
+            if number != current:
+                current = number
+                pending.clear()
+            if runs_subgraphs[row]:
+                while pending and pending[-1][1] >= start:
+                    parents[pending.pop()[0]][row] += 1
+            pending.append((row, start))
+        times = np.bincount(node, minlength=len(self._rows)).tolist()
+        for number, row in enumerate(self._rows[self._known :], self._known):
+            for parent, count in parents[number].most_common(1):
+                row.parent = parent if 2 * count > times[number] and parent != number else -1
+        for row in added:
+            above = row.parent
+            while above >= 0 and row.depth < len(self._rows):
+                row.depth += 1
+                above = self._rows[above].parent
+
+    def _ordered_table(self) -> NodeTable:
+        """The table with each seen node's place among those of its graph."""
+        places: collections.Counter[tuple[int, str]] = collections.Counter()
+        for row in map(self._rows.__getitem__, self._seen):
+            row.order = places[row.parent, row.branch]
+            places[row.parent, row.branch] += 1
+        return _table(self._rows)
+
+
+def _self_ns(
+    node: Int32Array, inference: Int32Array, duration_ns: Int64Array, parent: Int64Array
+) -> Int64Array:
+    """Durations less those of direct children; events in the order of their ends.
+
+    The execution that ran an event is the next one of its node's parent, which cannot
+    end before it nor begin again within one inference while it is running.
+    """
+    children = np.flatnonzero(parent[node] >= 0)
+    above = parent[node[children]]
+    runs = np.flatnonzero(np.isin(node, above))
+    # (row, position) in one number: one search finds the next execution of any row.
+    keys = node[runs].astype(np.int64) * len(node) + runs
+    by_key = np.argsort(keys)
+    at = np.searchsorted(keys[by_key], above * len(node) + children)
+    children, above, at = (values[at < len(keys)] for values in (children, above, at))
+    runs = runs[by_key][at]
+    found = (node[runs] == above) & (inference[runs] == inference[children])
+    self_ns = duration_ns.copy()
+    np.subtract.at(self_ns, runs[found], duration_ns[children[found]])
+    return np.maximum(self_ns, 0)
+
+
+def _by_start(start_ns: Int64Array, depth: Int64Array) -> npt.NDArray[np.intp]:
+    """Order by start; of the same microsecond, the node that runs the others first."""
+    return np.lexsort((depth, start_ns))
+
+
+def _int64(values: Sequence[int]) -> Int64Array:
+    return np.array(values, np.int64)

@@ -1,0 +1,352 @@
+"""From the stamps of probes to the times of nodes.
+
+The gap between two stamps is what ran between them plus the cost of one probe. The graph in
+which every probe stands twice tells that cost in the same process and at the same place:
+the gap inside each pair. The frame graph has but one probe before its first node and one
+after its last. It tells how long all nodes together take undisturbed: where that can be told
+apart from noise, it corrects the level of the cost, since a probe behind a probe is not
+quite as quick as one behind a node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.records import Int32Array, Int64Array, NodeEvents, NodeTable
+from harness.tracing.probes.graphs import FIRST_OF_PAIR, ProbedGraph
+
+SOURCE: Final = "probe"
+
+
+class Stamps(NamedTuple):
+    """What one recording of a graph with probes gave.
+
+    Attributes:
+        place: int32[n], as the probes stored them.
+        stamp_ns: int64[n], CLOCK_MONOTONIC.
+        taken: stamps that were taken; n is less when the buffer was too small.
+        start_ns: int64[inferences], before each inference.
+        duration_ns: int64[inferences].
+    """
+
+    place: Int32Array
+    stamp_ns: Int64Array
+    taken: int
+    start_ns: Int64Array
+    duration_ns: Int64Array
+
+
+def concatenate(parts: Sequence[Stamps]) -> Stamps:
+    """Recordings of one graph, each of which ended before the next began."""
+    return Stamps(
+        np.concatenate([part.place for part in parts]),
+        np.concatenate([part.stamp_ns for part in parts]),
+        sum(part.taken for part in parts),
+        np.concatenate([part.start_ns for part in parts]),
+        np.concatenate([part.duration_ns for part in parts]),
+    )
+
+
+def whole(stamps: Stamps) -> Stamps:
+    """Without the inferences for whose stamps the buffer had no more room."""
+    if stamps.taken == len(stamps.place):
+        return stamps
+    inference = _inference_of_all(stamps)
+    count = int(inference[-1])  # of the last one there may be only a part
+    kept = inference < count
+    return Stamps(
+        stamps.place[kept],
+        stamps.stamp_ns[kept],
+        stamps.taken,
+        stamps.start_ns[:count],
+        stamps.duration_ns[:count],
+    )
+
+
+def spans_ns(stamps: Stamps) -> Int64Array:
+    """int64[inferences], from the first stamp of each to its last."""
+    inference = _inference_of_all(stamps)
+    numbers = np.arange(len(stamps.start_ns))
+    first, last = (np.searchsorted(inference, numbers, side=side) for side in ("left", "right"))
+    return np.asarray(stamps.stamp_ns[last - 1] - stamps.stamp_ns[first])
+
+
+#: Stamps of an inference of the frame graph.
+FRAME_STAMPS: Final = 4
+
+
+def framed_spans_ns(frames: Stamps) -> Int64Array:
+    """int64[inferences], from the first stamp to the second in the frame graph.
+
+    Raises:
+        ValueError: an inference has another number of stamps than that graph has probes.
+    """
+    if len(frames.stamp_ns) != FRAME_STAMPS * len(frames.start_ns):
+        raise ValueError("the frame graph did not execute each of its probes once")
+    return np.asarray(frames.stamp_ns[1::FRAME_STAMPS] - frames.stamp_ns[::FRAME_STAMPS])
+
+
+#: Relative uncertainty of the cost that pairs tell (benchmarks/operator_truth.py).
+PAIR_UNCERTAINTY: Final = 0.25
+
+
+def cost_level(pair_ns: float, differences_ns: Sequence[float]) -> float:
+    """Factor by which a probe's cost in place differs from that inside a pair.
+
+    Args:
+        pair_ns: mean cost that the pairs tell.
+        differences_ns: the cost as each of several interleaved rounds tells it: probed nodes
+            less undisturbed nodes, for one probe. Noise of whole inferences is in it, so it
+            decides on short models and says nothing on long ones.
+
+    Returns:
+        The mean of both, weighted by the inverse of their variances, over pair_ns; within
+        [0.5, 2]: what lies beyond is noise, and shows as a residual of the accounts.
+    """
+    if len(differences_ns) < 2 or pair_ns <= 0:
+        return 1.0
+    scatter = float(np.std(differences_ns, ddof=1)) / len(differences_ns) ** 0.5
+    weight = (PAIR_UNCERTAINTY * pair_ns) ** 2
+    share = weight / (weight + scatter**2)
+    level = share * float(np.median(differences_ns)) / pair_ns + 1 - share
+    return float(min(max(level, 0.5), 2.0))
+
+
+def calibration_events(stamps: Stamps, places: int, level: float, process: int) -> NodeEvents:
+    """Cost of the probes at each place: the gaps inside the pairs of the calibration graph.
+
+    Args:
+        stamps: recorded with ProbedGraph.calibration.
+        places: how many there are, ends included.
+        level: as ``cost_level`` gives it.
+        process: ProcessRecord.index.
+
+    Returns:
+        An event a pair, with the place as its ``node``, the gap as its duration, and the
+        gap times level as its own time.
+    """
+    pair, gap_ns = _pairs(stamps)
+    node = stamps.place[pair + 1]
+    if len(node) and int(node.max()) >= places:
+        raise ValueError("a stamp of a place that the graph does not have")
+    return _events(
+        stamps,
+        process,
+        node,
+        _inference_of(stamps, pair),
+        stamps.stamp_ns[pair],
+        gap_ns,
+        np.rint(gap_ns * level).astype(np.int64),
+        {},
+        np.full(len(stamps.start_ns), -1, np.int64),
+    )
+
+
+def pair_cost_ns(stamps: Stamps) -> float:
+    """Mean over all pairs of the calibration graph of the median gap at their place."""
+    pair, gap_ns = _pairs(stamps)
+    if not len(pair):
+        return 0.0
+    place = stamps.place[pair + 1]
+    seen, medians = _medians(place, gap_ns)
+    return float(np.mean(medians[np.searchsorted(seen, place)]))
+
+
+def _pairs(stamps: Stamps) -> tuple[Int64Array, Int64Array]:
+    """(position of the first stamp of each pair, gap to its second)."""
+    first = np.flatnonzero(stamps.place[:-1] >= FIRST_OF_PAIR)
+    pair = first[stamps.place[first] - FIRST_OF_PAIR == stamps.place[first + 1]]
+    return pair, stamps.stamp_ns[pair + 1] - stamps.stamp_ns[pair]
+
+
+def _medians(keys: Int32Array, values: Int64Array) -> tuple[Int32Array, npt.NDArray[np.float64]]:
+    """(keys that occur, median of the values of each)."""
+    order = np.argsort(keys, kind="stable")
+    seen, begins = np.unique(keys[order], return_index=True)
+    parts = np.split(values[order], begins[1:])
+    return seen, np.array([np.median(part) for part in parts])
+
+
+def costs(calibration: NodeEvents, places: int) -> Int64Array:
+    """int64[places], median cost at each place; the median of all where a place has none.
+
+    Raises:
+        ValueError: the calibration holds no pair.
+    """
+    if not len(calibration):
+        raise ValueError("the calibration graph gave no pair of stamps")
+    cost_ns = np.full(places, round(float(np.median(calibration.self_ns))), np.int64)
+    seen, medians = _medians(calibration.node, calibration.self_ns)
+    cost_ns[seen] = np.rint(medians)
+    return cost_ns
+
+
+class Frame(NamedTuple):
+    """What an inference spends outside of the execution of its nodes, in ns.
+
+    Attributes:
+        fixed_ns: however many nodes there are: the framework's own.
+        node_ns: for each node of the main graph: setting up and taking down its values.
+    """
+
+    fixed_ns: int
+    node_ns: int
+
+
+def frame(
+    stamps: Stamps, frames: Stamps, cost_ns: int, graph: ProbedGraph, nodes: NodeTable
+) -> Frame:
+    """Tells what ORT does before the first node and after the last one.
+
+    Setting up and taking down the values of an inference lies there too, and grows with
+    the number of nodes: the further nodes of the frame graph tell how much one adds.
+
+    Args:
+        stamps: recorded with ProbedGraph.path.
+        frames: recorded with ProbedGraph.frame.
+        cost_ns: of a probe: outside of first and last stamp lies as much as one.
+        graph: the probed graph.
+        nodes: the executed graph.
+    """
+    outside_ns = float(np.median(stamps.duration_ns - spans_ns(stamps)))
+    # The span of the further nodes goes from the third stamp to the fourth.
+    further_ns = frames.stamp_ns[3::FRAME_STAMPS] - frames.stamp_ns[2::FRAME_STAMPS]
+    framed_ns = float(np.median(frames.duration_ns - framed_spans_ns(frames) - further_ns))
+    count = int(np.count_nonzero((nodes.depth == 0) & (nodes.order >= 0)))
+    most_ns = max(outside_ns - cost_ns, 0.0) / max(count, 1)
+    # Between the two spans of the frame graph lies one probe's cost more.
+    node_ns = min(max(framed_ns - outside_ns - cost_ns, 0.0) / graph.further_nodes, most_ns)
+    return Frame(round(max(outside_ns - cost_ns, 0.0) - node_ns * count), round(node_ns))
+
+
+def _inference_of_all(stamps: Stamps) -> Int64Array:
+    return _inference_of(stamps, np.arange(len(stamps.place)))
+
+
+def node_events(
+    stamps: Stamps,
+    graph: ProbedGraph,
+    nodes: NodeTable,
+    cost_ns: Int64Array,
+    frame: Frame,
+    process: int,
+) -> NodeEvents:
+    """Executions of nodes from the stamps of the probed graph.
+
+    A node's own time is the gap after its stamp less the cost of the probe that ends the
+    gap, at most the gap: it is never negative.
+    What runs between the end of a body and the next stamp is the control-flow node's own.
+
+    Args:
+        stamps: recorded with ProbedGraph.path.
+        graph: the probed graph.
+        nodes: the executed graph.
+        cost_ns: of each place, as ``costs`` gives them.
+        frame: what an inference spends outside of its nodes; its node_ns is added to each
+            node of the main graph.
+        process: ProcessRecord.index.
+
+    Returns:
+        Events with the details ``probe_cost_ns``, what was subtracted for the probes in the
+        gaps of that execution, and ``frame_ns``, what was added from the frame. What an
+        inference has left besides its nodes and the framework is what the probes cost it.
+    """
+    place = stamps.place.astype(np.int64)
+    inference = _inference_of_all(stamps)
+    end_ns = (stamps.start_ns + stamps.duration_ns)[inference]
+    count = len(nodes)
+    last = np.append(inference[1:] != inference[:-1], True)
+    next_ns = np.where(last, end_ns, np.append(stamps.stamp_ns[1:], 0))
+    gap_ns = next_ns - stamps.stamp_ns
+    # The gap up to the end of the inference holds no further probe.
+    spent_ns = np.where(last, 0, np.append(cost_ns[place[1:]], 0))
+    spent_ns = np.minimum(spent_ns, gap_ns)
+    own_ns = gap_ns - spent_ns
+
+    begins = np.flatnonzero(place < count)
+    owner = np.full(len(place), -1, np.int64)  # position in begins
+    owner[begins] = np.arange(len(begins))
+    for end, parent in enumerate(graph.end_parents.tolist(), start=count):
+        if parent >= 0:
+            of_parent = begins[place[begins] == graph.carriers[parent]]
+            ends = np.flatnonzero(place == end)
+            nearest = np.searchsorted(of_parent, ends) - 1
+            owner[ends] = np.searchsorted(begins, of_parent[nearest])
+    owned = owner >= 0
+    self_ns = np.bincount(owner[owned], own_ns[owned], len(begins)).astype(np.int64)
+    probe_cost_ns = np.bincount(owner[owned], spent_ns[owned], len(begins)).astype(np.int64)
+    total_ns = _total_ns(place, np.where(owned, own_ns, 0), begins, self_ns, nodes, graph)
+    frame_ns = np.where(nodes.depth[place[begins]] == 0, frame.node_ns, 0)
+    return _events(
+        stamps,
+        process,
+        stamps.place[begins],
+        inference[begins],
+        stamps.stamp_ns[begins],
+        total_ns + frame_ns,
+        self_ns + frame_ns,
+        {"probe_cost_ns": probe_cost_ns, "frame_ns": frame_ns},
+        np.full(len(stamps.start_ns), frame.fixed_ns, np.int64),
+    )
+
+
+def _total_ns(
+    place: Int64Array,
+    own_ns: Int64Array,
+    begins: Int64Array,
+    self_ns: Int64Array,
+    nodes: NodeTable,
+    graph: ProbedGraph,
+) -> Int64Array:
+    """int64[begins]: own times up to the next stamp that is in no body of the node."""
+    end_depths = [int(nodes.depth[p]) + 1 if p >= 0 else 0 for p in graph.end_parents.tolist()]
+    depth = np.append(nodes.depth, np.array(end_depths, np.int64))[place]
+    sums = np.append(0, np.cumsum(own_ns))
+    total_ns = self_ns.copy()
+    runs_bodies = np.isin(place[begins], graph.carriers[nodes.parent[nodes.parent >= 0]])
+    for level in range(int(nodes.depth.max(initial=0))):
+        mine = np.flatnonzero(runs_bodies & (depth[begins] == level))
+        outside = np.append(np.flatnonzero(depth <= level), len(place))
+        after = outside[np.searchsorted(outside, begins[mine], side="right")]
+        total_ns[mine] = sums[after] - sums[begins[mine]]
+    return total_ns
+
+
+def _inference_of(stamps: Stamps, positions: Int64Array) -> Int64Array:
+    found = np.searchsorted(stamps.start_ns, stamps.stamp_ns[positions], side="right") - 1
+    return np.asarray(found, np.int64)
+
+
+def _events(
+    stamps: Stamps,
+    process: int,
+    node: Int32Array | Int64Array,
+    inference: Int64Array,
+    start_ns: Int64Array,
+    duration_ns: Int64Array,
+    self_ns: Int64Array,
+    details: Mapping[str, Int64Array],
+    framework_ns: Int64Array,
+) -> NodeEvents:
+    count = len(stamps.start_ns)
+    return NodeEvents(
+        source=SOURCE,
+        node=node.astype(np.int32),
+        process=np.full(len(node), process, np.int32),
+        inference=inference.astype(np.int32),
+        start_ns=start_ns,
+        duration_ns=duration_ns,
+        self_ns=self_ns,
+        details=details,
+        inference_process=np.full(count, process, np.int32),
+        inference_number=np.arange(count, dtype=np.int32),
+        inference_start_ns=stamps.start_ns,
+        inference_duration_ns=stamps.duration_ns,
+        inference_framework_ns=framework_ns,
+        dropped=stamps.taken - len(stamps.place),
+        resolution_ns=1,
+    )
