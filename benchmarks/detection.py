@@ -23,11 +23,12 @@ import planted
 from scipy import stats
 
 from harness.commands.ab import DEFAULT_BUDGET_S, DEFAULT_MARGIN, DURATION_S
-from harness.config import ProfileConfig, SessionConfig
-from harness.machine import facts
+from harness.config.profile import ProfileConfig
+from harness.config.session import SessionConfig
 from harness.measuring.pairs import ab as measured_in_pairs
 from harness.measuring.profile import Observer
 from harness.native import ort
+from harness.ort.library import ort_library
 from harness.ort.session import bind, open_session
 from harness.statistics.verdicts import Verdict
 
@@ -36,7 +37,7 @@ OPENINGS, ROUNDS = 8, 30
 
 def true_ratio(base: Path, slower: Path) -> float:
     """Median over sessions of the median ratio of neighbouring blocks of inferences of the two."""
-    library = ort.Library(str(facts.ort_library()))
+    library = ort.Library(str(ort_library()))
     config = SessionConfig(intra_threads=1)
     values = {"t0": np.zeros((1, 1024), np.float32)}
     start, duration = np.zeros(100, np.int64), np.zeros(100, np.int64)

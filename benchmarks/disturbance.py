@@ -23,13 +23,14 @@ from pathlib import Path
 import numpy as np
 from side_by_side import Contestants
 
-from harness.config import InputRequest, SessionConfig
+from harness.config.inputs import InputRequest
+from harness.config.session import SessionConfig
 from harness.errors import HarnessError
 from harness.inputs import choice
-from harness.machine import facts
 from harness.models import catalogue
 from harness.models.file import load
 from harness.native import ort
+from harness.ort.library import ort_library
 from harness.ort.session import open_session
 
 ROUND_S = 0.15
@@ -45,7 +46,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    library = ort.Library(str(facts.ort_library()))
+    library = ort.Library(str(ort_library()))
     print(
         f"ONNX Runtime {library.version}, {options.threads} thread(s), {options.rounds} "
         f"interleaved rounds\n{'model':22} {'nodes':>5} {'clean':>10} {'probes':>15} "

@@ -34,7 +34,7 @@ import harness
 from harness.analysis import noise
 from harness.analysis.comparing import profiles as comparing
 from harness.commands.ab import DEFAULT_BUDGET_S, DURATION_S
-from harness.config import ProfileConfig
+from harness.config.profile import ProfileConfig
 from harness.measuring.pairs import ab
 from harness.measuring.profile import Observer
 from harness.statistics import verdicts

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 
-from harness.config import InputRequest
+from harness.config.inputs import InputRequest
 from harness.errors import HarnessError
 from harness.inputs.choice import choose
 from harness.models.file import load

@@ -22,9 +22,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from side_by_side import Contestants
 
-from harness.config import SessionConfig
-from harness.machine import facts
+from harness.config.session import SessionConfig
 from harness.native import ort
+from harness.ort.library import ort_library
 
 LENGTHS = (25, 50, 100, 200, 400)
 TRACED_LENGTH = 100
@@ -86,7 +86,7 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=40)
     options = parser.parse_args()
-    library = ort.Library(str(facts.ort_library()))
+    library = ort.Library(str(ort_library()))
     print(f"ONNX Runtime {library.version}, one thread, {options.rounds} interleaved rounds")
     print("operators' weights are not packed (session.disable_prepacking), one copy for a chain")
     print(f"{'chain':16} {'true':>9} {'probes':>9} {'error':>14} {'95 % interval':>18} "

@@ -20,12 +20,12 @@ from pathlib import Path
 import numpy as np
 from intervals import interval_of_median
 
-from harness.config import InputRequest
+from harness.config.inputs import InputRequest
 from harness.inputs import choice
-from harness.machine import facts
 from harness.machine.devices.sampling import DeviceSampler
 from harness.models import catalogue, file
 from harness.native import ort
+from harness.ort.library import ort_library
 
 RATES_HZ = (10, 100, 1000)
 SPIN_S = 0.2
@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--round-s", type=float, default=0.2, help="length of one measurement")
     parser.add_argument("--gpu", type=int, help="sample this GPU of NVML as well")
     options = parser.parse_args()
-    library = ort.Library(str(facts.ort_library()))
+    library = ort.Library(str(ort_library()))
     print(
         f"ONNX Runtime {library.version}, one thread, {len(os.sched_getaffinity(0))} CPUs, "
         f"{options.rounds} interleaved rounds\n"

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.config import SessionConfig
+from harness.config.session import SessionConfig
 from harness.native import ort, probe
 from harness.ort.session import bind, open_session
 from harness.tracing import recorders

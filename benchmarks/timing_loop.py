@@ -23,11 +23,11 @@ import numpy as np
 import onnxruntime
 from intervals import interval_of_median
 
-from harness.config import InputRequest
+from harness.config.inputs import InputRequest
 from harness.inputs import choice
-from harness.machine import facts
 from harness.models import catalogue, file
 from harness.native import ort
+from harness.ort.library import ort_library
 
 ROUND_S = 0.02
 
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("models", nargs="*", default=["mlp", "resnet50"])
     parser.add_argument("--rounds", type=int, default=200)
     options = parser.parse_args()
-    library = ort.Library(str(facts.ort_library()))
+    library = ort.Library(str(ort_library()))
     print(f"ONNX Runtime {library.version}, one thread, {options.rounds} interleaved rounds\n")
     with tempfile.TemporaryDirectory() as folder:
         for name in options.models:

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.config import InputRequest, ProfileConfig, SessionConfig
+from harness.config.inputs import InputRequest
+from harness.config.profile import ProfileConfig
+from harness.config.session import SessionConfig
 from harness.errors import HarnessError
+from harness.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from harness.measuring.profile import profile
     from harness.records import Profile
     from harness.storage.profile_file import read_profile
-
-__version__ = "0.1.0"
 
 __all__ = [
     "HarnessError",

@@ -60,3 +60,11 @@ class Interrupted(HarnessError):
 
     kind = "interrupted"
     exit_code = 130
+
+
+def one_line(text: str, limit: int = 400) -> str:
+    """The text on one line, cut in the middle when it is very long."""
+    line = " ".join(text.split())
+    if len(line) <= limit:
+        return line
+    return f"{line[: limit // 2]} … {line[-limit // 2 :]}"

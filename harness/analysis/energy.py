@@ -18,10 +18,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from harness.config import ENERGY_IDLE_S
-from harness.machine.devices.nvml import THROTTLED, clock_reasons
+from harness.config.profile import ENERGY_IDLE_S
+from harness.machine.devices.clock_reasons import THROTTLED, clock_reasons
 from harness.records import DeviceSeries, ProcessRecord, Profile
-from harness.statistics.latency import Figure, t_interval
+from harness.statistics.figures import Figure
+from harness.statistics.intervals import t_interval
 
 #: Updates of a counter, or seconds of power readings, below which there is no figure.
 MIN_UPDATES = 5

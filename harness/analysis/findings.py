@@ -20,12 +20,12 @@ import numpy.typing as npt
 
 from harness.analysis import gpu_work, noise, operators
 from harness.analysis.operators import Operator, OperatorTable
-from harness.machine import facts
-from harness.machine.devices.nvml import THROTTLED, clock_reasons
+from harness.machine.cpu_lists import cpu_list
+from harness.machine.devices.clock_reasons import THROTTLED, clock_reasons
 from harness.ort import placement
 from harness.records import NodeTable, Profile
 from harness.statistics import latency
-from harness.statistics.latency import Figure
+from harness.statistics.figures import Figure
 
 #: Sentences that are told: more are a list and no advice.
 MOST_TOLD = 5
@@ -349,9 +349,7 @@ def _threads(seen: _Seen) -> Finding | None:
 def _usable_cpus(seen: _Seen) -> float | None:
     """CPUs' worth of time that the workers may use; None where nothing tells."""
     affinity = seen.config.get("affinity")
-    allowed = (
-        len(facts.cpu_list(affinity)) if isinstance(affinity, str) else seen.fact("affinity_cpus")
-    )
+    allowed = len(cpu_list(affinity)) if isinstance(affinity, str) else seen.fact("affinity_cpus")
     known = [one for one in (allowed, seen.fact("cgroup_cpu_limit")) if not isinstance(one, str)]
     return min((float(one) for one in known if one is not None), default=None)
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from harness.analysis.gpu_work import kernel_table
 from harness.analysis.operators import Operator, operator_table
 from harness.errors import MachineError
-from harness.statistics.latency import Figure
+from harness.statistics.figures import Figure
 from harness.storage import profile_file
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.records import KernelEvents, NodeTable, Profile
-from harness.statistics.latency import Figure
+from harness.statistics.figures import Figure
 
 Float64Array = npt.NDArray[np.float64]
 

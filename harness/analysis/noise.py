@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from harness.machine.devices.nvml import THROTTLED, clock_reasons
-from harness.measuring import yardstick
+from harness.analysis import machine_speed
+from harness.machine.devices.clock_reasons import THROTTLED, clock_reasons
 from harness.records import DeviceSeries, LatencySeries, ProcessRecord, Profile, Reading
 
 BoolArray = npt.NDArray[np.bool_]
@@ -73,7 +73,7 @@ class NoiseVerdict:
     touched: int = 0
     throttled: int = 0
     waited: float | None = None
-    yardstick: tuple[yardstick.Speed, ...] = ()
+    yardstick: tuple[machine_speed.Speed, ...] = ()
 
 
 @dataclasses.dataclass(slots=True)
@@ -95,7 +95,7 @@ def judge(profile: Profile) -> NoiseVerdict:
     if len(medians) > 1 and max(medians) > (1 + SPREAD_LIMIT) * min(medians):
         spread = max(medians) / max(min(medians), 1.0) - 1
         found.add(f"the processes' medians differ by {spread:.0%}", spread / SPREAD_LIMIT)
-    machine = yardstick.summary(profile.processes)
+    machine = machine_speed.summary(profile.processes)
     limits = {"memory": MEMORY_SPREAD_LIMIT}
     excess = {one: one.spread / limits.get(one.part, SPREAD_LIMIT) for one in machine}
     slowed = [one for one in machine if excess[one] > 1]

@@ -16,7 +16,8 @@ from harness.analysis import gpu_work
 from harness.analysis.gpu_work import NodeWork
 from harness.models import roofline
 from harness.records import NodeEvents, NodeTable, Profile
-from harness.statistics.latency import Figure, t_interval
+from harness.statistics.figures import Figure
+from harness.statistics.intervals import t_interval
 
 #: Passes that time operators, the truest first.
 SOURCES = ("probe", "ort")

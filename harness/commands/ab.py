@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from harness.errors import RequestError
 
 if TYPE_CHECKING:
-    from harness.config import ProfileConfig
+    from harness.config.profile import ProfileConfig
     from harness.statistics.pairs import Decision
 
 DEFAULT_BUDGET_S = 120.0

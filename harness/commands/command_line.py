@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from harness import __version__
 from harness.errors import NO_ROOM, HarnessError, Interrupted, MachineError, RequestError
+from harness.version import __version__
 
 #: Subcommands in the order of --help, each a module here with add_arguments and execute.
 COMMANDS = {

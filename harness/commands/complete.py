@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from harness.config import EXECUTION_MODES, OPTIMIZATION_LEVELS, PROVIDERS
+from harness.config.session import EXECUTION_MODES, OPTIMIZATION_LEVELS, PROVIDERS
 
 SHELLS = ("bash", "zsh", "fish")
 

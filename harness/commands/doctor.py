@@ -89,7 +89,7 @@ def execute(options: argparse.Namespace) -> int:
 def _open_library(path: Path | None) -> ort.Library:
     """Opens the libonnxruntime asked for, or else the installed one."""
     from harness.errors import MachineError
-    from harness.machine.facts import ort_library
+    from harness.ort.library import ort_library
 
     try:
         from harness.native import ort
@@ -121,7 +121,7 @@ def _onnxruntime(library: ort.Library | HarnessError) -> Finding:
 def _cuda(library: ort.Library | HarnessError) -> Finding:
     if isinstance(library, Exception):
         return Finding("CUDA", "absent", "there is no ONNX Runtime to use it", library.remedy)
-    from harness.machine.facts import cuda_state
+    from harness.ort.cuda_state import cuda_state
 
     reading, remedy = cuda_state(Path(library.path))
     if reading.value is None:

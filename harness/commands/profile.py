@@ -9,22 +9,19 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from harness.config import (
+from harness.config.inputs import InputRequest
+from harness.config.profile import (
     COMPARISON_DURATION_S,
     COMPARISON_PROCESSES,
     DEFAULT_BUDGET_S,
     DEFAULT_PRECISION,
     DEFAULT_SAMPLE_HZ,
-    EXECUTION_MODES,
-    OPTIMIZATION_LEVELS,
-    PROVIDERS,
     QUICK_DURATION_S,
     QUICK_PROCESSES,
     TRACE_PASSES,
-    InputRequest,
     ProfileConfig,
-    SessionConfig,
 )
+from harness.config.session import EXECUTION_MODES, OPTIMIZATION_LEVELS, PROVIDERS, SessionConfig
 from harness.errors import RequestError
 
 

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     import onnx
 
-    from harness.config import InputRequest
+    from harness.config.inputs import InputRequest
 
 #: Attempts before a model is given up.
 MAX_ATTEMPTS = 24

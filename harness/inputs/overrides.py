@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from harness.config import InputRequest
+    from harness.config.inputs import InputRequest
 
 #: How a stored value is read, by kind of port: its message, and what gives the value.
 _STORED: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {

@@ -14,15 +14,12 @@ import os
 import platform
 import re
 import struct
-import subprocess
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from harness.errors import MachineError
 from harness.machine.control_groups import control_groups
-from harness.ort import nvidia_libraries
+from harness.machine.cpu_lists import cpu_list, cpu_ranges
 from harness.records import Reading
 
 #: Distributions that provide the ``onnxruntime`` package.
@@ -40,7 +37,6 @@ ORT_DISTRIBUTIONS = (
 PACKAGES = ("harness", "numpy", "onnx", "pyperf", "h5py")
 
 _CPUS = "sys/devices/system/cpu"
-_PROBE_TIMEOUT_S = 60
 
 
 def collect(root: Path = Path("/")) -> tuple[Reading, ...]:
@@ -93,26 +89,6 @@ def _matching(pattern: str, convert: Callable[[str], int | float | str] = str.st
     return parse
 
 
-def cpu_list(text: str) -> list[int]:
-    """``0-2,8`` -> [0, 1, 2, 8], Linux' notation of CPU and node sets."""
-    numbers: list[int] = []
-    for part in filter(None, text.strip().split(",")):
-        first, _, last = part.partition("-")
-        numbers.extend(range(int(first), int(last or first) + 1))
-    return numbers
-
-
-def _cpu_ranges(cpus: Iterable[int]) -> str:
-    """[0, 1, 2, 8] -> ``0-2,8``."""
-    ranges: list[list[int]] = []
-    for cpu in sorted(cpus):
-        if ranges and cpu == ranges[-1][-1] + 1:
-            ranges[-1][1:] = [cpu]
-        else:
-            ranges.append([cpu])
-    return ",".join("-".join(map(str, ends)) for ends in ranges)
-
-
 def _kilo(text: str) -> int:
     return int(text) * 1000
 
@@ -159,7 +135,7 @@ def _cpu(root: Path) -> Iterator[Reading]:
         root, "smt", f"{_CPUS}/smt/active", lambda text: {"1": "on", "0": "off"}[text.strip()]
     )
     allowed = os.sched_getaffinity(0)
-    yield Reading("affinity", _cpu_ranges(allowed), "", "sched_getaffinity")
+    yield Reading("affinity", cpu_ranges(allowed), "", "sched_getaffinity")
     yield Reading("affinity_cpus", len(allowed), "1", "sched_getaffinity")
     yield cgroup_cpu_limit(root)
     yield _read(
@@ -422,115 +398,3 @@ def _package(name: str) -> Reading:
 
 
 # ONNX Runtime and CUDA
-
-
-def ort_library() -> Path:
-    """Finds libonnxruntime of the installed wheel, without importing the package.
-
-    Raises:
-        MachineError: no onnxruntime distribution is installed, or it brings no such file.
-    """
-    remedy = "pip install onnxruntime-gpu, or name a libonnxruntime with --ort-library"
-    spec = importlib.util.find_spec("onnxruntime")
-    if spec is None or not spec.submodule_search_locations:
-        raise MachineError("ONNX Runtime is not installed", remedy)
-    folder = Path(spec.submodule_search_locations[0]) / "capi"
-    libraries = sorted(folder.glob("libonnxruntime.so*"))
-    if not libraries:
-        raise MachineError(f"{folder}: no libonnxruntime.so there", remedy)
-    return libraries[-1]
-
-
-#: Asks the driver in a process of its own, for its libraries start threads and may crash.
-#: Prints the CUDA version that the driver can serve (13000 for 13.0), or its complaint.
-_ASK_DRIVER = """
-import ctypes
-try:
-    cuda = ctypes.CDLL("libcuda.so.1")
-except OSError as error:
-    raise SystemExit(str(error))
-def checked(name, *arguments):
-    code = getattr(cuda, name)(*arguments)
-    if code:
-        text = ctypes.c_char_p()
-        cuda.cuGetErrorString(code, ctypes.byref(text))
-        raise SystemExit(f"{name}: {(text.value or b'?').decode()} (error {code})")
-number = ctypes.c_int()
-checked("cuInit", 0)
-checked("cuDeviceGetCount", ctypes.byref(number))
-if not number.value:
-    raise SystemExit("cuDeviceGetCount: no GPU is visible")
-checked("cuDriverGetVersion", ctypes.byref(number))
-print(number.value)
-"""
-
-
-def cuda_state(library: Path, provider: str = "cuda") -> tuple[Reading, str]:
-    """Whether ORT could use the GPU here, told without loading anything into this process.
-
-    Asks, in this order: the driver, whether this build of ORT has the provider, and the
-    loader and the nvidia wheels for every library that the provider needs. The provider
-    itself is not opened: its constructors call into an ORT core and crash where there is none.
-
-    Args:
-        library: the libonnxruntime in question; its providers lie beside it.
-        provider: ``cuda`` or ``tensorrt``.
-
-    Returns:
-        A Reading named after the provider, ``usable`` or absent with the reason; and the
-        remedy, empty when nothing is missing. A usable provider has a remedy too when
-        a library that it loads only when an operator wants it, cuDNN above all, is missing.
-    """
-    plugin = library.parent / f"libonnxruntime_providers_{provider}.so"
-    source = f"libcuda.so.1, {plugin.name}"
-
-    def absent(reason: str, remedy: str) -> tuple[Reading, str]:
-        return Reading(provider, None, "", source, reason), remedy
-
-    driver = _ask([sys.executable, "-IS", "-c", _ASK_DRIVER])
-    if driver.returncode:
-        complaint = _last_line(driver.stderr) or f"ended with {driver.returncode}"
-        return absent(
-            f"no usable NVIDIA driver: {complaint}",
-            "use a machine on which nvidia-smi lists a GPU (containers: --gpus all), or the CPU",
-        )
-    if not plugin.exists():
-        return absent(
-            f"{library.name} is built without it: no {plugin.name} beside it",
-            "pip install onnxruntime-gpu, or name a GPU build with --ort-library",
-        )
-    try:
-        needs = nvidia_libraries.needs(plugin)
-    except MachineError as error:
-        return absent(error.message, error.remedy)
-    if needs.missing:
-        return absent(
-            f"neither the loader's path nor the nvidia wheels have {', '.join(needs.missing)} "
-            f"for {plugin.name}",
-            needs.remedy,
-        )
-    served = int(driver.stdout) // 1000
-    if needs.cuda and served < int(needs.cuda):
-        return absent(
-            f"the driver serves CUDA {served}, {plugin.name} needs CUDA {needs.cuda}",
-            f"update the NVIDIA driver, or use an ONNX Runtime built for CUDA {served}",
-        )
-    remedy = ""
-    if needs.missing_lazy:
-        remedy = f"operators that want {', '.join(needs.missing_lazy)} fail: {needs.remedy}"
-    return Reading(provider, "usable", "", source), remedy
-
-
-def _ask(command: list[str]) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            command, capture_output=True, text=True, timeout=_PROBE_TIMEOUT_S, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(
-            command, -1, "", f"no answer within {_PROBE_TIMEOUT_S} s"
-        )
-
-
-def _last_line(text: str) -> str:
-    return text.strip().rpartition("\n")[2]

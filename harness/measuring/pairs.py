@@ -16,7 +16,7 @@ from collections.abc import Callable
 import numpy as np
 
 from harness.analysis.comparing.differences import unlike_inputs
-from harness.config import ProfileConfig
+from harness.config.profile import ProfileConfig
 from harness.errors import RequestError
 from harness.measuring import spawning
 from harness.measuring.profile import Measuring, Observer, interruptible, started

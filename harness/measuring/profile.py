@@ -16,17 +16,19 @@ from types import FrameType
 import msgspec
 import numpy as np
 
-from harness import __version__
-from harness.config import ProfileConfig
+from harness.config.profile import ProfileConfig
 from harness.errors import NO_ROOM, HarnessError, Interrupted, MachineError, RequestError
 from harness.machine import facts
 from harness.measuring import spawning, stacks
 from harness.measuring.spawning import Plan
 from harness.measuring.worker import Job, Preparation, no_room
 from harness.models import catalogue
+from harness.ort import cuda_state
+from harness.ort.library import ort_library
 from harness.records import Profile, Stacks
-from harness.statistics import latency
+from harness.statistics import intervals
 from harness.storage import profile_file, shards
+from harness.version import __version__
 
 
 class Observer:
@@ -152,7 +154,7 @@ def started(config: ProfileConfig, observer: Observer) -> Iterator[Measuring]:
     target = _target(config, created)
     cpus = _cpus(config.affinity)
     config = _fit_to_cpus(config, cpus, observer)
-    library = (config.session.library or facts.ort_library()).absolute()
+    library = (config.session.library or ort_library()).absolute()
     _require_provider(config, library)
     partial = shards.partial_folder(target)
     with _work_folder(partial) as work:
@@ -204,7 +206,7 @@ class _Precision:
         while (self._partial / shards.file_name(len(self._medians))).exists():
             shard = shards.read_shard(self._partial, len(self._medians))
             self._medians.append(float(np.median(shard.process.steady.duration_ns)))
-        interval = latency.t_interval(np.array(self._medians))
+        interval = intervals.t_interval(np.array(self._medians))
         if interval is not None:
             low, high = interval
             if high - low <= 2 * self._precision * float(np.median(self._medians)):
@@ -295,7 +297,7 @@ def _require_provider(config: ProfileConfig, library: Path) -> None:
                 "drop it, or choose another --provider",
             )
         return
-    state, remedy = facts.cuda_state(library, provider)
+    state, remedy = cuda_state.cuda_state(library, provider)
     if state.value is None:
         raise MachineError(f"--provider {provider} cannot be used here: {state.reason}", remedy)
 

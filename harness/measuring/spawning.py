@@ -22,11 +22,10 @@ from typing import Any, ClassVar
 
 import pyperf
 
-from harness.config import ENERGY_IDLE_S, ProfileConfig
-from harness.errors import HarnessError
+from harness.config.profile import ENERGY_IDLE_S, ProfileConfig
+from harness.errors import HarnessError, one_line
 from harness.measuring import worker
 from harness.measuring.worker import Job, Measurement, Preparation
-from harness.ort.session import one_line
 from harness.storage import shards
 
 #: pyperf values of a timed pass: enough to see drift inside a process, few enough that one

@@ -24,8 +24,9 @@ from typing import Any, NoReturn
 import msgspec
 import numpy as np
 
-from harness.config import ENERGY_IDLE_S, ProfileConfig, SessionConfig
-from harness.errors import NO_ROOM, HarnessError, MachineError, ModelError, RequestError
+from harness.config.profile import ENERGY_IDLE_S, ProfileConfig
+from harness.config.session import SessionConfig
+from harness.errors import NO_ROOM, HarnessError, MachineError, ModelError, RequestError, one_line
 from harness.machine.devices import nvml
 from harness.machine.devices.sampling import DeviceSampler
 from harness.machine.host_counters import HostNoise
@@ -34,7 +35,7 @@ from harness.measuring import yardstick
 from harness.models.executed_graph import ExecutedGraph
 from harness.native import ort
 from harness.ort import nvidia_libraries, placement
-from harness.ort.session import DURATION_HOLDS, bind, one_line, open_session
+from harness.ort.session import DURATION_HOLDS, bind, open_session
 from harness.records import (
     NOTHING,
     DeviceSeries,

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.config import SessionConfig
-from harness.errors import HarnessError, MachineError, ModelError, RequestError
+from harness.config.session import SessionConfig
+from harness.errors import HarnessError, MachineError, ModelError, RequestError, one_line
 from harness.native import ort
 from harness.ort import nvidia_libraries
 
@@ -130,11 +130,3 @@ def bind(session: ort.Session, inputs: Mapping[str, Any], *place: Any) -> ort.Bi
     """
     needed = {described.name for described in session.inputs}
     return session.bind({name: value for name, value in inputs.items() if name in needed}, *place)
-
-
-def one_line(text: str, limit: int = 400) -> str:
-    """The text on one line, cut in the middle when it is very long."""
-    line = " ".join(text.split())
-    if len(line) <= limit:
-        return line
-    return f"{line[: limit // 2]} … {line[-limit // 2 :]}"

@@ -8,35 +8,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.records import ProcessRecord, Profile
-
-Samples = npt.NDArray[np.int64] | npt.NDArray[np.float64]
-
-#: Samples that must lie beyond a percentile before it is reported. With five, the
-#: order-statistic interval around it is still inside the data (David & Nagaraja,
-#: Order Statistics, 3rd ed., section 7.1: binomial interval of a quantile).
-SAMPLES_BEYOND_PERCENTILE = 5
+from harness.statistics.figures import (
+    Figure,
+    percentile,
+)
+from harness.statistics.intervals import percentile_interval, t_interval
 
 #: Processes from which on a percentile has an interval: tails scatter so much that fewer give
 #: one that reaches below the fastest sample.
 PROCESSES_OF_PERCENTILE = 5
-
-#: Confidence level of every interval.
-CONFIDENCE = 0.95
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Figure:
-    """A number, or why there is none."""
-
-    value: float | None
-    reason: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -101,14 +87,6 @@ def latency(processes: Sequence[ProcessRecord]) -> Latency:
     )
 
 
-def percentile(samples: npt.NDArray[np.int64], percent: float) -> Figure:
-    """A percentile by linear interpolation, if enough samples lie beyond it."""
-    needed = math.ceil(100 * SAMPLES_BEYOND_PERCENTILE / (100 - percent))
-    if len(samples) < needed:
-        return Figure(None, f"p{percent:g} needs {needed} samples, {len(samples)} were taken")
-    return Figure(float(np.percentile(samples, percent)))
-
-
 def _interval_of_median(
     medians: npt.NDArray[np.float64],
 ) -> tuple[tuple[float, float] | None, str]:
@@ -126,120 +104,6 @@ def _interval_of_percentile(
     values = [percentile(durations, percent).value for durations in series]
     known = np.array([value for value in values if value is not None])
     return t_interval(known) if len(known) == len(values) else None
-
-
-def t_interval(medians: npt.NDArray[np.float64]) -> tuple[float, float] | None:
-    """Student's t interval of the mean logarithm of the per-process medians.
-
-    Latencies of processes scatter by factors, not by amounts, so the logarithm is what is
-    nearly normal (Kalibera & Jones, Rigorous Benchmarking in Reasonable Time, ISMM 2013,
-    use the same unit of replication). Put around the median of the medians, which scatters
-    more than their mean, it would hold the truth in 92 % of cases at ten processes.
-
-    Args:
-        medians: float64[processes].
-
-    Returns:
-        (low, high); None with fewer than two processes, or where one of them took no time.
-    """
-    count = len(medians)
-    if count < 2 or not (medians > 0).all():
-        return None
-    from scipy.special import stdtrit  # a tenth of a second to import, needed only here
-
-    logs = np.log(medians)
-    half = float(stdtrit(count - 1, 0.5 + CONFIDENCE / 2) * logs.std(ddof=1) / math.sqrt(count))
-    centre = float(logs.mean())
-    return math.exp(centre - half), math.exp(centre + half)
-
-
-def effective_sample_size(samples: Samples, percent: float | None = None) -> float:
-    """How many independent samples tell as much as these.
-
-    n / (1 + 2 sum of autocorrelations), summed over pairs of lags while these are positive
-    and fall (initial monotone sequence: Geyer, Practical Markov chain Monte Carlo, Stat.
-    Sci. 1992), of the ranks, as latencies may have no variance to speak of; of the
-    indicator of lying below it where a percentile is what matters.
-
-    Returns:
-        From 1 to n; n for a constant series, which does not vary in any order.
-    """
-    values = np.asarray(samples)
-    count = len(values)
-    if count < 4:
-        return float(count)
-    if percent is None:
-        _, inverse, repeats = np.unique(values, return_inverse=True, return_counts=True)
-        scores = (np.cumsum(repeats) - repeats / 2)[inverse]
-    else:
-        scores = (values <= np.quantile(values, percent / 100)).astype(np.float64)
-    centred = scores - scores.mean()
-    length = 1 << (2 * count - 1).bit_length()
-    power = np.abs(np.fft.rfft(centred, length)) ** 2
-    covariance = np.fft.irfft(power, length)[:count]
-    if covariance[0] <= 1e-9 * count:
-        return float(count)
-    pairs = covariance[: count // 2 * 2].reshape(-1, 2).sum(axis=1) / covariance[0]
-    negative = np.flatnonzero(pairs <= 0)
-    pairs = np.minimum.accumulate(pairs[: negative[0]] if len(negative) else pairs)
-    time = max(2 * float(pairs.sum()) - 1, 1.0)
-    return max(count / time, 1.0)
-
-
-def percentile_interval(
-    samples: Samples,
-    percent: float,
-    confidence: float = CONFIDENCE,
-    n_effective: float | None = None,
-) -> tuple[tuple[float, float] | None, str]:
-    """Confidence interval of a percentile, between two of the samples.
-
-    Order statistics, the number of samples below the percentile being binomial (David &
-    Nagaraja, Order Statistics, 3rd ed. 2003, section 7.1), of the effective samples: the
-    ranks that would bound it among these are taken as shares of all.
-
-    Args:
-        samples: of one process.
-        percent: above 0, below 100.
-        confidence: at least reached with independent samples.
-        n_effective: how many independent ones they are worth; None: told from them.
-
-    Returns:
-        ((low, high), ""), or (None, reason) where too few stand behind it.
-
-    Raises:
-        ValueError: percent or confidence is not inside its range.
-    """
-    if not 0 < percent < 100 or not 0 < confidence < 1:
-        msg = f"needs 0 < percent < 100 and 0 < confidence < 1, got {percent} and {confidence}"
-        raise ValueError(msg)
-    count = len(samples)
-    worth = effective_sample_size(samples, percent) if n_effective is None else n_effective
-    worth = min(worth, count)
-    needed = math.ceil(SAMPLES_BEYOND_PERCENTILE * 100 / min(percent, 100 - percent))
-    if worth < needed:
-        reason = (
-            f"an interval of p{percent:g} needs {needed} independent samples, "
-            f"the {count} are worth {math.floor(worth)}"
-        )
-        return None, reason
-    from scipy.special import bdtr  # a tenth of a second to import, needed only here
-
-    trials, share = math.floor(worth), percent / 100
-    reach = math.ceil(12 * math.sqrt(trials * share * (1 - share))) + 12
-    middle = math.floor(trials * share)
-    below = np.arange(max(0, middle - reach), min(trials, middle + reach) + 1)
-    chances = bdtr(below, trials, share)
-    # P(at most k - 1 below) <= alpha / 2 bounds from below, P(at most k) >= 1 - alpha / 2 above.
-    outside = (1 - confidence) / 2
-    lower = int(below[np.flatnonzero(chances <= outside)[-1]]) + 1 if chances[0] <= outside else 0
-    upper = int(below[np.flatnonzero(chances >= 1 - outside)[0]]) + 1
-    if lower < 1 or upper > trials:
-        return None, f"an interval of p{percent:g} would reach beyond the samples"
-    ordered = np.sort(np.asarray(samples))
-    low = ordered[max(math.floor(lower * count / trials), 1) - 1]
-    high = ordered[min(math.ceil(upper * count / trials), count) - 1]
-    return (float(low), float(high)), ""
 
 
 def ended_by(profile: Profile) -> str:

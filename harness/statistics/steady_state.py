@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.records import ProcessRecord
-from harness.statistics.latency import Samples
+from harness.statistics.figures import Samples
 
 Kind = Literal["flat", "warm-up", "drift", "unstable", "unknown"]
 

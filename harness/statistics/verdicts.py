@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.records import NOTHING
-from harness.statistics.latency import CONFIDENCE, Figure, percentile
+from harness.statistics.figures import CONFIDENCE, Figure, percentile
 
 Float64Array = npt.NDArray[np.float64]
 

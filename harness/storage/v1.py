@@ -36,7 +36,7 @@ from harness.records import (
     Yardstick,
 )
 from harness.statistics import latency
-from harness.statistics.latency import Figure
+from harness.statistics.figures import Figure
 from harness.storage.columns import CHUNK_ROWS, Column, Columns, ProfileFile, stored
 from harness.storage.shards import put_in_place
 

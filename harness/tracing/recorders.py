@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.config import SessionConfig
+from harness.config.session import SessionConfig
 from harness.models import executed_graph
 from harness.models.executed_graph import ExecutedGraph
 from harness.native import gpu_records, ort, probe

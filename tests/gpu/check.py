@@ -26,13 +26,14 @@ import harness
 from harness.analysis import energy, gpu_work, operators
 from harness.analysis.gpu_work import KernelTable
 from harness.analysis.operators import OperatorTable
-from harness.config import ProfileConfig, SessionConfig
+from harness.config.profile import ProfileConfig
+from harness.config.session import SessionConfig
 from harness.errors import HarnessError
-from harness.machine import facts
 from harness.machine.devices import nvml
 from harness.models import catalogue
 from harness.native import gpu_records, ort
-from harness.ort import nvidia_libraries
+from harness.ort import cuda_state, nvidia_libraries
+from harness.ort.library import ort_library
 from harness.records import Profile
 from harness.reporters.terminal.summary import joules, nanoseconds
 from harness.tracing import recorders
@@ -48,8 +49,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("profiles", "gpu-check"))
     parser.add_argument("--models", nargs="+", default=MODELS)
     options = parser.parse_args()
-    library = facts.ort_library()
-    state, remedy = facts.cuda_state(library)
+    library = ort_library()
+    state, remedy = cuda_state.cuda_state(library)
     if state.value is None:
         print(f"no usable GPU: {state.reason} ({remedy})", file=sys.stderr)
         return 3

@@ -14,7 +14,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from harness.machine import facts
+from harness.ort import cuda_state
+from harness.ort.library import ort_library
 
 if TYPE_CHECKING:
     from conftest import Harness
@@ -176,7 +177,7 @@ def test_an_existing_file_is_not_overwritten(harness: Harness, tmp_path: Path) -
 def test_cuda_that_cannot_be_used_is_never_replaced_by_the_cpu(
     harness: Harness, tmp_path: Path
 ) -> None:
-    state, _ = facts.cuda_state(facts.ort_library(), "cuda")
+    state, _ = cuda_state.cuda_state(ort_library(), "cuda")
     if state.value is not None:
         pytest.skip("CUDA can be used here")
     outcome = harness(

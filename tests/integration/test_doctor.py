@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.commands.doctor import FACT_FINDINGS
-from harness.machine.facts import collect, ort_library
+from harness.machine.facts import collect
+from harness.ort.library import ort_library
 
 if TYPE_CHECKING:
     from pathlib import Path

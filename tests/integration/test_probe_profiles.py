@@ -19,10 +19,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import harness as package
-from harness.config import SessionConfig
-from harness.machine import facts
+from harness.config.session import SessionConfig
 from harness.models.executed_graph import ExecutedGraph
 from harness.native import ort
+from harness.ort.library import ort_library
 from harness.ort.session import bind, open_session
 from harness.records import NodeEvents, NodeTable
 from harness.tracing import recorders
@@ -47,7 +47,7 @@ def parse(graph: str, opset: int = 21) -> onnx.ModelProto:
 
 @pytest.fixture(scope="module")
 def library() -> ort.Library:
-    return ort.Library(str(facts.ort_library()))
+    return ort.Library(str(ort_library()))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,9 @@ import pytest
 from onnx import numpy_helper
 
 import harness as package
-from harness.config import InputRequest, ProfileConfig, SessionConfig
+from harness.config.inputs import InputRequest
+from harness.config.profile import ProfileConfig
+from harness.config.session import SessionConfig
 
 if TYPE_CHECKING:
     from conftest import Harness, Recorded

@@ -13,8 +13,8 @@ from typing import Any
 import onnx.parser
 import pytest
 
-from harness.machine import facts
 from harness.native import ort
+from harness.ort.library import ort_library
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -29,7 +29,7 @@ def model_bytes(graph: str, opset: int = 21) -> bytes:
 
 @pytest.fixture(scope="session")
 def library_path() -> str:
-    return str(facts.ort_library())
+    return str(ort_library())
 
 
 @pytest.fixture(scope="session")

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from harness.machine import facts
 from harness.measuring import ceilings
 from harness.measuring.ceilings import Ceiling
 from harness.native import bandwidth, ort
+from harness.ort.library import ort_library
 from harness.records import Reading
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ MIB = 1024 * 1024
 
 @pytest.fixture(scope="module")
 def library() -> ort.Library:
-    return ort.Library(str(facts.ort_library()))
+    return ort.Library(str(ort_library()))
 
 
 def plant(root: Path, files: dict[str, str]) -> None:

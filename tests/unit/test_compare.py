@@ -25,7 +25,7 @@ from harness.records import (
 )
 from harness.reporters.scripts.comparison import comparison_text
 from harness.reporters.terminal.comparison import print_comparison
-from harness.statistics.latency import Figure
+from harness.statistics.figures import Figure
 from harness.statistics.verdicts import Comparison, Verdict
 
 GRAPH = {"name": ("a", "b"), "op_type": ("Conv", "Gemm")}

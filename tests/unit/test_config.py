@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.config import SessionConfig
+from harness.config.session import SessionConfig
 
 
 @pytest.mark.parametrize(

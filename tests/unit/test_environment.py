@@ -11,6 +11,8 @@ import pytest
 
 from harness.errors import MachineError
 from harness.machine import facts
+from harness.ort import cuda_state
+from harness.ort.library import ort_library
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -172,7 +174,7 @@ def test_energy_is_found_where_powercap_is_readable(tmp_path: Path) -> None:
 
 
 def test_ort_library_is_the_installed_wheels() -> None:
-    library = facts.ort_library()
+    library = ort_library()
     assert library.is_file()
     assert library.name.startswith("libonnxruntime.so")
 
@@ -181,7 +183,7 @@ def test_missing_ort_is_an_error_with_a_remedy(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(sys, "path", [])
     monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
     with pytest.raises(MachineError) as caught:
-        facts.ort_library()
+        ort_library()
     assert caught.value.exit_code == 3
     assert "--ort-library" in caught.value.remedy
 
@@ -224,13 +226,13 @@ def test_cuda_says_which_part_is_missing(tmp_path: Path, loader_path: Path) -> N
     plugin = library.parent / "libonnxruntime_providers_cuda.so"
 
     driver(loader_path, 12080, status=100)
-    reading, remedy = facts.cuda_state(library)
+    reading, remedy = cuda_state.cuda_state(library)
     assert reading.value is None
     assert "cuInit: board on fire (error 100)" in reading.reason
     assert remedy
 
     driver(loader_path, 12080)
-    reading, remedy = facts.cuda_state(library)
+    reading, remedy = cuda_state.cuda_state(library)
     assert "is built without it" in reading.reason
     assert "onnxruntime-gpu" in remedy
 
@@ -241,22 +243,22 @@ def test_cuda_says_which_part_is_missing(tmp_path: Path, loader_path: Path) -> N
         build(needed_library, "")
     build(plugin, crash, f"-L{loader_path}", *(f"-l:{path.name}" for path in needed))
     needed[1].rename(tmp_path / "aside")
-    reading, remedy = facts.cuda_state(library)
+    reading, remedy = cuda_state.cuda_state(library)
     assert "libstandin.so.1 for libonnxruntime_providers_cuda.so" in reading.reason
     assert "LD_LIBRARY_PATH" in remedy
 
     (tmp_path / "aside").rename(needed[1])
-    reading, remedy = facts.cuda_state(library)
+    reading, remedy = cuda_state.cuda_state(library)
     assert "the driver serves CUDA 12" in reading.reason
     assert "update the NVIDIA driver" in remedy
 
     driver(loader_path, 13000)
     for lazy in ("libcudnn.so.9", "libcufft.so.12", "libnvrtc.so.13"):
         build(loader_path / lazy, "")
-    reading, remedy = facts.cuda_state(library)
+    reading, remedy = cuda_state.cuda_state(library)
     assert (reading.name, reading.value, remedy) == ("cuda", "usable", "")
 
     (loader_path / "libcudnn.so.9").write_text("not a library")
-    reading, remedy = facts.cuda_state(library)
+    reading, remedy = cuda_state.cuda_state(library)
     assert reading.value == "usable"
     assert "libcudnn.so.9 fail: pip install nvidia-cudnn-cu13" in remedy

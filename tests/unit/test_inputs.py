@@ -12,7 +12,7 @@ import onnx.parser
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from harness.config import InputRequest
+from harness.config.inputs import InputRequest
 from harness.errors import ModelError, RequestError
 from harness.inputs.choice import InputSet, candidates, choose, output_error
 from harness.native import ort

@@ -16,7 +16,7 @@ from harness.analysis.gpu_work import KernelTable
 from harness.records import Profile
 from harness.reporters.scripts import profile as json_reporter
 from harness.reporters.terminal import summary as terminal
-from harness.statistics.latency import Figure
+from harness.statistics.figures import Figure
 
 
 @pytest.fixture

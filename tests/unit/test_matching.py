@@ -11,7 +11,7 @@ from node_tables import table
 
 from harness.analysis.comparing.matching import Executed, Match, executed, match, source_name
 from harness.records import NodeEvents
-from harness.statistics.latency import Figure
+from harness.statistics.figures import Figure
 
 MADE = "com.microsoft"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.machine.devices import nvml
+from harness.machine.devices import clock_reasons, nvml
 from tests import doubles
 from tests.doubles import NvmlDouble, build_nvml
 
@@ -147,10 +147,10 @@ def test_periods_need_three_changes() -> None:
 
 
 def test_reasons_have_names() -> None:
-    assert nvml.clock_reasons(0) == ()
-    assert nvml.clock_reasons(0x44) == ("sw_power_cap", "hw_thermal_slowdown")
-    assert nvml.clock_reasons(0x8001) == ("gpu_idle", "unknown_0x8000")
-    assert not nvml.THROTTLED & 0x103
+    assert clock_reasons.clock_reasons(0) == ()
+    assert clock_reasons.clock_reasons(0x44) == ("sw_power_cap", "hw_thermal_slowdown")
+    assert clock_reasons.clock_reasons(0x8001) == ("gpu_idle", "unknown_0x8000")
+    assert not clock_reasons.THROTTLED & 0x103
 
 
 def test_every_explanation_names_the_code() -> None:

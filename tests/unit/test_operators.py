@@ -19,7 +19,7 @@ from harness.records import (
     Profile,
     Reading,
 )
-from harness.statistics.latency import Figure
+from harness.statistics.figures import Figure
 
 
 def process(index: int, duration_ns: int) -> ProcessRecord:

@@ -13,7 +13,7 @@ from scipy import stats
 from simulated import autoregressive, latencies
 
 from harness.statistics import latency
-from harness.statistics.latency import effective_sample_size, percentile_interval
+from harness.statistics.intervals import effective_sample_size, percentile_interval
 
 
 def test_the_size_of_many_samples_is_told_at_once() -> None:

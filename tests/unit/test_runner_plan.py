@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("harness.native.ort", reason="the native module is not built")
 
-from harness.config import MAX_SAMPLES_PER_PROCESS, ProfileConfig
+from harness.config.profile import MAX_SAMPLES_PER_PROCESS, ProfileConfig
 from harness.measuring import spawning
 from harness.measuring.spawning import Plan
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.config import SessionConfig
+from harness.config.session import SessionConfig
 from harness.errors import HarnessError, MachineError, ModelError, RequestError
 from harness.ort import session
 

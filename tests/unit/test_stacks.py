@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-pytest.importorskip("harness.native.ort", reason="the native module is not built")
-
+from harness.analysis import stacks
 from harness.errors import MachineError
-from harness.measuring import stacks
-from harness.measuring.stacks import Stacks
+from harness.measuring.stacks import failure
+from harness.records import Stacks
 from harness.reporters.exports import stacks_file
 
 LOOP = "_run_code (<frozen runpy>:88);<module> (harness/stacks.py:9);_work (harness/stacks.py:8)"
@@ -86,7 +85,7 @@ def test_no_samples_are_no_shares() -> None:
 
 def test_missing_permission_comes_with_the_remedy() -> None:
     said = "Permission Denied: Try running again with elevated permissions by going 'sudo env'"
-    error = stacks.failure(said)
+    error = failure(said)
     assert isinstance(error, MachineError)
     assert "may not look" in error.message
     assert "ptrace_scope" in error.remedy
@@ -95,7 +94,7 @@ def test_missing_permission_comes_with_the_remedy() -> None:
 
 
 def test_other_failures_say_what_py_spy_said() -> None:
-    assert "no such process" in stacks.failure("py-spy> no such process").message
+    assert "no such process" in failure("py-spy> no such process").message
 
 
 def test_speedscope_holds_every_frame_once() -> None:

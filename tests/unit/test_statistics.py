@@ -9,7 +9,7 @@ from process_records import process, profile
 from scipy import stats
 
 from harness.statistics import latency
-from harness.statistics.latency import Figure
+from harness.statistics.figures import Figure, percentile
 
 
 def test_latency_takes_the_process_as_its_unit() -> None:
@@ -59,10 +59,10 @@ def test_one_process_gives_no_interval_and_none_no_latency() -> None:
 def test_percentile_is_refused_until_enough_samples_lie_beyond_it(
     percent: float, needed: int
 ) -> None:
-    refused = latency.percentile(np.arange(needed - 1), percent)
+    refused = percentile(np.arange(needed - 1), percent)
     assert refused.value is None
     assert refused.reason == f"p{percent:g} needs {needed} samples, {needed - 1} were taken"
-    given = latency.percentile(np.arange(needed), percent)
+    given = percentile(np.arange(needed), percent)
     assert given.value == pytest.approx((needed - 1) * percent / 100)
 
 

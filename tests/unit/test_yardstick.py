@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from harness.analysis import machine_speed
 from harness.measuring import yardstick
 from harness.records import NO_YARDSTICK, Yardstick
 
@@ -30,18 +31,18 @@ def test_no_repetition_cannot_be_meant(repetitions: int) -> None:
 
 def test_speed_is_the_log_of_what_each_part_usually_takes() -> None:
     measured = timed([200] * 8, [30] * 8, [4000] * 8)
-    np.testing.assert_allclose(yardstick.speed(measured), np.log([200, 30, 4000]))
+    np.testing.assert_allclose(machine_speed.speed(measured), np.log([200, 30, 4000]))
 
 
 def test_half_of_the_repetitions_being_interrupted_does_not_change_the_speed() -> None:
     quiet = timed([200] * 8, [30] * 8, [4000] * 8)
     disturbed = timed([200] * 4 + [9000] * 4, [9000] * 4 + [30] * 4, [4000, 9000] * 4)
-    np.testing.assert_array_equal(yardstick.speed(disturbed), yardstick.speed(quiet))
+    np.testing.assert_array_equal(machine_speed.speed(disturbed), machine_speed.speed(quiet))
 
 
 def test_what_was_not_timed_has_no_speed() -> None:
     with pytest.raises(ValueError, match="not timed"):
-        yardstick.speed(NO_YARDSTICK)
+        machine_speed.speed(NO_YARDSTICK)
 
 
 def test_parts_are_put_together_in_their_order() -> None:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.records import NodeEvents, NodeTable
-from harness.statistics.latency import Figure
+from harness.statistics.figures import Figure
 
 #: Cells of the alignment beyond which two graphs are both too large and too different.
 _MOST_CELLS = 100_000_000

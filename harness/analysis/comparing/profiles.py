@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from harness.analysis import energy, noise, operators
+from harness.analysis import energy, machine_speed, noise, operators
 from harness.analysis.comparing import matching
 from harness.analysis.comparing.differences import Difference, differences, unlike_inputs
 from harness.analysis.comparing.matching import Match
@@ -18,10 +18,9 @@ from harness.analysis.energy import Energy
 from harness.analysis.noise import NoiseVerdict
 from harness.analysis.operators import OperatorTimes
 from harness.machine.peak_memory import PEAK_MEMORY
-from harness.measuring import yardstick
 from harness.records import ProcessRecord, Profile
 from harness.statistics import pairs, steady_state, verdicts
-from harness.statistics.latency import CONFIDENCE, Figure
+from harness.statistics.figures import CONFIDENCE, Figure
 from harness.statistics.verdicts import DECIDED, MARGIN, Comparison, Side, Verdict
 
 #: Part of the nodes' time of either side below which an operator is listed, not judged.
@@ -305,7 +304,7 @@ def figures(processes: Sequence[ProcessRecord]) -> dict[str, Side]:
         processes: with a timed pass each, in the order in which they were measured.
     """
     durations = [process.steady.duration_ns for process in processes]
-    speeds = yardstick.speeds(processes)
+    speeds = machine_speed.speeds(processes)
     found = {
         name: dataclasses.replace(verdicts.side(durations, percent=percent), log_yardstick=speeds)
         for name, percent in (
@@ -415,7 +414,7 @@ class _Judge:
         if one is None or other is None:
             return {}
         ratios = np.exp(other.mean(axis=0) - one.mean(axis=0))
-        return dict(zip(yardstick.PARTS, map(float, ratios), strict=True))
+        return dict(zip(machine_speed.PARTS, map(float, ratios), strict=True))
 
     def judge_operator(
         self, base: Mapping[int, float], candidate: Mapping[int, float]

@@ -17,7 +17,7 @@ from harness.reporters.html.quantities import (
     percent,
     size,
 )
-from harness.statistics.latency import Figure
+from harness.statistics.figures import Figure
 
 #: Op types that the first screen names.
 _NAMED = 3

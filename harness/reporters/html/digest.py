@@ -15,7 +15,8 @@ from harness.analysis.findings import Finding, findings
 from harness.analysis.operators import OperatorTable
 from harness.records import DeviceSeries, Profile
 from harness.statistics import latency
-from harness.statistics.latency import Figure, Latency
+from harness.statistics.figures import Figure
+from harness.statistics.latency import Latency
 
 #: Op types that have a colour of their own; the others share one.
 COLOURS = 6

@@ -16,7 +16,8 @@ from harness.reporters.html.quantities import (
     duration,
 )
 from harness.reporters.html.tables import Column, table
-from harness.statistics import latency, steady_state
+from harness.statistics import steady_state
+from harness.statistics.figures import percentile
 
 #: Bars of the histogram, at most.
 _BARS = 60
@@ -137,7 +138,7 @@ def processes(digest: Digest) -> Markup:
             rows.append([process.index, process.pid, *blank, 0, len(process.warmup), 0, "–"])
             continue
         state = steady_state.classify(samples)
-        p90 = latency.percentile(samples, 90)
+        p90 = percentile(samples, 90)
         rows.append(
             [
                 process.index,

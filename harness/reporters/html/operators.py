@@ -11,7 +11,7 @@ from harness.reporters.html.digest import Digest
 from harness.reporters.html.markup import Content, Markup, element, foreign, join, tooltip
 from harness.reporters.html.quantities import count, counted, duration, metric, percent
 from harness.reporters.html.tables import Cell, Column, table
-from harness.statistics.latency import Figure
+from harness.statistics.figures import Figure
 
 #: Rows of a table, at most: a page is looked at, ``ops --csv`` has them all.
 ROWS = 1000

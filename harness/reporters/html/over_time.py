@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from harness.machine.devices.nvml import THROTTLED
+from harness.machine.devices.clock_reasons import THROTTLED
 from harness.records import DeviceSeries, ProcessRecord
 from harness.reporters.html import plots
 from harness.reporters.html.answers import note

@@ -7,7 +7,6 @@ import hashlib
 import importlib.resources
 from collections.abc import Sequence
 
-from harness import __version__
 from harness.analysis.comparing.profiles import Compared
 from harness.records import Profile
 from harness.reporters.html import (
@@ -24,6 +23,7 @@ from harness.reporters.html.answers import answers
 from harness.reporters.html.digest import Digest
 from harness.reporters.html.markup import Content, Markup, element, foreign, join
 from harness.reporters.html.side_by_side import side_by_side
+from harness.version import __version__
 
 
 def page(profiles: Sequence[Profile], comparisons: Sequence[Compared] = ()) -> str:

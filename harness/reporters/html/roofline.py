@@ -10,7 +10,7 @@ from harness.reporters.html.answers import note
 from harness.reporters.html.digest import Digest
 from harness.reporters.html.markup import Content, Markup, element, tooltip
 from harness.reporters.html.quantities import duration, metric, percent
-from harness.statistics.latency import Figure
+from harness.statistics.figures import Figure
 
 #: Nodes that are drawn, the longest; and the radius in pixels of one that took all the time.
 _POINTS = 400

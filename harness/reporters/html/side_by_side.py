@@ -13,7 +13,7 @@ from harness.reporters.html.digest import Digest
 from harness.reporters.html.markup import Content, Markup, element, foreign, tooltip
 from harness.reporters.html.quantities import axis_duration, duration, percent
 from harness.reporters.html.tables import Column, table
-from harness.statistics.latency import Figure
+from harness.statistics.figures import Figure
 
 #: Op types that are put beside one another.
 _OPERATORS = 12

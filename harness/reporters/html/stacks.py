@@ -46,7 +46,7 @@ def stacks(digest: Digest) -> Markup | None:
 
 
 def _shares(seen: Stacks) -> list[Content]:
-    from harness.measuring.stacks import shares  # with it come the workers' modules
+    from harness.analysis.stacks import shares  # with it come the workers' modules
 
     told = {one.name.removesuffix("_share"): one for one in shares(seen)}
     parts = {
@@ -116,7 +116,7 @@ def _flame(seen: Stacks) -> list[Content]:
 
 
 def _tree(seen: Stacks) -> _Frame:
-    from harness.measuring.stacks import frames, place
+    from harness.analysis.stacks import frames, place
 
     root = _Frame()
     for stack, samples in zip(seen.stack, seen.samples.tolist(), strict=True):

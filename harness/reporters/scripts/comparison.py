@@ -13,7 +13,7 @@ from typing import Any
 
 from harness.analysis.comparing.profiles import Compared, OperatorChange, Quantity, Report
 from harness.records import Profile
-from harness.statistics.latency import Figure
+from harness.statistics.figures import Figure
 from harness.statistics.verdicts import Comparison
 
 

@@ -16,7 +16,7 @@ from harness.analysis.noise import NoiseVerdict
 from harness.analysis.operators import OperatorTable
 from harness.records import Profile
 from harness.statistics import latency, steady_state
-from harness.statistics.latency import Figure
+from harness.statistics.figures import Figure
 
 #: Operators in the summary.
 TOP_OPERATORS = 10

@@ -15,7 +15,7 @@ from harness.analysis.comparing.profiles import (
 from harness.records import Profile
 from harness.reporters.terminal.lines import Page, column, shorten
 from harness.reporters.terminal.summary import NARROW, joules, nanoseconds
-from harness.statistics.latency import Figure
+from harness.statistics.figures import Figure
 from harness.statistics.verdicts import Comparison, Verdict
 
 #: Colour of a verdict, where the terminal has any.

@@ -19,7 +19,7 @@ from harness.records import InputRecord, Profile
 from harness.reporters.terminal.lines import LEAST_NAME, Page, column, shorten
 from harness.reporters.wording import evidence
 from harness.statistics import latency, steady_state
-from harness.statistics.latency import Figure
+from harness.statistics.figures import Figure
 
 #: Operators that the summary names.
 TOP_OPERATORS = 5
@@ -61,7 +61,7 @@ def print_summary(profile: Profile) -> None:
     table = operators.operator_table(profile)
     _print_top(page, table)
     if profile.stacks is not None:
-        from harness.measuring import stacks  # with it come the workers' modules
+        from harness.analysis import stacks
 
         shares = [one for one in stacks.shares(profile.stacks) if one.value is not None]
         told = ", ".join(f"{one.name.removesuffix('_share')} {one.value:.2%}" for one in shares)

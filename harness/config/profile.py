@@ -9,11 +9,10 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from harness.config.inputs import InputRequest
+from harness.config.session import SessionConfig, one_of
 from harness.errors import RequestError
 
-PROVIDERS = ("cpu", "cuda", "tensorrt")
-OPTIMIZATION_LEVELS = ("disable", "basic", "extended", "layout", "all")
-EXECUTION_MODES = ("sequential", "parallel")
 STACKS = ("python", "native")
 TRACE_PASSES = ("probe", "ort", "kernels")
 
@@ -41,117 +40,6 @@ ENERGY_IDLE_S = 1.5
 
 DEFAULT_SAMPLE_HZ = 100.0
 MAX_SAMPLE_HZ = 1000.0
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class InputRequest:
-    """What the user fixed about the inputs; the rest is chosen from the model.
-
-    Attributes:
-        dims: size of a free dimension by its name in the model (``--dim``).
-        shapes: whole shape of an input by its name (``--shape``).
-        batch: size of every leading free dimension, or None (``--batch``).
-        files: .npy file of an input by its name (``--input``).
-        data_set: folder in ONNX's test_data_set_N layout, or None (``--data-set``).
-        seed: seed of the generated values.
-    """
-
-    dims: dict[str, int] = dataclasses.field(default_factory=dict)
-    shapes: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
-    batch: int | None = None
-    files: dict[str, Path] = dataclasses.field(default_factory=dict)
-    data_set: Path | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, size in self.dims.items():
-            if size < 1:
-                raise RequestError(
-                    f"--dim {name}={size}: a dimension must be at least 1",
-                    f"give --dim {name}=N with N >= 1",
-                )
-        if self.batch is not None and self.batch < 1:
-            raise RequestError(
-                f"--batch {self.batch}: a batch must be at least 1", "give --batch N with N >= 1"
-            )
-        if self.seed < 0:
-            raise RequestError(f"--seed {self.seed}: must not be negative", "give --seed N, N >= 0")
-        for name, shape in self.shapes.items():
-            if any(size < 0 for size in shape):
-                raise RequestError(
-                    f"--shape {name}={'x'.join(map(str, shape))}: a size must not be negative",
-                    f"give --shape {name}=AxBxC with whole numbers",
-                )
-        if self.data_set is not None and (self.files or self.shapes):
-            raise RequestError(
-                "--data-set fixes every input and cannot be combined with --input or --shape",
-                "drop --data-set, or drop the other options",
-            )
-
-
-#: Option of a provider that asks for CUDA graphs.
-_CAPTURE_OPTIONS = {"cuda": "enable_cuda_graph", "tensorrt": "trt_cuda_graph_enable"}
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class SessionConfig:
-    """How the ORT session is made; every field maps to one session option of its C API.
-
-    Attributes:
-        provider: execution provider asked for, one of PROVIDERS.
-        provider_options: options of that provider, by ORT's own names.
-        intra_threads: threads inside one operator; 0 leaves the choice to ORT.
-        inter_threads: threads between operators (parallel mode); 0 leaves it to ORT.
-        optimization: graph optimisation level, one of OPTIMIZATION_LEVELS.
-        execution_mode: one of EXECUTION_MODES.
-        entries: ORT session config entries (``session.intra_op.allow_spinning`` …).
-        library: path of another libonnxruntime, or None for the installed wheel's.
-        strict: refuse a graph of which a node is not on the provider asked for.
-    """
-
-    provider: str = "cpu"
-    provider_options: dict[str, str] = dataclasses.field(default_factory=dict)
-    intra_threads: int = 0
-    inter_threads: int = 0
-    optimization: str = "all"
-    execution_mode: str = "sequential"
-    entries: dict[str, str] = dataclasses.field(default_factory=dict)
-    library: Path | None = None
-    strict: bool = False
-
-    def __post_init__(self) -> None:
-        _one_of("--provider", self.provider, PROVIDERS)
-        _one_of("--optimization", self.optimization, OPTIMIZATION_LEVELS)
-        _one_of("--execution-mode", self.execution_mode, EXECUTION_MODES)
-        for option, value in (
-            ("--threads", self.intra_threads),
-            ("--inter-threads", self.inter_threads),
-        ):
-            if value < 0:
-                raise RequestError(
-                    f"{option} {value}: must not be negative",
-                    f"give {option} N, or leave it out for ORT's own choice",
-                )
-
-    @property
-    def captures_graph(self) -> bool:
-        """Whether CUDA graphs are asked for: the first inference captures, the rest replay.
-
-        A captured graph reads and writes the memory that it was captured with: such a session
-        serves one binding, resident on the device, and tells only the total time.
-        """
-        asked = self.provider_options.get(_CAPTURE_OPTIONS.get(self.provider, ""), "0")
-        return asked.lower() in ("1", "true")
-
-    @property
-    def uncaptured(self) -> SessionConfig:
-        """The same without CUDA graphs, for all sessions but the one that is timed."""
-        options = {
-            key: value
-            for key, value in self.provider_options.items()
-            if key != _CAPTURE_OPTIONS.get(self.provider)
-        }
-        return dataclasses.replace(self, provider_options=options)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -238,9 +126,9 @@ class ProfileConfig:
                 "drop one of them",
             )
         if self.stacks:
-            _one_of("--stacks", self.stacks, STACKS)
+            one_of("--stacks", self.stacks, STACKS)
         for name in self.trace:
-            _one_of("--trace", name or "(nothing)", TRACE_PASSES)
+            one_of("--trace", name or "(nothing)", TRACE_PASSES)
         if len(set(self.trace)) < len(self.trace):
             raise RequestError(
                 f"--trace {','.join(self.trace)}: a pass is named twice", "name each pass once"
@@ -262,8 +150,3 @@ class ProfileConfig:
     def most_samples(self) -> int:
         """Samples at which the timed pass of a process stops growing."""
         return ENERGY_SAMPLES_PER_PROCESS if self.energy else MAX_SAMPLES_PER_PROCESS
-
-
-def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise RequestError(f"{option} {value}: not known", f"choose one of {', '.join(allowed)}")

@@ -1,0 +1,1 @@
+"""What a profile is asked to measure: frozen, validated values."""

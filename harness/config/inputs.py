@@ -1,0 +1,54 @@
+"""What the user fixed about the inputs of a model."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from harness.errors import RequestError
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class InputRequest:
+    """What the user fixed about the inputs; the rest is chosen from the model.
+
+    Attributes:
+        dims: size of a free dimension by its name in the model (``--dim``).
+        shapes: whole shape of an input by its name (``--shape``).
+        batch: size of every leading free dimension, or None (``--batch``).
+        files: .npy file of an input by its name (``--input``).
+        data_set: folder in ONNX's test_data_set_N layout, or None (``--data-set``).
+        seed: seed of the generated values.
+    """
+
+    dims: dict[str, int] = dataclasses.field(default_factory=dict)
+    shapes: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    batch: int | None = None
+    files: dict[str, Path] = dataclasses.field(default_factory=dict)
+    data_set: Path | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, size in self.dims.items():
+            if size < 1:
+                raise RequestError(
+                    f"--dim {name}={size}: a dimension must be at least 1",
+                    f"give --dim {name}=N with N >= 1",
+                )
+        if self.batch is not None and self.batch < 1:
+            raise RequestError(
+                f"--batch {self.batch}: a batch must be at least 1", "give --batch N with N >= 1"
+            )
+        if self.seed < 0:
+            raise RequestError(f"--seed {self.seed}: must not be negative", "give --seed N, N >= 0")
+        for name, shape in self.shapes.items():
+            if any(size < 0 for size in shape):
+                raise RequestError(
+                    f"--shape {name}={'x'.join(map(str, shape))}: a size must not be negative",
+                    f"give --shape {name}=AxBxC with whole numbers",
+                )
+        if self.data_set is not None and (self.files or self.shapes):
+            raise RequestError(
+                "--data-set fixes every input and cannot be combined with --input or --shape",
+                "drop --data-set, or drop the other options",
+            )

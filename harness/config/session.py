@@ -1,0 +1,91 @@
+"""How an ONNX Runtime session is made."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from harness.errors import RequestError
+
+PROVIDERS = ("cpu", "cuda", "tensorrt")
+
+
+OPTIMIZATION_LEVELS = ("disable", "basic", "extended", "layout", "all")
+
+
+EXECUTION_MODES = ("sequential", "parallel")
+
+
+#: Option of a provider that asks for CUDA graphs.
+_CAPTURE_OPTIONS = {"cuda": "enable_cuda_graph", "tensorrt": "trt_cuda_graph_enable"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SessionConfig:
+    """How the ORT session is made; every field maps to one session option of its C API.
+
+    Attributes:
+        provider: execution provider asked for, one of PROVIDERS.
+        provider_options: options of that provider, by ORT's own names.
+        intra_threads: threads inside one operator; 0 leaves the choice to ORT.
+        inter_threads: threads between operators (parallel mode); 0 leaves it to ORT.
+        optimization: graph optimisation level, one of OPTIMIZATION_LEVELS.
+        execution_mode: one of EXECUTION_MODES.
+        entries: ORT session config entries (``session.intra_op.allow_spinning`` …).
+        library: path of another libonnxruntime, or None for the installed wheel's.
+        strict: refuse a graph of which a node is not on the provider asked for.
+    """
+
+    provider: str = "cpu"
+    provider_options: dict[str, str] = dataclasses.field(default_factory=dict)
+    intra_threads: int = 0
+    inter_threads: int = 0
+    optimization: str = "all"
+    execution_mode: str = "sequential"
+    entries: dict[str, str] = dataclasses.field(default_factory=dict)
+    library: Path | None = None
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        one_of("--provider", self.provider, PROVIDERS)
+        one_of("--optimization", self.optimization, OPTIMIZATION_LEVELS)
+        one_of("--execution-mode", self.execution_mode, EXECUTION_MODES)
+        for option, value in (
+            ("--threads", self.intra_threads),
+            ("--inter-threads", self.inter_threads),
+        ):
+            if value < 0:
+                raise RequestError(
+                    f"{option} {value}: must not be negative",
+                    f"give {option} N, or leave it out for ORT's own choice",
+                )
+
+    @property
+    def captures_graph(self) -> bool:
+        """Whether CUDA graphs are asked for: the first inference captures, the rest replay.
+
+        A captured graph reads and writes the memory that it was captured with: such a session
+        serves one binding, resident on the device, and tells only the total time.
+        """
+        asked = self.provider_options.get(_CAPTURE_OPTIONS.get(self.provider, ""), "0")
+        return asked.lower() in ("1", "true")
+
+    @property
+    def uncaptured(self) -> SessionConfig:
+        """The same without CUDA graphs, for all sessions but the one that is timed."""
+        options = {
+            key: value
+            for key, value in self.provider_options.items()
+            if key != _CAPTURE_OPTIONS.get(self.provider)
+        }
+        return dataclasses.replace(self, provider_options=options)
+
+
+def one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Refuses a value that is not one of those allowed.
+
+    Raises:
+        RequestError: it is not.
+    """
+    if value not in allowed:
+        raise RequestError(f"{option} {value}: not known", f"choose one of {', '.join(allowed)}")
