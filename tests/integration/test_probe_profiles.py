@@ -546,6 +546,7 @@ model.graph.node.append(onnx.helper.make_node("Neg", ["x"], ["spoiling"]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [

@@ -41,6 +41,7 @@ def test_progress_goes_to_stderr_and_says_what_is_fed_and_how_long_it_takes(
     assert len(lines) == 3
 
 
+@pytest.mark.slow
 def test_processes_are_added_until_the_precision_is_reached(
     harness: Harness, tmp_path: Path
 ) -> None:

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 import harness as package
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 PROFILE = ("profile", "mlp", "--quick", "--processes", "1", "--duration", "0.05", "--trace", "none")
 
 
+@pytest.mark.slow
 def test_stacks_are_sampled_in_a_worker_of_their_own_or_the_reason_is_said(
     harness: Harness, tmp_path: Path
 ) -> None:

@@ -311,6 +311,7 @@ print([name for name, call in calls.items() if leaks(call)])
 """
 
 
+@pytest.mark.slow
 def test_no_call_leaks_whether_it_fails_or_not(interpreter: Interpreter) -> None:
     graph = """(float[n] x, string[m] text, seq(float[]) many)
         => (float[n] y, string[m] same, seq(float[]) both) {

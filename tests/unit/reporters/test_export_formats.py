@@ -9,15 +9,14 @@ import json
 import sys
 from pathlib import Path
 
-import device_records
 import numpy as np
-import process_records
 import pytest
 
 from harness.commands.output_files import new_file
 from harness.errors import MachineError, RequestError
 from harness.records import LatencySeries, Profile
 from harness.reporters.exports import csv_file, json_lines, parquet_file, pyperf_file
+from tests.builders import device_records, process_records
 
 
 @pytest.fixture

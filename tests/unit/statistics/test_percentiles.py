@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from process_records import process
 from scipy import stats
-from simulated import autoregressive, latencies
 
 from harness.statistics import latency
 from harness.statistics.intervals import effective_sample_size, percentile_interval
+from tests.builders.process_records import process
+from tests.builders.simulated import autoregressive, latencies
 
 
 def test_the_size_of_many_samples_is_told_at_once() -> None:

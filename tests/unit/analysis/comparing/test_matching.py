@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from node_tables import table
 
 from harness.analysis.comparing.matching import Executed, Match, executed, match, source_name
 from harness.records import NodeEvents
 from harness.statistics.figures import Figure
+from tests.builders.node_tables import table
 
 MADE = "com.microsoft"
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from device_records import kernels, series
 
 from harness.errors import ProfileFileError, RequestError
 from harness.storage import shards
+from tests.builders.device_records import kernels, series
 
-GOLDEN = runpy.run_path(str(Path(__file__).parents[1] / "golden" / "make_profile_v1.py"))
+GOLDEN = runpy.run_path(str(Path(__file__).parents[2] / "golden" / "make_profile_v1.py"))
 
 
 def header(planned: int = 2) -> shards.ProfileHeader:
@@ -231,7 +231,7 @@ for index in range(1000):
 
 def test_a_kill_at_any_moment_leaves_every_finished_process(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
-    script = Path(__file__).parents[1] / "golden" / "make_profile_v1.py"
+    script = Path(__file__).parents[2] / "golden" / "make_profile_v1.py"
     for attempt in range(8):
         folder = tmp_path / str(attempt)
         folder.mkdir()
@@ -239,7 +239,7 @@ def test_a_kill_at_any_moment_leaves_every_finished_process(tmp_path: Path) -> N
             [sys.executable, "-c", WRITER, str(folder), str(script)],
             stdout=subprocess.PIPE,
             text=True,
-            cwd=Path(__file__).parents[2],
+            cwd=Path(__file__).parents[3],
         )
         assert writer.stdout is not None
         reported = [int(writer.stdout.readline())]
@@ -276,13 +276,13 @@ except MachineError as error:
 
 
 def test_no_room_keeps_the_earlier_shards(tmp_path: Path) -> None:
-    script = Path(__file__).parents[1] / "golden" / "make_profile_v1.py"
+    script = Path(__file__).parents[2] / "golden" / "make_profile_v1.py"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", NO_ROOM, str(tmp_path), str(script)],
         capture_output=True,
         text=True,
         check=True,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
     )
     assert "File too large" in done.stdout
     assert f"harness recover {tmp_path}" in done.stdout

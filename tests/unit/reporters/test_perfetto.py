@@ -8,13 +8,12 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-import device_records
 import numpy as np
-import process_records
 import pytest
 
 from harness.records import NodeEvents, NodeTable, Profile
 from harness.reporters.traces import perfetto
+from tests.builders import device_records, process_records
 
 schema = pytest.importorskip(
     "perfetto.protos.perfetto.trace.perfetto_trace_pb2",

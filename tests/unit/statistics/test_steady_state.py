@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from simulated import latencies
 
 from harness.statistics.steady_state import classify
+from tests.builders.simulated import latencies
 
 
 @pytest.mark.parametrize("count", [100, 1000, 20_000])

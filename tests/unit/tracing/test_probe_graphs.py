@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from node_tables import table
 
 from harness.tracing.probes import graphs
 from harness.tracing.probes.graphs import ProbedFile
+from tests.builders.node_tables import table
 
 
 def test_same_order_compares_each_graph_by_itself() -> None:

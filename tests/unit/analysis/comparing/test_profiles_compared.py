@@ -8,9 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from device_records import series
-from node_tables import table
-from process_records import latencies, process, profile
 
 from harness.analysis.comparing.profiles import OperatorChanges, Quantity, Report, compare_profiles
 from harness.records import (
@@ -27,6 +24,9 @@ from harness.reporters.scripts.comparison import comparison_text
 from harness.reporters.terminal.comparison import print_comparison
 from harness.statistics.figures import Figure
 from harness.statistics.verdicts import Comparison, Verdict
+from tests.builders.device_records import series
+from tests.builders.node_tables import table
+from tests.builders.process_records import latencies, process, profile
 
 GRAPH = {"name": ("a", "b"), "op_type": ("Conv", "Gemm")}
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from device_records import kernels, series
-from node_tables import table
-from process_records import process, profile
 
 from harness.records import InputRecord, NodeEvents, Profile, Reading, Stacks
 from harness.reporters.html import page, plots
 from harness.reporters.html.markup import Markup, element, foreign, shorten
+from tests.builders.device_records import kernels, series
+from tests.builders.node_tables import table
+from tests.builders.process_records import process, profile
 
 HOSTILE = (
     '/layer1/<script>alert("x")</script>',

@@ -15,7 +15,7 @@ from tests.doubles import NvmlDouble, build_nvml
 
 nvml_double = doubles.nvml_double
 
-CHECKOUT = Path(__file__).parents[2]
+CHECKOUT = Path(__file__).parents[4]
 
 
 def interpreter(code: str) -> str:

@@ -6,10 +6,10 @@ import json
 from typing import Any
 
 import pytest
-from process_records import process, profile
 
 from harness.analysis.comparing.differences import Difference, differences, unlike_inputs
 from harness.records import InputRecord, ModelRecord, Reading
+from tests.builders.process_records import process, profile
 
 
 def config(**session: Any) -> str:

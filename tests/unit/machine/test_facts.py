@@ -36,8 +36,9 @@ def read(root: Path) -> dict[str, Reading]:
 def test_this_machine_is_described_without_ort_and_every_absence_has_a_reason() -> None:
     # In a process of its own, for other tests may have imported onnxruntime here.
     program = (
-        "import sys; from harness.machine.facts import collect, ort_library; collect();"
-        "ort_library(); assert not {'onnxruntime', 'onnx', 'harness.native.ort'} & set(sys.modules)"
+        "import sys; from harness.machine.facts import collect; collect();"
+        "from harness.ort.library import ort_library; ort_library();"
+        "assert not {'onnxruntime', 'onnx', 'harness.native.ort'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
 

@@ -10,9 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from device_records import kernels, series
-from node_tables import table
-from process_records import process, profile
 
 from harness.analysis import findings
 from harness.analysis.findings import Finding
@@ -20,6 +17,9 @@ from harness.analysis.operators import operator_table
 from harness.commands import ops, show
 from harness.commands import profile as profile_command
 from harness.records import KernelEvents, NodeEvents, Profile, Reading
+from tests.builders.device_records import kernels, series
+from tests.builders.node_tables import table
+from tests.builders.process_records import process, profile
 
 QUIET = {"wall_ns": 10**9, "steal_ns": 0, "other_load_ns": 0}
 DISTURBED = QUIET | {"steal_ns": 5 * 10**7}

@@ -180,7 +180,7 @@ def test_listing_the_models_imports_neither_numpy_nor_onnx():
         [sys.executable, "-c", program],
         capture_output=True,
         text=True,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
     )
     assert listed.stderr.strip() == ""
     assert listed.stdout.split() == list(PARAMETERS)

@@ -7,9 +7,6 @@ import json
 
 import numpy as np
 import pytest
-from device_records import kernels
-from node_tables import table
-from process_records import process, profile
 
 from harness.analysis import gpu_work as tables
 from harness.analysis.gpu_work import KernelTable
@@ -17,6 +14,9 @@ from harness.records import Profile
 from harness.reporters.scripts import profile as json_reporter
 from harness.reporters.terminal import summary as terminal
 from harness.statistics.figures import Figure
+from tests.builders.device_records import kernels
+from tests.builders.node_tables import table
+from tests.builders.process_records import process, profile
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from harness.measuring import profile
 from harness.storage import shards
 
-GOLDEN = runpy.run_path(str(Path(__file__).parents[1] / "golden" / "make_profile_v1.py"))
+GOLDEN = runpy.run_path(str(Path(__file__).parents[2] / "golden" / "make_profile_v1.py"))
 
 
 def finish(folder: Path, index: int, median_ns: int) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from device_records import series
-from process_records import process, profile
 
 from harness.analysis.energy import Energy, energy
 from harness.records import DeviceSeries, Profile
+from tests.builders.device_records import series
+from tests.builders.process_records import process, profile
 
 SECOND = 10**9
 START = 100 * SECOND

@@ -5,11 +5,11 @@ import math
 
 import numpy as np
 import pytest
-from process_records import process, profile
 from scipy import stats
 
 from harness.statistics import latency
 from harness.statistics.figures import Figure, percentile
+from tests.builders.process_records import process, profile
 
 
 def test_latency_takes_the_process_as_its_unit() -> None:

@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
-import process_records
 import pytest
 import xarray
-from device_records import kernels, series
 
 from harness.commands.command_line import main
 from harness.errors import ProfileFileError, RequestError
 from harness.records import LatencySeries, Stacks
 from harness.storage import profile_file, shards
+from tests.builders import process_records
+from tests.builders.device_records import kernels, series
 
 if TYPE_CHECKING:
     from harness.records import Profile
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SCRIPT = ROOT / "tests" / "golden" / "make_profile_v1.py"
 GOLDEN = runpy.run_path(str(SCRIPT))
 GOLDEN_FILE: Path = GOLDEN["GOLDEN"]

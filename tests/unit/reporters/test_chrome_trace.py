@@ -9,7 +9,6 @@ import tracemalloc
 from pathlib import Path
 from typing import Any
 
-import device_records
 import numpy as np
 import pytest
 
@@ -23,6 +22,7 @@ from harness.records import (
     Reading,
 )
 from harness.reporters.traces import chrome, perfetto
+from tests.builders import device_records
 
 ZERO_NS = 7_000_000_000_123
 INFERENCES = 40_000

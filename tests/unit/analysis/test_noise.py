@@ -6,12 +6,12 @@ import dataclasses
 
 import numpy as np
 import pytest
-from device_records import series
-from process_records import process, profile
 
 from harness.analysis import noise
 from harness.records import Profile, Yardstick
 from harness.statistics import latency
+from tests.builders.device_records import series
+from tests.builders.process_records import process, profile
 
 POWER_CAP, IDLE = 0x4, 0x1
 

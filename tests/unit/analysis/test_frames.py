@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from device_records import kernels, series
-from process_records import latencies, process, profile
 
 from harness.errors import MachineError
 from harness.records import Stacks
 from harness.storage import profile_file
+from tests.builders.device_records import kernels, series
+from tests.builders.process_records import latencies, process, profile
 
 pandas = pytest.importorskip("pandas")
 xarray = pytest.importorskip("xarray")
@@ -24,7 +24,7 @@ xarray = pytest.importorskip("xarray")
 if TYPE_CHECKING:
     from harness.records import Profile
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 GOLDEN = runpy.run_path(str(ROOT / "tests" / "golden" / "make_profile_v1.py"))
 
 
@@ -228,5 +228,9 @@ def test_importing_harness_costs_no_array_library_and_no_native_module() -> None
     assert not {"numpy", "pandas", "xarray", "h5py", "onnx", "scipy"} & set(told)
     assert [name for name in told if name.startswith("harness.")] == [
         "harness.config",
+        "harness.config.inputs",
+        "harness.config.profile",
+        "harness.config.session",
         "harness.errors",
+        "harness.version",
     ]

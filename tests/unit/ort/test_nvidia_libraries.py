@@ -13,7 +13,7 @@ import pytest
 from harness.errors import MachineError
 from harness.ort import nvidia_libraries
 
-CHECKOUT = Path(__file__).parents[2]
+CHECKOUT = Path(__file__).parents[3]
 
 RUNTIME = """
 int cudaRuntimeGetVersion(int *version) { *version = 13020; return 0; }

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from node_tables import table
 
 from harness.records import NodeEvents
 from harness.tracing.probes import times as arithmetic
 from harness.tracing.probes.graphs import ProbedFile, ProbedGraph
 from harness.tracing.probes.times import Frame, Stamps
+from tests.builders.node_tables import table
 
 PAIR = 1 << 30
 FURTHER = 32

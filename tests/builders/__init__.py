@@ -1,0 +1,1 @@
+"""Records that tests build their profiles from."""
