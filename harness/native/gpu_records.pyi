@@ -91,7 +91,7 @@ class CuptiRecording(NamedTuple):
     failure: str
 
 class CuptiColumns(NamedTuple):
-    """Decoded records, structured arrays; the columns are those of ext/cupti_records.h.
+    """Decoded records, structured arrays; the columns are those of ext/cupti/cupti_records.h.
 
     Attributes:
         work: kernels (``kind`` 0), copies (1) and settings of memory (2).

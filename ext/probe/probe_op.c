@@ -1,4 +1,4 @@
-#include "probe_op.h"
+#include "probe/probe_op.h"
 
 #include <stddef.h>
 
@@ -41,7 +41,7 @@ struct CustomOp {
 
 enum { VARIADIC = 2, UNDEFINED_TYPE = 0, DEFAULT_MEMORY = 0 };
 
-/* Functions of OrtApi by their slots; ort_abi.h says why they may be used so. */
+/* Functions of OrtApi by their slots; ort/abi.h says why they may be used so. */
 static struct {
     OrtStatus *(*CreateCustomOpDomain)(const char *, void **);
     OrtStatus *(*CustomOpDomain_Add)(void *, const CustomOp *);

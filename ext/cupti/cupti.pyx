@@ -11,12 +11,12 @@ from libc.stdlib cimport free
 from libc.string cimport memcpy
 from posix.dlfcn cimport RTLD_LOCAL, RTLD_NOW, dlerror, dlopen, dlsym
 
-from ort_abi cimport OrtApiBase, OrtEnv, OrtSessionOptions, OrtStatus
+from ort.abi cimport OrtApiBase, OrtEnv, OrtSessionOptions, OrtStatus
 
 import numpy as np
 
 
-cdef extern from "node_marks.h" nogil:
+cdef extern from "marks/node_marks.h" nogil:
     int NODE_MARKS_OLDEST_MINOR
     struct node_mark:
         pass
@@ -31,7 +31,7 @@ cdef extern from "node_marks.h" nogil:
     int64_t node_marks_start(node_mark*, int64_t) noexcept
     node_marks_counts node_marks_stop() noexcept
 
-cdef extern from "cupti_records.h" nogil:
+cdef extern from "cupti/cupti_records.h" nogil:
     struct cupti_failure:
         const char* call
         int code

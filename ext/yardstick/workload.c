@@ -1,5 +1,5 @@
 #define _GNU_SOURCE
-#include "yardstick.h"
+#include "yardstick/workload.h"
 
 #include <stdbool.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-#include "log_ring.h"
+#include "ort/log_ring.h"
 
 #include <pthread.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 #define _GNU_SOURCE
-#include "node_marks.h"
+#include "marks/node_marks.h"
 
 #include <sched.h>
 #include <stdatomic.h>
@@ -87,7 +87,7 @@ struct Factory {
         *InitGraphicsInterop, *DeinitGraphicsInterop;
 };
 
-/* Functions of OrtApi and OrtEpApi by their slots; ort_abi.h says why they may be used so. */
+/* Functions of OrtApi and OrtEpApi by their slots; ort/abi.h says why they may be used so. */
 struct functions {
     OrtStatus *(*CreateStatus)(int code, const char *message);
     void (*ReleaseStatus)(OrtStatus *);

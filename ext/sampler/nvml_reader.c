@@ -1,4 +1,4 @@
-#include "nvml_reader.h"
+#include "sampler/nvml_reader.h"
 
 #include <dlfcn.h>
 #include <math.h>

@@ -1,12 +1,12 @@
 /* A native thread that reads numbers of the machine at a steady rate into preallocated rings. */
-#ifndef HARNESS_SAMPLER_H
-#define HARNESS_SAMPLER_H
+#ifndef HARNESS_SAMPLING_H
+#define HARNESS_SAMPLING_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "channel.h"
+#include "sampler/channel.h"
 
 struct sampler;
 

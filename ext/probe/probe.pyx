@@ -5,10 +5,10 @@ import os
 from libc.stdint cimport int32_t, int64_t, uint32_t, uintptr_t
 from posix.dlfcn cimport RTLD_LOCAL, RTLD_NOW, dlerror, dlopen, dlsym
 
-from ort_abi cimport OrtApiBase
+from ort.abi cimport OrtApiBase
 
 
-cdef extern from "probe_op.h" nogil:
+cdef extern from "probe/probe_op.h" nogil:
     int PROBE_OLDEST_MINOR
     void* probe_domain(const void*, int, const char**) noexcept
     void probe_start(int32_t*, int64_t*, int64_t) noexcept

@@ -1,4 +1,4 @@
-#include "timing_loop.h"
+#include "ort/timing_loop.h"
 
 #include "clock.h"
 

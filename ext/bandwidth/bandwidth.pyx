@@ -11,7 +11,7 @@ from libc.stdint cimport int64_t
 import numpy as np
 
 
-cdef extern from "stream.h" nogil:
+cdef extern from "bandwidth/stream.h" nogil:
     int64_t STREAM_LINE_BYTES
     struct stream_failure:
         const char* call

@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-#include "channel.h"
+#include "sampler/channel.h"
 
 /* /proc/stat of several hundred CPUs with its line of interrupts fits. */
 #define FILE_READER_BYTES ((size_t)1 << 20)

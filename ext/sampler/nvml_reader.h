@@ -5,8 +5,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "channel.h"
-#include "nvml_abi.h"
+#include "sampler/channel.h"
+#include "sampler/nvml_abi.h"
 
 /* Fields asked for in one call. */
 #define NVML_BATCH 16

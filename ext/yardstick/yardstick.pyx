@@ -6,7 +6,7 @@ The interface is described in harness/native/yardstick.pyi.
 from libc.stdint cimport int64_t, uint64_t
 
 
-cdef extern from "yardstick.h" nogil:
+cdef extern from "yardstick/workload.h" nogil:
     struct yardstick:
         pass
     yardstick* yardstick_new() noexcept

@@ -13,7 +13,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 from posix.dlfcn cimport RTLD_LOCAL, RTLD_NOW, dlerror, dlopen, dlsym
 
-from ort_abi cimport *
+from ort.abi cimport *
 
 import numpy as np
 
@@ -22,7 +22,7 @@ cdef extern from "clock.h" nogil:
     int64_t c_monotonic_ns "monotonic_ns"() noexcept
     int64_t c_realtime_offset_ns "realtime_offset_ns"() noexcept
 
-cdef extern from "log_ring.h" nogil:
+cdef extern from "ort/log_ring.h" nogil:
     int LOG_LINE_BYTES
     void log_ring_write(
         void*, int, const char*, const char*, const char*, const char*
@@ -30,7 +30,7 @@ cdef extern from "log_ring.h" nogil:
     int log_ring_take(char*, int*) noexcept
     int64_t log_ring_take_lost() noexcept
 
-cdef extern from "timing_loop.h" nogil:
+cdef extern from "ort/timing_loop.h" nogil:
     ctypedef struct HostValues:
         const char** input_names
         const OrtValue** inputs

@@ -13,7 +13,7 @@ from libc.stdlib cimport calloc, free
 import numpy as np
 
 
-cdef extern from "channel.h" nogil:
+cdef extern from "sampler/channel.h" nogil:
     enum channel_kind:
         CHANNEL_FILE
         CHANNEL_NVML_FIELD
@@ -37,7 +37,7 @@ cdef extern from "channel.h" nogil:
         int32_t status
         int32_t unused
 
-cdef extern from "sampler.h" nogil:
+cdef extern from "sampler/sampling.h" nogil:
     struct sampler:
         pass
     struct sampler_plan:

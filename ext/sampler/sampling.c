@@ -1,5 +1,5 @@
 #define _GNU_SOURCE
-#include "sampler.h"
+#include "sampler/sampling.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #include "clock.h"
-#include "file_reader.h"
-#include "nvml_reader.h"
+#include "sampler/file_reader.h"
+#include "sampler/nvml_reader.h"
 
 /* Rows of one tier. The thread writes, the owner takes: one of each, so no lock is needed. */
 struct ring {

@@ -1,5 +1,5 @@
 #define _GNU_SOURCE
-#include "stream.h"
+#include "bandwidth/stream.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -1,7 +1,7 @@
-# ONNX Runtime's C ABI as far as harness calls it; ort_abi.h says where it comes from.
+# ONNX Runtime's C ABI as far as harness calls it; ort/abi.h says where it comes from.
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-cdef extern from "ort_abi.h" nogil:
+cdef extern from "ort/abi.h" nogil:
     ctypedef struct OrtStatus:
         pass
     ctypedef struct OrtEnv:

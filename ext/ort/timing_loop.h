@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-#include "ort_abi.h"
+#include "ort/abi.h"
 
 /* Inputs in host memory that are handed to each inference, and the outputs that it made there:
    what has to be copied to a device and back is a part of the inference. */

@@ -1,5 +1,5 @@
 #define _GNU_SOURCE
-#include "file_reader.h"
+#include "sampler/file_reader.h"
 
 #include <errno.h>
 #include <fcntl.h>

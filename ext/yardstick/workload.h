@@ -1,6 +1,6 @@
 /* A fixed workload whose time says how fast the machine is at the moment. */
-#ifndef HARNESS_YARDSTICK_H
-#define HARNESS_YARDSTICK_H
+#ifndef HARNESS_WORKLOAD_H
+#define HARNESS_WORKLOAD_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,4 +1,4 @@
-#include "cupti_records.h"
+#include "cupti/cupti_records.h"
 
 #include <dlfcn.h>
 #include <pthread.h>
