@@ -56,15 +56,14 @@ setup(
                 ],
             ),
             native(
-                "gpu_records",
-                ["cupti/cupti.pyx", "marks/node_marks.c", "cupti/cupti_records.c"],
-                [
-                    "ort/abi.h",
-                    "ort/abi.pxd",
-                    "marks/node_marks.h",
-                    "cupti/cupti_records.h",
-                    "clock.h",
-                ],
+                "marks",
+                ["marks/marks.pyx", "marks/node_marks.c"],
+                ["ort/abi.h", "ort/abi.pxd", "marks/node_marks.h", "clock.h"],
+            ),
+            native(
+                "cupti",
+                ["cupti/cupti.pyx", "cupti/session.c", "cupti/decode.c"],
+                ["cupti/activity.h", "cupti/session.h", "cupti/decode.h", "clock.h"],
             ),
             native(
                 "yardstick",

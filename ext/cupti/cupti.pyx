@@ -1,6 +1,6 @@
-"""Marks of executed nodes, and what the GPU did meanwhile.
+"""What the GPU did, as CUPTI records it.
 
-The interface is described in harness/native/gpu_records.pyi.
+The interface is described in harness/native/cupti.pyi.
 """
 
 import os
@@ -9,29 +9,11 @@ from collections import namedtuple
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy
-from posix.dlfcn cimport RTLD_LOCAL, RTLD_NOW, dlerror, dlopen, dlsym
-
-from ort.abi cimport OrtApiBase, OrtEnv, OrtSessionOptions, OrtStatus
 
 import numpy as np
 
 
-cdef extern from "marks/node_marks.h" nogil:
-    int NODE_MARKS_OLDEST_MINOR
-    struct node_mark:
-        pass
-    struct node_marks_counts:
-        int64_t begun
-        int64_t refused
-        int64_t strayed
-    OrtStatus* node_marks_register(const void*, const char*, OrtEnv**) noexcept
-    OrtStatus* node_marks_unregister(const void*, OrtEnv*) noexcept
-    OrtStatus* node_marks_append(const void*, OrtEnv*, OrtSessionOptions*) noexcept
-    void node_marks_hooks(void (*)(uint64_t) noexcept nogil, void (*)() noexcept nogil) noexcept
-    int64_t node_marks_start(node_mark*, int64_t) noexcept
-    node_marks_counts node_marks_stop() noexcept
-
-cdef extern from "cupti/cupti_records.h" nogil:
+cdef extern from "cupti/session.h" nogil:
     struct cupti_failure:
         const char* call
         int code
@@ -46,6 +28,16 @@ cdef extern from "cupti/cupti_records.h" nogil:
         int64_t unnamed
         int64_t offset_ns
         int64_t step_ns
+    const char* cupti_open(const char*) noexcept
+    uint32_t cupti_version() noexcept
+    bint cupti_start(int64_t, cupti_failure*) noexcept
+    void cupti_push(uint64_t) noexcept
+    void cupti_pop() noexcept
+    bint cupti_stop(cupti_recording*, cupti_failure*) noexcept
+    void cupti_free(cupti_buffer*) noexcept
+    int64_t cupti_offsets(const cupti_buffer*, int64_t*, int64_t, int*) noexcept
+
+cdef extern from "cupti/decode.h" nogil:
     struct cupti_work:
         pass
     struct cupti_call:
@@ -65,25 +57,10 @@ cdef extern from "cupti/cupti_records.h" nogil:
         int64_t overheads
         int64_t skipped
         int64_t truncated
-    const char* cupti_open(const char*) noexcept
-    uint32_t cupti_version() noexcept
-    bint cupti_start(int64_t, cupti_failure*) noexcept
-    void cupti_push(uint64_t) noexcept
-    void cupti_pop() noexcept
-    bint cupti_stop(cupti_recording*, cupti_failure*) noexcept
-    void cupti_free(cupti_buffer*) noexcept
-    int64_t cupti_offsets(const cupti_buffer*, int64_t*, int64_t, int*) noexcept
     void cupti_decode(
         const uint8_t*, int64_t, const int64_t*, int64_t, cupti_columns*
     ) noexcept
     char* cupti_demangle(const char*) noexcept
-
-# struct node_mark.
-MARK = np.dtype([
-    ("start_ns", np.int64), ("stop_ns", np.int64), ("parent", np.int64), ("thread", np.int32),
-    ("profiler", np.int32), ("category", np.int32), ("name_bytes", np.int32), ("name", "S64"),
-])
-assert MARK.itemsize == sizeof(node_mark)
 
 # struct cupti_work, cupti_call, cupti_external and cupti_overhead.
 WORK = np.dtype([
@@ -115,112 +92,6 @@ CuptiColumns = namedtuple(
     "CuptiColumns", ("work", "call", "external", "overhead", "skipped", "truncated"),
     module=__name__,
 )
-Marks = namedtuple("Marks", ("first_id", "mark", "lost", "refused", "strayed"), module=__name__)
-
-cdef bint registered = False
-cdef object recording_into = None  # the marks that threads of ORT write to
-
-
-cdef int check(const void* api, OrtStatus* status) except -1:
-    """NULL passes, anything else is released and raised."""
-    cdef const void* const* slot = <const void* const*> api
-    if status == NULL:
-        return 0
-    text = (<const char* (*)(const OrtStatus*) noexcept nogil> slot[2])(status)
-    message = text.decode("utf-8", "replace")
-    (<void (*)(OrtStatus*) noexcept nogil> slot[93])(status)
-    raise OSError(message)
-
-
-cdef class NodeMarks:
-    cdef const void* api
-    cdef OrtEnv* env  # NULL when closed
-
-    def __init__(self, library_path):
-        global registered
-        cdef bytes name = os.fsencode(library_path)
-        cdef bytes path = os.fsencode(__file__)
-        cdef const char* c_path = path
-        cdef void* handle
-        cdef void* symbol
-        cdef const OrtApiBase* base
-        cdef OrtStatus* status
-        if registered:
-            raise ValueError("there are node marks already: close them first")
-        handle = dlopen(name, RTLD_NOW | RTLD_LOCAL)
-        if handle == NULL:
-            raise OSError(dlerror().decode("utf-8", "replace"))
-        symbol = dlsym(handle, b"OrtGetApiBase")
-        if symbol == NULL:
-            raise OSError(f"{library_path}: not ONNX Runtime")
-        base = (<const OrtApiBase* (*)() noexcept nogil> symbol)()
-        version = base.GetVersionString().decode()
-        major, minor = (int(part) for part in version.split(".")[:2])
-        if (major, minor) < (1, NODE_MARKS_OLDEST_MINOR):
-            raise OSError(
-                f"ONNX Runtime {version} cannot tell which node it executes, "
-                f"1.{NODE_MARKS_OLDEST_MINOR} or newer is needed"
-            )
-        self.api = base.GetApi(NODE_MARKS_OLDEST_MINOR)
-        if self.api == NULL:
-            raise OSError(f"{library_path}: has no API version {NODE_MARKS_OLDEST_MINOR}")
-        with nogil:
-            status = node_marks_register(self.api, c_path, &self.env)
-        check(self.api, status)
-        registered = True
-
-    def append_to(self, uintptr_t options):
-        """Makes a session that is about to be made report its nodes."""
-        cdef OrtStatus* status
-        if self.env == NULL:
-            raise ValueError("the node marks are closed")
-        with nogil:
-            status = node_marks_append(self.api, self.env, <OrtSessionOptions*> options)
-        check(self.api, status)
-
-    def start(self, int64_t capacity):
-        """From now on every event of ORT's profiler leaves a mark."""
-        global recording_into
-        if self.env == NULL:
-            raise ValueError("the node marks are closed")
-        if recording_into is not None:
-            raise ValueError("a recording is on already")
-        if capacity < 1:
-            raise ValueError(f"capacity must be at least 1: {capacity}")
-        marks = np.empty(capacity, MARK)
-        marks.view(np.uint8).fill(0)  # touched before the first inference does it
-        cdef uintptr_t address = marks.ctypes.data
-        recording_into = (node_marks_start(<node_mark*> address, capacity), marks)
-
-    def stop(self):
-        """Ends the recording and returns its Marks."""
-        global recording_into
-        cdef node_marks_counts counts
-        if recording_into is None:
-            raise ValueError("no recording is on")
-        with nogil:
-            counts = node_marks_stop()
-        first_id, marks = recording_into
-        recording_into = None
-        kept = min(counts.begun, len(marks))
-        return Marks(
-            first_id, marks[:kept].copy(), counts.begun - kept, counts.refused, counts.strayed
-        )
-
-    def close(self):
-        """Takes the provider back."""
-        cdef OrtStatus* status
-        global registered
-        if self.env == NULL:
-            return
-        if recording_into is not None:
-            self.stop()
-        with nogil:
-            status = node_marks_unregister(self.api, self.env)
-        self.env = NULL
-        registered = False
-        check(self.api, status)
-
 
 cdef str failure_text(const cupti_failure* failure):
     return f"{failure.call.decode()}: {failure.result.decode('utf-8', 'replace')} ({failure.code})"
@@ -265,7 +136,7 @@ cdef class Cupti:
         raise OSError("; ".join(reasons) or "no library was named")
 
     def start(self, int64_t limit_bytes=1 << 29):
-        """From now on CUPTI records, and node marks name what is launched."""
+        """From now on CUPTI records."""
         cdef cupti_failure failure
         cdef bint started
         if self.on:
@@ -275,7 +146,10 @@ cdef class Cupti:
         if not started:
             raise OSError(failure_text(&failure))
         self.on = True
-        node_marks_hooks(cupti_push, cupti_pop)
+
+    def external_ids(self):
+        """Addresses of the functions that name what is launched; see cupti.pyi."""
+        return <uintptr_t> cupti_push, <uintptr_t> cupti_pop
 
     def stop(self):
         """Ends the recording and returns its CuptiRecording."""
@@ -287,7 +161,6 @@ cdef class Cupti:
             raise ValueError("no recording is on")
         self.on = False
         with nogil:
-            node_marks_hooks(NULL, NULL)
             ended = cupti_stop(&recording, &failure)
         buffers = []
         unreadable = 0

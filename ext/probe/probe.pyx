@@ -1,4 +1,7 @@
-"""The probe operator and its stamp buffer; the interface is described in harness/native/probe.pyi."""
+"""The probe operator and its stamp buffer.
+
+The interface is described in harness/native/probe.pyi.
+"""
 
 import os
 

@@ -28,7 +28,7 @@ from harness.config import ProfileConfig, SessionConfig
 from harness.devices import nvml
 from harness.errors import HarnessError
 from harness.kernel_table import KernelTable
-from harness.native import gpu_records, ort
+from harness.native import cupti, ort
 from harness.operators import OperatorTable
 from harness.records import Profile
 from harness.reporters.table import joules, nanoseconds
@@ -164,8 +164,8 @@ def record(library: Path, target: Path) -> None:
         except (HarnessError, ValueError) as error:
             print(f"no recording: {error}")
             return
-    work = gpu_records.decode((one.data, one.offsets.tolist()) for one in recording.buffers).work
-    names = gpu_records.names_at(work["name"].tolist())
+    work = cupti.decode((one.data, one.offsets.tolist()) for one in recording.buffers).work
+    names = cupti.names_at(work["name"].tolist())
     np.savez_compressed(
         target,
         **{

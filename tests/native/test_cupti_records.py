@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from harness import kernels
-from harness.native import gpu_records
+from harness.native import cupti
 
 # CUpti_ActivityKind.
 MEMCPY, MEMSET, KERNEL, DRIVER, RUNTIME = 1, 2, 3, 4, 5
@@ -110,11 +110,11 @@ def buffer(records: Iterable[bytes]) -> tuple[bytes, list[int]]:
     return b"".join(records), offsets.tolist()
 
 
-def decode(*records: bytes) -> gpu_records.CuptiColumns:
-    return gpu_records.decode([buffer(records)])
+def decode(*records: bytes) -> cupti.CuptiColumns:
+    return cupti.decode([buffer(records)])
 
 
-def counts(columns: gpu_records.CuptiColumns) -> tuple[int, ...]:
+def counts(columns: cupti.CuptiColumns) -> tuple[int, ...]:
     return (
         len(columns.work),
         len(columns.call),
@@ -202,37 +202,37 @@ class TestHostileBuffers:
 
     def test_nothing_is_read_beyond_the_next_record(self) -> None:
         data, _ = buffer([kernel(), kernel()])
-        columns = gpu_records.decode([(data, [0, 100])])
+        columns = cupti.decode([(data, [0, 100])])
         assert columns.truncated == 1
 
     def test_offsets_outside_of_the_buffer(self) -> None:
         data = kernel()
-        columns = gpu_records.decode([(data, [-1, -(2**63), len(data), 2**63 - 1, len(data) - 1])])
+        columns = cupti.decode([(data, [-1, -(2**63), len(data), 2**63 - 1, len(data) - 1])])
         assert counts(columns) == (0, 0, 0, 0, 0, 5)
 
     def test_records_out_of_order(self) -> None:
         data, offsets = buffer([external(1), kernel(start=1), external(2), kernel(start=2)])
-        columns = gpu_records.decode([(data, offsets[::-1])])
+        columns = cupti.decode([(data, offsets[::-1])])
         assert columns.external["id"].tolist() == [2, 1]
         assert columns.work["start_ns"].tolist() == [2, 1]
 
     def test_no_records(self) -> None:
-        assert counts(gpu_records.decode([])) == (0,) * 6
-        assert counts(gpu_records.decode([(b"", [])])) == (0,) * 6
-        assert counts(gpu_records.decode([(b"", [0])])) == (0,) * 5 + (1,)
+        assert counts(cupti.decode([])) == (0,) * 6
+        assert counts(cupti.decode([(b"", [])])) == (0,) * 6
+        assert counts(cupti.decode([(b"", [0])])) == (0,) * 5 + (1,)
 
     def test_random_bytes(self) -> None:
         random = np.random.default_rng(0)
         for _ in range(200):
             data = random.integers(0, 48, 4096, np.uint8)
             offsets = np.sort(random.integers(-50, 4200, 200))
-            columns = gpu_records.decode([(data, offsets)])
+            columns = cupti.decode([(data, offsets)])
             assert sum(counts(columns)) == 200
 
     def test_buffers_add_up_and_need_no_alignment(self) -> None:
         data, offsets = buffer([kernel(), external(3)])
         shifted = memoryview(b"\0" + data)[1:]
-        columns = gpu_records.decode([(data, offsets), (shifted, offsets), (data, offsets)])
+        columns = cupti.decode([(data, offsets), (shifted, offsets), (data, offsets)])
         assert counts(columns) == (3, 0, 3, 0, 0, 0)
         assert columns.work["start_ns"].tolist() == [1000] * 3
 
@@ -242,7 +242,7 @@ class TestNames:
         texts = [b"_Z4gemmILi128EEvPf", b"plain", b"_Znonsense", b"caf\xc3\xa9 \xff"]
         kept = [ctypes.create_string_buffer(text) for text in texts]
         addresses = [ctypes.addressof(each) for each in kept]
-        names = gpu_records.names_at([*addresses, 0, addresses[0]])
+        names = cupti.names_at([*addresses, 0, addresses[0]])
         assert names.pop(0) == ""
         assert [names[address] for address in addresses] == [
             "void gemm<128>(float*)",
@@ -256,13 +256,13 @@ class TestAbsentLibrary:
     def test_each_candidate_says_why_not(self, tmp_path: Path) -> None:
         missing = tmp_path / "libcupti.so.13"
         with pytest.raises(OSError, match=r"cannot open shared object file.*; .*no function cupti"):
-            gpu_records.Cupti([str(missing), "libc.so.6"])
+            cupti.Cupti([str(missing), "libc.so.6"])
         with pytest.raises(OSError, match="no library"):
-            gpu_records.Cupti([])
+            cupti.Cupti([])
 
     def test_the_reason_names_a_remedy(self, tmp_path: Path) -> None:
         with pytest.raises(OSError, match="libcupti") as raised:
-            gpu_records.Cupti([str(tmp_path / "libcupti.so.13")])
+            cupti.Cupti([str(tmp_path / "libcupti.so.13")])
         reason = kernels.why_absent(str(raised.value))
         assert reason.startswith("no CUPTI: ")
         assert "pip install nvidia-cuda-cupti" in reason
@@ -273,9 +273,9 @@ class TestAbsentLibrary:
             pytest.skip("there is a GPU")
         code = """
 from harness import kernels
-from harness.native import gpu_records
+from harness.native import cupti
 try:
-    cupti = gpu_records.Cupti(kernels.cupti_candidates())
+    cupti = cupti.Cupti(kernels.cupti_candidates())
 except OSError as error:
     print(kernels.why_absent(str(error)))
 else:
