@@ -9,7 +9,6 @@ enum {
     DRIVER = 4,
     RUNTIME = 5,
     CONCURRENT_KERNEL = 10,
-    OVERHEAD = 17,
     EXTERNAL_CORRELATION = 39,
 };
 

@@ -44,17 +44,13 @@ cdef extern from "cupti/decode.h" nogil:
         pass
     struct cupti_external:
         pass
-    struct cupti_overhead:
-        pass
     struct cupti_columns:
         cupti_work* work
         cupti_call* call
         cupti_external* external
-        cupti_overhead* overhead
         int64_t works
         int64_t calls
         int64_t externals
-        int64_t overheads
         int64_t skipped
         int64_t truncated
     void cupti_decode(
@@ -62,7 +58,7 @@ cdef extern from "cupti/decode.h" nogil:
     ) noexcept
     char* cupti_demangle(const char*) noexcept
 
-# struct cupti_work, cupti_call, cupti_external and cupti_overhead.
+# struct cupti_work, cupti_call and cupti_external.
 WORK = np.dtype([
     ("start_ns", np.int64), ("end_ns", np.int64), ("bytes", np.int64),
     ("shared_bytes", np.int64), ("name", np.uint64), ("kind", np.int32),
@@ -75,12 +71,8 @@ CALL = np.dtype([
     ("correlation", np.uint32), ("function", np.uint32), ("result", np.uint32),
 ])
 EXTERNAL = np.dtype([("id", np.uint64), ("kind", np.uint32), ("correlation", np.uint32)])
-OVERHEAD = np.dtype([
-    ("start_ns", np.int64), ("end_ns", np.int64), ("kind", np.uint32), ("unused", np.uint32),
-])
 assert WORK.itemsize == sizeof(cupti_work) and CALL.itemsize == sizeof(cupti_call)
 assert EXTERNAL.itemsize == sizeof(cupti_external)
-assert OVERHEAD.itemsize == sizeof(cupti_overhead)
 
 RawRecords = namedtuple("RawRecords", ("data", "offsets"), module=__name__)
 CuptiRecording = namedtuple(
@@ -89,8 +81,7 @@ CuptiRecording = namedtuple(
     module=__name__,
 )
 CuptiColumns = namedtuple(
-    "CuptiColumns", ("work", "call", "external", "overhead", "skipped", "truncated"),
-    module=__name__,
+    "CuptiColumns", ("work", "call", "external", "skipped", "truncated"), module=__name__
 )
 
 cdef str failure_text(const cupti_failure* failure):
@@ -186,7 +177,6 @@ def decode(buffers):
     columns.work = NULL
     columns.call = NULL
     columns.external = NULL
-    columns.overhead = NULL
     checked = [
         (np.frombuffer(data, np.uint8), np.ascontiguousarray(offsets, np.int64))
         for data, offsets in buffers
@@ -195,26 +185,23 @@ def decode(buffers):
     work = np.empty(max(columns.works, 1), WORK)
     call = np.empty(max(columns.calls, 1), CALL)
     external = np.empty(max(columns.externals, 1), EXTERNAL)
-    overhead = np.empty(max(columns.overheads, 1), OVERHEAD)
     address = work.ctypes.data
     columns.work = <cupti_work*> address
     address = call.ctypes.data
     columns.call = <cupti_call*> address
     address = external.ctypes.data
     columns.external = <cupti_external*> address
-    address = overhead.ctypes.data
-    columns.overhead = <cupti_overhead*> address
     decode_all(checked, &columns)
     return CuptiColumns(
         work[:columns.works], call[:columns.calls], external[:columns.externals],
-        overhead[:columns.overheads], columns.skipped, columns.truncated,
+        columns.skipped, columns.truncated,
     )
 
 
 cdef int decode_all(list buffers, cupti_columns* columns) except -1:
     cdef const uint8_t[::1] data
     cdef const int64_t[::1] offsets
-    columns.works = columns.calls = columns.externals = columns.overheads = 0
+    columns.works = columns.calls = columns.externals = 0
     columns.skipped = columns.truncated = 0
     for bytes_of, offsets_of in buffers:
         data = bytes_of

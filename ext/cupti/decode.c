@@ -7,8 +7,8 @@
 #include "cupti/activity.h"
 
 /* Offsets of fields in the packed structs of cupti_activity.h. The first parts are the same in
-   CUpti_ActivityKernel3 to 13, in Memcpy to Memcpy6, in Memset to Memset4 and in Overhead to
-   Overhead3: later versions only add behind. *_NEEDS is where the last field used ends. */
+   CUpti_ActivityKernel3 to 13, in Memcpy to Memcpy6 and in Memset to Memset4: later versions
+   only add behind. *_NEEDS is where the last field used ends. */
 enum {
     KIND = 0,
     KERNEL_REGISTERS = 6, /* uint16_t */
@@ -46,10 +46,6 @@ enum {
     EXTERNAL_ID = 8,
     EXTERNAL_CORRELATION_ID = 16,
     EXTERNAL_NEEDS = 20,
-    OVERHEAD_KIND = 4,
-    OVERHEAD_START = 24,
-    OVERHEAD_END = 32,
-    OVERHEAD_NEEDS = 40,
 };
 
 /* A record has the alignment that its buffer has: none, when the bytes come from a file. */
@@ -69,7 +65,6 @@ static int64_t needs(uint32_t kind) {
     case RUNTIME:
     case DRIVER: return CALL_NEEDS;
     case EXTERNAL_CORRELATION: return EXTERNAL_NEEDS;
-    case OVERHEAD: return OVERHEAD_NEEDS;
     default: return 0;
     }
 }
@@ -160,16 +155,6 @@ static void decode(const uint8_t *record, int64_t bytes, struct cupti_columns *c
                 .id = READ(uint64_t, record, EXTERNAL_ID),
                 .kind = READ(uint32_t, record, EXTERNAL_KIND),
                 .correlation = READ(uint32_t, record, EXTERNAL_CORRELATION_ID),
-            };
-        }
-        break;
-    case OVERHEAD:
-        place = columns->overheads++;
-        if (store) {
-            columns->overhead[place] = (struct cupti_overhead){
-                .start_ns = READ(int64_t, record, OVERHEAD_START),
-                .end_ns = READ(int64_t, record, OVERHEAD_END),
-                .kind = READ(uint32_t, record, OVERHEAD_KIND),
             };
         }
         break;

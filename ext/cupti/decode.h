@@ -32,19 +32,12 @@ struct cupti_external {
     uint32_t correlation;
 };
 
-struct cupti_overhead {
-    int64_t start_ns, end_ns;
-    uint32_t kind; /* CUpti_ActivityOverheadKind */
-    uint32_t unused;
-};
-
 struct cupti_columns {
     struct cupti_work *work;
     struct cupti_call *call;
     struct cupti_external *external;
-    struct cupti_overhead *overhead;
-    int64_t works, calls, externals, overheads; /* entries */
-    int64_t skipped;                            /* records of kinds that are not used */
+    int64_t works, calls, externals; /* entries */
+    int64_t skipped;                 /* records of kinds that are not used */
     int64_t truncated; /* records shorter than their kind needs, or outside of the buffer */
 };
 

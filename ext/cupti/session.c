@@ -20,7 +20,7 @@ enum {
 /* DRIVER too: cuDNN and cuBLAS launch through the driver without a call of the runtime, and
    external ids are recorded only with calls that are. */
 static const int kinds[] = {
-    EXTERNAL_CORRELATION, RUNTIME, DRIVER, CONCURRENT_KERNEL, MEMCPY, MEMSET, OVERHEAD,
+    EXTERNAL_CORRELATION, RUNTIME, DRIVER, CONCURRENT_KERNEL, MEMCPY, MEMSET,
 };
 enum { KINDS = sizeof kinds / sizeof kinds[0] };
 

@@ -40,7 +40,6 @@ class CuptiColumns(NamedTuple):
         work: kernels (``kind`` 0), copies (1) and settings of memory (2).
         call: calls of CUDA's runtime and driver.
         external: external ids by correlation.
-        overhead: spans in which CUPTI or the driver delayed the program.
         skipped: records of other kinds.
         truncated: records that end too early, or lie outside of their buffer.
     """
@@ -48,7 +47,6 @@ class CuptiColumns(NamedTuple):
     work: npt.NDArray[np.void]
     call: npt.NDArray[np.void]
     external: npt.NDArray[np.void]
-    overhead: npt.NDArray[np.void]
     skipped: int
     truncated: int
 
@@ -81,7 +79,6 @@ class Cupti:
 WORK: np.dtype[np.void]
 CALL: np.dtype[np.void]
 EXTERNAL: np.dtype[np.void]
-OVERHEAD: np.dtype[np.void]
 
 def decode(buffers: Iterable[tuple[bytes | npt.NDArray[np.uint8], Sequence[int]]]) -> CuptiColumns:
     """Decodes raw records, also those of another machine; libcupti is not needed."""

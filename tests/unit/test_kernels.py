@@ -62,7 +62,6 @@ def columns(
         rows(cupti.WORK, work, copy_kind=-1, name=1),
         rows(cupti.CALL, call),
         rows(cupti.EXTERNAL, external),
-        rows(cupti.OVERHEAD, ()),
         0,
         truncated,
     )
