@@ -30,12 +30,12 @@ setup(
         [
             native(
                 "ort",
-                ["ort/ort.pyx", "ort/log_ring.c", "ort/timing_loop.c"],
+                ["ort/ort.pyx", "ort/library.c", "ort/log_ring.c", "ort/timing_loop.c"],
                 ["ort/abi.h", "ort/abi.pxd", "ort/log_ring.h", "ort/timing_loop.h", "clock.h"],
             ),
             native(
                 "probe",
-                ["probe/probe.pyx", "probe/probe_op.c"],
+                ["probe/probe.pyx", "probe/probe_op.c", "ort/library.c"],
                 ["ort/abi.h", "ort/abi.pxd", "probe/probe_op.h", "clock.h"],
             ),
             native(
@@ -57,7 +57,7 @@ setup(
             ),
             native(
                 "marks",
-                ["marks/marks.pyx", "marks/node_marks.c"],
+                ["marks/marks.pyx", "marks/node_marks.c", "ort/library.c"],
                 ["ort/abi.h", "ort/abi.pxd", "marks/node_marks.h", "clock.h"],
             ),
             native(

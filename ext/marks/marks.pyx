@@ -7,9 +7,9 @@ import os
 from collections import namedtuple
 
 from libc.stdint cimport int64_t, uint64_t, uintptr_t
-from posix.dlfcn cimport RTLD_LOCAL, RTLD_NOW, dlerror, dlopen, dlsym
 
-from ort.abi cimport OrtApiBase, OrtEnv, OrtSessionOptions, OrtStatus
+from ort.abi cimport OrtEnv, OrtFunctions, OrtSessionOptions, OrtStatus
+from ort.library cimport OrtLibrary, open_library, require_ok
 
 import numpy as np
 
@@ -22,9 +22,9 @@ cdef extern from "marks/node_marks.h" nogil:
         int64_t begun
         int64_t refused
         int64_t strayed
-    OrtStatus* node_marks_register(const void*, const char*, OrtEnv**) noexcept
-    OrtStatus* node_marks_unregister(const void*, OrtEnv*) noexcept
-    OrtStatus* node_marks_append(const void*, OrtEnv*, OrtSessionOptions*) noexcept
+    OrtStatus* node_marks_register(const OrtFunctions*, const char*, OrtEnv**) noexcept
+    OrtStatus* node_marks_unregister(OrtEnv*) noexcept
+    OrtStatus* node_marks_append(OrtEnv*, OrtSessionOptions*) noexcept
     void node_marks_hooks(void (*)(uint64_t) noexcept nogil, void (*)() noexcept nogil) noexcept
     int64_t node_marks_start(node_mark*, int64_t) noexcept
     node_marks_counts node_marks_stop() noexcept
@@ -43,52 +43,24 @@ cdef bint registered = False
 cdef object recording_into = None  # the marks that threads of ORT write to
 
 
-cdef int check(const void* api, OrtStatus* status) except -1:
-    """NULL passes, anything else is released and raised."""
-    cdef const void* const* slot = <const void* const*> api
-    if status == NULL:
-        return 0
-    text = (<const char* (*)(const OrtStatus*) noexcept nogil> slot[2])(status)
-    message = text.decode("utf-8", "replace")
-    (<void (*)(OrtStatus*) noexcept nogil> slot[93])(status)
-    raise OSError(message)
-
-
 cdef class NodeMarks:
-    cdef const void* api
+    cdef OrtLibrary library
     cdef OrtEnv* env  # NULL when closed
 
     def __init__(self, library_path):
         global registered
-        cdef bytes name = os.fsencode(library_path)
         cdef bytes path = os.fsencode(__file__)
         cdef const char* c_path = path
-        cdef void* handle
-        cdef void* symbol
-        cdef const OrtApiBase* base
         cdef OrtStatus* status
         if registered:
             raise ValueError("there are node marks already: close them first")
-        handle = dlopen(name, RTLD_NOW | RTLD_LOCAL)
-        if handle == NULL:
-            raise OSError(dlerror().decode("utf-8", "replace"))
-        symbol = dlsym(handle, b"OrtGetApiBase")
-        if symbol == NULL:
-            raise OSError(f"{library_path}: not ONNX Runtime")
-        base = (<const OrtApiBase* (*)() noexcept nogil> symbol)()
-        version = base.GetVersionString().decode()
-        major, minor = (int(part) for part in version.split(".")[:2])
-        if (major, minor) < (1, NODE_MARKS_OLDEST_MINOR):
-            raise OSError(
-                f"ONNX Runtime {version} cannot tell which node it executes, "
-                f"1.{NODE_MARKS_OLDEST_MINOR} or newer is needed"
-            )
-        self.api = base.GetApi(NODE_MARKS_OLDEST_MINOR)
-        if self.api == NULL:
-            raise OSError(f"{library_path}: has no API version {NODE_MARKS_OLDEST_MINOR}")
+        open_library(
+            &self.library, os.fsencode(library_path), NODE_MARKS_OLDEST_MINOR,
+            b"cannot tell which node it executes",
+        )
         with nogil:
-            status = node_marks_register(self.api, c_path, &self.env)
-        check(self.api, status)
+            status = node_marks_register(&self.library.ort, c_path, &self.env)
+        require_ok(&self.library.ort, status)
         registered = True
 
     def append_to(self, uintptr_t options):
@@ -97,8 +69,8 @@ cdef class NodeMarks:
         if self.env == NULL:
             raise ValueError("the node marks are closed")
         with nogil:
-            status = node_marks_append(self.api, self.env, <OrtSessionOptions*> options)
-        check(self.api, status)
+            status = node_marks_append(self.env, <OrtSessionOptions*> options)
+        require_ok(&self.library.ort, status)
 
     def hook(self, uintptr_t push, uintptr_t pop):
         """Has a tracer told which event is being executed; see marks.pyi."""
@@ -154,7 +126,7 @@ cdef class NodeMarks:
             self.stop()
         self.unhook()
         with nogil:
-            status = node_marks_unregister(self.api, self.env)
+            status = node_marks_unregister(self.env)
         self.env = NULL
         registered = False
-        check(self.api, status)
+        require_ok(&self.library.ort, status)

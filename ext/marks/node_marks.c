@@ -15,26 +15,14 @@
 #define PROVIDER "HarnessNodeMarks"
 
 /* Types of the public headers (onnxruntime_c_api.h, onnxruntime_ep_c_api.h). */
-typedef struct OrtApiBase OrtApiBase;
 typedef struct OrtLogger OrtLogger;
 typedef struct OrtGraph OrtGraph;
 typedef struct OrtNode OrtNode;
-typedef struct OrtMemoryInfo OrtMemoryInfo;
-typedef struct OrtAllocator OrtAllocator;
-typedef struct OrtKeyValuePairs OrtKeyValuePairs;
-typedef struct OrtHardwareDevice OrtHardwareDevice;
-typedef struct OrtEpDevice OrtEpDevice;
 typedef struct OrtEpGraphSupportInfo OrtEpGraphSupportInfo;
-typedef struct OrtProfilingEvent OrtProfilingEvent;
 typedef struct OrtProfilingEventsContainer OrtProfilingEventsContainer;
 typedef struct Ep Ep;
-typedef struct Factory Factory;
+typedef struct OrtEpFactory Factory;
 typedef struct Profiler Profiler;
-
-struct OrtApiBase {
-    const void *(*GetApi)(uint32_t version);
-    const char *(*GetVersionString)(void);
-};
 
 /* The three structs below are ours to fill and ORT's to call. ORT reads no further than the
    version that they state: they end where API version 25 ends. */
@@ -63,8 +51,7 @@ struct Ep {
     OrtStatus *(*CreateProfiler)(Ep *, Profiler **);
 };
 
-/* OrtEpFactory. */
-struct Factory {
+struct OrtEpFactory {
     uint32_t version;
     const char *(*GetName)(const Factory *);
     const char *(*GetVendor)(const Factory *);
@@ -87,52 +74,11 @@ struct Factory {
         *InitGraphicsInterop, *DeinitGraphicsInterop;
 };
 
-/* Functions of OrtApi and OrtEpApi by their slots; ort/abi.h says why they may be used so. */
-struct functions {
-    OrtStatus *(*CreateStatus)(int code, const char *message);
-    void (*ReleaseStatus)(OrtStatus *);
-    OrtStatus *(*CreateEnv)(int severity, const char *log_id, OrtEnv **);
-    void (*ReleaseEnv)(OrtEnv *);
-    OrtStatus *(*RegisterExecutionProviderLibrary)(OrtEnv *, const char *name, const char *path);
-    OrtStatus *(*UnregisterExecutionProviderLibrary)(OrtEnv *, const char *name);
-    OrtStatus *(*GetEpDevices)(const OrtEnv *, const OrtEpDevice *const **, size_t *);
-    OrtStatus *(*SessionOptionsAppendExecutionProvider_V2)(
-        OrtSessionOptions *, OrtEnv *, const OrtEpDevice *const *, size_t, const char *const *,
-        const char *const *, size_t);
-    int (*HardwareDevice_Type)(const OrtHardwareDevice *);
-    const char *(*EpDevice_EpName)(const OrtEpDevice *);
-    OrtStatus *(*CreateEpDevice)(Factory *, const OrtHardwareDevice *, const OrtKeyValuePairs *,
-                                 const OrtKeyValuePairs *, OrtEpDevice **);
-    OrtStatus *(*ProfilingEvent_GetCategory)(const OrtProfilingEvent *, int *);
-    OrtStatus *(*ProfilingEvent_GetName)(const OrtProfilingEvent *, const char **);
-};
-
 enum { FAIL = 1, WARNING = 2, CPU_DEVICE = 0 };
 
-static struct functions ort; /* filled when ORT asks for the factory */
-
-static struct functions functions_of(const void *api) {
-    const void *const *slot = api;
-    struct functions made;
-    /* Assignments through a common pointer type: C has no cast that says it shorter. */
-    *(const void **)&made.CreateStatus = slot[0];
-    *(const void **)&made.CreateEnv = slot[3];
-    *(const void **)&made.ReleaseEnv = slot[92];
-    *(const void **)&made.ReleaseStatus = slot[93];
-    *(const void **)&made.RegisterExecutionProviderLibrary = slot[301];
-    *(const void **)&made.UnregisterExecutionProviderLibrary = slot[302];
-    *(const void **)&made.GetEpDevices = slot[303];
-    *(const void **)&made.SessionOptionsAppendExecutionProvider_V2 = slot[304];
-    *(const void **)&made.HardwareDevice_Type = slot[307];
-    *(const void **)&made.EpDevice_EpName = slot[312];
-    const void *const *(*get_ep_api)(void);
-    *(const void **)&get_ep_api = slot[317];
-    slot = get_ep_api();
-    *(const void **)&made.CreateEpDevice = slot[0];
-    *(const void **)&made.ProfilingEvent_GetCategory = slot[67];
-    *(const void **)&made.ProfilingEvent_GetName = slot[68];
-    return made;
-}
+/* Filled before ORT learns of the provider. */
+static OrtFunctions ort;
+static OrtEpFunctions ort_ep;
 
 /* ---- The recording ---- */
 
@@ -209,25 +155,21 @@ static OrtStatus *start_event(Profiler *profiler, uint64_t correlation) {
     return NULL;
 }
 
-static void describe(struct node_mark *mark, const OrtProfilingEvent *event) {
+static OrtStatus *describe(struct node_mark *mark, const OrtProfilingEvent *event) {
     int category;
     const char *name;
-    OrtStatus *status = ort.ProfilingEvent_GetCategory(event, &category);
-    if (status == NULL) {
-        mark->category = category;
-    } else {
-        ort.ReleaseStatus(status);
-    }
-    status = ort.ProfilingEvent_GetName(event, &name);
-    if (status == NULL) {
-        size_t bytes = strlen(name);
-        memcpy(mark->name, name, bytes < sizeof mark->name ? bytes : sizeof mark->name);
-        mark->name_bytes = bytes < INT32_MAX ? (int32_t)bytes : INT32_MAX;
-    } else {
-        ort.ReleaseStatus(status);
-    }
+    OrtStatus *status = ort_ep.ProfilingEvent_GetCategory(event, &category);
+    if (status != NULL) return status;
+    mark->category = category;
+    status = ort_ep.ProfilingEvent_GetName(event, &name);
+    if (status != NULL) return status;
+    size_t bytes = strlen(name);
+    memcpy(mark->name, name, bytes < sizeof mark->name ? bytes : sizeof mark->name);
+    mark->name_bytes = bytes < INT32_MAX ? (int32_t)bytes : INT32_MAX;
+    return NULL;
 }
 
+/* ORT logs a status that it gets back from here, and goes on. */
 static OrtStatus *stop_event(Profiler *profiler, uint64_t correlation,
                              const OrtProfilingEvent *event) {
     int64_t stop_ns = monotonic_ns();
@@ -240,15 +182,16 @@ static OrtStatus *stop_event(Profiler *profiler, uint64_t correlation,
         if (begun.entry[begun.depth].pop != NULL) begun.entry[begun.depth].pop();
     }
     if (!enter()) return NULL;
+    OrtStatus *status = NULL;
     struct node_mark *mark = mark_of(id);
     if (mark != NULL) {
         mark->stop_ns = stop_ns;
-        describe(mark, event);
+        status = describe(mark, event);
     } else if (id < 0) {
         atomic_fetch_add(&record.strayed, 1);
     }
     leave();
-    return NULL;
+    return status;
 }
 
 void node_marks_hooks(void (*push)(uint64_t id), void (*pop)(void)) {
@@ -347,7 +290,7 @@ static OrtStatus *supported_devices(Factory *factory, const OrtHardwareDevice *c
     *supported_count = 0;
     for (size_t i = 0; i < count && room > 0; i++) {
         if (ort.HardwareDevice_Type(devices[i]) != CPU_DEVICE) continue;
-        OrtStatus *status = ort.CreateEpDevice(factory, devices[i], NULL, NULL, &supported[0]);
+        OrtStatus *status = ort_ep.CreateEpDevice(factory, devices[i], NULL, NULL, &supported[0]);
         if (status == NULL) *supported_count = 1;
         return status;
     }
@@ -401,9 +344,7 @@ EXPORTED OrtStatus *ReleaseEpFactory(Factory *released);
 OrtStatus *CreateEpFactories(const char *name, const OrtApiBase *base, const OrtLogger *logger,
                              Factory **factories, size_t room, size_t *count) {
     *count = 0;
-    const void *api = base->GetApi(NODE_MARKS_OLDEST_MINOR);
-    if (api == NULL || room == 0) return NULL; /* ORT says that there was no factory */
-    ort = functions_of(api);
+    if (room == 0) return NULL; /* ORT says that there was no factory */
     factories[0] = &factory;
     *count = 1;
     return NULL;
@@ -413,36 +354,38 @@ OrtStatus *ReleaseEpFactory(Factory *released) { return NULL; }
 
 /* ---- The application's side ---- */
 
-OrtStatus *node_marks_register(const void *api, const char *path, OrtEnv **env) {
-    struct functions called = functions_of(api);
-    OrtStatus *status = called.CreateEnv(WARNING, "harness", env);
+OrtStatus *node_marks_register(const OrtFunctions *functions, const char *path, OrtEnv **env) {
+    const void *ep_api = functions->GetEpApi();
+    if (ep_api == NULL)
+        return functions->CreateStatus(FAIL, "this ONNX Runtime takes no further providers");
+    ort = *functions;
+    ort_ep_functions_fill(&ort_ep, ep_api, NODE_MARKS_OLDEST_MINOR);
+    OrtStatus *status = ort.CreateEnv(WARNING, "harness", env);
     if (status != NULL) return status;
-    status = called.RegisterExecutionProviderLibrary(*env, PROVIDER, path);
+    status = ort.RegisterExecutionProviderLibrary(*env, PROVIDER, path);
     if (status != NULL) {
-        called.ReleaseEnv(*env);
+        ort.ReleaseEnv(*env);
         *env = NULL;
     }
     return status;
 }
 
-OrtStatus *node_marks_unregister(const void *api, OrtEnv *env) {
-    struct functions called = functions_of(api);
-    OrtStatus *status = called.UnregisterExecutionProviderLibrary(env, PROVIDER);
-    called.ReleaseEnv(env);
+OrtStatus *node_marks_unregister(OrtEnv *env) {
+    OrtStatus *status = ort.UnregisterExecutionProviderLibrary(env, PROVIDER);
+    ort.ReleaseEnv(env);
     return status;
 }
 
-OrtStatus *node_marks_append(const void *api, OrtEnv *env, OrtSessionOptions *options) {
-    struct functions called = functions_of(api);
+OrtStatus *node_marks_append(OrtEnv *env, OrtSessionOptions *options) {
     const OrtEpDevice *const *devices;
     size_t count;
-    OrtStatus *status = called.GetEpDevices(env, &devices, &count);
+    OrtStatus *status = ort.GetEpDevices(env, &devices, &count);
     if (status != NULL) return status;
     for (size_t i = 0; i < count; i++) {
-        if (strcmp(called.EpDevice_EpName(devices[i]), PROVIDER) == 0) {
-            return called.SessionOptionsAppendExecutionProvider_V2(options, env, &devices[i], 1,
-                                                                   NULL, NULL, 0);
+        if (strcmp(ort.EpDevice_EpName(devices[i]), PROVIDER) == 0) {
+            return ort.SessionOptionsAppendExecutionProvider_V2(options, env, &devices[i], 1,
+                                                                NULL, NULL, 0);
         }
     }
-    return called.CreateStatus(FAIL, "ONNX Runtime knows no CPU to register " PROVIDER " for");
+    return ort.CreateStatus(FAIL, "ONNX Runtime knows no CPU to register " PROVIDER " for");
 }

@@ -9,7 +9,9 @@
 
 #include <stdint.h>
 
-/* The 1.x version that brought OrtEpProfilerImpl, and the API version that is asked for. */
+#include "ort/abi.h"
+
+/* The 1.x version that brought OrtEpProfilerImpl, and the version of the structs that ORT gets. */
 #define NODE_MARKS_OLDEST_MINOR 25
 #define NODE_MARKS_NAME_BYTES 64
 
@@ -29,21 +31,17 @@ struct node_mark {
     char name[NODE_MARKS_NAME_BYTES]; /* padded with zeros */
 };
 
-typedef struct OrtStatus OrtStatus;
-typedef struct OrtEnv OrtEnv;
-typedef struct OrtSessionOptions OrtSessionOptions;
-
-/* Makes the provider known to ONNX Runtime: api is OrtApi of version NODE_MARKS_OLDEST_MINOR, path
-   that of the library with these functions in it. *env is a reference of its own to the one
-   environment of the process, which must exist. NULL, or a status that the caller releases, and
-   then nothing is left behind. */
-OrtStatus *node_marks_register(const void *api, const char *path, OrtEnv **env);
+/* Makes the provider known to ONNX Runtime, 1.NODE_MARKS_OLDEST_MINOR or newer: path is that of
+   the library with these functions in it. *env is a reference of its own to the one environment
+   of the process, which must exist. NULL, or a status that the caller releases, and then nothing
+   is left behind. */
+OrtStatus *node_marks_register(const OrtFunctions *functions, const char *path, OrtEnv **env);
 
 /* Takes it back and gives the reference up; no session may use the provider any more. */
-OrtStatus *node_marks_unregister(const void *api, OrtEnv *env);
+OrtStatus *node_marks_unregister(OrtEnv *env);
 
 /* Makes the provider part of a session that is about to be made. */
-OrtStatus *node_marks_append(const void *api, OrtEnv *env, OrtSessionOptions *options);
+OrtStatus *node_marks_append(OrtEnv *env, OrtSessionOptions *options);
 
 /* Called with the external id before an event's work and after it, on its thread; NULL for
    none. Not while a recording is on. */

@@ -1,9 +1,10 @@
 /* The part of ONNX Runtime's C ABI that harness calls.
 
    OrtApi is an append-only table of function pointers: a function keeps its slot for ever
-   (microsoft/onnxruntime, include/onnxruntime/core/session/onnxruntime_c_api.h). The wheel
-   ships no header, so the functions are listed here by slot, the 1.x version that brought
-   them, and signature. Functions newer than the library are left NULL. */
+   (microsoft/onnxruntime, include/onnxruntime/core/session/onnxruntime_c_api.h). So is OrtEpApi
+   (onnxruntime_ep_c_api.h), for those who write execution providers. The wheel ships no header,
+   so the functions are listed here by slot, the 1.x version that brought them, and signature.
+   Functions newer than the library are left NULL. */
 #ifndef HARNESS_ORT_ABI_H
 #define HARNESS_ORT_ABI_H
 
@@ -25,10 +26,17 @@ typedef struct OrtTensorTypeAndShapeInfo OrtTensorTypeAndShapeInfo;
 typedef struct OrtMapTypeInfo OrtMapTypeInfo;
 typedef struct OrtSequenceTypeInfo OrtSequenceTypeInfo;
 typedef struct OrtOptionalTypeInfo OrtOptionalTypeInfo;
+typedef struct OrtCustomOp OrtCustomOp;
 typedef struct OrtCustomOpDomain OrtCustomOpDomain;
+typedef struct OrtKernelInfo OrtKernelInfo;
 typedef struct OrtProviderOptions OrtProviderOptions; /* CUDA's and TensorRT's V2 options */
 typedef struct OrtEpAssignedSubgraph OrtEpAssignedSubgraph;
 typedef struct OrtEpAssignedNode OrtEpAssignedNode;
+typedef struct OrtHardwareDevice OrtHardwareDevice;
+typedef struct OrtKeyValuePairs OrtKeyValuePairs;
+typedef struct OrtEpFactory OrtEpFactory;
+typedef struct OrtEpDevice OrtEpDevice;
+typedef struct OrtProfilingEvent OrtProfilingEvent;
 
 typedef void (*OrtLoggingFunction)(void *param, int severity, const char *category,
                                    const char *logid, const char *code_location,
@@ -41,8 +49,10 @@ typedef struct OrtApiBase {
 
 /* X(slot, since 1.x, result, name, arguments) */
 #define ORT_FUNCTIONS(X)                                                                           \
+    X(0, 0, OrtStatus *, CreateStatus, (int, const char *))                                        \
     X(1, 0, int, GetErrorCode, (const OrtStatus *))                                                \
     X(2, 0, const char *, GetErrorMessage, (const OrtStatus *))                                    \
+    X(3, 0, OrtStatus *, CreateEnv, (int, const char *, OrtEnv **))                                \
     X(4, 0, OrtStatus *, CreateEnvWithCustomLogger,                                                \
       (OrtLoggingFunction, void *, int, const char *, OrtEnv **))                                  \
     X(6, 0, OrtStatus *, DisableTelemetryEvents, (const OrtEnv *))                                 \
@@ -60,6 +70,8 @@ typedef struct OrtApiBase {
     X(23, 0, OrtStatus *, SetSessionGraphOptimizationLevel, (OrtSessionOptions *, int))            \
     X(24, 0, OrtStatus *, SetIntraOpNumThreads, (OrtSessionOptions *, int))                        \
     X(25, 0, OrtStatus *, SetInterOpNumThreads, (OrtSessionOptions *, int))                        \
+    X(26, 0, OrtStatus *, CreateCustomOpDomain, (const char *, OrtCustomOpDomain **))              \
+    X(27, 0, OrtStatus *, CustomOpDomain_Add, (OrtCustomOpDomain *, const OrtCustomOp *))          \
     X(28, 0, OrtStatus *, AddCustomOpDomain, (OrtSessionOptions *, OrtCustomOpDomain *))           \
     X(30, 0, OrtStatus *, SessionGetInputCount, (const OrtSession *, size_t *))                    \
     X(31, 0, OrtStatus *, SessionGetOutputCount, (const OrtSession *, size_t *))                   \
@@ -97,6 +109,8 @@ typedef struct OrtApiBase {
     X(80, 0, OrtStatus *, GetValue, (const OrtValue *, int, OrtAllocator *, OrtValue **))          \
     X(81, 0, OrtStatus *, GetValueCount, (const OrtValue *, size_t *))                             \
     X(82, 0, OrtStatus *, CreateValue, (const OrtValue *const *, size_t, int, OrtValue **))        \
+    X(86, 0, OrtStatus *, KernelInfoGetAttribute_int64,                                            \
+      (const OrtKernelInfo *, const char *, int64_t *))                                            \
     X(92, 0, void, ReleaseEnv, (OrtEnv *))                                                         \
     X(93, 0, void, ReleaseStatus, (OrtStatus *))                                                   \
     X(94, 0, void, ReleaseMemoryInfo, (OrtMemoryInfo *))                                           \
@@ -106,6 +120,7 @@ typedef struct OrtApiBase {
     X(98, 0, void, ReleaseTypeInfo, (OrtTypeInfo *))                                               \
     X(99, 0, void, ReleaseTensorTypeAndShapeInfo, (OrtTensorTypeAndShapeInfo *))                   \
     X(100, 0, void, ReleaseSessionOptions, (OrtSessionOptions *))                                  \
+    X(101, 0, void, ReleaseCustomOpDomain, (OrtCustomOpDomain *))                                  \
     X(103, 0, OrtStatus *, CastTypeInfoToMapTypeInfo,                                              \
       (const OrtTypeInfo *, const OrtMapTypeInfo **))                                              \
     X(104, 0, OrtStatus *, CastTypeInfoToSequenceTypeInfo,                                         \
@@ -159,6 +174,17 @@ typedef struct OrtApiBase {
     X(252, 0, OrtStatus *, GetResizedStringTensorElementBuffer,                                    \
       (OrtValue *, size_t, size_t, char **))                                                       \
     X(254, 0, const char *, GetBuildInfoString, (void))                                            \
+    X(301, 22, OrtStatus *, RegisterExecutionProviderLibrary,                                      \
+      (OrtEnv *, const char *, const char *))                                                      \
+    X(302, 22, OrtStatus *, UnregisterExecutionProviderLibrary, (OrtEnv *, const char *))          \
+    X(303, 22, OrtStatus *, GetEpDevices,                                                          \
+      (const OrtEnv *, const OrtEpDevice *const **, size_t *))                                     \
+    X(304, 22, OrtStatus *, SessionOptionsAppendExecutionProvider_V2,                              \
+      (OrtSessionOptions *, OrtEnv *, const OrtEpDevice *const *, size_t, const char *const *,     \
+       const char *const *, size_t))                                                               \
+    X(307, 22, int, HardwareDevice_Type, (const OrtHardwareDevice *))                              \
+    X(312, 22, const char *, EpDevice_EpName, (const OrtEpDevice *))                               \
+    X(317, 22, const void *, GetEpApi, (void))                                                     \
     X(380, 23, OrtStatus *, SessionGetMemoryInfoForInputs,                                         \
       (const OrtSession *, const OrtMemoryInfo **, size_t))                                        \
     X(381, 23, OrtStatus *, SessionGetMemoryInfoForOutputs,                                        \
@@ -176,21 +202,38 @@ typedef struct OrtApiBase {
       (const OrtEpAssignedNode *, const char **))                                                  \
     X(415, 25, OrtStatus *, RunOptionsEnableProfiling, (OrtRunOptions *, const char *))
 
-/* The newest function above that has no version of its own (254) came with 1.15. */
+/* The same of OrtEpApi. */
+#define ORT_EP_FUNCTIONS(X)                                                                        \
+    X(0, 22, OrtStatus *, CreateEpDevice,                                                          \
+      (OrtEpFactory *, const OrtHardwareDevice *, const OrtKeyValuePairs *,                        \
+       const OrtKeyValuePairs *, OrtEpDevice **))                                                  \
+    X(67, 25, OrtStatus *, ProfilingEvent_GetCategory, (const OrtProfilingEvent *, int *))         \
+    X(68, 25, OrtStatus *, ProfilingEvent_GetName, (const OrtProfilingEvent *, const char **))
+
+/* The newest function of OrtApi that has no version of its own (254) came with 1.15. */
 enum { ORT_OLDEST_MINOR = 15, ORT_NEWEST_MINOR_USED = 25 };
 
-typedef struct OrtFunctions {
 #define ORT_FIELD(slot, since, result, name, arguments) result(*name) arguments;
+typedef struct OrtFunctions {
     ORT_FUNCTIONS(ORT_FIELD)
-#undef ORT_FIELD
 } OrtFunctions;
 
-static inline void ort_functions_fill(OrtFunctions *functions, const void *api, int minor) {
-    const void *const *table = (const void *const *)api;
+typedef struct OrtEpFunctions {
+    ORT_EP_FUNCTIONS(ORT_FIELD)
+} OrtEpFunctions;
+#undef ORT_FIELD
+
 #define ORT_FILL(slot, since, result, name, arguments)                                             \
     functions->name = (since) <= minor ? (result(*) arguments)table[slot] : NULL;
+static inline void ort_functions_fill(OrtFunctions *functions, const void *api, int minor) {
+    const void *const *table = (const void *const *)api;
     ORT_FUNCTIONS(ORT_FILL)
-#undef ORT_FILL
 }
+
+static inline void ort_ep_functions_fill(OrtEpFunctions *functions, const void *api, int minor) {
+    const void *const *table = (const void *const *)api;
+    ORT_EP_FUNCTIONS(ORT_FILL)
+}
+#undef ORT_FILL
 
 #endif

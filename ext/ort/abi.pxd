@@ -1,5 +1,5 @@
 # ONNX Runtime's C ABI as far as harness calls it; ort/abi.h says where it comes from.
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint64_t
 
 cdef extern from "ort/abi.h" nogil:
     ctypedef struct OrtStatus:
@@ -41,9 +41,6 @@ cdef extern from "ort/abi.h" nogil:
     ctypedef void (*OrtLoggingFunction)(
         void*, int, const char*, const char*, const char*, const char*
     ) noexcept nogil
-    ctypedef struct OrtApiBase:
-        const void* (*GetApi)(uint32_t) noexcept nogil
-        const char* (*GetVersionString)() noexcept nogil
     ctypedef struct OrtFunctions:
         int (*GetErrorCode)(const OrtStatus*) noexcept nogil
         const char* (*GetErrorMessage)(const OrtStatus*) noexcept nogil
@@ -229,5 +226,3 @@ cdef extern from "ort/abi.h" nogil:
         ) noexcept nogil
         OrtStatus* (*RunOptionsEnableProfiling)(OrtRunOptions*, const char*) noexcept nogil
     int ORT_OLDEST_MINOR
-    int ORT_NEWEST_MINOR_USED
-    void ort_functions_fill(OrtFunctions*, const void*, int) noexcept

@@ -8,12 +8,12 @@ import os
 from collections import namedtuple
 
 cimport cython
-from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport INT64_MAX, int64_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
-from posix.dlfcn cimport RTLD_LOCAL, RTLD_NOW, dlerror, dlopen, dlsym
 
 from ort.abi cimport *
+from ort.library cimport OrtLibrary, open_library, take_status
 
 import numpy as np
 
@@ -71,12 +71,6 @@ cdef int STRING = 8
 cdef tuple KINDS = ("unknown", "tensor", "sequence", "map", "opaque", "sparse", "optional")
 cdef int TENSOR = 1, SEQUENCE = 2, MAP = 3, OPTIONAL = 6
 
-cdef tuple ERROR_CODES = (
-    "OK", "FAIL", "INVALID_ARGUMENT", "NO_SUCHFILE", "NO_MODEL", "ENGINE_ERROR",
-    "RUNTIME_EXCEPTION", "INVALID_PROTOBUF", "MODEL_LOADED", "NOT_IMPLEMENTED",
-    "INVALID_GRAPH", "EP_FAIL", "MODEL_LOAD_CANCELED", "MODEL_REQUIRES_COMPILATION",
-    "NOT_FOUND", "DEVICE_RESET",
-)
 cdef tuple SEVERITIES = ("VERBOSE", "INFO", "WARNING", "ERROR", "FATAL")
 cdef int WARNING = 2
 cdef dict OPTIMIZATION_LEVELS = {
@@ -126,15 +120,12 @@ cdef bytes c_string(bytes text):
 
 
 cdef int raise_status(const OrtFunctions* ort, OrtStatus* status, int64_t completed) except -1:
-    message = ort.GetErrorMessage(status).decode("utf-8", "replace")
-    number = ort.GetErrorCode(status)
-    ort.ReleaseStatus(status)
-    code = ERROR_CODES[number] if 0 <= number < len(ERROR_CODES) else f"CODE_{number}"
+    message, code = take_status(ort, status)
     raise OrtError(message, code, completed)
 
 
 cdef inline int check(const OrtFunctions* ort, OrtStatus* status) except -1 nogil:
-    """The only place where a status is read: NULL passes, anything else is raised."""
+    """NULL passes, anything else is raised."""
     if status != NULL:
         with gil:
             raise_status(ort, status, 0)
@@ -152,42 +143,12 @@ cdef class Library:
     cdef readonly int64_t open_ns
 
     def __cinit__(self, path):
-        cdef bytes name = c_string(os.fsencode(path))
-        cdef const char* c_name = name
-        cdef void* handle
-        cdef void* symbol
-        cdef const char* error
-        cdef const OrtApiBase* base
-        cdef const void* api
-        cdef uint32_t wanted
+        cdef OrtLibrary opened
         cdef int64_t start = c_monotonic_ns()
-        self.path = os.fsdecode(name)
-        # Never closed again: ORT leaves threads and thread-local destructors behind.
-        with nogil:
-            handle = dlopen(c_name, RTLD_NOW | RTLD_LOCAL)
-        if handle == NULL:
-            raise OSError(dlerror().decode("utf-8", "replace"))
-        symbol = dlsym(handle, b"OrtGetApiBase")
-        if symbol == NULL:
-            error = dlerror()
-            raise OSError(
-                f"{self.path}: not ONNX Runtime"
-                + (f" ({error.decode('utf-8', 'replace')})" if error != NULL else "")
-            )
-        base = (<const OrtApiBase* (*)() noexcept nogil> symbol)()
-        self.version = base.GetVersionString().decode()
-        major, minor = (int(part) for part in self.version.split(".")[:2])
-        if major != 1 or minor < ORT_OLDEST_MINOR:
-            raise OSError(
-                f"{self.path}: ONNX Runtime {self.version} cannot be used, "
-                f"1.{ORT_OLDEST_MINOR} or newer is needed"
-            )
-        # GetApi prints to stderr when asked for more than the library has.
-        wanted = min(minor, ORT_NEWEST_MINOR_USED)
-        api = base.GetApi(wanted)
-        if api == NULL:
-            raise OSError(f"{self.path}: has no API version {wanted}")
-        ort_functions_fill(&self.ort, api, minor)
+        self.path = os.fsdecode(os.fsencode(path))
+        open_library(&opened, os.fsencode(path), ORT_OLDEST_MINOR, b"cannot be used")
+        self.ort = opened.ort
+        self.version = opened.version.decode()
         self.build_info = self.ort.GetBuildInfoString().decode("utf-8", "replace")
         with nogil:
             check(

@@ -5,15 +5,15 @@ The interface is described in harness/native/probe.pyi.
 
 import os
 
-from libc.stdint cimport int32_t, int64_t, uint32_t, uintptr_t
-from posix.dlfcn cimport RTLD_LOCAL, RTLD_NOW, dlerror, dlopen, dlsym
+from libc.stdint cimport int32_t, int64_t, uintptr_t
 
-from ort.abi cimport OrtApiBase
+from ort.abi cimport OrtCustomOpDomain, OrtFunctions, OrtStatus
+from ort.library cimport OrtLibrary, open_library, require_ok
 
 
 cdef extern from "probe/probe_op.h" nogil:
     int PROBE_OLDEST_MINOR
-    void* probe_domain(const void*, int, const char**) noexcept
+    OrtStatus* probe_domain(const OrtFunctions*, OrtCustomOpDomain**) noexcept
     void probe_start(int32_t*, int64_t*, int64_t) noexcept
     int64_t probe_stop() noexcept
 
@@ -26,23 +26,10 @@ DOMAIN = "harness.probe"
 
 def domain(library_path):
     """Address of the probe's OrtCustomOpDomain in the opened library."""
-    cdef bytes name = os.fsencode(library_path)
-    cdef void* handle = dlopen(name, RTLD_NOW | RTLD_LOCAL)
-    cdef void* symbol
-    cdef const OrtApiBase* base
-    cdef const char* error = NULL
-    cdef void* made
-    if handle == NULL:
-        raise OSError(dlerror().decode("utf-8", "replace"))
-    symbol = dlsym(handle, b"OrtGetApiBase")
-    if symbol == NULL:
-        raise OSError(f"{library_path}: not ONNX Runtime")
-    base = (<const OrtApiBase* (*)() noexcept nogil> symbol)()
-    minor = int(base.GetVersionString().decode().split(".")[1])
-    # Never more than the library has: GetApi would print.
-    made = probe_domain(base.GetApi(<uint32_t> min(minor, PROBE_OLDEST_MINOR)), minor, &error)
-    if made == NULL:
-        raise OSError(f"{library_path}: {error.decode()}")
+    cdef OrtLibrary library
+    cdef OrtCustomOpDomain* made = NULL
+    open_library(&library, os.fsencode(library_path), PROBE_OLDEST_MINOR, b"cannot have probes")
+    require_ok(&library.ort, probe_domain(&library.ort, &made))
     return <uintptr_t> made
 
 

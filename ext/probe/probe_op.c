@@ -4,35 +4,32 @@
 
 #include "clock.h"
 
-typedef struct OrtStatus OrtStatus;
-typedef struct OrtKernelInfo OrtKernelInfo;
 typedef struct OrtKernelContext OrtKernelContext;
-typedef struct CustomOp CustomOp;
 
 /* OrtCustomOp of the public header, up to API version 18. */
-struct CustomOp {
+struct OrtCustomOp {
     uint32_t version;
-    void *(*CreateKernel)(const CustomOp *, const void *, const OrtKernelInfo *);
-    const char *(*GetName)(const CustomOp *);
-    const char *(*GetExecutionProviderType)(const CustomOp *);
-    int (*GetInputType)(const CustomOp *, size_t);
-    size_t (*GetInputTypeCount)(const CustomOp *);
-    int (*GetOutputType)(const CustomOp *, size_t);
-    size_t (*GetOutputTypeCount)(const CustomOp *);
+    void *(*CreateKernel)(const OrtCustomOp *, const void *, const OrtKernelInfo *);
+    const char *(*GetName)(const OrtCustomOp *);
+    const char *(*GetExecutionProviderType)(const OrtCustomOp *);
+    int (*GetInputType)(const OrtCustomOp *, size_t);
+    size_t (*GetInputTypeCount)(const OrtCustomOp *);
+    int (*GetOutputType)(const OrtCustomOp *, size_t);
+    size_t (*GetOutputTypeCount)(const OrtCustomOp *);
     void (*KernelCompute)(void *, OrtKernelContext *);
     void (*KernelDestroy)(void *);
-    int (*GetInputCharacteristic)(const CustomOp *, size_t);
-    int (*GetOutputCharacteristic)(const CustomOp *, size_t);
-    int (*GetInputMemoryType)(const CustomOp *, size_t);
-    int (*GetVariadicInputMinArity)(const CustomOp *);
-    int (*GetVariadicInputHomogeneity)(const CustomOp *);
-    int (*GetVariadicOutputMinArity)(const CustomOp *);
-    int (*GetVariadicOutputHomogeneity)(const CustomOp *);
-    OrtStatus *(*CreateKernelV2)(const CustomOp *, const void *, const OrtKernelInfo *, void **);
+    int (*GetInputCharacteristic)(const OrtCustomOp *, size_t);
+    int (*GetOutputCharacteristic)(const OrtCustomOp *, size_t);
+    int (*GetInputMemoryType)(const OrtCustomOp *, size_t);
+    int (*GetVariadicInputMinArity)(const OrtCustomOp *);
+    int (*GetVariadicInputHomogeneity)(const OrtCustomOp *);
+    int (*GetVariadicOutputMinArity)(const OrtCustomOp *);
+    int (*GetVariadicOutputHomogeneity)(const OrtCustomOp *);
+    OrtStatus *(*CreateKernelV2)(const OrtCustomOp *, const void *, const OrtKernelInfo *, void **);
     OrtStatus *(*KernelComputeV2)(void *, OrtKernelContext *);
-    OrtStatus *(*InferOutputShapeFn)(const CustomOp *, void *);
-    int (*GetStartVersion)(const CustomOp *);
-    int (*GetEndVersion)(const CustomOp *);
+    OrtStatus *(*InferOutputShapeFn)(const OrtCustomOp *, void *);
+    int (*GetStartVersion)(const OrtCustomOp *);
+    int (*GetEndVersion)(const OrtCustomOp *);
     size_t (*GetMayInplace)(int **, int **);
     void (*ReleaseMayInplace)(int *, int *);
     size_t (*GetAliasMap)(int **, int **);
@@ -41,12 +38,7 @@ struct CustomOp {
 
 enum { VARIADIC = 2, UNDEFINED_TYPE = 0, DEFAULT_MEMORY = 0 };
 
-/* Functions of OrtApi by their slots; ort/abi.h says why they may be used so. */
-static struct {
-    OrtStatus *(*CreateCustomOpDomain)(const char *, void **);
-    OrtStatus *(*CustomOpDomain_Add)(void *, const CustomOp *);
-    OrtStatus *(*KernelInfoGetAttribute_int64)(const OrtKernelInfo *, const char *, int64_t *);
-} ort;
+static OrtFunctions ort; /* filled before ORT learns of the operator */
 
 static struct {
     int32_t *place;
@@ -55,7 +47,7 @@ static struct {
     int on;
 } record;
 
-static void *domain;
+static OrtCustomOpDomain *domain;
 
 /* All that an operator costs besides is ORT's: no function of ORT is called here. */
 static OrtStatus *compute(void *kernel, OrtKernelContext *context) {
@@ -70,7 +62,7 @@ static OrtStatus *compute(void *kernel, OrtKernelContext *context) {
 }
 
 /* The kernel's whole state is its place, kept in the pointer itself. */
-static OrtStatus *create_kernel(const CustomOp *op, const void *api, const OrtKernelInfo *info,
+static OrtStatus *create_kernel(const OrtCustomOp *op, const void *api, const OrtKernelInfo *info,
                                 void **kernel) {
     int64_t place = 0;
     OrtStatus *status = ort.KernelInfoGetAttribute_int64(info, "place", &place);
@@ -79,24 +71,24 @@ static OrtStatus *create_kernel(const CustomOp *op, const void *api, const OrtKe
 }
 
 static void destroy_kernel(void *kernel) {}
-static const char *name(const CustomOp *op) { return "Probe"; }
-static const char *on_cpu(const CustomOp *op) { return NULL; }
-static int any_type(const CustomOp *op, size_t i) { return UNDEFINED_TYPE; }
-static size_t one(const CustomOp *op) { return 1; }
-static size_t zero(const CustomOp *op) { return 0; }
-static int variadic(const CustomOp *op, size_t i) { return VARIADIC; }
-static int default_memory(const CustomOp *op, size_t i) { return DEFAULT_MEMORY; }
-static int none(const CustomOp *op) { return 0; }
-static int yes(const CustomOp *op) { return 1; }
-static int first_version(const CustomOp *op) { return 1; }
-static int last_version(const CustomOp *op) { return INT32_MAX; }
+static const char *name(const OrtCustomOp *op) { return "Probe"; }
+static const char *on_cpu(const OrtCustomOp *op) { return NULL; }
+static int any_type(const OrtCustomOp *op, size_t i) { return UNDEFINED_TYPE; }
+static size_t one(const OrtCustomOp *op) { return 1; }
+static size_t zero(const OrtCustomOp *op) { return 0; }
+static int variadic(const OrtCustomOp *op, size_t i) { return VARIADIC; }
+static int default_memory(const OrtCustomOp *op, size_t i) { return DEFAULT_MEMORY; }
+static int none(const OrtCustomOp *op) { return 0; }
+static int yes(const OrtCustomOp *op) { return 1; }
+static int first_version(const OrtCustomOp *op) { return 1; }
+static int last_version(const OrtCustomOp *op) { return INT32_MAX; }
 static size_t no_map(int **inputs, int **outputs) {
     *inputs = *outputs = NULL;
     return 0;
 }
 static void release_no_map(int *inputs, int *outputs) {}
 
-static const CustomOp probe = {
+static const OrtCustomOp probe = {
     .version = PROBE_OLDEST_MINOR,
     .GetName = name,
     .GetExecutionProviderType = on_cpu,
@@ -122,27 +114,21 @@ static const CustomOp probe = {
     .ReleaseAliasMap = release_no_map,
 };
 
-void *probe_domain(const void *api, int minor, const char **error) {
-    if (domain != NULL) return domain;
-    if (minor < PROBE_OLDEST_MINOR) {
-        *error = "probes need ONNX Runtime 1.18 or newer";
-        return NULL;
+OrtStatus *probe_domain(const OrtFunctions *functions, OrtCustomOpDomain **made) {
+    if (domain == NULL) {
+        ort = *functions;
+        OrtCustomOpDomain *empty;
+        OrtStatus *status = ort.CreateCustomOpDomain("harness.probe", &empty);
+        if (status != NULL) return status;
+        status = ort.CustomOpDomain_Add(empty, &probe);
+        if (status != NULL) {
+            ort.ReleaseCustomOpDomain(empty);
+            return status;
+        }
+        domain = empty;
     }
-    const void *const *slot = api;
-    /* Assignments through a common pointer type: C has no cast that says it shorter. */
-    *(const void **)&ort.CreateCustomOpDomain = slot[26];
-    *(const void **)&ort.CustomOpDomain_Add = slot[27];
-    *(const void **)&ort.KernelInfoGetAttribute_int64 = slot[86];
-    void *made;
-    if (ort.CreateCustomOpDomain("harness.probe", &made) != NULL) {
-        *error = "CreateCustomOpDomain failed";
-        return NULL;
-    }
-    if (ort.CustomOpDomain_Add(made, &probe) != NULL) {
-        *error = "CustomOpDomain_Add failed";
-        return NULL;
-    }
-    return domain = made;
+    *made = domain;
+    return NULL;
 }
 
 void probe_start(int32_t *place, int64_t *stamp_ns, int64_t capacity) {

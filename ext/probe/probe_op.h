@@ -8,13 +8,15 @@
 
 #include <stdint.h>
 
+#include "ort/abi.h"
+
 /* First 1.x version whose custom operators may have no output and inputs of any type. */
 enum { PROBE_OLDEST_MINOR = 18 };
 
-/* Makes the domain with its operator, once a process; both live until it ends.
-   api is the OrtApi of an ORT 1.minor. Returns the OrtCustomOpDomain, or NULL with *error
-   set to a text that needs no freeing. */
-void *probe_domain(const void *api, int minor, const char **error);
+/* Makes the domain with its operator, once a process; both live until it ends. The functions are
+   those of ORT 1.PROBE_OLDEST_MINOR or newer. NULL, or a status that the caller releases, and
+   then nothing is left behind. */
+OrtStatus *probe_domain(const OrtFunctions *functions, OrtCustomOpDomain **made);
 
 /* From now on each execution of a probe stores its place and CLOCK_MONOTONIC in
    nanoseconds, up to capacity; further ones are only counted. Probes must execute on one
