@@ -129,8 +129,6 @@ typedef struct OrtApiBase {
     X(106, 0, OrtStatus *, GetMapValueType, (const OrtMapTypeInfo *, OrtTypeInfo **))              \
     X(107, 0, OrtStatus *, GetSequenceElementType, (const OrtSequenceTypeInfo *, OrtTypeInfo **))  \
     X(110, 0, OrtStatus *, SessionEndProfiling, (OrtSession *, OrtAllocator *, char **))           \
-    X(124, 0, OrtStatus *, AddFreeDimensionOverrideByName,                                         \
-      (OrtSessionOptions *, const char *, int64_t))                                                \
     X(125, 0, OrtStatus *, GetAvailableProviders, (char ***, int *))                               \
     X(126, 0, OrtStatus *, ReleaseAvailableProviders, (char **, int))                              \
     X(130, 0, OrtStatus *, AddSessionConfigEntry,                                                  \
@@ -185,8 +183,6 @@ typedef struct OrtApiBase {
     X(307, 22, int, HardwareDevice_Type, (const OrtHardwareDevice *))                              \
     X(312, 22, const char *, EpDevice_EpName, (const OrtEpDevice *))                               \
     X(317, 22, const void *, GetEpApi, (void))                                                     \
-    X(380, 23, OrtStatus *, SessionGetMemoryInfoForInputs,                                         \
-      (const OrtSession *, const OrtMemoryInfo **, size_t))                                        \
     X(381, 23, OrtStatus *, SessionGetMemoryInfoForOutputs,                                        \
       (const OrtSession *, const OrtMemoryInfo **, size_t))                                        \
     X(390, 24, bool, TensorTypeAndShape_HasShape, (const OrtTensorTypeAndShapeInfo *))             \

@@ -139,9 +139,6 @@ cdef extern from "ort/abi.h" nogil:
             const OrtSequenceTypeInfo*, OrtTypeInfo**
         ) noexcept nogil
         OrtStatus* (*SessionEndProfiling)(OrtSession*, OrtAllocator*, char**) noexcept nogil
-        OrtStatus* (*AddFreeDimensionOverrideByName)(
-            OrtSessionOptions*, const char*, int64_t
-        ) noexcept nogil
         OrtStatus* (*GetAvailableProviders)(char***, int*) noexcept nogil
         OrtStatus* (*ReleaseAvailableProviders)(char**, int) noexcept nogil
         OrtStatus* (*AddSessionConfigEntry)(
@@ -200,9 +197,6 @@ cdef extern from "ort/abi.h" nogil:
         ) noexcept nogil
         const char* (*GetBuildInfoString)() noexcept nogil
         bint (*TensorTypeAndShape_HasShape)(const OrtTensorTypeAndShapeInfo*) noexcept nogil
-        OrtStatus* (*SessionGetMemoryInfoForInputs)(
-            const OrtSession*, const OrtMemoryInfo**, size_t
-        ) noexcept nogil
         OrtStatus* (*SessionGetMemoryInfoForOutputs)(
             const OrtSession*, const OrtMemoryInfo**, size_t
         ) noexcept nogil

@@ -133,7 +133,7 @@ cdef class Binding:
         if self.inference.fresh == NULL or self.inference.fresh_places == NULL:
             raise MemoryError()
         if resident:
-            places = memory_places(self.owner, False, len(session.outputs))
+            places = output_places(self.owner, len(session.outputs))
         try:
             for described in session.outputs:
                 name = described.name.encode()

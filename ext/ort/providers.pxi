@@ -1,7 +1,19 @@
 # Appending execution providers to the options of a session.
 from libc.stdlib cimport free, malloc
+from libc.string cimport memset
 
 from ort.abi cimport *
+
+
+cdef struct OptionCalls:
+    # The calls for a provider whose options are a struct of their own.
+    OrtStatus* (*create)(OrtProviderOptions**) noexcept nogil
+    OrtStatus* (*update)(
+        OrtProviderOptions*, const char* const*, const char* const*, size_t
+    ) noexcept nogil
+    OrtStatus* (*append)(OrtSessionOptions*, const OrtProviderOptions*) noexcept nogil
+    OrtStatus* (*describe)(const OrtProviderOptions*, OrtAllocator*, char**) noexcept nogil
+    void (*release)(OrtProviderOptions*) noexcept nogil
 
 
 cdef str append_provider(
@@ -20,6 +32,7 @@ cdef str append_provider(
     cdef const char** keys = <const char**> malloc((count + 1) * sizeof(char*))
     cdef const char** values = <const char**> malloc((count + 1) * sizeof(char*))
     cdef size_t i = 0
+    cdef OptionCalls calls
     try:
         if keys == NULL or values == NULL:
             raise MemoryError()
@@ -27,14 +40,9 @@ cdef str append_provider(
             keys[i] = key
             values[i] = text
             i += 1
-        if name == "CUDA":
-            return append_with_options(
-                library, options, cuda_calls(&library.ort), keys, values, count
-            )
-        if name == "TensorRT":
-            return append_with_options(
-                library, options, tensorrt_calls(&library.ort), keys, values, count
-            )
+        calls = option_calls(&library.ort, name)
+        if calls.create != NULL:
+            return append_with_options(library, options, calls, keys, values, count)
         check_provider(
             &library.ort,
             library.ort.SessionOptionsAppendExecutionProvider(
@@ -50,41 +58,27 @@ cdef str append_provider(
 
 cdef int check_provider(const OrtFunctions* ort, OrtStatus* status, kind) except -1:
     """Like check, for errors that are of another kind."""
-    try:
-        check(ort, status)
-    except OrtError as error:
-        raise kind(str(error), error.code) from None
+    if status != NULL:
+        raise_status(ort, status, 0, kind)
     return 0
 
 
-cdef struct OptionCalls:
-    # The calls for a provider whose options are a struct of their own.
-    OrtStatus* (*create)(OrtProviderOptions**) noexcept nogil
-    OrtStatus* (*update)(
-        OrtProviderOptions*, const char* const*, const char* const*, size_t
-    ) noexcept nogil
-    OrtStatus* (*append)(OrtSessionOptions*, const OrtProviderOptions*) noexcept nogil
-    OrtStatus* (*describe)(const OrtProviderOptions*, OrtAllocator*, char**) noexcept nogil
-    void (*release)(OrtProviderOptions*) noexcept nogil
-
-
-cdef OptionCalls cuda_calls(const OrtFunctions* ort):
+cdef OptionCalls option_calls(const OrtFunctions* ort, str name):
+    """The calls of a provider; all NULL for one that takes its options as they are."""
     cdef OptionCalls calls
-    calls.create = ort.CreateCUDAProviderOptions
-    calls.update = ort.UpdateCUDAProviderOptions
-    calls.append = ort.SessionOptionsAppendExecutionProvider_CUDA_V2
-    calls.describe = ort.GetCUDAProviderOptionsAsString
-    calls.release = ort.ReleaseCUDAProviderOptions
-    return calls
-
-
-cdef OptionCalls tensorrt_calls(const OrtFunctions* ort):
-    cdef OptionCalls calls
-    calls.create = ort.CreateTensorRTProviderOptions
-    calls.update = ort.UpdateTensorRTProviderOptions
-    calls.append = ort.SessionOptionsAppendExecutionProvider_TensorRT_V2
-    calls.describe = ort.GetTensorRTProviderOptionsAsString
-    calls.release = ort.ReleaseTensorRTProviderOptions
+    memset(&calls, 0, sizeof(calls))
+    if name == "CUDA":
+        calls.create = ort.CreateCUDAProviderOptions
+        calls.update = ort.UpdateCUDAProviderOptions
+        calls.append = ort.SessionOptionsAppendExecutionProvider_CUDA_V2
+        calls.describe = ort.GetCUDAProviderOptionsAsString
+        calls.release = ort.ReleaseCUDAProviderOptions
+    elif name == "TensorRT":
+        calls.create = ort.CreateTensorRTProviderOptions
+        calls.update = ort.UpdateTensorRTProviderOptions
+        calls.append = ort.SessionOptionsAppendExecutionProvider_TensorRT_V2
+        calls.describe = ort.GetTensorRTProviderOptionsAsString
+        calls.release = ort.ReleaseTensorRTProviderOptions
     return calls
 
 

@@ -82,7 +82,6 @@ cdef class Session:
         optimization="all",
         execution_mode="sequential",
         entries=(),
-        free_dimensions=(),
         optimized_model_path=None,
         profile_prefix=None,
         providers=(),
@@ -122,13 +121,6 @@ cdef class Session:
                     ort,
                     ort.AddSessionConfigEntry(
                         options, c_string(key.encode()), c_string(text.encode())
-                    ),
-                )
-            for name, dimension in dict(free_dimensions).items():
-                check(
-                    ort,
-                    ort.AddFreeDimensionOverrideByName(
-                        options, c_string(name.encode()), dimension
                     ),
                 )
             if optimized_model_path is not None:
@@ -190,16 +182,6 @@ cdef class Session:
         )
         return start
 
-    @property
-    def input_places(self):
-        """Name of the memory from which the graph reads each input."""
-        return describe_places(self.require_open(), True)
-
-    @property
-    def output_places(self):
-        """Name of the memory into which the graph writes each output."""
-        return describe_places(self.require_open(), False)
-
     def assignments(self):
         """(provider, nodes) of each part of the graph; see ort.pyi."""
         return describe_assignments(self.require_open())
@@ -228,51 +210,27 @@ cdef class Session:
         self.owner = None
 
 
-cdef const OrtMemoryInfo** memory_places(
-    SessionOwner owner, bint inputs, size_t count
-) except NULL:
-    """Memory of each input or output, in an array to be freed; what it points to is ORT's."""
+cdef const OrtMemoryInfo** output_places(SessionOwner owner, size_t count) except NULL:
+    """Memory into which the graph writes each output, in an array to be freed.
+
+    What it points to is ORT's.
+    """
     cdef OrtFunctions* ort = &owner.library.ort
     cdef const OrtMemoryInfo** places
     cdef OrtStatus* status
-    if ort.SessionGetMemoryInfoForInputs == NULL:
+    if ort.SessionGetMemoryInfoForOutputs == NULL:
         raise OrtError(
-            f"ONNX Runtime {owner.library.version} does not tell where inputs and outputs lie, "
+            f"ONNX Runtime {owner.library.version} does not tell where outputs lie, "
             "1.23 or newer is needed", "NOT_IMPLEMENTED",
         )
     places = <const OrtMemoryInfo**> calloc(count + 1, sizeof(OrtMemoryInfo*))
     if places == NULL:
         raise MemoryError()
-    if inputs:
-        status = ort.SessionGetMemoryInfoForInputs(owner.session, places, count)
-    else:
-        status = ort.SessionGetMemoryInfoForOutputs(owner.session, places, count)
+    status = ort.SessionGetMemoryInfoForOutputs(owner.session, places, count)
     if status != NULL:
         free(places)
-        check(ort, status)
+        raise_status(ort, status)
     return places
-
-
-cdef tuple describe_places(SessionOwner owner, bint inputs):
-    cdef OrtFunctions* ort = &owner.library.ort
-    cdef const char* name = NULL
-    cdef size_t count = 0
-    cdef size_t i
-    cdef const OrtMemoryInfo** places
-    check(
-        ort,
-        ort.SessionGetInputCount(owner.session, &count) if inputs
-        else ort.SessionGetOutputCount(owner.session, &count),
-    )
-    places = memory_places(owner, inputs, count)
-    try:
-        names = []
-        for i in range(count):
-            check(ort, ort.MemoryInfoGetName(places[i], &name))
-            names.append(name.decode("utf-8", "replace"))
-        return tuple(names)
-    finally:
-        free(places)
 
 
 cdef tuple describe_assignments(SessionOwner owner):

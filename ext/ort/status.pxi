@@ -22,14 +22,16 @@ class ProviderOptionError(ProviderError):
     """An execution provider refuses its options; see ort.pyi."""
 
 
-cdef int raise_status(const OrtFunctions* ort, OrtStatus* status, int64_t completed) except -1:
+cdef int raise_status(
+    const OrtFunctions* ort, OrtStatus* status, int64_t completed=0, kind=OrtError
+) except -1:
     message, code = take_status(ort, status)
-    raise OrtError(message, code, completed)
+    raise kind(message, code, completed)
 
 
 cdef inline int check(const OrtFunctions* ort, OrtStatus* status) except -1 nogil:
     """NULL passes, anything else is raised."""
     if status != NULL:
         with gil:
-            raise_status(ort, status, 0)
+            raise_status(ort, status)
     return 0
