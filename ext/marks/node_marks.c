@@ -195,8 +195,9 @@ static OrtStatus *stop_event(Profiler *profiler, uint64_t correlation,
 }
 
 void node_marks_hooks(void (*push)(uint64_t id), void (*pop)(void)) {
+    /* Who sees push must find its pop, also when both are being taken away. */
+    if (push != NULL) atomic_store(&record.pop, pop);
     atomic_store(&record.push, push);
-    atomic_store(&record.pop, pop);
 }
 
 int64_t node_marks_start(struct node_mark *marks, int64_t capacity) {

@@ -43,8 +43,8 @@ OrtStatus *node_marks_unregister(OrtEnv *env);
 /* Makes the provider part of a session that is about to be made. */
 OrtStatus *node_marks_append(OrtEnv *env, OrtSessionOptions *options);
 
-/* Called with the external id before an event's work and after it, on its thread; NULL for
-   none. Not while a recording is on. */
+/* Called with the external id before an event's work and after it, on its thread; not to be set
+   while a recording is on. NULL, which may be set at any time: none. */
 void node_marks_hooks(void (*push)(uint64_t id), void (*pop)(void));
 
 /* From now on events are written to marks, which must stay until node_marks_stop returns.
