@@ -13,7 +13,7 @@ from rich.progress import Progress as Bar
 from harness.measuring.profile import Observer
 from harness.measuring.spawning import Plan
 from harness.measuring.worker import Preparation
-from harness.reporters.terminal.summary import input_line
+from harness.reporters.wording import input_line
 
 
 class Progress(Observer):

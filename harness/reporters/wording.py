@@ -1,10 +1,11 @@
-"""What stands behind a finding, in one line of text."""
+"""Phrases that the terminal, the page and progress share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from harness.analysis.findings import Finding
+from harness.records import InputRecord
 
 
 def evidence(
@@ -30,3 +31,9 @@ def evidence(
         words = name.removesuffix("_ns").removesuffix("_share").replace("_", " ")
         parts.append(f"{words} {told}")
     return ", ".join(parts)
+
+
+def input_line(record: InputRecord) -> str:
+    """One input, as it was fed and why."""
+    shape = "x".join(map(str, record.shape)) or "scalar"
+    return f"{record.name}: {record.dtype} {shape}; {record.chosen_because}"

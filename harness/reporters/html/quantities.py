@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from harness.reporters.terminal.summary import joules, nanoseconds
+from harness.reporters.numbers import joules, nanoseconds
 
 _NO_BREAK = "\u00a0"
 

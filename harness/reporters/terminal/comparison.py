@@ -13,8 +13,8 @@ from harness.analysis.comparing.profiles import (
     Total,
 )
 from harness.records import Profile
-from harness.reporters.terminal.lines import Page, column, shorten
-from harness.reporters.terminal.summary import NARROW, joules, nanoseconds
+from harness.reporters.numbers import joules, nanoseconds
+from harness.reporters.terminal.lines import NARROW, Page, column, shorten
 from harness.statistics.figures import Figure
 from harness.statistics.verdicts import Comparison, Verdict
 
