@@ -21,7 +21,7 @@ from harness.records import (
     Profile,
     Reading,
 )
-from harness.reporters.traces import chrome, perfetto
+from harness.reporters import traces
 from tests.builders import device_records
 
 ZERO_NS = 7_000_000_000_123
@@ -112,7 +112,7 @@ def profile() -> Profile:
 
 
 def events_of(profile: Profile, path: Path) -> list[dict[str, Any]]:
-    written = chrome.write(profile, path)
+    written = traces.write(profile, path, "chrome")
     content = path.read_bytes()
     trace = json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)
     assert trace["otherData"]["model"] == "m"
@@ -280,8 +280,8 @@ def test_memory_does_not_grow_with_the_trace(profile: Profile, tmp_path: Path) -
         whole = dataclasses.replace(profile, processes=(long,), traces={})
         tracemalloc.start()
         try:
-            chrome.write(whole, tmp_path / "t.json")
-            perfetto.write(whole, tmp_path / "t.pftrace")
+            traces.write(whole, tmp_path / "t.json", "chrome")
+            traces.write(whole, tmp_path / "t.pftrace", "perfetto")
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from harness.records import NodeEvents, NodeTable, Profile
-from harness.reporters.traces import perfetto
+from harness.reporters import traces
 from tests.builders import device_records, process_records
 
 schema = pytest.importorskip(
@@ -103,7 +103,7 @@ class Replay:
 
 def replay(profile: Profile, path: Path) -> Replay:
     """Reads the trace back as Perfetto does: in the order of time, stable."""
-    written = perfetto.write(profile, path)
+    written = traces.write(profile, path, "perfetto")
     content = path.read_bytes()
     trace = schema.Trace.FromString(gzip.decompress(content) if path.suffix == ".gz" else content)
     texts: dict[str, dict[int, str]] = defaultdict(dict)
