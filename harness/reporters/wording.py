@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 from harness.analysis.findings import Finding
-from harness.records import InputRecord
+from harness.records import InputRecord, Profile
 
 
 def evidence(
@@ -31,6 +32,30 @@ def evidence(
         words = name.removesuffix("_ns").removesuffix("_share").replace("_", " ")
         parts.append(f"{words} {told}")
     return ", ".join(parts)
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """A number and the noun for it: ``1 process``, ``1,200 samples``.
+
+    Args:
+        number: how many.
+        one: the noun for one.
+        many: the noun for any other number; ``one`` with an s where it is empty.
+    """
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def processes(number: int) -> str:
+    """So many processes."""
+    return counted(number, "process", "processes")
+
+
+def threads(profile: Profile) -> str:
+    """How many threads an operator may use; empty where the request does not tell."""
+    asked = json.loads(profile.config).get("session", {}).get("intra_threads")
+    if not isinstance(asked, int):
+        return ""
+    return counted(asked, "thread") if asked else "threads as ORT chooses"
 
 
 def input_line(record: InputRecord) -> str:

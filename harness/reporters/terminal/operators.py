@@ -11,6 +11,7 @@ from harness.analysis.gpu_work import KernelTable
 from harness.analysis.operators import Operator, OperatorTable
 from harness.reporters.numbers import nanoseconds
 from harness.reporters.terminal.lines import LEAST_NAME, NARROW, Page, column, shorten
+from harness.reporters.wording import counted
 from harness.statistics.figures import Figure
 
 #: Places for the op type on a terminal narrower than ``NARROW``.
@@ -143,12 +144,15 @@ def print_kernels(table: KernelTable | Figure, limit: int) -> None:
     page.say(
         "gpu",
         f"busy {nanoseconds(table.busy_ns)}, idle between kernels {nanoseconds(table.idle_ns)} "
-        f"in an inference under ORT's profiler ({table.inferences} inferences)",
+        f"in an inference under ORT's profiler ({counted(table.inferences, 'inference')})",
     )
     page.say("joined", f"{table.joined:.1%} of the GPU's time to a node")
     if table.unjoined_reason:
         page.say("joined", table.unjoined_reason)
-    page.say("joined", f"{table.disagreements} launches outside of their node's interval")
+    page.say(
+        "joined",
+        f"{counted(table.disagreements, 'launch', 'launches')} outside of their node's interval",
+    )
     if table.dropped:
         page.say("joined", f"{table.dropped} records were lost")
 
@@ -156,7 +160,7 @@ def print_kernels(table: KernelTable | Figure, limit: int) -> None:
 def print_accounts(page: Page, table: OperatorTable) -> None:
     """What an inference is made of, as measured, and what speaks against it."""
     accounts = table.accounts
-    inferences = f"{table.inferences} inference{'s' if table.inferences != 1 else ''}"
+    inferences = counted(table.inferences, "inference")
     parts = f"nodes {nanoseconds(accounts.nodes_ns)} + framework "
     parts += nanoseconds(accounts.framework_ns)
     if accounts.tracer_cost_ns is not None and accounts.unexplained_ns is not None:

@@ -6,7 +6,7 @@ import json
 
 from rich.cells import cell_len
 
-from harness.analysis import energy, noise, operators
+from harness.analysis import energy, noise, operators, stacks
 from harness.analysis.energy import Energy
 from harness.analysis.findings import Finding, findings
 from harness.analysis.operators import OperatorTable
@@ -14,7 +14,7 @@ from harness.records import Profile
 from harness.reporters.numbers import joules, nanoseconds
 from harness.reporters.terminal.lines import LEAST_NAME, Page, column, shorten
 from harness.reporters.terminal.operators import print_accounts
-from harness.reporters.wording import evidence, input_line
+from harness.reporters.wording import counted, evidence, input_line, processes, threads
 from harness.statistics import latency, steady_state
 from harness.statistics.figures import Figure
 
@@ -32,7 +32,8 @@ _OP_TYPE = 14
 def print_summary(profile: Profile) -> None:
     """What ``show`` and ``profile`` print."""
     page = Page()
-    page.title(profile.model.name, f" on {profile.provider}{_threads(profile)}")
+    heading = ", ".join(filter(None, (profile.provider, threads(profile))))
+    page.title(profile.model.name, f" on {heading}")
     if json.loads(profile.config).get("quick"):
         page.print("--quick: a look, not comparison-grade, without measured ceilings")
     if not profile.complete:
@@ -49,8 +50,6 @@ def print_summary(profile: Profile) -> None:
     table = operators.operator_table(profile)
     _print_top(page, table)
     if profile.stacks is not None:
-        from harness.analysis import stacks
-
         shares = [one for one in stacks.shares(profile.stacks) if one.value is not None]
         told = ", ".join(f"{one.name.removesuffix('_share')} {one.value:.2%}" for one in shares)
         source = f" ({shares[0].source})" if shares else ""
@@ -75,21 +74,12 @@ def _print_finding(page: Page, found: Finding) -> None:
     page.say("findings", f"→ {found.next_step}")
 
 
-def _threads(profile: Profile) -> str:
-    threads = json.loads(profile.config).get("session", {}).get("intra_threads")
-    if threads is None:
-        return ""
-    if threads == 0:
-        return ", threads as ORT chooses"
-    return f", {threads} thread{'s' if threads != 1 else ''}"
-
-
 def _print_latency(page: Page, profile: Profile) -> None:
     figures = latency.latency(profile.processes)
-    count = f"{figures.processes} process{'es' if figures.processes != 1 else ''}"
+    count = processes(figures.processes)
     page.say(
         "latency",
-        f"{nanoseconds(figures.median_ns)} median of {count}, {figures.samples:,} samples",
+        f"{nanoseconds(figures.median_ns)} median of {count}, {counted(figures.samples, 'sample')}",
     )
     if figures.interval_ns is None:
         page.say("latency", f"no confidence interval: {figures.interval_reason}")
