@@ -60,7 +60,8 @@ def execute(options: argparse.Namespace) -> int:
     from harness.analysis.gpu_work import kernel_table
     from harness.analysis.operators import operator_table
     from harness.reporters.scripts.profile import kernels_text, operators_text
-    from harness.reporters.terminal import summary
+    from harness.reporters.scripts.tables import kernels_csv, operators_csv
+    from harness.reporters.terminal.operators import print_kernels, print_operators
     from harness.storage.profile_file import read_profile
 
     for name in ("limit", "depth"):
@@ -72,9 +73,9 @@ def execute(options: argparse.Namespace) -> int:
         if options.json:
             print(kernels_text(kernels))
         elif options.csv:
-            print(summary.kernels_csv(kernels), end="")
+            print(kernels_csv(kernels), end="")
         else:
-            summary.print_kernels(kernels, options.limit)
+            print_kernels(kernels, options.limit)
         return 0
     operators = operator_table(
         profile, options.by, options.sort, source=options.source, depth=options.depth
@@ -82,9 +83,7 @@ def execute(options: argparse.Namespace) -> int:
     if options.json:
         print(operators_text(operators))
     elif options.csv:
-        print(summary.operators_csv(operators), end="")
+        print(operators_csv(operators), end="")
     else:
-        summary.print_operators(
-            operators, options.limit, passes=options.passes, work=options.roofline
-        )
+        print_operators(operators, options.limit, passes=options.passes, work=options.roofline)
     return 0

@@ -13,7 +13,7 @@ from rich.progress import Progress as Bar
 from harness.measuring.profile import Observer
 from harness.measuring.spawning import Plan
 from harness.measuring.worker import Preparation
-from harness.reporters.terminal.summary import input_line
+from harness.reporters.wording import input_line, processes
 
 
 class Progress(Observer):
@@ -70,8 +70,7 @@ class Progress(Observer):
             self._say(f"feeding {input_line(record)}")
         for what, reason in preparation.absent:
             self.warning(f"no {what}: {reason}")
-        processes = f"{plan.processes} process{'es' if plan.processes != 1 else ''}"
-        self._say(f"measuring {processes}, about {_duration(plan.expected_s)}")
+        self._say(f"measuring {processes(plan.processes)}, about {_duration(plan.expected_s)}")
         self._began_s = time.monotonic()
         self._bar.update(self._task, total=plan.processes, visible=True)
         self.measured(0, plan)

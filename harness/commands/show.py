@@ -23,7 +23,7 @@ def execute(options: argparse.Namespace) -> int:
     """Reads the profile and prints its summary."""
     from harness.analysis import noise
     from harness.reporters.scripts.profile import summary_text
-    from harness.reporters.terminal import summary
+    from harness.reporters.terminal.summary import print_summary
     from harness.storage.profile_file import read_profile
 
     profile = read_profile(options.file)
@@ -37,5 +37,5 @@ def execute(options: argparse.Namespace) -> int:
     if options.json:
         print(summary_text(profile))
     else:
-        summary.print_summary(profile)
+        print_summary(profile)
     return 0

@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Reads the profile and writes its trace."""
-    from harness.reporters.traces import chrome, perfetto
+    from harness.reporters import traces
     from harness.storage.profile_file import read_profile
 
     form = options.format
@@ -47,7 +47,7 @@ def execute(options: argparse.Namespace) -> int:
         form = "perfetto" if stem.endswith(_PERFETTO) else "chrome"
     with new_file(options.output, force=options.force) as path:
         profile = read_profile(options.file)
-        events = (perfetto if form == "perfetto" else chrome).write(profile, path)
+        events = traces.write(profile, path, form)
     if options.json:
         print(json.dumps({"file": str(options.output), "format": form, "events": events}))
     else:

@@ -1,10 +1,12 @@
-"""What stands behind a finding, in one line of text."""
+"""Phrases that the terminal, the page and progress share."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 from harness.analysis.findings import Finding
+from harness.records import InputRecord, Profile
 
 
 def evidence(
@@ -30,3 +32,33 @@ def evidence(
         words = name.removesuffix("_ns").removesuffix("_share").replace("_", " ")
         parts.append(f"{words} {told}")
     return ", ".join(parts)
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """A number and the noun for it: ``1 process``, ``1,200 samples``.
+
+    Args:
+        number: how many.
+        one: the noun for one.
+        many: the noun for any other number; ``one`` with an s where it is empty.
+    """
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def processes(number: int) -> str:
+    """So many processes."""
+    return counted(number, "process", "processes")
+
+
+def threads(profile: Profile) -> str:
+    """How many threads an operator may use; empty where the request does not tell."""
+    asked = json.loads(profile.config).get("session", {}).get("intra_threads")
+    if not isinstance(asked, int):
+        return ""
+    return counted(asked, "thread") if asked else "threads as ORT chooses"
+
+
+def input_line(record: InputRecord) -> str:
+    """One input, as it was fed and why."""
+    shape = "x".join(map(str, record.shape)) or "scalar"
+    return f"{record.name}: {record.dtype} {shape}; {record.chosen_because}"

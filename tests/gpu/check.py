@@ -35,7 +35,7 @@ from harness.native import cupti, ort
 from harness.ort import cuda_state, nvidia_libraries
 from harness.ort.library import ort_library
 from harness.records import Profile
-from harness.reporters.terminal.summary import joules, nanoseconds
+from harness.reporters.numbers import joules, nanoseconds
 from harness.tracing import recorders
 
 MODELS = ("resnet50", "bert-small", "mlp")

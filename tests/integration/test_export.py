@@ -39,7 +39,9 @@ def test_pyperf_takes_the_file(harness: Harness, recorded: Recorded, tmp_path: P
     assert "Number of run with values: 2" in stats or "Number of runs: 2" in stats
     assert "Loop iterations per value:" in stats
     assert "Mean +- std dev" in stats
-    assert "mlp" in pyperf("metadata", "p.json", folder=tmp_path)
+    metadata = pyperf("metadata", "p.json", folder=tmp_path)
+    assert "mlp" in metadata
+    assert "harness_ort_version" in metadata
     assert "#" in pyperf("hist", "p.json", folder=tmp_path)
     compared = pyperf("compare_to", "p.json", "p.json", "--verbose", folder=tmp_path)
     assert "not significant" in compared.lower() or "no change" in compared.lower()

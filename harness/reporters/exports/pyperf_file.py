@@ -8,6 +8,7 @@ pyperf's; nothing here imports it.
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import RequestError
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 #: Of pyperf's file format.
 _VERSION = "1.0"
+
+#: Names of the facts of the environment that go along: what pyperf does not collect itself.
+_FACTS = re.compile(r"ort_version|nvml_driver|gpu\d+_name")
 
 _Fact = str | int | float
 
@@ -51,16 +55,16 @@ def write(profile: Profile, path: Path) -> int:
             "harness_version": profile.harness_version,
             "model_sha256": profile.model.sha256,
             "provider": profile.provider,
-            **{f"harness_{one.name}": one.value for one in profile.environment if one.name in _OF},
+            **{
+                f"harness_{one.name}": one.value
+                for one in profile.environment
+                if _FACTS.fullmatch(one.name)
+            },
         }
     )
     suite = {"version": _VERSION, "benchmarks": [{"metadata": metadata, "runs": runs}]}
     path.write_text(json.dumps(suite, indent=1), encoding="utf-8")
     return len(runs)
-
-
-#: Facts of the environment that pyperf does not collect itself.
-_OF = ("ort_version", "gpu_name", "driver_version")
 
 
 def _run(process: ProcessRecord) -> dict[str, Any] | None:

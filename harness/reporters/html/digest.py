@@ -14,6 +14,7 @@ from harness.analysis import energy, noise, operators
 from harness.analysis.findings import Finding, findings
 from harness.analysis.operators import OperatorTable
 from harness.records import DeviceSeries, Profile
+from harness.reporters import wording
 from harness.statistics import latency
 from harness.statistics.figures import Figure
 from harness.statistics.latency import Latency
@@ -92,12 +93,7 @@ class Digest:
     @property
     def threads(self) -> str:
         """How many threads an operator may use."""
-        threads = self.config.get("session", {}).get("intra_threads")
-        if threads is None:
-            return ""
-        if threads == 0:
-            return "threads as ORT chooses"
-        return f"{threads} thread{'s' if threads != 1 else ''}"
+        return wording.threads(self.profile)
 
     def fact(self, name: str) -> str | int | float | None:
         """A fact of the environment; None where it is absent."""

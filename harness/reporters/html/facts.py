@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from harness.records import Reading
+from harness.reporters import wording
 from harness.reporters.html.digest import Digest
 from harness.reporters.html.markup import Content, Markup, element, foreign, join
 from harness.reporters.html.quantities import of_unit, size
@@ -146,7 +147,12 @@ def raw(digest: Digest) -> Markup:
     if lines:
         rest = len(lines) - _LOG_LINES
         text = "\n".join(lines[:_LOG_LINES]) + (f"\n… {rest} more" if rest > 0 else "")
-        blocks.append(_folded(f"ORT's log, {len(lines)} lines", element("pre", text, dir="auto")))
+        blocks.append(
+            _folded(
+                f"ORT's log, {wording.counted(len(lines), 'line')}",
+                element("pre", text, dir="auto"),
+            )
+        )
     return join(blocks)
 
 

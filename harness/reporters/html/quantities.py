@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from harness.reporters.terminal.summary import joules, nanoseconds
+from harness.reporters import wording
+from harness.reporters.numbers import joules, nanoseconds
 
 _NO_BREAK = "\u00a0"
 
@@ -67,7 +68,7 @@ def count(value: float) -> str:
 
 def counted(number: int, one: str, many: str = "") -> str:
     """A number and the word for so many."""
-    return _glue(f"{number:,} {one if number == 1 else many or one + 's'}")
+    return _glue(wording.counted(number, one, many))
 
 
 #: How the value of a Reading or a DeviceSeries is written, by its unit.

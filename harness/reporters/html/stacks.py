@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+from harness.analysis.stacks import frames, place, shares
 from harness.records import Stacks
 from harness.reporters.html import plots
 from harness.reporters.html.answers import note
@@ -25,7 +26,7 @@ _LABELLED = 0.04
 #: What is less comes from adding shares up.
 _LEAST = 1e-9
 
-#: Colour and name of each place that ``harness.measuring.stacks.place`` tells.
+#: Colour and name of each place that ``harness.analysis.stacks.place`` tells.
 _PLACES: Final[Mapping[str, tuple[str, str]]] = {
     "python": ("c1", "Python"),
     "native_loop": ("c2", "timing loop"),
@@ -46,8 +47,6 @@ def stacks(digest: Digest) -> Markup | None:
 
 
 def _shares(seen: Stacks) -> list[Content]:
-    from harness.analysis.stacks import shares  # with it come the workers' modules
-
     told = {one.name.removesuffix("_share"): one for one in shares(seen)}
     parts = {
         name: float(one.value) for name, one in told.items() if isinstance(one.value, (int, float))
@@ -116,8 +115,6 @@ def _flame(seen: Stacks) -> list[Content]:
 
 
 def _tree(seen: Stacks) -> _Frame:
-    from harness.analysis.stacks import frames, place
-
     root = _Frame()
     for stack, samples in zip(seen.stack, seen.samples.tolist(), strict=True):
         at, path = root, ""

@@ -13,8 +13,9 @@ from harness.analysis.comparing.profiles import (
     Total,
 )
 from harness.records import Profile
-from harness.reporters.terminal.lines import Page, column, shorten
-from harness.reporters.terminal.summary import NARROW, joules, nanoseconds
+from harness.reporters.numbers import joules, nanoseconds
+from harness.reporters.terminal.lines import NARROW, Page, column, shorten
+from harness.reporters.wording import counted, processes
 from harness.statistics.figures import Figure
 from harness.statistics.verdicts import Comparison, Verdict
 
@@ -60,11 +61,10 @@ def _file(profile: Profile) -> str:
 
 
 def _profile(profile: Profile) -> str:
-    count = len(profile.processes)
     samples = sum(len(process.steady) for process in profile.processes)
     return (
-        f"{profile.model.name} on {profile.provider}, {count} "
-        f"process{'es' if count != 1 else ''}, {samples:,} samples, "
+        f"{profile.model.name} on {profile.provider}, {processes(len(profile.processes))}, "
+        f"{counted(samples, 'sample')}, "
         f"{profile.created[:16].replace('T', ' ')}"
     )
 

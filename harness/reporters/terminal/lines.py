@@ -12,6 +12,9 @@ from harness.reporters.terminal.console import Terminal
 #: Width where there is no terminal: nothing is cut there.
 _ENDLESS = 10**9
 
+#: Columns of a terminal below which tables of operators leave some of theirs out.
+NARROW = 100
+
 #: Places that a table of which a terminal shows a part leaves to the names, at least.
 LEAST_NAME = 12
 

@@ -12,43 +12,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.reporters.exports.compressed import opened
-from harness.reporters.traces.tracks import Intervals, Readings, Texts, Track, batches, first_ns
+from harness.reporters.traces.tracks import Intervals, Readings, Texts, Track, first_ns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator, Mapping
 
     from harness.records import Int64Array, Profile
     from harness.reporters.traces.tracks import Column, Group, Indices
 
 
-def write(profile: Profile, path: Path) -> int:
-    """Writes every pass of a profile on one time axis, which begins at its first stamp.
-
-    Args:
-        profile: what to write; ``harness.reporters.traces.tracks`` says what is drawn where.
-        path: the file, compressed when its name ends in ``.gz``; replaced if it exists.
-
-    Returns:
-        Number of intervals written.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
+def encoded(profile: Profile, batches: Iterable[Intervals | Readings]) -> Iterator[bytes]:
+    """The file's content, a batch at a time; its time axis begins at the first stamp."""
+    head = {"model": profile.model.name, "created": profile.created}
+    yield f'{{"displayTimeUnit":"ns","otherData":{json.dumps(head)},"traceEvents":[\n'.encode()
     lines = _Lines(first_ns(profile))
-    intervals = 0
-    with opened(path) as out:
-        head = {"model": profile.model.name, "created": profile.created}
-        start = f'{{"displayTimeUnit":"ns","otherData":{json.dumps(head)},"traceEvents":[\n'
-        out.write(start.encode())
-        separator = b""
-        for batch in batches(profile):
-            out.write(separator + ",\n".join(lines.of(batch)).encode())
-            separator = b",\n"
-            intervals += len(batch) if isinstance(batch, Intervals) else 0
-        out.write(b"\n]}\n")
-    return intervals
+    separator = ""
+    for batch in batches:
+        yield (separator + ",\n".join(lines.of(batch))).encode()
+        separator = ",\n"
+    yield b"\n]}\n"
 
 
 class _Lines:

@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from harness.reporters.exports.compressed import opened
-from harness.reporters.traces.tracks import Intervals, Readings, Texts, batches
+from harness.reporters.traces.tracks import Intervals, Readings, Texts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from harness.records import Int64Array, Profile
+    from harness.records import Int64Array
     from harness.reporters.traces.tracks import Group, Indices, Track
 
 # Numbers of the fields that are written, as in Perfetto's .proto files.
@@ -91,26 +89,9 @@ _Part: TypeAlias = "_Varints | _Fixed64 | _Same"
 _Rows: TypeAlias = "npt.NDArray[np.uint8]"
 
 
-def write(profile: Profile, path: Path) -> int:
-    """Writes every pass of a profile on the machine's CLOCK_MONOTONIC.
-
-    Args:
-        profile: what to write; ``harness.reporters.traces.tracks`` says what is drawn where.
-        path: the file, compressed when its name ends in ``.gz``; replaced if it exists.
-
-    Returns:
-        Number of intervals written.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
-    packets = _Packets()
-    intervals = 0
-    with opened(path) as out:
-        for batch in batches(profile):
-            out.write(packets.of(batch))
-            intervals += len(batch) if isinstance(batch, Intervals) else 0
-    return intervals
+def encoded(batches: Iterable[Intervals | Readings]) -> Iterator[bytes]:
+    """The file's content, a batch at a time; its time axis is the machine's CLOCK_MONOTONIC."""
+    return map(_Packets().of, batches)
 
 
 class _Packets:

@@ -11,8 +11,9 @@ import pytest
 from harness.analysis import gpu_work as tables
 from harness.analysis.gpu_work import KernelTable
 from harness.records import Profile
-from harness.reporters.scripts import profile as json_reporter
-from harness.reporters.terminal import summary as terminal
+from harness.reporters.scripts.profile import kernels_text
+from harness.reporters.scripts.tables import kernels_csv
+from harness.reporters.terminal.operators import print_kernels
 from harness.statistics.figures import Figure
 from tests.builders.device_records import kernels
 from tests.builders.node_tables import table
@@ -87,13 +88,13 @@ def test_why_there_are_none() -> None:
 
 
 def test_what_is_printed(measured: Profile, capsys: pytest.CaptureFixture[str]) -> None:
-    terminal.print_kernels(tables.kernel_table(measured), 2)
+    print_kernels(tables.kernel_table(measured), 2)
     out = capsys.readouterr().out
     assert "gemm" in out
     assert "1 more: --limit 0 shows all" in out
     assert "2 of 8 belong to no node" in out
-    terminal.print_kernels(Figure(None, "no CUPTI"), 2)
+    print_kernels(Figure(None, "no CUPTI"), 2)
     assert capsys.readouterr().out == "no kernels: no CUPTI\n"
-    told = json.loads(json_reporter.kernels_text(found(measured)))
+    told = json.loads(kernels_text(found(measured)))
     assert told["kernels"][0]["name"] == "gemm"
-    assert terminal.kernels_csv(found(measured)).splitlines()[1].startswith("gemm,kernel,50.0,")
+    assert kernels_csv(found(measured)).splitlines()[1].startswith("gemm,kernel,50.0,")

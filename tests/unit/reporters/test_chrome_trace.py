@@ -12,17 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.records import (
-    LatencySeries,
-    ModelRecord,
-    NodeEvents,
-    NodeTable,
-    ProcessRecord,
-    Profile,
-    Reading,
-)
-from harness.reporters.traces import chrome, perfetto
-from tests.builders import device_records
+from harness.records import LatencySeries, ProcessRecord, Profile
+from harness.reporters import traces
+from tests.builders import device_records, node_events, node_tables, process_records
 
 ZERO_NS = 7_000_000_000_123
 INFERENCES = 40_000
@@ -34,18 +26,12 @@ def series(start_ns: int, count: int) -> LatencySeries:
 
 
 def process(index: int, start_ns: int) -> ProcessRecord:
-    return ProcessRecord(
-        index=index,
+    times = {"library_ns": 5_000_000, "session_ns": 20_000_000, "first_inference_ns": 90_000}
+    return dataclasses.replace(
+        process_records.process([], index, **times),
         pid=4_000 + index,
-        library_ns=5_000_000,
-        session_ns=20_000_000,
-        first_inference_ns=90_000,
         warmup=series(start_ns, 5),
         steady=series(start_ns + 1_000_000, INFERENCES),
-        loops=1,
-        noise=(),
-        metadata={},
-        log=(),
     )
 
 
@@ -55,64 +41,34 @@ def int64(*values: int) -> np.ndarray:
 
 @pytest.fixture
 def profile() -> Profile:
-    nodes = NodeTable(
+    """Two processes, and one traced inference of a loop that runs Mul twice, and Add."""
+    nodes = node_tables.table(
+        [-1, 0, -1],
         name=("loop", "", "a\n<b>"),
         op_type=("Loop", "Mul", "Add"),
-        domain=("", "", ""),
         provider=("CPUExecutionProvider",) * 3,
-        order=int64(0, 0, 1),
-        depth=int64(0, 1, 0),
-        parent=int64(-1, 0, -1),
-        branch=("", "body", ""),
-        input_type_shape=("",) * 3,
-        output_type_shape=("",) * 3,
-        activation_bytes=int64(0, 0, 0),
-        parameter_bytes=int64(0, 0, 0),
-        output_bytes=int64(0, 0, 0),
-        carrier=int64(-1, -1, -1),
-        flops=int64(-1, -1, -1),
-        traffic_bytes=int64(-1, -1, -1),
-        arithmetic=("", "", ""),
     )
     traced = ZERO_NS + 500_000_000
     # Whole microseconds: the second Mul seems to outlast Loop, and Add the inference.
-    trace = NodeEvents(
-        source="ort_profiler",
-        node=np.array([0, 1, 1, 2], np.int32),
-        process=np.zeros(4, np.int32),
-        inference=np.zeros(4, np.int32),
-        start_ns=traced + int64(1_000, 1_000, 5_000, 9_000),
-        duration_ns=int64(7_000, 3_000, 4_000, 5_000),
-        self_ns=int64(0, 3_000, 4_000, 5_000),
-        details={},
-        inference_process=np.zeros(1, np.int32),
-        inference_number=np.zeros(1, np.int32),
-        inference_start_ns=int64(traced),
-        inference_duration_ns=int64(13_000),
-        inference_framework_ns=int64(1_000),
-        dropped=0,
-        resolution_ns=1_000,
+    trace = node_events.events(
+        [
+            (0, 0, traced + 1_000, 7_000, 0),
+            (1, 0, traced + 1_000, 3_000, 3_000),
+            (1, 0, traced + 5_000, 4_000, 4_000),
+            (2, 0, traced + 9_000, 5_000, 5_000),
+        ],
+        [(0, traced, 13_000)],
     )
-    return Profile(
-        path=None,
-        harness_version="0",
-        created="2026-01-01T00:00:00Z",
-        complete=True,
-        config="{}",
-        model=ModelRecord("m", "m.onnx", "", 1, "", 8, (), 3, 0),
-        provider="cpu",
-        inputs=(),
-        output_check=Reading("output_error", None, reason="no data set"),
-        environment=(),
-        processes=(process(0, ZERO_NS + 25_090_000), process(1, ZERO_NS + 900_000_000)),
+    return process_records.profile(
+        process(0, ZERO_NS + 25_090_000),
+        process(1, ZERO_NS + 900_000_000),
         nodes=nodes,
         traces={"ort": trace},
-        absent=(),
     )
 
 
 def events_of(profile: Profile, path: Path) -> list[dict[str, Any]]:
-    written = chrome.write(profile, path)
+    written = traces.write(profile, path, "chrome")
     content = path.read_bytes()
     trace = json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)
     assert trace["otherData"]["model"] == "m"
@@ -280,8 +236,8 @@ def test_memory_does_not_grow_with_the_trace(profile: Profile, tmp_path: Path) -
         whole = dataclasses.replace(profile, processes=(long,), traces={})
         tracemalloc.start()
         try:
-            chrome.write(whole, tmp_path / "t.json")
-            perfetto.write(whole, tmp_path / "t.pftrace")
+            traces.write(whole, tmp_path / "t.json", "chrome")
+            traces.write(whole, tmp_path / "t.pftrace", "perfetto")
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()

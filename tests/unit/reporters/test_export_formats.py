@@ -6,6 +6,7 @@ import csv as csv_module
 import dataclasses
 import gzip
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,9 +15,12 @@ import pytest
 
 from harness.commands.output_files import new_file
 from harness.errors import MachineError, RequestError
-from harness.records import LatencySeries, Profile
+from harness.records import LatencySeries, Profile, Reading
 from harness.reporters.exports import csv_file, json_lines, parquet_file, pyperf_file
 from tests.builders import device_records, process_records
+from tests.doubles import build_nvml
+
+CHECKOUT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -46,6 +50,25 @@ def test_a_pyperf_value_is_the_mean_of_its_loops(profile: Profile, tmp_path: Pat
     assert first["metadata"]["hostname"] == "a b"
     assert "nothing" not in first["metadata"]
     assert benchmark["metadata"]["unit"] == "second"
+
+
+def test_pyperf_is_told_the_gpu_and_its_driver(profile: Profile, tmp_path: Path) -> None:
+    """By the names that the collector of facts gives them, here on a machine with a GPU."""
+    collect = f"""
+import ctypes, json
+ctypes.CDLL({build_nvml()!r})  # nvidia-ml-py finds it loaded
+from harness.machine import facts
+print(json.dumps([(one.name, one.value) for one in facts.collect()]))
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", collect], capture_output=True, text=True, check=True, cwd=CHECKOUT
+    )
+    environment = tuple(Reading(name, value) for name, value in json.loads(told.stdout))
+    pyperf_file.write(dataclasses.replace(profile, environment=environment), tmp_path / "p.json")
+    (benchmark,) = json.loads((tmp_path / "p.json").read_text())["benchmarks"]
+    facts = {name for name in benchmark["metadata"] if name.startswith("harness_")}
+    assert facts == {"harness_version", "harness_nvml_driver", "harness_gpu0_name"}
+    assert benchmark["metadata"]["harness_gpu0_name"] == "Test Double L4"
 
 
 def test_pyperf_takes_no_part_of_a_value(profile: Profile, tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.records import NodeEvents, NodeTable, Profile
-from harness.reporters.traces import perfetto
-from tests.builders import device_records, process_records
+from harness.records import Profile
+from harness.reporters import traces
+from tests.builders import device_records, node_events, node_tables, process_records
 
 schema = pytest.importorskip(
     "perfetto.protos.perfetto.trace.perfetto_trace_pb2",
@@ -32,41 +32,17 @@ def int64(*values: int) -> np.ndarray:
 @pytest.fixture
 def profile() -> Profile:
     """Two traced inferences right after each other, of a loop that runs Mul once, and Add."""
-    nodes = NodeTable(
-        name=("loop", "", "<b>"),
-        op_type=("Loop", "Mul", "Add"),
-        domain=("", "", ""),
-        provider=("CPUExecutionProvider", "", ""),
-        order=int64(0, 0, 1),
-        depth=int64(0, 1, 0),
-        parent=int64(-1, 0, -1),
-        branch=("", "body", ""),
-        input_type_shape=("",) * 3,
-        output_type_shape=("",) * 3,
-        activation_bytes=int64(0, 0, 0),
-        parameter_bytes=int64(0, 0, 0),
-        output_bytes=int64(0, 0, 0),
-        carrier=int64(-1, -1, -1),
-        flops=int64(-1, -1, -1),
-        traffic_bytes=int64(-1, -1, -1),
-        arithmetic=("",) * 3,
-    )
-    trace = NodeEvents(
-        source="ort_profiler",
-        node=np.array([0, 1, 2, 0, 1, 2], np.int32),
-        process=np.zeros(6, np.int32),
-        inference=np.array([0, 0, 0, 1, 1, 1], np.int32),
-        start_ns=ZERO_NS + int64(0, 0, 5_000, 9_000, 10_000, 14_000),
-        duration_ns=int64(5_000, 5_000, 4_000, 5_000, 4_000, 0),
-        self_ns=int64(0, 5_000, 4_000, 1_000, 4_000, -1),
-        details={},
-        inference_process=np.zeros(2, np.int32),
-        inference_number=np.array([0, 1], np.int32),
-        inference_start_ns=ZERO_NS + int64(0, 9_000),
-        inference_duration_ns=int64(9_000, 5_000),
-        inference_framework_ns=int64(-1, -1),
-        dropped=0,
-        resolution_ns=1_000,
+    nodes = node_tables.table([-1, 0, -1], name=("loop", "", "<b>"), op_type=("Loop", "Mul", "Add"))
+    trace = node_events.events(
+        [
+            (0, 0, ZERO_NS, 5_000, 0),
+            (1, 0, ZERO_NS, 5_000, 5_000),
+            (2, 0, ZERO_NS + 5_000, 4_000, 4_000),
+            (0, 1, ZERO_NS + 9_000, 5_000, 1_000),
+            (1, 1, ZERO_NS + 10_000, 4_000, 4_000),
+            (2, 1, ZERO_NS + 14_000, 0, -1),
+        ],
+        [(0, ZERO_NS, 9_000), (1, ZERO_NS + 9_000, 5_000)],
     )
     process = process_records.process([1_500] * 40_000, start_ns=ZERO_NS - 70_000_000)
     return process_records.profile(process, nodes=nodes, traces={"ort": trace})
@@ -103,7 +79,7 @@ class Replay:
 
 def replay(profile: Profile, path: Path) -> Replay:
     """Reads the trace back as Perfetto does: in the order of time, stable."""
-    written = perfetto.write(profile, path)
+    written = traces.write(profile, path, "perfetto")
     content = path.read_bytes()
     trace = schema.Trace.FromString(gzip.decompress(content) if path.suffix == ".gz" else content)
     texts: dict[str, dict[int, str]] = defaultdict(dict)

@@ -1,0 +1,20 @@
+"""Numbers with the unit that fits them, as the terminal and the page write them."""
+
+from __future__ import annotations
+
+
+def nanoseconds(value: float) -> str:
+    """A duration with four digits and the unit that fits it."""
+    for unit, size in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
+        if abs(value) >= size:
+            scaled = value / size
+            return f"{scaled:.{max(0, 3 - len(str(int(abs(scaled)))))}f} {unit}"
+    return f"{value:.0f} ns"
+
+
+def joules(value: float) -> str:
+    """An energy with three digits and the unit that fits it."""
+    for unit, size in (("J", 1.0), ("mJ", 1e-3), ("µJ", 1e-6)):
+        if abs(value) >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value * 1e9:.3g} nJ"

@@ -1,0 +1,40 @@
+"""Tables as CSV: what ``ops --csv`` prints."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from harness.analysis.gpu_work import KernelTable
+from harness.analysis.operators import OperatorTable
+from harness.statistics.figures import Figure
+
+
+def operators_csv(table: OperatorTable | Figure) -> str:
+    """What ``ops --csv`` prints, all rows; a header alone where there are no times."""
+    sink = io.StringIO()
+    columns = (
+        "node", "op_type", "provider", "median_ns", "total_ns", "p10_ns", "p90_ns", "share",
+        "calls", "source", "kernel_ns", "launches", "idle_ns", "profiled_ns", "flops",
+        "traffic_bytes", "peak_share",
+        "bandwidth_share", "bound",
+    )  # fmt: skip
+    writer = csv.writer(sink, lineterminator="\n")
+    writer.writerow(columns)
+    if not isinstance(table, Figure):
+        for row in table.operators:
+            writer.writerow([getattr(row, column) for column in columns])
+    return sink.getvalue()
+
+
+def kernels_csv(table: KernelTable | Figure) -> str:
+    """What ``ops --by kernel --csv`` prints; a header alone where there are none."""
+    sink = io.StringIO()
+    columns = ("name", "kind", "median_ns", "share", "calls", "nodes", "unjoined")
+    writer = csv.writer(sink, lineterminator="\n")
+    writer.writerow(columns)
+    if not isinstance(table, Figure):
+        for row in table.kernels:
+            cells = [getattr(row, column) for column in columns]
+            writer.writerow([" ".join(c) if isinstance(c, tuple) else c for c in cells])
+    return sink.getvalue()
