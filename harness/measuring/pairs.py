@@ -19,7 +19,8 @@ from harness.analysis.comparing.differences import unlike_inputs
 from harness.config.profile import ProfileConfig
 from harness.errors import RequestError
 from harness.measuring import spawning
-from harness.measuring.profile import Measuring, Observer, interruptible, started
+from harness.measuring.observer import Observer
+from harness.measuring.profile import Measuring, interruptible, started
 from harness.records import Profile
 from harness.statistics.pairs import Decision, decide
 from harness.statistics.verdicts import DECIDED

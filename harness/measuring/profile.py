@@ -8,43 +8,27 @@ import datetime
 import os
 import shutil
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
 import msgspec
-import numpy as np
 
 from harness.config.profile import ProfileConfig
 from harness.errors import NO_ROOM, HarnessError, Interrupted, MachineError, RequestError
 from harness.machine import facts
 from harness.measuring import spawning, stacks
-from harness.measuring.spawning import Plan
-from harness.measuring.worker import Job, Preparation, no_room
+from harness.measuring.conduct import no_room
+from harness.measuring.handover import Job, Preparation
+from harness.measuring.observer import Observer
+from harness.measuring.plan import Plan, plan
+from harness.measuring.stopping import Precision
 from harness.models import catalogue
 from harness.ort import cuda_state
 from harness.ort.library import ort_library
 from harness.records import Profile, Stacks
-from harness.statistics import intervals
 from harness.storage import profile_file, shards
 from harness.version import __version__
-
-
-class Observer:
-    """Told how a profile proceeds; this one keeps silent. Subclass to show it."""
-
-    def warning(self, text: str) -> None:
-        """Something the user should know; the profile goes on."""
-
-    def preparing(self, model: str) -> None:
-        """The model is being read and tried."""
-
-    def prepared(self, preparation: Preparation, plan: Plan) -> None:
-        """Inputs are chosen; measuring begins and takes about plan.expected_s."""
-
-    def measured(self, finished: int, plan: Plan) -> None:
-        """So many processes have finished."""
 
 
 def profile(config: ProfileConfig, observer: Observer | None = None) -> Profile:
@@ -68,7 +52,7 @@ def profile(config: ProfileConfig, observer: Observer | None = None) -> Profile:
         observer.prepared(measuring.preparation, measuring.plan)
         enough = None
         if config.processes is None and not config.quick:
-            enough = _Precision(config.precision, config.budget_s, measuring.partial).enough
+            enough = Precision(config.precision, config.budget_s, measuring.partial).enough
         with measuring.kept():
             spawning.measure(
                 measuring.job,
@@ -163,7 +147,7 @@ def started(config: ProfileConfig, observer: Observer) -> Iterator[Measuring]:
         job = Job(config, library, model, name, work, partial, tuple(sorted(cpus)))
         job.write()
         preparation = spawning.prepare(job)
-        plan = spawning.plan(
+        planned = plan(
             config,
             preparation.latency_ns,
             preparation.session_ns,
@@ -179,40 +163,10 @@ def started(config: ProfileConfig, observer: Observer) -> Iterator[Measuring]:
             inputs=preparation.inputs,
             output_check=preparation.output_check,
             environment=(*facts.collect(), *preparation.facts),
-            planned_processes=plan.processes,
+            planned_processes=planned.processes,
             absent=preparation.absent,
         )
-        yield Measuring(job, preparation, plan, header, partial, target)
-
-
-class _Precision:
-    """Whether enough processes have been measured.
-
-    Args:
-        precision: half width of the interval of the median, relative to it, to be reached.
-        budget_s: seconds of measuring after which it is given up.
-        partial: folder of what has finished.
-    """
-
-    def __init__(self, precision: float, budget_s: float, partial: Path) -> None:
-        self._precision = precision
-        self._budget_s = budget_s
-        self._partial = partial
-        self._began_s = time.monotonic()
-        self._medians: list[float] = []
-
-    def enough(self) -> bool:
-        """Asked between two processes."""
-        while (self._partial / shards.file_name(len(self._medians))).exists():
-            shard = shards.read_shard(self._partial, len(self._medians))
-            self._medians.append(float(np.median(shard.process.steady.duration_ns)))
-        interval = intervals.t_interval(np.array(self._medians))
-        if interval is not None:
-            low, high = interval
-            if high - low <= 2 * self._precision * float(np.median(self._medians)):
-                return True
-        elapsed_s = time.monotonic() - self._began_s
-        return elapsed_s * (1 + 1 / len(self._medians)) > self._budget_s
+        yield Measuring(job, preparation, planned, header, partial, target)
 
 
 def interruptible() -> contextlib.AbstractContextManager[None]:

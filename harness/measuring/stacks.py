@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Final
 
 from harness.analysis.stacks import parse
 from harness.errors import MachineError, one_line
-from harness.measuring import worker
-from harness.measuring.worker import Job, Measurement
+from harness.measuring import conduct, handover
+from harness.measuring.handover import Job
+from harness.measuring.timed_pass import Measurement
 from harness.records import Stacks
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def _looping(job: Job, loops: int) -> Iterator[int]:
             assert process.stdout is not None
             if process.stdout.readline().strip() != _READY:
                 process.wait()
-                left = worker.take_error(job)
+                left = handover.take_error(job)
                 raise (
                     left
                     if left is not None
@@ -145,7 +146,7 @@ def _looping(job: Job, loops: int) -> Iterator[int]:
 def _work(arguments: Sequence[str]) -> None:
     """Body of the worker: ends when it is killed, or with its parent."""
     job, loops = Job.read(Path(arguments[0])), int(arguments[1])
-    with worker.process(job):
+    with conduct.process(job):
         os.sched_setaffinity(0, job.cpus)
         # Where Yama lets only a parent look, the one that is looked at may allow others.
         ctypes.CDLL(None).prctl(_PR_SET_PTRACER, _PTRACER_ANY, 0, 0, 0)

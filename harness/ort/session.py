@@ -34,6 +34,30 @@ _DEVICE_FAILURE = re.compile(r"\b(?:CUDA|CUDNN|CUBLAS|CUFFT|CURAND) failure -?\d
 _IN_SOURCE = re.compile(r"^.*\[ONNXRuntimeError\] : \d+ : \w+ : (?:\S+\.\w+:\d+ \w+ )?", re.DOTALL)
 
 
+def open_library(path: Path, config: SessionConfig) -> ort.Library:
+    """libonnxruntime, opened.
+
+    Args:
+        path: where it lies.
+        config: whether it was asked for, or is the installed one.
+
+    Raises:
+        RequestError: --ort-library is not ONNX Runtime, or is too old.
+        MachineError: the installed one cannot be opened.
+    """
+    try:
+        return ort.Library(str(path))
+    except OSError as error:
+        reason = one_line(str(error))
+        if config.library is not None:
+            raise RequestError(
+                f"--ort-library {reason}", "give the path of a libonnxruntime.so.1.x"
+            ) from error
+        raise MachineError(
+            f"ONNX Runtime cannot be opened: {reason}", "install onnxruntime-gpu again"
+        ) from error
+
+
 def open_session(
     library: ort.Library, model: Path, config: SessionConfig, **overrides: Any
 ) -> ort.Session:
