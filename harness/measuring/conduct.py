@@ -1,4 +1,4 @@
-"""Conduct of a worker process: with whom it ends, which signals and errors are not its own."""
+"""Conduct of a worker process: where it finds harness, with whom it ends, whom it tells what."""
 
 from __future__ import annotations
 
@@ -13,9 +13,15 @@ from pathlib import Path
 from typing import NoReturn
 
 from harness.errors import NO_ROOM, HarnessError, MachineError, one_line
-from harness.measuring.handover import INPUTS, Job, leave_error
+from harness.measuring.handover import Job, drop_inputs, leave_error
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def python_path() -> str:
+    """PYTHONPATH of a worker, which is to run this harness and no other."""
+    root = str(Path(__file__).resolve().parents[2])
+    return os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
 
 
 @contextlib.contextmanager
@@ -33,7 +39,7 @@ def process(job: Job) -> Iterator[None]:
         if error.errno not in NO_ROOM:
             _leave_unexpected(job, error)
         # Else there may be no room to say so.
-        (job.work_folder / INPUTS).unlink(missing_ok=True)
+        drop_inputs(job)
         leave_error(job, no_room(job.work_folder))
     except Exception as error:  # the parent shows it, whatever it is
         _leave_unexpected(job, error)

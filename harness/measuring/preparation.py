@@ -1,17 +1,22 @@
-"""What the preparation process does: it reads the model and finds inputs that it accepts."""
+"""What the preparation process does: it reads the model and finds inputs that it accepts.
+
+Only that process imports this module: onnx takes a third of a second to import, and the
+measuring processes do without it.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import pickle
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.config.profile import ProfileConfig
 from harness.config.session import SessionConfig
-from harness.errors import HarnessError, one_line
-from harness.measuring.handover import INPUTS, Job, Preparation
+from harness.inputs import choice
+from harness.measuring import ceilings, handover
+from harness.measuring.absences import Absences
+from harness.measuring.handover import Job, Preparation
+from harness.models import file, roofline
 from harness.models.executed_graph import ExecutedGraph
 from harness.native import ort
 from harness.ort import nvidia_libraries, placement
@@ -21,27 +26,17 @@ from harness.tracing import recorders
 from harness.tracing.probes import graphs
 from harness.tracing.probes.graphs import ProbedGraph
 
-#: Share of the time that the threads of a ceiling must have had a CPU, and how often to try.
-UNDISTURBED = 0.9
-CEILING_TRIES = 3
-
-QUICK_CEILINGS = "--quick measures no ceilings; leave it out"
-
 
 def prepare(job: Job) -> Preparation:
     """Reads the model, finds inputs that it accepts, saves both for the workers.
 
-    Leaves ``inputs.pickle`` and, where it can be had, the executed graph in the work folder.
+    Leaves the inputs and, where it can be had, the executed graph in the work folder.
 
     Raises:
         RequestError: an input option does not fit the model.
         ModelError: the model cannot be read or no inputs were found that it accepts.
         MachineError: the execution provider or the library cannot be used here.
     """
-    # onnx takes a third of a second to import; the measuring workers do without it.
-    from harness.inputs import choice
-    from harness.models import file, roofline
-
     model = file.load(job.model)
     record = file.describe(job.model, model, job.model_name)
     library = open_library(job.library, job.config.session)
@@ -56,7 +51,7 @@ def prepare(job: Job) -> Preparation:
             return binding.outputs()
 
     chosen, outputs = choice.choose(model, job.config.inputs, attempt)
-    (job.work_folder / INPUTS).write_bytes(pickle.dumps(dict(chosen.values)))
+    handover.write_inputs(job, chosen.values)
     with contextlib.closing(session.bind(chosen.values)) as binding:
         latency_ns = min(binding.run() for _ in range(3))
         repeatable = graphs.same_values(outputs, binding.outputs())
@@ -68,17 +63,15 @@ def prepare(job: Job) -> Preparation:
     provider_options = session.provider_options
     session.close()
 
-    absent: list[tuple[str, str]] = []
+    absent = Absences()
     graph: ExecutedGraph | None = None
     probed: ProbedGraph | None = None
     executions = profiled_ns = 0
     facts = _ort_facts(library)
     if job.config.trace:
-        try:
+        with absent.noting("nodes", because="the executed graph cannot be had: "):
             graph, events = _executed_graph(library, job, chosen.values)
             executions, profiled_ns = len(events), int(events.inference_duration_ns[0])
-        except (HarnessError, ort.OrtError, OSError, ValueError) as error:
-            absent.append(("nodes", f"the executed graph cannot be had: {one_line(str(error))}"))
     facts += _placement(job.config.session, assignments, graph, log, provider_options)
     if graph is not None:
         work = roofline.work(graph.nodes, roofline.definitions(graph.path))
@@ -86,15 +79,13 @@ def prepare(job: Job) -> Preparation:
             graph.nodes, flops=work.flops, traffic_bytes=work.bytes, arithmetic=work.dtype
         )
         if "probe" in job.config.trace:
-            try:
+            with absent.noting("trace/probe"):
                 probed = recorders.prepare_probes(
                     library, config, graph, chosen.values, job.work_folder
                 )
                 nodes = dataclasses.replace(nodes, carrier=probed.carriers)
-            except (HarnessError, ort.OrtError, OSError, ValueError) as error:
-                absent.append(("trace/probe", one_line(str(error))))
         graph = dataclasses.replace(graph, nodes=nodes)
-        facts += _ceilings(library, job.config, set(work.dtype))
+        facts += ceilings.facts(library, job.config, set(work.dtype))
     return Preparation(
         model=record,
         inputs=chosen.records,
@@ -149,35 +140,6 @@ def _executed_graph(
     with contextlib.closing(once):
         trace = once.record(1, process=0)
     return dataclasses.replace(graph, nodes=trace.nodes), trace.events
-
-
-def _ceilings(library: ort.Library, config: ProfileConfig, dtypes: set[str]) -> tuple[Reading, ...]:
-    """What this machine reaches at most, with the threads that the model gets."""
-    from harness.measuring import ceilings
-
-    if config.quick:
-        return (
-            Reading("ceilings", None, source="harness.measuring.ceilings", reason=QUICK_CEILINGS),
-        )
-    # Where others took the CPUs the values are too low: another try may fall into a gap.
-    for _ in range(CEILING_TRIES):
-        measured = ceilings.measure(
-            library, config.session.intra_threads, sorted(dtypes & ceilings.DTYPES)
-        )
-        if all(isinstance(one, Reading) or one.on_cpu >= UNDISTURBED for one in measured):
-            break
-    return tuple(
-        Reading(
-            f"ceiling_{one.name}",
-            one.value,
-            one.unit,
-            f"{one.source}; {one.threads} thread(s), best of {one.samples}, median "
-            f"{one.spread:.2f} times as long, {one.on_cpu:.0%} on a CPU",
-        )
-        if isinstance(one, ceilings.Ceiling)
-        else dataclasses.replace(one, name=f"ceiling_{one.name}")
-        for one in measured
-    )
 
 
 def _ort_facts(library: ort.Library) -> tuple[Reading, ...]:

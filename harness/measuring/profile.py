@@ -17,16 +17,17 @@ import msgspec
 from harness.config.profile import ProfileConfig
 from harness.errors import NO_ROOM, HarnessError, Interrupted, MachineError, RequestError
 from harness.machine import facts
+from harness.machine.cpu_lists import cpu_parts, cpu_ranges
 from harness.measuring import spawning, stacks
 from harness.measuring.conduct import no_room
 from harness.measuring.handover import Job, Preparation
 from harness.measuring.observer import Observer
-from harness.measuring.plan import Plan, plan
-from harness.measuring.stopping import Precision
+from harness.measuring.plan import Plan, divide_time
+from harness.measuring.stopping import StopRule
 from harness.models import catalogue
 from harness.ort import cuda_state
 from harness.ort.library import ort_library
-from harness.records import Profile, Stacks
+from harness.records import Absent, Profile, Stacks
 from harness.storage import profile_file, shards
 from harness.version import __version__
 
@@ -50,15 +51,15 @@ def profile(config: ProfileConfig, observer: Observer | None = None) -> Profile:
     observer = observer or Observer()
     with interruptible(), started(config, observer) as measuring:
         observer.prepared(measuring.preparation, measuring.plan)
-        enough = None
+        stop_rule = None
         if config.processes is None and not config.quick:
-            enough = Precision(config.precision, config.budget_s, measuring.partial).enough
+            stop_rule = StopRule(config.precision, config.budget_s, measuring.partial)
         with measuring.kept():
             spawning.measure(
                 measuring.job,
                 measuring.plan,
                 lambda finished: observer.measured(finished, measuring.plan),
-                enough=enough,
+                enough=stop_rule.is_met if stop_rule else None,
             )
         if config.stacks:
             return measuring.store(*_sample_stacks(measuring, observer))
@@ -67,12 +68,12 @@ def profile(config: ProfileConfig, observer: Observer | None = None) -> Profile:
 
 def _sample_stacks(
     measuring: Measuring, observer: Observer
-) -> tuple[Stacks | None, tuple[tuple[str, str], ...]]:
+) -> tuple[Stacks | None, tuple[Absent, ...]]:
     """What one more worker is seen doing; or why that cannot be seen."""
     try:
-        loops = shards.read_shard(measuring.partial, 0).process.loops
+        inferences = shards.read_shard(measuring.partial, 0).process.loops
         native = measuring.job.config.stacks == "native"
-        return stacks.sample(measuring.job, loops, native=native), ()
+        return stacks.sample(measuring.job, inferences, native=native), ()
     except (HarnessError, OSError, ValueError) as error:
         remedy = error.remedy if isinstance(error, HarnessError) else ""
         reason = f"{error} ({remedy})" if remedy else str(error)
@@ -111,14 +112,12 @@ class Measuring:
                 force = self.job.config.force
                 raise _keep_finished(error, self.partial, self.target, force) from error
 
-    def store(
-        self, stacks: Stacks | None = None, absent: tuple[tuple[str, str], ...] = ()
-    ) -> Profile:
+    def store(self, stacks: Stacks | None = None, absent: tuple[Absent, ...] = ()) -> Profile:
         """Writes the profile, now that all is measured: Ctrl-C must not cost it.
 
         Args:
             stacks: of one more worker.
-            absent: (what, reason) of what could not be had after the processes.
+            absent: what could not be had after the processes.
         """
         force = self.job.config.force
         with _signals(signal.SIG_IGN):
@@ -147,7 +146,7 @@ def started(config: ProfileConfig, observer: Observer) -> Iterator[Measuring]:
         job = Job(config, library, model, name, work, partial, tuple(sorted(cpus)))
         job.write()
         preparation = spawning.prepare(job)
-        planned = plan(
+        plan = divide_time(
             config,
             preparation.latency_ns,
             preparation.session_ns,
@@ -163,10 +162,10 @@ def started(config: ProfileConfig, observer: Observer) -> Iterator[Measuring]:
             inputs=preparation.inputs,
             output_check=preparation.output_check,
             environment=(*facts.collect(), *preparation.facts),
-            planned_processes=planned.processes,
+            planned_processes=plan.processes,
             absent=preparation.absent,
         )
-        yield Measuring(job, preparation, planned, header, partial, target)
+        yield Measuring(job, preparation, plan, header, partial, target)
 
 
 def interruptible() -> contextlib.AbstractContextManager[None]:
@@ -179,8 +178,8 @@ def _target(config: ProfileConfig, created: datetime.datetime) -> Path:
     target = config.output
     if target is None:
         stem = Path(config.model).stem
-        time = created.strftime("%Y%m%dT%H%M%SZ")
-        target = Path("profiles") / f"{stem}-{config.session.provider}-{time}.h5"
+        stamp = created.strftime("%Y%m%dT%H%M%SZ")
+        target = Path("profiles") / f"{stem}-{config.session.provider}-{stamp}.h5"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -221,23 +220,21 @@ def _cpus(text: str | None) -> set[int]:
     allowed = os.sched_getaffinity(0)
     if text is None:
         return allowed
+    remedy = "give --affinity LIST, such as 0-3,8"
     cpus: set[int] = set()
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        last = last if dash else first
-        if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
-            raise RequestError(
-                f"--affinity {text}: {part!r} is not a CPU or a range of them",
-                "give --affinity LIST, such as 0-3,8",
-            )
-        asked = range(int(first), int(last) + 1)
-        missing = next((cpu for cpu in asked if cpu not in allowed), None)
-        if missing is not None:
-            raise RequestError(
-                f"--affinity {text}: this process may not use CPU {missing}",
-                f"choose among {', '.join(map(str, sorted(allowed)))}",
-            )
-        cpus.update(asked)
+    try:
+        for part in cpu_parts(text):
+            missing = next((cpu for cpu in part if cpu not in allowed), None)
+            if missing is not None:
+                raise RequestError(
+                    f"--affinity {text}: this process may not use CPU {missing}",
+                    f"choose among {cpu_ranges(allowed)}",
+                )
+            cpus.update(part)
+    except ValueError as error:
+        raise RequestError(f"--affinity {text}: {error}", remedy) from error
+    if not cpus:
+        raise RequestError("--affinity: names no CPU", remedy)
     return cpus
 
 
@@ -292,7 +289,7 @@ def _work_folder(partial: Path) -> Iterator[Path]:
             )
         # Without a shard it was killed before anything was measured.
         shutil.rmtree(work, ignore_errors=True)
-        work.mkdir()
+        work.mkdir(mode=0o700)  # what workers read there, nobody else may write
         try:
             yield work
         except OSError as error:
@@ -313,7 +310,7 @@ def _store(
     *,
     complete: bool,
     stacks: Stacks | None = None,
-    absent: tuple[tuple[str, str], ...] = (),
+    absent: tuple[Absent, ...] = (),
 ) -> Profile:
     """Writes what is in the partial folder to the target."""
     header = shards.read_header(partial)

@@ -1,8 +1,30 @@
 """Spawns worker processes and collects what they leave. The only importer of pyperf.
 
-pyperf's Runner calibrates the loops, spawns one fresh process after the other, and collects
-their metadata. ``python -m harness.measuring.spawning`` is the measuring process that it spawns:
-the function pyperf times there is the native timing loop, which keeps every raw sample.
+pyperf's Runner calibrates how many inferences make a chunk, spawns one fresh process after the
+other, and collects their metadata. ``python -m harness.measuring.spawning`` is the measuring
+process that it spawns: the function pyperf times there is the native timing loop, which keeps
+every raw sample. pyperf's *value* is a chunk elsewhere, its *loops* the inferences of one.
+
+pyperf is made for a script that times functions of its own. What is done to it to serve here,
+written against pyperf 2.11; a number in the code refers to this list:
+
+1. It allows one instance of a Runner class in a process, because its workers find their
+   benchmark by executing the script again; ours find it in the job. Each call of ``measure``
+   has a class of its own, with a private ``_created`` of its own.
+2. ``add_cmdline_args``, meant to complete a worker's command line, is called before each
+   process and after the one before has ended: that is where progress is told and the stop rule
+   is asked.
+3. It spawns as many processes as it was told at first. Where a stop rule decides, it is told
+   ``MOST_PROCESSES``, and ``_Enough`` is raised through it to end it.
+4. A calibrating worker is to measure values and warm-ups too. Later options win, so it is
+   given one value and no warm-up.
+5. It prints its errors to stdout, which is the command's result; stdout is redirected
+   meanwhile. How a worker ended it tells in the text of an exception alone, from which the
+   exit code is read.
+6. Its workers inherit descriptor 2, which is redirected to a file: what a crashing library
+   prints becomes part of the error and does not tear the progress bar.
+7. It gives a worker 60 s to end once it has closed the pipe of its result; a traced pass may
+   take longer, so a worker holds a second descriptor of the pipe until it ends.
 """
 
 from __future__ import annotations
@@ -21,6 +43,7 @@ from typing import Any, ClassVar
 import pyperf
 
 from harness.errors import HarnessError, one_line
+from harness.machine.cpu_lists import cpu_ranges
 from harness.measuring import conduct, handover
 from harness.measuring.handover import Job, Preparation
 from harness.measuring.plan import Plan
@@ -34,7 +57,7 @@ def prepare(job: Job) -> Preparation:
     Raises:
         HarnessError: of the kind the process ended with.
     """
-    with _worker_surroundings(job) as output:
+    with _inherited(job) as output:
         code = subprocess.run(
             [sys.executable, "-m", "harness.measuring.worker", str(job.path)], check=False
         ).returncode
@@ -43,12 +66,12 @@ def prepare(job: Job) -> Preparation:
     return handover.read_preparation(job)
 
 
-#: Processes of one profile at most, however far its precision is.
+#: Processes of one profile at most, however far its precision is (3).
 MOST_PROCESSES = 1000
 
 
 class _Enough(Exception):
-    """No further process is to be spawned."""
+    """No further process is to be spawned (3)."""
 
 
 def measure(
@@ -58,7 +81,7 @@ def measure(
     *,
     enough: Callable[[], bool] | None = None,
     first: int = 0,
-    loops: int | None = None,
+    chunk_inferences: int | None = None,
 ) -> None:
     """Calibrates, then measures plan.processes processes or more, one after the other.
 
@@ -72,29 +95,27 @@ def measure(
         enough: asked after plan.processes and each further one whether to stop; without it
             there are no further ones.
         first: number of the first process.
-        loops: inferences in a value as an earlier call calibrated them; None to calibrate.
+        chunk_inferences: inferences in a chunk; None to calibrate them.
 
     Raises:
         HarnessError: a process failed; finished shards stay.
     """
 
-    # pyperf allows one instance of a Runner class in a process: its workers find their
-    # benchmark by executing the same script again. Ours find it in the job.
     class Runner(pyperf.Runner):  # type: ignore[misc]
-        # Keyed by the class's address, which a later class may get again.
+        # (1) Keyed by the class's address, which a later class may get again.
         _created: ClassVar[set[int]] = set()
 
     spawned = 0
-    calibrations = 1 if loops is None else 0
+    calibrations = 1 if chunk_inferences is None else 0
 
     def before_spawn(command: list[str], _arguments: Any) -> None:
-        # pyperf calls this before each process, when the one before has ended.
+        # (2)
         nonlocal spawned
         os.truncate(output, 0)
         calibration = "--calibrate-loops" in command
         finished = spawned - calibrations
         if calibration:
-            # Its samples are not kept, so one value is enough once the loops are found.
+            # (4) Its samples are not kept.
             command += ["--values", "1", "--warmups", "0"]
         else:
             on_process(first + finished)
@@ -118,16 +139,16 @@ def measure(
         "--quiet",
         "--copy-env",  # or LD_LIBRARY_PATH, CUDA_VISIBLE_DEVICES, OMP_NUM_THREADS are lost
         "--processes", str(plan.processes if enough is None else MOST_PROCESSES),
-        "--values", str(plan.values),
-        "--warmups", str(plan.warmups),
-        "--min-time", str(plan.min_time_s),
+        "--values", str(plan.steady_chunks),
+        "--warmups", str(plan.warmup_chunks),
+        "--min-time", str(plan.min_chunk_s),
     ]  # fmt: skip
-    if loops is not None:
-        arguments += ["--loops", str(loops)]
-    if job.config.affinity:
-        arguments += ["--affinity", job.config.affinity]
+    if chunk_inferences is not None:
+        arguments += ["--loops", str(chunk_inferences)]
+    if job.config.affinity is not None:
+        arguments += ["--affinity", cpu_ranges(job.cpus)]
     runner.parse_args(arguments)
-    with _worker_surroundings(job) as output, contextlib.redirect_stdout(io.StringIO()) as said:
+    with _inherited(job) as output, contextlib.redirect_stdout(io.StringIO()) as said:
         try:
             runner.bench_time_func(job.model_name, _never_timed_here)
         except _Enough:
@@ -135,7 +156,7 @@ def measure(
         except (RuntimeError, ValueError, SystemExit) as error:
             number = spawned - calibrations - 1
             which = f"measuring process {first + number}" if number >= 0 else "calibrating process"
-            code = re.search(r"exit code (-?\d+)$", str(error))
+            code = re.search(r"exit code (-?\d+)$", str(error))  # (5)
             detail = int(code[1]) if code else said.getvalue().strip() or str(error)
             raise _worker_failure(job, f"{which} failed", detail, output) from error
     on_process(first + spawned - calibrations)
@@ -146,21 +167,16 @@ def _never_timed_here(_loops: int) -> float:
 
 
 @contextlib.contextmanager
-def _worker_surroundings(job: Job) -> Iterator[Path]:
-    """What the worker processes inherit: where to find harness, and a file for stderr.
-
-    They inherit descriptor 2 through pyperf, so it is redirected as such: what a crashing
-    library prints becomes part of the error and does not tear the progress bar.
-    """
+def _inherited(job: Job) -> Iterator[Path]:
+    """What worker processes inherit meanwhile: where to find harness, and a file for stderr (6)."""
     output = job.work_folder / "stderr.txt"
-    package_root = str(Path(__file__).resolve().parent.parent)
     python_path = os.environ.get("PYTHONPATH")
     sys.stderr.flush()
     saved = os.dup(2)
     try:
         with output.open("ab") as sink:
             os.dup2(sink.fileno(), 2)
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (package_root, python_path)))
+        os.environ["PYTHONPATH"] = conduct.python_path()
         yield output
     finally:
         if python_path is None:
@@ -200,9 +216,7 @@ def _work() -> None:
     arguments = runner.parse_args()
     job = Job.read(arguments.job)
     with conduct.process(job):
-        # pyperf gives a worker 60 s to end once its pipe is closed; a traced pass may take
-        # longer, so the pipe stays open until this process ends.
-        os.dup(arguments.pipe)
+        os.dup(arguments.pipe)  # (7)
         measurement: Measurement | None = None
 
         def take(loops: int) -> float:

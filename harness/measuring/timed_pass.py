@@ -1,10 +1,9 @@
-"""What a measuring process does: session, first inference, the timing loop, traced passes."""
+"""The timed pass of a measuring process: session, first inference, chunks of the timing loop."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import pickle
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -12,37 +11,28 @@ from typing import Any
 import numpy as np
 
 from harness.config.profile import ENERGY_IDLE_S
-from harness.errors import HarnessError, ModelError, one_line
+from harness.errors import ModelError, one_line
 from harness.machine.devices import nvml
 from harness.machine.devices.sampling import DeviceSampler
 from harness.machine.host_counters import HostNoise
 from harness.machine.peak_memory import peak_memory
-from harness.measuring import yardstick
-from harness.measuring.handover import INPUTS, Job, Preparation, read_preparation
-from harness.models.executed_graph import ExecutedGraph
+from harness.measuring import handover, yardstick
+from harness.measuring.handover import Job
+from harness.measuring.traced_passes import TracedPasses
 from harness.native import ort
 from harness.ort import nvidia_libraries
 from harness.ort.session import DURATION_HOLDS, bind, open_library, open_session
 from harness.records import (
     NOTHING,
+    Absent,
     DeviceSeries,
     Int64Array,
-    KernelEvents,
     LatencySeries,
-    NodeEvents,
-    NodeTable,
     ProcessRecord,
     Reading,
     Yardstick,
 )
 from harness.storage import shards
-from harness.tracing import recorders
-from harness.tracing.probes import graphs
-
-NOT_REPEATABLE = (
-    "two inferences of the same inputs differ without probes already (random or "
-    "non-deterministic nodes), so outputs with probes were not compared"
-)
 
 #: Repetitions of the yardstick just before the timed pass, and just after; some 4 ms each.
 #: With fewer it follows latencies less (benchmarks/false_alarms.py).
@@ -66,31 +56,30 @@ class Measurement:
     Args:
         job: what to measure; its preparation must have finished.
         index: number of this process, -1 of one that is not kept.
-        warmup_values: calls of take() that are warm-up.
-        steady_values: calls of take() after them that are the timed pass.
+        warmup_chunks: calls of take() that are warm-up.
+        steady_chunks: calls of take() after them that are the timed pass.
     """
 
-    def __init__(self, job: Job, index: int, warmup_values: int, steady_values: int) -> None:
+    def __init__(self, job: Job, index: int, warmup_chunks: int, steady_chunks: int) -> None:
         self._job = job
         self._index = index
-        self._warmup_values = warmup_values
-        self._steady_values = steady_values
+        self._warmup_chunks = warmup_chunks
+        self._steady_chunks = steady_chunks
         self._chunks: list[LatencySeries] = []
         self._noise = HostNoise()
         self._readings: tuple[Reading, ...] = ()
         self._devices: tuple[DeviceSeries, ...] = ()
         self._yardsticks: list[Yardstick] = []
-        self._absent: list[tuple[str, str]] = []
+        self._absent: list[Absent] = []
         self._sampler: DeviceSampler | None = None
         if job.config.sample_hz and index >= 0:
             # Before there is a session: what the devices do now is not our doing.
-            values = warmup_values + steady_values
-            self._sampler = _device_sampler(job, read_preparation(job).latency_ns, values)
+            latency_ns = handover.read_preparation(job).latency_ns
+            self._sampler = _device_sampler(job, latency_ns, warmup_chunks + steady_chunks)
             self._sampler.start()
             if job.config.energy:
                 time.sleep(ENERGY_IDLE_S)
-        # Own pickle of a moment ago, not a stranger's.
-        self._inputs = pickle.loads((job.work_folder / INPUTS).read_bytes())
+        self._inputs = handover.read_inputs(job)
         self._library = open_library(job.library, job.config.session)
         self._session = open_session(self._library, job.model, job.config.session)
         self._on_device = job.config.session.provider != "cpu"
@@ -110,7 +99,7 @@ class Measurement:
         # faults out of the timed region.
         start_ns = np.full(inferences, -1, dtype=np.int64)
         duration_ns = np.full(inferences, -1, dtype=np.int64)
-        if number == self._warmup_values:
+        if number == self._warmup_chunks:
             # Before the yardstick, whose memory is none of the model's.
             self._peak_memory = peak_memory()
             self._yardsticks.append(yardstick.measure(YARDSTICK_REPETITIONS))
@@ -125,7 +114,7 @@ class Measurement:
                 f"{one_line(str(error))}",
                 "fix the inputs with --input or --shape",
             ) from error
-        if number == self._warmup_values + self._steady_values - 1:
+        if number == self._warmup_chunks + self._steady_chunks - 1:
             self._readings = (*self._noise.stop(), self._peak_memory)
             if self._sampler is not None:
                 self._devices, absent = self._sampler.stop(self._index)
@@ -147,7 +136,7 @@ class Measurement:
 
     def finish(
         self,
-        loops: int,
+        chunk_inferences: int,
         trace_inferences: int,
         probe_inferences: int,
         metadata: Mapping[str, str | int | float],
@@ -155,60 +144,48 @@ class Measurement:
         """Closes the timed session, makes the traced passes, returns all that was measured.
 
         Args:
-            loops: inferences that pyperf's calibration put into a value.
+            chunk_inferences: inferences that calibration put into a chunk.
             trace_inferences: inferences to record with ORT's profiler; 0 for no such pass.
             probe_inferences: inferences to record with probes; 0 for no such pass.
-            metadata: pyperf's of this process.
+            metadata: of this process.
         """
         outputs, copied = self._outputs()
         self._binding.close()
-        create_ns = self._session.create_ns
         self._session.close()
-        preparation = read_preparation(self._job)
-        graph = preparation.graph
-        traces: dict[str, NodeEvents] = {}
-        recorded: KernelEvents | None = None
-        nodes = None if graph is None else graph.nodes
-        absent = self._absent
-        if graph is not None and preparation.probed is not None and probe_inferences:
-            try:
-                traces |= self._trace_probes(preparation, graph.nodes, outputs, probe_inferences)
-            except (HarnessError, ort.OrtError, OSError, ValueError) as error:
-                absent.append(("trace/probe", one_line(str(error))))
-            if not preparation.repeatable:
-                absent.append(("probe guard", NOT_REPEATABLE))
-        if "ort" in self._job.config.trace and trace_inferences:
-            try:
-                with contextlib.closing(self._ort_pass(graph)) as ort_pass:
-                    trace = ort_pass.record(trace_inferences, self._index)
-            except (HarnessError, ort.OrtError, OSError, ValueError) as error:
-                absent.append(("trace/ort", one_line(str(error))))
-            else:
-                traces["ort"], nodes = trace.events, trace.nodes
-                absent += [("trace/ort", remark) for remark in trace.remarks]
-        if self._on_device and "kernels" in self._job.config.trace and trace_inferences:
-            try:
-                recorded = self._trace_kernels(graph, preparation.executions, trace_inferences)
-            except (HarnessError, ort.OrtError, OSError, ValueError) as error:
-                absent.append(("trace/kernels", one_line(str(error))))
+        passes = TracedPasses(
+            self._job,
+            handover.read_preparation(self._job),
+            self._library,
+            self._inputs,
+            self._index,
+        )
+        traced = passes.record(outputs, trace_inferences, probe_inferences)
         process = ProcessRecord(
             index=self._index,
             pid=os.getpid(),
             library_ns=self._library.open_ns,
-            session_ns=create_ns,
+            session_ns=self._session.create_ns,
             first_inference_ns=self._first_inference_ns,
-            warmup=_join(self._chunks[: self._warmup_values]),
-            steady=_join(self._chunks[self._warmup_values :]),
-            loops=loops,
+            warmup=_join(self._chunks[: self._warmup_chunks]),
+            steady=_join(self._chunks[self._warmup_chunks :]),
+            loops=chunk_inferences,
             noise=self._readings,
             metadata=metadata,
             log=tuple(self._library.take_log()),
             yardstick=yardstick.concatenate(self._yardsticks),
             duration_holds=DURATION_HOLDS[self._holds],
-            enqueue_ns=np.concatenate([NOTHING, *self._enqueued[self._warmup_values :]]),
+            enqueue_ns=np.concatenate([NOTHING, *self._enqueued[self._warmup_chunks :]]),
             copied=copied,
+            provider_ns=self._session.provider_ns,
         )
-        return shards.Shard(process, traces, nodes, tuple(absent), self._devices, recorded)
+        return shards.Shard(
+            process,
+            traced.events,
+            traced.nodes,
+            (*self._absent, *traced.absent),
+            self._devices,
+            traced.kernels,
+        )
 
     @property
     def _holds(self) -> str:
@@ -235,65 +212,11 @@ class Measurement:
             session.close()
         return outputs, LatencySeries(start_ns, duration_ns)
 
-    def _trace_kernels(
-        self, graph: ExecutedGraph | None, executions: int, inferences: int
-    ) -> KernelEvents:
-        if graph is None:
-            raise ValueError("the executed graph is not known, nor are the names of its nodes")
-        with contextlib.closing(
-            recorders.KernelPass(
-                self._library,
-                self._job.config.session.uncaptured,
-                graph,
-                self._inputs,
-                self._job.work_folder,
-            )
-        ) as kernel_pass:
-            return kernel_pass.record(inferences, executions, self._index)
 
-    def _ort_pass(self, graph: ExecutedGraph | None) -> recorders.OrtPass:
-        """ORT's profiler on the executed graph; where that is not known, on the model."""
-        config, folder = self._job.config.session.uncaptured, self._job.work_folder
-        if graph is None:
-            return recorders.OrtPass(
-                self._library, config, self._job.model, None, self._inputs, folder
-            )
-        return recorders.OrtPass(
-            self._library,
-            config,
-            graph.path,
-            graph.nodes,
-            self._inputs,
-            folder,
-            optimization="disable",
-        )
-
-    def _trace_probes(
-        self,
-        preparation: Preparation,
-        nodes: NodeTable,
-        outputs: list[Any],
-        inferences: int,
-    ) -> dict[str, NodeEvents]:
-        """Records through probes; refuses where they change what the model computes."""
-        assert preparation.probed is not None
-        with contextlib.closing(
-            recorders.ProbePass(
-                self._library, self._job.config.session, preparation.probed, nodes, self._inputs
-            )
-        ) as probe_pass:
-            events, calibration = probe_pass.record(inferences, self._index)
-            if preparation.repeatable and not graphs.same_values(
-                outputs, probe_pass.binding.outputs()
-            ):
-                raise ValueError("outputs with probes differ from those without")
-        return {"probe": events, "probe_calibration": calibration}
-
-
-def _device_sampler(job: Job, latency_ns: int, values: int) -> DeviceSampler:
+def _device_sampler(job: Job, latency_ns: int, chunks: int) -> DeviceSampler:
     """The sampler of a process, with room for twice as long as its passes should take."""
     config = job.config
-    passes_s = config.timed_s + values * latency_ns * 1e-9
+    passes_s = config.timed_s + chunks * latency_ns * 1e-9
     seconds = SESSION_S + 2 * (passes_s + (ENERGY_IDLE_S if config.energy else 0.0))
     gpu = None
     if config.session.provider != "cpu":
