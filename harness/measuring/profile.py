@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-import os
+import json
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -17,15 +17,13 @@ import msgspec
 from harness.config.profile import ProfileConfig
 from harness.errors import NO_ROOM, HarnessError, Interrupted, MachineError, RequestError
 from harness.machine import facts
-from harness.machine.cpu_lists import cpu_parts, cpu_ranges
-from harness.measuring import spawning, stacks
+from harness.measuring import request, spawning, stacks
 from harness.measuring.conduct import no_room
 from harness.measuring.handover import Job, Preparation
 from harness.measuring.observer import Observer
 from harness.measuring.plan import Plan, divide_time
 from harness.measuring.stopping import StopRule
 from harness.models import catalogue
-from harness.ort import cuda_state
 from harness.ort.library import ort_library
 from harness.records import Absent, Profile, Stacks
 from harness.storage import profile_file, shards
@@ -134,11 +132,11 @@ def started(config: ProfileConfig, observer: Observer) -> Iterator[Measuring]:
         HarnessError: as ``profile`` does.
     """
     created = datetime.datetime.now(datetime.UTC)
-    target = _target(config, created)
-    cpus = _cpus(config.affinity)
-    config = _fit_to_cpus(config, cpus, observer)
+    target = request.output_file(config, created)
+    cpus = request.usable_cpus(config.affinity)
+    config = request.fit_to_cpus(config, cpus, observer)
     library = (config.session.library or ort_library()).absolute()
-    _require_provider(config, library)
+    request.require_provider(config, library)
     partial = shards.partial_folder(target)
     with _work_folder(partial) as work:
         observer.preparing(config.model)
@@ -156,7 +154,7 @@ def started(config: ProfileConfig, observer: Observer) -> Iterator[Measuring]:
         header = shards.ProfileHeader(
             harness_version=__version__,
             created=created.isoformat(timespec="seconds"),
-            config=msgspec.json.encode(config, enc_hook=str).decode(),
+            config=json.dumps(msgspec.to_builtins(config, enc_hook=str)),
             model=dataclasses.replace(preparation.model, path=config.model),
             provider=config.session.provider,
             inputs=preparation.inputs,
@@ -171,86 +169,6 @@ def started(config: ProfileConfig, observer: Observer) -> Iterator[Measuring]:
 def interruptible() -> contextlib.AbstractContextManager[None]:
     """Ctrl-C and SIGTERM raise Interrupted meanwhile."""
     return _signals(_interrupt)
-
-
-def _target(config: ProfileConfig, created: datetime.datetime) -> Path:
-    """The file to write, in a folder that can be written to."""
-    target = config.output
-    if target is None:
-        stem = Path(config.model).stem
-        stamp = created.strftime("%Y%m%dT%H%M%SZ")
-        target = Path("profiles") / f"{stem}-{config.session.provider}-{stamp}.h5"
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RequestError(
-            f"{target.parent}: cannot be made: {error.strerror}", "choose another --output"
-        ) from error
-    if target.is_dir():
-        raise RequestError(f"{target}: is a folder", "give --output a file name")
-    if not os.access(target.parent, os.W_OK | os.X_OK):
-        raise RequestError(
-            f"{target.parent}: the folder is not writable", "choose another --output"
-        )
-    if target.exists() and not config.force:
-        raise RequestError(
-            f"{target}: the file exists", "choose another --output, or overwrite it with --force"
-        )
-    return target
-
-
-def _fit_to_cpus(config: ProfileConfig, cpus: set[int], observer: Observer) -> ProfileConfig:
-    """The configuration with threads that stay on the CPUs asked for."""
-    if config.affinity is not None and not config.session.intra_threads:
-        # Threads that ORT counts by itself it also pins by itself: to any CPU of the
-        # machine, whatever affinity they inherit.
-        session = dataclasses.replace(config.session, intra_threads=len(cpus))
-        config = dataclasses.replace(config, session=session)
-    if config.session.intra_threads > len(cpus):
-        observer.warning(
-            f"--threads {config.session.intra_threads} on {len(cpus)} "
-            f"CPU{'s' if len(cpus) != 1 else ''}: threads will wait for each other, "
-            "latencies will be longer and scatter more"
-        )
-    return config
-
-
-def _cpus(text: str | None) -> set[int]:
-    """CPUs of a list in Linux' notation, ``0-3,8``, all of them allowed; None for all."""
-    allowed = os.sched_getaffinity(0)
-    if text is None:
-        return allowed
-    remedy = "give --affinity LIST, such as 0-3,8"
-    cpus: set[int] = set()
-    try:
-        for part in cpu_parts(text):
-            missing = next((cpu for cpu in part if cpu not in allowed), None)
-            if missing is not None:
-                raise RequestError(
-                    f"--affinity {text}: this process may not use CPU {missing}",
-                    f"choose among {cpu_ranges(allowed)}",
-                )
-            cpus.update(part)
-    except ValueError as error:
-        raise RequestError(f"--affinity {text}: {error}", remedy) from error
-    if not cpus:
-        raise RequestError("--affinity: names no CPU", remedy)
-    return cpus
-
-
-def _require_provider(config: ProfileConfig, library: Path) -> None:
-    """Refuses a GPU provider that cannot work, before anything is measured on the CPU."""
-    provider = config.session.provider
-    if provider == "cpu":
-        if config.session.provider_options:
-            raise RequestError(
-                "--provider-option: the cpu provider has no options",
-                "drop it, or choose another --provider",
-            )
-        return
-    state, remedy = cuda_state.cuda_state(library, provider)
-    if state.value is None:
-        raise MachineError(f"--provider {provider} cannot be used here: {state.reason}", remedy)
 
 
 def _model_file(model: str, work: Path) -> tuple[Path, str]:
