@@ -135,9 +135,9 @@ class ProcessRecord:
             the work went on on a device; empty elsewhere.
         copied: inferences with inputs and outputs copied between host and device by each;
             empty where nothing is copied.
-        provider_ns: appending the execution providers to the session's options, which loads
-            their libraries; -1 where that is not known. Next to nothing on the CPU, whose
-            provider is part of ONNX Runtime.
+        provider_ns: loading the libraries of the execution providers and what these need,
+            before the session is created; -1 where that is not known. Next to nothing on the
+            CPU, whose provider is part of ONNX Runtime.
     """
 
     index: int

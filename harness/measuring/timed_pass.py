@@ -21,7 +21,13 @@ from harness.measuring.handover import Job
 from harness.measuring.traced_passes import TracedPasses
 from harness.native import ort
 from harness.ort import nvidia_libraries
-from harness.ort.session import DURATION_HOLDS, bind, open_library, open_session
+from harness.ort.session import (
+    DURATION_HOLDS,
+    bind,
+    load_provider_libraries,
+    open_library,
+    open_session,
+)
 from harness.records import (
     NOTHING,
     Absent,
@@ -81,7 +87,11 @@ class Measurement:
                 time.sleep(ENERGY_IDLE_S)
         self._inputs = handover.read_inputs(job)
         self._library = open_library(job.library, job.config.session)
+        began_ns = time.monotonic_ns()
+        load_provider_libraries(self._library, job.config.session)
+        self._provider_ns = time.monotonic_ns() - began_ns
         self._session = open_session(self._library, job.model, job.config.session)
+        self._provider_ns += self._session.provider_ns
         self._on_device = job.config.session.provider != "cpu"
         self._enqueued: list[Int64Array] = []
         place = ("resident", nvidia_libraries.synchronise_address()) if self._on_device else ()
@@ -176,7 +186,7 @@ class Measurement:
             duration_holds=DURATION_HOLDS[self._holds],
             enqueue_ns=np.concatenate([NOTHING, *self._enqueued[self._warmup_chunks :]]),
             copied=copied,
-            provider_ns=self._session.provider_ns,
+            provider_ns=self._provider_ns,
         )
         return shards.Shard(
             process,

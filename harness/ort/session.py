@@ -74,9 +74,8 @@ def open_session(
         RequestError: it refuses its options.
         ModelError: ONNX Runtime refuses the model.
     """
+    load_provider_libraries(library, config)
     providers = _providers(config)
-    for name, _ in providers:
-        _preload(Path(library.path).parent / f"libonnxruntime_providers_{name.lower()}.so")
     options: dict[str, Any] = {
         "intra_threads": config.intra_threads,
         "inter_threads": config.inter_threads,
@@ -135,6 +134,18 @@ def _providers(config: SessionConfig) -> list[tuple[str, Mapping[str, str]]]:
         }
         return [asked, (PROVIDER_NAMES["cuda"], device)]
     return [asked]
+
+
+def load_provider_libraries(library: ort.Library, config: SessionConfig) -> None:
+    """Loads what the providers need from where the loader does not look; once a process.
+
+    ``open_session`` does so too: only who wants to know how long it takes does it before.
+
+    Raises:
+        MachineError: a library is there and does not load.
+    """
+    for name, _ in _providers(config):
+        _preload(Path(library.path).parent / f"libonnxruntime_providers_{name.lower()}.so")
 
 
 @functools.cache
