@@ -25,8 +25,8 @@ from scipy import stats
 from harness.commands.ab import DEFAULT_BUDGET_S, DEFAULT_MARGIN, DURATION_S
 from harness.config.profile import ProfileConfig
 from harness.config.session import SessionConfig
+from harness.measuring.observer import Observer
 from harness.measuring.pairs import ab as measured_in_pairs
-from harness.measuring.profile import Observer
 from harness.native import ort
 from harness.ort.library import ort_library
 from harness.ort.session import bind, open_session

@@ -35,8 +35,8 @@ from harness.analysis import noise
 from harness.analysis.comparing import profiles as comparing
 from harness.commands.ab import DEFAULT_BUDGET_S, DURATION_S
 from harness.config.profile import ProfileConfig
+from harness.measuring.observer import Observer
 from harness.measuring.pairs import ab
-from harness.measuring.profile import Observer
 from harness.statistics import verdicts
 from harness.statistics.verdicts import Side, Verdict, YardstickUse
 

@@ -24,6 +24,9 @@ Int64Array = npt.NDArray[np.int64]
 Int32Array = npt.NDArray[np.int32]
 Int8Array = npt.NDArray[np.int8]
 
+#: Something that could not be had: (what, the reason and if possible the remedy).
+Absent = tuple[str, str]
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reading:
@@ -132,6 +135,9 @@ class ProcessRecord:
             the work went on on a device; empty elsewhere.
         copied: inferences with inputs and outputs copied between host and device by each;
             empty where nothing is copied.
+        provider_ns: loading the libraries of the execution providers and what these need,
+            before the session is created; -1 where that is not known. Next to nothing on the
+            CPU, whose provider is part of ONNX Runtime.
     """
 
     index: int
@@ -149,6 +155,7 @@ class ProcessRecord:
     duration_holds: str = ""
     enqueue_ns: Int64Array = dataclasses.field(default_factory=lambda: NOTHING)
     copied: LatencySeries = LatencySeries(NOTHING, NOTHING)
+    provider_ns: int = -1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from harness.measuring.profile import Observer
-from harness.measuring.spawning import Plan
-from harness.measuring.worker import Preparation
+from harness.measuring.handover import Preparation
+from harness.measuring.observer import Observer
+from harness.measuring.plan import Plan
 from harness.reporters.wording import input_line, processes
 
 

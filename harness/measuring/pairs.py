@@ -19,7 +19,9 @@ from harness.analysis.comparing.differences import unlike_inputs
 from harness.config.profile import ProfileConfig
 from harness.errors import RequestError
 from harness.measuring import spawning
-from harness.measuring.profile import Measuring, Observer, interruptible, started
+from harness.measuring.observer import Observer
+from harness.measuring.profile import Measuring, interruptible, started
+from harness.measuring.stopping import is_spent
 from harness.records import Profile
 from harness.statistics.pairs import Decision, decide
 from harness.statistics.verdicts import DECIDED
@@ -114,7 +116,7 @@ def ab(
                 if not decision.go_on:
                     ended_by = "decided" if decision.verdict in DECIDED else "undecidable"
                     break
-                if elapsed_s * (1 + 1 / len(differences)) > budget_s:
+                if is_spent(budget_s, elapsed_s, len(differences)):
                     ended_by = "budget"
                     break
         return Outcome(decision, ended_by, (one.store(), other.store()))
@@ -130,31 +132,32 @@ def _nobody_waits(_finished: int) -> None:
 
 
 def _look_equally_long(sides: tuple[_Side, _Side]) -> None:
-    """Lets the values of both last as long as the shorter ones of the first pair.
+    """Lets the chunks of both last as long as the shorter ones of the first pair.
 
-    pyperf finds the loops of each by doubling, so that chance makes those of one twice those
-    of the other, and a longer look at a machine is another look: with the same
+    Calibration finds the inferences of a chunk by doubling, so that chance makes those of one
+    twice those of the other, and a longer look at a machine is another look: with the same
     configuration on both sides that would be a difference. Done after each pair, or a first
     process that was disturbed would make the looks unequal for good.
     """
-    shared_ns = min(side.first_value_ns for side in sides)
+    shared_ns = min(side.first_chunk_ns for side in sides)
     for side in sides:
-        side.loops = max(1, round(shared_ns / float(np.median(side.medians_ns))))
+        side.chunk_inferences = max(1, round(shared_ns / float(np.median(side.medians_ns))))
 
 
 class _Side:
     """One of the two, measured process by process.
 
     Attributes:
-        loops: inferences in a value; 0 before the first process, which is calibrated.
-        first_value_ns: how long a value of the first process lasted, by its median.
+        chunk_inferences: inferences in a chunk; None before the first process, which is
+            calibrated.
+        first_chunk_ns: how long a chunk of the first process lasted, by its median.
         medians_ns: of the processes so far.
     """
 
     def __init__(self, measuring: Measuring) -> None:
         self._measuring = measuring
-        self.loops = 0
-        self.first_value_ns = math.nan
+        self.chunk_inferences: int | None = None
+        self.first_chunk_ns = math.nan
         self.medians_ns: list[float] = []
 
     @property
@@ -168,9 +171,13 @@ class _Side:
         if not trace:
             plan = dataclasses.replace(plan, trace_inferences=0, probe_inferences=0)
         spawning.measure(
-            self._measuring.job, plan, _nobody_waits, first=pair, loops=self.loops or None
+            self._measuring.job,
+            plan,
+            _nobody_waits,
+            first=pair,
+            chunk_inferences=self.chunk_inferences,
         )
         process = shards.read_shard(self._measuring.partial, pair).process
         self.medians_ns.append(float(np.median(process.steady.duration_ns)))
         if pair == 0:
-            self.first_value_ns = process.loops * self.median_ns
+            self.first_chunk_ns = process.loops * self.median_ns

@@ -5,46 +5,29 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-import os
+import json
 import shutil
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
 import msgspec
-import numpy as np
 
 from harness.config.profile import ProfileConfig
 from harness.errors import NO_ROOM, HarnessError, Interrupted, MachineError, RequestError
 from harness.machine import facts
-from harness.measuring import spawning, stacks
-from harness.measuring.spawning import Plan
-from harness.measuring.worker import Job, Preparation, no_room
+from harness.measuring import request, spawning, stacks
+from harness.measuring.conduct import no_room
+from harness.measuring.handover import Job, Preparation
+from harness.measuring.observer import Observer
+from harness.measuring.plan import Plan, divide_time
+from harness.measuring.stopping import StopRule
 from harness.models import catalogue
-from harness.ort import cuda_state
 from harness.ort.library import ort_library
-from harness.records import Profile, Stacks
-from harness.statistics import intervals
+from harness.records import Absent, Profile, Stacks
 from harness.storage import profile_file, shards
 from harness.version import __version__
-
-
-class Observer:
-    """Told how a profile proceeds; this one keeps silent. Subclass to show it."""
-
-    def warning(self, text: str) -> None:
-        """Something the user should know; the profile goes on."""
-
-    def preparing(self, model: str) -> None:
-        """The model is being read and tried."""
-
-    def prepared(self, preparation: Preparation, plan: Plan) -> None:
-        """Inputs are chosen; measuring begins and takes about plan.expected_s."""
-
-    def measured(self, finished: int, plan: Plan) -> None:
-        """So many processes have finished."""
 
 
 def profile(config: ProfileConfig, observer: Observer | None = None) -> Profile:
@@ -66,15 +49,15 @@ def profile(config: ProfileConfig, observer: Observer | None = None) -> Profile:
     observer = observer or Observer()
     with interruptible(), started(config, observer) as measuring:
         observer.prepared(measuring.preparation, measuring.plan)
-        enough = None
+        stop_rule = None
         if config.processes is None and not config.quick:
-            enough = _Precision(config.precision, config.budget_s, measuring.partial).enough
+            stop_rule = StopRule(config.precision, config.budget_s, measuring.partial)
         with measuring.kept():
             spawning.measure(
                 measuring.job,
                 measuring.plan,
                 lambda finished: observer.measured(finished, measuring.plan),
-                enough=enough,
+                enough=stop_rule.is_met if stop_rule else None,
             )
         if config.stacks:
             return measuring.store(*_sample_stacks(measuring, observer))
@@ -83,12 +66,12 @@ def profile(config: ProfileConfig, observer: Observer | None = None) -> Profile:
 
 def _sample_stacks(
     measuring: Measuring, observer: Observer
-) -> tuple[Stacks | None, tuple[tuple[str, str], ...]]:
+) -> tuple[Stacks | None, tuple[Absent, ...]]:
     """What one more worker is seen doing; or why that cannot be seen."""
     try:
-        loops = shards.read_shard(measuring.partial, 0).process.loops
+        inferences = shards.read_shard(measuring.partial, 0).process.loops
         native = measuring.job.config.stacks == "native"
-        return stacks.sample(measuring.job, loops, native=native), ()
+        return stacks.sample(measuring.job, inferences, native=native), ()
     except (HarnessError, OSError, ValueError) as error:
         remedy = error.remedy if isinstance(error, HarnessError) else ""
         reason = f"{error} ({remedy})" if remedy else str(error)
@@ -127,14 +110,12 @@ class Measuring:
                 force = self.job.config.force
                 raise _keep_finished(error, self.partial, self.target, force) from error
 
-    def store(
-        self, stacks: Stacks | None = None, absent: tuple[tuple[str, str], ...] = ()
-    ) -> Profile:
+    def store(self, stacks: Stacks | None = None, absent: tuple[Absent, ...] = ()) -> Profile:
         """Writes the profile, now that all is measured: Ctrl-C must not cost it.
 
         Args:
             stacks: of one more worker.
-            absent: (what, reason) of what could not be had after the processes.
+            absent: what could not be had after the processes.
         """
         force = self.job.config.force
         with _signals(signal.SIG_IGN):
@@ -151,11 +132,11 @@ def started(config: ProfileConfig, observer: Observer) -> Iterator[Measuring]:
         HarnessError: as ``profile`` does.
     """
     created = datetime.datetime.now(datetime.UTC)
-    target = _target(config, created)
-    cpus = _cpus(config.affinity)
-    config = _fit_to_cpus(config, cpus, observer)
+    target = request.output_file(config, created)
+    cpus = request.usable_cpus(config.affinity)
+    config = request.fit_to_cpus(config, cpus, observer)
     library = (config.session.library or ort_library()).absolute()
-    _require_provider(config, library)
+    request.require_provider(config, library)
     partial = shards.partial_folder(target)
     with _work_folder(partial) as work:
         observer.preparing(config.model)
@@ -163,7 +144,7 @@ def started(config: ProfileConfig, observer: Observer) -> Iterator[Measuring]:
         job = Job(config, library, model, name, work, partial, tuple(sorted(cpus)))
         job.write()
         preparation = spawning.prepare(job)
-        plan = spawning.plan(
+        plan = divide_time(
             config,
             preparation.latency_ns,
             preparation.session_ns,
@@ -173,7 +154,7 @@ def started(config: ProfileConfig, observer: Observer) -> Iterator[Measuring]:
         header = shards.ProfileHeader(
             harness_version=__version__,
             created=created.isoformat(timespec="seconds"),
-            config=msgspec.json.encode(config, enc_hook=str).decode(),
+            config=json.dumps(msgspec.to_builtins(config, enc_hook=str)),
             model=dataclasses.replace(preparation.model, path=config.model),
             provider=config.session.provider,
             inputs=preparation.inputs,
@@ -185,121 +166,9 @@ def started(config: ProfileConfig, observer: Observer) -> Iterator[Measuring]:
         yield Measuring(job, preparation, plan, header, partial, target)
 
 
-class _Precision:
-    """Whether enough processes have been measured.
-
-    Args:
-        precision: half width of the interval of the median, relative to it, to be reached.
-        budget_s: seconds of measuring after which it is given up.
-        partial: folder of what has finished.
-    """
-
-    def __init__(self, precision: float, budget_s: float, partial: Path) -> None:
-        self._precision = precision
-        self._budget_s = budget_s
-        self._partial = partial
-        self._began_s = time.monotonic()
-        self._medians: list[float] = []
-
-    def enough(self) -> bool:
-        """Asked between two processes."""
-        while (self._partial / shards.file_name(len(self._medians))).exists():
-            shard = shards.read_shard(self._partial, len(self._medians))
-            self._medians.append(float(np.median(shard.process.steady.duration_ns)))
-        interval = intervals.t_interval(np.array(self._medians))
-        if interval is not None:
-            low, high = interval
-            if high - low <= 2 * self._precision * float(np.median(self._medians)):
-                return True
-        elapsed_s = time.monotonic() - self._began_s
-        return elapsed_s * (1 + 1 / len(self._medians)) > self._budget_s
-
-
 def interruptible() -> contextlib.AbstractContextManager[None]:
     """Ctrl-C and SIGTERM raise Interrupted meanwhile."""
     return _signals(_interrupt)
-
-
-def _target(config: ProfileConfig, created: datetime.datetime) -> Path:
-    """The file to write, in a folder that can be written to."""
-    target = config.output
-    if target is None:
-        stem = Path(config.model).stem
-        time = created.strftime("%Y%m%dT%H%M%SZ")
-        target = Path("profiles") / f"{stem}-{config.session.provider}-{time}.h5"
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RequestError(
-            f"{target.parent}: cannot be made: {error.strerror}", "choose another --output"
-        ) from error
-    if target.is_dir():
-        raise RequestError(f"{target}: is a folder", "give --output a file name")
-    if not os.access(target.parent, os.W_OK | os.X_OK):
-        raise RequestError(
-            f"{target.parent}: the folder is not writable", "choose another --output"
-        )
-    if target.exists() and not config.force:
-        raise RequestError(
-            f"{target}: the file exists", "choose another --output, or overwrite it with --force"
-        )
-    return target
-
-
-def _fit_to_cpus(config: ProfileConfig, cpus: set[int], observer: Observer) -> ProfileConfig:
-    """The configuration with threads that stay on the CPUs asked for."""
-    if config.affinity is not None and not config.session.intra_threads:
-        # Threads that ORT counts by itself it also pins by itself: to any CPU of the
-        # machine, whatever affinity they inherit.
-        session = dataclasses.replace(config.session, intra_threads=len(cpus))
-        config = dataclasses.replace(config, session=session)
-    if config.session.intra_threads > len(cpus):
-        observer.warning(
-            f"--threads {config.session.intra_threads} on {len(cpus)} "
-            f"CPU{'s' if len(cpus) != 1 else ''}: threads will wait for each other, "
-            "latencies will be longer and scatter more"
-        )
-    return config
-
-
-def _cpus(text: str | None) -> set[int]:
-    """CPUs of a list in Linux' notation, ``0-3,8``, all of them allowed; None for all."""
-    allowed = os.sched_getaffinity(0)
-    if text is None:
-        return allowed
-    cpus: set[int] = set()
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        last = last if dash else first
-        if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
-            raise RequestError(
-                f"--affinity {text}: {part!r} is not a CPU or a range of them",
-                "give --affinity LIST, such as 0-3,8",
-            )
-        asked = range(int(first), int(last) + 1)
-        missing = next((cpu for cpu in asked if cpu not in allowed), None)
-        if missing is not None:
-            raise RequestError(
-                f"--affinity {text}: this process may not use CPU {missing}",
-                f"choose among {', '.join(map(str, sorted(allowed)))}",
-            )
-        cpus.update(asked)
-    return cpus
-
-
-def _require_provider(config: ProfileConfig, library: Path) -> None:
-    """Refuses a GPU provider that cannot work, before anything is measured on the CPU."""
-    provider = config.session.provider
-    if provider == "cpu":
-        if config.session.provider_options:
-            raise RequestError(
-                "--provider-option: the cpu provider has no options",
-                "drop it, or choose another --provider",
-            )
-        return
-    state, remedy = cuda_state.cuda_state(library, provider)
-    if state.value is None:
-        raise MachineError(f"--provider {provider} cannot be used here: {state.reason}", remedy)
 
 
 def _model_file(model: str, work: Path) -> tuple[Path, str]:
@@ -338,7 +207,7 @@ def _work_folder(partial: Path) -> Iterator[Path]:
             )
         # Without a shard it was killed before anything was measured.
         shutil.rmtree(work, ignore_errors=True)
-        work.mkdir()
+        work.mkdir(mode=0o700)  # what workers read there, nobody else may write
         try:
             yield work
         except OSError as error:
@@ -359,7 +228,7 @@ def _store(
     *,
     complete: bool,
     stacks: Stacks | None = None,
-    absent: tuple[tuple[str, str], ...] = (),
+    absent: tuple[Absent, ...] = (),
 ) -> Profile:
     """Writes what is in the partial folder to the target."""
     header = shards.read_header(partial)

@@ -1,16 +1,36 @@
 """Spawns worker processes and collects what they leave. The only importer of pyperf.
 
-pyperf's Runner calibrates the loops, spawns one fresh process after the other, and collects
-their metadata. ``python -m harness.measuring.spawning`` is the measuring process that it spawns:
-the function pyperf times there is the native timing loop, which keeps every raw sample.
+pyperf's Runner calibrates how many inferences make a chunk, spawns one fresh process after the
+other, and collects their metadata. ``python -m harness.measuring.spawning`` is the measuring
+process that it spawns: the function pyperf times there is the native timing loop, which keeps
+every raw sample. pyperf's *value* is a chunk elsewhere, its *loops* the inferences of one.
+
+pyperf is made for a script that times functions of its own. What is done to it to serve here,
+written against pyperf 2.11; a number in the code refers to this list:
+
+1. It allows one instance of a Runner class in a process, because its workers find their
+   benchmark by executing the script again; ours find it in the job. Each call of ``measure``
+   has a class of its own, with a private ``_created`` of its own.
+2. ``add_cmdline_args``, meant to complete a worker's command line, is called before each
+   process and after the one before has ended: that is where progress is told and the stop rule
+   is asked.
+3. It spawns as many processes as it was told at first. Where a stop rule decides, it is told
+   ``MOST_PROCESSES``, and ``_Enough`` is raised through it to end it.
+4. A calibrating worker is to measure values and warm-ups too. Later options win, so it is
+   given one value and no warm-up.
+5. It prints its errors to stdout, which is the command's result; stdout is redirected
+   meanwhile. How a worker ended it tells in the text of an exception alone, from which the
+   exit code is read.
+6. Its workers inherit descriptor 2, which is redirected to a file: what a crashing library
+   prints becomes part of the error and does not tear the progress bar.
+7. It gives a worker 60 s to end once it has closed the pipe of its result; a traced pass may
+   take longer, so a worker holds a second descriptor of the pipe until it ends.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import io
-import math
 import os
 import re
 import signal
@@ -22,130 +42,36 @@ from typing import Any, ClassVar
 
 import pyperf
 
-from harness.config.profile import ENERGY_IDLE_S, ProfileConfig
 from harness.errors import HarnessError, one_line
-from harness.measuring import worker
-from harness.measuring.worker import Job, Measurement, Preparation
+from harness.machine.cpu_lists import cpu_ranges
+from harness.measuring import conduct, handover
+from harness.measuring.handover import Job, Preparation
+from harness.measuring.plan import Plan
+from harness.measuring.timed_pass import Measurement
 from harness.storage import shards
-
-#: pyperf values of a timed pass: enough to see drift inside a process, few enough that one
-#: value is long against the cost of switching to the next.
-COMPARISON_VALUES = 10
-QUICK_VALUES = 3
-MIN_VALUES = 3
-
-#: Seconds a worker needs besides its session and inferences: interpreter, imports, dlopen,
-#: pyperf's metadata. Measured as 0.45 s on a 2-core EPYC; only the announced duration of
-#: the whole depends on it.
-PROCESS_OVERHEAD_S = 0.5
-
-#: Seconds a traced pass may take in each process before it records fewer inferences.
-TRACE_BUDGET_S = 0.5
-
-#: Inferences recorded with probes: enough for a median of each node.
-MIN_PROBE_INFERENCES = 2
-MAX_PROBE_INFERENCES = 200
-
-#: Events that a traced pass of a process stores: about what its raw samples take.
-TRACE_EVENTS = 50_000
-
-#: Rough cost of a probe, to announce how long it will take.
-PROBE_S = 300e-9
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Plan:
-    """How the processes spend their time.
-
-    Attributes:
-        processes: measuring processes.
-        warmups: pyperf values of warm-up in each.
-        values: pyperf values of timed pass in each.
-        min_time_s: least duration of a value, from which pyperf calibrates its loops.
-        trace_inferences: inferences of a pass with ORT's profiler.
-        probe_inferences: inferences of a pass with probes, in each of its three graphs.
-        expected_s: how long the whole will take, roughly.
-    """
-
-    processes: int
-    warmups: int
-    values: int
-    min_time_s: float
-    trace_inferences: int
-    probe_inferences: int
-    expected_s: float
-
-
-def plan(
-    config: ProfileConfig, latency_ns: int, session_ns: int, executions: int, profiled_ns: int
-) -> Plan:
-    """Divides the time asked for over processes, values and loops.
-
-    Args:
-        config: what was asked for.
-        latency_ns: rough latency of one inference.
-        session_ns: rough time to create a session.
-        executions: of nodes in one inference, 0 where not known.
-        profiled_ns: rough latency under ORT's profiler, 0 where not known.
-    """
-    latency_s = max(latency_ns, 1) * 1e-9
-    values = QUICK_VALUES if config.quick else COMPARISON_VALUES
-    # A slow model gets fewer values of one inference each, never fewer than MIN_VALUES.
-    values = max(MIN_VALUES, min(values, math.ceil(config.timed_s / latency_s)))
-    # pyperf doubles its loops until a value is long enough, so half the longest value that
-    # the sample limit allows is what may be asked for.
-    longest_s = config.most_samples / values * latency_s / 2
-    min_time_s = min(config.timed_s / values, longest_s)
-    warmups = max(1, values // 4)
-    profiled_s = max(profiled_ns * 1e-9, latency_s)
-    most = TRACE_EVENTS // max(executions, 1)
-    trace_inferences = max(1, min(config.trace_inferences, int(TRACE_BUDGET_S / profiled_s), most))
-    probe_inferences = max(
-        MIN_PROBE_INFERENCES, min(MAX_PROBE_INFERENCES, int(TRACE_BUDGET_S / latency_s), most)
-    )
-    # Doubling overshoots by a factor between 1 and 2.
-    value_s = max(1.5 * min_time_s, latency_s)
-    traced_s = 0.0
-    if "ort" in config.trace:
-        traced_s += session_ns * 1e-9 + (trace_inferences + 3) * profiled_s
-    if "probe" in config.trace:
-        probed_s = latency_s + executions * PROBE_S
-        traced_s += 3 * (session_ns * 1e-9 + (probe_inferences + 4) * probed_s)
-    process_s = PROCESS_OVERHEAD_S + session_ns * 1e-9 + (warmups + values) * value_s + traced_s
-    process_s += ENERGY_IDLE_S if config.energy else 0.0
-    calibration_s = PROCESS_OVERHEAD_S + session_ns * 1e-9 + 2 * value_s
-    return Plan(
-        processes=config.process_count,
-        warmups=warmups,
-        values=values,
-        min_time_s=min_time_s,
-        trace_inferences=trace_inferences,
-        probe_inferences=probe_inferences,
-        expected_s=calibration_s + config.process_count * process_s,
-    )
 
 
 def prepare(job: Job) -> Preparation:
-    """Runs the preparation process; see ``worker.prepare``.
+    """Runs the preparation process; see ``preparation.prepare``.
 
     Raises:
         HarnessError: of the kind the process ended with.
     """
-    with _worker_surroundings(job) as output:
+    with _inherited(job) as output:
         code = subprocess.run(
             [sys.executable, "-m", "harness.measuring.worker", str(job.path)], check=False
         ).returncode
     if code:
         raise _worker_failure(job, f"trying the model {job.model} failed", code, output)
-    return worker.read_preparation(job)
+    return handover.read_preparation(job)
 
 
-#: Processes of one profile at most, however far its precision is.
+#: Processes of one profile at most, however far its precision is (3).
 MOST_PROCESSES = 1000
 
 
 class _Enough(Exception):
-    """No further process is to be spawned."""
+    """No further process is to be spawned (3)."""
 
 
 def measure(
@@ -155,7 +81,7 @@ def measure(
     *,
     enough: Callable[[], bool] | None = None,
     first: int = 0,
-    loops: int | None = None,
+    chunk_inferences: int | None = None,
 ) -> None:
     """Calibrates, then measures plan.processes processes or more, one after the other.
 
@@ -169,29 +95,27 @@ def measure(
         enough: asked after plan.processes and each further one whether to stop; without it
             there are no further ones.
         first: number of the first process.
-        loops: inferences in a value as an earlier call calibrated them; None to calibrate.
+        chunk_inferences: inferences in a chunk; None to calibrate them.
 
     Raises:
         HarnessError: a process failed; finished shards stay.
     """
 
-    # pyperf allows one instance of a Runner class in a process: its workers find their
-    # benchmark by executing the same script again. Ours find it in the job.
     class Runner(pyperf.Runner):  # type: ignore[misc]
-        # Keyed by the class's address, which a later class may get again.
+        # (1) Keyed by the class's address, which a later class may get again.
         _created: ClassVar[set[int]] = set()
 
     spawned = 0
-    calibrations = 1 if loops is None else 0
+    calibrations = 1 if chunk_inferences is None else 0
 
     def before_spawn(command: list[str], _arguments: Any) -> None:
-        # pyperf calls this before each process, when the one before has ended.
+        # (2)
         nonlocal spawned
         os.truncate(output, 0)
         calibration = "--calibrate-loops" in command
         finished = spawned - calibrations
         if calibration:
-            # Its samples are not kept, so one value is enough once the loops are found.
+            # (4) Its samples are not kept.
             command += ["--values", "1", "--warmups", "0"]
         else:
             on_process(first + finished)
@@ -215,16 +139,16 @@ def measure(
         "--quiet",
         "--copy-env",  # or LD_LIBRARY_PATH, CUDA_VISIBLE_DEVICES, OMP_NUM_THREADS are lost
         "--processes", str(plan.processes if enough is None else MOST_PROCESSES),
-        "--values", str(plan.values),
-        "--warmups", str(plan.warmups),
-        "--min-time", str(plan.min_time_s),
+        "--values", str(plan.steady_chunks),
+        "--warmups", str(plan.warmup_chunks),
+        "--min-time", str(plan.min_chunk_s),
     ]  # fmt: skip
-    if loops is not None:
-        arguments += ["--loops", str(loops)]
-    if job.config.affinity:
-        arguments += ["--affinity", job.config.affinity]
+    if chunk_inferences is not None:
+        arguments += ["--loops", str(chunk_inferences)]
+    if job.config.affinity is not None:
+        arguments += ["--affinity", cpu_ranges(job.cpus)]
     runner.parse_args(arguments)
-    with _worker_surroundings(job) as output, contextlib.redirect_stdout(io.StringIO()) as said:
+    with _inherited(job) as output, contextlib.redirect_stdout(io.StringIO()) as said:
         try:
             runner.bench_time_func(job.model_name, _never_timed_here)
         except _Enough:
@@ -232,7 +156,7 @@ def measure(
         except (RuntimeError, ValueError, SystemExit) as error:
             number = spawned - calibrations - 1
             which = f"measuring process {first + number}" if number >= 0 else "calibrating process"
-            code = re.search(r"exit code (-?\d+)$", str(error))
+            code = re.search(r"exit code (-?\d+)$", str(error))  # (5)
             detail = int(code[1]) if code else said.getvalue().strip() or str(error)
             raise _worker_failure(job, f"{which} failed", detail, output) from error
     on_process(first + spawned - calibrations)
@@ -243,21 +167,16 @@ def _never_timed_here(_loops: int) -> float:
 
 
 @contextlib.contextmanager
-def _worker_surroundings(job: Job) -> Iterator[Path]:
-    """What the worker processes inherit: where to find harness, and a file for stderr.
-
-    They inherit descriptor 2 through pyperf, so it is redirected as such: what a crashing
-    library prints becomes part of the error and does not tear the progress bar.
-    """
+def _inherited(job: Job) -> Iterator[Path]:
+    """What worker processes inherit meanwhile: where to find harness, and a file for stderr (6)."""
     output = job.work_folder / "stderr.txt"
-    package_root = str(Path(__file__).resolve().parent.parent)
     python_path = os.environ.get("PYTHONPATH")
     sys.stderr.flush()
     saved = os.dup(2)
     try:
         with output.open("ab") as sink:
             os.dup2(sink.fileno(), 2)
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (package_root, python_path)))
+        os.environ["PYTHONPATH"] = conduct.python_path()
         yield output
     finally:
         if python_path is None:
@@ -270,7 +189,7 @@ def _worker_surroundings(job: Job) -> Iterator[Path]:
 
 def _worker_failure(job: Job, what: str, detail: int | str, output: Path) -> HarnessError:
     """The error a worker left; else what is known of how it died."""
-    left = worker.take_error(job)
+    left = handover.take_error(job)
     if left is not None:
         return left
     remedy = "try fewer --threads or another --ort-library; if it stays, report it with the model"
@@ -296,10 +215,8 @@ def _work() -> None:
     _add_worker_arguments(runner)
     arguments = runner.parse_args()
     job = Job.read(arguments.job)
-    with worker.process(job):
-        # pyperf gives a worker 60 s to end once its pipe is closed; a traced pass may take
-        # longer, so the pipe stays open until this process ends.
-        os.dup(arguments.pipe)
+    with conduct.process(job):
+        os.dup(arguments.pipe)  # (7)
         measurement: Measurement | None = None
 
         def take(loops: int) -> float:

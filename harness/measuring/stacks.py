@@ -2,7 +2,7 @@
 
 One more worker process, never a timed one, goes through the timing loop while py-spy looks at
 it. The share of Python in that time is the proof that Python is out of the way.
-``python -m harness.measuring.stacks JOB LOOPS`` is that worker.
+``python -m harness.measuring.stacks JOB INFERENCES`` is that worker.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Final
 
 from harness.analysis.stacks import parse
 from harness.errors import MachineError, one_line
-from harness.measuring import worker
-from harness.measuring.worker import Job, Measurement
+from harness.measuring import conduct, handover
+from harness.measuring.handover import Job
+from harness.measuring.timed_pass import Measurement
 from harness.records import Stacks
 
 if TYPE_CHECKING:
@@ -47,12 +48,12 @@ _PERMISSION = (
 )
 
 
-def sample(job: Job, loops: int, *, native: bool) -> Stacks:
+def sample(job: Job, inferences: int, *, native: bool) -> Stacks:
     """Starts one more worker and has py-spy look at its timing loop.
 
     Args:
         job: what to measure; prepared.
-        loops: inferences in a call of the native loop, as in the timed pass.
+        inferences: in a call of the native timing loop, as in the timed pass.
         native: with frames of native libraries.
 
     Raises:
@@ -62,7 +63,7 @@ def sample(job: Job, loops: int, *, native: bool) -> Stacks:
     """
     spy = py_spy()
     raw = job.work_folder / "stacks.txt"
-    with _looping(job, loops) as pid:
+    with _looping(job, inferences) as pid:
         command = [
             spy, "record", "--pid", str(pid), "--format", "raw", "--output", str(raw),
             "--rate", str(RATE_HZ), "--duration", str(SECONDS), "--idle",
@@ -108,18 +109,16 @@ def failure(said: str) -> MachineError:
 
 
 @contextlib.contextmanager
-def _looping(job: Job, loops: int) -> Iterator[int]:
+def _looping(job: Job, inferences: int) -> Iterator[int]:
     """Process id of a worker that goes through the timing loop meanwhile."""
-    root = str(Path(__file__).resolve().parent.parent)
-    path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     printed = job.work_folder / "stacks-stderr.txt"
     with (
         printed.open("wb") as sink,
         subprocess.Popen(
-            [sys.executable, "-m", "harness.measuring.stacks", str(job.path), str(loops)],
+            [sys.executable, "-m", "harness.measuring.stacks", str(job.path), str(inferences)],
             stdout=subprocess.PIPE,
             stderr=sink,
-            env={**os.environ, "PYTHONPATH": path},
+            env={**os.environ, "PYTHONPATH": conduct.python_path()},
             text=True,
         ) as process,
     ):
@@ -127,7 +126,7 @@ def _looping(job: Job, loops: int) -> Iterator[int]:
             assert process.stdout is not None
             if process.stdout.readline().strip() != _READY:
                 process.wait()
-                left = worker.take_error(job)
+                left = handover.take_error(job)
                 raise (
                     left
                     if left is not None
@@ -144,16 +143,16 @@ def _looping(job: Job, loops: int) -> Iterator[int]:
 
 def _work(arguments: Sequence[str]) -> None:
     """Body of the worker: ends when it is killed, or with its parent."""
-    job, loops = Job.read(Path(arguments[0])), int(arguments[1])
-    with worker.process(job):
+    job, inferences = Job.read(Path(arguments[0])), int(arguments[1])
+    with conduct.process(job):
         os.sched_setaffinity(0, job.cpus)
         # Where Yama lets only a parent look, the one that is looked at may allow others.
         ctypes.CDLL(None).prctl(_PR_SET_PTRACER, _PTRACER_ANY, 0, 0, 0)
         measurement = Measurement(job, -1, 0, sys.maxsize)
-        measurement.take(loops)
+        measurement.take(inferences)
         print(_READY, flush=True)
         while True:
-            measurement.take(loops)
+            measurement.take(inferences)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,30 @@ _DEVICE_FAILURE = re.compile(r"\b(?:CUDA|CUDNN|CUBLAS|CUFFT|CURAND) failure -?\d
 _IN_SOURCE = re.compile(r"^.*\[ONNXRuntimeError\] : \d+ : \w+ : (?:\S+\.\w+:\d+ \w+ )?", re.DOTALL)
 
 
+def open_library(path: Path, config: SessionConfig) -> ort.Library:
+    """libonnxruntime, opened.
+
+    Args:
+        path: where it lies.
+        config: whether it was asked for, or is the installed one.
+
+    Raises:
+        RequestError: --ort-library is not ONNX Runtime, or is too old.
+        MachineError: the installed one cannot be opened.
+    """
+    try:
+        return ort.Library(str(path))
+    except OSError as error:
+        reason = one_line(str(error))
+        if config.library is not None:
+            raise RequestError(
+                f"--ort-library {reason}", "give the path of a libonnxruntime.so.1.x"
+            ) from error
+        raise MachineError(
+            f"ONNX Runtime cannot be opened: {reason}", "install onnxruntime-gpu again"
+        ) from error
+
+
 def open_session(
     library: ort.Library, model: Path, config: SessionConfig, **overrides: Any
 ) -> ort.Session:
@@ -50,9 +74,8 @@ def open_session(
         RequestError: it refuses its options.
         ModelError: ONNX Runtime refuses the model.
     """
+    load_provider_libraries(library, config)
     providers = _providers(config)
-    for name, _ in providers:
-        _preload(Path(library.path).parent / f"libonnxruntime_providers_{name.lower()}.so")
     options: dict[str, Any] = {
         "intra_threads": config.intra_threads,
         "inter_threads": config.inter_threads,
@@ -111,6 +134,18 @@ def _providers(config: SessionConfig) -> list[tuple[str, Mapping[str, str]]]:
         }
         return [asked, (PROVIDER_NAMES["cuda"], device)]
     return [asked]
+
+
+def load_provider_libraries(library: ort.Library, config: SessionConfig) -> None:
+    """Loads what the providers need from where the loader does not look; once a process.
+
+    ``open_session`` does so too: only who wants to know how long it takes does it before.
+
+    Raises:
+        MachineError: a library is there and does not load.
+    """
+    for name, _ in _providers(config):
+        _preload(Path(library.path).parent / f"libonnxruntime_providers_{name.lower()}.so")
 
 
 @functools.cache

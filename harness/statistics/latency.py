@@ -106,6 +106,20 @@ def _interval_of_percentile(
     return t_interval(known) if len(known) == len(values) else None
 
 
+def is_precise(interval_ns: tuple[float, float] | None, median_ns: float, precision: float) -> bool:
+    """The stop rule: whether the median is known as precisely as asked for.
+
+    Args:
+        interval_ns: confidence interval of the median, (low, high); None where there is none.
+        median_ns: median of the medians of the processes.
+        precision: half width of the interval to be reached, relative to the median.
+    """
+    if interval_ns is None:
+        return False
+    low, high = interval_ns
+    return high - low <= 2 * precision * median_ns
+
+
 def ended_by(profile: Profile) -> str:
     """What ended the adding of processes.
 
@@ -122,10 +136,7 @@ def ended_by(profile: Profile) -> str:
     if "precision" not in config or config.get("interleaved_with"):
         return ""
     figures = latency(profile.processes)
-    if figures.interval_ns is None:
-        return "budget"
-    low, high = figures.interval_ns
-    reached = high - low <= 2 * config["precision"] * figures.median_ns
+    reached = is_precise(figures.interval_ns, figures.median_ns, config["precision"])
     return "precision" if reached else "budget"
 
 

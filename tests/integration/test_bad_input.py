@@ -117,6 +117,7 @@ def test_model_that_cannot_be_profiled(
         (["--ort-library", "other.so"], "not ONNX Runtime"),
         (["--affinity", "first"], "such as 0-3,8"),
         (["--affinity", "0-999999999"], "may not use CPU"),
+        (["--affinity", ""], "names no CPU"),
         (["--provider", "abacus"], "choose one of cpu, cuda, tensorrt"),
         (["--provider-option", "device_id=0"], "cpu provider has no options"),
         (["--trace", "sorcery"], "--trace sorcery: not known"),

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 GPU = """
 import ctypes, sys
 if "harness.measuring.spawning" in sys.orig_argv:
-    from harness.measuring import worker
+    from harness.measuring import timed_pass
     from harness.machine.devices.sampling import DeviceSampler
 
     def with_double(job, latency_ns, values):
@@ -35,7 +35,7 @@ if "harness.measuring.spawning" in sys.orig_argv:
             assert double.harness_test_double({fault!r}.encode(), ctypes.c_long({after})) == 0
         return DeviceSampler(job.config.sample_hz, 0, job.cpus, nvml_library={library!r})
 
-    worker._device_sampler = with_double
+    timed_pass._device_sampler = with_double
 """
 
 

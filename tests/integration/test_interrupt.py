@@ -156,6 +156,8 @@ def test_killed_and_recovered(start: Start, harness: Harness, tmp_path: Path) ->
     wait_until(lambda: not is_alive(worker), "the end of the worker")
     partial = tmp_path / ".out.h5.partial"
     assert len(list(partial.glob("process-*.shard"))) == 2, "the third died with the command"
+    # What workers are told to do and read nobody else may write.
+    assert (partial / "work").stat().st_mode & 0o777 == 0o700
 
     # The same output again would mix two profiles.
     again = harness("profile", "mlp", "-o", "out.h5")

@@ -5,11 +5,9 @@ import math
 
 import pytest
 
-pytest.importorskip("harness.native.ort", reason="the native module is not built")
-
 from harness.config.profile import MAX_SAMPLES_PER_PROCESS, ProfileConfig
-from harness.measuring import spawning
-from harness.measuring.spawning import Plan
+from harness.measuring import plan as planning
+from harness.measuring.plan import Plan
 
 CONFIG = ProfileConfig("model.onnx")
 QUICK = ProfileConfig("model.onnx", quick=True)
@@ -17,9 +15,9 @@ SESSION_NS = 10**7
 NODES = 100
 
 
-def loops(plan: Plan, latency_ns: int) -> int:
-    """What pyperf's calibration comes to: it doubles until a value is long enough."""
-    return 2 ** max(0, math.ceil(math.log2(plan.min_time_s / (latency_ns * 1e-9))))
+def chunk_inferences(plan: Plan, latency_ns: int) -> int:
+    """What pyperf's calibration comes to: it doubles until a chunk is long enough."""
+    return 2 ** max(0, math.ceil(math.log2(plan.min_chunk_s / (latency_ns * 1e-9))))
 
 
 @pytest.mark.parametrize("config", [CONFIG, QUICK])
@@ -27,46 +25,46 @@ def loops(plan: Plan, latency_ns: int) -> int:
 def test_timed_pass_is_as_long_as_asked_within_bounds(
     config: ProfileConfig, latency_ns: int
 ) -> None:
-    plan = spawning.plan(config, latency_ns, SESSION_NS, NODES, latency_ns)
-    samples = plan.values * loops(plan, latency_ns)
+    plan = planning.divide_time(config, latency_ns, SESSION_NS, NODES, latency_ns)
+    samples = plan.steady_chunks * chunk_inferences(plan, latency_ns)
     timed_s = samples * latency_ns * 1e-9
-    assert plan.values >= spawning.MIN_VALUES
-    assert plan.warmups >= 1
+    assert plan.steady_chunks >= planning.MIN_CHUNKS
+    assert plan.warmup_chunks >= 1
     assert samples <= MAX_SAMPLES_PER_PROCESS
-    if samples == plan.values:  # a slow model: as few inferences as there are values
-        assert timed_s < config.timed_s + spawning.MIN_VALUES * latency_ns * 1e-9
+    if samples == plan.steady_chunks:  # a slow model: as few inferences as there are chunks
+        assert timed_s < config.timed_s + planning.MIN_CHUNKS * latency_ns * 1e-9
     elif samples > MAX_SAMPLES_PER_PROCESS / 2:
         assert timed_s < 2 * config.timed_s
     else:
         assert config.timed_s <= timed_s < 2 * config.timed_s
 
 
-def test_a_slow_model_gets_few_values() -> None:
+def test_a_slow_model_gets_few_chunks() -> None:
     fast, slow, slower = (
-        spawning.plan(CONFIG, n, SESSION_NS, NODES, n) for n in (10**6, 4 * 10**8, 10**10)
+        planning.divide_time(CONFIG, n, SESSION_NS, NODES, n) for n in (10**6, 4 * 10**8, 10**10)
     )
-    assert fast.values == spawning.COMPARISON_VALUES
-    assert slow.values == 5
-    assert slower.values == spawning.MIN_VALUES
-    assert loops(slower, 10**10) == 1
+    assert fast.steady_chunks == planning.COMPARISON_CHUNKS
+    assert slow.steady_chunks == 5
+    assert slower.steady_chunks == planning.MIN_CHUNKS
+    assert chunk_inferences(slower, 10**10) == 1
 
 
 def test_traced_passes_stay_in_their_budget() -> None:
     fast, slow, slower = (
-        spawning.plan(CONFIG, n, SESSION_NS, NODES, n) for n in (10**4, 10**8, 10**10)
+        planning.divide_time(CONFIG, n, SESSION_NS, NODES, n) for n in (10**4, 10**8, 10**10)
     )
     assert fast.trace_inferences == CONFIG.trace_inferences
     assert 1 < slow.trace_inferences < CONFIG.trace_inferences
     assert slower.trace_inferences == 1
-    assert fast.probe_inferences == spawning.MAX_PROBE_INFERENCES
-    assert spawning.MIN_PROBE_INFERENCES < slow.probe_inferences < fast.probe_inferences
-    assert slower.probe_inferences == spawning.MIN_PROBE_INFERENCES
+    assert fast.probe_inferences == planning.MAX_PROBE_INFERENCES
+    assert planning.MIN_PROBE_INFERENCES < slow.probe_inferences < fast.probe_inferences
+    assert slower.probe_inferences == planning.MIN_PROBE_INFERENCES
     # Of a graph with many nodes each inference leaves many events.
-    large = spawning.plan(CONFIG, 10**4, SESSION_NS, 2_000, 10**4)
-    assert large.probe_inferences * 2_000 <= spawning.TRACE_EVENTS
+    large = planning.divide_time(CONFIG, 10**4, SESSION_NS, 2_000, 10**4)
+    assert large.probe_inferences * 2_000 <= planning.TRACE_EVENTS
     # Nothing is known of the graph where no trace is wanted.
     untraced = dataclasses.replace(CONFIG, trace=())
-    assert spawning.plan(untraced, 10**10, SESSION_NS, 0, 0).expected_s > 0
+    assert planning.divide_time(untraced, 10**10, SESSION_NS, 0, 0).expected_s > 0
 
 
 def test_expected_time_follows_from_what_will_be_done() -> None:
@@ -74,7 +72,7 @@ def test_expected_time_follows_from_what_will_be_done() -> None:
         latency_ns: int = 10**6, session_ns: int = SESSION_NS, **options: object
     ) -> float:
         config = dataclasses.replace(CONFIG, **options)  # type: ignore[arg-type]
-        return spawning.plan(config, latency_ns, session_ns, NODES, latency_ns).expected_s
+        return planning.divide_time(config, latency_ns, session_ns, NODES, latency_ns).expected_s
 
     # Ten processes of two seconds each, and what surrounds them: under a minute.
     assert 20 < expected_s() < 60
@@ -91,17 +89,18 @@ def test_expected_time_follows_from_what_will_be_done() -> None:
 
 def test_what_was_asked_for_is_planned() -> None:
     config = ProfileConfig("model.onnx", processes=4, duration_s=0.6, quick=True)
-    plan = spawning.plan(config, 10**6, SESSION_NS, NODES, 10**6)
+    plan = planning.divide_time(config, 10**6, SESSION_NS, NODES, 10**6)
     assert plan.processes == 4
-    assert plan.values * plan.min_time_s == pytest.approx(0.6)
+    assert plan.steady_chunks * plan.min_chunk_s == pytest.approx(0.6)
     # A model too fast for the clock is no reason to divide by nothing.
-    assert spawning.plan(config, 0, 0, 0, 0).expected_s > 0
+    assert planning.divide_time(config, 0, 0, 0, 0).expected_s > 0
 
 
 def test_a_profiler_that_slows_the_model_and_long_loops_get_few_inferences() -> None:
-    taxed = spawning.plan(CONFIG, 10**6, SESSION_NS, NODES, 10**8)
+    taxed = planning.divide_time(CONFIG, 10**6, SESSION_NS, NODES, 10**8)
     assert taxed.trace_inferences < CONFIG.trace_inferences
-    looped = spawning.plan(CONFIG, 10**6, SESSION_NS, 10**6, 10**6)
+    looped = planning.divide_time(CONFIG, 10**6, SESSION_NS, 10**6, 10**6)
     assert looped.trace_inferences == 1
-    assert looped.probe_inferences == spawning.MIN_PROBE_INFERENCES
-    assert looped.expected_s > spawning.plan(CONFIG, 10**6, SESSION_NS, NODES, 10**6).expected_s
+    assert looped.probe_inferences == planning.MIN_PROBE_INFERENCES
+    plain = planning.divide_time(CONFIG, 10**6, SESSION_NS, NODES, 10**6)
+    assert looped.expected_s > plain.expected_s

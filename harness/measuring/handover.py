@@ -1,0 +1,225 @@
+"""What the command and its workers hand over to each other: job, inputs, preparation, errors.
+
+Each is a file of the work folder in JSON; arrays, of which the JSON holds the numbers, lie
+beside it in a .npz of plain numbers. Reading them runs nothing, and nobody but the user can
+write them: the folder is made for the user alone, and so is each file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import sys
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, NoReturn, TypeVar
+
+import msgspec
+import numpy as np
+
+from harness.config.profile import ProfileConfig
+from harness.errors import HarnessError
+from harness.measuring import plain_values
+from harness.models.executed_graph import ExecutedGraph
+from harness.records import Absent, InputRecord, ModelRecord, Reading
+from harness.tracing.probes.graphs import ProbedGraph
+
+_INPUTS = "inputs.json"
+_PREPARATION = "preparation.json"
+_ERROR = "error.json"
+
+_T = TypeVar("_T")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Job:
+    """What a worker process is told.
+
+    Attributes:
+        config: what to measure.
+        library: path of libonnxruntime.
+        model: path of the model file.
+        model_name: name to record it under.
+        work_folder: where the preparation leaves its results.
+        partial_folder: where a measuring process leaves its shard.
+        cpus: CPUs that the workers may use.
+        parent: process id of the command, without which no worker goes on.
+    """
+
+    config: ProfileConfig
+    library: Path
+    model: Path
+    model_name: str
+    work_folder: Path
+    partial_folder: Path
+    cpus: tuple[int, ...]
+    parent: int = dataclasses.field(default_factory=os.getpid)
+
+    @property
+    def path(self) -> Path:
+        """File that holds this job."""
+        return self.work_folder / "job.json"
+
+    def write(self) -> None:
+        """Leaves the job where the workers find it."""
+        _write(self.path, self)
+
+    @classmethod
+    def read(cls, path: Path) -> Job:
+        """The job in a file."""
+        return _read(path, cls)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Preparation:
+    """What the preparation process found out.
+
+    Attributes:
+        model: the model file.
+        inputs: what is fed, and why.
+        output_check: largest error against expected outputs, or why there is none.
+        facts: of ORT: version, library, build, providers.
+        graph: the graph ORT executes; None with the reason in absent.
+        probed: the same with probes; None with the reason in absent.
+        repeatable: whether two inferences of the same inputs gave the same outputs.
+        executions: of nodes in one inference, bodies of loops as often as they ran; 0 where
+            no trace told it.
+        profiled_ns: one inference under ORT's profiler, to plan with; 0 where there is none.
+        latency_ns: fastest of a few inferences, to plan with; not a result.
+        session_ns: creating the session, to plan with.
+        absent: what could not be had.
+        log: lines ORT logged.
+    """
+
+    model: ModelRecord
+    inputs: tuple[InputRecord, ...]
+    output_check: Reading
+    facts: tuple[Reading, ...]
+    graph: ExecutedGraph | None
+    probed: ProbedGraph | None
+    repeatable: bool
+    executions: int
+    profiled_ns: int
+    latency_ns: int
+    session_ns: int
+    absent: tuple[Absent, ...]
+    log: tuple[str, ...]
+
+
+def write_inputs(job: Job, values: Mapping[str, Any]) -> None:
+    """Leaves what is fed to the model for the measuring processes.
+
+    Args:
+        job: of the workers.
+        values: as ``ort.Session.bind`` takes them, by name.
+
+    Raises:
+        TypeError: a value is of a type that no input has.
+    """
+    plain = {name: plain_values.encode(value) for name, value in values.items()}
+    _write(job.work_folder / _INPUTS, plain)
+
+
+def read_inputs(job: Job) -> dict[str, Any]:
+    """What is fed to the model, as ``ort.Session.bind`` takes it, by name."""
+    plain = _read(job.work_folder / _INPUTS, dict[str, plain_values.Plain])
+    return {name: plain_values.decode(value) for name, value in plain.items()}
+
+
+def drop_inputs(job: Job) -> None:
+    """Makes room."""
+    for path in (job.work_folder / _INPUTS, _arrays_of(job.work_folder / _INPUTS)):
+        path.unlink(missing_ok=True)
+
+
+def write_preparation(job: Job, preparation: Preparation) -> None:
+    """Leaves what was found out for the parent and the measuring processes."""
+    _write(job.work_folder / _PREPARATION, preparation)
+
+
+def read_preparation(job: Job) -> Preparation:
+    """What the preparation process of this job found out."""
+    return _read(job.work_folder / _PREPARATION, Preparation)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Error:
+    """A HarnessError as it is handed over."""
+
+    kind: str
+    message: str
+    remedy: str
+
+
+def leave_error(job: Job, error: HarnessError) -> NoReturn:
+    """Ends a worker, with its error where the command finds it."""
+    _write(job.work_folder / _ERROR, _Error(error.kind, error.message, error.remedy))
+    sys.exit(error.exit_code)
+
+
+def take_error(job: Job) -> HarnessError | None:
+    """The error that a worker of this job left, once."""
+    path = job.work_folder / _ERROR
+    if not path.exists():
+        return None
+    left = _read(path, _Error)
+    path.unlink()
+    kinds = {kind.kind: kind for kind in _kinds(HarnessError)}
+    return kinds[left.kind](left.message, left.remedy)
+
+
+def _kinds(kind: type[HarnessError]) -> Iterator[type[HarnessError]]:
+    yield kind
+    for narrower in kind.__subclasses__():
+        yield from _kinds(narrower)
+
+
+def _arrays_of(path: Path) -> Path:
+    """The file of the arrays of a JSON file."""
+    return path.with_suffix(".npz")
+
+
+def _write(path: Path, record: object) -> None:
+    """Writes a record; the JSON file is there whole or not at all, whoever is killed."""
+    arrays: list[np.ndarray[Any, Any]] = []
+
+    def reduce(value: object) -> object:
+        if isinstance(value, np.ndarray):
+            arrays.append(value)
+            return len(arrays) - 1
+        if isinstance(value, Path):
+            return str(value)
+        raise NotImplementedError(f"{type(value)} in {path.name}")
+
+    # json, not msgspec: it keeps NaN, infinity and the lone surrogates of odd path names.
+    text = json.dumps(msgspec.to_builtins(record, enc_hook=reduce))
+    if arrays:
+        with _created(_arrays_of(path)) as stream, zipfile.ZipFile(stream, "w") as archive:
+            for number, array in enumerate(arrays):
+                with archive.open(f"{number}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, array, allow_pickle=False)
+    temporary = path.with_suffix(".tmp")
+    with _created(temporary) as stream:
+        stream.write(text.encode())
+    temporary.replace(path)
+
+
+def _created(path: Path) -> IO[bytes]:
+    """A new file that is the user's alone."""
+    return open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600))
+
+
+def _read(path: Path, record_type: type[_T]) -> _T:
+    content = json.loads(path.read_bytes())
+    with contextlib.ExitStack() as stack:
+        arrays: Mapping[str, Any] = {}
+        if _arrays_of(path).exists():
+            arrays = stack.enter_context(np.load(_arrays_of(path), allow_pickle=False))
+
+        def restore(kind: type[object], value: Any) -> object:
+            return Path(value) if kind is Path else arrays[str(value)]
+
+        return msgspec.convert(content, record_type, dec_hook=restore)

@@ -1,0 +1,155 @@
+"""What the preparation process does: it reads the model and finds inputs that it accepts.
+
+Only that process imports this module: onnx takes a third of a second to import, and the
+measuring processes do without it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.config.session import SessionConfig
+from harness.inputs import choice
+from harness.measuring import ceilings, handover
+from harness.measuring.absences import Absences
+from harness.measuring.handover import Job, Preparation
+from harness.models import file, roofline
+from harness.models.executed_graph import ExecutedGraph
+from harness.native import ort
+from harness.ort import nvidia_libraries, placement
+from harness.ort.session import open_library, open_session
+from harness.records import NodeEvents, Reading
+from harness.tracing import recorders
+from harness.tracing.probes import graphs
+from harness.tracing.probes.graphs import ProbedGraph
+
+
+def prepare(job: Job) -> Preparation:
+    """Reads the model, finds inputs that it accepts, saves both for the workers.
+
+    Leaves the inputs and, where it can be had, the executed graph in the work folder.
+
+    Raises:
+        RequestError: an input option does not fit the model.
+        ModelError: the model cannot be read or no inputs were found that it accepts.
+        MachineError: the execution provider or the library cannot be used here.
+    """
+    model = file.load(job.model)
+    record = file.describe(job.model, model, job.model_name)
+    library = open_library(job.library, job.config.session)
+    # Never captured here: a session that holds a CUDA graph serves one binding only.
+    config = job.config.session.uncaptured
+    session = open_session(library, job.model, config, entries=config.entries | placement.RECORD)
+    log = library.take_log()
+
+    def attempt(candidate: choice.InputSet) -> list[Any]:
+        with contextlib.closing(session.bind(candidate.values)) as binding:
+            binding.run()
+            return binding.outputs()
+
+    chosen, outputs = choice.choose(model, job.config.inputs, attempt)
+    handover.write_inputs(job, chosen.values)
+    with contextlib.closing(session.bind(chosen.values)) as binding:
+        latency_ns = min(binding.run() for _ in range(3))
+        repeatable = graphs.same_values(outputs, binding.outputs())
+    session_ns = session.create_ns
+    try:
+        assignments = session.assignments()
+    except ort.OrtError:  # before 1.24
+        assignments = None
+    provider_options = session.provider_options
+    session.close()
+
+    absent = Absences()
+    graph: ExecutedGraph | None = None
+    probed: ProbedGraph | None = None
+    executions = profiled_ns = 0
+    facts = _ort_facts(library)
+    if job.config.trace:
+        with absent.noting("nodes", because="the executed graph cannot be had: "):
+            graph, events = _executed_graph(library, job, chosen.values)
+            executions, profiled_ns = len(events), int(events.inference_duration_ns[0])
+    facts += _placement(job.config.session, assignments, graph, log, provider_options)
+    if graph is not None:
+        work = roofline.work(graph.nodes, roofline.definitions(graph.path))
+        nodes = dataclasses.replace(
+            graph.nodes, flops=work.flops, traffic_bytes=work.bytes, arithmetic=work.dtype
+        )
+        if "probe" in job.config.trace:
+            with absent.noting("trace/probe"):
+                probed = recorders.prepare_probes(
+                    library, config, graph, chosen.values, job.work_folder
+                )
+                nodes = dataclasses.replace(nodes, carrier=probed.carriers)
+        graph = dataclasses.replace(graph, nodes=nodes)
+        facts += ceilings.facts(library, job.config, set(work.dtype))
+    return Preparation(
+        model=record,
+        inputs=chosen.records,
+        output_check=choice.output_error(outputs, chosen.expected),
+        facts=facts,
+        graph=graph,
+        probed=probed,
+        repeatable=repeatable,
+        executions=executions,
+        profiled_ns=profiled_ns,
+        latency_ns=latency_ns,
+        session_ns=session_ns,
+        absent=tuple(absent),
+        log=(*log, *library.take_log()),
+    )
+
+
+def _placement(
+    config: SessionConfig,
+    assignments: placement.Assignments | None,
+    graph: ExecutedGraph | None,
+    log: Sequence[str],
+    options: Mapping[str, str | None],
+) -> tuple[Reading, ...]:
+    """The gate against silent fallback: where the nodes run, and with which options.
+
+    Raises:
+        MachineError: --strict, and a node is not on the provider asked for.
+    """
+    nodes = None if graph is None else graph.nodes
+    if assignments is not None:
+        placed = placement.from_assignments(config.provider, assignments, nodes, log)
+    elif nodes is not None:
+        placed = placement.from_nodes(config.provider, nodes)
+    else:
+        return (Reading("placement", None, reason="neither ORT nor a trace tells it"),)
+    if config.strict:
+        placement.require_whole(placed)
+    facts = placement.readings(placed, options, config.provider_options)
+    return facts if config.provider == "cpu" else (*facts, *nvidia_libraries.readings())
+
+
+def _executed_graph(
+    library: ort.Library, job: Job, values: Mapping[str, Any]
+) -> tuple[ExecutedGraph, NodeEvents]:
+    """The graph ORT executes, its table completed by the events of one profiled inference."""
+    config, folder = job.config.session.uncaptured, job.work_folder
+    graph = recorders.save_graph(library, job.model, config, folder)
+    once = recorders.OrtPass(
+        library, config, graph.path, graph.nodes, values, folder, optimization="disable"
+    )
+    with contextlib.closing(once):
+        trace = once.record(1, process=0)
+    return dataclasses.replace(graph, nodes=trace.nodes), trace.events
+
+
+def _ort_facts(library: ort.Library) -> tuple[Reading, ...]:
+    return (
+        Reading("ort_version", library.version, source="OrtApiBase::GetVersionString"),
+        Reading("ort_library", library.path, source="dlopen"),
+        Reading("ort_build", library.build_info, source="OrtApi::GetBuildInfoString"),
+        Reading(
+            "ort_providers",
+            ", ".join(library.available_providers()),
+            source="OrtApi::GetAvailableProviders (built in, not necessarily usable)",
+        ),
+    )

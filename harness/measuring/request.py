@@ -1,0 +1,107 @@
+"""What of a request can be told to be wrong before anything is measured."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import os
+from pathlib import Path
+
+from harness.config.profile import ProfileConfig
+from harness.errors import MachineError, RequestError
+from harness.machine.cpu_lists import cpu_parts, cpu_ranges
+from harness.measuring.observer import Observer
+from harness.ort import cuda_state
+
+
+def output_file(config: ProfileConfig, created: datetime.datetime) -> Path:
+    """The file to write, in a folder that can be written to.
+
+    Raises:
+        RequestError: there is such a file already, or none can be made.
+    """
+    target = config.output
+    if target is None:
+        stem = Path(config.model).stem
+        stamp = created.strftime("%Y%m%dT%H%M%SZ")
+        target = Path("profiles") / f"{stem}-{config.session.provider}-{stamp}.h5"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RequestError(
+            f"{target.parent}: cannot be made: {error.strerror}", "choose another --output"
+        ) from error
+    if target.is_dir():
+        raise RequestError(f"{target}: is a folder", "give --output a file name")
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise RequestError(
+            f"{target.parent}: the folder is not writable", "choose another --output"
+        )
+    if target.exists() and not config.force:
+        raise RequestError(
+            f"{target}: the file exists", "choose another --output, or overwrite it with --force"
+        )
+    return target
+
+
+def fit_to_cpus(config: ProfileConfig, cpus: set[int], observer: Observer) -> ProfileConfig:
+    """The configuration with threads that stay on the CPUs asked for."""
+    if config.affinity is not None and not config.session.intra_threads:
+        # Threads that ORT counts by itself it also pins by itself: to any CPU of the
+        # machine, whatever affinity they inherit.
+        session = dataclasses.replace(config.session, intra_threads=len(cpus))
+        config = dataclasses.replace(config, session=session)
+    if config.session.intra_threads > len(cpus):
+        observer.warning(
+            f"--threads {config.session.intra_threads} on {len(cpus)} "
+            f"CPU{'s' if len(cpus) != 1 else ''}: threads will wait for each other, "
+            "latencies will be longer and scatter more"
+        )
+    return config
+
+
+def usable_cpus(text: str | None) -> set[int]:
+    """CPUs of a list in Linux' notation, ``0-3,8``, all of them allowed; None for all.
+
+    Raises:
+        RequestError: it is no such list, or names a CPU that this process may not use.
+    """
+    allowed = os.sched_getaffinity(0)
+    if text is None:
+        return allowed
+    remedy = "give --affinity LIST, such as 0-3,8"
+    cpus: set[int] = set()
+    try:
+        for part in cpu_parts(text):
+            missing = next((cpu for cpu in part if cpu not in allowed), None)
+            if missing is not None:
+                raise RequestError(
+                    f"--affinity {text}: this process may not use CPU {missing}",
+                    f"choose among {cpu_ranges(allowed)}",
+                )
+            cpus.update(part)
+    except ValueError as error:
+        raise RequestError(f"--affinity {text}: {error}", remedy) from error
+    if not cpus:
+        raise RequestError("--affinity: names no CPU", remedy)
+    return cpus
+
+
+def require_provider(config: ProfileConfig, library: Path) -> None:
+    """Refuses a GPU provider that cannot work, before anything is measured on the CPU.
+
+    Raises:
+        RequestError: options for a provider that has none.
+        MachineError: the provider cannot work here; the text says why.
+    """
+    provider = config.session.provider
+    if provider == "cpu":
+        if config.session.provider_options:
+            raise RequestError(
+                "--provider-option: the cpu provider has no options",
+                "drop it, or choose another --provider",
+            )
+        return
+    state, remedy = cuda_state.cuda_state(library, provider)
+    if state.value is None:
+        raise MachineError(f"--provider {provider} cannot be used here: {state.reason}", remedy)

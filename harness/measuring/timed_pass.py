@@ -1,0 +1,243 @@
+"""The timed pass of a measuring process: session, first inference, chunks of the timing loop."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from harness.config.profile import ENERGY_IDLE_S
+from harness.errors import ModelError, one_line
+from harness.machine.devices import nvml
+from harness.machine.devices.sampling import DeviceSampler
+from harness.machine.host_counters import HostNoise
+from harness.machine.peak_memory import peak_memory
+from harness.measuring import handover, yardstick
+from harness.measuring.handover import Job
+from harness.measuring.traced_passes import TracedPasses
+from harness.native import ort
+from harness.ort import nvidia_libraries
+from harness.ort.session import (
+    DURATION_HOLDS,
+    bind,
+    load_provider_libraries,
+    open_library,
+    open_session,
+)
+from harness.records import (
+    NOTHING,
+    Absent,
+    DeviceSeries,
+    Int64Array,
+    LatencySeries,
+    ProcessRecord,
+    Reading,
+    Yardstick,
+)
+from harness.storage import shards
+
+#: Repetitions of the yardstick just before the timed pass, and just after; some 4 ms each.
+#: With fewer it follows latencies less (benchmarks/false_alarms.py).
+YARDSTICK_REPETITIONS = 10
+
+#: Inferences behind it are discarded for so long, and so many at least and at most: it leaves
+#: the caches full of its own data.
+YARDSTICK_DISCARDED_S = 0.02
+YARDSTICK_DISCARDED = (3, 2000)
+
+#: Inferences with copies between host and device, at least.
+MIN_COPIED = 10
+
+#: How long opening ORT and making a session may take while devices are sampled already.
+SESSION_S = 30.0
+
+
+class Measurement:
+    """One measuring process: session, first inference, then chunks of the timing loop.
+
+    Args:
+        job: what to measure; its preparation must have finished.
+        index: number of this process, -1 of one that is not kept.
+        warmup_chunks: calls of take() that are warm-up.
+        steady_chunks: calls of take() after them that are the timed pass.
+    """
+
+    def __init__(self, job: Job, index: int, warmup_chunks: int, steady_chunks: int) -> None:
+        self._job = job
+        self._index = index
+        self._warmup_chunks = warmup_chunks
+        self._steady_chunks = steady_chunks
+        self._chunks: list[LatencySeries] = []
+        self._noise = HostNoise()
+        self._readings: tuple[Reading, ...] = ()
+        self._devices: tuple[DeviceSeries, ...] = ()
+        self._yardsticks: list[Yardstick] = []
+        self._absent: list[Absent] = []
+        self._sampler: DeviceSampler | None = None
+        if job.config.sample_hz and index >= 0:
+            # Before there is a session: what the devices do now is not our doing.
+            latency_ns = handover.read_preparation(job).latency_ns
+            self._sampler = _device_sampler(job, latency_ns, warmup_chunks + steady_chunks)
+            self._sampler.start()
+            if job.config.energy:
+                time.sleep(ENERGY_IDLE_S)
+        self._inputs = handover.read_inputs(job)
+        self._library = open_library(job.library, job.config.session)
+        began_ns = time.monotonic_ns()
+        load_provider_libraries(self._library, job.config.session)
+        self._provider_ns = time.monotonic_ns() - began_ns
+        self._session = open_session(self._library, job.model, job.config.session)
+        self._provider_ns += self._session.provider_ns
+        self._on_device = job.config.session.provider != "cpu"
+        self._enqueued: list[Int64Array] = []
+        place = ("resident", nvidia_libraries.synchronise_address()) if self._on_device else ()
+        self._binding = bind(self._session, self._inputs, *place)
+        self._first_inference_ns = self._binding.run()
+
+    def take(self, inferences: int) -> float:
+        """Takes the next chunk of samples; returns the seconds it took in the native loop.
+
+        Raises:
+            ModelError: an inference failed.
+        """
+        number = len(self._chunks)
+        # Zeroed pages are not yet backed by memory; touching them now keeps their page
+        # faults out of the timed region.
+        start_ns = np.full(inferences, -1, dtype=np.int64)
+        duration_ns = np.full(inferences, -1, dtype=np.int64)
+        if number == self._warmup_chunks:
+            # Before the yardstick, whose memory is none of the model's.
+            self._peak_memory = peak_memory()
+            self._yardsticks.append(yardstick.measure(YARDSTICK_REPETITIONS))
+            self._discard()
+            self._noise.start()
+        enqueue_ns = np.full(inferences, -1, dtype=np.int64) if self._on_device else None
+        try:
+            self._binding.time(start_ns, duration_ns, enqueue_ns=enqueue_ns)
+        except ort.OrtError as error:
+            raise ModelError(
+                f"inference failed after {error.completed} of {inferences} that succeeded: "
+                f"{one_line(str(error))}",
+                "fix the inputs with --input or --shape",
+            ) from error
+        if number == self._warmup_chunks + self._steady_chunks - 1:
+            self._readings = (*self._noise.stop(), self._peak_memory)
+            if self._sampler is not None:
+                self._devices, absent = self._sampler.stop(self._index)
+                self._absent += absent
+            self._yardsticks.append(yardstick.measure(YARDSTICK_REPETITIONS))
+        self._chunks.append(LatencySeries(start_ns, duration_ns))
+        if enqueue_ns is not None:
+            self._enqueued.append(enqueue_ns)
+        return float(start_ns[-1] + duration_ns[-1] - start_ns[0]) * 1e-9
+
+    def _discard(self) -> None:
+        """Inferences that fill the caches again."""
+        least, most = YARDSTICK_DISCARDED
+        end_s = time.monotonic() + YARDSTICK_DISCARDED_S
+        for number in range(most):
+            if number >= least and time.monotonic() > end_s:
+                break
+            self._binding.run()
+
+    def finish(
+        self,
+        chunk_inferences: int,
+        trace_inferences: int,
+        probe_inferences: int,
+        metadata: Mapping[str, str | int | float],
+    ) -> shards.Shard:
+        """Closes the timed session, makes the traced passes, returns all that was measured.
+
+        Args:
+            chunk_inferences: inferences that calibration put into a chunk.
+            trace_inferences: inferences to record with ORT's profiler; 0 for no such pass.
+            probe_inferences: inferences to record with probes; 0 for no such pass.
+            metadata: of this process.
+        """
+        outputs, copied = self._outputs()
+        self._binding.close()
+        self._session.close()
+        passes = TracedPasses(
+            self._job,
+            handover.read_preparation(self._job),
+            self._library,
+            self._inputs,
+            self._index,
+        )
+        traced = passes.record(outputs, trace_inferences, probe_inferences)
+        process = ProcessRecord(
+            index=self._index,
+            pid=os.getpid(),
+            library_ns=self._library.open_ns,
+            session_ns=self._session.create_ns,
+            first_inference_ns=self._first_inference_ns,
+            warmup=_join(self._chunks[: self._warmup_chunks]),
+            steady=_join(self._chunks[self._warmup_chunks :]),
+            loops=chunk_inferences,
+            noise=self._readings,
+            metadata=metadata,
+            log=tuple(self._library.take_log()),
+            yardstick=yardstick.concatenate(self._yardsticks),
+            duration_holds=DURATION_HOLDS[self._holds],
+            enqueue_ns=np.concatenate([NOTHING, *self._enqueued[self._warmup_chunks :]]),
+            copied=copied,
+            provider_ns=self._provider_ns,
+        )
+        return shards.Shard(
+            process,
+            traced.events,
+            traced.nodes,
+            (*self._absent, *traced.absent),
+            self._devices,
+            traced.kernels,
+        )
+
+    @property
+    def _holds(self) -> str:
+        """What the durations of the timed pass are: a key of DURATION_HOLDS."""
+        if not self._on_device:
+            return "host"
+        return "captured" if self._job.config.session.captures_graph else "resident"
+
+    def _outputs(self) -> tuple[list[Any], LatencySeries]:
+        """What the model computed, and inferences with copies where it runs on a device."""
+        if not self._on_device:
+            return self._binding.outputs(), LatencySeries(NOTHING, NOTHING)
+        session = self._session
+        if self._holds == "captured":  # it serves the binding that captured it only
+            config = self._job.config.session.uncaptured
+            session = open_session(self._library, self._job.model, config)
+        with contextlib.closing(bind(session, self._inputs, "copied")) as binding:
+            binding.run()
+            count = max(MIN_COPIED, len(self._chunks[-1]))
+            start_ns, duration_ns = np.zeros(count, np.int64), np.zeros(count, np.int64)
+            binding.time(start_ns, duration_ns)
+            outputs = binding.outputs()
+        if session is not self._session:
+            session.close()
+        return outputs, LatencySeries(start_ns, duration_ns)
+
+
+def _device_sampler(job: Job, latency_ns: int, chunks: int) -> DeviceSampler:
+    """The sampler of a process, with room for twice as long as its passes should take."""
+    config = job.config
+    passes_s = config.timed_s + chunks * latency_ns * 1e-9
+    seconds = SESSION_S + 2 * (passes_s + (ENERGY_IDLE_S if config.energy else 0.0))
+    gpu = None
+    if config.session.provider != "cpu":
+        gpu = nvml.index_of(config.session.provider_options.get("device_id", "0"))
+    return DeviceSampler(config.sample_hz, gpu, job.cpus, seconds=seconds)
+
+
+def _join(chunks: list[LatencySeries]) -> LatencySeries:
+    if not chunks:
+        return LatencySeries(np.empty(0, np.int64), np.empty(0, np.int64))
+    return LatencySeries(
+        np.concatenate([chunk.start_ns for chunk in chunks]),
+        np.concatenate([chunk.duration_ns for chunk in chunks]),
+    )

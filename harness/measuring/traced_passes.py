@@ -1,0 +1,133 @@
+"""The traced passes of a measuring process: they follow the timed pass, each with its session."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from harness.measuring.absences import Absences
+from harness.measuring.handover import Job, Preparation
+from harness.models.executed_graph import ExecutedGraph
+from harness.native import ort
+from harness.records import KernelEvents, NodeEvents, NodeTable
+from harness.tracing import recorders
+from harness.tracing.probes import graphs
+from harness.tracing.probes.graphs import ProbedGraph
+
+NOT_REPEATABLE = (
+    "two inferences of the same inputs differ without probes already (random or "
+    "non-deterministic nodes), so outputs with probes were not compared"
+)
+
+
+@dataclasses.dataclass(slots=True)
+class Traced:
+    """What the traced passes of one process recorded.
+
+    Attributes:
+        nodes: the executed graph as this process completed it; None where nothing tells it.
+        events: NodeEvents by the name of the pass, as in Profile.traces.
+        kernels: work of the GPU; None where none was recorded.
+        absent: what could not be recorded.
+    """
+
+    nodes: NodeTable | None
+    events: dict[str, NodeEvents] = dataclasses.field(default_factory=dict)
+    kernels: KernelEvents | None = None
+    absent: Absences = dataclasses.field(default_factory=Absences)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TracedPasses:
+    """The traced passes of one process.
+
+    Attributes:
+        job: what is measured.
+        preparation: what the preparation process found out.
+        library: the opened ONNX Runtime.
+        inputs: what to feed.
+        process: ProcessRecord.index.
+    """
+
+    job: Job
+    preparation: Preparation
+    library: ort.Library
+    inputs: Mapping[str, Any]
+    process: int
+
+    def record(self, outputs: list[Any], trace_inferences: int, probe_inferences: int) -> Traced:
+        """Makes those passes that are asked for and can be had.
+
+        Args:
+            outputs: of the model without probes, to compare with.
+            trace_inferences: inferences to record with ORT's profiler; 0 for no such pass.
+            probe_inferences: inferences to record with probes; 0 for no such pass.
+        """
+        graph, probed = self.preparation.graph, self.preparation.probed
+        asked = self.job.config.trace if trace_inferences else ()
+        traced = Traced(None if graph is None else graph.nodes)
+        absent = traced.absent
+        if graph is not None and probed is not None and probe_inferences:
+            with absent.noting("trace/probe"):
+                traced.events |= self._probes(graph, probed, outputs, probe_inferences)
+            if not self.preparation.repeatable:
+                absent.append(("probe guard", NOT_REPEATABLE))
+        if "ort" in asked:
+            with absent.noting("trace/ort"), contextlib.closing(self._ort_pass(graph)) as ort_pass:
+                trace = ort_pass.record(trace_inferences, self.process)
+                traced.events["ort"], traced.nodes = trace.events, trace.nodes
+                absent += [("trace/ort", remark) for remark in trace.remarks]
+        if "kernels" in asked and self.job.config.session.provider != "cpu":
+            with absent.noting("trace/kernels"):
+                traced.kernels = self._kernels(graph, trace_inferences)
+        return traced
+
+    def _probes(
+        self, graph: ExecutedGraph, probed: ProbedGraph, outputs: list[Any], inferences: int
+    ) -> dict[str, NodeEvents]:
+        """Records through probes; refuses where they change what the model computes."""
+        with contextlib.closing(
+            recorders.ProbePass(
+                self.library, self.job.config.session, probed, graph.nodes, self.inputs
+            )
+        ) as probe_pass:
+            events, calibration = probe_pass.record(inferences, self.process)
+            if self.preparation.repeatable and not graphs.same_values(
+                outputs, probe_pass.binding.outputs()
+            ):
+                raise ValueError("outputs with probes differ from those without")
+        return {"probe": events, "probe_calibration": calibration}
+
+    def _ort_pass(self, graph: ExecutedGraph | None) -> recorders.OrtPass:
+        """ORT's profiler on the executed graph; where that is not known, on the model."""
+        config, folder = self.job.config.session.uncaptured, self.job.work_folder
+        if graph is None:
+            return recorders.OrtPass(
+                self.library, config, self.job.model, None, self.inputs, folder
+            )
+        return recorders.OrtPass(
+            self.library,
+            config,
+            graph.path,
+            graph.nodes,
+            self.inputs,
+            folder,
+            optimization="disable",
+        )
+
+    def _kernels(self, graph: ExecutedGraph | None, inferences: int) -> KernelEvents:
+        """Records what the GPU does."""
+        if graph is None:
+            raise ValueError("the executed graph is not known, nor are the names of its nodes")
+        with contextlib.closing(
+            recorders.KernelPass(
+                self.library,
+                self.job.config.session.uncaptured,
+                graph,
+                self.inputs,
+                self.job.work_folder,
+            )
+        ) as kernel_pass:
+            return kernel_pass.record(inferences, self.preparation.executions, self.process)

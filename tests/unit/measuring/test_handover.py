@@ -1,0 +1,143 @@
+"""What the command and its workers leave for each other arrives as it was left."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+pytest.importorskip("harness.native.ort", reason="the native module is not built")
+
+import harness
+from harness import errors
+from harness.config.profile import ProfileConfig
+from harness.config.session import SessionConfig
+from harness.errors import HarnessError
+from harness.measuring import conduct, handover
+from harness.measuring.handover import Job, Preparation
+from harness.models.executed_graph import ExecutedGraph
+from harness.records import Reading
+from harness.tracing.probes.graphs import ProbedFile, ProbedGraph
+
+GOLDEN = runpy.run_path(str(Path(__file__).parents[2] / "golden" / "make_profile_v1.py"))
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    # A path that is no UTF-8, as Linux allows.
+    odd = Path(os.fsdecode(b"/models/\xff.onnx"))
+    config = ProfileConfig("m", SessionConfig(library=odd), trace=("ort",), output=Path("out.h5"))
+    return Job(config, odd, odd, "m", tmp_path, tmp_path.parent, (0, 2))
+
+
+def test_a_job(job: Job) -> None:
+    job.write()
+    assert Job.read(job.path) == job
+
+
+def test_a_preparation(job: Job) -> None:
+    profile = GOLDEN["golden_profile"]()
+    file = ProbedFile(Path("probed.onnx"), profile.nodes, np.arange(3))
+    left = Preparation(
+        model=profile.model,
+        inputs=profile.inputs,
+        output_check=Reading("output_error", math.inf, "1"),
+        facts=profile.environment,
+        graph=ExecutedGraph(profile.nodes, Path("executed.onnx")),
+        probed=ProbedGraph(file, file, file, np.array([-1, 2]), np.arange(2), 32),
+        repeatable=True,
+        executions=3,
+        profiled_ns=1,
+        latency_ns=2,
+        session_ns=3,
+        absent=(("trace/ort", "too old"),),
+        log=("W a line",),
+    )
+    handover.write_preparation(job, left)
+    got = handover.read_preparation(job)
+    np.testing.assert_equal(dataclasses.asdict(got), dataclasses.asdict(left))
+    assert got.graph is not None
+    assert got.graph.nodes.order.dtype == np.int64
+
+    bare = dataclasses.replace(left, graph=None, probed=None)
+    handover.write_preparation(job, bare)
+    assert handover.read_preparation(job) == bare
+
+
+def test_inputs_of_every_kind(job: Job) -> None:
+    handover.write_inputs(
+        job,
+        {
+            "half": np.array([[1.5]], ml_dtypes.bfloat16),
+            "text": np.array(["ü", ""], object),
+            "several": [np.arange(2, dtype=np.float32), np.array(3)],
+            "map": {"a": 1.5},
+            "nothing": None,
+        },
+    )
+    got = handover.read_inputs(job)
+    assert list(got) == ["half", "text", "several", "map", "nothing"]
+    assert got["half"].dtype == ml_dtypes.bfloat16
+    assert got["half"].tolist() == [[1.5]]
+    assert got["text"].tolist() == ["ü", ""]
+    assert [part.tolist() for part in got["several"]] == [[0, 1], 3]
+    assert (got["map"], got["nothing"]) == ({"a": 1.5}, None)
+    handover.drop_inputs(job)
+    assert list(job.work_folder.iterdir()) == []
+
+
+def test_nothing_is_left_that_reading_would_execute(job: Job) -> None:
+    with pytest.raises(TypeError, match="must be"):
+        handover.write_inputs(job, {"x": np.array([print], object)})
+    np.savez(job.work_folder / "inputs.npz", **{"0": np.array([print], object)})
+    (job.work_folder / "inputs.json").write_text('{"x": {"type": "numbers", "array": 0}}')
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        handover.read_inputs(job)
+
+
+def test_files_are_the_users_alone(job: Job) -> None:
+    before = os.umask(0)
+    try:
+        job.write()
+        handover.write_inputs(job, {"x": np.zeros(3)})
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in job.work_folder.iterdir()}
+    assert modes == {"job.json": 0o600, "inputs.json": 0o600, "inputs.npz": 0o600}
+
+
+KINDS = [
+    one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, HarnessError)
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_error_of_each_kind(job: Job, kind: type[HarnessError]) -> None:
+    assert handover.take_error(job) is None
+    with pytest.raises(SystemExit) as ended:
+        handover.leave_error(job, kind("what \udcff went wrong", "what to do"))
+    assert ended.value.code == kind.exit_code
+    error = handover.take_error(job)
+    assert type(error) is kind
+    assert (error.message, error.remedy) == ("what \udcff went wrong", "what to do")
+    assert handover.take_error(job) is None, "told once"
+
+
+def test_a_worker_finds_this_harness_and_no_other() -> None:
+    found = subprocess.run(
+        [sys.executable, "-S", "-c", "import harness; print(harness.__file__)"],
+        env={"PYTHONPATH": conduct.python_path()},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.stdout.strip() == harness.__file__, found.stderr

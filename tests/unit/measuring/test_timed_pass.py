@@ -1,0 +1,71 @@
+"""One measuring process, in this one: what it leaves behind of what it measured."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("harness.native.ort", reason="the native module is not built")
+
+from harness.config.profile import ProfileConfig
+from harness.measuring import handover, preparation, timed_pass
+from harness.measuring.handover import Job
+from harness.measuring.timed_pass import Measurement
+from harness.models import catalogue
+from harness.ort.library import ort_library
+from harness.storage.shards import Shard
+
+WARMUP, STEADY, INFERENCES = 1, 2, 50
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    model = tmp_path / "mlp.onnx"
+    catalogue.write("mlp", model)
+    config = ProfileConfig("mlp", quick=True, trace=("ort",), sample_hz=0)
+    job = Job(config, ort_library(), model, "mlp", tmp_path, tmp_path, (0,))
+    handover.write_preparation(job, preparation.prepare(job))
+    return job
+
+
+def measured(job: Job, trace_inferences: int) -> Shard:
+    measurement = Measurement(job, 7, WARMUP, STEADY)
+    for _ in range(WARMUP + STEADY):
+        assert measurement.take(INFERENCES) > 0
+    return measurement.finish(INFERENCES, trace_inferences, 0, {"cpu_count": 1})
+
+
+def test_a_process_keeps_every_sample_and_what_happened_once(job: Job) -> None:
+    shard = measured(job, trace_inferences=2)
+    process = shard.process
+    assert (process.index, process.pid, process.loops) == (7, os.getpid(), INFERENCES)
+    assert (len(process.warmup), len(process.steady)) == (50, 100)
+    assert min(process.library_ns, process.session_ns, process.first_inference_ns) > 0
+    # Of the CPU's provider there is nothing to load, and that took what it took.
+    assert 0 <= process.provider_ns < process.session_ns
+    assert process.metadata == {"cpu_count": 1}
+    assert set(shard.traces["ort"].inference_number.tolist()) == {0, 1}
+    assert shard.absent == ()
+
+
+def test_what_a_provider_needs_counts_as_loading_it(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow_s = 0.02
+    monkeypatch.setattr(
+        timed_pass, "load_provider_libraries", lambda _library, _config: time.sleep(slow_s)
+    )
+    assert measured(job, trace_inferences=0).process.provider_ns >= slow_s * 1e9
+
+
+def test_a_pass_that_fails_costs_no_sample(job: Job) -> None:
+    (job.work_folder / "executed-named.onnx").write_bytes(b"no model")
+    shard = measured(job, trace_inferences=2)
+    assert len(shard.process.steady) == 100
+    assert shard.traces == {}
+    ((what, reason),) = shard.absent
+    assert what == "trace/ort"
+    assert "executed-named.onnx" in reason
