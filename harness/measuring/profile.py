@@ -27,7 +27,7 @@ from harness.ort import cuda_state
 from harness.ort.library import ort_library
 from harness.records import Profile, Stacks
 from harness.statistics import intervals
-from harness.storage import profile_file, shards
+from harness.storage import assembly, profile_file, shards
 from harness.version import __version__
 
 
@@ -365,7 +365,7 @@ def _store(
     header = shards.read_header(partial)
     finished, damaged = shards.read_shards(partial)
     complete = complete and not damaged
-    profile = shards.assemble(header, finished, complete, damaged)
+    profile = assembly.assemble(header, finished, complete, damaged)
     profile = dataclasses.replace(profile, stacks=stacks, absent=(*profile.absent, *absent))
     return profile_file.write_profile(profile, target, force=force)
 
