@@ -156,6 +156,7 @@ def merge_devices(series: Sequence[DeviceSeries]) -> tuple[DeviceSeries, ...]:
 
 
 def merge_kernels(parts: Sequence[KernelEvents]) -> KernelEvents | None:
+    """The work of all processes by start time; None without any."""
     if not parts:
         return None
     return dataclasses.replace(

@@ -11,6 +11,7 @@ import pytest
 
 from harness.errors import MachineError
 from harness.machine import facts
+from harness.machine.facts.cpu import cgroup_cpu_limit
 from harness.ort import cuda_state
 from harness.ort.library import ort_library
 
@@ -163,7 +164,7 @@ def test_hypervisor_is_named_when_the_guest_is_told(tmp_path: Path) -> None:
 def test_cgroup_cpu_limit(
     tmp_path: Path, files: dict[str, str], cpus: float | str, source: str
 ) -> None:
-    reading = facts.cgroup_cpu_limit(plant(tmp_path, files))
+    reading = cgroup_cpu_limit(plant(tmp_path, files))
     assert (reading.value, reading.source) == (cpus, source)
 
 
