@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.machine.facts.files import kibi, matching, read
+from harness.machine.host_counters import TICK_NS
 from harness.records import Reading
 
 
@@ -60,9 +61,8 @@ def load(root: Path) -> Iterator[Reading]:
             matching(rf"^(?:\S+ ){{{column}}}(\S+)", float),
             "1",
         )
-    tick_ns = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
     # user nice system idle iowait irq softirq steal …, see proc_stat(5).
-    steal = matching(r"^cpu +(?:\d+ ){7}(\d+)", lambda text: int(text) * tick_ns)
+    steal = matching(r"^cpu +(?:\d+ ){7}(\d+)", lambda text: int(text) * TICK_NS)
     yield read(root, "steal_since_boot_ns", "proc/stat", steal, "ns")
 
 
