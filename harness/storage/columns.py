@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from harness.errors import ProfileFileError
+from harness.errors import ProfileFileError, one_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,7 +68,7 @@ class ProfileFile:
                     yield self._opened
             except _DAMAGE as error:
                 raise ProfileFileError(
-                    f"{self.path}: damaged: {_one_line(error)}",
+                    f"{self.path}: damaged: {one_line(str(error)) or type(error).__name__}",
                     "take a copy of it, or profile again",
                 ) from error
             finally:
@@ -181,7 +181,3 @@ class Columns(Mapping[str, Any]):
     def part(self, rows: slice) -> Columns:
         """These rows of all columns."""
         return Columns({name: column.part(rows) for name, column in self._columns.items()})
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
