@@ -78,7 +78,7 @@ def _cpu_energy(facts: Facts) -> Capability:
     energy = facts["cpu_energy"]
     if energy.value is not None:
         return Capability("CPU energy", "ok", f"{energy.value}, {energy.source}")
-    if "Permission denied" in energy.reason:
+    if "only root may read it" in energy.reason:
         remedy = "sudo chmod -R a+r /sys/class/powercap, or measure as root"
     elif _is_virtual(facts):
         remedy = "hypervisors hide it: measure on the machine itself"
@@ -118,10 +118,10 @@ def _clock(facts: Facts) -> Capability:
     try:
         from harness.native import ort
 
-        reader = "harness.native.ort.monotonic_ns"
+        monotonic_ns, reader = ort.monotonic_ns, "harness.native.ort.monotonic_ns"
     except ImportError:
-        reader = "time.monotonic_ns"
-    cost_ns = min(timeit.repeat(ort.monotonic_ns, number=_STAMPS, repeat=5)) / _STAMPS * 1e9
+        monotonic_ns, reader = time.monotonic_ns, "time.monotonic_ns"
+    cost_ns = min(timeit.repeat(monotonic_ns, number=_STAMPS, repeat=5)) / _STAMPS * 1e9
     source = facts["clock_source"]
     detail = (
         f"{source.value or source.reason}; a stamp costs at most {cost_ns:.0f} ns "

@@ -104,24 +104,15 @@ def _cycles_counter() -> Reading:
 
 
 def _cpu_energy(root: Path) -> Reading:
-    """The first usable source of the CPU's energy."""
-    name = "cpu_energy"
-    tried = []
-    counters = sorted((root / "sys/class/powercap").glob("*-rapl:[0-9]*/energy_uj"))
-    for path in counters or [root / "sys/class/powercap/intel-rapl:0/energy_uj"]:
-        source = str(path.relative_to(root))
-        reading = read(root, name, source)
-        if reading.value is not None:
-            return Reading(name, "powercap", "", f"/{source}")
-        tried.append(reading.reason)
-    if (root / "dev/hsmp").exists():
-        if os.access(root / "dev/hsmp", os.R_OK):
-            return Reading(name, "hsmp", "", "/dev/hsmp")
-        tried.append("/dev/hsmp: Permission denied")
-    else:
-        tried.append("/dev/hsmp: No such file or directory")
-    events = "sys/bus/event_source/devices/power/events/energy-pkg"
-    perf = read(root, name, events)
-    if perf.value is not None:
-        return Reading(name, "perf", "", perf.source)
-    return Reading(name, None, "", "powercap, hsmp, perf", "; ".join([*tried, perf.reason]))
+    """The series of the CPU's energy or power that the sampler can read here."""
+    name, source = "cpu_energy", "powercap, hwmon"
+    try:
+        from harness.machine.devices.cpu_energy import CpuEnergy
+    except ImportError as error:
+        reason = f"harness' own native module does not load: {error}"
+        return Reading(name, None, "", source, reason)
+    offer = CpuEnergy(root).offer()
+    if not offer.channels:
+        return Reading(name, None, "", source, "; ".join(reason for _, reason in offer.absent))
+    series = ", ".join(channel.name for channel in offer.channels)
+    return Reading(name, series, "", ", ".join(channel.source for channel in offer.channels))
