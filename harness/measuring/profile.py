@@ -27,7 +27,7 @@ from harness.ort import cuda_state
 from harness.ort.library import ort_library
 from harness.records import Profile, Stacks
 from harness.statistics import intervals
-from harness.storage import assembly, profile_file, shards
+from harness.storage import assembly, files, profile_file, shards
 from harness.version import __version__
 
 
@@ -233,16 +233,11 @@ def _target(config: ProfileConfig, created: datetime.datetime) -> Path:
         raise RequestError(
             f"{target.parent}: cannot be made: {error.strerror}", "choose another --output"
         ) from error
-    if target.is_dir():
-        raise RequestError(f"{target}: is a folder", "give --output a file name")
     if not os.access(target.parent, os.W_OK | os.X_OK):
         raise RequestError(
             f"{target.parent}: the folder is not writable", "choose another --output"
         )
-    if target.exists() and not config.force:
-        raise RequestError(
-            f"{target}: the file exists", "choose another --output, or overwrite it with --force"
-        )
+    files.refuse_existing(target, force=config.force)
     return target
 
 
@@ -331,7 +326,7 @@ def _work_folder(partial: Path) -> Iterator[Path]:
             f"{partial}: cannot be made: {error.strerror}", "choose another --output"
         ) from error
     with shards.hold(partial):
-        if any(partial.glob("*.shard")):
+        if any(partial.glob("process-*.shard")):
             raise RequestError(
                 f"{partial}: left by an interrupted profile",
                 f"harness recover {partial}, or delete it, or choose another --output",

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import h5py
 
-from harness.errors import ProfileFileError, RequestError
+from harness.errors import ProfileFileError, RequestError, not_written
 from harness.storage import shards
 from harness.storage.assembly import assemble
 from harness.storage.columns import ProfileFile
+from harness.storage.files import beside, refuse_existing
 from harness.storage.v1.read import read as read_v1
 from harness.storage.v1.schema import FORMAT, FORMAT_VERSION
-from harness.storage.v1.write import FileGroup, groups
-from harness.storage.v1.write import write as write_v1
+from harness.storage.v1.write import FileGroup, groups, image
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,11 +50,9 @@ def write_profile(profile: Profile, target: Path, *, force: bool = False) -> Pro
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
-        raise RequestError(
-            f"{target} cannot be written: {error.strerror}", "write to another folder"
-        ) from error
+        raise not_written(target, error) from error
     try:
-        write_v1(profile, target, force=force, work_folder=folder)
+        _write(profile, target, force, folder)
     finally:
         # Only an empty folder goes: after a failure the shards stay for ``recover``.
         with contextlib.suppress(OSError):
@@ -149,11 +147,27 @@ def recover(partial: Path, target: Path | None = None, force: bool = False) -> P
         complete = len(finished) >= header.planned_processes and not damaged
         profile = assemble(header, finished, complete, damaged)
         # A file can be renamed within one file system only.
-        beside = target.absolute().parent == partial.absolute().parent
-        write_v1(profile, target, force=force, work_folder=partial if beside else target.parent)
+        near = target.absolute().parent == partial.absolute().parent
+        _write(profile, target, force, partial if near else target.parent)
         if not damaged:
             shutil.rmtree(partial)
     return target
+
+
+def _write(profile: Profile, target: Path, force: bool, folder: Path) -> None:
+    """Writes the file in a folder of the target's file system, and puts it in place."""
+    refuse_existing(target, force=force)
+    content = image(profile)
+    try:
+        with beside(target, folder) as unfinished:
+            unfinished.write_bytes(content)
+            refuse_existing(target, force=force)  # somebody else may have made it meanwhile
+    except OSError as error:
+        if any(folder.glob("process-*.shard")):
+            kept = f"every finished process is kept in {folder}"
+            way_out = f"make room, then harness recover {folder}"
+            raise not_written(target, error, kept, way_out) from error
+        raise not_written(target, error, way_out="make room, then write it again") from error
 
 
 def _created(folder: Path) -> str | None:

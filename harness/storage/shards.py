@@ -2,8 +2,8 @@
 
 ``.NAME.h5.partial/`` beside the target NAME.h5 holds ``header.shard``, written before the
 first worker starts, and ``process-NNN.shard`` of every worker that has finished. A file
-is written under a temporary name, synced, renamed, and the folder synced, so that a kill
-at any moment leaves each of them whole or not there.
+is written beside, synced, renamed, and the folder synced, so that a kill at any moment leaves
+each of them whole or not there.
 
 A shard is an uncompressed zip archive (its CRC tells damage): ``record.json`` holds the
 record, in which an array is the number N of the member ``N.npy``.
@@ -34,6 +34,7 @@ from harness.records import (
     ProcessRecord,
     Reading,
 )
+from harness.storage.files import beside
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -210,18 +211,6 @@ def hold(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def put_in_place(temporary: Path, path: Path) -> None:
-    """Renames a written file so that a power cut leaves the old state or the new one."""
-    with temporary.open("rb") as stream:
-        os.fsync(stream.fileno())
-    temporary.replace(path)
-    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 class _DamageError(Exception):
     """A shard cannot be read; the text says why."""
 
@@ -244,17 +233,13 @@ def _write(path: Path, record: ProfileHeader | Shard) -> None:
         "partial_version": PARTIAL_VERSION,
         "record": msgspec.to_builtins(record, enc_hook=reduce),
     }
-    temporary = path.with_name(f"{path.name}.tmp")
     try:
-        with zipfile.ZipFile(temporary, "w") as archive:
+        with beside(path) as unfinished, zipfile.ZipFile(unfinished, "w") as archive:
             archive.writestr(_RECORD, json.dumps(content))
             for number, array in enumerate(arrays):
                 with archive.open(f"{number}.npy", "w", force_zip64=True) as member:
                     np.lib.format.write_array(member, array, allow_pickle=False)
-        put_in_place(temporary, path)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise MachineError(
             f"{path} cannot be written: {error.strerror or error}",
             f"mend that; the finished processes are safe: harness recover {path.parent}",

@@ -1,14 +1,13 @@
 """Writes format version 1.
 
-HDF5 never touches the disk here. The file is built in memory and its image written by
-plain system calls, because HDF5 that meets a full disk keeps objects that it can no longer
-flush and may take the interpreter down at exit. So an error leaves nothing behind, and the
-caller may go on or leave as it likes. Memory: about twice the size of the finished file.
+HDF5 never touches the disk here. The file is built in memory, and its image is left to be
+written by plain system calls, because HDF5 that meets a full disk keeps objects that it can no
+longer flush and may take the interpreter down at exit. So an error leaves nothing behind, and
+the caller may go on or leave as it likes. Memory: about twice the size of the finished file.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import io
 import json
@@ -18,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from harness.errors import NO_ROOM, MachineError, RequestError
 from harness.records import (
     DeviceSeries,
     InputRecord,
@@ -33,7 +31,6 @@ from harness.records import (
 from harness.statistics import latency
 from harness.statistics.figures import Figure
 from harness.storage.columns import CHUNK_ROWS
-from harness.storage.shards import put_in_place
 from harness.storage.v1.schema import (
     CHANGED,
     DEVICE,
@@ -58,47 +55,25 @@ from harness.storage.v1.schema import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
 _UNITS_BY_SUFFIX = {"ns": "ns", "us": "us", "s": "s", "bytes": "bytes", "hz": "Hz", "mw": "mW"}
 
 
-def write(profile: Profile, target: Path, *, force: bool, work_folder: Path) -> None:
-    """Writes a profile: whole, or not at all.
-
-    Args:
-        profile: what to write; its ``path`` is not stored.
-        target: the file to make.
-        force: overwrite an existing target.
-        work_folder: existing folder on the target's file system for the unfinished file.
-
-    Raises:
-        RequestError: the target exists (without force), or its folder cannot be written.
-        MachineError: there is no room; nothing was written, work_folder keeps what it had.
-    """
-    _refuse_existing(target, force)
-    image = _image(profile)
-    temporary = work_folder / f"{target.name}.tmp"
-    try:
-        temporary.write_bytes(image)
-        _refuse_existing(target, force)
-        put_in_place(temporary, target)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        if error.errno in NO_ROOM:
-            kept = any(work_folder.glob("*.shard"))
-            raise MachineError(
-                f"{target}: no room to write it ({reason})"
-                + (f"; every finished process is kept in {work_folder}" if kept else ""),
-                "make room, then "
-                + (f"harness recover {work_folder}" if kept else "write it again"),
-            ) from error
-        raise RequestError(
-            f"{target} cannot be written: {reason}", "write to another folder"
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+def image(profile: Profile) -> bytes:
+    """The bytes of the profile's file; its ``path`` is not stored."""
+    with h5py.File(
+        "profile",
+        "w",
+        driver="core",
+        backing_store=False,
+        libver=("v110", "v110"),
+        track_order=True,
+    ) as file:
+        _write_profile(file, profile)
+        _write_summary(_group(file, "summary"), latency.summary(profile))
+        file.flush()
+        written: bytes = file.id.get_file_image()
+    return written
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -118,8 +93,8 @@ class FileGroup:
 
 
 def groups(profile: Profile) -> Iterator[FileGroup]:
-    """The groups of the file that ``write`` makes of a profile, with what is in them, loaded."""
-    with h5py.File(io.BytesIO(_image(profile)), "r") as file:
+    """The groups of the file that is made of a profile, with what is in them, loaded."""
+    with h5py.File(io.BytesIO(image(profile)), "r") as file:
         paths = ["/"]
         file.visititems(
             lambda path, item: paths.append(f"/{path}") if isinstance(item, h5py.Group) else None
@@ -146,29 +121,6 @@ def _variable(dataset: h5py.Dataset) -> tuple[tuple[str, ...], Any, Mapping[str,
         dataset.asstr()[...] if texts else dataset[()],
         {name: value for name, value in dataset.attrs.items() if name != "DIMENSION_LIST"},
     )
-
-
-def _refuse_existing(target: Path, force: bool) -> None:
-    if target.is_dir():
-        raise RequestError(f"{target}: is a folder", "give a file name")
-    if target.exists() and not force:
-        raise RequestError(f"{target}: exists already", "give --force, or another output file")
-
-
-def _image(profile: Profile) -> bytes:
-    with h5py.File(
-        "profile",
-        "w",
-        driver="core",
-        backing_store=False,
-        libver=("v110", "v110"),
-        track_order=True,
-    ) as file:
-        _write_profile(file, profile)
-        _write_summary(_group(file, "summary"), latency.summary(profile))
-        file.flush()
-        image: bytes = file.id.get_file_image()
-    return image
 
 
 def _write_profile(file: h5py.File, profile: Profile) -> None:

@@ -225,7 +225,7 @@ def test_an_existing_file_needs_force(tmp_path: Path) -> None:
     target = tmp_path / "a.h5"
     target.write_bytes(b"precious")
     profile = GOLDEN["golden_profile"]()
-    with pytest.raises(RequestError, match="exists already"):
+    with pytest.raises(RequestError, match="the file exists"):
         profile_file.write_profile(profile, target)
     assert target.read_bytes() == b"precious"
     assert list(tmp_path.iterdir()) == [target]
@@ -464,7 +464,7 @@ def test_recover_refuses_what_would_lose_something(tmp_path: Path) -> None:
     with shards.hold(folder), pytest.raises(RequestError, match="still running"):
         profile_file.recover(folder)
     target.write_bytes(b"precious")
-    with pytest.raises(RequestError, match="exists already"):
+    with pytest.raises(RequestError, match="the file exists"):
         profile_file.recover(folder)
     assert target.read_bytes() == b"precious"
     # The kill came between the renaming and the removal of the folder.
@@ -523,7 +523,7 @@ def test_a_full_disk_loses_nothing_and_crashes_nothing(tmp_path: Path, interrupt
     assert left == ({"later.h5", folder.name} if interrupted else {"later.h5"})
     if interrupted:
         assert len(profile_file.read_profile(folder).processes) == 2
-        assert not list(folder.glob("*.tmp"))
+        assert not list(folder.glob(".*"))
 
 
 def test_a_column_is_read_rightly_in_several_processes_at_once(tmp_path: Path) -> None:
