@@ -132,6 +132,9 @@ class ProcessRecord:
             the work went on on a device; empty elsewhere.
         copied: inferences with inputs and outputs copied between host and device by each;
             empty where nothing is copied.
+        provider_ns: loading the libraries of the execution providers and what these need,
+            before the session is created; -1 where that is not known. Next to nothing on the
+            CPU, whose provider is part of ONNX Runtime.
     """
 
     index: int
@@ -149,6 +152,7 @@ class ProcessRecord:
     duration_holds: str = ""
     enqueue_ns: Int64Array = dataclasses.field(default_factory=lambda: NOTHING)
     copied: LatencySeries = LatencySeries(NOTHING, NOTHING)
+    provider_ns: int = -1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: Layout of the files of a partial folder; a change of a record that they hold raises it.
-PARTIAL_VERSION = 2
+PARTIAL_VERSION = 3
 
 _HEADER = "header.shard"
 _RECORD = "record.json"

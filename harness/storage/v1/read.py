@@ -114,7 +114,8 @@ def _read_process(file: ProfileFile, group: h5py.Group) -> ProcessRecord:
     metadata = group["metadata"]
     facts: Any = zip(_text(metadata["name"]), _read_facts(metadata), strict=True)
     return ProcessRecord(
-        **_read_scalars(group, PROCESS),
+        # A scalar that older files lack keeps the record's own value for what is not known.
+        **_read_scalars(group, [name for name in PROCESS if name in group]),
         warmup=series("warmup"),
         steady=series("latency"),
         noise=_read_readings(group["noise"]),
@@ -214,8 +215,8 @@ def _read_columns(group: h5py.Group, columns: Mapping[str, Attributes]) -> dict[
     }
 
 
-def _read_scalars(group: h5py.Group, columns: Mapping[str, Attributes]) -> dict[str, Any]:
-    return {name: int(group[name][()]) for name in columns}
+def _read_scalars(group: h5py.Group, names: Iterable[str]) -> dict[str, Any]:
+    return {name: int(group[name][()]) for name in names}
 
 
 def _text(dataset: h5py.Dataset) -> tuple[str, ...]:

@@ -92,6 +92,7 @@ PROCESS = {
     "pid": Attributes("1", "process id"),
     "library_ns": Attributes("ns", "opening libonnxruntime"),
     "session_ns": Attributes("ns", "creating the session"),
+    "provider_ns": Attributes("ns", "loading the execution providers' libraries, -1 not known"),
     "first_inference_ns": Attributes("ns", "the very first inference"),
     "loops": Attributes("1", "inferences in one pyperf value"),
 }

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import pickle
 import re
@@ -127,6 +128,34 @@ def test_devices_and_kernels_come_back_exactly(tmp_path: Path) -> None:
     for group in ("devices/gpu0/power_instant_mw", "devices/gpu0/energy_mj", "trace/kernels"):
         with xarray.open_dataset(tmp_path / "a.h5", group=group, engine="h5netcdf") as opened:
             opened.load()
+
+
+def test_the_loading_of_providers_is_part_of_the_cold_start_where_it_was_timed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    profile = GOLDEN["golden_profile"]()
+    assert {process.provider_ns for process in profile.processes} == {-1}
+    timed = [dataclasses.replace(one, provider_ns=2_000_000) for one in profile.processes]
+    profile_file.write_profile(
+        dataclasses.replace(profile, processes=tuple(timed)), tmp_path / "timed.h5"
+    )
+    read = profile_file.read_profile(tmp_path / "timed.h5")
+    assert [process.provider_ns for process in read.processes] == [2_000_000] * 2
+
+    said = {}
+    for path in (tmp_path / "timed.h5", GOLDEN_FILE):
+        assert main(["show", str(path)]) == 0
+        (said[path.stem],) = (
+            line for line in capsys.readouterr().out.splitlines() if "cold start" in line
+        )
+        assert main(["show", str(path), "--json"]) == 0
+        said[path.stem, "json"] = json.loads(capsys.readouterr().out)["cold_start"]
+    assert "provider 2.00 ms, session" in said["timed"]
+    assert "provider" not in said["profile_v1"]
+    assert said["timed", "json"]["provider_ns"] == 2_000_000
+    old = said["profile_v1", "json"]
+    assert (old["provider_ns"], "not timed" in old["provider_ns_reason"]) == (None, True)
+    assert old["session_ns"] > 0
 
 
 def test_long_series_keep_every_sample(tmp_path: Path) -> None:
