@@ -1,4 +1,42 @@
-"""Records whose columns are read when they are first touched."""
+"""Records whose columns are read when they are first touched.
+
+The problem
+-----------
+A profile of some minutes holds millions of events and samples, eight bytes a row and column, and
+a command looks at few of the columns. Yet all of the code above storage takes plain records:
+frozen dataclasses with slots, whose attributes are arrays. So a record is needed that passes for
+one of these, but whose attributes are read from the file when somebody asks for them.
+
+The way
+-------
+``stored(LatencySeries, {"start_ns": Column, "duration_ns": Column}, length)`` gives
+
+* for short columns (a chunk of the file or less) an ordinary LatencySeries: all is read at once;
+* for longer ones an instance of a subclass of LatencySeries, made here once for each type. It is
+  created with ``object.__new__``, so that the generated ``__init__`` does not run and *no slot is
+  filled*. An empty slot makes Python call ``__getattr__``, which reads the column, fills the slot
+  with ``object.__setattr__`` (the dataclass is frozen: the ordinary way is closed), and returns
+  it. From then on the slot is found first and ``__getattr__`` is not called again.
+
+The subclass has no ``__slots__`` of its own and with that a ``__dict__``, in which lie the three
+things that it needs to read later: ``_columns``, ``_length``, ``_others``.
+
+What had to be thought of
+-------------------------
+* ``len(record)`` must not read a column to count its rows: it is the length that was given.
+* ``record.part(rows)`` must read those rows alone: it makes another such record, of parts of the
+  columns, whatever was read before. ``Rows.parts`` then walks through a file part by part.
+* ``dataclasses.replace`` calls the type of the record with all attributes: ``__new__`` gives the
+  plain type, whose attributes are then read.
+* ``pickle`` and ``copy`` go through ``__reduce__``: a copy is read whole, is of the plain type,
+  and needs no file.
+* ``isinstance``, ``dataclasses.fields`` and ``repr`` work as for the plain type, which the
+  subclass inherits from; ``repr`` shows its name, for ``__qualname__`` is the plain one.
+* An attribute that there is not is an AttributeError, as on any object. Damage that is found only
+  when a column is touched is a ProfileFileError, as when a file is opened.
+* ``details`` of NodeEvents is a mapping of columns: ``Columns`` does there what ``__getattr__``
+  does here.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +84,7 @@ def _later(
     length: int,
     others: Mapping[str, Any],
 ) -> _Record:
-    record: _Record = object.__new__(_stored(cast("Any", kind)))
+    record: _Record = object.__new__(_stored(cast("Any", kind)))  # no __init__: no slot is filled
     for name, value in {"_columns": columns, "_length": length, "_others": others}.items():
         object.__setattr__(record, name, value)
     return record
@@ -62,7 +100,7 @@ def _stored(kind: Any) -> Any:
             return kind(**attributes)
 
         def __getattr__(self, name: str) -> Any:
-            # Python comes here for an attribute that has not been set.
+            # Python comes here only while the slot of this name is empty.
             if name not in self._columns and name not in self._others:
                 raise AttributeError(f"{kind.__name__} has no attribute {name}")
             value = self._columns.get(name, self._others.get(name))
