@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
-from harness.records import DeviceSeries, KernelEvents, NodeEvents, NodeTable, Profile
+from harness.records import (
+    DeviceSeries,
+    KernelEvents,
+    NodeEvents,
+    NodeTable,
+    Profile,
+    columns_of,
+)
 from harness.storage.shards import ProfileHeader, Shard
 
 
@@ -73,38 +80,22 @@ def assemble(
     )
 
 
-#: Columns that only a trace can tell, with the value that stands for "not seen".
-_SEEN_COLUMNS: Mapping[str, str | int] = {
-    "provider": "",
-    "order": -1,
-    "input_type_shape": "",
-    "output_type_shape": "",
-    "activation_bytes": -1,
-    "parameter_bytes": -1,
-    "output_bytes": -1,
-    "flops": -1,
-    "traffic_bytes": -1,
-    "arithmetic": "",
-}
-
-
 def _merge_nodes(one: NodeTable, other: NodeTable) -> NodeTable | None:
     """``one``, completed by what only ``other`` saw; None if they are not the same graph."""
     columns: dict[str, Any] = {}
-    for field in dataclasses.fields(NodeTable):
-        mine, its = getattr(one, field.name), getattr(other, field.name)
+    for column in columns_of(NodeTable):
+        mine, its = getattr(one, column.name), getattr(other, column.name)
         if len(mine) != len(its):
             return None
-        if field.name in _SEEN_COLUMNS:
-            unseen = _SEEN_COLUMNS[field.name]
-            if isinstance(mine, np.ndarray):
-                columns[field.name] = np.where(mine == unseen, its, mine)
-            else:
-                columns[field.name] = tuple(
-                    b if a == unseen else a for a, b in zip(mine, its, strict=True)
-                )
-        elif not np.array_equal(mine, its):
-            return None
+        if column.unknown is None:
+            if not np.array_equal(mine, its):
+                return None
+        elif isinstance(mine, np.ndarray):
+            columns[column.name] = np.where(mine == column.unknown, its, mine)
+        else:
+            columns[column.name] = tuple(
+                b if a == column.unknown else a for a, b in zip(mine, its, strict=True)
+            )
     return dataclasses.replace(one, **columns)
 
 

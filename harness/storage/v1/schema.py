@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from harness.records import NodeTable, columns_of
+
 FORMAT = "harness-profile"
 FORMAT_VERSION = 1
 
@@ -22,25 +24,7 @@ LATENCY = {
     "duration_ns": Attributes("ns", "from start until the call returned"),
 }
 ENQUEUE = Attributes("ns", "part of duration_ns until the call returned, work enqueued")
-NODES = {
-    "name": Attributes("", "name in the executed graph, may be empty or repeat"),
-    "op_type": Attributes(""),
-    "domain": Attributes("", "operator domain, empty for ai.onnx"),
-    "provider": Attributes("", "execution provider, empty where never seen running"),
-    "order": Attributes("1", "place in the order of execution within its graph, -1 if not seen"),
-    "depth": Attributes("1", "0 in the main graph, 1 in the body of a control-flow node of it"),
-    "parent": Attributes("1", "row of the enclosing control-flow node, -1 in the main graph"),
-    "branch": Attributes("", "attribute of the parent that holds the node"),
-    "input_type_shape": Attributes("", "JSON as ONNX Runtime reports it, empty where not seen"),
-    "output_type_shape": Attributes("", "JSON as ONNX Runtime reports it, empty where not seen"),
-    "activation_bytes": Attributes("bytes", "ORT's activation_size, -1 where not seen"),
-    "parameter_bytes": Attributes("bytes", "ORT's parameter_size, -1 where not seen"),
-    "output_bytes": Attributes("bytes", "ORT's output_size, -1 where not seen"),
-    "carrier": Attributes("1", "row of the node whose probe covers it, -1 where none does"),
-    "flops": Attributes("1", "operations of one execution, -1 where not known"),
-    "traffic_bytes": Attributes("bytes", "least memory traffic of one execution, -1 not known"),
-    "arithmetic": Attributes("", "element type of the operations, empty where not known"),
-}
+NODES = {column.name: Attributes(column.unit, column.meaning) for column in columns_of(NodeTable)}
 EVENTS = {
     "node": Attributes("1", "row in /nodes"),
     "process": Attributes("1", "index of the process"),
