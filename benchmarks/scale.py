@@ -359,11 +359,11 @@ def devices(
 
 def joined(parts: list[Any]) -> Any:
     """The processes' events as the profile holds them."""
-    from harness.storage import shards
+    from harness.storage import assembly
 
     if hasattr(parts[0], "source"):
-        return shards._merge_events(parts)
-    return shards._merge_kernels(parts)
+        return assembly.merge_events(parts)
+    return assembly.merge_kernels(parts)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,10 @@ way out, also one line. Only ``harness.commands`` turns them into text and exit 
 from __future__ import annotations
 
 import errno
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 #: Error numbers of a full disk, a quota, a limit of file sizes.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -60,6 +64,24 @@ class Interrupted(HarnessError):
 
     kind = "interrupted"
     exit_code = 130
+
+
+def not_written(
+    path: Path, error: OSError, kept: str = "", way_out: str = "make room"
+) -> HarnessError:
+    """The error of a file that could not be written.
+
+    Args:
+        path: the file that was to be made.
+        error: what the system said.
+        kept: what is not lost, where a full disk is the reason.
+        way_out: from a full disk.
+    """
+    reason = error.strerror or str(error)
+    if error.errno in NO_ROOM:
+        kept = f"; {kept}" if kept else ""
+        return MachineError(f"{path}: no room to write it ({reason}){kept}", way_out)
+    return RequestError(f"{path}: cannot be written: {reason}", "write to another folder")
 
 
 def one_line(text: str, limit: int = 400) -> str:

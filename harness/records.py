@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -158,11 +158,59 @@ class ProcessRecord:
     provider_ns: int = -1
 
 
+class ColumnInfo(NamedTuple):
+    """A column of a record that has a value for each row: texts, or int64 numbers.
+
+    Attributes:
+        name: the record's attribute.
+        unit: of the numbers, ``1`` for a count; empty for texts.
+        meaning: where the name does not tell it.
+        unknown: value of a row of which it is not known; None where it always is.
+        none: value of a row that has no such thing; None where each has one.
+    """
+
+    name: str
+    unit: str
+    meaning: str
+    unknown: int | str | None
+    none: int | str | None
+
+    def filled(self, value: int | str, rows: int) -> Int64Array | tuple[str, ...]:
+        """The column with the same value in every row."""
+        return np.full(rows, value, np.int64) if self.unit else (str(value),) * rows
+
+
+def _column(
+    unit: str, meaning: str = "", unknown: int | str | None = None, none: int | None = None
+) -> Mapping[str, Any]:
+    """Metadata of a field that is a column."""
+    return {"unit": unit, "meaning": meaning, "unknown": unknown, "none": none}
+
+
+def columns_of(kind: type) -> tuple[ColumnInfo, ...]:
+    """The columns of a record, in the order of its fields: those that its fields' metadata tell."""
+    return tuple(
+        ColumnInfo(field.name, **field.metadata)
+        for field in dataclasses.fields(kind)
+        if field.metadata
+    )
+
+
+def not_known(kind: type, rows: int) -> dict[str, Any]:
+    """Those columns of a record that may be unknown, with nothing known of any of the rows."""
+    return {
+        column.name: column.filled(column.unknown, rows)
+        for column in columns_of(kind)
+        if column.unknown is not None
+    }
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class NodeTable:
     """The nodes of the graph that ORT executes, columns of equal length n.
 
-    A node's number everywhere else is its row here.
+    A node's number everywhere else is its row here. ``columns_of`` tells what each column is
+    measured in and which value stands in it for what is not known.
 
     Attributes:
         name: the node's name in the executed graph; may be empty, may repeat.
@@ -187,23 +235,59 @@ class NodeTable:
         arithmetic: element type that the operations are done in; empty where not known.
     """
 
-    name: tuple[str, ...]
-    op_type: tuple[str, ...]
-    domain: tuple[str, ...]
-    provider: tuple[str, ...]
-    order: Int64Array
-    depth: Int64Array
-    parent: Int64Array
-    branch: tuple[str, ...]
-    input_type_shape: tuple[str, ...]
-    output_type_shape: tuple[str, ...]
-    activation_bytes: Int64Array
-    parameter_bytes: Int64Array
-    output_bytes: Int64Array
-    carrier: Int64Array
-    flops: Int64Array
-    traffic_bytes: Int64Array
-    arithmetic: tuple[str, ...]
+    name: tuple[str, ...] = dataclasses.field(
+        metadata=_column("", "name in the executed graph, may be empty or repeat")
+    )
+    op_type: tuple[str, ...] = dataclasses.field(metadata=_column(""))
+    domain: tuple[str, ...] = dataclasses.field(
+        metadata=_column("", "operator domain, empty for ai.onnx")
+    )
+    provider: tuple[str, ...] = dataclasses.field(
+        metadata=_column("", "execution provider, empty where never seen running", unknown="")
+    )
+    order: Int64Array = dataclasses.field(
+        metadata=_column(
+            "1", "place in the order of execution within its graph, -1 if not seen", unknown=-1
+        )
+    )
+    depth: Int64Array = dataclasses.field(
+        metadata=_column("1", "0 in the main graph, 1 in the body of a control-flow node of it")
+    )
+    parent: Int64Array = dataclasses.field(
+        metadata=_column(
+            "1", "row of the enclosing control-flow node, -1 in the main graph", none=-1
+        )
+    )
+    branch: tuple[str, ...] = dataclasses.field(
+        metadata=_column("", "attribute of the parent that holds the node")
+    )
+    input_type_shape: tuple[str, ...] = dataclasses.field(
+        metadata=_column("", "JSON as ONNX Runtime reports it, empty where not seen", unknown="")
+    )
+    output_type_shape: tuple[str, ...] = dataclasses.field(
+        metadata=_column("", "JSON as ONNX Runtime reports it, empty where not seen", unknown="")
+    )
+    activation_bytes: Int64Array = dataclasses.field(
+        metadata=_column("bytes", "ORT's activation_size, -1 where not seen", unknown=-1)
+    )
+    parameter_bytes: Int64Array = dataclasses.field(
+        metadata=_column("bytes", "ORT's parameter_size, -1 where not seen", unknown=-1)
+    )
+    output_bytes: Int64Array = dataclasses.field(
+        metadata=_column("bytes", "ORT's output_size, -1 where not seen", unknown=-1)
+    )
+    carrier: Int64Array = dataclasses.field(
+        metadata=_column("1", "row of the node whose probe covers it, -1 where none does", none=-1)
+    )
+    flops: Int64Array = dataclasses.field(
+        metadata=_column("1", "operations of one execution, -1 where not known", unknown=-1)
+    )
+    traffic_bytes: Int64Array = dataclasses.field(
+        metadata=_column("bytes", "least memory traffic of one execution, -1 not known", unknown=-1)
+    )
+    arithmetic: tuple[str, ...] = dataclasses.field(
+        metadata=_column("", "element type of the operations, empty where not known", unknown="")
+    )
 
     def __len__(self) -> int:
         return len(self.name)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from harness.analysis.gpu_work import kernel_table
 from harness.analysis.operators import Operator, operator_table
 from harness.errors import MachineError
+from harness.records import NodeTable, columns_of
 from harness.statistics.figures import Figure
 from harness.storage import profile_file
 
@@ -269,26 +270,12 @@ def _nodes(profile: Profile) -> _Made:
     nodes = profile.nodes
     if nodes is None:
         return _reason(profile, ("nodes",), "no traced pass was asked for")
-    columns = {field.name: getattr(nodes, field.name) for field in dataclasses.fields(nodes)}
-    return {
-        # depth is known of every node, and -1 in no other column is a value.
-        name: _Gaps(np.asarray(values)) if name in _NODE_GAPS else values
-        for name, values in columns.items()
-    }, {"index": "node"}
-
-
-_NODE_GAPS = frozenset(
-    {
-        "order",
-        "parent",
-        "activation_bytes",
-        "parameter_bytes",
-        "output_bytes",
-        "carrier",
-        "flops",
-        "traffic_bytes",
-    }
-)
+    columns: _Columns = {}
+    for column in columns_of(NodeTable):
+        values = getattr(nodes, column.name)
+        has_gaps = -1 in (column.unknown, column.none)
+        columns[column.name] = _Gaps(np.asarray(values)) if has_gaps else values
+    return columns, {"index": "node"}
 
 
 def _events(profile: Profile) -> _Made:

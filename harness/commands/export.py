@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.commands.output_files import new_file
 from harness.errors import RequestError
 
 if TYPE_CHECKING:
@@ -48,6 +47,7 @@ def execute(options: argparse.Namespace) -> int:
         pyperf_file,
         stacks_file,
     )
+    from harness.storage.files import new_file
     from harness.storage.profile_file import read_profile
 
     asked = {name: path for name in _OUTPUTS if (path := getattr(options, name)) is not None}

@@ -22,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Lists or writes."""
-    from harness.models.catalogue import REFERENCE_MODELS, write
+    from harness.models.catalogue import REFERENCE_MODELS, serialised
+    from harness.storage.files import new_file
 
     if options.name is None:
         if options.json:
@@ -36,11 +37,8 @@ def execute(options: argparse.Namespace) -> int:
     output = options.output or Path(f"{options.name}.onnx")
     if options.seed < 0:
         raise RequestError(f"--seed {options.seed}: must not be negative", "give --seed N, N >= 0")
-    if output.exists() and not options.force:
-        raise RequestError(
-            f"{output}: the file exists", "choose another --output, or overwrite it with --force"
-        )
-    write(options.name, output, options.seed)
+    with new_file(output, force=options.force) as path:
+        path.write_bytes(serialised(options.name, options.seed))
     if options.json:
         report = {"file": str(output), "size_bytes": output.stat().st_size}
         print(json.dumps(report))

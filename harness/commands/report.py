@@ -9,8 +9,6 @@ import argparse
 import json
 from pathlib import Path
 
-from harness.errors import RequestError
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of ``harness report``."""
@@ -28,20 +26,13 @@ def execute(options: argparse.Namespace) -> int:
     """Reads the profiles and writes the page."""
     from harness.analysis.comparing.profiles import compare_profiles
     from harness.reporters import html
+    from harness.storage.files import new_file
     from harness.storage.profile_file import read_profile
 
-    if options.output.exists() and not options.force:
-        raise RequestError(
-            f"{options.output}: the file exists", "choose another, or overwrite it with --force"
-        )
-    profiles = [read_profile(path) for path in options.files]
-    compared = compare_profiles(profiles[0], profiles[1:]).candidates
-    try:
-        size_bytes = html.write(profiles, options.output, compared)
-    except OSError as error:
-        raise RequestError(
-            f"{options.output}: cannot be written: {error.strerror}", "choose another --output"
-        ) from error
+    with new_file(options.output, force=options.force) as path:
+        profiles = [read_profile(file) for file in options.files]
+        compared = compare_profiles(profiles[0], profiles[1:]).candidates
+        size_bytes = html.write(profiles, path, compared)
     if options.json:
         print(json.dumps({"file": str(options.output), "bytes": size_bytes}))
     else:

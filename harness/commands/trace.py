@@ -10,8 +10,6 @@ import argparse
 import json
 from pathlib import Path
 
-from harness.commands.output_files import new_file
-
 #: Endings of Perfetto's own format, before .gz.
 _PERFETTO = (".pftrace", ".perfetto-trace", ".perfetto")
 
@@ -39,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Reads the profile and writes its trace."""
     from harness.reporters import traces
+    from harness.storage.files import new_file
     from harness.storage.profile_file import read_profile
 
     form = options.format

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.errors import ModelError
+from harness.errors import ModelError, one_line
 from harness.inputs.demands import Demands, find_demands
 from harness.inputs.overrides import Overrides
 from harness.inputs.ports import (
@@ -336,7 +336,7 @@ class _Chooser:
             remedy = "feed inputs known to work: --input NAME=FILE.npy or --data-set FOLDER"
         return ModelError(
             f"no inputs were found that the model runs with ({len(reasons)} tried): "
-            f"{_one_line(reasons[0])}",
+            f"{one_line(_without_origin(reasons[0]), 300)}",
             remedy,
         )
 
@@ -346,7 +346,7 @@ _INDEX_RANGE = re.compile(r"inclusive range \[-?\d+,\s*(\d+)\]")
 _NO_BROADCAST = re.compile(r"dimension other than 1\. (\d+) by (\d+)")
 
 
-def _one_line(reason: str) -> str:
+def _without_origin(reason: str) -> str:
     text = " ".join(reason.split())
     text = re.sub(
         r"Non-zero status code returned while running (\w+) node\. Name:'([^']*)' Status Message: ",
@@ -354,8 +354,7 @@ def _one_line(reason: str) -> str:
         text,
     )
     # Source file, C++ signature with its template arguments: what follows is the reason.
-    text = re.sub(r"/\S*onnxruntime_src/\S+ .*?\)( const)?( \[with [^]]*\])? (?=\S)", "", text)
-    return text if len(text) <= 300 else f"{text[:299]}…"
+    return re.sub(r"/\S*onnxruntime_src/\S+ .*?\)( const)?( \[with [^]]*\])? (?=\S)", "", text)
 
 
 def _record(port: Port, value: Any, reason: str) -> InputRecord:

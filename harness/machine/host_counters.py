@@ -21,8 +21,9 @@ from harness.records import Reading
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-_TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
-_TICKS = f"in steps of {_TICK_NS // 1_000_000} ms a CPU"
+#: Step of the times in /proc/stat.
+TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+_TICKS = f"in steps of {TICK_NS // 1_000_000} ms a CPU"
 
 
 #: Of the calling thread: nanoseconds on a CPU, nanoseconds waiting for one, and how often
@@ -160,7 +161,7 @@ def _cpu_time(before: _Snapshot, after: _Snapshot, cpus: list[int]) -> tuple[Rea
         after,
         "steal_ns",
         "proc/stat",
-        lambda text: ticks(text, (8,)) * _TICK_NS,
+        lambda text: ticks(text, (8,)) * TICK_NS,
         "ns",
         f"{where}, {_TICKS}",
     )
@@ -169,7 +170,7 @@ def _cpu_time(before: _Snapshot, after: _Snapshot, cpus: list[int]) -> tuple[Rea
         after,
         "other_load_ns",
         "proc/stat",
-        lambda text: ticks(text, (1, 2, 3, 6, 7)) * _TICK_NS,
+        lambda text: ticks(text, (1, 2, 3, 6, 7)) * TICK_NS,
         "ns",
         f"{where}: busy time less cpu_time_ns, {_TICKS}, not below 0",
     )

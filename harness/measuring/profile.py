@@ -26,7 +26,7 @@ from harness.measuring.stopping import StopRule
 from harness.models import catalogue
 from harness.ort.library import ort_library
 from harness.records import Absent, Profile, Stacks
-from harness.storage import profile_file, shards
+from harness.storage import assembly, profile_file, shards
 from harness.version import __version__
 
 
@@ -200,7 +200,7 @@ def _work_folder(partial: Path) -> Iterator[Path]:
             f"{partial}: cannot be made: {error.strerror}", "choose another --output"
         ) from error
     with shards.hold(partial):
-        if any(partial.glob("*.shard")):
+        if any(partial.glob("process-*.shard")):
             raise RequestError(
                 f"{partial}: left by an interrupted profile",
                 f"harness recover {partial}, or delete it, or choose another --output",
@@ -234,7 +234,7 @@ def _store(
     header = shards.read_header(partial)
     finished, damaged = shards.read_shards(partial)
     complete = complete and not damaged
-    profile = shards.assemble(header, finished, complete, damaged)
+    profile = assembly.assemble(header, finished, complete, damaged)
     profile = dataclasses.replace(profile, stacks=stacks, absent=(*profile.absent, *absent))
     return profile_file.write_profile(profile, target, force=force)
 

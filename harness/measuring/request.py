@@ -12,6 +12,7 @@ from harness.errors import MachineError, RequestError
 from harness.machine.cpu_lists import cpu_parts, cpu_ranges
 from harness.measuring.observer import Observer
 from harness.ort import cuda_state
+from harness.storage import files
 
 
 def output_file(config: ProfileConfig, created: datetime.datetime) -> Path:
@@ -31,16 +32,11 @@ def output_file(config: ProfileConfig, created: datetime.datetime) -> Path:
         raise RequestError(
             f"{target.parent}: cannot be made: {error.strerror}", "choose another --output"
         ) from error
-    if target.is_dir():
-        raise RequestError(f"{target}: is a folder", "give --output a file name")
     if not os.access(target.parent, os.W_OK | os.X_OK):
         raise RequestError(
             f"{target.parent}: the folder is not writable", "choose another --output"
         )
-    if target.exists() and not config.force:
-        raise RequestError(
-            f"{target}: the file exists", "choose another --output, or overwrite it with --force"
-        )
+    files.refuse_existing(target, force=config.force)
     return target
 
 

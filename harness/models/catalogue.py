@@ -17,7 +17,7 @@ import math
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import NO_ROOM, MachineError, RequestError
+from harness.errors import RequestError, not_written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -69,28 +69,31 @@ def build(name: str, seed: int = 0) -> onnx.ModelProto:
     return graph.model
 
 
-def write(name: str, path: Path, seed: int = 0) -> None:
-    """Builds a reference model into one .onnx file, weights inside (at most 440 MB).
+def serialised(name: str, seed: int = 0) -> bytes:
+    """A reference model as one .onnx file, weights inside (at most 440 MB).
 
-    An existing file is overwritten. The same seed gives the same bytes.
+    The same seed gives the same bytes.
+
+    Raises:
+        RequestError: there is no such model.
+    """
+    content: bytes = build(name, seed).SerializeToString(deterministic=True)
+    return content
+
+
+def write(name: str, path: Path, seed: int = 0) -> None:
+    """Writes ``serialised`` to a file; an existing one is overwritten.
 
     Raises:
         RequestError: there is no such model, or the file cannot be written.
         MachineError: the disk is full; what is left of the file is not a model.
     """
-    content = build(name, seed).SerializeToString(deterministic=True)
+    content = serialised(name, seed)
     try:
         path.write_bytes(content)
     except OSError as error:
-        if error.errno in NO_ROOM:
-            raise MachineError(
-                f"{path}: no room on the disk for the model",
-                f"free {len(content):,} bytes or write it elsewhere",
-            ) from error
-        raise RequestError(
-            f"{path}: cannot be written: {error.strerror}",
-            "give a file in a folder that exists and is writable",
-        ) from error
+        way_out = f"free {len(content):,} bytes or write it elsewhere"
+        raise not_written(path, error, way_out=way_out) from error
 
 
 class _Graph:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from harness.errors import ModelError
-from harness.records import NodeTable
+from harness.records import NodeTable, not_known
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,26 +118,16 @@ def _collect(
 
 
 def _table(places: list[_Place]) -> NodeTable:
-    unseen = np.full(len(places), -1, np.int64)
-    nothing = ("",) * len(places)
+    rows = len(places)
     return NodeTable(
         name=tuple(place.node.name for place in places),
         op_type=tuple(place.node.op_type for place in places),
         domain=tuple(place.node.domain for place in places),
-        provider=nothing,
-        order=unseen,
         depth=np.array([place.depth for place in places], np.int64),
         parent=np.array([place.parent for place in places], np.int64),
         branch=tuple(place.branch for place in places),
-        input_type_shape=nothing,
-        output_type_shape=nothing,
-        activation_bytes=unseen,
-        parameter_bytes=unseen,
-        output_bytes=unseen,
-        carrier=unseen,
-        flops=unseen,
-        traffic_bytes=unseen,
-        arithmetic=nothing,
+        carrier=np.full(rows, -1, np.int64),  # probes are placed later
+        **not_known(NodeTable, rows),
     )
 
 

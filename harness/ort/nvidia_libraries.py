@@ -58,7 +58,7 @@ for name in sys.argv[1:]:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Library:
+class NeededLibrary:
     """A library that a provider needs.
 
     Attributes:
@@ -85,7 +85,7 @@ class Needs:
     """
 
     plugin: Path
-    libraries: tuple[Library, ...]
+    libraries: tuple[NeededLibrary, ...]
     others: tuple[str, ...]
     cuda: str
 
@@ -183,7 +183,7 @@ def needs(plugin: Path, extra: tuple[Path, ...] | None = None) -> Needs:
         )
     )
     libraries = [
-        Library(name, None if place == "not found" else Path(place))
+        NeededLibrary(name, None if place == "not found" else Path(place))
         for name, place in places.items()
     ]
     ours = [one for one in libraries if _OURS.match(one.name)]
@@ -198,7 +198,7 @@ def needs(plugin: Path, extra: tuple[Path, ...] | None = None) -> Needs:
     return Needs(plugin, (*ours, *_lazy(lazy, path)), tuple(dict.fromkeys(others)), cuda)
 
 
-def _lazy(names: list[str], path: str) -> Iterator[Library]:
+def _lazy(names: list[str], path: str) -> Iterator[NeededLibrary]:
     """Libraries that are opened by name, tried in a process of its own."""
     places = [Path(folder) for folder in path.split(os.pathsep) if folder]
     candidates = {
@@ -208,7 +208,7 @@ def _lazy(names: list[str], path: str) -> Iterator[Library]:
     command = [sys.executable, "-IS", "-c", _TRY_LIBRARIES, *map(str, candidates.values())]
     loadable = _ask(command, path).stdout.splitlines()
     for name, candidate in candidates.items():
-        yield Library(name, candidate if str(candidate) in loadable else None, lazy=True)
+        yield NeededLibrary(name, candidate if str(candidate) in loadable else None, lazy=True)
 
 
 def _ask(command: list[str], path: str) -> subprocess.CompletedProcess[str]:

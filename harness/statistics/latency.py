@@ -141,14 +141,21 @@ def ended_by(profile: Profile) -> str:
 
 
 def cold_start(processes: Sequence[ProcessRecord]) -> dict[str, Figure]:
-    """Medians over the processes of what happens once: opening ORT, session, first inference."""
-    names = ("library_ns", "session_ns", "first_inference_ns")
+    """Medians over the processes of what happens once.
+
+    ``library_ns`` (opening ORT), ``session_ns``, ``first_inference_ns``, and ``provider_ns``
+    (loading the execution providers' libraries) where it was timed.
+    """
+    names = ("library_ns", "session_ns", "first_inference_ns", "provider_ns")
     if not processes:
         return {name: Figure(None, "no process has finished") for name in names}
-    return {
+    figures = {
         name: Figure(float(np.median([getattr(process, name) for process in processes])))
         for name in names
     }
+    if any(process.provider_ns < 0 for process in processes):
+        figures["provider_ns"] = Figure(None, "it was not timed, as in files of older versions")
+    return figures
 
 
 def summary(profile: Profile) -> dict[str, Figure]:

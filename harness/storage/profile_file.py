@@ -10,16 +10,21 @@ from typing import TYPE_CHECKING
 
 import h5py
 
-from harness.errors import ProfileFileError, RequestError
-from harness.storage import shards, v1
+from harness.errors import ProfileFileError, RequestError, not_written
+from harness.storage import shards
+from harness.storage.assembly import assemble
 from harness.storage.columns import ProfileFile
+from harness.storage.files import beside, refuse_existing
+from harness.storage.v1.read import read as read_v1
+from harness.storage.v1.schema import FORMAT, FORMAT_VERSION
+from harness.storage.v1.write import FileGroup, groups, image
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from harness.records import Profile
 
-_READERS = {v1.FORMAT_VERSION: v1.read}
+_READERS = {FORMAT_VERSION: read_v1}
 
 
 def write_profile(profile: Profile, target: Path, *, force: bool = False) -> Profile:
@@ -45,11 +50,9 @@ def write_profile(profile: Profile, target: Path, *, force: bool = False) -> Pro
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
-        raise RequestError(
-            f"{target} cannot be written: {error.strerror}", "write to another folder"
-        ) from error
+        raise not_written(target, error) from error
     try:
-        v1.write(profile, target, force=force, work_folder=folder)
+        _write(profile, target, force, folder)
     finally:
         # Only an empty folder goes: after a failure the shards stay for ``recover``.
         with contextlib.suppress(OSError):
@@ -72,7 +75,7 @@ def read_profile(path: str | Path) -> Profile:
     path = Path(path)
     if path.is_dir():
         finished, damaged = shards.read_shards(path)
-        profile = shards.assemble(shards.read_header(path), finished, False, damaged)
+        profile = assemble(shards.read_header(path), finished, False, damaged)
         return dataclasses.replace(profile, path=path)
     try:
         stored = ProfileFile(path)
@@ -86,7 +89,7 @@ def read_profile(path: str | Path) -> Profile:
     if not h5py.is_hdf5(path):
         raise ProfileFileError(f"{path}: not an HDF5 file", "give a file that harness wrote")
     with stored.opened() as file:
-        if file.attrs.get("format") != v1.FORMAT:
+        if file.attrs.get("format") != FORMAT:
             raise ProfileFileError(
                 f"{path}: an HDF5 file, but not a profile", "give a file that harness wrote"
             )
@@ -99,9 +102,9 @@ def read_profile(path: str | Path) -> Profile:
         return _READERS[version](stored)
 
 
-def file_groups(profile: Profile) -> Iterator[v1.FileGroup]:
+def file_groups(profile: Profile) -> Iterator[FileGroup]:
     """What a file of the profile in the newest format holds, group by group from the root on."""
-    return v1.groups(profile)
+    return groups(profile)
 
 
 def recover(partial: Path, target: Path | None = None, force: bool = False) -> Path:
@@ -142,13 +145,29 @@ def recover(partial: Path, target: Path | None = None, force: bool = False) -> P
                 "delete it and profile again",
             )
         complete = len(finished) >= header.planned_processes and not damaged
-        profile = shards.assemble(header, finished, complete, damaged)
+        profile = assemble(header, finished, complete, damaged)
         # A file can be renamed within one file system only.
-        beside = target.absolute().parent == partial.absolute().parent
-        v1.write(profile, target, force=force, work_folder=partial if beside else target.parent)
+        near = target.absolute().parent == partial.absolute().parent
+        _write(profile, target, force, partial if near else target.parent)
         if not damaged:
             shutil.rmtree(partial)
     return target
+
+
+def _write(profile: Profile, target: Path, force: bool, folder: Path) -> None:
+    """Writes the file in a folder of the target's file system, and puts it in place."""
+    refuse_existing(target, force=force)
+    content = image(profile)
+    try:
+        with beside(target, folder) as unfinished:
+            unfinished.write_bytes(content)
+            refuse_existing(target, force=force)  # somebody else may have made it meanwhile
+    except OSError as error:
+        if any(folder.glob("process-*.shard")):
+            kept = f"every finished process is kept in {folder}"
+            way_out = f"make room, then harness recover {folder}"
+            raise not_written(target, error, kept, way_out) from error
+        raise not_written(target, error, way_out="make room, then write it again") from error
 
 
 def _created(folder: Path) -> str | None:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
 
-from harness.records import NodeTable
+from harness.records import NodeTable, columns_of
 
 
 def table(parents: list[int], **columns: Any) -> NodeTable:
     """Nodes, each in a body of its parent, executed in the order of their rows."""
     count = len(parents)
     blank = {
-        field.name: ("",) * count if "tuple" in str(field.type) else np.full(count, -1, np.int64)
-        for field in dataclasses.fields(NodeTable)
+        column.name: column.filled(-1 if column.unit else "", count)
+        for column in columns_of(NodeTable)
     }
     depth: list[int] = []
     for parent in parents:

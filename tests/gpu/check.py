@@ -21,6 +21,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from survey import survey
 
 import harness
 from harness.analysis import energy, gpu_work, operators
@@ -71,11 +72,12 @@ def main() -> int:
 def device() -> None:
     """The GPU and how often its meters are updated."""
     for gpu in nvml.gpus().found:
-        print(f"gpu{gpu.index}: {gpu.name}, {gpu.uuid}, driver {nvml.gpus().driver}")
-        survey = nvml.survey(gpu.index, seconds=2)
-        for quantity, period in survey.update_period_ns.items():
+        named = {fact.name.partition("_")[2]: fact.value for fact in gpu.facts}
+        print(f"gpu{gpu.index}: {named['name']}, {named['uuid']}, driver {nvml.gpus().driver}")
+        surveyed = survey(gpu.index, seconds=2)
+        for quantity, period in surveyed.update_period_ns.items():
             print(f"  {quantity:26} updated every {nanoseconds(period) if period else '?'}")
-        for what, why in survey.absent:
+        for what, why in surveyed.absent:
             print(f"  {what}: absent: {why}")
     for reading in nvidia_libraries.readings():
         print(f"  {reading.name}: {reading.value or 'absent: ' + reading.reason}")

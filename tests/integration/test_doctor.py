@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.commands.doctor import FACT_FINDINGS
+from harness.machine import diagnosis
 from harness.machine.facts import collect
 from harness.ort.library import ort_library
 
@@ -128,7 +128,7 @@ def test_restricted_machine_gets_the_remedy_for_each_restriction(tmp_path: Path)
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text)
     facts = {reading.name: reading for reading in collect(tmp_path)}
-    found = {finding.name: finding for finding in (look(facts) for look in FACT_FINDINGS)}
+    found = {one.name: one for one in diagnosis.of_facts(facts)}
 
     remedies = {
         ("perf events", "absent"): "kernel.perf_event_paranoid=1",

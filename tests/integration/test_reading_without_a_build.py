@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -101,3 +102,21 @@ def test_measuring_says_in_one_line_that_it_is_not_built(
     )
     assert done.returncode == 3
     assert done.stderr.splitlines()[-1].endswith("(python -m pip install -e .)"), done.stderr
+
+
+def test_doctor_still_tells_of_the_machine(unbuilt: dict[str, str], tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", "doctor", "--json"],
+        cwd=tmp_path,
+        env=unbuilt,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (3, "")
+    told = {one["name"]: one for one in json.loads(done.stdout)["findings"]}
+    for name in ("ONNX Runtime", "CPU energy", "GPU sampling (NVML)"):
+        assert "native module does not load" in told[name]["detail"]
+    assert told["Memory"]["detail"]
+    assert "time.monotonic_ns" in told["Clock"]["detail"]

@@ -1,7 +1,7 @@
 """What there is to sample: the one protocol between kinds of devices and the sampling threads.
 
-A provider looks at the machine once and offers channels; a native thread reads their
-numbers (``harness.native.sampler``); the provider then says what a failed reading means.
+A source looks at the machine once and offers channels; a native thread reads their
+numbers (``harness.native.sampler``); the source then says what a failed reading means.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ class Channel:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Offer:
-    """What a provider found on this machine."""
+    """What a source found on this machine."""
 
     channels: tuple[Channel, ...]
     absent: tuple[Absent, ...] = ()
 
 
-class Provider(Protocol):
+class ChannelSource(Protocol):
     """A kind of device."""
 
     def offer(self) -> Offer:

@@ -19,7 +19,7 @@ _PERMISSION = (
 
 
 class CpuEnergy:
-    """Provider of the energy counters of the packages, or of their power.
+    """Source of the energy counters of the packages, or of their power.
 
     The first of these that the kernel offers: package zones of powercap, the hwmon devices
     of the drivers amd_energy (a counter) and amd_hsmp (power).

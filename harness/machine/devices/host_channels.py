@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from harness.machine.devices.channels import Absent, Channel, Offer, explain_errno
+from harness.machine.host_counters import TICK_NS
 from harness.native import sampler
-
-_TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
 class HostSeries:
-    """Provider of series about the host.
+    """Source of series about the host.
 
     Only the run queue is cheap enough for every tick: the kernel walks over all CPUs and
     interrupts to answer the others.
@@ -72,11 +70,11 @@ class HostSeries:
                 f"cpu{cpu}",
                 "steal_ns",
                 "ns",
-                f"/proc/stat, time since the start, in steps of {_TICK_NS // 1_000_000} ms",
+                f"/proc/stat, time since the start, in steps of {TICK_NS // 1_000_000} ms",
                 sampler.Channel(
                     sampler.FILE,
                     argument=8,
-                    scale=_TICK_NS,
+                    scale=TICK_NS,
                     slow=True,
                     path=self._root / "proc/stat",
                     key=f"cpu{cpu}",

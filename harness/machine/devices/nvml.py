@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
-import math
-import time
-from typing import Any, cast
+from collections.abc import Callable, Iterator
+from typing import Any
 
-import numpy as np
-
-from harness.machine.devices.channels import Absent, Channel, Offer
+from harness.machine.devices.channels import Channel, Offer
 from harness.native import sampler
-from harness.records import Int64Array
+from harness.records import Reading
 
 LIBRARY = "libnvidia-ml.so.1"
 
@@ -45,7 +42,7 @@ _MEANINGS = {
 
 
 class Nvml:
-    """Provider of the series of one GPU.
+    """Source of the series of one GPU.
 
     The native thread finds out which of them the GPU has: a channel that its first reading
     says is not supported is not read again.
@@ -134,17 +131,30 @@ def explain(status: int, detail: str = "") -> str:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Gpu:
-    """One GPU as NVML names it."""
+    """One GPU as NVML describes it.
+
+    Attributes:
+        index: NVML's.
+        bus_id: of its PCI function, ``00000000:01:00.0``.
+        facts: readings named after its index: ``gpu0_name``, ``gpu0_uuid``,
+            ``gpu0_power_limit_mw``, …
+    """
 
     index: int
-    name: str
-    uuid: str
     bus_id: str
+    facts: tuple[Reading, ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Gpus:
-    """The GPUs of the machine; `reason` says why none can be told, with the remedy."""
+    """The GPUs of the machine.
+
+    Attributes:
+        found: all of them.
+        driver: its version; empty where it cannot be asked.
+        reason: why the GPUs cannot be told, with the remedy; empty where they can, and there
+            may then be none.
+    """
 
     found: tuple[Gpu, ...]
     driver: str = ""
@@ -152,7 +162,7 @@ class Gpus:
 
 
 def gpus(library: str | None = None) -> Gpus:
-    """Asks nvidia-ml-py which GPUs there are.
+    """Asks nvidia-ml-py which GPUs there are, and what each is.
 
     Args:
         library: another libnvidia-ml.so.1. It must come before any other use of NVML in
@@ -169,16 +179,16 @@ def gpus(library: str | None = None) -> Gpus:
     except OSError as error:
         return Gpus((), reason=explain(_LIBRARY_NOT_FOUND, str(error)))
     except pynvml.NVMLError as error:
-        return Gpus((), reason=_explain_error(error))
+        return Gpus((), reason=explain(error.value))
+    driver = ""
     try:
-        driver = pynvml.nvmlSystemGetDriverVersion()
+        driver = _text(pynvml.nvmlSystemGetDriverVersion())
         count = pynvml.nvmlDeviceGetCount()
-        found = tuple(_gpu(pynvml, index) for index in range(count))
+        return Gpus(tuple(_gpu(pynvml, index) for index in range(count)), driver)
     except pynvml.NVMLError as error:
-        return Gpus((), reason=_explain_error(error))
+        return Gpus((), driver, explain(error.value))
     finally:
         pynvml.nvmlShutdown()
-    return Gpus(found, _text(driver), "" if found else "the driver is loaded but sees no GPU")
 
 
 def index_of(device_id: str) -> int:
@@ -208,79 +218,39 @@ def index_of(device_id: str) -> int:
 
 def _gpu(nvml: Any, index: int) -> Gpu:
     device = nvml.nvmlDeviceGetHandleByIndex(index)
-    bus_id = nvml.nvmlDeviceGetPciInfo(device).busId
-    name, uuid = nvml.nvmlDeviceGetName(device), nvml.nvmlDeviceGetUUID(device)
-    return Gpu(index, _text(name), _text(uuid), _text(bus_id))
+    bus_id = _text(nvml.nvmlDeviceGetPciInfo(device).busId)
+    return Gpu(index, bus_id, tuple(_facts(nvml, index, device)))
 
 
-def _explain_error(error: Any) -> str:
-    return explain(cast("int", error.value))
+def _facts(nvml: Any, index: int, device: Any) -> Iterator[Reading]:
+    """What a profile records of a GPU; each by itself may be absent."""
+    queries: tuple[tuple[str, str, tuple[int, ...], Callable[..., int | str], str], ...] = (
+        ("name", "nvmlDeviceGetName", (), _text, ""),
+        ("uuid", "nvmlDeviceGetUUID", (), _text, ""),
+        ("memory_bytes", "nvmlDeviceGetMemoryInfo", (), lambda info: int(info.total), "bytes"),
+        ("power_limit_mw", "nvmlDeviceGetPowerManagementLimit", (), int, "mW"),
+        ("sm_clock_max_hz", "nvmlDeviceGetMaxClockInfo", (nvml.NVML_CLOCK_SM,), _mega, "Hz"),
+        ("memory_clock_max_hz", "nvmlDeviceGetMaxClockInfo", (nvml.NVML_CLOCK_MEM,), _mega, "Hz"),
+        ("compute_capability", "nvmlDeviceGetCudaComputeCapability", (), _dotted, ""),
+        ("persistence_mode", "nvmlDeviceGetPersistenceMode", (), int, ""),
+    )
+    for fact, function, arguments, convert, unit in queries:
+        name = f"gpu{index}_{fact}"
+        try:
+            value = convert(getattr(nvml, function)(device, *arguments))
+        except nvml.NVMLError as error:
+            yield Reading(name, None, unit, function, str(error))
+        else:
+            yield Reading(name, value, unit, function)
 
 
 def _text(told: str | bytes) -> str:
     return told.decode(errors="replace") if isinstance(told, bytes) else told
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Survey:
-    """What a GPU answers, and how often its answers change.
-
-    Attributes:
-        working: channels that gave readings.
-        absent: those that gave none, with the reason.
-        update_period_ns: quantity -> median time from one value to the next that differs;
-            None for fewer than three changes.
-        stamp_period_ns: the same for the driver's own stamp of its last update, for the
-            fields; None where it does not move or is not given.
-        test_double: the library was one that tests are made of.
-    """
-
-    working: tuple[Channel, ...]
-    absent: tuple[Absent, ...]
-    update_period_ns: dict[str, int | None]
-    stamp_period_ns: dict[str, int | None]
-    test_double: bool
+def _mega(value: int) -> int:
+    return value * 1_000_000
 
 
-def survey(gpu: int, library: str | None = None, seconds: float = 1.0) -> Survey:
-    """Reads everything of a GPU for a while, a thousand times a second.
-
-    Waits for so long, and no longer than 2 s more on a driver that does not answer.
-    """
-    provider = Nvml(gpu)
-    channels = provider.offer().channels
-    reads = [channel.reads for channel in channels]
-    with sampler.Sampler(
-        reads,
-        hz=1000,
-        slow_every=20,
-        capacity=math.ceil(seconds * 1000) + 100,
-        gpu=gpu,
-        nvml_library=library or LIBRARY,
-    ) as running:
-        running.start()
-        time.sleep(seconds)
-        running.stop()
-        fast, slow = running.take()
-        report = running.report()
-    columns = [*fast.T[1:], *slow.T]
-    working, absent = [], []
-    values: dict[str, int | None] = {}
-    stamps: dict[str, int | None] = {}
-    for channel, column in zip(channels, columns, strict=True):
-        good = column[column["status"] == 0]
-        if not len(good):
-            status = int(column["status"][0]) if len(column) else 10
-            absent.append((channel.name, explain(status, report.detail)))
-            continue
-        working.append(channel)
-        values[channel.quantity] = period_ns(good["time_ns"], good["value"])
-        if good["updated_us"].any():
-            stamps[channel.quantity] = period_ns(good["time_ns"], good["updated_us"])
-    return Survey(tuple(working), tuple(absent), values, stamps, report.test_double)
-
-
-def period_ns(time_ns: Int64Array, value: Int64Array) -> int | None:
-    """Median time between changes of a value; None for fewer than three of them."""
-    changes = time_ns[1:][np.diff(value) != 0]
-    return int(np.median(np.diff(changes))) if len(changes) >= 3 else None
+def _dotted(pair: tuple[int, int]) -> str:
+    return ".".join(map(str, pair))

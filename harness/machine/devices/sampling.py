@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.machine.devices import nvml
-from harness.machine.devices.channels import Absent, Channel, Provider
+from harness.machine.devices.channels import Absent, Channel, ChannelSource
 from harness.machine.devices.cpu_energy import CpuEnergy
 from harness.machine.devices.host_channels import HostSeries
 from harness.native import sampler
@@ -105,7 +105,7 @@ class _Thread:
     def __init__(
         self,
         name: str,
-        providers: Iterable[Provider],
+        sources: Iterable[ChannelSource],
         hz: float,
         seconds: float,
         *,
@@ -117,11 +117,11 @@ class _Thread:
         self._double = double
         self._library = library
         self._absent: list[Absent] = []
-        offered: list[tuple[Channel, Provider]] = []
-        for provider in providers:
-            offer = provider.offer()
+        offered: list[tuple[Channel, ChannelSource]] = []
+        for source in sources:
+            offer = source.offer()
             self._absent += offer.absent
-            offered += [(channel, provider) for channel in offer.channels]
+            offered += [(channel, source) for channel in offer.channels]
         # The fast ones first; channels of one source stay together, for sorting is stable.
         offered.sort(key=lambda pair: pair[0].reads.slow)
         self._offered = offered
@@ -143,9 +143,9 @@ class _Thread:
         series, absent = [], list(self._absent)
         columns = [*fast.T[1:], *slow.T]
         reasons: dict[str, list[str]] = {}
-        for (channel, provider), rows in zip(self._offered, columns, strict=True):
+        for (channel, source), rows in zip(self._offered, columns, strict=True):
             good = rows[rows["status"] == 0]
-            for reason in _missing(provider, rows, report.detail):
+            for reason in _missing(source, rows, report.detail):
                 reasons.setdefault(reason, []).append(channel.name)
             good, reset = _before_reset(channel, good)
             if reset:
@@ -198,12 +198,12 @@ class _Thread:
             yield _series(whole, process, row, double=double)
 
 
-def _missing(provider: Provider, rows: _Rows, detail: str) -> Iterator[str]:
+def _missing(source: ChannelSource, rows: _Rows, detail: str) -> Iterator[str]:
     """Why readings of a channel are missing; a thread that hung is told elsewhere."""
     failed = rows[rows["status"] != 0]
     for status in np.unique(failed["status"]):
         these = failed[failed["status"] == status]
-        what = provider.explain(int(status)) + (f": {detail}" if detail else "")
+        what = source.explain(int(status)) + (f": {detail}" if detail else "")
         if len(these) == len(rows):
             yield what
         else:

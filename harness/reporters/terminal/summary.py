@@ -128,9 +128,11 @@ def _print_latency(page: Page, profile: Profile) -> None:
         name: figure.value or 0.0 for name, figure in latency.cold_start(profile.processes).items()
     }
     first = cold["first_inference_ns"]
+    provider_ns = cold["provider_ns"]
     page.say(
         "cold start",
-        f"session {nanoseconds(cold['session_ns'])}, first inference {nanoseconds(first)} "
+        (f"provider {nanoseconds(provider_ns)}, " if provider_ns > 0 else "")
+        + f"session {nanoseconds(cold['session_ns'])}, first inference {nanoseconds(first)} "
         f"({first / figures.median_ns:.1f} times the median)",
     )
     verdict = noise.judge(profile)

@@ -24,7 +24,7 @@ import msgspec
 import numpy as np
 
 from harness.models.executed_graph import row_of
-from harness.records import Int32Array, Int64Array, NodeEvents, NodeTable
+from harness.records import Int32Array, Int64Array, NodeEvents, NodeTable, columns_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -119,39 +119,34 @@ def read(
     return reader.finish(process)
 
 
-@dataclasses.dataclass(slots=True)
-class _Row:
-    """One row of a NodeTable while it is being completed; its fields are the columns."""
+#: One row of a NodeTable while it is being completed, by column.
+_Row = dict[str, Any]
 
-    name: str
-    op_type: str
-    domain: str = ""
-    provider: str = ""
-    order: int = -1
-    depth: int = 0
-    parent: int = -1
-    branch: str = ""
-    input_type_shape: str = ""
-    output_type_shape: str = ""
-    activation_bytes: int = -1
-    parameter_bytes: int = -1
-    output_bytes: int = -1
-    carrier: int = -1
-    flops: int = -1
-    traffic_bytes: int = -1
-    arithmetic: str = ""
+#: Of a node that is in no saved graph: it is taken for one of the main graph until its parent
+#: is found, and no probe was placed at it.
+_ADDED: Final = {"domain": "", "depth": 0, "parent": -1, "branch": "", "carrier": -1}
 
 
 def _rows(table: NodeTable) -> list[_Row]:
-    columns = [list(getattr(table, field.name)) for field in dataclasses.fields(_Row)]
-    return [_Row(*values) for values in zip(*columns, strict=True)]
+    names = [column.name for column in columns_of(NodeTable)]
+    columns = [list(getattr(table, name)) for name in names]
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _added_row(name: str, op_type: str) -> _Row:
+    unknown = {
+        column.name: column.unknown
+        for column in columns_of(NodeTable)
+        if column.unknown is not None
+    }
+    return {**unknown, **_ADDED, "name": name, "op_type": op_type}
 
 
 def _table(rows: Sequence[_Row]) -> NodeTable:
     columns: dict[str, Any] = {}
-    for field in dataclasses.fields(_Row):
-        values = [getattr(row, field.name) for row in rows]
-        columns[field.name] = tuple(values) if field.type == "str" else np.array(values, np.int64)
+    for column in columns_of(NodeTable):
+        values = [row[column.name] for row in rows]
+        columns[column.name] = np.array(values, np.int64) if column.unit else tuple(values)
     return NodeTable(**columns)
 
 
@@ -319,24 +314,24 @@ class _Reader:
             self._dropped += args.dropped_event_count
             return _OTHER
         row = row_of(name)
-        if 0 <= row < self._known and self._rows[row].op_type == args.op_name:
+        if 0 <= row < self._known and self._rows[row]["op_type"] == args.op_name:
             self._row_by_event[name] = row
             return row
         place = (name, args.op_name, args.node_index)
         if place not in self._row_by_place:
             self._row_by_place[place] = len(self._rows)
-            self._rows.append(_Row(name.removesuffix("_kernel_time"), args.op_name))
+            self._rows.append(_added_row(name.removesuffix("_kernel_time"), args.op_name))
         return self._row_by_place[place]
 
     def _complete(self, number: int, args: _Args) -> None:
         self._seen[number] = None
         row = self._rows[number]
-        row.provider = args.provider
-        row.input_type_shape = bytes(args.input_type_shape).decode()
-        row.output_type_shape = bytes(args.output_type_shape).decode()
-        row.activation_bytes = args.activation_size
-        row.parameter_bytes = args.parameter_size
-        row.output_bytes = args.output_size
+        row["provider"] = args.provider
+        row["input_type_shape"] = bytes(args.input_type_shape).decode()
+        row["output_type_shape"] = bytes(args.output_type_shape).decode()
+        row["activation_bytes"] = args.activation_size
+        row["parameter_bytes"] = args.parameter_size
+        row["output_bytes"] = args.output_size
 
     def _append(self, name: str, values: Int32Array | Int64Array) -> None:
         self._columns[name] += values.data
@@ -453,12 +448,12 @@ class _Reader:
         added = self._rows[self._known :]
         if not added:
             return
+        op_types = ", ".join(sorted({row["op_type"] for row in added}))
         self._remarks.append(
-            f"{len(added)} nodes are not in a saved graph "
-            f"({', '.join(sorted({row.op_type for row in added}))}): told apart by name, op type "
-            "and index, nested by time"
+            f"{len(added)} nodes are not in a saved graph ({op_types}): told apart by name, "
+            "op type and index, nested by time"
         )
-        runs_subgraphs = [row.op_type in _CONTROL_FLOW for row in self._rows]
+        runs_subgraphs = [row["op_type"] in _CONTROL_FLOW for row in self._rows]
         parents = [collections.Counter[int]() for _ in self._rows]
         pending: list[tuple[int, int]] = []
         current = -1
@@ -475,19 +470,19 @@ class _Reader:
         times = np.bincount(node, minlength=len(self._rows)).tolist()
         for number, row in enumerate(self._rows[self._known :], self._known):
             for parent, count in parents[number].most_common(1):
-                row.parent = parent if 2 * count > times[number] and parent != number else -1
+                row["parent"] = parent if 2 * count > times[number] and parent != number else -1
         for row in added:
-            above = row.parent
-            while above >= 0 and row.depth < len(self._rows):
-                row.depth += 1
-                above = self._rows[above].parent
+            above = row["parent"]
+            while above >= 0 and row["depth"] < len(self._rows):
+                row["depth"] += 1
+                above = self._rows[above]["parent"]
 
     def _ordered_table(self) -> NodeTable:
         """The table with each seen node's place among those of its graph."""
         places: collections.Counter[tuple[int, str]] = collections.Counter()
         for row in map(self._rows.__getitem__, self._seen):
-            row.order = places[row.parent, row.branch]
-            places[row.parent, row.branch] += 1
+            row["order"] = places[row["parent"], row["branch"]]
+            places[row["parent"], row["branch"]] += 1
         return _table(self._rows)
 
 

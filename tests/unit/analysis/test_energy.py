@@ -97,9 +97,9 @@ def test_processes_give_an_interval() -> None:
 
 
 def _joined(*parts: DeviceSeries) -> DeviceSeries:
-    from harness.storage import shards
+    from harness.storage import assembly
 
-    (whole,) = shards._merge_devices(parts)
+    (whole,) = assembly.merge_devices(parts)
     return whole
 
 

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.errors import MachineError
-from harness.machine import facts
+from harness.machine import diagnosis, facts
+from harness.machine.devices.cpu_energy import CpuEnergy
+from harness.machine.facts.cpu import cgroup_cpu_limit
 from harness.ort import cuda_state
 from harness.ort.library import ort_library
 
@@ -60,10 +62,7 @@ def test_empty_tree_gives_reasons_that_name_the_file(tmp_path: Path) -> None:
         assert found[name].value is None
         assert found[name].source in found[name].reason
     assert found["cgroup_cpu_limit"].value is None
-    energy = found["cpu_energy"]
-    assert energy.value is None
-    for tried in ("powercap", "/dev/hsmp", "energy-pkg"):
-        assert tried in energy.reason
+    assert found["cpu_energy"].value is None
 
 
 def test_file_that_does_not_tell_the_fact_is_an_absence(tmp_path: Path) -> None:
@@ -163,15 +162,50 @@ def test_hypervisor_is_named_when_the_guest_is_told(tmp_path: Path) -> None:
 def test_cgroup_cpu_limit(
     tmp_path: Path, files: dict[str, str], cpus: float | str, source: str
 ) -> None:
-    reading = facts.cgroup_cpu_limit(plant(tmp_path, files))
+    reading = cgroup_cpu_limit(plant(tmp_path, files))
     assert (reading.value, reading.source) == (cpus, source)
 
 
-def test_energy_is_found_where_powercap_is_readable(tmp_path: Path) -> None:
-    plant(tmp_path, {"sys/class/powercap/intel-rapl:0/energy_uj": "123456\n"})
+ZONE = {
+    "sys/class/powercap/intel-rapl:0/name": "package-0\n",
+    "sys/class/powercap/intel-rapl:0/energy_uj": "123456\n",
+    "sys/class/powercap/intel-rapl:0/max_energy_range_uj": "262143328850\n",
+}
+HSMP = {
+    "sys/class/hwmon/hwmon0/name": "amd_hsmp_hwmon\n",
+    "sys/class/hwmon/hwmon0/power1_input": "5\n",
+}
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        pytest.param(ZONE, id="powercap"),
+        pytest.param(HSMP, id="hwmon"),
+        pytest.param({"dev/hsmp": ""}, id="a device without a sensor"),
+        pytest.param(
+            {"sys/bus/event_source/devices/power/events/energy-pkg": "event=0x2\n"}, id="perf only"
+        ),
+        pytest.param(
+            {"sys/class/powercap/intel-rapl:0/energy_uj": "123456\n"}, id="a zone without a name"
+        ),
+    ],
+)
+def test_energy_is_promised_only_where_the_sampler_reads_it(
+    tmp_path: Path, files: dict[str, str]
+) -> None:
+    plant(tmp_path, files)
+    offer = CpuEnergy(tmp_path).offer()
     energy = read(tmp_path)["cpu_energy"]
-    assert energy.value == "powercap"
-    assert energy.source == "/sys/class/powercap/intel-rapl:0/energy_uj"
+    (capability,) = (one for one in diagnosis.of_facts(read(tmp_path)) if one.name == "CPU energy")
+    if offer.channels:
+        assert energy.value == ", ".join(channel.name for channel in offer.channels)
+        assert energy.source == offer.channels[0].source
+        assert capability.state == "ok"
+    else:
+        assert (energy.value, energy.reason) == (None, offer.absent[0][1])
+        assert (capability.state, capability.detail) == ("absent", energy.reason)
+        assert capability.remedy
 
 
 def test_ort_library_is_the_installed_wheels() -> None:

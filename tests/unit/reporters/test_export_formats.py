@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.commands.output_files import new_file
 from harness.errors import MachineError, RequestError
 from harness.records import LatencySeries, Profile, Reading
 from harness.reporters.exports import csv_file, json_lines, parquet_file, pyperf_file
@@ -131,33 +130,3 @@ def test_parquet_without_pyarrow_says_what_to_install(
         parquet_file.write(profile, tmp_path / "s.parquet")
     assert "needs pyarrow" in caught.value.message
     assert caught.value.remedy == "python -m pip install pyarrow"
-
-
-def test_an_unfinished_file_leaves_what_was_there(tmp_path: Path) -> None:
-    target = tmp_path / "out.csv"
-    target.write_text("before")
-
-    def fail(unfinished: Path) -> None:
-        unfinished.write_text("half")
-        raise PermissionError(13, "Permission denied")
-
-    with pytest.raises(RequestError, match="cannot be written"), new_file(target, force=True) as to:
-        fail(to)
-    assert target.read_text() == "before"
-    assert list(tmp_path.iterdir()) == [target]
-
-
-def test_an_existing_file_is_overwritten_only_when_asked(tmp_path: Path) -> None:
-    target = tmp_path / "out.csv"
-    target.write_text("before")
-    with pytest.raises(RequestError, match="exists"), new_file(target, force=False):
-        pass
-    with new_file(target, force=True) as to:
-        to.write_text("after")
-    assert target.read_text() == "after"
-
-
-def test_what_is_no_ordinary_file_is_written_to_and_stays(tmp_path: Path) -> None:
-    with new_file(Path("/dev/null"), force=False) as to:
-        to.write_text("gone")
-    assert Path("/dev/null").is_char_device()

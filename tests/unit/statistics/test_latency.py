@@ -72,6 +72,10 @@ def test_cold_start_is_the_median_of_the_processes() -> None:
     )
     assert found["session_ns"] == Figure(5)
     assert found["first_inference_ns"] == Figure(50)
+    assert found["provider_ns"].value is None
+    assert found["provider_ns"].reason
+    timed = [process([1], provider_ns=n) for n in (0, 4, 9)]
+    assert latency.cold_start(timed)["provider_ns"] == Figure(4)
     assert latency.cold_start([])["session_ns"].value is None
     assert latency.cold_start([])["session_ns"].reason
 

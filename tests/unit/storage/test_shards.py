@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from harness.errors import ProfileFileError, RequestError
-from harness.storage import shards
+from harness.storage import assembly, shards
 from tests.builders.device_records import kernels, series
 
 GOLDEN = runpy.run_path(str(Path(__file__).parents[2] / "golden" / "make_profile_v1.py"))
@@ -77,7 +77,7 @@ def test_devices_and_kernels_of_all_processes_are_one_series_each(tmp_path: Path
             ),
         )
     found, _ = shards.read_shards(folder)
-    profile = shards.assemble(shards.read_header(folder), found, complete=True)
+    profile = assembly.assemble(shards.read_header(folder), found, complete=True)
     power, energy = profile.devices
     assert (power.quantity, power.value.tolist()) == ("power_mw", [5, 6, 5, 6])
     assert power.process.tolist() == [0, 0, 1, 1]
@@ -95,10 +95,10 @@ def test_a_guard_that_fails_in_one_process_refuses_the_probes_of_all() -> None:
         traces={name: GOLDEN["events"](0) for name in ("ort", "probe", "probe_calibration")},
     )
     bad = dataclasses.replace(shard(1), absent=(("trace/probe", "outputs differ"),))
-    both = shards.assemble(header(), [good, bad], complete=True)
+    both = assembly.assemble(header(), [good, bad], complete=True)
     assert set(both.traces) == {"ort"}
     assert ("trace/probe", "outputs differ") in both.absent
-    alone = shards.assemble(header(1), [good], complete=True)
+    alone = assembly.assemble(header(1), [good], complete=True)
     assert set(alone.traces) == {"ort", "probe", "probe_calibration"}
 
 
@@ -173,7 +173,7 @@ def test_assemble_merges_processes_by_start_time() -> None:
     )
     second = dataclasses.replace(shard(1), traces={"ort": late}, nodes=nodes)
 
-    profile = shards.assemble(header(), [first, second], True)
+    profile = assembly.assemble(header(), [first, second], True)
 
     assert profile.complete
     assert [process.index for process in profile.processes] == [0, 1]
@@ -198,7 +198,7 @@ def test_assemble_says_what_is_missing() -> None:
     nodes = GOLDEN["nodes"]()
     other_graph = dataclasses.replace(nodes, op_type=("Conv", "Relu", "If", "Add"))
     second = dataclasses.replace(shard(1), nodes=other_graph)
-    profile = shards.assemble(
+    profile = assembly.assemble(
         header(planned=4), [shard(0), second], False, [("process-002.shard", "BadZipFile: x")]
     )
     absent = dict(profile.absent)

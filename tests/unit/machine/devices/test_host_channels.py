@@ -18,9 +18,9 @@ def plant(root: Path, files: dict[str, str]) -> None:
         (root / path).write_text(text)
 
 
-def read(provider: HostSeries) -> dict[str, tuple[int, int]]:
+def read(source: HostSeries) -> dict[str, tuple[int, int]]:
     """name -> (value, status) of the first reading of each channel."""
-    channels = sorted(provider.offer().channels, key=lambda channel: channel.reads.slow)
+    channels = sorted(source.offer().channels, key=lambda channel: channel.reads.slow)
     with sampler.Sampler([channel.reads for channel in channels]) as running:
         running.start()
         fast, slow = running.take()
@@ -44,9 +44,9 @@ def test_series_of_a_fake_host(tmp_path: Path) -> None:
             "sys/devices/system/cpu/cpu11/cpufreq/scaling_cur_freq": "<unknown>\n",
         },
     )
-    provider = HostSeries([11, 1], tmp_path)
-    assert provider.offer().absent == ()
-    assert read(provider) == {
+    source = HostSeries([11, 1], tmp_path)
+    assert source.offer().absent == ()
+    assert read(source) == {
         "host runnable_threads": (5, 0),
         "host memory_pressure_ns": (70_000, 0),
         "cpu1 steal_ns": (8 * TICK_NS, 0),
@@ -54,22 +54,22 @@ def test_series_of_a_fake_host(tmp_path: Path) -> None:
         "cpu1 frequency_hz": (2_400_000_000, 0),
         "cpu11 frequency_hz": (0, errno.ENODATA),
     }
-    assert "does not tell" in provider.explain(errno.ENODATA)
+    assert "does not tell" in source.explain(errno.ENODATA)
 
 
 def test_a_host_that_tells_little(tmp_path: Path) -> None:
     plant(tmp_path, {"proc/stat": "cpu  1 1\ncpu0 1 1 1\n"})
-    provider = HostSeries([0], tmp_path)
-    ((what, reason),) = provider.offer().absent
+    source = HostSeries([0], tmp_path)
+    ((what, reason),) = source.offer().absent
     assert what == "cpu frequency_hz"
     assert "cpufreq" in reason
-    assert {name: status for name, (_, status) in read(provider).items()} == {
+    assert {name: status for name, (_, status) in read(source).items()} == {
         "host runnable_threads": errno.ENOENT,
         "host memory_pressure_ns": errno.ENOENT,
         "cpu0 steal_ns": errno.ENODATA,
     }
-    assert provider.explain(errno.ENOENT) == os.strerror(errno.ENOENT)
-    assert "psi=1" in provider.explain(errno.EOPNOTSUPP)
+    assert source.explain(errno.ENOENT) == os.strerror(errno.ENOENT)
+    assert "psi=1" in source.explain(errno.EOPNOTSUPP)
 
 
 def test_cpus_without_a_frequency_are_named(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""GPUs through NVML: nvidia-ml-py against the double, surveys, names and explanations."""
+"""GPUs through NVML: nvidia-ml-py against the double, facts and explanations."""
 
 from __future__ import annotations
 
@@ -6,14 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from harness.machine.devices import clock_reasons, nvml
-from tests import doubles
-from tests.doubles import NvmlDouble, build_nvml
-
-nvml_double = doubles.nvml_double
+from tests.doubles import build_nvml
 
 CHECKOUT = Path(__file__).parents[4]
 
@@ -71,13 +67,33 @@ pynvml.nvmlShutdown()
     ]
 
 
-def test_gpus_by_name() -> None:
-    code = f"from harness.machine.devices import nvml; print(nvml.gpus({build_nvml()!r}))"
-    assert interpreter(code) == str(
-        nvml.Gpus(
-            (nvml.Gpu(0, "Test Double L4", "GPU-double", "00000000:01:00.0"),), "580.0.double"
-        )
-    )
+def test_gpus_are_told_with_their_facts() -> None:
+    code = f"""
+from harness.machine.devices import nvml
+told = nvml.gpus({build_nvml()!r})
+print(told.driver, told.reason, [(gpu.index, gpu.bus_id) for gpu in told.found])
+for fact in told.found[0].facts:
+    print(fact.name, fact.value, fact.unit, fact.source, bool(fact.reason))
+"""
+    lines = interpreter(code).splitlines()
+    assert lines[:3] == [
+        "580.0.double  [(0, '00000000:01:00.0')]",
+        "gpu0_name Test Double L4  nvmlDeviceGetName False",
+        "gpu0_uuid GPU-double  nvmlDeviceGetUUID False",
+    ]
+    # What this driver lacks is absent by itself.
+    assert "gpu0_persistence_mode None  nvmlDeviceGetPersistenceMode True" in lines
+
+
+def test_a_profile_records_the_gpus_of_the_same_reader() -> None:
+    code = f"""
+import ctypes
+ctypes.CDLL({build_nvml()!r})
+from harness.machine.facts import collect
+facts = {{fact.name: fact.value for fact in collect()}}
+print(facts["nvml_driver"], facts["gpu_count"], facts["gpu0_name"])
+"""
+    assert interpreter(code) == "580.0.double 1 Test Double L4"
 
 
 @pytest.mark.parametrize(
@@ -107,43 +123,6 @@ def test_no_library(tmp_path: Path) -> None:
 def test_pynvml_is_not_imported_before_it_is_needed() -> None:
     code = "import sys, harness.machine.devices.sampling; print('pynvml' in sys.modules)"
     assert interpreter(code) == "False"
-
-
-def test_a_survey_finds_the_update_period(nvml_double: NvmlDouble) -> None:
-    survey = nvml.survey(0, nvml_double.path, seconds=0.4)
-    assert survey.test_double
-    assert survey.absent == ()
-    assert len(survey.working) == 11
-    # The double updates every 20 ms; a busy machine sees some of the updates late.
-    for period in (survey.update_period_ns["energy_mj"], survey.stamp_period_ns["energy_mj"]):
-        assert period is not None
-        assert 10_000_000 < period < 60_000_000
-    assert survey.update_period_ns["power_average_mw"] is None
-    assert "clock_sm_hz" not in survey.stamp_period_ns
-
-
-def test_a_survey_leaves_out_what_the_gpu_does_not_support(nvml_double: NvmlDouble) -> None:
-    nvml_double.fault("unsupported_fields")
-    survey = nvml.survey(0, nvml_double.path, seconds=0.05)
-    assert [what for what, _ in survey.absent] == [
-        "gpu0 power_average_mw",
-        "gpu0 temperature_memory_c",
-    ]
-    assert len(survey.working) == 9
-
-
-def test_a_survey_of_a_gpu_that_is_not_there(nvml_double: NvmlDouble) -> None:
-    survey = nvml.survey(3, nvml_double.path, seconds=0.01)
-    assert survey.working == ()
-    assert "nvidia-smi -L" in survey.absent[0][1]
-    assert "nvmlDeviceGetHandleByIndex_v2(3)" in survey.absent[0][1]
-
-
-def test_periods_need_three_changes() -> None:
-    time_ns = np.arange(8) * 10
-    assert nvml.period_ns(time_ns, np.array([1, 1, 2, 2, 3, 3, 4, 4])) == 20
-    assert nvml.period_ns(time_ns, np.array([1, 1, 1, 2, 2, 3, 3, 3])) is None
-    assert nvml.period_ns(time_ns[:0], np.array([])) is None
 
 
 def test_reasons_have_names() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import pickle
 import re
@@ -129,6 +130,34 @@ def test_devices_and_kernels_come_back_exactly(tmp_path: Path) -> None:
             opened.load()
 
 
+def test_the_loading_of_providers_is_part_of_the_cold_start_where_it_was_timed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    profile = GOLDEN["golden_profile"]()
+    assert {process.provider_ns for process in profile.processes} == {-1}
+    timed = [dataclasses.replace(one, provider_ns=2_000_000) for one in profile.processes]
+    profile_file.write_profile(
+        dataclasses.replace(profile, processes=tuple(timed)), tmp_path / "timed.h5"
+    )
+    read = profile_file.read_profile(tmp_path / "timed.h5")
+    assert [process.provider_ns for process in read.processes] == [2_000_000] * 2
+
+    said = {}
+    for path in (tmp_path / "timed.h5", GOLDEN_FILE):
+        assert main(["show", str(path)]) == 0
+        (said[path.stem],) = (
+            line for line in capsys.readouterr().out.splitlines() if "cold start" in line
+        )
+        assert main(["show", str(path), "--json"]) == 0
+        said[path.stem, "json"] = json.loads(capsys.readouterr().out)["cold_start"]
+    assert "provider 2.00 ms, session" in said["timed"]
+    assert "provider" not in said["profile_v1"]
+    assert said["timed", "json"]["provider_ns"] == 2_000_000
+    old = said["profile_v1", "json"]
+    assert (old["provider_ns"], "not timed" in old["provider_ns_reason"]) == (None, True)
+    assert old["session_ns"] > 0
+
+
 def test_long_series_keep_every_sample(tmp_path: Path) -> None:
     profile = GOLDEN["golden_profile"]()
     samples = np.cumsum(np.random.default_rng(1).integers(1, 10**9, 150_000))
@@ -225,7 +254,7 @@ def test_an_existing_file_needs_force(tmp_path: Path) -> None:
     target = tmp_path / "a.h5"
     target.write_bytes(b"precious")
     profile = GOLDEN["golden_profile"]()
-    with pytest.raises(RequestError, match="exists already"):
+    with pytest.raises(RequestError, match="the file exists"):
         profile_file.write_profile(profile, target)
     assert target.read_bytes() == b"precious"
     assert list(tmp_path.iterdir()) == [target]
@@ -464,7 +493,7 @@ def test_recover_refuses_what_would_lose_something(tmp_path: Path) -> None:
     with shards.hold(folder), pytest.raises(RequestError, match="still running"):
         profile_file.recover(folder)
     target.write_bytes(b"precious")
-    with pytest.raises(RequestError, match="exists already"):
+    with pytest.raises(RequestError, match="the file exists"):
         profile_file.recover(folder)
     assert target.read_bytes() == b"precious"
     # The kill came between the renaming and the removal of the folder.
@@ -523,7 +552,7 @@ def test_a_full_disk_loses_nothing_and_crashes_nothing(tmp_path: Path, interrupt
     assert left == ({"later.h5", folder.name} if interrupted else {"later.h5"})
     if interrupted:
         assert len(profile_file.read_profile(folder).processes) == 2
-        assert not list(folder.glob("*.tmp"))
+        assert not list(folder.glob(".*"))
 
 
 def test_a_column_is_read_rightly_in_several_processes_at_once(tmp_path: Path) -> None:

@@ -1,0 +1,34 @@
+"""Facts of the machine, the driver and the installed software, each with its source.
+
+Nothing here loads ONNX Runtime or an NVIDIA library that a measured process would then
+carry; what needs one is asked in a process of its own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.machine.facts import cpu, gpus, host, software
+from harness.records import Reading
+
+
+def collect(root: Path = Path("/")) -> tuple[Reading, ...]:
+    """Reads everything that a profile records about where it was measured.
+
+    Takes some tens of milliseconds, more where a GPU driver has to start.
+
+    Args:
+        root: where /proc, /sys, /etc and /dev are looked for. What is not a file
+            (affinity, the cycles counter, NVML, Python's packages) is always this
+            process' own.
+    """
+    return (
+        *host.system(root),
+        *cpu.processor(root),
+        *cpu.frequency(root),
+        *host.memory(root),
+        *host.load(root),
+        *host.counters(root),
+        *gpus.gpus(),
+        *software.versions(),
+    )

@@ -1,0 +1,97 @@
+"""What the ONNX Runtime that is installed here could do, and how to mend what it could not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from harness.errors import HarnessError, MachineError
+from harness.machine.diagnosis import Capability
+from harness.ort import nvidia_libraries
+from harness.ort.cuda_state import cuda_state
+from harness.ort.library import ort_library
+
+if TYPE_CHECKING:
+    from harness.native import ort
+
+
+def open_library(path: Path | None) -> ort.Library:
+    """Opens the libonnxruntime asked for, or else the installed one.
+
+    Raises:
+        MachineError: there is none, or it or harness' own native module does not load.
+    """
+    try:
+        from harness.native import ort
+    except ImportError as error:
+        raise MachineError(
+            f"harness' own native module does not load: {error}", "pip install -e ."
+        ) from error
+    path = path or ort_library()
+    try:
+        return ort.Library(str(path))
+    except OSError as error:
+        raise MachineError(
+            f"does not open: {error}",
+            "pip install onnxruntime-gpu, or name another with --ort-library",
+        ) from error
+
+
+def of_library(library: ort.Library | HarnessError) -> Iterator[Capability]:
+    """What a libonnxruntime can do, or why nothing.
+
+    Args:
+        library: the opened one, or what ``open_library`` raised.
+    """
+    yield _onnxruntime(library)
+    yield _cuda(library)
+    for provider in ("cuda", "tensorrt"):
+        yield _provider_libraries(library, provider)
+
+
+def _onnxruntime(library: ort.Library | HarnessError) -> Capability:
+    if isinstance(library, Exception):
+        return Capability("ONNX Runtime", "absent", library.message, library.remedy)
+    providers = [name.removesuffix("ExecutionProvider") for name in library.available_providers()]
+    return Capability(
+        "ONNX Runtime",
+        "ok",
+        f"{library.version}, built with {', '.join(providers)}; {library.path}",
+    )
+
+
+def _cuda(library: ort.Library | HarnessError) -> Capability:
+    if isinstance(library, Exception):
+        return Capability("CUDA", "absent", "there is no ONNX Runtime to use it", library.remedy)
+    reading, remedy = cuda_state(Path(library.path))
+    if reading.value is None:
+        return Capability("CUDA", "absent", reading.reason, remedy)
+    return Capability("CUDA", "limited" if remedy else "ok", "usable", remedy)
+
+
+def _provider_libraries(library: ort.Library | HarnessError, provider: str) -> Capability:
+    """Each file that a GPU provider needs, found or missing."""
+    name = {"cuda": "CUDA libraries", "tensorrt": "TensorRT libraries"}[provider]
+    if isinstance(library, Exception):
+        return Capability(name, "absent", "there is no ONNX Runtime to need them", library.remedy)
+    plugin = Path(library.path).parent / f"libonnxruntime_providers_{provider}.so"
+    if not plugin.exists():
+        return Capability(
+            name,
+            "absent",
+            f"this ONNX Runtime is built without {provider}: no {plugin.name}",
+            "pip install onnxruntime-gpu, or name a GPU build with --ort-library",
+        )
+    try:
+        needs = nvidia_libraries.needs(plugin)
+    except MachineError as error:
+        return Capability(name, "absent", error.message, error.remedy)
+    parts = [str(one.path) for one in needs.libraries if one.path is not None]
+    if needs.missing:
+        parts = [f"found: {', '.join(parts)}"] if parts else []
+        parts.append(f"missing: {', '.join(needs.missing)}")
+    if needs.missing_lazy:
+        parts.append(f"missing where an operator wants it: {', '.join(needs.missing_lazy)}")
+    state: Literal["ok", "limited", "absent"] = "limited" if needs.missing_lazy else "ok"
+    return Capability(name, "absent" if needs.missing else state, "; ".join(parts), needs.remedy)

@@ -1,0 +1,1 @@
+"""Format version 1: columnar HDF5 that netCDF-4 readers open too; see profiles/FORMAT.md."""

@@ -1,0 +1,90 @@
+"""What a file of version 1 holds: its columns, with their units and what they mean."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from harness.records import NodeTable, columns_of
+
+FORMAT = "harness-profile"
+FORMAT_VERSION = 1
+
+Fact = int | float | str | None
+
+
+class Attributes(NamedTuple):
+    """How a column is stored: its units, and what it means where the name does not tell."""
+
+    units: str
+    long_name: str = ""
+
+
+LATENCY = {
+    "start_ns": Attributes("ns", "CLOCK_MONOTONIC before the inference"),
+    "duration_ns": Attributes("ns", "from start until the call returned"),
+}
+ENQUEUE = Attributes("ns", "part of duration_ns until the call returned, work enqueued")
+NODES = {column.name: Attributes(column.unit, column.meaning) for column in columns_of(NodeTable)}
+EVENTS = {
+    "node": Attributes("1", "row in /nodes"),
+    "process": Attributes("1", "index of the process"),
+    "inference": Attributes("1", "number of the traced inference in its process, from 0"),
+    "start_ns": Attributes("ns", "CLOCK_MONOTONIC"),
+    "duration_ns": Attributes("ns", "with the nodes of the subgraphs that it ran"),
+    "self_ns": Attributes("ns", "duration_ns less that of its direct children"),
+}
+INFERENCES = {
+    "inference_process": Attributes("1", "process of each traced inference"),
+    "inference_number": Attributes("1", "its number in that process"),
+    "inference_start_ns": Attributes("ns", "CLOCK_MONOTONIC"),
+    "inference_duration_ns": Attributes("ns", "whole traced inference as the tracer reports it"),
+    "inference_framework_ns": Attributes("ns", "what of it belongs to no node; -1 not known"),
+}
+DEVICE = {
+    "process": Attributes("1", "index of the process"),
+    "time_ns": Attributes("ns", "CLOCK_MONOTONIC of the reading"),
+}
+CHANGED = Attributes("1", "1 where the value differs from the reading before in its process")
+KERNELS = {
+    "kind": Attributes("", "kernel, memcpy or memset"),
+    "name": Attributes("", "function, or direction of a copy"),
+    "node": Attributes("1", "row in /nodes, -1 where it could not be joined"),
+    "process": Attributes("1", "index of the process"),
+    "inference": Attributes("1", "number of the traced inference in its process, -1 outside"),
+    "start_ns": Attributes("ns", "CLOCK_MONOTONIC"),
+    "duration_ns": Attributes("ns"),
+    "launch_ns": Attributes("ns", "CLOCK_MONOTONIC when the host began to launch it, -1 unknown"),
+    "stream": Attributes("1"),
+    "registers": Attributes("1", "of a thread, -1 for copies"),
+    "shared_bytes": Attributes("bytes", "of a block, -1 for copies"),
+    "bytes": Attributes("bytes", "moved or set, -1 for kernels"),
+}
+#: Columns of KernelEvents with a value for each of the three axes.
+KERNEL_SIZES = ("grid", "block")
+STACKS = {
+    "stack": Attributes("", "frames from the outermost to the innermost, with ; between them"),
+    "samples": Attributes("1", "how often it was seen"),
+}
+YARDSTICK = {
+    "start_ns": Attributes("ns", "CLOCK_MONOTONIC before each repetition"),
+    "compute_ns": Attributes("ns", "arithmetic in registers"),
+    "cache_ns": Attributes("ns", "a walk through data that fits the cache"),
+    "memory_ns": Attributes("ns", "a stream through data that does not"),
+}
+PROCESS = {
+    "index": Attributes("1", "number of the process, from 0"),
+    "pid": Attributes("1", "process id"),
+    "library_ns": Attributes("ns", "opening libonnxruntime"),
+    "session_ns": Attributes("ns", "creating the session"),
+    "provider_ns": Attributes("ns", "loading the execution providers' libraries, -1 not known"),
+    "first_inference_ns": Attributes("ns", "the very first inference"),
+    "loops": Attributes("1", "inferences in one pyperf value"),
+}
+MODEL_TEXT = ("name", "path", "sha256", "producer")
+MODEL_NUMBERS = {
+    "size_bytes": Attributes("bytes", "model file and its external data"),
+    "ir_version": Attributes("1"),
+    "node_count": Attributes("1", "nodes in the file's main graph, before optimisation"),
+    "parameter_count": Attributes("1", "elements in its initialisers, subgraphs included"),
+}
+INPUT_TEXT = ("name", "dtype", "chosen_because", "sha256")
