@@ -175,7 +175,7 @@ class NodeTable:
             probe, else that of the node before it that has one, which in a body may be the
             one that covers the control-flow node; -1 where none does.
         flops: int64[n], floating-point or integer operations of one execution
-            (``harness.models.roofline``); -1 where not known.
+            (``harness.models.work.table``); -1 where not known.
         traffic_bytes: int64[n], least memory traffic of one execution; -1 where not known.
         arithmetic: element type that the operations are done in; empty where not known.
     """

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.analysis import gpu_work
+from harness.analysis import bounds, gpu_work
 from harness.analysis.gpu_work import NodeWork
-from harness.models import roofline
 from harness.records import NodeEvents, NodeTable, Profile
 from harness.statistics.figures import Figure
 from harness.statistics.intervals import t_interval
@@ -465,7 +464,7 @@ def _operator(
     kinds = {nodes.arithmetic[row] for row in members if nodes.arithmetic[row]}
     peak = ceilings.peaks.get(kinds.pop()) if len(kinds) == 1 else None
     median = float(np.median(own))
-    bound, why = roofline.classify(
+    bound, why = bounds.classify(
         -1 if flops is None else round(flops),
         -1 if traffic is None else round(traffic),
         median,

@@ -195,7 +195,9 @@ def prepare(job: Job) -> Preparation:
     """
     # onnx takes a third of a second to import; the measuring workers do without it.
     from harness.inputs import choice
-    from harness.models import file, roofline
+    from harness.models import file
+    from harness.models.work.nodes import definitions
+    from harness.models.work.table import work_of
 
     model = file.load(job.model)
     record = file.describe(job.model, model, job.model_name)
@@ -236,7 +238,7 @@ def prepare(job: Job) -> Preparation:
             absent.append(("nodes", f"the executed graph cannot be had: {one_line(str(error))}"))
     facts += _placement(job.config.session, assignments, graph, log, provider_options)
     if graph is not None:
-        work = roofline.work(graph.nodes, roofline.definitions(graph.path))
+        work = work_of(graph.nodes, definitions(graph.path))
         nodes = dataclasses.replace(
             graph.nodes, flops=work.flops, traffic_bytes=work.bytes, arithmetic=work.dtype
         )
