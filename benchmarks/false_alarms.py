@@ -37,7 +37,7 @@ from harness.commands.ab import DEFAULT_BUDGET_S, DURATION_S
 from harness.config.profile import ProfileConfig
 from harness.measuring.pairs import ab
 from harness.measuring.profile import Observer
-from harness.statistics import verdicts
+from harness.statistics import occasions, verdicts
 from harness.statistics.verdicts import Side, Verdict, YardstickUse
 
 ALARMS = (Verdict.FASTER, Verdict.SLOWER)
@@ -233,7 +233,7 @@ def print_false_alarms(name: str, profiles: list[Taken]) -> None:
     medians_us = [float(np.exp(np.median(one.figures["latency_ns"].log_figure))) / 1e3
                   for one in profiles]  # fmt: skip
     busy = sum(one.noise.verdict == "unusable" for one in profiles)
-    waited = sum((one.noise.waited or 0) > comparing.LONGEST_WAIT for one in profiles)
+    waited = sum((one.noise.waited or 0) > occasions.LONGEST_WAIT for one in profiles)
     print(
         f"\n{name}: {len(profiles)} profiles, medians {min(medians_us):.2f} to "
         f"{max(medians_us):.2f} µs, {busy} unusable, {waited} that waited for a CPU"
@@ -250,9 +250,9 @@ def print_false_alarms(name: str, profiles: list[Taken]) -> None:
         calm = [
             log
             for log, one in zip(logs, profiles, strict=True)
-            if one.noise.waited is not None and one.noise.waited <= comparing.LONGEST_WAIT
+            if one.noise.waited is not None and one.noise.waited <= occasions.LONGEST_WAIT
         ]
-        sds = [verdicts.occasion_sd(those) for those in (logs, calm)]
+        sds = [occasions.occasion_sd(those) for those in (logs, calm)]
         told = ", ".join("none" if sd is None else f"{sd:.3f}" for sd in sds)
         print_rate(f"  {figure}", ours(figure), profiles, f"  ({told})")
 

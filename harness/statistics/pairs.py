@@ -11,15 +11,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from harness.statistics.figures import Float64Array
 from harness.statistics.verdicts import Verdict
-
-if TYPE_CHECKING:
-    from harness.statistics.verdicts import Float64Array
 
 #: Stakes on a difference of one scale, so that both a faint and a plain one are found.
 _STAKES = (0.5, 1.0, 2.0)

@@ -21,25 +21,11 @@ from harness.machine.peak_memory import PEAK_MEMORY
 from harness.records import ProcessRecord, Profile
 from harness.statistics import pairs, steady_state, verdicts
 from harness.statistics.figures import CONFIDENCE, Figure
+from harness.statistics.occasions import LONGEST_WAIT, MEDIAN_OCCASION_SD, OCCASION_SD_OF
 from harness.statistics.verdicts import DECIDED, MARGIN, Comparison, Side, Verdict
 
 #: Part of the nodes' time of either side below which an operator is listed, not judged.
 SMALLEST_SHARE = 0.001
-
-#: Standard deviation of the logarithm of a figure from one occasion to another, of profiles that
-#: hardly had to wait for a CPU: of 45 each of two models, with load that came and went
-#: (``benchmarks/false_alarms.py``). The median's is in ``comparison``.
-OCCASION_SD = {
-    "latency_p90_ns": 0.06,
-    "latency_p99_ns": 0.15,
-    "session_ns": 0.05,
-    "first_inference_ns": 0.06,
-    "time_per_inference_ns": 0.03,
-}
-
-#: Share of the time waited for a CPU beyond which they are another matter: means, tails and
-#: cold starts hold the waiting itself (deviations of 0.3, 0.7 and 0.25), medians do not.
-LONGEST_WAIT = 0.05
 
 #: Processes of a profile from which on a difference of 2 % is found (DESIGN.md section 7).
 COMPARISON_GRADE = 10
@@ -342,10 +328,10 @@ def compare_apart(
         ValueError: the margin makes no sense.
     """
     # Energy is power over the time of an inference.
-    known = OCCASION_SD.get("time_per_inference_ns" if name.startswith("energy_") else name)
+    known = OCCASION_SD_OF.get("time_per_inference_ns" if name.startswith("energy_") else name)
     occasion_sd = known
     if known is not None and (base.log_yardstick is None or candidate.log_yardstick is None):
-        occasion_sd = max(known, verdicts.OCCASION_SD)
+        occasion_sd = max(known, MEDIAN_OCCASION_SD)
     found = verdicts.compare(
         base, candidate, same_occasion=False, margin=margin, occasion_sd=occasion_sd
     )

@@ -8,18 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from harness.statistics.hypotheses import holm, rank_test
+from harness.statistics.occasions import (
+    MEDIAN_OCCASION_SD,
+    MEDIAN_OCCASION_SD_BESIDE_YARDSTICK,
+    drift_factor,
+    occasion_sd,
+)
 from harness.statistics.verdicts import (
-    OCCASION_SD,
-    OCCASION_SD_BESIDE_YARDSTICK,
     Comparison,
     Side,
     Verdict,
     YardstickUse,
     compare,
-    drift_factor,
-    holm,
-    occasion_sd,
-    rank_test,
     side,
     with_holm,
 )
@@ -254,7 +255,7 @@ def test_another_occasion_carries_its_variance() -> None:
     apart = compare(base, candidate, same_occasion=False)
     assert compare(base, candidate, same_occasion=True).verdict is Verdict.SLOWER
     assert apart.verdict is Verdict.UNDECIDED
-    assert apart.occasion_sd == OCCASION_SD
+    assert apart.occasion_sd == MEDIAN_OCCASION_SD
     assert "7.0% between occasions included" in apart.reason
     measured = compare(base, candidate, same_occasion=False, occasion_sd=0.005)
     assert measured.verdict is Verdict.SLOWER
@@ -293,7 +294,7 @@ def test_the_yardstick_finds_what_the_machine_hides() -> None:
     )
     found = compare(base, candidate, same_occasion=False)
     assert found.verdict is Verdict.SLOWER
-    assert found.occasion_sd == OCCASION_SD_BESIDE_YARDSTICK
+    assert found.occasion_sd == MEDIAN_OCCASION_SD_BESIDE_YARDSTICK
 
 
 @pytest.mark.parametrize("reaction", [0.5, 1, 1.4])
