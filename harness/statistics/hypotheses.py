@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from harness.statistics.figures import Float64Array
+from harness.statistics.occasions import drift_factor, unexplained
 
 #: Pooled processes up to which the rank test counts all orders.
 _EXACT_RANKS = 40
@@ -96,6 +97,52 @@ class Estimate:
         # Freedoms plus one is what grows with the processes, near enough.
         freedoms = (self.freedoms + 1) * times - 1
         return math.sqrt(total), total**2 / float((variances**2 / freedoms).sum())
+
+
+def estimate(
+    base: Float64Array,
+    candidate: Float64Array,
+    base_yardstick: Float64Array,
+    candidate_yardstick: Float64Array,
+    reaction: float,
+    *,
+    same_occasion: bool,
+    occasion_sd: float,
+) -> Estimate:
+    """The difference of two sides whose model reacts so to what the yardstick sees.
+
+    Args:
+        base: float64[processes], logarithms of the figure, in the order of measuring.
+        candidate: likewise.
+        base_yardstick: float64[processes], logarithms of the yardstick; zeros without one.
+        candidate_yardstick: likewise.
+        reaction: how many times as much as the yardstick the model reacts to the machine.
+        same_occasion: the sides were measured interleaved, so that drift is in both.
+        occasion_sd: standard deviation between occasions of what the yardstick does not see.
+    """
+    left, right = base - reaction * base_yardstick, candidate - reaction * candidate_yardstick
+    variances: list[float] = []
+    freedoms: list[float] = []
+    for adjusted, values, yardstick in (
+        (left, base, base_yardstick),
+        (right, candidate, candidate_yardstick),
+    ):
+        count = len(adjusted)
+        variances.append(float(adjusted.var(ddof=1)) / count)
+        freedoms.append(count - 1.0)
+        if not same_occasion:
+            rest = unexplained(values, yardstick)
+            factor, freedom = drift_factor(rest)
+            variances.append((factor - 1) * float(rest.var(ddof=1)) / count)
+            freedoms.append(freedom)
+    return Estimate(
+        float(right.mean() - left.mean()),
+        np.array(variances),
+        np.array(freedoms),
+        2 * occasion_sd**2,
+        left,
+        right,
+    )
 
 
 def bounds(estimates: Sequence[Estimate], level: float) -> tuple[float, float]:

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
-import numpy as np
-
 from harness.statistics.figures import Float64Array
 
 #: Standard deviation of the logarithm of a latency from one occasion to another where
@@ -38,32 +33,6 @@ LONGEST_WAIT = 0.05
 #: process of mlp whose core was shared took 79 % longer, where the compute part took 27 %, cache
 #: 38 % and memory 97 % longer: 2.4, 1.8 and 0.9 times as much.
 REACH = 2.5
-
-
-def occasion_sd(log_figures: Sequence[Float64Array]) -> float | None:
-    """Standard deviation between occasions, from profiles of one thing on several of them.
-
-    Variance component of a one-way layout by its moments (Searle, Casella & McCulloch,
-    Variance Components, 1992, section 3.6): 0 where the means of the profiles differ no
-    more than their processes make them.
-
-    Args:
-        log_figures: float64[processes] of each profile.
-
-    Returns:
-        None with fewer than three profiles of at least two processes.
-    """
-    groups = [np.asarray(g, np.float64) for g in log_figures if len(g) > 1]
-    if len(groups) < 3:
-        return None
-    sizes = np.array([len(g) for g in groups])
-    total = int(sizes.sum())
-    means = np.array([g.mean() for g in groups])
-    grand = float((sizes * means).sum() / total)
-    between = float((sizes * (means - grand) ** 2).sum()) / (len(groups) - 1)
-    within = sum(float(((g - g.mean()) ** 2).sum()) for g in groups) / (total - len(groups))
-    size = (total - float((sizes**2).sum()) / total) / (len(groups) - 1)
-    return math.sqrt(max(0.0, (between - within) / size))
 
 
 def drift_factor(in_time: Float64Array) -> tuple[float, float]:

@@ -17,9 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.records import NOTHING
-from harness.statistics import hypotheses, occasions
+from harness.statistics import hypotheses
 from harness.statistics.figures import CONFIDENCE, Figure, Float64Array, percentile
-from harness.statistics.hypotheses import Estimate
+from harness.statistics.hypotheses import Estimate, estimate
+from harness.statistics.occasions import (
+    MEDIAN_OCCASION_SD,
+    MEDIAN_OCCASION_SD_BESIDE_YARDSTICK,
+    REACH,
+)
 from harness.statistics.sample_size import processes_needed
 
 #: Margin within which latencies are the same: the precision of a comparison-grade profile.
@@ -38,22 +43,6 @@ class Verdict(enum.StrEnum):
 
 #: Verdicts that say something.
 DECIDED = (Verdict.FASTER, Verdict.SLOWER, Verdict.SAME)
-
-
-class YardstickUse(enum.StrEnum):
-    """What is done with the yardstick, the time of a fixed workload beside each process.
-
-    Attributes:
-        NONE: it is not looked at.
-        DIVIDE: latencies are divided by it.
-        COVARIATE: the model's reaction to it is estimated within the sides.
-        REFUSE: nothing is said that a reaction between none and ``REACH`` would deny.
-    """
-
-    NONE = "none"
-    DIVIDE = "divide"
-    COVARIATE = "covariate"
-    REFUSE = "refuse"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -79,8 +68,8 @@ class Comparison:
 
     Attributes:
         verdict: FASTER is a lower latency than the base's.
-        ratio: latency of the candidate over the base's; None if not comparable. Under
-            ``REFUSE`` the raw ratio, as no reaction to the machine is taken for true.
+        ratio: latency of the candidate over the base's; None if not comparable. Beside a
+            yardstick the raw ratio, as no reaction to the machine is taken for true.
         interval: of the ratio, (low, high).
         reason: one sentence, always there.
         processes_needed: on each side, that would decide four times out of five if the
@@ -141,7 +130,6 @@ def compare(
     same_occasion: bool,
     margin: float = MARGIN,
     confidence: float = CONFIDENCE,
-    yardstick: YardstickUse | None = None,
     occasion_sd: float | None = None,
 ) -> Comparison:
     """Verdict, ratio and interval of one figure.
@@ -154,38 +142,16 @@ def compare(
     both reject a difference as large as the margin (Schuirmann, J. Pharmacokinet. Biopharm.
     1987), be 1 in the interval or not.
 
-    The yardstick enters as ``log latency - reaction * log yardstick``. ``DIVIDE`` takes the
-    reaction for 1. ``COVARIATE`` estimates it within the sides, pooled (analysis of
-    covariance: Fisher, Statistical Methods for Research Workers, 4th ed. 1932, section 49),
-    and pays for the estimate. ``REFUSE`` only assumes that it is between 0 and ``REACH``:
-    the interval holds those of all such reactions (partial identification: Manski,
-    Partial Identification of Probability Distributions, 2003), for each part of the
-    yardstick. Of the part of the drift within a side that the yardstick does not explain,
-    the lag-1 autocorrelation widens the interval (``drift_factor``).
+    Where the occasions differ and both sides have a yardstick, it enters as ``log latency -
+    reaction * log yardstick``. The reaction is only assumed to be between 0 and ``REACH``:
+    the interval holds those of all such reactions (partial identification: Manski, Partial
+    Identification of Probability Distributions, 2003), for each part of the yardstick. Of
+    the part of the drift within a side that the yardstick does not explain, the lag-1
+    autocorrelation widens the interval (``drift_factor``).
 
-    Simulated (``benchmarks/simulated_machines.py``): 4 times 20 profiles of 10 processes of the
-    same thing over 40 profiles' time; scatter of processes 0.8 %, of the yardstick 0.4 %; all
-    760 pairs. FASTER or SLOWER was wrongly said of so many per cent, with the default between
-    occasions:
-
-    ============================ ===== ====== ======= ==== ==== ======== ======= =======
-    machine                      quiet AR(.9) AR(.99) walk step episodes unseen  unseen
-    standard deviation or size    0 %    3 %    7 %   1 %  10 %   15 %     1 %     3 %
-    ============================ ===== ====== ======= ==== ==== ======== ======= =======
-    NONE                           0     0      0     12.4  0      0       0       0
-    DIVIDE, model reacts by 1      0     0      0      0    0      0       5.7    51
-    DIVIDE, model reacts by 0.5    0     2.8   40     60   47     42       5.7    51
-    COVARIATE, reacts by 1         0     0      0.5    2.2 17     12       5.8    52
-    COVARIATE, reacts by 0.5       0     0      0      1.6  4.6    5.4     5.8    52
-    REFUSE, 0.5, 1 or 2.4          0     0      0      0    0      0       4.5    49
-    REFUSE, 1, occasion_sd=0       0.3   0      0      0    0.1    0      35      72
-    REFUSE, yardstick blind        0     8.0   35     52   45     28       4.5    49
-    ============================ ===== ====== ======= ==== ==== ======== ======= =======
-
-    So ``REFUSE`` is what is done unless told otherwise, and a yardstick that does not see
-    what slows the model is no yardstick. The last row and the last column are what no
-    arithmetic can mend: only an ``occasion_sd`` that was measured, or ``ab``. What the ways
-    do on a real machine, ``benchmarks/false_alarms.py`` and ``detection.py`` tell: README.
+    How often it is wrong on machines of many kinds, beside other uses of the yardstick, is in
+    docs/METHODS.md. A yardstick that does not see what slows the model helps nothing: then only
+    an ``occasion_sd`` that was measured does, or ``ab``.
 
     Args:
         base: the side that ratios are over.
@@ -194,31 +160,101 @@ def compare(
             order. One profile right after another is not the same occasion.
         margin: ratios from 1 / (1 + margin) to 1 + margin count as the same.
         confidence: of the interval; 1 - confidence is the chance of a wrong verdict.
-        yardstick: what to do with it; None: ``REFUSE`` where both sides have one and the
-            occasions differ, else ``NONE``.
         occasion_sd: standard deviation of log latency between occasions; None: 0 on the
             same occasion, else ``MEDIAN_OCCASION_SD_BESIDE_YARDSTICK`` or
             ``MEDIAN_OCCASION_SD``.
 
     Raises:
-        ValueError: margin, confidence or occasion_sd makes no sense, or a yardstick is to
-            be used that a side does not have.
+        ValueError: margin, confidence or occasion_sd makes no sense.
     """
     _check(margin, confidence, occasion_sd)
     have = base.log_yardstick is not None and candidate.log_yardstick is not None
-    if yardstick is None:
-        yardstick = YardstickUse.REFUSE if have and not same_occasion else YardstickUse.NONE
-    if yardstick is not YardstickUse.NONE and not have:
-        msg = f"{yardstick} needs a yardstick on both sides"
-        raise ValueError(msg)
+    beside = have and not same_occasion
     if occasion_sd is None:
-        seen = yardstick is not YardstickUse.NONE
-        occasion_sd = (
-            occasions.MEDIAN_OCCASION_SD_BESIDE_YARDSTICK if seen else occasions.MEDIAN_OCCASION_SD
-        )
+        occasion_sd = MEDIAN_OCCASION_SD_BESIDE_YARDSTICK if beside else MEDIAN_OCCASION_SD
         occasion_sd = 0.0 if same_occasion else occasion_sd
-    question = _Question(margin, confidence, same_occasion, yardstick, occasion_sd)
-    return _compare(base, candidate, question)
+    refusal = _refusal(base, candidate)
+    if beside and not refusal:
+        refusal = _refusal_of_yardstick(base, candidate)
+    if refusal:
+        return Comparison(Verdict.NOT_COMPARABLE, None, None, refusal)
+    one, other = base.log_figure, candidate.log_figure
+    if not beside:
+        blind = np.zeros(len(one)), np.zeros(len(other))
+        estimates = [
+            estimate(one, other, *blind, 0.0, same_occasion=same_occasion, occasion_sd=occasion_sd)
+        ]
+        return judge(estimates, margin, confidence, occasion_sd)
+    estimates = _of_all_reactions(base, candidate, occasion_sd)
+    also = f", and all that up to {REACH:g} times the yardstick's difference may explain"
+    return judge(estimates, margin, confidence, occasion_sd, also)
+
+
+def judge(
+    estimates: Sequence[Estimate],
+    margin: float,
+    confidence: float,
+    occasion_sd: float,
+    also: str = "",
+) -> Comparison:
+    """What estimates of one difference, each under another assumption, say together.
+
+    Args:
+        estimates: the one that is shown first.
+        margin: as in ``compare``.
+        confidence: likewise.
+        occasion_sd: that they carry.
+        also: what else the interval holds, appended to the reason.
+    """
+    low, high = hypotheses.bounds(estimates, (1 + confidence) / 2)
+    # Two one-sided tests at level alpha are an interval of confidence 1 - 2 alpha.
+    inner_low, inner_high = hypotheses.bounds(estimates, confidence)
+    limit = math.log1p(margin)
+    nearest = min(estimates, key=lambda e: abs(e.difference))
+    share, p_rank, p_smallest = hypotheses.rank_test(nearest.base, nearest.candidate)
+    direction = 1 if low > 0 else -1 if high < 0 else math.copysign(1, nearest.difference)
+    rank_agrees = direction * (share - 0.5) > 0 and p_rank <= max(
+        1 - confidence, p_smallest * (1 + 1e-9)
+    )
+    shown = estimates[0]
+    interval = (math.exp(low), math.exp(high))
+    reason = (
+        f"ratio {math.exp(shown.difference):.4f}, {100 * confidence:g} % interval "
+        f"{interval[0]:.4f} to {interval[1]:.4f}"
+    )
+    if occasion_sd:
+        reason += f", {occasion_sd:.1%} between occasions included"
+    reason += also
+    needed = None
+    if -limit < inner_low and inner_high < limit:
+        verdict = Verdict.SAME
+        reason += f"; any difference is within the margin of {margin:.2%}"
+    elif (low > 0 or high < 0) and rank_agrees:
+        verdict = Verdict.SLOWER if low > 0 else Verdict.FASTER
+    else:
+        verdict = Verdict.UNDECIDED
+        processes = max(len(shown.base), len(shown.candidate))
+        needed = processes_needed(estimates, processes, limit, confidence)
+        reason += (
+            "; the ranks of the processes do not show it"
+            if low > 0 or high < 0
+            else f"; holds 1 and reaches beyond the margin of {margin:.2%}"
+        )
+        if needed is None:
+            reason += (
+                "; more processes alone would not decide, `ab` measures both sides interleaved"
+            )
+    return Comparison(
+        verdict,
+        math.exp(shown.difference),
+        interval,
+        reason,
+        needed,
+        rank_agrees,
+        hypotheses.p_difference(estimates),
+        hypotheses.p_same(estimates, limit),
+        occasion_sd,
+    )
 
 
 def with_holm(
@@ -248,76 +284,7 @@ def with_holm(
     return result
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Question:
-    margin: float
-    confidence: float
-    same_occasion: bool
-    yardstick: YardstickUse
-    occasion_sd: float
-
-
-def _compare(base: Side, candidate: Side, question: _Question) -> Comparison:
-    refusal = _refusal(base, candidate, question)
-    if refusal:
-        return Comparison(Verdict.NOT_COMPARABLE, None, None, refusal)
-    one, other = base.log_figure, candidate.log_figure
-    estimates = _estimates(base, candidate, question)
-    low, high = hypotheses.bounds(estimates, (1 + question.confidence) / 2)
-    # Two one-sided tests at level alpha are an interval of confidence 1 - 2 alpha.
-    inner_low, inner_high = hypotheses.bounds(estimates, question.confidence)
-    limit = math.log1p(question.margin)
-    nearest = min(estimates, key=lambda e: abs(e.difference))
-    share, p_rank, p_smallest = hypotheses.rank_test(nearest.base, nearest.candidate)
-    direction = 1 if low > 0 else -1 if high < 0 else math.copysign(1, nearest.difference)
-    rank_agrees = direction * (share - 0.5) > 0 and p_rank <= max(
-        1 - question.confidence, p_smallest * (1 + 1e-9)
-    )
-    # Only dividing and estimating give a reaction that is taken for true.
-    shown = estimates[0]
-    interval = (math.exp(low), math.exp(high))
-    reason = (
-        f"ratio {math.exp(shown.difference):.4f}, {100 * question.confidence:g} % interval "
-        f"{interval[0]:.4f} to {interval[1]:.4f}"
-    )
-    if question.occasion_sd:
-        reason += f", {question.occasion_sd:.1%} between occasions included"
-    if question.yardstick is YardstickUse.REFUSE:
-        reason += (
-            f", and all that up to {occasions.REACH:g} times the yardstick's difference may explain"
-        )
-    needed = None
-    if -limit < inner_low and inner_high < limit:
-        verdict = Verdict.SAME
-        reason += f"; any difference is within the margin of {question.margin:.2%}"
-    elif (low > 0 or high < 0) and rank_agrees:
-        verdict = Verdict.SLOWER if low > 0 else Verdict.FASTER
-    else:
-        verdict = Verdict.UNDECIDED
-        needed = processes_needed(estimates, max(len(one), len(other)), limit, question.confidence)
-        reason += (
-            "; the ranks of the processes do not show it"
-            if low > 0 or high < 0
-            else f"; holds 1 and reaches beyond the margin of {question.margin:.2%}"
-        )
-        if needed is None:
-            reason += (
-                "; more processes alone would not decide, `ab` measures both sides interleaved"
-            )
-    return Comparison(
-        verdict,
-        math.exp(shown.difference),
-        interval,
-        reason,
-        needed,
-        rank_agrees,
-        hypotheses.p_difference(estimates),
-        hypotheses.p_same(estimates, limit),
-        question.occasion_sd,
-    )
-
-
-def _refusal(base: Side, candidate: Side, question: _Question) -> str:
+def _refusal(base: Side, candidate: Side) -> str:
     """Why no number would mean anything; empty if one would."""
     one, other = base.log_figure, candidate.log_figure
     for name, profile, values in (("base", base, one), ("candidate", candidate, other)):
@@ -333,110 +300,46 @@ def _refusal(base: Side, candidate: Side, question: _Question) -> str:
             "the processes of either side agree exactly, so nothing tells how much chance "
             "does: the clock is too coarse for what is measured, or it is no measurement"
         )
-    if question.yardstick is YardstickUse.NONE:
-        return ""
-    first, second = _parts(base.log_yardstick), _parts(candidate.log_yardstick)
-    if len(first) != len(one) or len(second) != len(other):
+    return ""
+
+
+def _refusal_of_yardstick(base: Side, candidate: Side) -> str:
+    """Why the yardsticks of the sides are of no use; empty if they are of some."""
+    first, second = _parts(base), _parts(candidate)
+    if len(first) != len(base.log_figure) or len(second) != len(candidate.log_figure):
         return "the yardstick was not timed beside every process"
     if first.shape[1] != second.shape[1]:
         return "the sides were measured with different yardsticks"
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
         return "the yardstick of a process has no time above zero"
-    if question.yardstick is YardstickUse.COVARIATE:
-        if len(one) + len(other) < 5:
-            return "the reaction to the yardstick needs five processes to be estimated"
-        if np.ptp(first.mean(axis=1)) == 0 and np.ptp(second.mean(axis=1)) == 0:
-            return "a yardstick that never varies within a side tells no reaction to it"
     return ""
 
 
-def _estimates(base: Side, candidate: Side, question: _Question) -> list[Estimate]:
-    """One for each reaction to the machine that is to be reckoned with, the shown one first."""
-    one, other = base.log_figure, candidate.log_figure
-    zeros = np.zeros(len(one)), np.zeros(len(other))
-    match question.yardstick:
-        case YardstickUse.NONE:
-            return [_estimate(one, other, *zeros, 0.0, 0.0, question)]
-        case YardstickUse.DIVIDE:
-            machine = _machine(base), _machine(candidate)
-            return [_estimate(one, other, *machine, 1.0, 0.0, question)]
-        case YardstickUse.COVARIATE:
-            machine = _machine(base), _machine(candidate)
-            slope, variance = _reaction(one, other, *machine)
-            return [_estimate(one, other, *machine, slope, variance, question)]
-        case YardstickUse.REFUSE:
-            first, second = _parts(base.log_yardstick), _parts(candidate.log_yardstick)
-            ends = [
-                _estimate(
-                    one, other, first[:, part], second[:, part], occasions.REACH, 0.0, question
-                )
-                for part in range(first.shape[1])
-            ]
-            # Without a reaction all drift is unexplained, unless a part explains it.
-            free = [
-                _estimate(one, other, first[:, part], second[:, part], 0.0, 0.0, question)
-                for part in range(first.shape[1])
-            ]
-            return [min(free, key=lambda e: float(e.variances.sum())), *ends]
-
-
-def _estimate(
-    one: Float64Array,
-    other: Float64Array,
-    machine_one: Float64Array,
-    machine_other: Float64Array,
-    slope: float,
-    slope_variance: float,
-    question: _Question,
-) -> Estimate:
-    left, right = one - slope * machine_one, other - slope * machine_other
-    variances: list[float] = []
-    freedoms: list[float] = []
-    for adjusted, values, machine in ((left, one, machine_one), (right, other, machine_other)):
-        count = len(adjusted)
-        variances.append(float(adjusted.var(ddof=1)) / count)
-        freedoms.append(count - 1.0)
-        if not question.same_occasion:
-            unexplained = occasions.unexplained(values, machine)
-            factor, freedom = occasions.drift_factor(unexplained)
-            variances.append((factor - 1) * float(unexplained.var(ddof=1)) / count)
-            freedoms.append(freedom)
-    if slope_variance:
-        apart = float(machine_other.mean() - machine_one.mean())
-        variances.append(slope_variance * apart**2)
-        freedoms.append(len(one) + len(other) - 3.0)
-    return Estimate(
-        float(right.mean() - left.mean()),
-        np.array(variances),
-        np.array(freedoms),
-        2 * question.occasion_sd**2,
-        left,
-        right,
+def _of_all_reactions(base: Side, candidate: Side, occasion_sd: float) -> list[Estimate]:
+    """Estimates at both ends of the reactions that a model may have, without a reaction first."""
+    first, second = _parts(base), _parts(candidate)
+    free, ends = (
+        [
+            estimate(
+                base.log_figure,
+                candidate.log_figure,
+                first[:, part],
+                second[:, part],
+                reaction,
+                same_occasion=False,
+                occasion_sd=occasion_sd,
+            )
+            for part in range(first.shape[1])
+        ]
+        for reaction in (0.0, REACH)
     )
+    # Without a reaction all drift is unexplained, unless a part explains it.
+    return [min(free, key=lambda e: float(e.variances.sum())), *ends]
 
 
-def _reaction(
-    one: Float64Array, other: Float64Array, machine_one: Float64Array, machine_other: Float64Array
-) -> tuple[float, float]:
-    """Slope on the yardstick within the sides, and the variance of the estimate."""
-    values = np.concatenate([one - one.mean(), other - other.mean()])
-    machine = np.concatenate(
-        [machine_one - machine_one.mean(), machine_other - machine_other.mean()]
-    )
-    squares = float(machine @ machine)
-    slope = float(values @ machine) / squares
-    left = values - slope * machine
-    return slope, float(left @ left) / (len(values) - 3) / squares
-
-
-def _parts(log_yardstick: Float64Array | None) -> Float64Array:
-    parts = np.asarray(log_yardstick, np.float64)
+def _parts(side: Side) -> Float64Array:
+    parts = np.asarray(side.log_yardstick, np.float64)
     return parts[:, None] if parts.ndim == 1 else parts
-
-
-def _machine(profile: Side) -> Float64Array:
-    mean: Float64Array = _parts(profile.log_yardstick).mean(axis=1)
-    return mean
 
 
 def _check(margin: float, confidence: float, between: float | None) -> None:
