@@ -11,7 +11,6 @@ the two must agree.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -70,7 +69,7 @@ class Energy:
 
 def energy(profile: Profile) -> tuple[Energy, ...]:
     """Energy of one inference for each device that has a counter or tells its power."""
-    idle_s = ENERGY_IDLE_S if json.loads(profile.config).get("energy") else 0.0
+    idle_s = ENERGY_IDLE_S if profile.asked.energy else 0.0
     timed = [process for process in profile.processes if len(process.steady)]
     devices: dict[str, list[DeviceSeries]] = {}
     for series in profile.devices:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from harness.analysis import gpu_work, noise, operators
 from harness.analysis.operators import Operator, OperatorTable
+from harness.config.session import CAPTURE_OPTIONS
 from harness.machine.cpu_lists import cpu_list
 from harness.machine.devices.clock_reasons import THROTTLED, clock_reasons
 from harness.ort import placement
@@ -61,7 +62,6 @@ FIRST_TIMES = 10
 CONVERSIONS = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
 
 _POWER = 0x004 | 0x080  # of clock_reasons_mask: sw_power_cap, hw_power_brake_slowdown
-_CAPTURE = {"cuda": "enable_cuda_graph", "tensorrt": "trt_cuda_graph_enable"}
 _FASTER_START = {
     "cuda": "cudnn_conv_algo_search=HEURISTIC",
     "tensorrt": "trt_engine_cache_enable=1",
@@ -113,7 +113,6 @@ class _Seen:
 
     Attributes:
         profile: without the series of test doubles, which measure nothing.
-        config: the ProfileConfig as an object.
         verdict: on noise.
         table: operators by node; None where their times cannot be trusted.
         medians: of the timed pass, in ns, by ProcessRecord.index.
@@ -121,7 +120,6 @@ class _Seen:
     """
 
     profile: Profile
-    config: Mapping[str, object]
     verdict: str
     table: OperatorTable | None
     medians: Mapping[int, float]
@@ -138,7 +136,6 @@ class _Seen:
         timed = [process for process in profile.processes if len(process.steady)]
         return cls(
             profile=profile,
-            config=json.loads(profile.config),
             verdict=verdict,
             table=trusted,
             medians={one.index: float(np.median(one.steady.duration_ns)) for one in timed},
@@ -158,11 +155,6 @@ class _Seen:
     def fact(self, name: str) -> float | str | None:
         """A fact of the environment; None where it is absent."""
         return next((one.value for one in self.profile.environment if one.name == name), None)
-
-    def session(self, name: str) -> object:
-        """An entry of the session's configuration; None where there is none."""
-        session = self.config.get("session")
-        return session.get(name) if isinstance(session, dict) else None
 
     def noted(self, name: str) -> list[float]:
         """A counter around each timed pass, of the processes where it was read."""
@@ -310,8 +302,8 @@ def _copies(seen: _Seen) -> Finding | None:
 
 def _threads(seen: _Seen) -> Finding | None:
     """More threads than CPUs, or than operators that could use them."""
-    threads, cpus = seen.session("intra_threads"), _usable_cpus(seen)
-    if not seen.on_cpu or not isinstance(threads, int):
+    threads, cpus = seen.profile.asked.intra_threads, _usable_cpus(seen)
+    if not seen.on_cpu or threads is None:
         return None
     if cpus is not None and threads > math.ceil(cpus):
         evidence: dict[str, float | str] = {"threads": threads, "cpus": cpus}
@@ -327,7 +319,7 @@ def _threads(seen: _Seen) -> Finding | None:
             next_step=f"--threads {math.floor(cpus) or 1}, or allow more CPUs.",
             weight=1 - cpus / threads,
         )
-    if seen.session("execution_mode") == "parallel":
+    if seen.profile.asked.execution_mode == "parallel":
         return None  # the trace does not tell what goes on between operators at a time
     parallel = _parallel_share(seen)
     # ORT makes a thread for each core where the choice is left to it.
@@ -348,8 +340,11 @@ def _threads(seen: _Seen) -> Finding | None:
 
 def _usable_cpus(seen: _Seen) -> float | None:
     """CPUs' worth of time that the workers may use; None where nothing tells."""
-    affinity = seen.config.get("affinity")
-    allowed = len(cpu_list(affinity)) if isinstance(affinity, str) else seen.fact("affinity_cpus")
+    affinity = seen.profile.asked.affinity
+    try:
+        allowed = seen.fact("affinity_cpus") if affinity is None else len(cpu_list(affinity))
+    except ValueError:  # no CPU list: the file is not harness' own
+        allowed = None
     known = [one for one in (allowed, seen.fact("cgroup_cpu_limit")) if not isinstance(one, str)]
     return min((float(one) for one in known if one is not None), default=None)
 
@@ -525,7 +520,7 @@ def _shares_of_time(seen: _Seen, rows: Sequence[int]) -> list[float]:
         counted = (kernels.inference >= 0) & (kernels.node >= 0)
         node, process, time_ns = kernels.node, kernels.process, kernels.duration_ns
     elif table is not None:
-        events = seen.profile.traces["probe" if table.source == "probe" else "ort"]
+        events = seen.profile.traces[table.source]
         counted = np.ones(len(events), bool)
         node, process, time_ns = events.node, events.process, events.self_ns
     else:
@@ -554,10 +549,9 @@ def _gpu_idle(seen: _Seen) -> Finding | None:
         return None
     share = 1 - work.busy_ns / seen.median_ns
     provider = seen.profile.provider
-    option = _CAPTURE[provider]
-    options = seen.session("provider_options")
-    captured = isinstance(options, dict) and options.get(option, "0") not in ("0", "False", "false")
-    step = "" if captured else f"--provider-option {option}=1 launches all of it at once; or "
+    option = CAPTURE_OPTIONS.get(provider)
+    can_capture = option is not None and not seen.profile.asked.captures_graph
+    step = f"--provider-option {option}=1 launches all of it at once; or " if can_capture else ""
     return Finding(
         kind="gpu_idle",
         sentence=f"The GPU is idle for {share:.0%} of an inference, between launches.",

@@ -48,7 +48,7 @@ class Operator:
         p10_ns, p90_ns: spread of its own time over the inferences.
         share: median_ns divided by the sum over all rows.
         calls: executions in an inference, on average.
-        source: how the times were obtained, ``probe`` or ``ort_profiler``. On a GPU they are
+        source: how the times were obtained, ``probe`` or ``ort``. On a GPU they are
             those of the host, which launches and does not wait.
         kernel_ns: what the GPU worked for it, kernels, copies and settings of memory; None
             where that was not recorded.
@@ -130,7 +130,7 @@ class OperatorTable:
     """Operators that ran, their accounts, and what stands behind them.
 
     Attributes:
-        source: how the times were obtained, ``probe`` or ``ort_profiler``.
+        source: how the times were obtained, ``probe`` or ``ort``.
         resolution_ns: step of the clock that took them.
         inferences: traced inferences, over all processes.
         profiler_tax: by how much ORT's profiler lengthens an inference, as a share; None

@@ -7,7 +7,6 @@ its moment, so an interval over pooled samples is far too narrow (DESIGN.md sect
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -114,18 +113,18 @@ def ended_by(profile: Profile) -> str:
         spent before; ``request``: so many processes were asked for, or a quick look;
         ``interruption``; empty where the profile does not tell.
     """
-    config = json.loads(profile.config)
+    asked = profile.asked
     if not profile.complete:
         return "interruption"
-    if config.get("processes") is not None or config.get("quick"):
+    if asked.processes is not None or asked.quick:
         return "request"
-    if "precision" not in config or config.get("interleaved_with"):
+    if asked.precision is None or asked.interleaved_with:
         return ""
     figures = latency(profile.processes)
     if figures.interval_ns is None:
         return "budget"
     low, high = figures.interval_ns
-    reached = high - low <= 2 * config["precision"] * figures.median_ns
+    reached = high - low <= 2 * asked.precision * figures.median_ns
     return "precision" if reached else "budget"
 
 

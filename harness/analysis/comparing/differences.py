@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -142,9 +141,9 @@ def _shape(record: InputRecord) -> str:
 
 
 def _config(base: Profile, candidate: Profile) -> Iterator[Difference]:
-    one, other = json.loads(base.config), json.loads(candidate.config)
-    yield from _options("session", _SESSION, one.get("session", {}), other.get("session", {}))
-    yield from _options("measurement", _MEASUREMENT, one, other)
+    one, other = base.asked, candidate.asked
+    yield from _options("session", _SESSION, one.session, other.session)
+    yield from _options("measurement", _MEASUREMENT, one.options, other.options)
 
 
 def _options(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping, Sequence
 
@@ -256,7 +255,7 @@ def _caveats(judge: _Judge, base: Profile, candidate: Profile) -> tuple[str, ...
         count = len(profile.processes)
         if not profile.complete:
             caveats.append(f"the {name} was interrupted: only {_processes(count)} of it are here")
-        if json.loads(profile.config).get("quick"):
+        if profile.asked.quick:
             caveats.append(f"the {name} was measured with --quick: not comparison-grade")
         elif 1 < count < COMPARISON_GRADE and not judge.paired:
             caveats.append(
@@ -356,7 +355,7 @@ class _Judge:
     """Compares per-process figures of two profiles, all in the same way."""
 
     def __init__(self, base: Profile, candidate: Profile, margin: float) -> None:
-        together = [json.loads(one.config).get("interleaved_with") for one in (base, candidate)]
+        together = [one.asked.interleaved_with for one in (base, candidate)]
         self.paired = bool(together[0]) and together[0] == together[1]
         self.alone: tuple[int, ...] = (0, 0)
         sides = [

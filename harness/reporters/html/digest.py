@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +27,6 @@ class Digest:
     Attributes:
         profile: itself.
         anchor: what the ids of its part of the page begin with.
-        config: the ProfileConfig as an object.
         latency: of the timed passes; None where there is none.
         cold_start: as ``statistics.cold_start``.
         verdict: on noise.
@@ -44,7 +41,6 @@ class Digest:
 
     profile: Profile
     anchor: str
-    config: Mapping[str, Any]
     latency: Latency | None
     cold_start: Mapping[str, Figure]
     verdict: noise.NoiseVerdict
@@ -71,7 +67,6 @@ class Digest:
         return cls(
             profile=profile,
             anchor=anchor,
-            config=json.loads(profile.config),
             latency=latency.latency(profile.processes) if timed else None,
             cold_start=latency.cold_start(profile.processes),
             verdict=noise.judge(measured),
@@ -92,7 +87,7 @@ class Digest:
     @property
     def threads(self) -> str:
         """How many threads an operator may use."""
-        threads = self.config.get("session", {}).get("intra_threads")
+        threads = self.profile.asked.intra_threads
         if threads is None:
             return ""
         if threads == 0:

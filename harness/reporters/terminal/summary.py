@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-import json
 from collections.abc import Callable
 
 from rich.cells import cell_len
@@ -45,7 +44,7 @@ def print_summary(profile: Profile) -> None:
     """What ``show`` and ``profile`` print."""
     page = Page()
     page.title(profile.model.name, f" on {profile.provider}{_threads(profile)}")
-    if json.loads(profile.config).get("quick"):
+    if profile.asked.quick:
         page.print("--quick: a look, not comparison-grade, without measured ceilings")
     if not profile.complete:
         page.print("interrupted: only part of what was planned is here", "yellow")
@@ -263,7 +262,7 @@ def nanoseconds(value: float) -> str:
 
 
 def _threads(profile: Profile) -> str:
-    threads = json.loads(profile.config).get("session", {}).get("intra_threads")
+    threads = profile.asked.intra_threads
     if threads is None:
         return ""
     if threads == 0:
@@ -288,18 +287,13 @@ def _print_latency(page: Page, profile: Profile) -> None:
             f"{nanoseconds(low)} to {nanoseconds(high)} with 95 % confidence "
             f"(±{half:.1%}, processes vary)",
         )
-    asked = json.loads(profile.config)
     ended = {
         "precision": "the ±{precision:.2g} % asked for was reached after {count}",
         "budget": "the budget of {budget_s:g} s was spent before ±{precision:.2g} % was reached",
     }.get(latency.ended_by(profile))
-    if ended is not None:
-        page.say(
-            "latency",
-            ended.format(
-                precision=100 * asked["precision"], budget_s=asked["budget_s"], count=count
-            ),
-        )
+    precision, budget_s = profile.asked.precision, profile.asked.budget_s
+    if ended is not None and precision is not None and budget_s is not None:
+        page.say("latency", ended.format(precision=100 * precision, budget_s=budget_s, count=count))
     page.say(
         "latency",
         f"fastest {nanoseconds(figures.min_ns)}, mean {nanoseconds(figures.mean_ns)}",

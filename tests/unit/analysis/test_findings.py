@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import inspect
 import re
 from typing import Any
@@ -340,7 +341,7 @@ def divided(loops: list[int], threads: int) -> Profile:
     seen = with_threads(threads, affinity_cpus=8, cpu_cores=8)
     profiled = dataclasses.replace(
         events([400, 600]),
-        source="ort_profiler",
+        source="ort",
         details={"parallel_loops": np.array(loops * 6)},
     )
     return dataclasses.replace(seen, traces={**seen.traces, "ort": profiled})
@@ -554,9 +555,14 @@ def test_the_fastest_inference_decides_whether_the_gpu_is_idle() -> None:
 
 
 def test_what_is_captured_already_is_not_advised() -> None:
-    config = '{"session": {"provider_options": {"enable_cuda_graph": "1"}}}'
-    found = said(dataclasses.replace(launching(200), config=config))["gpu_idle"]
-    assert "enable_cuda_graph" not in found.next_step
+    def next_step(value: str) -> str:
+        session = {"provider": "cuda", "provider_options": {"enable_cuda_graph": value}}
+        config = json.dumps({"session": session})
+        return said(dataclasses.replace(launching(200), config=config))["gpu_idle"].next_step
+
+    assert "enable_cuda_graph" not in next_step("1")
+    # What the session does not take for on is not captured either.
+    assert "enable_cuda_graph" in next_step("yes")
 
 
 def test_the_weightiest_come_first_and_no_more_than_five(monkeypatch: pytest.MonkeyPatch) -> None:
