@@ -421,8 +421,13 @@ def _read_process(file: ProfileFile, group: h5py.Group) -> ProcessRecord:
     )
 
 
+#: What files call a source of events, where it is not its name.
+_STORED_SOURCES = {"ort": "ort_profiler"}
+_SOURCES = {stored: name for name, stored in _STORED_SOURCES.items()}
+
+
 def _write_events(group: h5py.Group, events: NodeEvents) -> None:
-    group.attrs["source"] = events.source
+    group.attrs["source"] = _STORED_SOURCES.get(events.source, events.source)
     _write_number(group, "dropped", events.dropped, _Column("1", "events the tracer dropped"))
     _write_number(group, "resolution_ns", events.resolution_ns, _Column("ns", "clock step"))
     event = _dimension(group, "event", len(events))
@@ -441,7 +446,7 @@ def _read_events(file: ProfileFile, group: h5py.Group) -> NodeEvents:
         NodeEvents,
         {**_columns(file, group, _EVENTS), "details": Columns(details)},
         len(group["node"]),
-        source=group.attrs["source"],
+        source=_SOURCES.get(group.attrs["source"], group.attrs["source"]),
         dropped=int(group["dropped"][()]),
         resolution_ns=int(group["resolution_ns"][()]),
         **_columns(file, group, _INFERENCES),

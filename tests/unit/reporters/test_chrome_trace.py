@@ -77,7 +77,7 @@ def profile() -> Profile:
     traced = ZERO_NS + 500_000_000
     # Whole microseconds: the second Mul seems to outlast Loop, and Add the inference.
     trace = NodeEvents(
-        source="ort_profiler",
+        source="ort",
         node=np.array([0, 1, 1, 2], np.int32),
         process=np.zeros(4, np.int32),
         inference=np.zeros(4, np.int32),

@@ -52,7 +52,7 @@ def profile() -> Profile:
         arithmetic=("",) * 3,
     )
     trace = NodeEvents(
-        source="ort_profiler",
+        source="ort",
         node=np.array([0, 1, 2, 0, 1, 2], np.int32),
         process=np.zeros(6, np.int32),
         inference=np.array([0, 0, 0, 1, 1, 1], np.int32),
