@@ -33,7 +33,9 @@ from scipy import stats
 
 import harness
 from harness.analysis import noise
-from harness.analysis.comparing import profiles as comparing
+from harness.analysis.comparing.figures import compare_apart, figures
+from harness.analysis.comparing.profiles import compare_profiles
+from harness.analysis.comparing.report import OperatorChanges
 from harness.commands.ab import DEFAULT_BUDGET_S, DURATION_S
 from harness.config.profile import ProfileConfig
 from harness.measuring.pairs import ab
@@ -149,7 +151,7 @@ def taken(path: Path) -> Taken:
     ]
     return Taken(
         path,
-        comparing.figures(profile.processes),
+        figures(profile.processes),
         noise.judge(profile),
         list(bench(raw).get_values()),
         np.concatenate(raw),
@@ -161,7 +163,7 @@ def ours(name: str = "latency_ns") -> Way:
 
     def verdict(one: Taken, other: Taken) -> Verdict:
         sides = one.figures[name], other.figures[name]
-        return comparing.compare_apart(name, *sides, (one.noise, other.noise)).verdict
+        return compare_apart(name, *sides, (one.noise, other.noise)).verdict
 
     return verdict
 
@@ -285,8 +287,8 @@ def print_operators(name: str, profiles: list[Taken]) -> None:
     tested, different, alarmed = 0, 0, 0
     for one, other in pairs:
         both = [harness.read_profile(each.path) for each in (one, other)]
-        found = comparing.compare_profiles(both[0], both[1:]).candidates[0].operators
-        if isinstance(found, comparing.OperatorChanges):
+        found = compare_profiles(both[0], both[1:]).candidates[0].operators
+        if isinstance(found, OperatorChanges):
             wrong = sum(each.comparison.verdict in ALARMS for each in found.changes)
             tested, different, alarmed = (
                 tested + found.judged, different + wrong, alarmed + bool(wrong),

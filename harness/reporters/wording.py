@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from harness.analysis.findings import Finding
+from harness.analysis.findings.seen import Finding
 
 
 def evidence(

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from harness.analysis import energy, noise, operators
-from harness.analysis.findings import Finding, findings
-from harness.analysis.operators import OperatorTable
+from harness.analysis import energy, noise
+from harness.analysis.findings.rules import findings
+from harness.analysis.findings.seen import Finding
+from harness.analysis.operators.table import GROUPS, OperatorTable, OperatorTimes
 from harness.records import DeviceSeries, Profile
 from harness.statistics import latency
 from harness.statistics.figures import Figure
@@ -59,10 +60,8 @@ class Digest:
         series = tuple(each for each in profile.devices if not each.double)
         # A double may neither disturb a measurement nor say that nothing did.
         measured = dataclasses.replace(profile, devices=series)
-        times = operators.OperatorTimes.of(profile)
-        tables = {
-            by: times if isinstance(times, Figure) else times.table(by) for by in operators.GROUPS
-        }
+        times = OperatorTimes.of(profile)
+        tables = {by: times if isinstance(times, Figure) else times.table(by) for by in GROUPS}
         timed = any(len(process.steady) for process in profile.processes)
         return cls(
             profile=profile,

@@ -9,11 +9,12 @@ from collections.abc import Callable
 
 from rich.cells import cell_len
 
-from harness.analysis import energy, noise, operators
+from harness.analysis import energy, noise
 from harness.analysis.energy import Energy
-from harness.analysis.findings import Finding, findings
+from harness.analysis.findings.rules import findings
+from harness.analysis.findings.seen import Finding
 from harness.analysis.gpu_work import KernelTable
-from harness.analysis.operators import Operator, OperatorTable
+from harness.analysis.operators.table import Operator, OperatorTable, operator_table
 from harness.records import InputRecord, Profile
 from harness.reporters.terminal.lines import LEAST_NAME, Page, column, shorten
 from harness.reporters.wording import evidence
@@ -57,7 +58,7 @@ def print_summary(profile: Profile) -> None:
     check = profile.output_check
     if check.value is not None:
         page.say("outputs", f"largest error {check.value:g} against the data set ({check.source})")
-    table = operators.operator_table(profile)
+    table = operator_table(profile)
     _print_top(page, table)
     if profile.stacks is not None:
         from harness.analysis import stacks

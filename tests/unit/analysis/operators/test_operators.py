@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.analysis.operators import OperatorTable, layer, operator_table
+from harness.analysis.operators.labels import layer
+from harness.analysis.operators.table import OperatorTable, operator_table
 from harness.records import (
     LatencySeries,
     ModelRecord,

@@ -1,29 +1,27 @@
-"""Where the time of an inference goes: per-operator times, their accounts and their bounds."""
+"""Time of every node, op type or layer in an inference, with its bounds."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.analysis import bounds, gpu_work
+from harness.analysis.ceilings import Ceilings
 from harness.analysis.gpu_work import NodeWork
+from harness.analysis.operators.accounts import Accounts, accounts_of, dispatch_ns
+from harness.analysis.operators.cells import Cells
+from harness.analysis.operators.labels import label, layer, node_label
 from harness.records import NodeEvents, NodeTable, Profile
 from harness.statistics.figures import Figure
 from harness.statistics.intervals import t_interval
 
 #: Passes that time operators, the truest first.
 SOURCES = ("probe", "ort")
-
-#: Part of the timed pass by which nodes + framework may miss it, and of the probed inference
-#: that may stay unexplained, before operator times are called doubtful.
-TRUSTED_RESIDUAL = 0.05
 
 #: What a row of the table can be.
 GROUPS = ("node", "op", "layer")
@@ -89,40 +87,10 @@ class Operator:
     bound: str
     why: str
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Accounts:
-    """Where a traced inference went.
-
-    Means over the middle half of the traced inferences by duration, so that they add up:
-    nodes + framework + tracer_cost + unexplained = traced.
-
-    Attributes:
-        nodes_ns: all nodes.
-        framework_ns: what belongs to no node.
-        tracer_cost_ns: what the probes cost by their calibration; None for ORT's profiler,
-            whose cost is hidden in the nodes and the framework.
-        unexplained_ns: what is left; None for ORT's profiler.
-        traced_ns: the traced inference.
-        clean_ns: median of the timed pass.
-        residual: by how much nodes + framework exceed the timed pass of the same process,
-            as a share of it, median over the processes; None where that cannot be told.
-        own_probe_share: share of nodes_ns in nodes that have a probe of their own and share
-            it with no other; None for ORT's profiler.
-        dropped: events that the tracer dropped.
-        doubt: why operator times should not be trusted; empty where nothing speaks against.
-    """
-
-    nodes_ns: float
-    framework_ns: float
-    tracer_cost_ns: float | None
-    unexplained_ns: float | None
-    traced_ns: float
-    clean_ns: float
-    residual: float | None
-    own_probe_share: float | None
-    dropped: int
-    doubt: str
+    @property
+    def label(self) -> str:
+        """Its name; what it does and its row where it has none."""
+        return label(self.node, self.op_type, self.order)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -223,18 +191,27 @@ class OperatorTimes:
     @functools.cached_property
     def accounts(self) -> Accounts:
         """Where a traced inference went."""
-        return _accounts(self.profile, self.events, self.cells, self._spans)
+        return accounts_of(self.profile, self.events, self.cells, self._spans)
 
     def table(self, by: str = "node", sort: str = "time", depth: int = 0) -> OperatorTable:
         """What ``operator_table`` gives."""
         nodes, cells, spans = self.nodes, self.cells, self._spans
         profiled = self._profiled if self.source == "probe" else None
-        ceilings = _Ceilings.of(self.profile, self.events.source)
+        ceilings = Ceilings.of(self.profile)
+        dispatched_ns = dispatch_ns(self.profile) if self.source == "probe" else None
         work = self._work
         rows = [
             dataclasses.replace(
                 _operator(
-                    group, members, nodes, cells, profiled, spans, ceilings, self.events.source
+                    group,
+                    members,
+                    nodes,
+                    cells,
+                    profiled,
+                    spans,
+                    ceilings,
+                    dispatched_ns,
+                    self.source,
                 ),
                 kernel_ns=None if work is None else float(work.kernel_ns[members].sum()),
                 launches=None if work is None else float(work.launches[members].sum()),
@@ -256,11 +233,11 @@ class OperatorTimes:
         return OperatorTable(
             operators=tuple(sorted(rows, key=_SORTS[sort])),
             accounts=self.accounts,
-            source=self.events.source,
+            source=self.source,
             resolution_ns=self.events.resolution_ns,
             inferences=len(cells.own),
             profiler_tax=self._profiler_tax,
-            uncovered=tuple(_label(nodes, row) for row in uncovered),
+            uncovered=tuple(node_label(nodes, row) for row in uncovered),
             known_work=float(known_ns / max(own_ns.sum(), 1)),
         )
 
@@ -285,86 +262,7 @@ class OperatorTimes:
         cells = self._profiled
         if cells is None or not len(cells.own):
             return None
-        return _accounts(self.profile, self.profile.traces["ort"], cells, {}).residual
-
-
-_Table = npt.NDArray[np.float64]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Cells:
-    """A traced pass by inference and node; only inferences that are there as a whole.
-
-    Attributes:
-        own, total: float64[inferences, nodes], ns.
-        calls: int32[inferences, nodes], executions.
-        process: int64[inferences], ProcessRecord.index.
-        duration, framework: int64[inferences], ns.
-        probes: float64[inferences], what the probes cost, ns.
-    """
-
-    own: _Table
-    total: _Table
-    calls: npt.NDArray[np.int32]
-    process: npt.NDArray[np.int64]
-    duration: npt.NDArray[np.int64]
-    framework: npt.NDArray[np.int64]
-    probes: npt.NDArray[np.float64]
-
-    @classmethod
-    def of(cls, node_count: int, events: NodeEvents) -> Cells:
-        """Sums the events of so many nodes, some events at a time."""
-        inferences = len(events.inference_number)
-        shape = (inferences, node_count)
-        own, total, calls = np.zeros(shape), np.zeros(shape), np.zeros(shape, np.int32)
-        probes = np.zeros(inferences)
-        # An event finds its (process, inference) pair in the inference table.
-        span = int(events.inference_number.max(initial=0)) + 1
-        known = events.inference_process.astype(np.int64) * span + events.inference_number
-        order = np.argsort(known)
-        known = known[order]
-        for part in events.parts() if inferences else ():
-            keys = part.process.astype(np.int64) * span + part.inference
-            place = order[np.searchsorted(known, keys)]
-            cell = place * node_count + part.node
-            _add(own, cell, part.self_ns)
-            _add(total, cell, part.duration_ns)
-            _add(calls, cell, None)
-            if "probe_cost_ns" in part.details:
-                _add(probes, place, part.details["probe_cost_ns"])
-        whole = events.inference_duration_ns >= 0
-        if not whole.all():
-            own, total, calls, probes = own[whole], total[whole], calls[whole], probes[whole]
-        return cls(
-            own=own,
-            total=total,
-            calls=calls,
-            process=events.inference_process[whole].astype(np.int64),
-            duration=events.inference_duration_ns[whole],
-            framework=events.inference_framework_ns[whole],
-            probes=probes,
-        )
-
-    def sums(self, members: Sequence[int]) -> tuple[_Table, _Table, npt.NDArray[np.int64]]:
-        """(own time, total time, executions) of some nodes together, by inference."""
-        return (
-            self.own[:, members].sum(axis=1),
-            self.total[:, members].sum(axis=1),
-            self.calls[:, members].sum(axis=1),
-        )
-
-
-def _add(
-    table: npt.NDArray[Any], cell: npt.NDArray[np.int64], values: npt.NDArray[np.int64] | None
-) -> None:
-    """Adds the values, or ones, to cells of a table, whose events come in the order of time.
-
-    So the cells of some events lie near each other, and only these are gone through.
-    """
-    first = int(cell.min())
-    sums = np.bincount(cell - first, values)
-    flat = table.reshape(-1)[first : first + len(sums)]
-    flat += sums.astype(table.dtype, copy=False)
+        return accounts_of(self.profile, self.profile.traces["ort"], cells, {}).residual
 
 
 def _groups(
@@ -385,27 +283,14 @@ def _groups(
     for key, members in groups.items():
         count = f"{len(members)} node{'s' if len(members) != 1 else ''}"
         if by == "op":
-            label: tuple[str, ...] = (count, key[0], key[1])
+            told: tuple[str, ...] = (count, key[0], key[1])
         elif by == "layer":
-            label = (key[0], count, key[1])
+            told = (key[0], count, key[1])
         else:
             row = members[0]
-            label = (nodes.name[row], nodes.op_type[row], nodes.provider[row], key[0])
-        labelled[label] = members
+            told = (nodes.name[row], nodes.op_type[row], nodes.provider[row], key[0])
+        labelled[told] = members
     return labelled
-
-
-def layer(name: str, depth: int = 0) -> str:
-    """The source layer that an exporter put before a node's name; at most depth components.
-
-    Exporters write ``/encoder/layer.0/MatMul`` or ``encoder.layer.0/MatMul``: all up to the
-    last slash is the layer, and slashes and dots part its components.
-    """
-    scope = name.strip("/").rpartition("/")[0]
-    if depth > 0:
-        parts = re.split(r"([/.])", scope)
-        scope = "".join(parts[: 2 * depth - 1])
-    return scope or "(no layer)"
 
 
 def _spans(nodes: NodeTable) -> dict[int, list[int]]:
@@ -441,18 +326,15 @@ def _work(
     return work
 
 
-def _label(nodes: NodeTable, row: int) -> str:
-    return nodes.name[row] or f"{nodes.op_type[row]} #{row}"
-
-
 def _operator(
-    label: tuple[str, ...],
+    group: tuple[str, ...],
     members: list[int],
     nodes: NodeTable,
     cells: Cells,
     profiled: Cells | None,
     spans: Mapping[int, Sequence[int]],
-    ceilings: _Ceilings,
+    ceilings: Ceilings,
+    dispatched_ns: float | None,
     source: str,
 ) -> Operator:
     own, total, calls = cells.sums(members)
@@ -470,13 +352,13 @@ def _operator(
         median,
         peak,
         ceilings.bandwidth,
-        None if ceilings.dispatch_ns is None else ceilings.dispatch_ns * count,
+        None if dispatched_ns is None else dispatched_ns * count,
     )
     by_process = [np.median(own[cells.process == one]) for one in np.unique(cells.process)]
     return Operator(
-        node=label[0],
-        op_type=label[1],
-        provider=label[2],
+        node=group[0],
+        op_type=group[1],
+        provider=group[2],
         order=members[0],
         median_ns=median,
         interval_ns=t_interval(np.array(by_process)),
@@ -492,7 +374,7 @@ def _operator(
         profiled_ns=None
         if profiled is None or not len(profiled.own)
         else float(np.median(profiled.sums([*members, *covered])[0])),
-        spans=tuple(_label(nodes, row) for row in covered),
+        spans=tuple(node_label(nodes, row) for row in covered),
         flops=flops,
         traffic_bytes=traffic,
         peak_share=_share(flops, peak, median),
@@ -502,114 +384,11 @@ def _operator(
     )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Ceilings:
-    """What this machine reached at most; None and no entry where it was not measured.
-
-    Attributes:
-        peaks: operations a second by element type.
-        bandwidth: bytes a second.
-        dispatch_ns: what the executor spends on a node that does nothing.
-    """
-
-    peaks: Mapping[str, float]
-    bandwidth: float | None
-    dispatch_ns: float | None
-
-    @classmethod
-    def of(cls, profile: Profile, source: str) -> _Ceilings:
-        found = {
-            reading.name.removeprefix("ceiling_"): float(reading.value)
-            for reading in profile.environment
-            if reading.name.startswith("ceiling_") and isinstance(reading.value, (int, float))
-        }
-        return cls(
-            peaks={
-                name.removeprefix("matmul_"): value
-                for name, value in found.items()
-                if name.startswith("matmul_")
-            },
-            bandwidth=max((found[one] for one in ("copy", "triad") if one in found), default=None),
-            dispatch_ns=dispatch_ns(profile) if source == "probe" else None,
-        )
-
-
 def _share(amount: float | None, ceiling: float | None, time_ns: float) -> float | None:
     """Part of a ceiling that was reached."""
     if amount is None or ceiling is None or not time_ns:
         return None
     return amount / (time_ns * 1e-9) / ceiling
-
-
-def _accounts(
-    profile: Profile, events: NodeEvents, cells: Cells, spans: Mapping[int, Sequence[int]]
-) -> Accounts:
-    sums = cells.own.sum(axis=1)
-    clean = {one.index: float(np.median(one.steady.duration_ns)) for one in profile.processes}
-    exact = events.source == "probe"
-    middle = np.zeros(len(sums), bool)
-    residuals = []
-    for process in np.unique(cells.process):
-        mine = np.flatnonzero(cells.process == process)
-        # Samples themselves, not values between them: of two, both are the middle.
-        low = np.percentile(cells.duration[mine], 25, method="lower")
-        high = np.percentile(cells.duration[mine], 75, method="higher")
-        kept = mine[(cells.duration[mine] >= low) & (cells.duration[mine] <= high)]
-        middle[kept] = True
-        if clean.get(int(process)):
-            told = (sums + cells.framework)[kept] if exact else cells.duration[kept]
-            residuals.append(float(told.mean()) / clean[int(process)] - 1)
-    nodes_ns, framework_ns, traced_ns, probes_ns = (
-        float(values[middle].mean())
-        for values in (sums, cells.framework, cells.duration, cells.probes)
-    )
-    residual = float(np.median(residuals)) if residuals else None
-    tracer_cost_ns = unexplained_ns = None
-    if exact:
-        # One probe more is outside of all gaps: half before the first, half after the last.
-        tracer_cost_ns = probes_ns + (dispatch_ns(profile) or 0.0)
-        unexplained_ns = traced_ns - nodes_ns - framework_ns - tracer_cost_ns
-    alone = np.setdiff1d(np.arange(cells.own.shape[1]), list(spans))
-    return Accounts(
-        nodes_ns=nodes_ns,
-        framework_ns=framework_ns,
-        tracer_cost_ns=tracer_cost_ns,
-        unexplained_ns=unexplained_ns,
-        traced_ns=traced_ns,
-        clean_ns=float(np.median(list(clean.values()))),
-        residual=residual,
-        own_probe_share=float(cells.own[:, alone].sum() / max(cells.own.sum(), 1))
-        if exact
-        else None,
-        dropped=events.dropped,
-        doubt=_doubt(residual, unexplained_ns, traced_ns, events.dropped),
-    )
-
-
-def _doubt(
-    residual: float | None, unexplained_ns: float | None, traced_ns: float, dropped: int
-) -> str:
-    """Why operator times should not be trusted, in one sentence."""
-    if residual is None:
-        return "there is no timed pass to compare with"
-    if abs(residual) > TRUSTED_RESIDUAL:
-        return (
-            f"they miss the timed pass by {residual:+.0%}: the machine changed in between, or "
-            "tracing changed the model's speed"
-        )
-    if unexplained_ns is not None and abs(unexplained_ns) > TRUSTED_RESIDUAL * traced_ns:
-        return f"{unexplained_ns / traced_ns:+.0%} of the probed inference is not explained"
-    if dropped:
-        return f"{dropped:,} events were dropped at the tracer's limit"
-    return ""
-
-
-def dispatch_ns(profile: Profile) -> float | None:
-    """What the executor spends on a node that does nothing: probes are such nodes."""
-    calibration = profile.traces.get("probe_calibration")
-    if calibration is None or not len(calibration):
-        return None
-    return float(np.median(calibration.self_ns))
 
 
 def _why_absent(profile: Profile, passes: Sequence[str | None]) -> str:

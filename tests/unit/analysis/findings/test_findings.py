@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import inspect
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from harness.analysis import findings
-from harness.analysis.findings import Finding
-from harness.analysis.operators import operator_table
+from harness.analysis.findings import rules
+from harness.analysis.findings.rules import findings
+from harness.analysis.findings.seen import Finding
+from harness.analysis.operators.table import operator_table
 from harness.commands import ops, show
 from harness.commands import profile as profile_command
 from harness.records import KernelEvents, NodeEvents, Profile, Reading
@@ -87,7 +89,7 @@ def traced(
 
 def said(seen: Profile) -> dict[str, Finding]:
     """Findings by their kind."""
-    found = findings.findings(seen, operator_table(seen))
+    found = findings(seen, operator_table(seen))
     assert len({one.kind for one in found}) == len(found)
     assert all(0 <= one.weight <= 1 and one.evidence and one.next_step for one in found)
     return {one.kind: one for one in found}
@@ -101,7 +103,9 @@ def test_nothing_is_said_where_there_is_nothing_to_say() -> None:
 
 
 def test_every_option_that_is_advised_exists() -> None:
-    advised = set(re.findall(r"--[a-z][a-z-]+", inspect.getsource(findings)))
+    sources = {inspect.getsourcefile(rule) or "" for rule in rules.RULES}
+    said = "".join(Path(source).read_text() for source in sources)
+    advised = set(re.findall(r"--[a-z][a-z-]+", said))
     of_nvidia_smi = {"--power-limit", "--lock-gpu-clocks"}
     known: set[str] = set()
     for command in (ops, show, profile_command):
@@ -156,7 +160,7 @@ def test_every_process_must_agree() -> None:
         slower = process([median_ns] * 100, 1, dict(QUIET))
         other = dataclasses.replace(seen, processes=(seen.processes[0], slower))
         table_of_it = operator_table(seen)  # whose accounts close, whatever this process did
-        kinds = [one.kind for one in findings.findings(other, table_of_it)]
+        kinds = [one.kind for one in findings(other, table_of_it)]
         assert ("framework" in kinds) is expected
 
 
@@ -569,5 +573,5 @@ def test_the_weightiest_come_first_and_no_more_than_five(monkeypatch: pytest.Mon
     def rule(number: int) -> Any:
         return lambda _: Finding(f"k{number}", "…", {"n": 1}, (), "…", number / 10)
 
-    monkeypatch.setattr(findings, "_RULES", [rule(number) for number in (1, 5, 3, 7, 2, 6)])
+    monkeypatch.setattr(rules, "RULES", [rule(number) for number in (1, 5, 3, 7, 2, 6)])
     assert list(said(traced([400, 600]))) == ["k7", "k6", "k5", "k3", "k2"]
