@@ -1,7 +1,7 @@
 """Pure functions from the arrays of a profile to the figures that are reported.
 
 The process is the unit of replication: samples of one process share its memory layout and
-its moment, so an interval over pooled samples is far too narrow (DESIGN.md section 7).
+its moment, so an interval over pooled samples is far too narrow.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from harness.analysis.comparing.report import SIDES
 from harness.records import Profile
 from harness.statistics import steady_state
 
-#: Processes of a profile from which on a difference of 2 % is found (DESIGN.md section 7).
+#: Processes of a profile from which on a difference of 2 % is found.
 COMPARISON_GRADE = 10
 
 

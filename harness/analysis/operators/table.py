@@ -195,28 +195,10 @@ class OperatorTimes:
 
     def table(self, by: str = "node", sort: str = "time", depth: int = 0) -> OperatorTable:
         """What ``operator_table`` gives."""
-        nodes, cells, spans = self.nodes, self.cells, self._spans
-        profiled = self._profiled if self.source == "probe" else None
+        nodes, cells = self.nodes, self.cells
         ceilings = Ceilings.of(self.profile)
-        dispatched_ns = dispatch_ns(self.profile) if self.source == "probe" else None
-        work = self._work
         rows = [
-            dataclasses.replace(
-                _operator(
-                    group,
-                    members,
-                    nodes,
-                    cells,
-                    profiled,
-                    spans,
-                    ceilings,
-                    dispatched_ns,
-                    self.source,
-                ),
-                kernel_ns=None if work is None else float(work.kernel_ns[members].sum()),
-                launches=None if work is None else float(work.launches[members].sum()),
-                idle_ns=None if work is None else float(work.idle_ns[members].sum()),
-            )
+            self._operator(group, members, ceilings)
             for group, members in _groups(nodes, cells, by, depth).items()
         ]
         whole = sum(row.median_ns for row in rows) or 1.0
@@ -225,7 +207,7 @@ class OperatorTimes:
         known_ns = sum(
             own_ns[row]
             for row in np.flatnonzero(own_ns).tolist()
-            if _work(nodes.flops, [row], nodes, cells, spans) is not None
+            if self._work(nodes.flops, [row]) is not None
         )
         uncovered: list[int] = []
         if self.source == "probe":
@@ -241,6 +223,77 @@ class OperatorTimes:
             known_work=float(known_ns / max(own_ns.sum(), 1)),
         )
 
+    def _operator(self, group: tuple[str, ...], members: list[int], ceilings: Ceilings) -> Operator:
+        """A row of the table; its share is that of no table yet."""
+        nodes, cells, work = self.nodes, self.cells, self._gpu_work
+        own, total, calls = cells.sums(members)
+        count = float(calls.mean())
+        covered = [row for member in members for row in self._spans.get(member, ())]
+        flops = self._work(nodes.flops, members)
+        traffic = self._work(nodes.traffic_bytes, members)
+        kinds = {nodes.arithmetic[row] for row in members if nodes.arithmetic[row]}
+        peak = ceilings.peaks.get(kinds.pop()) if len(kinds) == 1 else None
+        median = float(np.median(own))
+        bound, why = bounds.classify(
+            -1 if flops is None else round(flops),
+            -1 if traffic is None else round(traffic),
+            median,
+            peak,
+            ceilings.bandwidth,
+            None if self._dispatch_ns is None else self._dispatch_ns * count,
+        )
+        by_process = [np.median(own[cells.process == one]) for one in np.unique(cells.process)]
+        # Beside ORT's own times there is nothing to tell of its profiler.
+        profiled = self._profiled if self.source == "probe" else None
+        return Operator(
+            node=group[0],
+            op_type=group[1],
+            provider=group[2],
+            order=members[0],
+            median_ns=median,
+            interval_ns=t_interval(np.array(by_process)),
+            total_ns=float(np.median(total)),
+            p10_ns=float(np.percentile(own, 10)),
+            p90_ns=float(np.percentile(own, 90)),
+            share=math.nan,
+            calls=count,
+            source=self.source,
+            kernel_ns=None if work is None else float(work.kernel_ns[members].sum()),
+            launches=None if work is None else float(work.launches[members].sum()),
+            idle_ns=None if work is None else float(work.idle_ns[members].sum()),
+            profiled_ns=None
+            if profiled is None or not len(profiled.own)
+            else float(np.median(profiled.sums([*members, *covered])[0])),
+            spans=tuple(node_label(nodes, row) for row in covered),
+            flops=flops,
+            traffic_bytes=traffic,
+            peak_share=_share(flops, peak, median),
+            bandwidth_share=_share(traffic, ceilings.bandwidth, median),
+            bound=bound,
+            why=why,
+        )
+
+    def _work(self, column: npt.NDArray[np.int64], members: Sequence[int]) -> float | None:
+        """Operations or bytes of all that is in the time of some nodes, in one inference.
+
+        Returns:
+            None where one of them is not known, or how often it ran is not.
+        """
+        calls = self.cells.calls[:, members].mean(axis=0).tolist()
+        work = 0.0
+        for member, count in zip(members, calls, strict=True):
+            for row in (member, *self._spans.get(member, ())):
+                # Only in the same graph does a node run as often as the one that covers it.
+                if column[row] < 0 or self.nodes.parent[row] != self.nodes.parent[member]:
+                    return None
+                work += float(column[row]) * count
+        return work
+
+    @functools.cached_property
+    def _dispatch_ns(self) -> float | None:
+        """Cost of a node that does nothing, where it is measured as the times are."""
+        return dispatch_ns(self.profile) if self.source == "probe" else None
+
     @functools.cached_property
     def _spans(self) -> Mapping[int, Sequence[int]]:
         return _spans(self.nodes) if self.source == "probe" else {}
@@ -254,7 +307,7 @@ class OperatorTimes:
         return None if events is None else Cells.of(len(self.nodes), events)
 
     @functools.cached_property
-    def _work(self) -> NodeWork | None:
+    def _gpu_work(self) -> NodeWork | None:
         return gpu_work.node_work(self.profile.kernels, len(self.nodes))
 
     @functools.cached_property
@@ -301,87 +354,6 @@ def _spans(nodes: NodeTable) -> dict[int, list[int]]:
         if carrier != row:
             shared.setdefault(carrier, []).append(row)
     return shared
-
-
-def _work(
-    column: npt.NDArray[np.int64],
-    members: Sequence[int],
-    nodes: NodeTable,
-    cells: Cells,
-    spans: Mapping[int, Sequence[int]],
-) -> float | None:
-    """Operations or bytes of all that is in the time of some nodes, in one inference.
-
-    Returns:
-        None where one of them is not known, or how often it ran is not.
-    """
-    calls = cells.calls[:, members].mean(axis=0).tolist()
-    work = 0.0
-    for member, count in zip(members, calls, strict=True):
-        for row in (member, *spans.get(member, ())):
-            # Only in the same graph does a node run as often as the one that covers it.
-            if column[row] < 0 or nodes.parent[row] != nodes.parent[member]:
-                return None
-            work += float(column[row]) * count
-    return work
-
-
-def _operator(
-    group: tuple[str, ...],
-    members: list[int],
-    nodes: NodeTable,
-    cells: Cells,
-    profiled: Cells | None,
-    spans: Mapping[int, Sequence[int]],
-    ceilings: Ceilings,
-    dispatched_ns: float | None,
-    source: str,
-) -> Operator:
-    own, total, calls = cells.sums(members)
-    count = float(calls.mean())
-    covered = [row for member in members for row in spans.get(member, ())]
-    flops, traffic = (
-        _work(column, members, nodes, cells, spans) for column in (nodes.flops, nodes.traffic_bytes)
-    )
-    kinds = {nodes.arithmetic[row] for row in members if nodes.arithmetic[row]}
-    peak = ceilings.peaks.get(kinds.pop()) if len(kinds) == 1 else None
-    median = float(np.median(own))
-    bound, why = bounds.classify(
-        -1 if flops is None else round(flops),
-        -1 if traffic is None else round(traffic),
-        median,
-        peak,
-        ceilings.bandwidth,
-        None if dispatched_ns is None else dispatched_ns * count,
-    )
-    by_process = [np.median(own[cells.process == one]) for one in np.unique(cells.process)]
-    return Operator(
-        node=group[0],
-        op_type=group[1],
-        provider=group[2],
-        order=members[0],
-        median_ns=median,
-        interval_ns=t_interval(np.array(by_process)),
-        total_ns=float(np.median(total)),
-        p10_ns=float(np.percentile(own, 10)),
-        p90_ns=float(np.percentile(own, 90)),
-        share=math.nan,
-        calls=count,
-        source=source,
-        kernel_ns=None,
-        launches=None,
-        idle_ns=None,
-        profiled_ns=None
-        if profiled is None or not len(profiled.own)
-        else float(np.median(profiled.sums([*members, *covered])[0])),
-        spans=tuple(node_label(nodes, row) for row in covered),
-        flops=flops,
-        traffic_bytes=traffic,
-        peak_share=_share(flops, peak, median),
-        bandwidth_share=_share(traffic, ceilings.bandwidth, median),
-        bound=bound,
-        why=why,
-    )
 
 
 def _share(amount: float | None, ceiling: float | None, time_ns: float) -> float | None:
