@@ -27,18 +27,21 @@ from pathlib import Path
 import numpy as np
 import planted
 import pyperf
+import yardsticks
 from planted import name_of
 from scipy import stats
 
 import harness
 from harness.analysis import noise
-from harness.analysis.comparing import profiles as comparing
+from harness.analysis.comparing.figures import compare_apart, figures
+from harness.analysis.comparing.profiles import compare_profiles
+from harness.analysis.comparing.report import OperatorChanges
 from harness.commands.ab import DEFAULT_BUDGET_S, DURATION_S
 from harness.config.profile import ProfileConfig
 from harness.measuring.observer import Observer
 from harness.measuring.pairs import ab
-from harness.statistics import verdicts
-from harness.statistics.verdicts import Side, Verdict, YardstickUse
+from harness.statistics import occasions
+from harness.statistics.verdicts import Side, Verdict
 
 ALARMS = (Verdict.FASTER, Verdict.SLOWER)
 
@@ -148,7 +151,7 @@ def taken(path: Path) -> Taken:
     ]
     return Taken(
         path,
-        comparing.figures(profile.processes),
+        figures(profile.processes),
         noise.judge(profile),
         list(bench(raw).get_values()),
         np.concatenate(raw),
@@ -160,21 +163,16 @@ def ours(name: str = "latency_ns") -> Way:
 
     def verdict(one: Taken, other: Taken) -> Verdict:
         sides = one.figures[name], other.figures[name]
-        return comparing.compare_apart(name, *sides, (one.noise, other.noise)).verdict
+        return compare_apart(name, *sides, (one.noise, other.noise)).verdict
 
     return verdict
 
 
-def with_yardstick(use: YardstickUse) -> Way:
+def with_yardstick(way: yardsticks.Way) -> Way:
     """The same of the median with one use of the yardstick, of busy machines too."""
 
     def alarm(one: Taken, other: Taken) -> Verdict:
-        return verdicts.compare(
-            one.figures["latency_ns"],
-            other.figures["latency_ns"],
-            same_occasion=False,
-            yardstick=use,
-        ).verdict
+        return way(one.figures["latency_ns"], other.figures["latency_ns"]).verdict
 
     return alarm
 
@@ -203,10 +201,10 @@ def mann_whitney(one: Taken, other: Taken) -> Verdict:
 
 WAYS: dict[str, Way] = {
     "harness (default)": ours(),
-    "  yardstick: none": with_yardstick(YardstickUse.NONE),
-    "  yardstick: divide": with_yardstick(YardstickUse.DIVIDE),
-    "  yardstick: covariate": with_yardstick(YardstickUse.COVARIATE),
-    "  yardstick: refuse": with_yardstick(YardstickUse.REFUSE),
+    "  yardstick: none": with_yardstick(yardsticks.ignored),
+    "  yardstick: divide": with_yardstick(yardsticks.divided),
+    "  yardstick: covariate": with_yardstick(yardsticks.covariate),
+    "  yardstick: refuse": with_yardstick(yardsticks.bounded),
     "Welch on process medians": welch,
     "pyperf is_significant": pyperfs,
     "pooled Mann-Whitney": mann_whitney,
@@ -233,7 +231,7 @@ def print_false_alarms(name: str, profiles: list[Taken]) -> None:
     medians_us = [float(np.exp(np.median(one.figures["latency_ns"].log_figure))) / 1e3
                   for one in profiles]  # fmt: skip
     busy = sum(one.noise.verdict == "unusable" for one in profiles)
-    waited = sum((one.noise.waited or 0) > comparing.LONGEST_WAIT for one in profiles)
+    waited = sum((one.noise.waited or 0) > occasions.LONGEST_WAIT for one in profiles)
     print(
         f"\n{name}: {len(profiles)} profiles, medians {min(medians_us):.2f} to "
         f"{max(medians_us):.2f} µs, {busy} unusable, {waited} that waited for a CPU"
@@ -250,11 +248,37 @@ def print_false_alarms(name: str, profiles: list[Taken]) -> None:
         calm = [
             log
             for log, one in zip(logs, profiles, strict=True)
-            if one.noise.waited is not None and one.noise.waited <= comparing.LONGEST_WAIT
+            if one.noise.waited is not None and one.noise.waited <= occasions.LONGEST_WAIT
         ]
-        sds = [verdicts.occasion_sd(those) for those in (logs, calm)]
+        sds = [occasion_sd(those) for those in (logs, calm)]
         told = ", ".join("none" if sd is None else f"{sd:.3f}" for sd in sds)
         print_rate(f"  {figure}", ours(figure), profiles, f"  ({told})")
+
+
+def occasion_sd(log_figures: list[np.ndarray]) -> float | None:
+    """Standard deviation between occasions, from profiles of one thing on several of them.
+
+    Variance component of a one-way layout by its moments (Searle, Casella & McCulloch,
+    Variance Components, 1992, section 3.6): 0 where the means of the profiles differ no
+    more than their processes make them.
+
+    Args:
+        log_figures: float64[processes] of each profile.
+
+    Returns:
+        None with fewer than three profiles of at least two processes.
+    """
+    groups = [np.asarray(g, np.float64) for g in log_figures if len(g) > 1]
+    if len(groups) < 3:
+        return None
+    sizes = np.array([len(g) for g in groups])
+    total = int(sizes.sum())
+    means = np.array([g.mean() for g in groups])
+    grand = float((sizes * means).sum() / total)
+    between = float((sizes * (means - grand) ** 2).sum()) / (len(groups) - 1)
+    within = sum(float(((g - g.mean()) ** 2).sum()) for g in groups) / (total - len(groups))
+    size = (total - float((sizes**2).sum()) / total) / (len(groups) - 1)
+    return float(np.sqrt(max(0.0, (between - within) / size)))
 
 
 def print_operators(name: str, profiles: list[Taken]) -> None:
@@ -263,8 +287,8 @@ def print_operators(name: str, profiles: list[Taken]) -> None:
     tested, different, alarmed = 0, 0, 0
     for one, other in pairs:
         both = [harness.read_profile(each.path) for each in (one, other)]
-        found = comparing.compare_profiles(both[0], both[1:]).candidates[0].operators
-        if isinstance(found, comparing.OperatorChanges):
+        found = compare_profiles(both[0], both[1:]).candidates[0].operators
+        if isinstance(found, OperatorChanges):
             wrong = sum(each.comparison.verdict in ALARMS for each in found.changes)
             tested, different, alarmed = (
                 tested + found.judged, different + wrong, alarmed + bool(wrong),

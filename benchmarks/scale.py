@@ -197,7 +197,7 @@ def profile(events: int, seed: int) -> Profile:
         for index, start_ns in enumerate(probe_ns)
     ]
     profiled = [
-        traced(random, "ort_profiler", index, int(start_ns), each // 2, typical_ns * 1.3)
+        traced(random, "ort", index, int(start_ns), each // 2, typical_ns * 1.3)
         for index, start_ns in enumerate(ort_ns)
     ]
     launched = [kernels(random, events) for events in profiled]

@@ -11,12 +11,14 @@ blind to it. All pairs of profiles of the same thing are compared: FASTER or SLO
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 from collections.abc import Callable
 
 import numpy as np
+import yardsticks
 
-from harness.statistics.verdicts import Side, Verdict, YardstickUse, compare
+from harness.statistics.verdicts import Side, Verdict
 
 PROFILES, PROCESSES = 40, 10
 COUNT = PROFILES * PROCESSES
@@ -62,23 +64,22 @@ MACHINES: dict[str, tuple[Course, float]] = {
     "unseen 3%": (lambda _: np.zeros(COUNT), 0.03),
 }
 
-#: Name, use of the yardstick, reaction of the model, standard deviation between occasions.
-WAYS: tuple[tuple[str, YardstickUse, float, float | None], ...] = (
-    ("NONE", YardstickUse.NONE, 1.0, None),
-    ("DIVIDE, model reacts by 1", YardstickUse.DIVIDE, 1.0, None),
-    ("DIVIDE, by 0.5", YardstickUse.DIVIDE, 0.5, None),
-    ("COVARIATE, by 1", YardstickUse.COVARIATE, 1.0, None),
-    ("COVARIATE, by 0.5", YardstickUse.COVARIATE, 0.5, None),
-    ("REFUSE, by 0.5", YardstickUse.REFUSE, 0.5, None),
-    ("REFUSE, by 1", YardstickUse.REFUSE, 1.0, None),
-    ("REFUSE, by 2.4", YardstickUse.REFUSE, 2.4, None),
-    ("REFUSE, by 1, occasion_sd=0", YardstickUse.REFUSE, 1.0, 0.0),
-    ("REFUSE, yardstick blind", YardstickUse.REFUSE, 1.0, None),
+#: Name, use of the yardstick, reaction of the model.
+WAYS: tuple[tuple[str, yardsticks.Way, float], ...] = (
+    ("ignored", yardsticks.ignored, 1.0),
+    ("divided, model reacts by 1", yardsticks.divided, 1.0),
+    ("divided, by 0.5", yardsticks.divided, 0.5),
+    ("covariate, by 1", yardsticks.covariate, 1.0),
+    ("covariate, by 0.5", yardsticks.covariate, 0.5),
+    ("bounded, by 0.5", yardsticks.bounded, 0.5),
+    ("bounded, by 1", yardsticks.bounded, 1.0),
+    ("bounded, by 2.4", yardsticks.bounded, 2.4),
+    ("bounded, by 1, occasion_sd=0", functools.partial(yardsticks.bounded, occasion_sd=0.0), 1.0),
+    ("bounded, yardstick blind", yardsticks.bounded, 1.0),
 )
 
 
-def rate(name: str, machine: str, use: YardstickUse, reaction: float, sd: float | None,
-         machines: int) -> float:  # fmt: skip
+def rate(name: str, machine: str, compare: yardsticks.Way, reaction: float, machines: int) -> float:
     """Share of pairs called different."""
     course, unseen = MACHINES[machine]
     wrong, pairs = 0, 0
@@ -93,8 +94,7 @@ def rate(name: str, machine: str, use: YardstickUse, reaction: float, sd: float 
             told = np.zeros(PROCESSES) if "blind" in name else seen
             sides.append(Side(latency, 15 + told + random.normal(0, 0.004, PROCESSES)))
         for one, other in itertools.combinations(sides, 2):
-            found = compare(one, other, same_occasion=False, yardstick=use, occasion_sd=sd)
-            wrong += found.verdict in (Verdict.FASTER, Verdict.SLOWER)
+            wrong += compare(one, other).verdict in (Verdict.FASTER, Verdict.SLOWER)
             pairs += 1
     return wrong / pairs
 
@@ -106,8 +106,8 @@ def main() -> None:
     parser.add_argument("--machines", type=int, default=4)
     options = parser.parse_args()
     print(f"{'called different in %':30}" + "".join(f"{name:>13}" for name in MACHINES))
-    for name, use, reaction, sd in WAYS:
-        rates = [rate(name, one, use, reaction, sd, options.machines) for one in MACHINES]
+    for name, way, reaction in WAYS:
+        rates = [rate(name, one, way, reaction, options.machines) for one in MACHINES]
         print(f"{name:30}" + "".join(f"{100 * one:13.1f}" for one in rates), flush=True)
 
 

@@ -8,12 +8,18 @@ a series that could not be had is absent from its mapping and named in Profile.a
 from __future__ import annotations
 
 import dataclasses
+import functools
+import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
+
+from harness.config.session import SessionConfig
+from harness.errors import RequestError
 
 if TYPE_CHECKING:
     import xarray
@@ -230,7 +236,7 @@ class NodeTable:
             probe, else that of the node before it that has one, which in a body may be the
             one that covers the control-flow node; -1 where none does.
         flops: int64[n], floating-point or integer operations of one execution
-            (``harness.models.roofline``); -1 where not known.
+            (``harness.models.work.table``); -1 where not known.
         traffic_bytes: int64[n], least memory traffic of one execution; -1 where not known.
         arithmetic: element type that the operations are done in; empty where not known.
     """
@@ -298,7 +304,7 @@ class NodeEvents(Rows):
     """Executions of nodes in a traced pass, columns of equal length n, by start time.
 
     Attributes:
-        source: how they were obtained: ``probe`` or ``ort_profiler``.
+        source: how they were obtained: ``probe`` or ``ort``.
         node: int32[n], row of the NodeTable.
         process: int32[n], ProcessRecord.index.
         inference: int32[n], number of the traced inference in its process, from 0.
@@ -491,6 +497,102 @@ class ModelRecord:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Asked:
+    """What a profile was asked to measure, as far as its file tells.
+
+    The file may be of another version, or of another hand: what it lacks, or holds as something
+    else than it should, is as if it had not been given. Names stay text, known here or not.
+
+    Attributes:
+        options: the stored object as it stands, by the names of ProfileConfig; empty where
+            there is none.
+        session: the same of its SessionConfig.
+        quick, energy: as in ProfileConfig.
+        processes: how many were asked for; None where that was left open.
+        precision, budget_s: as in ProfileConfig; None where the file does not tell.
+        interleaved_with: random text shared with the other profile of ``ab``; may be empty.
+        affinity: CPU list; None where none was asked for.
+        provider, execution_mode: of the session; empty where the file does not tell.
+        provider_options: of the session.
+        intra_threads: of the session, 0 for ORT's choice; None where the file does not tell.
+    """
+
+    options: Mapping[str, Any]
+    session: Mapping[str, Any]
+    quick: bool
+    energy: bool
+    processes: int | None
+    precision: float | None
+    budget_s: float | None
+    interleaved_with: str
+    affinity: str | None
+    provider: str
+    execution_mode: str
+    provider_options: Mapping[str, str]
+    intra_threads: int | None
+
+    @classmethod
+    def of(cls, config: str) -> Asked:
+        """Of the JSON text that a file holds; never fails."""
+        try:
+            options = _object(json.loads(config))
+        except (ValueError, RecursionError):
+            options = {}
+        session = _object(options.get("session"))
+        provider_options = _object(session.get("provider_options"))
+        return cls(
+            options=options,
+            session=session,
+            quick=options.get("quick") is True,
+            energy=options.get("energy") is True,
+            processes=_integer(options.get("processes")),
+            precision=_number(options.get("precision")),
+            budget_s=_number(options.get("budget_s")),
+            interleaved_with=_text(options.get("interleaved_with")),
+            affinity=_text(options.get("affinity")) or None,
+            provider=_text(session.get("provider")),
+            execution_mode=_text(session.get("execution_mode")),
+            provider_options={key: str(value) for key, value in provider_options.items()},
+            intra_threads=_integer(session.get("intra_threads")),
+        )
+
+    @property
+    def captures_graph(self) -> bool:
+        """Whether CUDA graphs were asked for, by the rule of the session."""
+        try:
+            session = SessionConfig(self.provider, dict(self.provider_options))
+        except RequestError:  # a provider that is not known here
+            return False
+        return session.captures_graph
+
+
+_asked = functools.lru_cache(maxsize=64)(Asked.of)
+
+
+def _object(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _integer(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _number(value: object) -> float | None:
+    """A number that is one: JSON as Python reads it knows NaN and infinity too."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Profile:
     """The stored whole: what ``read_profile`` gives and ``storage`` writes.
 
@@ -532,6 +634,11 @@ class Profile:
     devices: tuple[DeviceSeries, ...] = ()
     kernels: KernelEvents | None = None
     stacks: Stacks | None = None
+
+    @property
+    def asked(self) -> Asked:
+        """What ``config`` holds, for its readers."""
+        return _asked(self.config)
 
     @property
     def node_traces(self) -> Mapping[str, NodeEvents]:

@@ -40,7 +40,7 @@ print(by_type.head(rows).to_string(float_format="{:.3f}".format))
 
 # From raw events: does an operator take equally long in every process?
 events = frames["events"]
-own = events[events.trace == ("probe" if operators.attrs["source"] == "probe" else "ort")]
+own = events[events.trace == operators.attrs["source"]]
 table = own.pivot_table(index="node", columns="process", values="self_ns", aggfunc="median")
 table.index = frames["nodes"].name.reindex(table.index)
 print("\nmedian ns of an execution, by process")

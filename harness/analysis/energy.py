@@ -11,7 +11,6 @@ the two must agree.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -70,7 +69,7 @@ class Energy:
 
 def energy(profile: Profile) -> tuple[Energy, ...]:
     """Energy of one inference for each device that has a counter or tells its power."""
-    idle_s = ENERGY_IDLE_S if json.loads(profile.config).get("energy") else 0.0
+    idle_s = ENERGY_IDLE_S if profile.asked.energy else 0.0
     timed = [process for process in profile.processes if len(process.steady)]
     devices: dict[str, list[DeviceSeries]] = {}
     for series in profile.devices:
@@ -90,9 +89,9 @@ def _of_device(
     power = _mean_watts(_power_watts, _only(_is_power, series), passes)
     watts = counter if counter.watts is not None else power
     if any(each.double for each in series):
-        watts = _Estimate(None, "the readings come from a test double: they are no measurement")
+        watts = _MeanPower(None, "the readings come from a test double: they are no measurement")
     elif watts.watts is None:
-        watts = _Estimate(None, "; ".join(dict.fromkeys([counter.reason, power.reason])))
+        watts = _MeanPower(None, "; ".join(dict.fromkeys([counter.reason, power.reason])))
     if watts.watts is None:
         none = Figure(None, watts.reason)
         return Energy(device, none, None, none, none, none, none, none, "none", (watts.reason,))
@@ -100,7 +99,7 @@ def _of_device(
     inference_s = np.array([(one.end_ns - one.start_ns) * 1e-9 for one in passes])
     inference_s /= [len(process.steady) for process in timed]
     joules = watts.watts * inference_s
-    idle = _Estimate(None, "idle power is measured with --energy only")
+    idle = _MeanPower(None, "idle power is measured with --energy only")
     if idle_s:
         before = [_idle_window(series, one.process, idle_s) for one in passes]
         idle = _mean_watts(_counter_watts, _only(_is_counter, series), before)
@@ -138,7 +137,7 @@ class _Window(NamedTuple):
         return inside
 
 
-class _Estimate(NamedTuple):
+class _MeanPower(NamedTuple):
     """Mean power in each of several windows, or why it cannot be told."""
 
     watts: npt.NDArray[np.float64] | None
@@ -180,16 +179,16 @@ def _mean_watts(
     estimate: Callable[[DeviceSeries, _Window], float | str],
     series: DeviceSeries | None,
     windows: Sequence[_Window],
-) -> _Estimate:
+) -> _MeanPower:
     """An estimate in every window; where one has none, its reason stands for all."""
     if series is None:
         what = "energy counter" if estimate is _counter_watts else "power"
-        return _Estimate(None, f"the device has no {what} that could be read")
+        return _MeanPower(None, f"the device has no {what} that could be read")
     found = [estimate(series, window) for window in windows]
     reason = next((one for one in found if isinstance(one, str)), None)
     if reason is not None:
-        return _Estimate(None, reason)
-    return _Estimate(np.array(found, np.float64))
+        return _MeanPower(None, reason)
+    return _MeanPower(np.array(found, np.float64))
 
 
 def _counter_watts(series: DeviceSeries, window: _Window) -> float | str:
@@ -222,7 +221,7 @@ def _power_watts(series: DeviceSeries, window: _Window) -> float | str:
     return float(np.average(value[:-1], weights=weights)) * _WATTS[series.unit]
 
 
-def _times(estimate: _Estimate, seconds: npt.NDArray[np.float64]) -> Figure:
+def _times(estimate: _MeanPower, seconds: npt.NDArray[np.float64]) -> Figure:
     if estimate.watts is None:
         return Figure(None, estimate.reason)
     return Figure(float(np.mean(estimate.watts * seconds)))
@@ -231,8 +230,8 @@ def _times(estimate: _Estimate, seconds: npt.NDArray[np.float64]) -> Figure:
 def _doubts(
     series: Sequence[DeviceSeries],
     passes: Sequence[_Window],
-    counter: _Estimate,
-    power: _Estimate,
+    counter: _MeanPower,
+    power: _MeanPower,
 ) -> tuple[str, ...]:
     """Why the figure should not be trusted; one sentence each."""
     doubts = []

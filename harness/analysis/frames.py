@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.analysis.gpu_work import kernel_table
-from harness.analysis.operators import Operator, operator_table
+from harness.analysis.operators.table import Operator, operator_table
 from harness.errors import MachineError
 from harness.records import NodeTable, columns_of
 from harness.statistics.figures import Figure
@@ -52,7 +52,7 @@ class Frames(Mapping[str, "pandas.DataFrame"]):
     ``yardstick``           the fixed workload around the timed pass: process, start_ns,
                             compute_ns, cache_ns, memory_ns
     ``operators``           a row a node that ran, longest first: the fields of
-                            ``harness.analysis.operators.Operator``, the interval as
+                            ``harness.analysis.operators.table.Operator``, the interval as
                             interval_low_ns and interval_high_ns; ``attrs`` holds source,
                             resolution_ns, inferences and doubt (why not to trust
                             them, empty if nothing speaks against)

@@ -8,10 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from harness.analysis.operators.labels import node_label
 from harness.records import KernelEvents, NodeTable, Profile
-from harness.statistics.figures import Figure
-
-Float64Array = npt.NDArray[np.float64]
+from harness.statistics.figures import Figure, Float64Array
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -172,10 +171,7 @@ def _inferences(kernels: KernelEvents) -> tuple[npt.NDArray[np.int64], int]:
 def _names(nodes: NodeTable | None, rows: npt.NDArray[np.int32]) -> tuple[str, ...]:
     if nodes is None:
         return ()
-    return tuple(
-        nodes.name[row] or f"{nodes.op_type[row]} #{row}"
-        for row in np.unique(rows[rows >= 0]).tolist()
-    )
+    return tuple(node_label(nodes, row) for row in np.unique(rows[rows >= 0]).tolist())
 
 
 def _grouped(number: npt.NDArray[np.int64], count: int) -> list[npt.NDArray[np.intp]]:

@@ -77,7 +77,7 @@ class NoiseVerdict:
 
 
 @dataclasses.dataclass(slots=True)
-class _Findings:
+class _Causes:
     causes: list[str] = dataclasses.field(default_factory=list)
     unusable: bool = False
 
@@ -89,7 +89,7 @@ class _Findings:
 
 def judge(profile: Profile) -> NoiseVerdict:
     """The verdict over all processes together."""
-    found = _Findings()
+    found = _Causes()
     unknown = _counters(profile.processes, found)
     medians = [float(np.median(p.steady.duration_ns)) for p in profile.processes if len(p.steady)]
     if len(medians) > 1 and max(medians) > (1 + SPREAD_LIMIT) * min(medians):
@@ -196,7 +196,7 @@ def _reasons(profile: Profile) -> str:
     return ", ".join(clock_reasons(mask))
 
 
-def _counters(processes: Sequence[ProcessRecord], found: _Findings) -> list[str]:
+def _counters(processes: Sequence[ProcessRecord], found: _Causes) -> list[str]:
     """Judges the counters around the timed passes; returns what they do not tell."""
 
     def read(name: str) -> list[Reading]:
@@ -226,7 +226,7 @@ def _counters(processes: Sequence[ProcessRecord], found: _Findings) -> list[str]
     return unknown
 
 
-def _clocks(profile: Profile, found: _Findings) -> None:
+def _clocks(profile: Profile, found: _Causes) -> None:
     """Judges how much the clocks changed during the timed passes."""
     for quantity, what in (("frequency_hz", "CPU"), ("clock_sm_hz", "GPU")):
         seen = [
@@ -250,7 +250,7 @@ def _clocks(profile: Profile, found: _Findings) -> None:
             )
 
 
-def _strangers(profile: Profile, found: _Findings) -> None:
+def _strangers(profile: Profile, found: _Causes) -> None:
     """Names use of a GPU before the first inference, which was not ours."""
     for series in profile.devices:
         if series.quantity != "utilization_gpu_percent":

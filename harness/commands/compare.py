@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from harness.errors import RequestError
 
 if TYPE_CHECKING:
-    from harness.analysis.comparing.profiles import Report
+    from harness.analysis.comparing.report import Report
     from harness.records import Profile
 
 #: Exit code where --fail-on tripped.

@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Reads the profile and prints its operators."""
     from harness.analysis.gpu_work import kernel_table
-    from harness.analysis.operators import operator_table
+    from harness.analysis.operators.table import operator_table
     from harness.reporters.scripts.profile import kernels_text, operators_text
     from harness.reporters.scripts.tables import kernels_csv, operators_csv
     from harness.reporters.terminal.operators import print_kernels, print_operators

@@ -17,7 +17,7 @@ EXECUTION_MODES = ("sequential", "parallel")
 
 
 #: Option of a provider that asks for CUDA graphs.
-_CAPTURE_OPTIONS = {"cuda": "enable_cuda_graph", "tensorrt": "trt_cuda_graph_enable"}
+CAPTURE_OPTIONS = {"cuda": "enable_cuda_graph", "tensorrt": "trt_cuda_graph_enable"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class SessionConfig:
         A captured graph reads and writes the memory that it was captured with: such a session
         serves one binding, resident on the device, and tells only the total time.
         """
-        asked = self.provider_options.get(_CAPTURE_OPTIONS.get(self.provider, ""), "0")
+        asked = self.provider_options.get(CAPTURE_OPTIONS.get(self.provider, ""), "0")
         return asked.lower() in ("1", "true")
 
     @property
@@ -76,7 +76,7 @@ class SessionConfig:
         options = {
             key: value
             for key, value in self.provider_options.items()
-            if key != _CAPTURE_OPTIONS.get(self.provider)
+            if key != CAPTURE_OPTIONS.get(self.provider)
         }
         return dataclasses.replace(self, provider_options=options)
 

@@ -16,8 +16,10 @@ from harness.inputs import choice
 from harness.measuring import ceilings, handover
 from harness.measuring.absences import Absences
 from harness.measuring.handover import Job, Preparation
-from harness.models import file, roofline
+from harness.models import file
 from harness.models.executed_graph import ExecutedGraph
+from harness.models.work.nodes import definitions
+from harness.models.work.table import work_of
 from harness.native import ort
 from harness.ort import nvidia_libraries, placement
 from harness.ort.session import open_library, open_session
@@ -74,7 +76,7 @@ def prepare(job: Job) -> Preparation:
             executions, profiled_ns = len(events), int(events.inference_duration_ns[0])
     facts += _placement(job.config.session, assignments, graph, log, provider_options)
     if graph is not None:
-        work = roofline.work(graph.nodes, roofline.definitions(graph.path))
+        work = work_of(graph.nodes, definitions(graph.path))
         nodes = dataclasses.replace(
             graph.nodes, flops=work.flops, traffic_bytes=work.bytes, arithmetic=work.dtype
         )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 
-from harness.analysis.findings import Finding
+from harness.analysis.findings.seen import Finding
 from harness.records import InputRecord, Profile
 
 
@@ -52,8 +51,8 @@ def processes(number: int) -> str:
 
 def threads(profile: Profile) -> str:
     """How many threads an operator may use; empty where the request does not tell."""
-    asked = json.loads(profile.config).get("session", {}).get("intra_threads")
-    if not isinstance(asked, int):
+    asked = profile.asked.intra_threads
+    if asked is None:
         return ""
     return counted(asked, "thread") if asked else "threads as ORT chooses"
 

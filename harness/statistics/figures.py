@@ -8,7 +8,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-Samples = npt.NDArray[np.int64] | npt.NDArray[np.float64]
+Float64Array = npt.NDArray[np.float64]
+Samples = npt.NDArray[np.int64] | Float64Array
 
 
 #: Samples that must lie beyond a percentile before it is reported. With five, the

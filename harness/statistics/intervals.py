@@ -73,10 +73,7 @@ def effective_sample_size(samples: Samples, percent: float | None = None) -> flo
 
 
 def percentile_interval(
-    samples: Samples,
-    percent: float,
-    confidence: float = CONFIDENCE,
-    n_effective: float | None = None,
+    samples: Samples, percent: float, confidence: float = CONFIDENCE
 ) -> tuple[tuple[float, float] | None, str]:
     """Confidence interval of a percentile, between two of the samples.
 
@@ -88,7 +85,6 @@ def percentile_interval(
         samples: of one process.
         percent: above 0, below 100.
         confidence: at least reached with independent samples.
-        n_effective: how many independent ones they are worth; None: told from them.
 
     Returns:
         ((low, high), ""), or (None, reason) where too few stand behind it.
@@ -100,8 +96,7 @@ def percentile_interval(
         msg = f"needs 0 < percent < 100 and 0 < confidence < 1, got {percent} and {confidence}"
         raise ValueError(msg)
     count = len(samples)
-    worth = effective_sample_size(samples, percent) if n_effective is None else n_effective
-    worth = min(worth, count)
+    worth = effective_sample_size(samples, percent)
     needed = math.ceil(SAMPLES_BEYOND_PERCENTILE * 100 / min(percent, 100 - percent))
     if worth < needed:
         reason = (

@@ -1,13 +1,12 @@
 """Pure functions from the arrays of a profile to the figures that are reported.
 
 The process is the unit of replication: samples of one process share its memory layout and
-its moment, so an interval over pooled samples is far too narrow (DESIGN.md section 7).
+its moment, so an interval over pooled samples is far too narrow.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -128,15 +127,15 @@ def ended_by(profile: Profile) -> str:
         spent before; ``request``: so many processes were asked for, or a quick look;
         ``interruption``; empty where the profile does not tell.
     """
-    config = json.loads(profile.config)
+    asked = profile.asked
     if not profile.complete:
         return "interruption"
-    if config.get("processes") is not None or config.get("quick"):
+    if asked.processes is not None or asked.quick:
         return "request"
-    if "precision" not in config or config.get("interleaved_with"):
+    if asked.precision is None or asked.interleaved_with:
         return ""
     figures = latency(profile.processes)
-    reached = is_precise(figures.interval_ns, figures.median_ns, config["precision"])
+    reached = is_precise(figures.interval_ns, figures.median_ns, asked.precision)
     return "precision" if reached else "budget"
 
 

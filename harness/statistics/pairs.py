@@ -11,15 +11,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from harness.statistics.figures import Float64Array
 from harness.statistics.verdicts import Verdict
-
-if TYPE_CHECKING:
-    from harness.statistics.verdicts import Float64Array
 
 #: Stakes on a difference of one scale, so that both a faint and a plain one are found.
 _STAKES = (0.5, 1.0, 2.0)
@@ -85,27 +82,8 @@ def decide(
     leaves out a ratio of 1, SAME when it lies within the margin: as one sequence gives
     all three, nothing more is to be paid for asking three questions.
 
-    Chosen against the alternatives by simulation of 2000 series of up to 60 pairs: equal
-    configurations refuted in % (normal; Cauchy; a machine that walks, random order), and
-    differences of one standard deviation found within 20 and within 30 pairs in % (normal;
-    one pair in ten eight times as noisy):
-
-    ==================================== ==== ====== ==== ============ ===============
-    method                               norm Cauchy walk found        found, noisy
-    ==================================== ==== ====== ==== ============ ===============
-    these bets                           2.3  3.6    3.2  87, 98       66, 86
-    t, Pocock spending at 16 looks       5.2  1.2    4.7  87, 100      44, 63
-    t, O'Brien-Fleming spending          4.6  1.9    4.1  44, 99       12, 44
-    mixture, self-normalised             0.4  0.0    0.6  54, 95       17, 34
-    signs only                           1.2  1.8    1.7  66, 87       54, 75
-    ==================================== ==== ====== ==== ============ ===============
-
-    (Lan & DeMets, Discrete sequential boundaries for clinical trials, Biometrika 1983;
-    Howard, Ramdas, McAuliffe & Sekhon, Time-uniform Chernoff bounds via nonnegative
-    supermartingales, Probab. Surv. 2020, on de la Peña's bound.) Spending also needs the
-    number of pairs beforehand, which a budget in seconds does not give. Without the coin
-    nothing holds: where the differences themselves were autocorrelated (0.3), every
-    candidate refuted 5 to 20 % of equal configurations.
+    Nothing holds without the coin: where the order within the pairs is not drawn, a machine that
+    drifts is taken for a difference. What the alternatives do is in docs/METHODS.md.
 
     Args:
         differences: float64[pairs], log(second / first) of the latency of the two

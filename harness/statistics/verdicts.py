@@ -8,7 +8,6 @@ carries all three, or says that it cannot.
 
 from __future__ import annotations
 
-import bisect
 import dataclasses
 import enum
 import math
@@ -18,36 +17,18 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.records import NOTHING
-from harness.statistics.figures import CONFIDENCE, Figure, percentile
-
-Float64Array = npt.NDArray[np.float64]
-
-#: Standard deviation of the logarithm of a latency from one occasion to another where
-#: nothing tells how fast the machine was: 24 profiles of one model within ten minutes had
-#: medians from 42.6 to 55.2 µs.
-OCCASION_SD = 0.07
-
-#: The same for what is left when the yardstick tells how fast the machine was. Of 45 profiles
-#: of two models each that fit a core's own cache it was 0.001 to 0.003, of one that does not 0.02
-#: to 0.03 (``benchmarks/false_alarms.py``), of which the yardstick sees a part.
-OCCASION_SD_BESIDE_YARDSTICK = 0.01
-
-#: How many times as much as the yardstick a model may react to the state of the machine. A
-#: process of mlp whose core was shared took 79 % longer, where the compute part took 27 %, cache
-#: 38 % and memory 97 % longer: 2.4, 1.8 and 0.9 times as much.
-REACH = 2.5
-
-#: Chance of a decision that ``processes_needed`` is counted for.
-POWER = 0.8
-
-#: Processes beyond which nobody is told to take more.
-MOST_PROCESSES = 1000
+from harness.statistics import hypotheses
+from harness.statistics.figures import CONFIDENCE, Figure, Float64Array, percentile
+from harness.statistics.hypotheses import Estimate, estimate
+from harness.statistics.occasions import (
+    MEDIAN_OCCASION_SD,
+    MEDIAN_OCCASION_SD_BESIDE_YARDSTICK,
+    REACH,
+)
+from harness.statistics.sample_size import processes_needed
 
 #: Margin within which latencies are the same: the precision of a comparison-grade profile.
 MARGIN = 0.01
-
-#: Pooled processes up to which the rank test counts all orders.
-_EXACT_RANKS = 40
 
 
 class Verdict(enum.StrEnum):
@@ -62,22 +43,6 @@ class Verdict(enum.StrEnum):
 
 #: Verdicts that say something.
 DECIDED = (Verdict.FASTER, Verdict.SLOWER, Verdict.SAME)
-
-
-class YardstickUse(enum.StrEnum):
-    """What is done with the yardstick, the time of a fixed workload beside each process.
-
-    Attributes:
-        NONE: it is not looked at.
-        DIVIDE: latencies are divided by it.
-        COVARIATE: the model's reaction to it is estimated within the sides.
-        REFUSE: nothing is said that a reaction between none and ``REACH`` would deny.
-    """
-
-    NONE = "none"
-    DIVIDE = "divide"
-    COVARIATE = "covariate"
-    REFUSE = "refuse"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -103,8 +68,8 @@ class Comparison:
 
     Attributes:
         verdict: FASTER is a lower latency than the base's.
-        ratio: latency of the candidate over the base's; None if not comparable. Under
-            ``REFUSE`` the raw ratio, as no reaction to the machine is taken for true.
+        ratio: latency of the candidate over the base's; None if not comparable. Beside a
+            yardstick the raw ratio, as no reaction to the machine is taken for true.
         interval: of the ratio, (low, high).
         reason: one sentence, always there.
         processes_needed: on each side, that would decide four times out of five if the
@@ -165,7 +130,6 @@ def compare(
     same_occasion: bool,
     margin: float = MARGIN,
     confidence: float = CONFIDENCE,
-    yardstick: YardstickUse | None = None,
     occasion_sd: float | None = None,
 ) -> Comparison:
     """Verdict, ratio and interval of one figure.
@@ -178,38 +142,16 @@ def compare(
     both reject a difference as large as the margin (Schuirmann, J. Pharmacokinet. Biopharm.
     1987), be 1 in the interval or not.
 
-    The yardstick enters as ``log latency - reaction * log yardstick``. ``DIVIDE`` takes the
-    reaction for 1. ``COVARIATE`` estimates it within the sides, pooled (analysis of
-    covariance: Fisher, Statistical Methods for Research Workers, 4th ed. 1932, section 49),
-    and pays for the estimate. ``REFUSE`` only assumes that it is between 0 and ``REACH``:
-    the interval holds those of all such reactions (partial identification: Manski,
-    Partial Identification of Probability Distributions, 2003), for each part of the
-    yardstick. Of the part of the drift within a side that the yardstick does not explain,
-    the lag-1 autocorrelation widens the interval (``drift_factor``).
+    Where the occasions differ and both sides have a yardstick, it enters as ``log latency -
+    reaction * log yardstick``. The reaction is only assumed to be between 0 and ``REACH``:
+    the interval holds those of all such reactions (partial identification: Manski, Partial
+    Identification of Probability Distributions, 2003), for each part of the yardstick. Of
+    the part of the drift within a side that the yardstick does not explain, the lag-1
+    autocorrelation widens the interval (``drift_factor``).
 
-    Simulated (``benchmarks/simulated_machines.py``): 4 times 20 profiles of 10 processes of the
-    same thing over 40 profiles' time; scatter of processes 0.8 %, of the yardstick 0.4 %; all
-    760 pairs. FASTER or SLOWER was wrongly said of so many per cent, with the default between
-    occasions:
-
-    ============================ ===== ====== ======= ==== ==== ======== ======= =======
-    machine                      quiet AR(.9) AR(.99) walk step episodes unseen  unseen
-    standard deviation or size    0 %    3 %    7 %   1 %  10 %   15 %     1 %     3 %
-    ============================ ===== ====== ======= ==== ==== ======== ======= =======
-    NONE                           0     0      0     12.4  0      0       0       0
-    DIVIDE, model reacts by 1      0     0      0      0    0      0       5.7    51
-    DIVIDE, model reacts by 0.5    0     2.8   40     60   47     42       5.7    51
-    COVARIATE, reacts by 1         0     0      0.5    2.2 17     12       5.8    52
-    COVARIATE, reacts by 0.5       0     0      0      1.6  4.6    5.4     5.8    52
-    REFUSE, 0.5, 1 or 2.4          0     0      0      0    0      0       4.5    49
-    REFUSE, 1, occasion_sd=0       0.3   0      0      0    0.1    0      35      72
-    REFUSE, yardstick blind        0     8.0   35     52   45     28       4.5    49
-    ============================ ===== ====== ======= ==== ==== ======== ======= =======
-
-    So ``REFUSE`` is what is done unless told otherwise, and a yardstick that does not see
-    what slows the model is no yardstick. The last row and the last column are what no
-    arithmetic can mend: only an ``occasion_sd`` that was measured, or ``ab``. What the ways
-    do on a real machine, ``benchmarks/false_alarms.py`` and ``detection.py`` tell: README.
+    How often it is wrong on machines of many kinds, beside other uses of the yardstick, is in
+    docs/METHODS.md. A yardstick that does not see what slows the model helps nothing: then only
+    an ``occasion_sd`` that was measured does, or ``ab``.
 
     Args:
         base: the side that ratios are over.
@@ -218,28 +160,101 @@ def compare(
             order. One profile right after another is not the same occasion.
         margin: ratios from 1 / (1 + margin) to 1 + margin count as the same.
         confidence: of the interval; 1 - confidence is the chance of a wrong verdict.
-        yardstick: what to do with it; None: ``REFUSE`` where both sides have one and the
-            occasions differ, else ``NONE``.
         occasion_sd: standard deviation of log latency between occasions; None: 0 on the
-            same occasion, else ``OCCASION_SD_BESIDE_YARDSTICK`` or ``OCCASION_SD``.
+            same occasion, else ``MEDIAN_OCCASION_SD_BESIDE_YARDSTICK`` or
+            ``MEDIAN_OCCASION_SD``.
 
     Raises:
-        ValueError: margin, confidence or occasion_sd makes no sense, or a yardstick is to
-            be used that a side does not have.
+        ValueError: margin, confidence or occasion_sd makes no sense.
     """
     _check(margin, confidence, occasion_sd)
     have = base.log_yardstick is not None and candidate.log_yardstick is not None
-    if yardstick is None:
-        yardstick = YardstickUse.REFUSE if have and not same_occasion else YardstickUse.NONE
-    if yardstick is not YardstickUse.NONE and not have:
-        msg = f"{yardstick} needs a yardstick on both sides"
-        raise ValueError(msg)
+    beside = have and not same_occasion
     if occasion_sd is None:
-        seen = yardstick is not YardstickUse.NONE
-        occasion_sd = OCCASION_SD_BESIDE_YARDSTICK if seen else OCCASION_SD
+        occasion_sd = MEDIAN_OCCASION_SD_BESIDE_YARDSTICK if beside else MEDIAN_OCCASION_SD
         occasion_sd = 0.0 if same_occasion else occasion_sd
-    question = _Question(margin, confidence, same_occasion, yardstick, occasion_sd)
-    return _compare(base, candidate, question)
+    refusal = _refusal(base, candidate)
+    if beside and not refusal:
+        refusal = _refusal_of_yardstick(base, candidate)
+    if refusal:
+        return Comparison(Verdict.NOT_COMPARABLE, None, None, refusal)
+    one, other = base.log_figure, candidate.log_figure
+    if not beside:
+        blind = np.zeros(len(one)), np.zeros(len(other))
+        estimates = [
+            estimate(one, other, *blind, 0.0, same_occasion=same_occasion, occasion_sd=occasion_sd)
+        ]
+        return judge(estimates, margin, confidence, occasion_sd)
+    estimates = _of_all_reactions(base, candidate, occasion_sd)
+    also = f", and all that up to {REACH:g} times the yardstick's difference may explain"
+    return judge(estimates, margin, confidence, occasion_sd, also)
+
+
+def judge(
+    estimates: Sequence[Estimate],
+    margin: float,
+    confidence: float,
+    occasion_sd: float,
+    also: str = "",
+) -> Comparison:
+    """What estimates of one difference, each under another assumption, say together.
+
+    Args:
+        estimates: the one that is shown first.
+        margin: as in ``compare``.
+        confidence: likewise.
+        occasion_sd: that they carry.
+        also: what else the interval holds, appended to the reason.
+    """
+    low, high = hypotheses.bounds(estimates, (1 + confidence) / 2)
+    # Two one-sided tests at level alpha are an interval of confidence 1 - 2 alpha.
+    inner_low, inner_high = hypotheses.bounds(estimates, confidence)
+    limit = math.log1p(margin)
+    nearest = min(estimates, key=lambda e: abs(e.difference))
+    share, p_rank, p_smallest = hypotheses.rank_test(nearest.base, nearest.candidate)
+    direction = 1 if low > 0 else -1 if high < 0 else math.copysign(1, nearest.difference)
+    rank_agrees = direction * (share - 0.5) > 0 and p_rank <= max(
+        1 - confidence, p_smallest * (1 + 1e-9)
+    )
+    shown = estimates[0]
+    interval = (math.exp(low), math.exp(high))
+    reason = (
+        f"ratio {math.exp(shown.difference):.4f}, {100 * confidence:g} % interval "
+        f"{interval[0]:.4f} to {interval[1]:.4f}"
+    )
+    if occasion_sd:
+        reason += f", {occasion_sd:.1%} between occasions included"
+    reason += also
+    needed = None
+    if -limit < inner_low and inner_high < limit:
+        verdict = Verdict.SAME
+        reason += f"; any difference is within the margin of {margin:.2%}"
+    elif (low > 0 or high < 0) and rank_agrees:
+        verdict = Verdict.SLOWER if low > 0 else Verdict.FASTER
+    else:
+        verdict = Verdict.UNDECIDED
+        processes = max(len(shown.base), len(shown.candidate))
+        needed = processes_needed(estimates, processes, limit, confidence)
+        reason += (
+            "; the ranks of the processes do not show it"
+            if low > 0 or high < 0
+            else f"; holds 1 and reaches beyond the margin of {margin:.2%}"
+        )
+        if needed is None:
+            reason += (
+                "; more processes alone would not decide, `ab` measures both sides interleaved"
+            )
+    return Comparison(
+        verdict,
+        math.exp(shown.difference),
+        interval,
+        reason,
+        needed,
+        rank_agrees,
+        hypotheses.p_difference(estimates),
+        hypotheses.p_same(estimates, limit),
+        occasion_sd,
+    )
 
 
 def with_holm(
@@ -253,7 +268,9 @@ def with_holm(
     """
     names = [n for n, c in comparisons.items() if c.p_value is not None]
     adjusted = {
-        kind: dict(zip(names, holm([getattr(comparisons[n], kind) for n in names]), strict=True))
+        kind: dict(
+            zip(names, hypotheses.holm([getattr(comparisons[n], kind) for n in names]), strict=True)
+        )
         for kind in ("p_value", "p_value_same")
     }
     result = {}
@@ -267,210 +284,7 @@ def with_holm(
     return result
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p-values: all at most alpha are rejected with a joint error of alpha.
-
-    Holm, A simple sequentially rejective multiple test procedure, Scand. J. Stat. 1979.
-
-    Raises:
-        ValueError: a value is no probability.
-    """
-    values = np.asarray(p_values, np.float64)
-    if not ((values >= 0) & (values <= 1)).all():
-        msg = f"not all are probabilities: {list(p_values)}"
-        raise ValueError(msg)
-    order = np.argsort(values, kind="stable")
-    steps = values[order] * np.arange(len(values), 0, -1)
-    adjusted = np.empty_like(values)
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
-    return [float(p) for p in adjusted]
-
-
-def occasion_sd(log_figures: Sequence[Float64Array]) -> float | None:
-    """Standard deviation between occasions, from profiles of one thing on several of them.
-
-    Variance component of a one-way layout by its moments (Searle, Casella & McCulloch,
-    Variance Components, 1992, section 3.6): 0 where the means of the profiles differ no
-    more than their processes make them.
-
-    Args:
-        log_figures: float64[processes] of each profile.
-
-    Returns:
-        None with fewer than three profiles of at least two processes.
-    """
-    groups = [np.asarray(g, np.float64) for g in log_figures if len(g) > 1]
-    if len(groups) < 3:
-        return None
-    sizes = np.array([len(g) for g in groups])
-    total = int(sizes.sum())
-    means = np.array([g.mean() for g in groups])
-    grand = float((sizes * means).sum() / total)
-    between = float((sizes * (means - grand) ** 2).sum()) / (len(groups) - 1)
-    within = sum(float(((g - g.mean()) ** 2).sum()) for g in groups) / (total - len(groups))
-    size = (total - float((sizes**2).sum()) / total) / (len(groups) - 1)
-    return math.sqrt(max(0.0, (between - within) / size))
-
-
-def drift_factor(in_time: Float64Array) -> tuple[float, float]:
-    """How many times the variance of the mean exceeds that of independent processes.
-
-    First-order autoregression: (1 + r) / (1 - r) (Bayley & Hammersley, The "effective"
-    number of independent observations in an autocorrelated time series, 1946), the lag-1
-    correlation r without its bias in short series (Marriott & Pope, Biometrika 1954), from
-    0 to 0.8; the variance itself, which such series underestimate, corrected likewise.
-
-    Args:
-        in_time: float64[processes], of the logarithms, in the order of measuring.
-
-    Returns:
-        (factor, degrees of freedom), (1, n - 1) where nothing drifts.
-    """
-    count = len(in_time)
-    centred = in_time - in_time.mean()
-    squares = float(centred @ centred)
-    if count < 4 or squares == 0:
-        return 1.0, count - 1.0
-    lag = float(centred[1:] @ centred[:-1]) / squares
-    lag = min(max(lag + (1 + 3 * lag) / count, 0.0), 0.8)
-    effective = max(count * (1 - lag) / (1 + lag), 1.5)
-    factor = (count - 1) / (count - count / effective) * count / effective
-    return factor, max(effective - 1, 1.0)
-
-
-def rank_test(base: Float64Array, candidate: Float64Array) -> tuple[float, float, float]:
-    """Mann-Whitney test with mid-ranks, given the ties that there are.
-
-    Mann & Whitney, Ann. Math. Stat. 1947. All orders are counted up to forty processes,
-    beyond that the normal approximation with the variance for ties is used (Lehmann,
-    Nonparametrics, 1975, section 1.4).
-
-    Returns:
-        (share of pairs in which the candidate is larger, a tie being half a pair;
-        two-sided p-value; the smallest p-value that the numbers of processes allow).
-    """
-    few, many = len(base), len(candidate)
-    count = few + many
-    _, inverse, repeats = np.unique(
-        np.concatenate([base, candidate]), return_inverse=True, return_counts=True
-    )
-    # Twice the mid-ranks, which are whole numbers.
-    doubled = (2 * np.cumsum(repeats) - repeats + 1)[inverse]
-    total = int(doubled[few:].sum())
-    share = (total / 2 - many * (many + 1) / 2) / (few * many)
-    mean = many * (count + 1)
-    smallest = min(1.0, 2 / math.comb(count, many))
-    if count > _EXACT_RANKS:
-        from scipy.special import ndtr
-
-        variance = few * many * (doubled.var(ddof=1) if count > 1 else 0.0) / count
-        z = abs(total - mean) / math.sqrt(variance) if variance > 0 else 0.0
-        return share, min(1.0, 2 * float(ndtr(-z))), smallest
-    # ways[k, s]: how many choices of k processes have ranks that add up to s.
-    ways = np.zeros((many + 1, int(doubled.sum()) + 1))
-    ways[0, 0] = 1
-    for rank in doubled:
-        ways[1:, rank:] += ways[:-1, :-rank].copy()
-    sums = np.arange(ways.shape[1])
-    as_far = np.abs(sums - mean) >= abs(total - mean)
-    return share, float(ways[many, as_far].sum() / ways[many].sum()), smallest
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Question:
-    margin: float
-    confidence: float
-    same_occasion: bool
-    yardstick: YardstickUse
-    occasion_sd: float
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Estimate:
-    """A difference of logarithms under one reaction to the machine.
-
-    Attributes:
-        difference: candidate minus base.
-        variances, freedoms: of its parts that shrink with the number of processes.
-        fixed: variance that does not.
-        base, candidate: adjusted values of the processes, for the ranks.
-    """
-
-    difference: float
-    variances: Float64Array
-    freedoms: Float64Array
-    fixed: float
-    base: Float64Array
-    candidate: Float64Array
-
-    def spread(self, times: float = 1.0) -> tuple[float, float]:
-        """Standard error and degrees of freedom with so many times as many processes."""
-        variances = self.variances / times
-        total = float(variances.sum()) + self.fixed
-        # Freedoms plus one is what grows with the processes, near enough.
-        freedoms = (self.freedoms + 1) * times - 1
-        return math.sqrt(total), total**2 / float((variances**2 / freedoms).sum())
-
-
-def _compare(base: Side, candidate: Side, question: _Question) -> Comparison:
-    refusal = _refusal(base, candidate, question)
-    if refusal:
-        return Comparison(Verdict.NOT_COMPARABLE, None, None, refusal)
-    one, other = base.log_figure, candidate.log_figure
-    estimates = _estimates(base, candidate, question)
-    low, high = _bounds(estimates, (1 + question.confidence) / 2)
-    # Two one-sided tests at level alpha are an interval of confidence 1 - 2 alpha.
-    inner_low, inner_high = _bounds(estimates, question.confidence)
-    limit = math.log1p(question.margin)
-    nearest = min(estimates, key=lambda e: abs(e.difference))
-    share, p_rank, p_smallest = rank_test(nearest.base, nearest.candidate)
-    direction = 1 if low > 0 else -1 if high < 0 else math.copysign(1, nearest.difference)
-    rank_agrees = direction * (share - 0.5) > 0 and p_rank <= max(
-        1 - question.confidence, p_smallest * (1 + 1e-9)
-    )
-    # Only dividing and estimating give a reaction that is taken for true.
-    shown = estimates[0]
-    interval = (math.exp(low), math.exp(high))
-    reason = (
-        f"ratio {math.exp(shown.difference):.4f}, {100 * question.confidence:g} % interval "
-        f"{interval[0]:.4f} to {interval[1]:.4f}"
-    )
-    if question.occasion_sd:
-        reason += f", {question.occasion_sd:.1%} between occasions included"
-    if question.yardstick is YardstickUse.REFUSE:
-        reason += f", and all that up to {REACH:g} times the yardstick's difference may explain"
-    needed = None
-    if -limit < inner_low and inner_high < limit:
-        verdict = Verdict.SAME
-        reason += f"; any difference is within the margin of {question.margin:.2%}"
-    elif (low > 0 or high < 0) and rank_agrees:
-        verdict = Verdict.SLOWER if low > 0 else Verdict.FASTER
-    else:
-        verdict = Verdict.UNDECIDED
-        needed = _processes_needed(estimates, max(len(one), len(other)), limit, question)
-        reason += (
-            "; the ranks of the processes do not show it"
-            if low > 0 or high < 0
-            else f"; holds 1 and reaches beyond the margin of {question.margin:.2%}"
-        )
-        if needed is None:
-            reason += (
-                "; more processes alone would not decide, `ab` measures both sides interleaved"
-            )
-    return Comparison(
-        verdict,
-        math.exp(shown.difference),
-        interval,
-        reason,
-        needed,
-        rank_agrees,
-        _p_difference(estimates),
-        _p_same(estimates, limit),
-        question.occasion_sd,
-    )
-
-
-def _refusal(base: Side, candidate: Side, question: _Question) -> str:
+def _refusal(base: Side, candidate: Side) -> str:
     """Why no number would mean anything; empty if one would."""
     one, other = base.log_figure, candidate.log_figure
     for name, profile, values in (("base", base, one), ("candidate", candidate, other)):
@@ -486,178 +300,46 @@ def _refusal(base: Side, candidate: Side, question: _Question) -> str:
             "the processes of either side agree exactly, so nothing tells how much chance "
             "does: the clock is too coarse for what is measured, or it is no measurement"
         )
-    if question.yardstick is YardstickUse.NONE:
-        return ""
-    first, second = _parts(base.log_yardstick), _parts(candidate.log_yardstick)
-    if len(first) != len(one) or len(second) != len(other):
+    return ""
+
+
+def _refusal_of_yardstick(base: Side, candidate: Side) -> str:
+    """Why the yardsticks of the sides are of no use; empty if they are of some."""
+    first, second = _parts(base), _parts(candidate)
+    if len(first) != len(base.log_figure) or len(second) != len(candidate.log_figure):
         return "the yardstick was not timed beside every process"
     if first.shape[1] != second.shape[1]:
         return "the sides were measured with different yardsticks"
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
         return "the yardstick of a process has no time above zero"
-    if question.yardstick is YardstickUse.COVARIATE:
-        if len(one) + len(other) < 5:
-            return "the reaction to the yardstick needs five processes to be estimated"
-        if np.ptp(first.mean(axis=1)) == 0 and np.ptp(second.mean(axis=1)) == 0:
-            return "a yardstick that never varies within a side tells no reaction to it"
     return ""
 
 
-def _estimates(base: Side, candidate: Side, question: _Question) -> list[_Estimate]:
-    """One for each reaction to the machine that is to be reckoned with, the shown one first."""
-    one, other = base.log_figure, candidate.log_figure
-    zeros = np.zeros(len(one)), np.zeros(len(other))
-    match question.yardstick:
-        case YardstickUse.NONE:
-            return [_estimate(one, other, *zeros, 0.0, 0.0, question)]
-        case YardstickUse.DIVIDE:
-            machine = _machine(base), _machine(candidate)
-            return [_estimate(one, other, *machine, 1.0, 0.0, question)]
-        case YardstickUse.COVARIATE:
-            machine = _machine(base), _machine(candidate)
-            slope, variance = _reaction(one, other, *machine)
-            return [_estimate(one, other, *machine, slope, variance, question)]
-        case YardstickUse.REFUSE:
-            first, second = _parts(base.log_yardstick), _parts(candidate.log_yardstick)
-            ends = [
-                _estimate(one, other, first[:, part], second[:, part], REACH, 0.0, question)
-                for part in range(first.shape[1])
-            ]
-            # Without a reaction all drift is unexplained, unless a part explains it.
-            free = [
-                _estimate(one, other, first[:, part], second[:, part], 0.0, 0.0, question)
-                for part in range(first.shape[1])
-            ]
-            return [min(free, key=lambda e: float(e.variances.sum())), *ends]
-
-
-def _estimate(
-    one: Float64Array,
-    other: Float64Array,
-    machine_one: Float64Array,
-    machine_other: Float64Array,
-    slope: float,
-    slope_variance: float,
-    question: _Question,
-) -> _Estimate:
-    left, right = one - slope * machine_one, other - slope * machine_other
-    variances: list[float] = []
-    freedoms: list[float] = []
-    for adjusted, values, machine in ((left, one, machine_one), (right, other, machine_other)):
-        count = len(adjusted)
-        variances.append(float(adjusted.var(ddof=1)) / count)
-        freedoms.append(count - 1.0)
-        if not question.same_occasion:
-            unexplained = _unexplained(values, machine)
-            factor, freedom = drift_factor(unexplained)
-            variances.append((factor - 1) * float(unexplained.var(ddof=1)) / count)
-            freedoms.append(freedom)
-    if slope_variance:
-        apart = float(machine_other.mean() - machine_one.mean())
-        variances.append(slope_variance * apart**2)
-        freedoms.append(len(one) + len(other) - 3.0)
-    return _Estimate(
-        float(right.mean() - left.mean()),
-        np.array(variances),
-        np.array(freedoms),
-        2 * question.occasion_sd**2,
-        left,
-        right,
+def _of_all_reactions(base: Side, candidate: Side, occasion_sd: float) -> list[Estimate]:
+    """Estimates at both ends of the reactions that a model may have, without a reaction first."""
+    first, second = _parts(base), _parts(candidate)
+    free, ends = (
+        [
+            estimate(
+                base.log_figure,
+                candidate.log_figure,
+                first[:, part],
+                second[:, part],
+                reaction,
+                same_occasion=False,
+                occasion_sd=occasion_sd,
+            )
+            for part in range(first.shape[1])
+        ]
+        for reaction in (0.0, REACH)
     )
+    # Without a reaction all drift is unexplained, unless a part explains it.
+    return [min(free, key=lambda e: float(e.variances.sum())), *ends]
 
 
-def _unexplained(values: Float64Array, machine: Float64Array) -> Float64Array:
-    """What no admissible reaction to the machine explains of the course of a side."""
-    centred: Float64Array = values - values.mean()
-    reference: Float64Array = machine - machine.mean()
-    squares = float(reference @ reference)
-    if squares > 0:
-        centred -= min(max(float(centred @ reference) / squares, 0.0), REACH) * reference
-    return centred
-
-
-def _reaction(
-    one: Float64Array, other: Float64Array, machine_one: Float64Array, machine_other: Float64Array
-) -> tuple[float, float]:
-    """Slope on the yardstick within the sides, and the variance of the estimate."""
-    values = np.concatenate([one - one.mean(), other - other.mean()])
-    machine = np.concatenate(
-        [machine_one - machine_one.mean(), machine_other - machine_other.mean()]
-    )
-    squares = float(machine @ machine)
-    slope = float(values @ machine) / squares
-    left = values - slope * machine
-    return slope, float(left @ left) / (len(values) - 3) / squares
-
-
-def _parts(log_yardstick: Float64Array | None) -> Float64Array:
-    parts = np.asarray(log_yardstick, np.float64)
+def _parts(side: Side) -> Float64Array:
+    parts = np.asarray(side.log_yardstick, np.float64)
     return parts[:, None] if parts.ndim == 1 else parts
-
-
-def _machine(profile: Side) -> Float64Array:
-    mean: Float64Array = _parts(profile.log_yardstick).mean(axis=1)
-    return mean
-
-
-def _bounds(estimates: Sequence[_Estimate], level: float) -> tuple[float, float]:
-    from scipy.special import stdtrit  # a tenth of a second to import, needed only here
-
-    lows, highs = [], []
-    for estimate in estimates:
-        error, freedom = estimate.spread()
-        half = float(stdtrit(freedom, level) * error)
-        lows.append(estimate.difference - half)
-        highs.append(estimate.difference + half)
-    return min(lows), max(highs)
-
-
-def _p_difference(estimates: Sequence[_Estimate]) -> float:
-    """Largest p-value that any of the reactions gives; 1 if they differ in direction."""
-    signs = {math.copysign(1, e.difference) for e in estimates}
-    if len(signs) > 1:
-        return 1.0
-    return max(2 * _upper_tail(e, abs(e.difference)) for e in estimates)
-
-
-def _p_same(estimates: Sequence[_Estimate], limit: float) -> float:
-    return max(_upper_tail(e, limit - abs(e.difference)) for e in estimates)
-
-
-def _upper_tail(estimate: _Estimate, distance: float) -> float:
-    from scipy.special import stdtr
-
-    error, freedom = estimate.spread()
-    return float(stdtr(freedom, -distance / error))
-
-
-def _processes_needed(
-    estimates: Sequence[_Estimate], count: int, limit: float, question: _Question
-) -> int | None:
-    """Fewest processes a side that decide with the chance ``POWER``, the estimates being true.
-
-    Power of the t test with the noncentral t replaced by a shifted one (Chow, Shao & Wang,
-    Sample Size Calculations in Clinical Research, 2003, section 3.2).
-    """
-    from scipy.special import stdtrit
-
-    one_direction = len({math.copysign(1, e.difference) for e in estimates}) == 1
-
-    def decides(processes: int) -> bool:
-        different, same = one_direction, True
-        for estimate in estimates:
-            error, freedom = estimate.spread(processes / count)
-            distance = abs(estimate.difference)
-            reach = stdtrit(freedom, POWER) * error
-            outer = stdtrit(freedom, (1 + question.confidence) / 2) * error + reach
-            inner = stdtrit(freedom, question.confidence) * error + reach
-            different = different and distance >= outer
-            same = same and limit - distance >= inner
-        return different or same
-
-    counts = range(count + 1, MOST_PROCESSES + 1)
-    place = bisect.bisect_left(counts, True, key=decides)
-    return counts[place] if place < len(counts) else None
 
 
 def _check(margin: float, confidence: float, between: float | None) -> None:

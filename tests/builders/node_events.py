@@ -13,7 +13,7 @@ def events(
     executions: list[tuple[int, int, int, int, int]],
     inferences: list[tuple[int, int, int]],
     *,
-    source: str = "ort_profiler",
+    source: str = "ort",
     **columns: Any,
 ) -> NodeEvents:
     """A trace of process 0.

@@ -81,7 +81,7 @@ def events(process_index: int) -> NodeEvents:
     start_ns = 7_000_500_000_000 + process_index * 10**9 + np.arange(12) * 5000
     duration_ns = np.tile(np.array([4000, 0, 3000], np.int64), 4)
     return NodeEvents(
-        source="ort_profiler",
+        source="ort",
         node=np.tile(np.array([0, 1, 2], np.int32), 4),
         process=np.full(12, process_index, np.int32),
         inference=inference,

@@ -24,9 +24,9 @@ import numpy as np
 from survey import survey
 
 import harness
-from harness.analysis import energy, gpu_work, operators
+from harness.analysis import energy, gpu_work
 from harness.analysis.gpu_work import KernelTable
-from harness.analysis.operators import OperatorTable
+from harness.analysis.operators.table import OperatorTable, operator_table
 from harness.config.profile import ProfileConfig
 from harness.config.session import SessionConfig
 from harness.errors import HarnessError
@@ -102,7 +102,7 @@ def check(name: str, out: Path) -> bool:
             print(f"  {fact.name}: {fact.value}")
     for what, why in measured.absent:
         print(f"  absent: {what}: {why}")
-    table = operators.operator_table(measured)
+    table = operator_table(measured)
     if isinstance(table, OperatorTable):
         print(f"  {'operator':30} {'host':>10} {'kernels':>10} {'idle':>10} {'launches':>8}")
         for row in table.operators[:TOP]:

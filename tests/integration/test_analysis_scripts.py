@@ -15,7 +15,7 @@ from conftest import REPOSITORY
 
 from harness import read_profile
 from harness.analysis.energy import energy
-from harness.analysis.operators import OperatorTable, operator_table
+from harness.analysis.operators.table import OperatorTable, operator_table
 from harness.records import DeviceSeries
 from harness.statistics.latency import latency
 from harness.storage.profile_file import write_profile

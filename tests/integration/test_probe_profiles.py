@@ -585,9 +585,9 @@ def test_a_probed_graph_that_is_not_the_same_is_refused(
     assert why.startswith(reason)
 
     told = json.loads(harness("ops", "out.h5", "--json").stdout)
-    assert {row["source"] for row in told["operators"]} == {"ort_profiler"}
+    assert {row["source"] for row in told["operators"]} == {"ort"}
     assert {row["op_type"] for row in told["operators"]} == {"Mul", "Cos"}
-    assert told["accounts"]["source"] == "ort_profiler"
+    assert told["accounts"]["source"] == "ort"
     assert reason in harness("ops", "out.h5", "--source", "probe").stdout
     for command in ("ops", "show"):
         assert "by ORT's profiler" in harness(command, "out.h5").stdout

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from harness.analysis.ceilings import is_ceiling
 from harness.records import InputRecord, Profile, Reading
 
-#: Readings that differ from one moment to the next, or are measurements themselves.
+#: Readings that differ from one moment to the next.
 _OF_THE_MOMENT = frozenset(
     {
         "uptime_s",
@@ -19,12 +19,9 @@ _OF_THE_MOMENT = frozenset(
         "load_average_15m",
         "steal_since_boot_ns",
         "frequency_now_hz",
-        "ceilings",
         "package_harness",  # told by harness_version
     }
 )
-_MEASURED = "ceiling_"
-
 #: Parts of the configuration that change what is executed, or how it is timed.
 _SESSION = (
     ("provider", "--provider"),
@@ -142,9 +139,9 @@ def _shape(record: InputRecord) -> str:
 
 
 def _config(base: Profile, candidate: Profile) -> Iterator[Difference]:
-    one, other = json.loads(base.config), json.loads(candidate.config)
-    yield from _options("session", _SESSION, one.get("session", {}), other.get("session", {}))
-    yield from _options("measurement", _MEASUREMENT, one, other)
+    one, other = base.asked, candidate.asked
+    yield from _options("session", _SESSION, one.session, other.session)
+    yield from _options("measurement", _MEASUREMENT, one.options, other.options)
 
 
 def _options(
@@ -176,7 +173,7 @@ def _readings(base: Profile, candidate: Profile) -> Iterator[Difference]:
     others = {reading.name: reading for reading in candidate.environment}
     for reading in base.environment:
         other = others.get(reading.name)
-        if other is None or reading.name in _OF_THE_MOMENT or reading.name.startswith(_MEASURED):
+        if other is None or reading.name in _OF_THE_MOMENT or is_ceiling(reading.name):
             continue
         if reading.value != other.value:
             yield Difference(_kind(reading.name), reading.name, _reading(reading), _reading(other))

@@ -21,6 +21,9 @@ _REASONS = {
 #: Reasons that mean that the GPU was held back: not idle, and not as its owner set it.
 THROTTLED = 0x004 | 0x008 | 0x010 | 0x020 | 0x040 | 0x080 | 0x200 | 0x400
 
+#: Those of them that more power would lift: sw_power_cap, hw_power_brake_slowdown.
+POWER = 0x004 | 0x080
+
 
 def clock_reasons(mask: int) -> tuple[str, ...]:
     """Names of the bits of a clock_reasons_mask, lowest first."""

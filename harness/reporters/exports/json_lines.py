@@ -63,7 +63,7 @@ def _batches(profile: Profile) -> Iterator[Sequence[_Object]]:
             "complete": profile.complete,
             "provider": profile.provider,
             "model": dataclasses.asdict(profile.model),
-            "config": msgspec.json.decode(profile.config),
+            "config": profile.asked.options,
             "output_check": dataclasses.asdict(profile.output_check),
         },
         *({"type": "input"} | dataclasses.asdict(each) for each in profile.inputs),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.analysis.comparing.profiles import Compared
+from harness.analysis.comparing.report import Compared
 from harness.records import Profile
 from harness.reporters.html.page import page
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness.analysis.operators import OperatorTable
+from harness.analysis.operators.table import OperatorTable
 from harness.reporters.html import plots
 from harness.reporters.html.digest import Digest
 from harness.reporters.html.markup import Content, Markup, element, foreign, tooltip
@@ -197,7 +197,7 @@ def trust(digest: Digest) -> list[Content]:
 def doubts(digest: Digest) -> list[str]:
     """What speaks against the figures besides noise; one sentence each."""
     against = []
-    if digest.config.get("quick"):
+    if digest.profile.asked.quick:
         against.append("--quick: a look, not comparison-grade")
     if not digest.profile.complete:
         against.append("interrupted: only part of what was planned is here")

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.analysis import energy, noise, operators
-from harness.analysis.findings import Finding, findings
-from harness.analysis.operators import OperatorTable
+from harness.analysis import energy, noise
+from harness.analysis.findings.rules import findings
+from harness.analysis.findings.seen import Finding
+from harness.analysis.operators.table import GROUPS, OperatorTable, OperatorTimes
 from harness.records import DeviceSeries, Profile
 from harness.reporters import wording
 from harness.statistics import latency
@@ -30,7 +29,6 @@ class Digest:
     Attributes:
         profile: itself.
         anchor: what the ids of its part of the page begin with.
-        config: the ProfileConfig as an object.
         latency: of the timed passes; None where there is none.
         cold_start: as ``statistics.cold_start``.
         verdict: on noise.
@@ -45,7 +43,6 @@ class Digest:
 
     profile: Profile
     anchor: str
-    config: Mapping[str, Any]
     latency: Latency | None
     cold_start: Mapping[str, Figure]
     verdict: noise.NoiseVerdict
@@ -64,15 +61,12 @@ class Digest:
         series = tuple(each for each in profile.devices if not each.double)
         # A double may neither disturb a measurement nor say that nothing did.
         measured = dataclasses.replace(profile, devices=series)
-        times = operators.OperatorTimes.of(profile)
-        tables = {
-            by: times if isinstance(times, Figure) else times.table(by) for by in operators.GROUPS
-        }
+        times = OperatorTimes.of(profile)
+        tables = {by: times if isinstance(times, Figure) else times.table(by) for by in GROUPS}
         timed = any(len(process.steady) for process in profile.processes)
         return cls(
             profile=profile,
             anchor=anchor,
-            config=json.loads(profile.config),
             latency=latency.latency(profile.processes) if timed else None,
             cold_start=latency.cold_start(profile.processes),
             verdict=noise.judge(measured),

@@ -134,7 +134,7 @@ def series(digest: Digest) -> Markup | None:
 def raw(digest: Digest) -> Markup:
     """The configuration, pyperf's metadata and ORT's log."""
     profile = digest.profile
-    config = json.dumps(digest.config, indent=2, ensure_ascii=False)
+    config = json.dumps(profile.asked.options, indent=2, ensure_ascii=False)
     blocks: list[Content] = [_folded("Configuration", element("pre", config))]
     for process in profile.processes[:1]:
         rows: list[list[Content]] = [

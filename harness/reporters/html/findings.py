@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from harness.analysis.findings import Finding
+from harness.analysis.findings.seen import Finding
 from harness.reporters.html.answers import note
 from harness.reporters.html.digest import Digest
 from harness.reporters.html.markup import Content, Markup, element, foreign, join

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from harness.analysis.operators import Operator, OperatorTable, layer
+from harness.analysis.ceilings import Ceilings
+from harness.analysis.operators.labels import layer
+from harness.analysis.operators.table import Operator, OperatorTable
 from harness.reporters.html import plots
 from harness.reporters.html.answers import note
 from harness.reporters.html.digest import Digest
@@ -145,11 +147,7 @@ def _table(digest: Digest, found: OperatorTable, by: str) -> Markup:
 
 
 def _why_no_ceilings(digest: Digest) -> str:
-    reasons = [
-        fact.reason
-        for fact in digest.profile.environment
-        if fact.name.startswith("ceiling") and fact.value is None
-    ]
+    reasons = Ceilings.of(digest.profile).reasons
     return f"No ceilings of this machine: {reasons[0] if reasons else 'none were measured'}."
 
 

@@ -7,7 +7,7 @@ import hashlib
 import importlib.resources
 from collections.abc import Sequence
 
-from harness.analysis.comparing.profiles import Compared
+from harness.analysis.comparing.report import Compared
 from harness.records import Profile
 from harness.reporters.html import (
     facts,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
-from harness.analysis.operators import Operator
+from harness.analysis.ceilings import Ceilings
+from harness.analysis.operators.table import Operator
 from harness.reporters.html import plots
 from harness.reporters.html.answers import note
 from harness.reporters.html.digest import Digest
@@ -31,17 +33,8 @@ def roofline(digest: Digest) -> Markup:
     ][:_POINTS]
     if not known:
         return note("The operations and bytes of no node are known.")
-    peaks = {
-        fact.name.removeprefix("ceiling_"): float(fact.value)
-        for fact in digest.profile.environment
-        if fact.name.startswith("ceiling_") and isinstance(fact.value, (int, float))
-    }
-    bandwidth = max((peaks[name] for name in ("copy", "triad") if name in peaks), default=None)
-    arithmetic = {
-        name.removeprefix("matmul_"): value
-        for name, value in peaks.items()
-        if name.startswith("matmul_")
-    }
+    ceilings = Ceilings.of(digest.profile)
+    bandwidth, arithmetic = ceilings.bandwidth, ceilings.peaks
     intensity = [one for _, one, _ in known]
     speeds = [speed for *_, speed in known] + list(arithmetic.values())
     x = plots.Scale(_below(min(intensity)), _above(max(intensity)), logarithmic=True)
@@ -56,7 +49,7 @@ def roofline(digest: Digest) -> Markup:
             y_text=lambda value: metric(value, "FLOP/s"), x_title="operations a byte",
             y_title="operations a second", kind="large",
         ),
-        element("figcaption", _says(digest, table.known_work, bandwidth, arithmetic)),
+        element("figcaption", _says(table.known_work, ceilings)),
     )  # fmt: skip
 
 
@@ -70,7 +63,7 @@ def _point(x: plots.Scale, y: plots.Scale, row: Operator, intensity: float, spee
 
 
 def _ceilings(
-    x: plots.Scale, y: plots.Scale, bandwidth: float | None, arithmetic: dict[str, float]
+    x: plots.Scale, y: plots.Scale, bandwidth: float | None, arithmetic: Mapping[str, float]
 ) -> list[Content]:
     lines: list[Content] = []
     top = max(arithmetic.values(), default=y.high)
@@ -96,22 +89,16 @@ def _ceilings(
     return lines
 
 
-def _says(
-    digest: Digest, known_work: float, bandwidth: float | None, arithmetic: dict[str, float]
-) -> str:
+def _says(known_work: float, ceilings: Ceilings) -> str:
     text = (
         f"The area of a disc is its share of the time; operations are known for "
         f"{percent(known_work)} of it."
     )
-    if bandwidth is not None and arithmetic:
+    if ceilings.bandwidth is not None and ceilings.peaks:
         return f"{text} The lines are what this machine reached when it was asked."
-    reasons = dict.fromkeys(
-        fact.reason
-        for fact in digest.profile.environment
-        if fact.name.startswith("ceiling") and fact.value is None
-    )
-    why = "; ".join(reasons) or "they were not measured"
-    return f"{text} Without {'all ' if arithmetic or bandwidth else ''}ceilings: {why}."
+    why = "; ".join(ceilings.reasons) or "they were not measured"
+    some = "all " if ceilings.peaks or ceilings.bandwidth else ""
+    return f"{text} Without {some}ceilings: {why}."
 
 
 def _below(value: float) -> float:

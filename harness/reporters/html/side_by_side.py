@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from harness.analysis.comparing.profiles import Compared
-from harness.analysis.operators import OperatorTable
+from harness.analysis.comparing.report import Compared
+from harness.analysis.operators.table import OperatorTable
 from harness.reporters.html import answers, plots
 from harness.reporters.html.digest import Digest
 from harness.reporters.html.markup import Content, Markup, element, foreign, tooltip

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from harness.analysis.operators import SOURCES
+from harness.analysis.operators.table import SOURCES
 from harness.records import NodeEvents, NodeTable
 from harness.reporters.html import plots
 from harness.reporters.html.answers import note

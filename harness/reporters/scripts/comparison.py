@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from harness.analysis.comparing.profiles import Compared, OperatorChange, Quantity, Report
+from harness.analysis.comparing.report import Compared, OperatorChange, Quantity, Report
 from harness.records import Profile
 from harness.statistics.figures import Figure
 from harness.statistics.verdicts import Comparison

@@ -10,10 +10,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from harness.analysis import energy, findings, noise, operators
+from harness.analysis import energy, noise
+from harness.analysis.findings.rules import findings
 from harness.analysis.gpu_work import KernelTable
 from harness.analysis.noise import NoiseVerdict
-from harness.analysis.operators import OperatorTable
+from harness.analysis.operators.table import OperatorTable, operator_table
 from harness.records import Profile
 from harness.statistics import latency, steady_state
 from harness.statistics.figures import Figure
@@ -24,7 +25,7 @@ TOP_OPERATORS = 10
 
 def summary(profile: Profile) -> dict[str, Any]:
     """What ``profile --json`` and ``show --json`` print."""
-    table = operators.operator_table(profile)
+    table = operator_table(profile)
     rows, accounts = _operators(table)
     verdict = noise.judge(profile)
     report = {
@@ -49,7 +50,7 @@ def summary(profile: Profile) -> dict[str, Any]:
         "noise": _noise(verdict),
         **_energy(profile),
         "absent": [{"what": what, "reason": reason} for what, reason in profile.absent],
-        "findings": [dataclasses.asdict(one) for one in findings.findings(profile, table)],
+        "findings": [dataclasses.asdict(one) for one in findings(profile, table)],
     }
     if not rows:
         report["operators_reason"] = accounts.get("reason", "no node ran")

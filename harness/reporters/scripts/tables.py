@@ -6,7 +6,7 @@ import csv
 import io
 
 from harness.analysis.gpu_work import KernelTable
-from harness.analysis.operators import OperatorTable
+from harness.analysis.operators.table import OperatorTable
 from harness.statistics.figures import Figure
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from harness.analysis.comparing.profiles import (
+from harness.analysis.comparing.report import (
     Compared,
     OperatorChange,
     OperatorChanges,

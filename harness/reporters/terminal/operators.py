@@ -8,7 +8,7 @@ from collections.abc import Callable
 from rich.cells import cell_len
 
 from harness.analysis.gpu_work import KernelTable
-from harness.analysis.operators import Operator, OperatorTable
+from harness.analysis.operators.table import Operator, OperatorTable
 from harness.reporters.numbers import nanoseconds
 from harness.reporters.terminal.lines import LEAST_NAME, NARROW, Page, column, shorten
 from harness.reporters.wording import counted

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-
 from rich.cells import cell_len
 
-from harness.analysis import energy, noise, operators, stacks
+from harness.analysis import energy, noise, stacks
 from harness.analysis.energy import Energy
-from harness.analysis.findings import Finding, findings
-from harness.analysis.operators import OperatorTable
+from harness.analysis.findings.rules import findings
+from harness.analysis.findings.seen import Finding
+from harness.analysis.operators.table import OperatorTable, operator_table
 from harness.records import Profile
 from harness.reporters.numbers import joules, nanoseconds
 from harness.reporters.terminal.lines import LEAST_NAME, Page, column, shorten
@@ -34,7 +33,7 @@ def print_summary(profile: Profile) -> None:
     page = Page()
     heading = ", ".join(filter(None, (profile.provider, threads(profile))))
     page.title(profile.model.name, f" on {heading}")
-    if json.loads(profile.config).get("quick"):
+    if profile.asked.quick:
         page.print("--quick: a look, not comparison-grade, without measured ceilings")
     if not profile.complete:
         page.print("interrupted: only part of what was planned is here", "yellow")
@@ -47,7 +46,7 @@ def print_summary(profile: Profile) -> None:
     check = profile.output_check
     if check.value is not None:
         page.say("outputs", f"largest error {check.value:g} against the data set ({check.source})")
-    table = operators.operator_table(profile)
+    table = operator_table(profile)
     _print_top(page, table)
     if profile.stacks is not None:
         shares = [one for one in stacks.shares(profile.stacks) if one.value is not None]
@@ -91,18 +90,13 @@ def _print_latency(page: Page, profile: Profile) -> None:
             f"{nanoseconds(low)} to {nanoseconds(high)} with 95 % confidence "
             f"(±{half:.1%}, processes vary)",
         )
-    asked = json.loads(profile.config)
     ended = {
         "precision": "the ±{precision:.2g} % asked for was reached after {count}",
         "budget": "the budget of {budget_s:g} s was spent before ±{precision:.2g} % was reached",
     }.get(latency.ended_by(profile))
-    if ended is not None:
-        page.say(
-            "latency",
-            ended.format(
-                precision=100 * asked["precision"], budget_s=asked["budget_s"], count=count
-            ),
-        )
+    precision, budget_s = profile.asked.precision, profile.asked.budget_s
+    if ended is not None and precision is not None and budget_s is not None:
+        page.say("latency", ended.format(precision=100 * precision, budget_s=budget_s, count=count))
     page.say(
         "latency",
         f"fastest {nanoseconds(figures.min_ns)}, mean {nanoseconds(figures.mean_ns)}",

@@ -39,6 +39,7 @@ from harness.storage.v1.schema import (
     NODES,
     PROCESS,
     STACKS,
+    STORED_SOURCES,
     YARDSTICK,
     Attributes,
     Fact,
@@ -132,6 +133,9 @@ def _read_process(file: ProfileFile, group: h5py.Group) -> ProcessRecord:
     )
 
 
+_SOURCES = {stored: name for name, stored in STORED_SOURCES.items()}
+
+
 def _read_events(file: ProfileFile, group: h5py.Group) -> NodeEvents:
     known = {"dropped", "resolution_ns", "event", "traced_inference", *EVENTS, *INFERENCES}
     details = _columns(file, group, [name for name in group if name not in known])
@@ -139,7 +143,7 @@ def _read_events(file: ProfileFile, group: h5py.Group) -> NodeEvents:
         NodeEvents,
         {**_columns(file, group, EVENTS), "details": Columns(details)},
         len(group["node"]),
-        source=group.attrs["source"],
+        source=_SOURCES.get(group.attrs["source"], group.attrs["source"]),
         dropped=int(group["dropped"][()]),
         resolution_ns=int(group["resolution_ns"][()]),
         **_columns(file, group, INFERENCES),

@@ -33,6 +33,8 @@ EVENTS = {
     "duration_ns": Attributes("ns", "with the nodes of the subgraphs that it ran"),
     "self_ns": Attributes("ns", "duration_ns less that of its direct children"),
 }
+#: What files call a source of events, where it is not its name.
+STORED_SOURCES = {"ort": "ort_profiler"}
 INFERENCES = {
     "inference_process": Attributes("1", "process of each traced inference"),
     "inference_number": Attributes("1", "its number in that process"),

@@ -48,6 +48,7 @@ from harness.storage.v1.schema import (
     NODES,
     PROCESS,
     STACKS,
+    STORED_SOURCES,
     YARDSTICK,
     Attributes,
     Fact,
@@ -208,7 +209,7 @@ def _write_process(group: h5py.Group, process: ProcessRecord) -> None:
 
 
 def _write_events(group: h5py.Group, events: NodeEvents) -> None:
-    group.attrs["source"] = events.source
+    group.attrs["source"] = STORED_SOURCES.get(events.source, events.source)
     _write_number(group, "dropped", events.dropped, Attributes("1", "events the tracer dropped"))
     _write_number(group, "resolution_ns", events.resolution_ns, Attributes("ns", "clock step"))
     event = _dimension(group, "event", len(events))

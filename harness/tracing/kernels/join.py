@@ -8,7 +8,6 @@ That times agree is checked none the less: the launch must lie within the node.
 
 from __future__ import annotations
 
-import dataclasses
 import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
@@ -143,101 +142,6 @@ def join(
         disagreements=int(np.count_nonzero(outside & (node >= 0))),
         dropped=recording.dropped + columns.truncated + int(np.count_nonzero(~timed)),
     )
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class NodeTotals:
-    """Time of each node over all the inferences of a recording, by row of the NodeTable.
-
-    Durations of kernels are true. Host and idle times are those of an inference under ORT's
-    profiler: it works for some microseconds at the end of each node (4 to 6 on a shared machine),
-    and the GPU waits for launches that come the later.
-
-    Attributes:
-        host_ns: int64[rows], on the executing thread, less that of the nodes of its bodies.
-        kernel_ns: int64[rows], durations of its kernels, copies and settings of memory.
-        idle_ns: int64[rows], while the GPU had nothing to do before work of the node began,
-            since the inference's work before had ended, or the inference had begun.
-        launches: int64[rows], kernels, copies and settings of memory.
-        unjoined_kernel_ns: as kernel_ns, of what no node is known for.
-        unjoined_idle_ns: as idle_ns, likewise.
-    """
-
-    host_ns: Int64Array
-    kernel_ns: Int64Array
-    idle_ns: Int64Array
-    launches: Int64Array
-    unjoined_kernel_ns: int
-    unjoined_idle_ns: int
-
-
-def node_totals(
-    events: KernelEvents, marks: marks.Marks, inference_start_ns: Int64Array, rows: int
-) -> NodeTotals:
-    """Host, kernel and idle time of each node.
-
-    Work outside of all inferences does not count. Kernels that overlap each count in full;
-    idle time is time in which none of them ran.
-
-    Args:
-        events: of one process, by start time.
-        marks: of the same time.
-        inference_start_ns: as given to join.
-        rows: of the NodeTable.
-    """
-    within = events.inference >= 0
-    # The row behind the last holds what no node is known for; so does index -1.
-    row = np.where((events.node >= 0) & (events.node < rows), events.node, rows)
-    kernel_ns = _sums(row[within], events.duration_ns[within], rows + 1)
-    idle_ns = _sums(row[within], _idle_before(events, inference_start_ns)[within], rows + 1)
-    launches = _sums(row[within], np.ones(int(within.sum()), np.int64), rows + 1)
-    marked = _rows(marks.mark)
-    known = (marks.mark["category"] == _NODE) & (marked >= 0) & (marked < rows)
-    return NodeTotals(
-        host_ns=_sums(marked[known], _self_ns(marks.mark)[known], rows),
-        kernel_ns=kernel_ns[:rows],
-        idle_ns=idle_ns[:rows],
-        launches=launches[:rows],
-        unjoined_kernel_ns=int(kernel_ns[rows]),
-        unjoined_idle_ns=int(idle_ns[rows]),
-    )
-
-
-def _sums(place: npt.NDArray[Any], value: Int64Array, count: int) -> Int64Array:
-    sums = np.zeros(count, np.int64)
-    np.add.at(sums, place, value)
-    return sums
-
-
-def _idle_before(events: KernelEvents, inference_start_ns: Int64Array) -> Int64Array:
-    """How long nothing had run when each piece of work began, in its inference."""
-    idle_ns = np.zeros(len(events), np.int64)
-    for number in np.unique(events.inference[events.inference >= 0]).tolist():
-        (here,) = np.nonzero(events.inference == number)
-        start_ns = events.start_ns[here]
-        end_ns = start_ns + events.duration_ns[here]
-        busy_until_ns = np.maximum.accumulate(
-            np.concatenate(([inference_start_ns[number]], end_ns[:-1]))
-        )
-        idle_ns[here] = np.maximum(start_ns - busy_until_ns, 0)
-    return idle_ns
-
-
-def _self_ns(mark: Structured) -> Int64Array:
-    """Duration of each mark, less that of the nodes right below; 0 where it never ended."""
-    duration_ns = np.where(mark["stop_ns"] >= 0, mark["stop_ns"] - mark["start_ns"], 0)
-    # Between a node and those of its body there may be events that are no nodes. A mark's
-    # parent comes before it, so each step goes up, until there is a node or nothing.
-    above = mark["parent"].copy()
-    while True:
-        passing = (above >= 0) & (mark["category"][above] != _NODE)
-        if not passing.any():
-            break
-        above[passing] = mark["parent"][above[passing]]
-    below = (mark["category"] == _NODE) & (above >= 0)
-    own_ns = duration_ns.astype(np.int64)
-    np.subtract.at(own_ns, above[below], duration_ns[below])
-    return np.maximum(own_ns, 0)
 
 
 def _rows(mark: Structured) -> Int64Array:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-SOURCE: Final = "ort_profiler"
+SOURCE: Final = "ort"
 RESOLUTION_NS: Final = 1000  # ORT writes whole microseconds
 
 #: Decoded at once, some 400 events: they stay in the cache until they are columns, which

@@ -105,7 +105,7 @@ def test_events_of_all_traces_stand_together(golden: Profile) -> None:
 
 
 def test_operators_are_those_of_the_table(golden: Profile) -> None:
-    from harness.analysis.operators import OperatorTable, operator_table
+    from harness.analysis.operators.table import OperatorTable, operator_table
 
     table = operator_table(golden)
     assert isinstance(table, OperatorTable)

@@ -93,7 +93,7 @@ def traced(names: tuple[str, ...] = HOSTILE, source: str = "probe", **columns: A
     )
     values: dict[str, Any] = {
         "nodes": table([-1] * count, name=names, op_type=("Conv", "<b>") * count),
-        "traces": {"probe": events, "ort": dataclasses.replace(events, source="ort_profiler")},
+        "traces": {"probe": events, "ort": dataclasses.replace(events, source="ort")},
     }
     values["nodes"] = dataclasses.replace(
         values["nodes"], op_type=(("Conv", "<b>") * count)[:count]

@@ -16,6 +16,11 @@ from tests.builders.process_records import process
 from tests.builders.simulated import autoregressive, latencies
 
 
+def spread(count: int) -> np.ndarray:
+    """Distinct samples, the largest far apart from each other: none depends on its neighbours."""
+    return np.arange(count) * 7 % count
+
+
 def test_the_size_of_many_samples_is_told_at_once() -> None:
     # A method that is quadratic in the samples would not come back.
     assert effective_sample_size(latencies(np.random.default_rng(10), 1_000_000)) > 900_000
@@ -96,7 +101,7 @@ def test_interval_of_a_percentile_covers_it_when_samples_depend_on_each_other() 
         interval, reason = percentile_interval(values, 50)
         assert interval is not None, reason
         hits += interval[0] <= 0 <= interval[1]
-        plain, _ = percentile_interval(values, 50, n_effective=2000)
+        plain, _ = percentile_interval(random.permutation(values), 50)
         assert plain is not None
         plain_hits += plain[0] <= 0 <= plain[1]
     assert hits / trials >= 0.9
@@ -106,19 +111,21 @@ def test_interval_of_a_percentile_covers_it_when_samples_depend_on_each_other() 
 def test_interval_of_a_median_is_the_one_in_the_tables() -> None:
     # n = 20: between the 6th and the 15th sample, 95.9 % (Conover, Practical Nonparametric
     # Statistics, table A3).
-    assert percentile_interval(np.arange(1, 21), 50, n_effective=20) == ((6.0, 15.0), "")
+    in_turns = np.stack([np.arange(1, 11), np.arange(11, 21)], axis=1).ravel()
+    assert percentile_interval(in_turns, 50) == ((6.0, 15.0), "")
 
 
 def test_interval_needs_enough_independent_samples() -> None:
-    interval, reason = percentile_interval(np.arange(1000), 99, n_effective=499.9)
+    interval, reason = percentile_interval(spread(499), 99)
     assert interval is None
-    assert reason == "an interval of p99 needs 500 independent samples, the 1000 are worth 499"
+    assert reason == "an interval of p99 needs 500 independent samples, the 499 are worth 499"
+    assert "the 1000 are worth 1" in percentile_interval(np.arange(1000), 99)[1]
     assert percentile_interval(np.array([5, 6, 7]), 50)[0] is None
     assert percentile_interval(np.array([], np.int64), 50)[0] is None
 
 
 def test_interval_is_absent_where_it_would_reach_beyond_the_samples() -> None:
-    interval, reason = percentile_interval(np.arange(500), 99, 0.99, n_effective=500)
+    interval, reason = percentile_interval(spread(500), 99, 0.99)
     assert interval is None
     assert "beyond the samples" in reason
 

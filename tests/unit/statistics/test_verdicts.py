@@ -8,18 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from harness.statistics.hypotheses import holm, rank_test
+from harness.statistics.occasions import (
+    MEDIAN_OCCASION_SD,
+    MEDIAN_OCCASION_SD_BESIDE_YARDSTICK,
+    drift_factor,
+)
 from harness.statistics.verdicts import (
-    OCCASION_SD,
-    OCCASION_SD_BESIDE_YARDSTICK,
     Comparison,
     Side,
     Verdict,
-    YardstickUse,
     compare,
-    drift_factor,
-    holm,
-    occasion_sd,
-    rank_test,
     side,
     with_holm,
 )
@@ -43,6 +42,10 @@ def on_machine(
         13 + shift + reaction * state + random.normal(0, 0.008, count),
         log_yardstick=15 + state + random.normal(0, 0.004, count),
     )
+
+
+def without_yardstick(one: Side) -> Side:
+    return Side(one.log_figure)
 
 
 def wrong(comparisons: list[Comparison]) -> int:
@@ -170,7 +173,7 @@ def test_ranks_that_do_not_show_a_difference_leave_it_undecided() -> None:
     shift=st.floats(-0.2, 0.2),
     offset=st.floats(-5, 5),
     counts=st.tuples(st.integers(2, 12), st.integers(2, 12)),
-    use=st.sampled_from(list(YardstickUse)),
+    yardstick=st.booleans(),
     same_occasion=st.booleans(),
 )
 def test_sides_swapped_swap_the_verdict_and_units_do_not_matter(
@@ -178,19 +181,21 @@ def test_sides_swapped_swap_the_verdict_and_units_do_not_matter(
     shift: float,
     offset: float,
     counts: tuple[int, int],
-    use: YardstickUse,
+    yardstick: bool,
     same_occasion: bool,
 ) -> None:
     random = np.random.default_rng(seed)
     base = on_machine(random, random.normal(0, 0.02, counts[0]), 1)
     candidate = on_machine(random, random.normal(0, 0.02, counts[1]), 1, shift)
+    if not yardstick:
+        base, candidate = without_yardstick(base), without_yardstick(candidate)
 
     def shifted(one: Side) -> Side:
         return Side(one.log_figure + offset, log_yardstick=one.log_yardstick)
 
-    one = compare(base, candidate, same_occasion=same_occasion, yardstick=use)
-    other = compare(candidate, base, same_occasion=same_occasion, yardstick=use)
-    moved = compare(shifted(base), shifted(candidate), same_occasion=same_occasion, yardstick=use)
+    one = compare(base, candidate, same_occasion=same_occasion)
+    other = compare(candidate, base, same_occasion=same_occasion)
+    moved = compare(shifted(base), shifted(candidate), same_occasion=same_occasion)
     assert other.verdict is SWAPPED.get(one.verdict, one.verdict)
     assert moved.verdict is one.verdict
     if one.verdict is Verdict.NOT_COMPARABLE:
@@ -254,18 +259,16 @@ def test_another_occasion_carries_its_variance() -> None:
     apart = compare(base, candidate, same_occasion=False)
     assert compare(base, candidate, same_occasion=True).verdict is Verdict.SLOWER
     assert apart.verdict is Verdict.UNDECIDED
-    assert apart.occasion_sd == OCCASION_SD
+    assert apart.occasion_sd == MEDIAN_OCCASION_SD
     assert "7.0% between occasions included" in apart.reason
     measured = compare(base, candidate, same_occasion=False, occasion_sd=0.005)
     assert measured.verdict is Verdict.SLOWER
 
 
-@pytest.mark.parametrize("use", [None, YardstickUse.NONE])
+@pytest.mark.parametrize("yardstick", [True, False])
 @pytest.mark.parametrize("machine", ["quiet", "drift", "step", "episodes"])
-def test_profiles_of_one_model_on_a_changing_machine(
-    machine: str, use: YardstickUse | None
-) -> None:
-    # Rates of a longer simulation are in the docstring of compare.
+def test_profiles_of_one_model_on_a_changing_machine(machine: str, yardstick: bool) -> None:
+    # Rates of a longer simulation are in docs/METHODS.md.
     random = np.random.default_rng(12)
     time = np.arange(150)
     states = {
@@ -275,8 +278,10 @@ def test_profiles_of_one_model_on_a_changing_machine(
         "episodes": 0.15 * np.repeat(random.random(25) < 0.3, 6),
     }[machine]
     profiles = [on_machine(random, state, 0.7) for state in states.reshape(15, 10)]
+    if not yardstick:
+        profiles = [without_yardstick(one) for one in profiles]
     found = [
-        compare(one, other, same_occasion=False, yardstick=use)
+        compare(one, other, same_occasion=False)
         for k, one in enumerate(profiles)
         for other in profiles[k + 1 :]
     ]
@@ -287,13 +292,11 @@ def test_the_yardstick_finds_what_the_machine_hides() -> None:
     random = np.random.default_rng(13)
     base = on_machine(random, random.normal(0, 0.01, 10), 1)
     candidate = on_machine(random, random.normal(0, 0.01, 10), 1, 0.08)
-    assert (
-        compare(base, candidate, same_occasion=False, yardstick=YardstickUse.NONE).verdict
-        is Verdict.UNDECIDED
-    )
+    blind = without_yardstick(base), without_yardstick(candidate)
+    assert compare(*blind, same_occasion=False).verdict is Verdict.UNDECIDED
     found = compare(base, candidate, same_occasion=False)
     assert found.verdict is Verdict.SLOWER
-    assert found.occasion_sd == OCCASION_SD_BESIDE_YARDSTICK
+    assert found.occasion_sd == MEDIAN_OCCASION_SD_BESIDE_YARDSTICK
 
 
 @pytest.mark.parametrize("reaction", [0.5, 1, 1.4])
@@ -304,18 +307,7 @@ def test_a_difference_that_the_yardstick_shares_is_the_machines(reaction: float)
     found = compare(base, candidate, same_occasion=False)
     assert found.verdict is Verdict.UNDECIDED
     assert found.p_value is not None
-    divided = compare(base, candidate, same_occasion=False, yardstick=YardstickUse.DIVIDE)
-    assert divided.ratio == pytest.approx(math.exp((reaction - 1) * 0.2), rel=0.02)
-
-
-def test_covariate_estimates_the_reaction_within_the_sides() -> None:
-    random = np.random.default_rng(15)
-    base = on_machine(random, random.normal(0, 0.05, 12), 0.5)
-    candidate = on_machine(random, random.normal(0.1, 0.05, 12), 0.5)
-    found = compare(base, candidate, same_occasion=True, yardstick=YardstickUse.COVARIATE)
-    assert found.ratio == pytest.approx(1, abs=0.02)
-    assert found.interval is not None
-    assert found.interval[0] < 1 < found.interval[1]
+    assert found.ratio == pytest.approx(math.exp(reaction * 0.2), rel=0.02)
 
 
 def test_parts_of_the_yardstick_are_each_reckoned_with() -> None:
@@ -376,16 +368,6 @@ def test_drift_factor_makes_the_variance_of_a_mean_true() -> None:
     assert np.mean(variances) == pytest.approx(np.var(means), rel=0.35)
     # Taken for independent, it would be a third.
     assert np.var(means) > 2.3 / count
-
-
-def test_occasion_sd_is_found_again() -> None:
-    random = np.random.default_rng(19)
-    profiles = [random.normal(level, 0.02, 10) for level in random.normal(0, 0.05, 300)]
-    assert occasion_sd(profiles) == pytest.approx(0.05, rel=0.1)
-    alike = [np.array([0.0, 0.1, 0.2])] * 5
-    assert occasion_sd(alike) == 0
-    assert occasion_sd(profiles[:2]) is None
-    assert occasion_sd([*profiles[:2], np.array([1.0])]) is None
 
 
 # Tails, many operators
@@ -526,28 +508,19 @@ def test_what_cannot_be_compared_gets_a_sentence_and_no_number(
 
 
 @pytest.mark.parametrize(
-    ("yardstick", "use", "sentence"),
+    ("yardstick", "sentence"),
     [
-        (np.zeros(3), YardstickUse.DIVIDE, "not timed beside every process"),
-        (np.zeros((4, 2)), YardstickUse.REFUSE, "different yardsticks"),
-        (np.full(4, np.nan), YardstickUse.REFUSE, "no time above zero"),
-        (np.zeros(4), YardstickUse.COVARIATE, "tells no reaction"),
+        (np.zeros(3), "not timed beside every process"),
+        (np.zeros((4, 2)), "different yardsticks"),
+        (np.full(4, np.nan), "no time above zero"),
     ],
 )
-def test_a_yardstick_of_no_use_gets_a_sentence(
-    yardstick: np.ndarray, use: YardstickUse, sentence: str
-) -> None:
+def test_a_yardstick_of_no_use_gets_a_sentence(yardstick: np.ndarray, sentence: str) -> None:
     base = Side(np.array([1, 1.1, 1.2, 1.3]), log_yardstick=np.zeros(4))
     candidate = Side(base.log_figure + 1, log_yardstick=yardstick)
-    found = compare(base, candidate, same_occasion=False, yardstick=use)
+    found = compare(base, candidate, same_occasion=False)
     assert found.verdict is Verdict.NOT_COMPARABLE
     assert sentence in found.reason
-
-
-def test_covariate_needs_five_processes() -> None:
-    pair = Side(np.array([1, 1.1]), log_yardstick=np.array([0, 0.1]))
-    found = compare(pair, pair, same_occasion=True, yardstick=YardstickUse.COVARIATE)
-    assert "needs five processes" in found.reason
 
 
 def test_one_side_may_agree_to_the_nanosecond() -> None:
@@ -557,9 +530,9 @@ def test_one_side_may_agree_to_the_nanosecond() -> None:
 
 @pytest.mark.parametrize(
     "wrong_sense",
-    [{"margin": 0}, {"confidence": 1}, {"occasion_sd": -1}, {"yardstick": YardstickUse.DIVIDE}],
+    [{"margin": 0}, {"confidence": 1}, {"occasion_sd": -1}],
 )
 def test_a_question_without_sense_is_refused(wrong_sense: dict[str, float]) -> None:
     one = Side(np.arange(4.0))
-    with pytest.raises(ValueError, match=r"margin|between occasions|yardstick"):
+    with pytest.raises(ValueError, match=r"margin|between occasions"):
         compare(one, one, same_occasion=True, **wrong_sense)  # type: ignore[arg-type]

@@ -169,7 +169,7 @@ def test_executed_keeps_the_order_of_execution_and_what_has_a_time() -> None:
     nodes = table([-1] * 4, order=np.array([2, 0, 1, -1]), carrier=np.array([0, 1, 1, -1]))
     assert executed(nodes, events([0, 1])).rows == (1, 2, 0)
     assert executed(nodes, events([0, 1])).carrier == {0: 0, 1: 1, 2: 1}
-    assert executed(nodes, events([0, 1], "ort_profiler")).rows == (1, 0)
+    assert executed(nodes, events([0, 1], "ort")).rows == (1, 0)
 
 
 def test_graphs_without_anything_in_common_are_not_matched() -> None:

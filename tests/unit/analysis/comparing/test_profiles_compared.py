@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.analysis.comparing.profiles import OperatorChanges, Quantity, Report, compare_profiles
+from harness.analysis.comparing.profiles import compare_profiles
+from harness.analysis.comparing.report import OperatorChanges, Quantity, Report
 from harness.records import (
     InputRecord,
     LatencySeries,

@@ -1,4 +1,4 @@
-"""Operations and bytes of nodes against numbers worked out by hand, and the classes."""
+"""Operations and bytes of nodes against numbers worked out by hand."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ import pytest
 from harness.errors import ModelError
 from harness.models import catalogue
 from harness.models.executed_graph import prepare
-from harness.models.roofline import Definition, Tensor, Work, classify, coverage, definitions, work
+from harness.models.work.nodes import Definition, definitions
+from harness.models.work.table import Work, work_of
+from harness.models.work.tensors import Tensor
 from harness.native import ort
 from harness.records import NodeTable
 from harness.tracing.ort_profiler import reader
@@ -67,7 +69,7 @@ def count(
     """Work of one node all of whose inputs are reported; None is an input it lacks."""
     definition = Definition(tuple(one is not None for one in inputs), {}, attributes)
     reported = [one for one in inputs if one is not None]
-    return work(table((domain, op_type, reported, outputs)), {0: definition})
+    return work_of(table((domain, op_type, reported, outputs)), {0: definition})
 
 
 PRODUCTS = [
@@ -275,7 +277,7 @@ def test_repacked_weights_come_from_the_definition() -> None:
         2: Definition((True, True, True, True, False, True), recurrent, {}),
     }  # fmt: skip
 
-    counted = work(nodes, known)
+    counted = work_of(nodes, known)
 
     assert counted.flops.tolist() == [2 * 2048 * 1000, 3888, 5110]
     assert counted.bytes.tolist() == [
@@ -284,7 +286,7 @@ def test_repacked_weights_come_from_the_definition() -> None:
         4 * (42 + 60 + 100 + 40 + 10 + 70),
     ]
     # Without it a product still knows its operations from A and Y; nothing else is known.
-    alone = work(nodes)
+    alone = work_of(nodes)
     assert alone.flops.tolist() == [2 * 2048 * 1000, -1, -1]
     assert alone.bytes.tolist() == [-1, -1, -1]
 
@@ -300,7 +302,7 @@ def test_nothing_is_guessed() -> None:
         ("", "Add", [f(4)], [f(4)]),
     )
 
-    counted = work(nodes, {5: Definition((True, True), {}, {})})
+    counted = work_of(nodes, {5: Definition((True, True), {}, {})})
 
     assert counted.flops.tolist() == [-1, -1, -1, -1, -1, 4]
     assert counted.bytes.tolist() == [-1, -1, -1, 4 * (288 + 72), -1, -1]
@@ -368,7 +370,7 @@ def traced(name: str, feeds: dict[str, np.ndarray], folder: Path) -> tuple[NodeT
     trace = reader.read([file], graph.nodes, process=0)
     self_ns = np.full(len(trace.nodes), -1, np.int64)
     self_ns[trace.events.node] = trace.events.self_ns
-    return trace.nodes, work(trace.nodes, definitions(graph.path)), self_ns
+    return trace.nodes, work_of(trace.nodes, definitions(graph.path)), self_ns
 
 
 IMAGE = {"input": np.zeros((1, 3, 224, 224), np.float32)}
@@ -384,7 +386,7 @@ def test_resnet50_does_its_known_multiply_adds(tmp_path: Path) -> None:
     assert counted.flops.sum() == pytest.approx(2 * 4.089e9, rel=0.005)
     # 25.5 million weights are read once at least.
     assert counted.bytes.sum() > 4 * 25.5e6
-    assert coverage(counted, self_ns)[:2] == (1.0, 1.0)
+    assert (counted.flops[self_ns >= 0] >= 0).all()
 
 
 def test_bert_small_does_what_its_shapes_say(tmp_path: Path) -> None:
@@ -395,60 +397,6 @@ def test_bert_small_does_what_its_shapes_say(tmp_path: Path) -> None:
     width, tokens = 256, 128
     layer = 12 * width * width * tokens + 2 * tokens * tokens * width
     assert counted.flops[products].sum() == 2 * (4 * layer + width * width)
-    share = coverage(counted, self_ns)
-    assert share.nodes >= 0.95
-    assert share.time >= 0.95
-
-
-def test_coverage_names_the_longest_unknown_first() -> None:
-    counted = Work(np.array([10, -1, 0, -1, -1]), np.zeros(5, np.int64), ("",) * 5)
-
-    share = coverage(counted, np.array([60, 10, 0, 30, -1]))
-
-    assert share.nodes == 0.5  # the last one never ran
-    assert share.time == 0.6
-    assert share.unknown == (3, 1)
-
-
-# A machine of 100 GFLOP/s and 10 GB/s whose dispatch costs 500 ns; times in ns.
-@pytest.mark.parametrize(
-    ("flops", "nbytes", "self_ns", "label"),
-    [
-        (60_000_000, 1_000_000, 1_000_000, "compute-bound"),  # 60 %, 10 %
-        (1_000_000, 8_000_000, 1_000_000, "memory-bound"),  # 1 %, 80 %
-        (1_000, 1_000, 800, "overhead-bound"),  # dispatch is 63 %, data would be 13 %
-        (0, 0, 900, "overhead-bound"),
-        (1_000, 1_000, 1_400, "overhead-bound"),  # dispatch is 36 %, data 7 %
-        (1_000, 1_000, 1_600, "unknown"),  # dispatch is 31 %, data 6 %
-        (1_000_000, 500_000, 1_000_000, "unknown"),  # 1 %, 5 %
-        (9_000_000, 90_000_000, 1_000_000, "memory-bound"),  # from caches: 9 %, 900 %
-        (90_000_000, 20_000_000, 1_000_000, "compute-bound"),  # 90 %, caches give 200 %
-        (1_000, 50_000, 800, "overhead-bound"),  # caches give 625 %: not what holds it back
-        (-1, 6_000_000, 1_000_000, "memory-bound"),  # 60 %: nothing unknown can be larger
-        (-1, 4_000_000, 1_000_000, "unknown"),  # 40 %
-        (-1, 40_000_000, 1_000_000, "unknown"),  # a bandwidth that does not bound
-        (60_000_000, -1, 1_000_000, "compute-bound"),
-        (40_000_000, -1, 1_000_000, "unknown"),
-        (-1, -1, 800, "overhead-bound"),
-        (-1, -1, 8_000, "unknown"),
-        (10, 10, 0, "unknown"),
-    ],
-)
-def test_classes(flops: int, nbytes: int, self_ns: float, label: str) -> None:
-    assert classify(flops, nbytes, self_ns, 100e9, 10e9, 500.0)[0] == label
-
-
-def test_class_comes_with_its_numbers() -> None:
-    _, why = classify(60_000_000, 1_000_000, 1_000_000, 100e9, 10e9, 10_000.0)
-    assert why == (
-        "compute 60% of peak (60 of 100 GFLOP/s), memory 10% of bandwidth (1 of 10 GB/s), "
-        "dispatch 1% of the time"
-    )
-
-
-def test_ceiling_that_was_not_measured_bounds_nothing() -> None:
-    label, why = classify(60_000_000, 1_000_000, 1_000_000, None, None, None)
-    assert label == "unknown"
-    assert "60 GFLOP/s (ceiling not measured)" in why
-    # Arithmetic that is not there needs no ceiling.
-    assert classify(0, 2_000_000, 1_000_000, None, 10e9, None)[0] == "memory-bound"
+    ran, known = self_ns >= 0, counted.flops >= 0
+    assert known[ran].mean() >= 0.95
+    assert self_ns[ran & known].sum() >= 0.95 * self_ns[ran].sum()

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.analysis.operators import OperatorTable, layer, operator_table
+from harness.analysis.operators.labels import layer
+from harness.analysis.operators.table import OperatorTable, operator_table
 from harness.records import (
     LatencySeries,
     ModelRecord,
@@ -47,7 +48,7 @@ def events(
     node, in_process, inference, duration_ns, self_ns = np.array(executions, np.int64).T
     of_process, number, whole_ns, framework_ns = np.array(inferences, np.int64).T
     return NodeEvents(
-        source="ort_profiler",
+        source="ort",
         node=node.astype(np.int32),
         process=in_process.astype(np.int32),
         inference=inference.astype(np.int32),
@@ -126,7 +127,7 @@ def control_flow() -> Profile:
 
 def test_an_inference_with_control_flow_is_counted_once(control_flow: Profile) -> None:
     table = found(control_flow)
-    assert (table.source, table.resolution_ns, table.inferences) == ("ort_profiler", 1000, 6)
+    assert (table.source, table.resolution_ns, table.inferences) == ("ort", 1000, 6)
     assert [row.node for row in table.operators] == ["add", "loop", "relu"], (
         "longest own time first; what never ran is left out"
     )
@@ -484,7 +485,7 @@ def test_an_inference_that_was_not_recorded_to_its_end_is_left_out() -> None:
 def test_the_reason_is_that_of_the_pass_that_was_asked_for(spanned: Profile) -> None:
     absent = (("trace/probe", "parallel"), ("trace/ort", "too old"), ("energy", "no GPU"))
     ort = dataclasses.replace(spanned, traces={"ort": spanned.traces["ort"]}, absent=absent)
-    assert found(ort).source == "ort_profiler", "the truest there is"
+    assert found(ort).source == "ort", "the truest there is"
     assert operator_table(ort, source="probe") == Figure(None, "parallel")
     neither = dataclasses.replace(spanned, traces={}, absent=absent)
     assert operator_table(neither) == Figure(None, "parallel; too old")

@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import inspect
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from harness.analysis import findings
-from harness.analysis.findings import Finding
-from harness.analysis.operators import operator_table
+from harness.analysis.findings import rules
+from harness.analysis.findings.rules import findings
+from harness.analysis.findings.seen import Finding
+from harness.analysis.operators.table import operator_table
 from harness.commands import ops, show
 from harness.commands import profile as profile_command
 from harness.records import KernelEvents, NodeEvents, Profile, Reading
@@ -86,7 +89,7 @@ def traced(
 
 def said(seen: Profile) -> dict[str, Finding]:
     """Findings by their kind."""
-    found = findings.findings(seen, operator_table(seen))
+    found = findings(seen, operator_table(seen))
     assert len({one.kind for one in found}) == len(found)
     assert all(0 <= one.weight <= 1 and one.evidence and one.next_step for one in found)
     return {one.kind: one for one in found}
@@ -100,7 +103,9 @@ def test_nothing_is_said_where_there_is_nothing_to_say() -> None:
 
 
 def test_every_option_that_is_advised_exists() -> None:
-    advised = set(re.findall(r"--[a-z][a-z-]+", inspect.getsource(findings)))
+    sources = {inspect.getsourcefile(rule) or "" for rule in rules.RULES}
+    said = "".join(Path(source).read_text() for source in sources)
+    advised = set(re.findall(r"--[a-z][a-z-]+", said))
     of_nvidia_smi = {"--power-limit", "--lock-gpu-clocks"}
     known: set[str] = set()
     for command in (ops, show, profile_command):
@@ -155,7 +160,7 @@ def test_every_process_must_agree() -> None:
         slower = process([median_ns] * 100, 1, dict(QUIET))
         other = dataclasses.replace(seen, processes=(seen.processes[0], slower))
         table_of_it = operator_table(seen)  # whose accounts close, whatever this process did
-        kinds = [one.kind for one in findings.findings(other, table_of_it)]
+        kinds = [one.kind for one in findings(other, table_of_it)]
         assert ("framework" in kinds) is expected
 
 
@@ -340,7 +345,7 @@ def divided(loops: list[int], threads: int) -> Profile:
     seen = with_threads(threads, affinity_cpus=8, cpu_cores=8)
     profiled = dataclasses.replace(
         events([400, 600]),
-        source="ort_profiler",
+        source="ort",
         details={"parallel_loops": np.array(loops * 6)},
     )
     return dataclasses.replace(seen, traces={**seen.traces, "ort": profiled})
@@ -554,14 +559,19 @@ def test_the_fastest_inference_decides_whether_the_gpu_is_idle() -> None:
 
 
 def test_what_is_captured_already_is_not_advised() -> None:
-    config = '{"session": {"provider_options": {"enable_cuda_graph": "1"}}}'
-    found = said(dataclasses.replace(launching(200), config=config))["gpu_idle"]
-    assert "enable_cuda_graph" not in found.next_step
+    def next_step(value: str) -> str:
+        session = {"provider": "cuda", "provider_options": {"enable_cuda_graph": value}}
+        config = json.dumps({"session": session})
+        return said(dataclasses.replace(launching(200), config=config))["gpu_idle"].next_step
+
+    assert "enable_cuda_graph" not in next_step("1")
+    # What the session does not take for on is not captured either.
+    assert "enable_cuda_graph" in next_step("yes")
 
 
 def test_the_weightiest_come_first_and_no_more_than_five(monkeypatch: pytest.MonkeyPatch) -> None:
     def rule(number: int) -> Any:
         return lambda _: Finding(f"k{number}", "…", {"n": 1}, (), "…", number / 10)
 
-    monkeypatch.setattr(findings, "_RULES", [rule(number) for number in (1, 5, 3, 7, 2, 6)])
+    monkeypatch.setattr(rules, "RULES", [rule(number) for number in (1, 5, 3, 7, 2, 6)])
     assert list(said(traced([400, 600]))) == ["k7", "k6", "k5", "k3", "k2"]

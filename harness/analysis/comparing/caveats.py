@@ -1,0 +1,51 @@
+"""What to know before the figures of a comparison are read."""
+
+from __future__ import annotations
+
+from harness.analysis.comparing.figures import Judge
+from harness.analysis.comparing.report import SIDES
+from harness.records import Profile
+from harness.statistics import steady_state
+
+#: Processes of a profile from which on a difference of 2 % is found.
+COMPARISON_GRADE = 10
+
+
+def caveats(judge: Judge, base: Profile, candidate: Profile) -> tuple[str, ...]:
+    """What to know before the figures are read."""
+    caveats = []
+    if base.model.sha256 != candidate.model.sha256:
+        caveats.append("different models: ratios are of two models, not of two ways to run one")
+    for name, profile, verdict, alone in zip(
+        SIDES, (base, candidate), judge.noise, judge.alone, strict=True
+    ):
+        if alone:
+            caveats.append(f"{_processes(alone)} of the {name} without a partner: left out")
+        count = len(profile.processes)
+        if not profile.complete:
+            caveats.append(f"the {name} was interrupted: only {_processes(count)} of it are here")
+        if profile.asked.quick:
+            caveats.append(f"the {name} was measured with --quick: not comparison-grade")
+        elif 1 < count < COMPARISON_GRADE and not judge.paired:
+            caveats.append(
+                f"the {name} has {_processes(count)}: {COMPARISON_GRADE} are comparison-grade"
+            )
+        if verdict.verdict in ("disturbed", "unusable"):
+            caveats.append(f"the {name} is {verdict.verdict}: {'; '.join(verdict.causes)}")
+        caveats += _unsteady(name, profile)
+    return tuple(caveats)
+
+
+def _processes(count: int) -> str:
+    return f"{count} process{'es' if count != 1 else ''}"
+
+
+def _unsteady(name: str, profile: Profile) -> list[str]:
+    """Says of how many processes the samples are not of one state."""
+    kinds = steady_state.states(profile.processes)
+    moving = {kind: n for kind, n in kinds.items() if kind in ("warm-up", "drift", "unstable")}
+    count = sum(kinds.values())
+    if 2 * sum(moving.values()) <= count:
+        return []
+    told = ", ".join(f"{kind} in {n}" for kind, n in moving.items())
+    return [f"most processes of the {name} were not in one steady state: {told} of {count}"]

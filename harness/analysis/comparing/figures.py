@@ -1,0 +1,286 @@
+"""Every figure of two profiles against each other, all in the same way."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from harness.analysis import energy, machine_speed, noise
+from harness.analysis.comparing.report import SIDES, Quantity
+from harness.analysis.energy import Energy
+from harness.analysis.noise import NoiseVerdict
+from harness.machine.peak_memory import PEAK_MEMORY
+from harness.records import ProcessRecord, Profile
+from harness.statistics import pairs, verdicts
+from harness.statistics.figures import CONFIDENCE, Float64Array
+from harness.statistics.occasions import LONGEST_WAIT, MEDIAN_OCCASION_SD, OCCASION_SD_OF
+from harness.statistics.verdicts import DECIDED, MARGIN, Comparison, Side, Verdict
+
+
+def figures(processes: Sequence[ProcessRecord]) -> dict[str, Side]:
+    """What every process has one of, by name with the unit as suffix, ready to be compared.
+
+    Args:
+        processes: with a timed pass each, in the order in which they were measured.
+    """
+    durations = [process.steady.duration_ns for process in processes]
+    speeds = machine_speed.speeds(processes)
+    found = {
+        name: dataclasses.replace(verdicts.side(durations, percent=percent), log_yardstick=speeds)
+        for name, percent in (
+            ("latency_ns", 50), ("latency_p90_ns", 90), ("latency_p99_ns", 99),
+        )
+    }  # fmt: skip
+    for name, values in (
+        ("session_ns", [process.session_ns for process in processes]),
+        ("first_inference_ns", [process.first_inference_ns for process in processes]),
+        ("time_per_inference_ns", [_time_per_inference_ns(process) for process in processes]),
+    ):
+        with np.errstate(divide="ignore"):
+            found[name] = Side(np.log(np.array(values, np.float64)), speeds)
+    return found
+
+
+def compare_apart(
+    name: str,
+    base: Side,
+    candidate: Side,
+    noise: tuple[NoiseVerdict, NoiseVerdict],
+    margin: float = MARGIN,
+) -> Comparison:
+    """One figure of two profiles of separate occasions.
+
+    Args:
+        name: of the figure, which tells by how much it differs between occasions.
+        base: the figure of each process.
+        candidate: likewise.
+        noise: the verdicts on both profiles; of a machine too busy for the figure nothing is
+            decided.
+        margin: above 0, what counts as the same.
+
+    Raises:
+        ValueError: the margin makes no sense.
+    """
+    # Energy is power over the time of an inference.
+    known = OCCASION_SD_OF.get("time_per_inference_ns" if name.startswith("energy_") else name)
+    occasion_sd = known
+    if known is not None and (base.log_yardstick is None or candidate.log_yardstick is None):
+        occasion_sd = max(known, MEDIAN_OCCASION_SD)
+    found = verdicts.compare(
+        base, candidate, same_occasion=False, margin=margin, occasion_sd=occasion_sd
+    )
+    if found.verdict is Verdict.NOT_COMPARABLE:
+        return found
+    for side, verdict in zip(SIDES, noise, strict=True):
+        doubt = ""
+        if verdict.verdict == "unusable":
+            doubt = f"the {side} is unusable, the machine was too busy"
+        elif known is not None and verdict.waited is None:
+            doubt = f"nothing tells whether the {side} had to wait for a CPU"
+        elif known is not None and verdict.waited is not None and verdict.waited > LONGEST_WAIT:
+            doubt = f"the {side} waited {verdict.waited:.0%} of the time for a CPU"
+        if doubt:
+            but = "; but" if found.verdict in DECIDED else "; and"
+            reason = f"{found.reason}{but} {doubt}"
+            return dataclasses.replace(found, verdict=Verdict.UNDECIDED, reason=reason, doubt=doubt)
+    return found
+
+
+class Judge:
+    """Compares per-process figures of two profiles, all in the same way."""
+
+    def __init__(self, base: Profile, candidate: Profile, margin: float) -> None:
+        together = [one.asked.interleaved_with for one in (base, candidate)]
+        self.paired = bool(together[0]) and together[0] == together[1]
+        self.alone: tuple[int, ...] = (0, 0)
+        sides = [
+            {process.index: process for process in profile.processes if len(process.steady)}
+            for profile in (base, candidate)
+        ]
+        if self.paired:
+            both = sides[0].keys() & sides[1].keys()
+            self.alone = tuple(len(side) - len(both) for side in sides)
+            sides = [{k: side[k] for k in sorted(both)} for side in sides]
+        self._sides = (sides[0], sides[1])
+        self._profiles = (base, candidate)
+        self._margin = margin
+        self.noise = (noise.judge(base), noise.judge(candidate))
+        self._figures = [figures(list(side.values())) for side in self._sides]
+        self._yardsticks = [side["latency_ns"].log_yardstick for side in self._figures]
+
+    def latency(self, refusal: str) -> Quantity:
+        """Of the median; refused where a reason is given."""
+        if not refusal and self.paired and not self._sides[0]:
+            refusal = "no pair of processes has finished on both sides"
+        return unknown("latency_ns", refusal) if refusal else self._figure("latency_ns")
+
+    def quantities(self) -> tuple[Quantity, ...]:
+        """Tails, cold start, throughput, energy and memory.
+
+        The verdicts hold together (Holm). Those of pairs have no p-value to be ordered by: each
+        has its part of the chance of a wrong one (Bonferroni).
+        """
+        found = [
+            *(self._figure(name) for name in self._figures[0] if name != "latency_ns"),
+            *self._energy(),
+            self._memory(),
+        ]
+        together = verdicts.with_holm({one.name: one.comparison for one in found})
+        return tuple(dataclasses.replace(one, comparison=together[one.name]) for one in found)
+
+    def machine(self) -> Mapping[str, float]:
+        """Time of the yardstick beside the candidate over that beside the base."""
+        one, other = self._yardsticks
+        if one is None or other is None:
+            return {}
+        ratios = np.exp(other.mean(axis=0) - one.mean(axis=0))
+        return dict(zip(machine_speed.PARTS, map(float, ratios), strict=True))
+
+    def judge_operator(
+        self, base: Mapping[int, float], candidate: Mapping[int, float]
+    ) -> Comparison:
+        """Own times of an operator by process, on their own."""
+        sides = [self._of_times(k, times) for k, times in enumerate((base, candidate))]
+        return self._unpaired("operator", sides[0], sides[1])
+
+    def _of_times(self, which: int, times: Mapping[int, float]) -> Side:
+        places = [k for k, index in enumerate(self._sides[which]) if index in times]
+        indices = [index for index in self._sides[which] if index in times]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            logs = np.log(np.array([times[index] for index in indices], np.float64))
+        speeds = self._yardsticks[which]
+        return Side(logs, log_yardstick=None if speeds is None else speeds[places])
+
+    def _figure(self, name: str) -> Quantity:
+        return self._quantity(name, self._figures[0][name], self._figures[1][name])
+
+    def _quantity(self, name: str, base: Side, candidate: Side, note: str = "") -> Quantity:
+        found = self._judged(name, base, candidate)
+        if found.verdict is Verdict.NOT_COMPARABLE:
+            return Quantity(name, None, None, found, note)
+        # The ratio of pairs is a median of theirs: next to means, one odd process would contradict
+        # it.
+        middle = _middle if self.paired else _typical
+        return Quantity(name, middle(base.log_figure), middle(candidate.log_figure), found, note)
+
+    def _judged(self, name: str, base: Side, candidate: Side) -> Comparison:
+        found = self._unpaired(name, base, candidate)
+        if not self.paired or found.verdict is Verdict.NOT_COMPARABLE:
+            return found
+        alpha = 1 - CONFIDENCE if name == "latency_ns" else self._alpha_of_others()
+        return self._of_pairs(candidate.log_figure - base.log_figure, alpha)
+
+    def _alpha_of_others(self) -> float:
+        """Chance of a wrong verdict that each figure of pairs but the median has, memory too."""
+        devices = {each.device for profile in self._profiles for each in profile.devices}
+        return (1 - CONFIDENCE) / (len(self._figures[0]) + len(devices))
+
+    def _unpaired(self, name: str, base: Side, candidate: Side) -> Comparison:
+        """The sides as two groups of processes."""
+        if self.paired:
+            return verdicts.compare(base, candidate, same_occasion=True, margin=self._margin)
+        return compare_apart(name, base, candidate, self.noise, self._margin)
+
+    def _of_pairs(self, log_ratios: Float64Array, alpha: float) -> Comparison:
+        found = pairs.decide(log_ratios, margin=self._margin, alpha=alpha)
+        return Comparison(
+            found.verdict, found.ratio, found.interval, found.reason, found.pairs_needed
+        )
+
+    def _energy(self) -> list[Quantity]:
+        """Joules of one inference on each device that both sides tell it of."""
+        found = [{e.device: e for e in energy.energy(profile)} for profile in self._profiles]
+        quantities = []
+        for device in dict.fromkeys([*found[0], *found[1]]):
+            pair = [side.get(device) for side in found]
+            reason = _why_no_energy(pair)
+            if reason:
+                quantities.append(unknown(f"energy_{device}_j", reason))
+                continue
+            doubts = [
+                f"the {name}'s is doubtful: {'; '.join(one.causes)}"
+                for name, one in zip(SIDES, pair, strict=True)
+                if one is not None and one.verdict == "doubtful"
+            ]
+            joules = [self._joules(k, device) for k in (0, 1)]
+            if self.paired:  # a process whose meter told nothing has no partner
+                both = joules[0].keys() & joules[1].keys()
+                joules = [{k: j for k, j in each.items() if k in both} for each in joules]
+            sides = [self._of_times(k, each) for k, each in enumerate(joules)]
+            quantities.append(
+                self._quantity(f"energy_{device}_j", sides[0], sides[1], "; ".join(doubts))
+            )
+        return quantities
+
+    def _joules(self, which: int, device: str) -> dict[int, float]:
+        """Energy of an inference by process."""
+        joules = {}
+        for index, process in self._sides[which].items():
+            alone = dataclasses.replace(self._profiles[which], processes=(process,))
+            for each in energy.energy(alone):
+                if each.device == device and each.joules.value is not None:
+                    joules[index] = each.joules.value
+        return joules
+
+    def _memory(self) -> Quantity:
+        """Peak of resident memory, which no occasion changes."""
+        name = PEAK_MEMORY
+        values = [
+            [
+                float(reading.value)
+                for process in side.values()
+                for reading in process.noise
+                if reading.name == name and isinstance(reading.value, (int, float))
+            ]
+            for side in self._sides
+        ]
+        if not all(values):
+            return unknown(name, "not recorded on both sides")
+        sides = [Side(np.log(np.array(one))) for one in values]
+        found = verdicts.compare(
+            sides[0],
+            sides[1],
+            same_occasion=True,
+            margin=self._margin,
+            confidence=1 - self._alpha_of_others() if self.paired else CONFIDENCE,
+        )
+        if found.verdict is Verdict.NOT_COMPARABLE:
+            return Quantity(name, None, None, found)
+        base, candidate = (_typical(side.log_figure) for side in sides)
+        return Quantity(name, base, candidate, found, "of a worker process up to the timed pass")
+
+
+def unknown(name: str, reason: str) -> Quantity:
+    """A figure that cannot be compared, with the reason."""
+    return Quantity(name, None, None, Comparison(Verdict.NOT_COMPARABLE, None, None, reason))
+
+
+def _middle(logs: Float64Array) -> float:
+    """Median over the processes."""
+    return math.exp(float(np.median(logs)))
+
+
+def _typical(logs: Float64Array) -> float:
+    """Geometric mean over the processes: ratios are of these."""
+    return math.exp(float(logs.mean()))
+
+
+def _time_per_inference_ns(process: ProcessRecord) -> float:
+    """Wall time of an inference, without what lies between two values of pyperf's."""
+    steady = process.steady
+    end_ns = steady.start_ns + steady.duration_ns
+    last = np.arange(0, len(steady), process.loops) + process.loops - 1
+    taken_ns = end_ns[np.minimum(last, len(steady) - 1)] - steady.start_ns[:: process.loops]
+    return float(taken_ns.sum()) / len(steady)
+
+
+def _why_no_energy(pair: Sequence[Energy | None]) -> str:
+    for name, one in zip(SIDES, pair, strict=True):
+        if one is None:
+            return f"the {name} tells nothing of this device"
+        if one.joules.value is None:
+            return f"the {name} has none: {one.joules.reason}"
+    return ""

@@ -1,0 +1,141 @@
+"""What a comparison of profiles finds."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from harness.analysis.comparing.differences import Difference
+from harness.analysis.comparing.matching import Match
+from harness.records import Profile
+from harness.statistics.figures import Figure
+from harness.statistics.verdicts import Comparison
+
+#: What the two profiles of a comparison are called.
+SIDES = ("base", "candidate")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Quantity:
+    """One figure of both sides.
+
+    Attributes:
+        name: with the unit as suffix: ``latency_p90_ns``, ``energy_gpu0_j`` …
+        base, candidate: geometric means over the processes, medians where they were measured
+            in pairs; None where not known.
+        comparison: of the two; ``FASTER`` is the lower value, whatever the quantity.
+        note: what to know about the figures, in one sentence; may be empty.
+    """
+
+    name: str
+    base: float | None
+    candidate: float | None
+    comparison: Comparison
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OperatorChange:
+    """Nodes that do the same work on both sides, or have no counterpart.
+
+    Attributes:
+        match: their rows in the NodeTables.
+        base_nodes, candidate_nodes: their names.
+        base_op_types, candidate_op_types: their op types.
+        base_ns, candidate_ns: own time in one inference, geometric mean over the processes of
+            each one's median (mean where a process took no time); None without counterpart.
+        comparison: of the two, Holm's correction over all operators applied.
+    """
+
+    match: Match
+    base_nodes: tuple[str, ...]
+    candidate_nodes: tuple[str, ...]
+    base_op_types: tuple[str, ...]
+    candidate_op_types: tuple[str, ...]
+    base_ns: float | None
+    candidate_ns: float | None
+    comparison: Comparison
+
+    @property
+    def change_ns(self) -> float:
+        """By how much it lengthens an inference."""
+        return (self.candidate_ns or 0.0) - (self.base_ns or 0.0)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Total:
+    """Where the latency of one side is: matched + unmatched + rest = latency.
+
+    Attributes:
+        matched_ns: operators with a counterpart.
+        unmatched_ns: operators without.
+        rest_ns: the framework, and by how much tracing misses the timed pass; may be
+            negative where the machine was slower while it was traced.
+        latency_ns: of the timed pass.
+    """
+
+    matched_ns: float
+    unmatched_ns: float
+    rest_ns: float
+    latency_ns: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OperatorChanges:
+    """Operators of two profiles, what changed most first.
+
+    Attributes:
+        changes: one for each match.
+        source: tracer of the times, the same on both sides.
+        judged: how many were tested; the others are too short, or have no counterpart.
+        base, candidate: their accounts.
+        doubts: why operator times should not be trusted, one sentence each.
+    """
+
+    changes: tuple[OperatorChange, ...]
+    source: str
+    judged: int
+    base: Total
+    candidate: Total
+    doubts: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Compared:
+    """One candidate against the base.
+
+    Attributes:
+        candidate: its profile.
+        differences: what else changed.
+        caveats: what to know before reading the figures, one sentence each.
+        paired: both were measured interleaved, and processes are compared in pairs.
+        latency: of the median.
+        quantities: all other figures; empty if the latencies cannot be compared.
+        operators: or why there are none.
+        machine: by how much the machine was slower beside the candidate by each part of
+            the yardstick, as a ratio; empty where it was not timed on both sides.
+    """
+
+    candidate: Profile
+    differences: tuple[Difference, ...]
+    caveats: tuple[str, ...]
+    paired: bool
+    latency: Quantity
+    quantities: tuple[Quantity, ...]
+    operators: OperatorChanges | Figure
+    machine: Mapping[str, float]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Report:
+    """All candidates against the base.
+
+    Attributes:
+        base: profile that ratios are over.
+        candidates: the others, in the order given.
+        margin: ratios from 1 / (1 + margin) to 1 + margin count as the same.
+    """
+
+    base: Profile
+    candidates: tuple[Compared, ...]
+    margin: float

@@ -1,0 +1,43 @@
+"""The first inference prepares what the others find ready."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harness.analysis.findings.seen import WORTH_CHANGING, Finding, Seen, agree
+from harness.statistics import latency
+
+#: A first inference this many times a later one includes one-off preparation. It must also be a
+#: tenth (WORTH_CHANGING) of the cold start, or nobody waits for it.
+FIRST_TIMES = 10
+
+_FASTER_START = {
+    "cuda": "cudnn_conv_algo_search=HEURISTIC",
+    "tensorrt": "trt_engine_cache_enable=1",
+}
+
+
+def first_inference(seen: Seen) -> Finding | None:
+    """The first inference prepares what the others find ready."""
+    timed = [one for one in seen.profile.processes if one.index in seen.medians]
+    times = [one.first_inference_ns / seen.medians[one.index] for one in timed]
+    if seen.verdict == "unusable" or not agree(times, FIRST_TIMES):
+        return None
+    cold = {name: one.value or 0.0 for name, one in latency.cold_start(timed).items()}
+    first_ns = cold["first_inference_ns"]
+    if first_ns - seen.median_ns < WORTH_CHANGING * sum(cold.values()):
+        return None
+    provider = seen.profile.provider
+    faster = f"; --provider-option {_FASTER_START[provider]}" if provider in _FASTER_START else ""
+    return Finding(
+        kind="first_inference",
+        sentence=f"The first inference takes {np.median(times):.0f} times as long as the others.",
+        evidence={
+            "first_inference_ns": first_ns,
+            "inference_ns": seen.median_ns,
+            "session_ns": cold["session_ns"],
+        },
+        nodes=(),
+        next_step=f"Make one inference of the same shapes before the first request{faster}.",
+        weight=0.0,
+    )

@@ -1,0 +1,78 @@
+"""The GPU waits: for copies between it and the CPU, or for launches."""
+
+from __future__ import annotations
+
+from harness.analysis import gpu_work
+from harness.analysis.findings.seen import MOST, WORTH_CHANGING, Finding, Seen, counted
+from harness.config.session import CAPTURE_OPTIONS
+from harness.ort import placement
+
+
+def copies(seen: Seen) -> Finding | None:
+    """ORT copies tensors between the GPU and the CPU within an inference."""
+    nodes, kernels = seen.profile.nodes, seen.profile.kernels
+    if seen.on_cpu or nodes is None:
+        return None
+    placed = placement.from_nodes(seen.profile.provider, nodes)
+    if not placed.copies:
+        return None
+    host = placement.PROVIDER_TYPES["cpu"]
+    causes = [name or op_type for provider, name, op_type in placed.elsewhere if provider == host]
+    evidence: dict[str, float | str] = {"copies": placed.copies, "nodes_on_cpu": len(causes)}
+    taken_ns: list[float] = []
+    work = gpu_work.node_work(kernels, len(nodes))
+    if work is not None:
+        rows = [row for row, op_type in enumerate(nodes.op_type) if op_type in placement.COPIES]
+        taken_ns.append(float(work.kernel_ns[rows].sum()))
+        evidence["copying_ns"] = taken_ns[-1]
+    if seen.table is not None:
+        on_host = [row.median_ns for row in seen.table.operators if row.provider == host]
+        taken_ns.append(sum(on_host))
+        evidence["on_cpu_ns"] = taken_ns[-1]
+    share = min(sum(taken_ns) / seen.median_ns, 1.0)
+    if len(taken_ns) == 2 and share < WORTH_CHANGING:
+        return None
+    copied = f"{placed.copies} {'copy' if placed.copies == 1 else 'copies'} between GPU and CPU"
+    if causes:
+        why = f"because {counted(len(causes), 'node')} {'runs' if len(causes) == 1 else 'run'}"
+        sentence = f"{copied}, {why} on the CPU."
+        next_step = (
+            "Replace these nodes by some that the provider has (another opset or export), or "
+            "move them to the ends of the model."
+        )
+    else:
+        sentence = f"{copied}, though no node runs on the CPU: kernels read values there."
+        next_step = "Export with fixed shapes, so that shapes are constants and not calculated."
+    return Finding("copies", sentence, evidence, tuple(causes), next_step, share)
+
+
+def gpu_idle(seen: Seen) -> Finding | None:
+    """The GPU waits for the host to launch its work.
+
+    ORT's profiler, under which kernels are recorded, lengthens the gaps between them and not
+    the kernels: they are held against the timed pass, against its fastest inference.
+    """
+    kernels = seen.profile.kernels
+    if seen.on_cpu or kernels is None or kernels.dropped or seen.verdict == "unusable":
+        return None
+    work = gpu_work.occupation(kernels)
+    if work is None or 1 - work.busy_ns / seen.fastest_ns < MOST:
+        return None
+    share = 1 - work.busy_ns / seen.median_ns
+    provider = seen.profile.provider
+    option = CAPTURE_OPTIONS.get(provider)
+    can_capture = option is not None and not seen.profile.asked.captures_graph
+    step = f"--provider-option {option}=1 launches all of it at once; or " if can_capture else ""
+    return Finding(
+        kind="gpu_idle",
+        sentence=f"The GPU is idle for {share:.0%} of an inference, between launches.",
+        evidence={
+            "busy_ns": work.busy_ns,
+            "inference_ns": seen.median_ns,
+            "fastest_ns": seen.fastest_ns,
+            "launches": work.launches,
+        },
+        nodes=(),
+        next_step=f"{step}{'g' if step else 'G'}ive it more work in one (--batch).",
+        weight=share,
+    )

@@ -1,0 +1,51 @@
+"""All rules, and what they say of a profile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from harness.analysis.findings import (
+    cold_start,
+    framework,
+    gpu,
+    quantisation,
+    roofline,
+    threads,
+    throttling,
+)
+from harness.analysis.findings.seen import Finding, Seen
+from harness.analysis.operators.table import OperatorTable
+from harness.records import Profile
+from harness.statistics.figures import Figure
+
+#: Sentences that are told: more are a list and no advice.
+MOST_TOLD = 5
+
+
+RULES: Sequence[Callable[[Seen], Finding | None]] = (
+    throttling.throttled,
+    gpu.gpu_idle,
+    framework.framework,
+    gpu.copies,
+    quantisation.quantisation,
+    roofline.roofline,
+    threads.threads,
+    cold_start.first_inference,
+)
+
+
+def findings(profile: Profile, table: OperatorTable | Figure) -> tuple[Finding, ...]:
+    """What there is to say of a profile, the weightiest first; nothing where there is nothing.
+
+    Args:
+        profile: as it was read.
+        table: its operators by node, as ``operator_table(profile)`` gives them.
+    """
+    timed = [process.steady for process in profile.processes if len(process.steady)]
+    if not timed or not all(np.median(steady.duration_ns) > 0 for steady in timed):
+        return ()
+    seen = Seen.of(profile, table)
+    told = [found for rule in RULES if (found := rule(seen)) is not None]
+    return tuple(sorted(told, key=lambda found: -found.weight)[:MOST_TOLD])

@@ -1,0 +1,117 @@
+"""What rules may look at, what they say, and how sure a figure must be."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from harness.analysis import noise
+from harness.analysis.operators.table import OperatorTable
+from harness.records import Profile
+from harness.statistics.figures import Figure
+
+#: Processes that must agree: one cannot tell its luck from the model.
+FEWEST_PROCESSES = 2
+
+#: Part of an inference from which on something is most of it.
+MOST = 0.5
+
+#: Part of the time below which a change is not worth making, and within what a disturbed machine
+#: does to a median.
+WORTH_CHANGING = 0.1
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that an expert would say.
+
+    Attributes:
+        kind: which rule says so: ``framework``, ``roofline``, ``copies``, ``threads``,
+            ``throttled``, ``first_inference``, ``quantisation``, ``gpu_idle``.
+        sentence: what there is.
+        evidence: figures of the profile by name. The suffix tells the unit: ``_ns``, ``_share``
+            for a part of 1; without one it is a number of things, or a text.
+        nodes: names of the nodes that it is about, in full; empty where it is about all.
+        next_step: what to try, in one sentence.
+        weight: part of an inference's time that it is about, 0 to 1; 0 where it is about
+            something else, or the part is not known.
+    """
+
+    kind: str
+    sentence: str
+    evidence: Mapping[str, float | str]
+    nodes: tuple[str, ...]
+    next_step: str
+    weight: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Seen:
+    """What the rules look at.
+
+    Attributes:
+        profile: without the series of test doubles, which measure nothing.
+        verdict: on noise.
+        table: operators by node; None where their times cannot be trusted.
+        medians: of the timed pass, in ns, by ProcessRecord.index.
+        fastest_ns: the fastest sample of all.
+    """
+
+    profile: Profile
+    verdict: str
+    table: OperatorTable | None
+    medians: Mapping[int, float]
+    fastest_ns: int
+
+    @classmethod
+    def of(cls, profile: Profile, table: OperatorTable | Figure) -> Seen:
+        """Of a profile with a timed pass, and of its operators by node."""
+        devices = tuple(series for series in profile.devices if not series.double)
+        profile = dataclasses.replace(profile, devices=devices)
+        verdict = noise.judge(profile).verdict
+        trusted = table if isinstance(table, OperatorTable) else None
+        if trusted is not None and (trusted.accounts.doubt or verdict == "unusable"):
+            trusted = None
+        timed = [process for process in profile.processes if len(process.steady)]
+        return cls(
+            profile=profile,
+            verdict=verdict,
+            table=trusted,
+            medians={one.index: float(np.median(one.steady.duration_ns)) for one in timed},
+            fastest_ns=min(int(one.steady.duration_ns.min()) for one in timed),
+        )
+
+    @property
+    def median_ns(self) -> float:
+        """Median of the processes' medians."""
+        return float(np.median(list(self.medians.values())))
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the times of operators are those of the device that does the work."""
+        return self.profile.provider == "cpu"
+
+    def fact(self, name: str) -> float | str | None:
+        """A fact of the environment; None where it is absent."""
+        return next((one.value for one in self.profile.environment if one.name == name), None)
+
+    def noted(self, name: str) -> list[float]:
+        """A counter around each timed pass, of the processes where it was read."""
+        return [
+            float(reading.value)
+            for process in self.profile.processes
+            for reading in process.noise
+            if reading.name == name and isinstance(reading.value, (int, float))
+        ]
+
+
+def agree(values: Sequence[float], least: float) -> bool:
+    """Whether there are values enough, one of each process, and none is below the limit."""
+    return len(values) >= FEWEST_PROCESSES and min(values) >= least
+
+
+def counted(number: float, noun: str) -> str:
+    """A number of things, in words."""
+    return f"{number:g} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,73 @@
+"""More threads than CPUs, or than operators that could use them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from harness.analysis.findings.seen import WORTH_CHANGING, Finding, Seen, counted
+from harness.machine.cpu_lists import cpu_list
+
+
+def threads(seen: Seen) -> Finding | None:
+    """More threads than CPUs, or than operators that could use them."""
+    threads, cpus = seen.profile.asked.intra_threads, _usable_cpus(seen)
+    if not seen.on_cpu or threads is None:
+        return None
+    if cpus is not None and threads > math.ceil(cpus):
+        evidence: dict[str, float | str] = {"threads": threads, "cpus": cpus}
+        switches = seen.noted("involuntary_switches")
+        if switches:
+            inferences = sum(len(process.steady) for process in seen.profile.processes)
+            evidence["involuntary_switches_an_inference"] = sum(switches) / inferences
+        return Finding(
+            kind="threads",
+            sentence=f"{threads} threads share {counted(cpus, 'CPU')}: they wait for each other.",
+            evidence=evidence,
+            nodes=(),
+            next_step=f"--threads {math.floor(cpus) or 1}, or allow more CPUs.",
+            weight=1 - cpus / threads,
+        )
+    if seen.profile.asked.execution_mode == "parallel":
+        return None  # the trace does not tell what goes on between operators at a time
+    parallel = _parallel_share(seen)
+    # ORT makes a thread for each core where the choice is left to it.
+    if parallel is None or (threads or seen.fact("cpu_cores") or 1) == 1:
+        return None
+    if parallel >= WORTH_CHANGING:
+        return None
+    return Finding(
+        kind="threads",
+        sentence="ONNX Runtime divides next to nothing of this model among threads: one of them "
+        "does the work.",
+        evidence={"divided_share": parallel, "threads": threads or "as ORT chooses"},
+        nodes=(),
+        next_step="--threads 1; for throughput run several sessions side by side, one a CPU.",
+        weight=0.0,
+    )
+
+
+def _usable_cpus(seen: Seen) -> float | None:
+    """CPUs' worth of time that the workers may use; None where nothing tells."""
+    affinity = seen.profile.asked.affinity
+    try:
+        allowed = seen.fact("affinity_cpus") if affinity is None else len(cpu_list(affinity))
+    except ValueError:  # no CPU list: the file is not harness' own
+        allowed = None
+    known = [one for one in (allowed, seen.fact("cgroup_cpu_limit")) if not isinstance(one, str)]
+    return min((float(one) for one in known if one is not None), default=None)
+
+
+def _parallel_share(seen: Seen) -> float | None:
+    """Part of the nodes' time in operators that ORT ever divided; None where nothing tells."""
+    trace, nodes = seen.profile.traces.get("ort"), seen.profile.nodes
+    if seen.table is None or trace is None or nodes is None:
+        return None
+    loops = trace.details.get("parallel_loops")
+    if loops is None or not len(loops):
+        return None
+    divided = set(np.unique(trace.node[loops > 0]).tolist())
+    if seen.table.source == "probe":
+        divided |= {int(nodes.carrier[row]) for row in divided}
+    return sum(row.share for row in seen.table.operators if row.order in divided)

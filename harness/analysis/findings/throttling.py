@@ -1,0 +1,68 @@
+"""A clock of the GPU, or the CPU time of the control group, was held back."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harness.analysis import noise
+from harness.analysis.findings.seen import Finding, Seen
+from harness.machine.devices.clock_reasons import POWER, THROTTLED, clock_reasons
+
+#: Part of the samples from which on throttling is in the figures: the median and p90 do not
+#: notice what touches fewer.
+THROTTLED_SHARE = 0.05
+
+
+def throttled(seen: Seen) -> Finding | None:
+    """A clock of the GPU, or the CPU time of the control group, was held back."""
+    return _throttled_gpu(seen) or _throttled_group(seen)
+
+
+def _throttled_gpu(seen: Seen) -> Finding | None:
+    touched = noise.throttled_samples(seen.profile)
+    samples = sum(map(len, touched))
+    share = sum(int(np.count_nonzero(each)) for each in touched) / samples
+    if share < THROTTLED_SHARE:
+        return None
+    mask = 0
+    for series in seen.profile.devices:
+        if series.quantity == "clock_reasons_mask":
+            mask |= int(np.bitwise_or.reduce(series.value)) & THROTTLED
+    step = (
+        "Allow it more power (nvidia-smi --power-limit)" if mask & POWER else "Cool the GPU better"
+    )
+    return Finding(
+        kind="throttled",
+        sentence=f"The GPU was throttled during {share:.0%} of the samples.",
+        evidence={
+            "throttled_share": share,
+            "samples": samples,
+            "reasons": " ".join(clock_reasons(mask)),
+        },
+        nodes=(),
+        next_step=f"{step}, or lock lower clocks that it can hold (nvidia-smi "
+        "--lock-gpu-clocks); show --exclude-throttled leaves these samples out.",
+        weight=share,
+    )
+
+
+def _throttled_group(seen: Seen) -> Finding | None:
+    waited_ns, wall_ns = (sum(seen.noted(f"{name}_ns")) for name in ("cgroup_throttled", "wall"))
+    share = min(waited_ns / wall_ns, 1.0) if wall_ns else 0.0
+    if share < THROTTLED_SHARE:
+        return None
+    limit = seen.fact("cgroup_cpu_limit")
+    evidence: dict[str, float | str] = {
+        "throttled_share": share,
+        "periods": sum(seen.noted("cgroup_throttled_periods")),
+    }
+    if limit is not None:
+        evidence["cpu_limit"] = limit
+    return Finding(
+        kind="throttled",
+        sentence=f"The container's CPU limit stopped the work for {share:.0%} of the time.",
+        evidence=evidence,
+        nodes=(),
+        next_step="Use no more threads (--threads) than the limit has CPUs, or raise the limit.",
+        weight=share,
+    )

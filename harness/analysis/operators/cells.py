@@ -1,0 +1,91 @@
+"""A traced pass summed up by inference and node."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.records import NodeEvents
+from harness.statistics.figures import Float64Array
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Cells:
+    """A traced pass by inference and node; only inferences that are there as a whole.
+
+    Attributes:
+        own, total: float64[inferences, nodes], ns.
+        calls: int32[inferences, nodes], executions.
+        process: int64[inferences], ProcessRecord.index.
+        duration, framework: int64[inferences], ns.
+        probes: float64[inferences], what the probes cost, ns.
+    """
+
+    own: Float64Array
+    total: Float64Array
+    calls: npt.NDArray[np.int32]
+    process: npt.NDArray[np.int64]
+    duration: npt.NDArray[np.int64]
+    framework: npt.NDArray[np.int64]
+    probes: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, node_count: int, events: NodeEvents) -> Cells:
+        """Sums the events of so many nodes, some events at a time."""
+        inferences = len(events.inference_number)
+        shape = (inferences, node_count)
+        own, total, calls = np.zeros(shape), np.zeros(shape), np.zeros(shape, np.int32)
+        probes = np.zeros(inferences)
+        # An event finds its (process, inference) pair in the inference table.
+        span = int(events.inference_number.max(initial=0)) + 1
+        known = events.inference_process.astype(np.int64) * span + events.inference_number
+        order = np.argsort(known)
+        known = known[order]
+        for part in events.parts() if inferences else ():
+            keys = part.process.astype(np.int64) * span + part.inference
+            place = order[np.searchsorted(known, keys)]
+            cell = place * node_count + part.node
+            _add(own, cell, part.self_ns)
+            _add(total, cell, part.duration_ns)
+            _add(calls, cell, None)
+            if "probe_cost_ns" in part.details:
+                _add(probes, place, part.details["probe_cost_ns"])
+        whole = events.inference_duration_ns >= 0
+        if not whole.all():
+            own, total, calls, probes = own[whole], total[whole], calls[whole], probes[whole]
+        return cls(
+            own=own,
+            total=total,
+            calls=calls,
+            process=events.inference_process[whole].astype(np.int64),
+            duration=events.inference_duration_ns[whole],
+            framework=events.inference_framework_ns[whole],
+            probes=probes,
+        )
+
+    def sums(
+        self, members: Sequence[int]
+    ) -> tuple[Float64Array, Float64Array, npt.NDArray[np.int64]]:
+        """(own time, total time, executions) of some nodes together, by inference."""
+        return (
+            self.own[:, members].sum(axis=1),
+            self.total[:, members].sum(axis=1),
+            self.calls[:, members].sum(axis=1),
+        )
+
+
+def _add(
+    table: npt.NDArray[Any], cell: npt.NDArray[np.int64], values: npt.NDArray[np.int64] | None
+) -> None:
+    """Adds the values, or ones, to cells of a table, whose events come in the order of time.
+
+    So the cells of some events lie near each other, and only these are gone through.
+    """
+    first = int(cell.min())
+    sums = np.bincount(cell - first, values)
+    flat = table.reshape(-1)[first : first + len(sums)]
+    flat += sums.astype(table.dtype, copy=False)

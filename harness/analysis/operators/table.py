@@ -1,0 +1,371 @@
+"""Time of every node, op type or layer in an inference, with its bounds."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.analysis import bounds, gpu_work
+from harness.analysis.ceilings import Ceilings
+from harness.analysis.gpu_work import NodeWork
+from harness.analysis.operators.accounts import Accounts, accounts_of, dispatch_ns
+from harness.analysis.operators.cells import Cells
+from harness.analysis.operators.labels import label, layer, node_label
+from harness.records import NodeEvents, NodeTable, Profile
+from harness.statistics.figures import Figure
+from harness.statistics.intervals import t_interval
+
+#: Passes that time operators, the truest first.
+SOURCES = ("probe", "ort")
+
+#: What a row of the table can be.
+GROUPS = ("node", "op", "layer")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Operator:
+    """Time of a node, or of all nodes of an op type or a layer, in one inference.
+
+    Attributes:
+        node: name of the node or the layer; for an op type how many nodes it has, as text.
+        op_type: operator type; for a layer how many nodes it has, as text.
+        provider: execution provider.
+        order: row of the node in the NodeTable; for a group that of its first node.
+        median_ns: median over the traced inferences of its own time (without the nodes of
+            its subgraphs), all executions in an inference together.
+        interval_ns: 95 % confidence interval of a process's median, in the geometric mean of
+            the processes. Each process has a calibration of its own, so the scatter of the
+            probes' cost is in it, a systematic error of it is not. None with fewer than two
+            processes, or where it took no time in one.
+        total_ns: median with the nodes of its subgraphs.
+        p10_ns, p90_ns: spread of its own time over the inferences.
+        share: median_ns divided by the sum over all rows.
+        calls: executions in an inference, on average.
+        source: how the times were obtained, ``probe`` or ``ort``. On a GPU they are
+            those of the host, which launches and does not wait.
+        kernel_ns: what the GPU worked for it, kernels, copies and settings of memory; None
+            where that was not recorded.
+        launches: of them, in an inference; None likewise.
+        profiled_ns: median that ORT's profiler gives for the same, beside the probe's; None
+            where it has none.
+        spans: names of further nodes whose time is in it: they carry no probe of their own.
+        flops, traffic_bytes: of one inference; None where not known.
+        peak_share, bandwidth_share: part of this machine's measured ceilings that it reached;
+            None where the work is not known or the ceiling was not measured. A bandwidth above
+            1 comes from caches.
+        idle_ns: how long the GPU had nothing to do before its kernels; None as for kernel_ns.
+        bound: ``compute-bound``, ``memory-bound``, ``overhead-bound`` or ``unknown``.
+        why: the numbers that say so.
+    """
+
+    node: str
+    op_type: str
+    provider: str
+    order: int
+    median_ns: float
+    interval_ns: tuple[float, float] | None
+    total_ns: float
+    p10_ns: float
+    p90_ns: float
+    share: float
+    calls: float
+    source: str
+    kernel_ns: float | None
+    launches: float | None
+    idle_ns: float | None
+    profiled_ns: float | None
+    spans: tuple[str, ...]
+    flops: float | None
+    traffic_bytes: float | None
+    peak_share: float | None
+    bandwidth_share: float | None
+    bound: str
+    why: str
+
+    @property
+    def label(self) -> str:
+        """Its name; what it does and its row where it has none."""
+        return label(self.node, self.op_type, self.order)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OperatorTable:
+    """Operators that ran, their accounts, and what stands behind them.
+
+    Attributes:
+        source: how the times were obtained, ``probe`` or ``ort``.
+        resolution_ns: step of the clock that took them.
+        inferences: traced inferences, over all processes.
+        profiler_tax: by how much ORT's profiler lengthens an inference, as a share; None
+            where it was not used.
+        uncovered: names of nodes that ran before the first probe or behind the last: their
+            time is framework time.
+        known_work: share of the nodes' time in which the operations are known.
+    """
+
+    operators: tuple[Operator, ...]
+    accounts: Accounts
+    source: str
+    resolution_ns: int
+    inferences: int
+    profiler_tax: float | None
+    uncovered: tuple[str, ...]
+    known_work: float
+
+
+_SORTS: Mapping[str, Callable[[Operator], tuple[float | str, ...]]] = {
+    "time": lambda row: (-row.median_ns, row.order),
+    "total": lambda row: (-row.total_ns, row.order),
+    "calls": lambda row: (-row.calls, row.order),
+    "order": lambda row: (row.order,),
+    "name": lambda row: (row.node, row.order),
+}
+
+
+def operator_table(
+    profile: Profile,
+    by: str = "node",
+    sort: str = "time",
+    source: str | None = None,
+    depth: int = 0,
+) -> OperatorTable | Figure:
+    """Time of every node, op type or layer that ran.
+
+    Args:
+        profile: with a traced pass.
+        by: what a row is, one of GROUPS.
+        sort: ``time``, ``total``, ``calls``, ``order`` or ``name``.
+        source: the pass to take, one of SOURCES; None for the truest there is.
+        depth: components of a layer's name that are kept; 0 for all.
+
+    Returns:
+        The table, or a Figure with the reason why there is none.
+    """
+    times = OperatorTimes.of(profile, source)
+    return times if isinstance(times, Figure) else times.table(by, sort, depth)
+
+
+@dataclasses.dataclass(frozen=True)
+class OperatorTimes:
+    """A traced pass summed up, from which any table of operators is made.
+
+    Attributes:
+        profile: with the pass.
+        nodes: the executed graph.
+        source: the pass, one of SOURCES.
+        cells: by inference and node.
+    """
+
+    profile: Profile
+    nodes: NodeTable
+    source: str
+    cells: Cells
+
+    @classmethod
+    def of(cls, profile: Profile, source: str | None = None) -> OperatorTimes | Figure:
+        """Sums a pass up, or says why that cannot be.
+
+        Args:
+            profile: with a traced pass.
+            source: the pass to take, one of SOURCES; None for the truest there is.
+        """
+        name = source or next((one for one in SOURCES if one in profile.traces), "")
+        events = profile.traces.get(name)
+        if events is None or profile.nodes is None:
+            return Figure(None, _why_absent(profile, (source,) if source else SOURCES))
+        cells = Cells.of(len(profile.nodes), events)
+        if not len(cells.own):
+            return Figure(None, "the trace holds no whole inference")
+        return cls(profile, profile.nodes, name, cells)
+
+    @property
+    def events(self) -> NodeEvents:
+        """The executions of nodes."""
+        return self.profile.traces[self.source]
+
+    @functools.cached_property
+    def accounts(self) -> Accounts:
+        """Where a traced inference went."""
+        return accounts_of(self.profile, self.events, self.cells, self._spans)
+
+    def table(self, by: str = "node", sort: str = "time", depth: int = 0) -> OperatorTable:
+        """What ``operator_table`` gives."""
+        nodes, cells = self.nodes, self.cells
+        ceilings = Ceilings.of(self.profile)
+        rows = [
+            self._operator(group, members, ceilings)
+            for group, members in _groups(nodes, cells, by, depth).items()
+        ]
+        whole = sum(row.median_ns for row in rows) or 1.0
+        rows = [dataclasses.replace(row, share=row.median_ns / whole) for row in rows]
+        own_ns = cells.own.sum(axis=0)
+        known_ns = sum(
+            own_ns[row]
+            for row in np.flatnonzero(own_ns).tolist()
+            if self._work(nodes.flops, [row]) is not None
+        )
+        uncovered: list[int] = []
+        if self.source == "probe":
+            uncovered = np.flatnonzero((nodes.carrier < 0) & (nodes.order >= 0)).tolist()
+        return OperatorTable(
+            operators=tuple(sorted(rows, key=_SORTS[sort])),
+            accounts=self.accounts,
+            source=self.source,
+            resolution_ns=self.events.resolution_ns,
+            inferences=len(cells.own),
+            profiler_tax=self._profiler_tax,
+            uncovered=tuple(node_label(nodes, row) for row in uncovered),
+            known_work=float(known_ns / max(own_ns.sum(), 1)),
+        )
+
+    def _operator(self, group: tuple[str, ...], members: list[int], ceilings: Ceilings) -> Operator:
+        """A row of the table; its share is that of no table yet."""
+        nodes, cells, work = self.nodes, self.cells, self._gpu_work
+        own, total, calls = cells.sums(members)
+        count = float(calls.mean())
+        covered = [row for member in members for row in self._spans.get(member, ())]
+        flops = self._work(nodes.flops, members)
+        traffic = self._work(nodes.traffic_bytes, members)
+        kinds = {nodes.arithmetic[row] for row in members if nodes.arithmetic[row]}
+        peak = ceilings.peaks.get(kinds.pop()) if len(kinds) == 1 else None
+        median = float(np.median(own))
+        bound, why = bounds.classify(
+            -1 if flops is None else round(flops),
+            -1 if traffic is None else round(traffic),
+            median,
+            peak,
+            ceilings.bandwidth,
+            None if self._dispatch_ns is None else self._dispatch_ns * count,
+        )
+        by_process = [np.median(own[cells.process == one]) for one in np.unique(cells.process)]
+        # Beside ORT's own times there is nothing to tell of its profiler.
+        profiled = self._profiled if self.source == "probe" else None
+        return Operator(
+            node=group[0],
+            op_type=group[1],
+            provider=group[2],
+            order=members[0],
+            median_ns=median,
+            interval_ns=t_interval(np.array(by_process)),
+            total_ns=float(np.median(total)),
+            p10_ns=float(np.percentile(own, 10)),
+            p90_ns=float(np.percentile(own, 90)),
+            share=math.nan,
+            calls=count,
+            source=self.source,
+            kernel_ns=None if work is None else float(work.kernel_ns[members].sum()),
+            launches=None if work is None else float(work.launches[members].sum()),
+            idle_ns=None if work is None else float(work.idle_ns[members].sum()),
+            profiled_ns=None
+            if profiled is None or not len(profiled.own)
+            else float(np.median(profiled.sums([*members, *covered])[0])),
+            spans=tuple(node_label(nodes, row) for row in covered),
+            flops=flops,
+            traffic_bytes=traffic,
+            peak_share=_share(flops, peak, median),
+            bandwidth_share=_share(traffic, ceilings.bandwidth, median),
+            bound=bound,
+            why=why,
+        )
+
+    def _work(self, column: npt.NDArray[np.int64], members: Sequence[int]) -> float | None:
+        """Operations or bytes of all that is in the time of some nodes, in one inference.
+
+        Returns:
+            None where one of them is not known, or how often it ran is not.
+        """
+        calls = self.cells.calls[:, members].mean(axis=0).tolist()
+        work = 0.0
+        for member, count in zip(members, calls, strict=True):
+            for row in (member, *self._spans.get(member, ())):
+                # Only in the same graph does a node run as often as the one that covers it.
+                if column[row] < 0 or self.nodes.parent[row] != self.nodes.parent[member]:
+                    return None
+                work += float(column[row]) * count
+        return work
+
+    @functools.cached_property
+    def _dispatch_ns(self) -> float | None:
+        """Cost of a node that does nothing, where it is measured as the times are."""
+        return dispatch_ns(self.profile) if self.source == "probe" else None
+
+    @functools.cached_property
+    def _spans(self) -> Mapping[int, Sequence[int]]:
+        return _spans(self.nodes) if self.source == "probe" else {}
+
+    @functools.cached_property
+    def _profiled(self) -> Cells | None:
+        """What ORT's profiler tells of the same."""
+        if self.source == "ort":
+            return self.cells
+        events = self.profile.traces.get("ort")
+        return None if events is None else Cells.of(len(self.nodes), events)
+
+    @functools.cached_property
+    def _gpu_work(self) -> NodeWork | None:
+        return gpu_work.node_work(self.profile.kernels, len(self.nodes))
+
+    @functools.cached_property
+    def _profiler_tax(self) -> float | None:
+        cells = self._profiled
+        if cells is None or not len(cells.own):
+            return None
+        return accounts_of(self.profile, self.profile.traces["ort"], cells, {}).residual
+
+
+def _groups(
+    nodes: NodeTable, cells: Cells, by: str, depth: int
+) -> dict[tuple[str, ...], list[int]]:
+    """Rows that ran, by the label of the table's row: (node, op type, provider)."""
+    ran = np.flatnonzero(cells.calls.any(axis=0)).tolist()
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for row in ran:
+        if by == "op":
+            key: tuple[str, ...] = (nodes.op_type[row], nodes.provider[row])
+        elif by == "layer":
+            key = (layer(nodes.name[row], depth), nodes.provider[row])
+        else:
+            key = (str(row),)
+        groups.setdefault(key, []).append(row)
+    labelled: dict[tuple[str, ...], list[int]] = {}
+    for key, members in groups.items():
+        count = f"{len(members)} node{'s' if len(members) != 1 else ''}"
+        if by == "op":
+            told: tuple[str, ...] = (count, key[0], key[1])
+        elif by == "layer":
+            told = (key[0], count, key[1])
+        else:
+            row = members[0]
+            told = (nodes.name[row], nodes.op_type[row], nodes.provider[row], key[0])
+        labelled[told] = members
+    return labelled
+
+
+def _spans(nodes: NodeTable) -> dict[int, list[int]]:
+    """Rows of the nodes that share the probe of another, by the row of that one."""
+    shared: dict[int, list[int]] = {}
+    for row in np.flatnonzero((nodes.carrier >= 0) & (nodes.order >= 0)).tolist():
+        carrier = int(nodes.carrier[row])
+        if carrier != row:
+            shared.setdefault(carrier, []).append(row)
+    return shared
+
+
+def _share(amount: float | None, ceiling: float | None, time_ns: float) -> float | None:
+    """Part of a ceiling that was reached."""
+    if amount is None or ceiling is None or not time_ns:
+        return None
+    return amount / (time_ns * 1e-9) / ceiling
+
+
+def _why_absent(profile: Profile, passes: Sequence[str | None]) -> str:
+    if not profile.processes:
+        return "no process has finished"
+    wanted = {"nodes", *(f"trace/{one}" for one in passes)}
+    reasons = [why for what, why in profile.absent if what in wanted]
+    return "; ".join(reasons) or "no traced pass was asked for"

@@ -1,0 +1,1 @@
+"""What the nodes of an executed graph have to do: operations and bytes."""

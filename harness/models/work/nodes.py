@@ -1,0 +1,196 @@
+"""Nodes as the formulas see them: what a trace reports, and what the executed graph defines."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from harness.errors import ModelError
+from harness.models.executed_graph import row_of
+from harness.models.work.tensors import Tensor, Unknown, type_name
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Definition:
+    """What the executed graph tells of a node and ORT's profiler does not.
+
+    Attributes:
+        present: for each formal input, whether the node has it.
+        constants: the inputs that are initialisers, by position.
+        attributes: attributes that are a number, a text, or a list of integers, by name.
+    """
+
+    present: tuple[bool, ...]
+    constants: Mapping[int, Tensor]
+    attributes: Mapping[str, int | float | str | tuple[int, ...]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Node:
+    """One node.
+
+    Attributes:
+        op_type: its operator type.
+        inputs: at their formal positions, None where the node has none; None as a whole
+            where the positions cannot be told.
+        complete: whether all inputs are there.
+        outputs: those the node has; what follows a left-out one moves up.
+        attributes: None where they are not known.
+    """
+
+    op_type: str
+    inputs: tuple[Tensor | None, ...] | None
+    complete: bool
+    outputs: tuple[Tensor, ...]
+    attributes: Mapping[str, int | float | str | tuple[int, ...]] | None
+
+    @property
+    def present(self) -> tuple[Tensor, ...]:
+        """The inputs that the node has."""
+        if self.inputs is None or not self.complete:
+            raise Unknown
+        return tuple(tensor for tensor in self.inputs if tensor is not None)
+
+    def output(self, *ranks: int) -> Tensor:
+        """The first output; of one of these ranks, or the formula is not made for it."""
+        if not self.outputs or (ranks and len(self.outputs[0].shape) not in ranks):
+            raise Unknown
+        return self.outputs[0]
+
+    def has(self, position: int) -> bool:
+        """Whether the node has the input: a question to its definition."""
+        if self.inputs is None or self.attributes is None:
+            raise Unknown
+        return position < len(self.inputs) and self.inputs[position] is not None
+
+    def input(self, position: int, *ranks: int) -> Tensor:
+        """The input, of one of these ranks; what else is there is not that input."""
+        inputs = self.inputs or ()
+        tensor = inputs[position] if position < len(inputs) else None
+        if tensor is None or (ranks and len(tensor.shape) not in ranks):
+            raise Unknown
+        return tensor
+
+    def integer(self, name: str, default: int | None = None) -> int:
+        """An attribute; the default is that of the specification, None if there is none."""
+        value = self._attribute(name, default)
+        if not isinstance(value, int):
+            raise Unknown
+        return value
+
+    def integers(self, name: str) -> tuple[int, ...]:
+        """An attribute without a default."""
+        value = self._attribute(name, None)
+        if not isinstance(value, tuple):
+            raise Unknown
+        return value
+
+    def text(self, name: str, default: str = "") -> str:
+        """An attribute."""
+        return str(self._attribute(name, default))
+
+    def _attribute(self, name: str, default: int | str | None) -> object:
+        if self.attributes is None:
+            raise Unknown
+        return self.attributes.get(name, default)
+
+
+Formula = Callable[[Node], int]
+_Answer = TypeVar("_Answer", int, str)
+
+
+def known(formula: Callable[[Node], _Answer], node: Node, otherwise: _Answer) -> _Answer:
+    """What the formula says of the node, or what stands for an answer that nobody knows."""
+    try:
+        return formula(node)
+    except Unknown:
+        return otherwise
+
+
+def definitions(model: Path) -> dict[int, Definition]:
+    """Definitions of the nodes of ``ExecutedGraph.path``, by row of its NodeTable.
+
+    Raises:
+        ModelError: the file is not an ONNX model.
+        OSError: it cannot be read.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        proto = onnx.load(model, load_external_data=False)
+    except DecodeError as error:
+        raise ModelError(f"{model}: the executed graph cannot be read: {error}") from error
+    found: dict[int, Definition] = {}
+    # Before IR version 4 every initialiser is listed as an input too, and is a constant.
+    fed = {value.name for value in proto.graph.input} if proto.ir_version >= 4 else set()
+    _define(proto.graph, {}, fed, found)
+    return found
+
+
+def formal_inputs(
+    reported: tuple[Tensor, ...], definition: Definition | None, repacks: bool
+) -> tuple[Tensor | None, ...] | None:
+    """Inputs at their formal positions.
+
+    ORT reports those that are there, in order, but no sequences and no constants that a
+    kernel repacked and then gave up.
+    """
+    if definition is None:
+        # The first input of these operators is data and is reported; what follows may be
+        # anything that comes after a weight that is not.
+        return reported[:1] if repacks else reported
+    rest = list(reported)
+    variables = sum(definition.present) - len(definition.constants)
+    inputs: list[Tensor | None] = []
+    for position, present in enumerate(definition.present):
+        constant = definition.constants.get(position)
+        if not present:
+            inputs.append(None)
+        elif constant is not None:
+            if len(rest) > variables and rest[0] == constant:
+                del rest[0]
+            inputs.append(constant)
+        elif rest:
+            inputs.append(rest.pop(0))
+            variables -= 1
+        else:
+            return None
+    return None if rest else tuple(inputs)
+
+
+def _define(
+    graph: Any, outer: Mapping[str, Tensor], fed: set[str], found: dict[int, Definition]
+) -> None:
+    """Collects the definitions of a graph and its bodies; outer are the constants around."""
+    import onnx
+
+    constants = dict(outer)
+    for initializer in graph.initializer:
+        if initializer.name not in fed:
+            name = onnx.TensorProto.DataType.Name(initializer.data_type)
+            constants[initializer.name] = Tensor(type_name(name), tuple(initializer.dims))
+    readable = onnx.AttributeProto
+    for node in graph.node:
+        attributes: dict[str, int | float | str | tuple[int, ...]] = {}
+        for attribute in node.attribute:
+            if attribute.type == readable.INT:
+                attributes[attribute.name] = attribute.i
+            elif attribute.type == readable.FLOAT:
+                attributes[attribute.name] = attribute.f
+            elif attribute.type == readable.STRING:
+                attributes[attribute.name] = attribute.s.decode(errors="replace")
+            elif attribute.type == readable.INTS:
+                attributes[attribute.name] = tuple(attribute.ints)
+            elif attribute.type == readable.GRAPH:
+                _define(attribute.g, constants, fed, found)
+        inputs = enumerate(node.input)
+        found[row_of(node.name)] = Definition(
+            present=tuple(bool(name) for name in node.input),
+            constants={at: constants[name] for at, name in inputs if name in constants},
+            attributes=attributes,
+        )

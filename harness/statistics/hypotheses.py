@@ -1,0 +1,178 @@
+"""Tests of two groups of processes: of their means, of their ranks, of many figures at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from harness.statistics.figures import Float64Array
+from harness.statistics.occasions import drift_factor, unexplained
+
+#: Pooled processes up to which the rank test counts all orders.
+_EXACT_RANKS = 40
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p-values: all at most alpha are rejected with a joint error of alpha.
+
+    Holm, A simple sequentially rejective multiple test procedure, Scand. J. Stat. 1979.
+
+    Raises:
+        ValueError: a value is no probability.
+    """
+    values = np.asarray(p_values, np.float64)
+    if not ((values >= 0) & (values <= 1)).all():
+        msg = f"not all are probabilities: {list(p_values)}"
+        raise ValueError(msg)
+    order = np.argsort(values, kind="stable")
+    steps = values[order] * np.arange(len(values), 0, -1)
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return [float(p) for p in adjusted]
+
+
+def rank_test(base: Float64Array, candidate: Float64Array) -> tuple[float, float, float]:
+    """Mann-Whitney test with mid-ranks, given the ties that there are.
+
+    Mann & Whitney, Ann. Math. Stat. 1947. All orders are counted up to forty processes,
+    beyond that the normal approximation with the variance for ties is used (Lehmann,
+    Nonparametrics, 1975, section 1.4).
+
+    Returns:
+        (share of pairs in which the candidate is larger, a tie being half a pair;
+        two-sided p-value; the smallest p-value that the numbers of processes allow).
+    """
+    few, many = len(base), len(candidate)
+    count = few + many
+    _, inverse, repeats = np.unique(
+        np.concatenate([base, candidate]), return_inverse=True, return_counts=True
+    )
+    # Twice the mid-ranks, which are whole numbers.
+    doubled = (2 * np.cumsum(repeats) - repeats + 1)[inverse]
+    total = int(doubled[few:].sum())
+    share = (total / 2 - many * (many + 1) / 2) / (few * many)
+    mean = many * (count + 1)
+    smallest = min(1.0, 2 / math.comb(count, many))
+    if count > _EXACT_RANKS:
+        from scipy.special import ndtr
+
+        variance = few * many * (doubled.var(ddof=1) if count > 1 else 0.0) / count
+        z = abs(total - mean) / math.sqrt(variance) if variance > 0 else 0.0
+        return share, min(1.0, 2 * float(ndtr(-z))), smallest
+    # ways[k, s]: how many choices of k processes have ranks that add up to s.
+    ways = np.zeros((many + 1, int(doubled.sum()) + 1))
+    ways[0, 0] = 1
+    for rank in doubled:
+        ways[1:, rank:] += ways[:-1, :-rank].copy()
+    sums = np.arange(ways.shape[1])
+    as_far = np.abs(sums - mean) >= abs(total - mean)
+    return share, float(ways[many, as_far].sum() / ways[many].sum()), smallest
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Estimate:
+    """A difference of logarithms under one reaction to the machine.
+
+    Attributes:
+        difference: candidate minus base.
+        variances, freedoms: of its parts that shrink with the number of processes.
+        fixed: variance that does not.
+        base, candidate: adjusted values of the processes, for the ranks.
+    """
+
+    difference: float
+    variances: Float64Array
+    freedoms: Float64Array
+    fixed: float
+    base: Float64Array
+    candidate: Float64Array
+
+    def spread(self, times: float = 1.0) -> tuple[float, float]:
+        """Standard error and degrees of freedom with so many times as many processes."""
+        variances = self.variances / times
+        total = float(variances.sum()) + self.fixed
+        # Freedoms plus one is what grows with the processes, near enough.
+        freedoms = (self.freedoms + 1) * times - 1
+        return math.sqrt(total), total**2 / float((variances**2 / freedoms).sum())
+
+
+def estimate(
+    base: Float64Array,
+    candidate: Float64Array,
+    base_yardstick: Float64Array,
+    candidate_yardstick: Float64Array,
+    reaction: float,
+    *,
+    same_occasion: bool,
+    occasion_sd: float,
+) -> Estimate:
+    """The difference of two sides whose model reacts so to what the yardstick sees.
+
+    Args:
+        base: float64[processes], logarithms of the figure, in the order of measuring.
+        candidate: likewise.
+        base_yardstick: float64[processes], logarithms of the yardstick; zeros without one.
+        candidate_yardstick: likewise.
+        reaction: how many times as much as the yardstick the model reacts to the machine.
+        same_occasion: the sides were measured interleaved, so that drift is in both.
+        occasion_sd: standard deviation between occasions of what the yardstick does not see.
+    """
+    left, right = base - reaction * base_yardstick, candidate - reaction * candidate_yardstick
+    variances: list[float] = []
+    freedoms: list[float] = []
+    for adjusted, values, yardstick in (
+        (left, base, base_yardstick),
+        (right, candidate, candidate_yardstick),
+    ):
+        count = len(adjusted)
+        variances.append(float(adjusted.var(ddof=1)) / count)
+        freedoms.append(count - 1.0)
+        if not same_occasion:
+            rest = unexplained(values, yardstick)
+            factor, freedom = drift_factor(rest)
+            variances.append((factor - 1) * float(rest.var(ddof=1)) / count)
+            freedoms.append(freedom)
+    return Estimate(
+        float(right.mean() - left.mean()),
+        np.array(variances),
+        np.array(freedoms),
+        2 * occasion_sd**2,
+        left,
+        right,
+    )
+
+
+def bounds(estimates: Sequence[Estimate], level: float) -> tuple[float, float]:
+    """The interval that holds those of all the estimates, its upper end at this quantile of t."""
+    from scipy.special import stdtrit  # a tenth of a second to import, needed only here
+
+    lows, highs = [], []
+    for estimate in estimates:
+        error, freedom = estimate.spread()
+        half = float(stdtrit(freedom, level) * error)
+        lows.append(estimate.difference - half)
+        highs.append(estimate.difference + half)
+    return min(lows), max(highs)
+
+
+def p_difference(estimates: Sequence[Estimate]) -> float:
+    """Largest p-value that any of the reactions gives; 1 if they differ in direction."""
+    signs = {math.copysign(1, e.difference) for e in estimates}
+    if len(signs) > 1:
+        return 1.0
+    return max(2 * _upper_tail(e, abs(e.difference)) for e in estimates)
+
+
+def p_same(estimates: Sequence[Estimate], limit: float) -> float:
+    """Largest p-value, under any of the reactions, of a difference beyond the limit."""
+    return max(_upper_tail(e, limit - abs(e.difference)) for e in estimates)
+
+
+def _upper_tail(estimate: Estimate, distance: float) -> float:
+    from scipy.special import stdtr
+
+    error, freedom = estimate.spread()
+    return float(stdtr(freedom, -distance / error))

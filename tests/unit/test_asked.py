@@ -1,0 +1,61 @@
+"""What readers take from the stored configuration, of whatever hand it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.config.profile import ProfileConfig
+from harness.config.session import SessionConfig
+from harness.records import Asked
+
+NAMES = st.sampled_from(
+    [field.name for one in (ProfileConfig, SessionConfig) for field in dataclasses.fields(one)]
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def test_what_harness_stores_is_read_again() -> None:
+    session = SessionConfig("cuda", {"enable_cuda_graph": "1"}, intra_threads=3)
+    config = ProfileConfig("mlp", session, quick=True, affinity="0-2", interleaved_with="x")
+    asked = Asked.of(json.dumps(dataclasses.asdict(config), default=str))
+
+    assert (asked.quick, asked.energy, asked.processes) == (True, False, None)
+    assert (asked.precision, asked.budget_s) == (config.precision, config.budget_s)
+    assert (asked.affinity, asked.interleaved_with) == ("0-2", "x")
+    assert (asked.provider, asked.intra_threads) == ("cuda", 3)
+    assert asked.captures_graph
+
+
+@given(JSON)
+def test_odd_content_counts_as_not_given(content: object) -> None:
+    asked = Asked.of(json.dumps(content))
+    assert isinstance(asked.captures_graph, bool)
+    assert asked.intra_threads is None or type(asked.intra_threads) is int
+    assert asked.affinity is None or asked.affinity
+
+
+@pytest.mark.parametrize("config", ["", "{", "null", "[1]", '"text"', "[" * 100_000])
+def test_no_object_is_a_configuration_of_which_nothing_is_known(config: str) -> None:
+    assert Asked.of(config) == Asked.of("{}")
+
+
+@pytest.mark.parametrize("value", ["1", "true", "True"])
+def test_a_provider_that_is_not_known_stays_text_and_captures_nothing(value: str) -> None:
+    def asked(provider: str) -> Asked:
+        options = {"enable_cuda_graph": value}
+        return Asked.of(
+            json.dumps({"session": {"provider": provider, "provider_options": options}})
+        )
+
+    assert asked("cuda").captures_graph
+    assert asked("of-tomorrow").provider == "of-tomorrow"
+    assert not asked("of-tomorrow").captures_graph
