@@ -200,7 +200,7 @@ def _work_folder(partial: Path) -> Iterator[Path]:
             f"{partial}: cannot be made: {error.strerror}", "choose another --output"
         ) from error
     with shards.hold(partial):
-        if any(partial.glob("process-*.shard")):
+        if any(partial.glob("[!.]*.shard")):  # one that was being written starts with a dot
             raise RequestError(
                 f"{partial}: left by an interrupted profile",
                 f"harness recover {partial}, or delete it, or choose another --output",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,6 +78,20 @@ def test_an_existing_page_is_overwritten_only_by_force(
     assert (tmp_path / "page.html").read_text() == "mine"
     assert harness("report", recorded.file, "-o", "page.html", "--force").returncode == 0
     assert (tmp_path / "page.html").read_text() != "mine"
+
+
+def test_a_page_that_finds_no_room_leaves_the_old_one(
+    harness: Harness, recorded: Recorded, tmp_path: Path
+) -> None:
+    (tmp_path / "page.html").write_text("mine")
+    outcome = harness(
+        *("report", recorded.file, "-o", "page.html", "--force"),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)),
+    )
+    assert outcome.returncode == 3
+    assert "page.html: no room to write it" in outcome.stderr
+    assert (tmp_path / "page.html").read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
 
 
 def test_a_folder_that_is_not_there_is_a_wrong_request(
