@@ -6,7 +6,7 @@ import dataclasses
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.config.profile import ProfileConfig
@@ -35,6 +35,7 @@ def test_what_harness_stores_is_read_again() -> None:
     assert asked.captures_graph
 
 
+@settings(derandomize=True, deadline=None)
 @given(JSON)
 def test_odd_content_counts_as_not_given(content: object) -> None:
     asked = Asked.of(json.dumps(content))
