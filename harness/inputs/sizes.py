@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.inputs.ports import Dimension, Port, Shape
+from harness.inputs.axes import BY_NAME, BY_PLACE
+from harness.inputs.ports import Dimension, Port, Shape, is_composed, parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import onnx
+
+    from harness.inputs.axes import Axes
 
 #: Height and width of an image: of ImageNet classifiers.
 IMAGE = 224
@@ -24,22 +27,25 @@ IMAGE = 224
 TEXT_LINE = (48, 320)
 #: Samples a second of speech.
 SAMPLE_RATE = 16_000
+ONE_SECOND = "one second of audio at 16 kHz"
+#: Samples that a streaming model of speech takes at a time.
+WINDOW = 512
 #: The roles of dimensions around a decoder's cache; also the reasons of their sizes.
 PAST = "tokens in the cache"
 NEW = "one new token after those in the cache"
-BOTH = "tokens in the cache and the new one"
+BOTH = "tokens in the cache and new ones"
 
 _TOKENS = 128
 _DETECTOR_IMAGE = 640  # YOLO, RT-DETR and their kin
 _TEXT_LINE_HEIGHTS = (32, 48, 64)
 _MEL_BINS = (80, 128)
+_MAX_PART = 256  # largest size that a part of a composed name is tried with
 
 #: A size and the reason for it.
 _Choice = tuple[int, str]
-_BATCH: _Choice = (1, "batch")
 _CHANNELS: _Choice = (3, "customary for images")
 _SEQUENCE: _Choice = (_TOKENS, "customary for sequences")
-_SAMPLES: _Choice = (SAMPLE_RATE, "one second of audio at 16 kHz")
+_SAMPLES: _Choice = (SAMPLE_RATE, ONE_SECOND)
 _MEL_FRAMES: _Choice = (3000, "customary for log-mel features")  # 30 s, Whisper's window
 
 _SEQUENCE_NAME = r"seq|len|time|token|frame|step|position|sample"
@@ -49,7 +55,6 @@ _HEIGHT_OR_WIDTH = r"height|width|^[hw]$"
 
 #: Sizes by what is found in a dimension's name, first match first.
 _BY_NAME: tuple[tuple[str, _Choice], ...] = (
-    (r"batch", _BATCH),
     (r"past", (_TOKENS - 1, PAST)),
     (r"total|kv_len", (_TOKENS, BOTH)),
     (r"channel", _CHANNELS),
@@ -67,19 +72,30 @@ class CustomarySizes:
         image: height and width of an image.
     """
 
-    def __init__(self, model: onnx.ModelProto, ports: Sequence[Port]) -> None:
+    def __init__(self, model: onnx.ModelProto, ports: Sequence[Port], axes: Axes) -> None:
+        self._axes = axes
         self.sizes: dict[Dimension, int] = {}
         self.reasons: dict[Dimension, str] = {}
         self.required = _required_sizes(model, ports)
         self.image = _DETECTOR_IMAGE if _is_detector(model) else IMAGE
-        self._has_cache = any(port.is_float and is_cache(port) for port in ports)
+        self._has_cache = any(port.is_float and self._holds_tokens(port) for port in ports)
+        self._is_audio = any(is_sample_rate(port) for port in ports)
         for port in ports:
             for axis, dimension in enumerate(port.dims):
                 if not isinstance(dimension, int) and dimension not in self.sizes:
                     choice = self._choice(port, axis, dimension)
                     self.sizes[dimension], self.reasons[dimension] = choice
+        for name in [name for name in self.sizes if isinstance(name, str)]:
+            for part in parts(name):
+                if part not in self.sizes:
+                    self.sizes[part], self.reasons[part] = _part_choice(part, model)
         for dimension, size in self.required.items():
             self.sizes[dimension], self.reasons[dimension] = size, "as the weights need"
+
+    def _holds_tokens(self, port: Port) -> bool:
+        """Whether the input looks like a cache of tokens, rather than a recurrent state."""
+        free = any(dimension not in self._axes.batch for dimension in port.free)
+        return is_cache(port) and (free or port.rank > 3)
 
     def size_of(self, role: str, sizes: Mapping[Dimension, int], default: int) -> int:
         """Among sizes, that of the first dimension with a role (PAST, NEW)."""
@@ -90,20 +106,43 @@ class CustomarySizes:
     ) -> dict[Dimension, int]:
         """Sizes with those that are fixed, and with those that follow from others."""
         resolved = _evaluated({**sizes, **fixed})
-        both = self.size_of(PAST, resolved, 0) + self.size_of(NEW, resolved, 1)
-        followers = {name: both for name, why in self.reasons.items() if why == BOTH}
-        return {**resolved, **followers, **fixed}
+        new = self.size_of(NEW, resolved, 1)
+        given = [fixed[name] for name, why in self.reasons.items() if why == BOTH and name in fixed]
+        if given:  # what is not new of all tokens is in the cache
+            followers = dict.fromkeys(self._in_role(PAST), max(given[0] - new, 0))
+        else:
+            both = self.size_of(PAST, resolved, 0) + new
+            followers = dict.fromkeys(self._in_role(BOTH), both)
+        return {**_evaluated({**resolved, **followers, **fixed}), **fixed}
+
+    def parts_for(
+        self, name: str, wanted: int, sizes: Mapping[Dimension, int]
+    ) -> Iterator[tuple[Dimension, int]]:
+        """Parts of a composed name with sizes that make it wanted."""
+        for part in parts(name):
+            if part not in self._axes.batch:
+                for size in range(min(wanted, _MAX_PART) + 1):
+                    if _evaluated({**sizes, part: size}).get(name) == wanted:
+                        yield part, size
+                        break
+
+    def _in_role(self, role: str) -> list[Dimension]:
+        return [name for name, why in self.reasons.items() if why == role]
 
     def _choice(self, port: Port, axis: int, dimension: Dimension) -> _Choice:
         name = dimension.lower() if isinstance(dimension, str) else ""
-        if not re.search(r"[+*]", name):  # a composed name follows from its parts
-            for pattern, choice in _BY_NAME:
-                if re.search(pattern, name):
-                    return choice
+        batch = self._axes.batch.get(dimension)
+        if batch is not None and batch != BY_PLACE:
+            return 1, batch
+        if isinstance(dimension, str) and is_composed(dimension):
+            return 1, f"calculated from {' and '.join(parts(dimension))}"
+        for pattern, choice in _BY_NAME:
+            if re.search(pattern, name):
+                return choice
         if re.search(_HEIGHT_OR_WIDTH, name):
             return self._image_choice(port, axis)
-        if axis == 0 and not (port.rank == 1 and re.search(_SEQUENCE_NAME, name)):
-            return _BATCH
+        if batch is not None:
+            return 1, batch
         return self._choice_by_look(port, axis, name)
 
     def _choice_by_look(self, port: Port, axis: int, name: str) -> _Choice:
@@ -113,7 +152,10 @@ class CustomarySizes:
             return _SEQUENCE
         if is_cache(port):
             return _TOKENS - 1, PAST
-        if port.named(_AUDIO_NAME) and port.rank <= 3:
+        alone = all(size == 1 or size in self._axes.batch for size in port.dims[:-1])
+        if port.rank <= 3 and (
+            port.named(_AUDIO_NAME) or (self._is_audio and port.is_float and alone)
+        ):
             return _SAMPLES if axis == port.rank - 1 else (1, "one channel")
         if port.is_float and port.rank == 3 and any(size in _MEL_BINS for size in port.dims):
             return _MEL_FRAMES
@@ -153,7 +195,11 @@ class Lengths:
 
 
 def lengths(
-    ports: Sequence[Port], shapes: Mapping[str, Shape | None], past: int, image: int
+    ports: Sequence[Port],
+    shapes: Mapping[str, Shape | None],
+    axes: Axes,
+    past: int,
+    image: int,
 ) -> Lengths:
     """The lengths that shapes say; past and image where they do not say it."""
     tokens, spatial_sizes = 1, (image, image)
@@ -164,13 +210,18 @@ def lengths(
             spatial_sizes = shape[top], shape[left]
         if len(shape) >= 2 and not is_cache(port) and not port.named("mask"):
             last = len(shape) == 3 and (port.named(_AUDIO_NAME) or shape[1] in _MEL_BINS)
-            tokens = shape[2] if last else shape[1]
+            tokens = shape[2] if last else shape[0 if axes.batch_axis(port) == 1 else 1]
     return Lengths(tokens or 1, past, spatial_sizes)
 
 
 def is_cache(port: Port) -> bool:
     """Whether the input looks like a decoder's cache."""
     return port.rank >= 3 and port.named("past|cache")
+
+
+def is_sample_rate(port: Port) -> bool:
+    """Whether the input tells the samples a second of audio."""
+    return port.rank <= 1 and port.named(r"sampl(e|ing)_?(rate|freq)|(^|[^a-z])(sr|fs)($|[^a-z])")
 
 
 def is_image(port: Port) -> bool:
@@ -245,6 +296,24 @@ def _required_sizes(model: onnx.ModelProto, ports: Sequence[Port]) -> dict[Dimen
         if not isinstance(dimension, int):
             required.setdefault(dimension, size)
     return required
+
+
+def _part_choice(name: str, model: onnx.ModelProto) -> _Choice:
+    """A size for a name that occurs in composed ones only."""
+    if re.search(r"batch|^bs?$", name, re.IGNORECASE):
+        return 1, BY_NAME
+    for pattern, choice in _BY_NAME:
+        if re.search(pattern, name):
+            return choice
+    if re.search(r"head", name):
+        heads = [
+            item.i
+            for node in model.graph.node
+            for item in node.attribute
+            if item.name in ("num_heads", "q_num_heads")
+        ]
+        return (heads[0], "heads of the attention") if heads else (1, "the least")
+    return _SEQUENCE if re.search(_SEQUENCE_NAME, name) else (1, "the least")
 
 
 _OPERATORS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
