@@ -7,18 +7,18 @@ steps x batch x features, its states layers x batch x units); else by its place.
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-import onnx
-import onnx.numpy_helper
-
-from harness.inputs.ports import Dimension, Port, is_composed
+from harness.inputs.origins import all_nodes, axis_origins
+from harness.inputs.ports import Dimension, Port, free_names, is_composed, parts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Mapping, Sequence
+
+    import onnx
+
+    from harness.inputs.origins import Origin
 
 BY_NAME = "batch"
 BY_PLACE = "taken for the batch, as the leading axis"
@@ -33,7 +33,12 @@ _STEPS = r"seq|len|time|token|frame|step|^[tls]$"
 _ONLY_STEPS = r"seq|len|time|token|frame|step|position|sample"
 #: Names that exporters make up, which say nothing.
 _MADE_UP = r"^(unk(nown)?_|dynamicdimension|dim_?\d|[ds]\d+$|none$)|dynamic_axes_|_dim_\d+$"
+#: What an encoder gives: a sequence, though its name speaks of states.
+_ACTIVATIONS = r"encoder|hidden_states"
+_CACHE_NAME = r"past|cache|mem"
 _STATE_NAME = r"^[hc](_?(\d+|n|t|in|prev))?$|^[hc]n|state|hidden|cell|mem|cache|rnn|lstm|gru"
+#: Inputs of a recurrent layer: its sequence, and what it begins with.
+_SEQUENCE_AND_STATES = (0, 5, 6)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -67,12 +72,15 @@ class Axes:
 
 def find_axes(model: onnx.ModelProto, ports: Sequence[Port]) -> Axes:
     """What the free axes of a model's inputs count."""
-    met, steps = _met_by_layers(model.graph, ports)
+    met, steps = _met_by_layers(model, ports)
     batch: dict[Dimension, str] = {}
     for port in ports:
         for axis, dimension in enumerate(port.dims):
             if isinstance(dimension, str) and _named_batch(port, axis, dimension, ports):
                 batch.setdefault(dimension, BY_NAME)
+    for part in (part for name in free_names(ports) for part in parts(name)):
+        if re.search(_BATCH, part, re.IGNORECASE) or re.search(_PERHAPS_BATCH, part, re.IGNORECASE):
+            batch.setdefault(part, BY_NAME)
     for dimension, layer in met.items():
         if not _says_other(dimension):
             batch.setdefault(dimension, f"batch, by its place in {layer}")
@@ -120,136 +128,52 @@ def _says_other(dimension: Dimension) -> bool:
     return isinstance(dimension, str) and (is_composed(dimension) or _is_steps(dimension))
 
 
-def _state_axis(port: Port, ports: Sequence[Port], batch: dict[Dimension, str]) -> Dimension | None:
-    """The batch of what looks like a recurrent state: layers x batch x units, layers fixed.
+def _state_axis(
+    port: Port, ports: Sequence[Port], batch: Mapping[Dimension, str]
+) -> Dimension | None:
+    """The batch of what looks like a state: layers x batch x units, the layers fixed.
 
-    Where the layers are 1 it may as well be one example of several steps: it is a state where
-    its name says so or another input has a free batch.
+    Where nothing says that it is a state, it may as well be one example of several steps: it
+    is a state where another input has a free batch. A cache has steps after the batch.
     """
     if not port.is_float or port.rank < 3 or not isinstance(port.dims[0], int):
         return None
-    if len(port.free) != 1 or port.dims[1] != port.free[0] or port.free[0] in batch:
+    if port.named(_ACTIVATIONS):
         return None
-    dimension = port.free[0]
-    if _says_other(dimension):
+    dimension = port.dims[1]
+    if isinstance(dimension, int) or dimension in batch or _says_other(dimension):
         return None
+    if len(port.free) > 1:
+        return dimension if port.rank > 3 and port.named(_CACHE_NAME) else None
     others = any(size in batch for other in ports for size in other.dims if other != port)
     return dimension if port.named(_STATE_NAME) or (others and not _tells(dimension)) else None
 
 
-# --- By the operators ------------------------------------------------------------------
-
-#: Largest number of elements of a constant that is looked at: axes, or one index.
-_SHORT = 8
-#: Axes of a tensor as axes of the input that it comes from; None for one that is new.
-_Origin = tuple[Port, tuple[int | None, ...]]
-
-_SAME_AXES = (
-    "Abs Add BatchNormalization Cast Clip Div Dropout Elu Erf Exp Gelu HardSigmoid Identity "
-    "LayerNormalization LeakyRelu Log Mul Neg Pow PRelu Relu Sigmoid Slice Softmax Split Sqrt "
-    "Sub Tanh"
-)
-
-
 def _met_by_layers(
-    graph: onnx.GraphProto, ports: Sequence[Port]
+    model: onnx.ModelProto, ports: Sequence[Port]
 ) -> tuple[dict[Dimension, str], set[Dimension]]:
     """Free dimensions that recurrent layers take for the batch, with the layer; and for steps."""
-    origins: dict[str, _Origin] = {
-        port.name: (port, tuple(range(port.rank))) for port in ports if port.kind == "tensor"
-    }
-    constants = {tensor.name: _short(tensor) for tensor in graph.initializer}
+    origins = axis_origins(model, ports)
     batch: dict[Dimension, str] = {}
     steps: set[Dimension] = set()
-    for node in _nodes(graph):
-        if node.op_type == "Constant" and node.output:
-            held = [item.t for item in node.attribute if item.HasField("t")]
-            constants[node.output[0]] = _short(held[0]) if held else None
-        if node.op_type in ("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"):
-            swapped = any(item.name == "layout" and item.i for item in node.attribute)
-            layer = f"{node.op_type} '{node.name or next(iter(node.output), '')}'"
-            for slot, axis in ((0, 1 - swapped), (5, 1 - swapped), (6, 1 - swapped)):
-                if (found := _dimension(node, slot, axis, origins)) is not None:
-                    batch.setdefault(found, layer)
-            if (found := _dimension(node, 0, int(swapped), origins)) is not None:
-                steps.add(found)
-        elif (origin := _carried(node, origins, constants)) is not None:
-            for name in node.output if node.op_type == "Split" else node.output[:1]:
-                origins[name] = origin
+    for node in all_nodes(model.graph):
+        if node.op_type not in ("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"):
+            continue
+        swapped = any(item.name == "layout" and item.i for item in node.attribute)
+        layer = f"{node.op_type} '{node.name or next(iter(node.output), '')}'"
+        for slot in _SEQUENCE_AND_STATES:
+            if (found := _dimension(node, slot, 0 if swapped else 1, origins)) is not None:
+                batch.setdefault(found, layer)
+        if (found := _dimension(node, 0, 1 if swapped else 0, origins)) is not None:
+            steps.add(found)
     return batch, steps
 
 
-def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """All nodes, those of bodies before the node that has them."""
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from _nodes(attribute.g)
-        yield node
-
-
 def _dimension(
-    node: onnx.NodeProto, slot: int, axis: int, origins: dict[str, _Origin]
+    node: onnx.NodeProto, slot: int, axis: int, origins: Mapping[str, Origin]
 ) -> Dimension | None:
+    """The free dimension that an axis of a node's input is."""
     if slot >= len(node.input) or node.input[slot] not in origins:
         return None
-    port, axes = origins[node.input[slot]]
-    place = axes[axis] if axis < len(axes) else None
-    found = None if place is None else port.dims[place]
+    found = origins[node.input[slot]].size(axis)
     return None if isinstance(found, int) else found
-
-
-def _carried(
-    node: onnx.NodeProto,
-    origins: dict[str, _Origin],
-    constants: dict[str, np.ndarray[Any, Any] | None],
-) -> _Origin | None:
-    """Where the axes of a node's first output come from."""
-    known = [origins.get(name) for name in node.input]
-    if not known:
-        return None
-    ints = {item.name: list(item.ints) or [item.i] for item in node.attribute}
-    if node.op_type == "Gather" and known[0] is None and len(known) > 1 and known[1] is not None:
-        port, axes = known[1]  # a look-up: each index becomes a row
-        return port, (*axes, None)
-    if node.op_type in ("Add", "Mul") and known[0] is None:
-        known = known[1:]
-    if not known or known[0] is None:
-        return None
-    port, axes = known[0]
-    rank = len(axes)
-    if not rank:
-        return None
-    if node.op_type in _SAME_AXES.split():
-        return port, axes
-    if node.op_type in ("MatMul", "MatMulInteger"):
-        return port, (*axes[:-1], None)
-    if node.op_type == "Transpose":
-        order = ints.get("perm", list(reversed(range(rank))))
-        return (port, tuple(axes[at] for at in order)) if len(order) == rank else None
-    if node.op_type == "Concat":
-        joined = ints["axis"][0] % rank
-        return port, tuple(None if at == joined else axis for at, axis in enumerate(axes))
-    second = constants.get(node.input[1]) if len(node.input) > 1 else None
-    if node.op_type == "Gather" and second is not None and second.ndim == 0:
-        taken = ints.get("axis", [0])[0] % rank
-        return port, axes[:taken] + axes[taken + 1 :]
-    at = ints.get("axes", [] if second is None else [int(place) for place in second.flat])
-    if node.op_type == "Squeeze" and at:
-        gone = {place % rank for place in at}
-        return port, tuple(axis for place, axis in enumerate(axes) if place not in gone)
-    if node.op_type == "Unsqueeze" and at:
-        new = {place % (rank + len(at)) for place in at}
-        kept = iter(axes)
-        places = range(rank + len(at))
-        return port, tuple(None if place in new else next(kept) for place in places)
-    return None
-
-
-def _short(tensor: onnx.TensorProto) -> np.ndarray[Any, Any] | None:
-    """A short integer tensor that lies in the model; None for any other."""
-    if tensor.data_type != onnx.TensorProto.INT64 or math.prod(tensor.dims) > _SHORT:
-        return None
-    if tensor.data_location == onnx.TensorProto.EXTERNAL:
-        return None
-    return onnx.numpy_helper.to_array(tensor)

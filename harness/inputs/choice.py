@@ -336,7 +336,7 @@ class _Chooser:
         grouped: dict[str, list[str]] = {}
         for dimension in port.free:
             why = self._given.reasons.get(dimension) or plan.reasons[dimension]
-            if why == NEW and self._customary.size_of(PAST, sizes, 0) == 0:
+            if why == NEW and self._customary.size_of(PAST, sizes, 1) == 0:
                 why = "one token, as the cache is empty"
             label = f"'{dimension}'" if isinstance(dimension, str) else f"axis {dimension[1]}"
             grouped.setdefault(why, []).append(f"{label} set to {sizes[dimension]}")

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.inputs.axes import BY_NAME, BY_PLACE
+from harness.inputs.axes import BY_PLACE
+from harness.inputs.origins import all_nodes, all_weights, axis_origins
 from harness.inputs.ports import Dimension, Port, Shape, is_composed, parts
 
 if TYPE_CHECKING:
@@ -88,7 +89,8 @@ class CustomarySizes:
         for name in [name for name in self.sizes if isinstance(name, str)]:
             for part in parts(name):
                 if part not in self.sizes:
-                    self.sizes[part], self.reasons[part] = _part_choice(part, model)
+                    known = (1, axes.batch[part]) if part in axes.batch else None
+                    self.sizes[part], self.reasons[part] = known or _part_choice(part, model)
         for dimension, size in self.required.items():
             self.sizes[dimension], self.reasons[dimension] = size, "as the weights need"
 
@@ -209,7 +211,8 @@ def lengths(
             (top, left), _ = image_axes(port)
             spatial_sizes = shape[top], shape[left]
         if len(shape) >= 2 and not is_cache(port) and not port.named("mask"):
-            last = len(shape) == 3 and (port.named(_AUDIO_NAME) or shape[1] in _MEL_BINS)
+            bins = port.rank == 3 and port.dims[1] in _MEL_BINS
+            last = len(shape) == 3 and (port.named(_AUDIO_NAME) or bins)
             tokens = shape[2] if last else shape[0 if axes.batch_axis(port) == 1 else 1]
     return Lengths(tokens or 1, past, spatial_sizes)
 
@@ -277,31 +280,29 @@ _WEIGHED: dict[str, Callable[[Shape, Mapping[str, int]], tuple[int, int]]] = {
 
 
 def _required_sizes(model: onnx.ModelProto, ports: Sequence[Port]) -> dict[Dimension, int]:
-    """Sizes that a weight dictates to the input that meets it directly."""
-    by_name = {port.name: port for port in ports if port.kind == "tensor"}
-    weights = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    """Sizes that a weight dictates to the inputs whose axes it meets."""
+    origins = axis_origins(model, ports)
+    weights = {tensor.name: tuple(tensor.dims) for tensor in all_weights(model.graph)}
     required: dict[Dimension, int] = {}
-    for node in model.graph.node:
+    for node in all_nodes(model.graph):
         rule = _WEIGHED.get(node.op_type)
         if rule is None or len(node.input) < 2:
             continue
-        port, weight = by_name.get(node.input[0]), weights.get(node.input[1])
-        if port is None or weight is None:
+        origin, weight = origins.get(node.input[0]), weights.get(node.input[1])
+        if origin is None or weight is None:
             continue
         try:
             axis, size = rule(weight, {item.name: item.i for item in node.attribute})
-            dimension = port.dims[axis]
-        except IndexError:  # a rank that the operator does not take, or an open one
+        except IndexError:  # a rank that the operator does not take
             continue
-        if not isinstance(dimension, int):
+        dimension = origin.size(axis)
+        if dimension is not None and not isinstance(dimension, int):
             required.setdefault(dimension, size)
     return required
 
 
 def _part_choice(name: str, model: onnx.ModelProto) -> _Choice:
     """A size for a name that occurs in composed ones only."""
-    if re.search(r"batch|^bs?$", name, re.IGNORECASE):
-        return 1, BY_NAME
     for pattern, choice in _BY_NAME:
         if re.search(pattern, name):
             return choice

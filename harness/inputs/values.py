@@ -109,10 +109,11 @@ class ValueMaker:
         """A value known by its name; where it indexes too, bounds are kept."""
         low, high = self.demands.bounds.get(port.name, (-math.inf, math.inf))
         value = min(max(known.value, low), high)
-        reason = known.reason
+        reason = f"{value:g}: {known.reason}"
         if value != known.value:
-            reason = f"{reason}, but {self.demands.reasons[port.name]}"
-        return _fitting(np.full(shape, value), port.dtype), f"{value:g}: {reason}"
+            asked = self.demands.reasons[port.name]
+            reason = f"{value:g}, not {known.value:g} ({known.reason}), {asked}"
+        return _fitting(np.full(shape, value), port.dtype), reason
 
     def _free(self, port: Port, shape: Shape) -> _Made:
         """Values of elements of which nothing exact is asked."""

@@ -204,6 +204,36 @@ def test_a_composed_name_follows_its_parts(run: Run) -> None:
     assert shapes(run(model, dims={"heads": 4})[0])["past_key"] == (4, 127, 2)
 
 
+def test_a_batch_that_only_composed_names_hold_is_set_through_them(run: Run) -> None:
+    model = model_of("g (float[both, 4] sample) => (float[both, 4] y) { y = Relu(sample) }")
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "2*batch"
+    assert shapes(run(model)[0]) == {"sample": (2, 4)}
+    assert shapes(run(model, batch=3)[0]) == {"sample": (6, 4)}
+
+
+def test_a_cache_without_names_has_the_batch_of_the_ids(run: Run) -> None:
+    model = model_of(
+        "g (int64[?, ?] ids, float[2, ?, 2, ?, 4] past_0) => (float[a, b, c, d, e] y)"
+        " { x = Gather(words, ids) v = Reshape(x, heads) t = Transpose<perm = [0, 2, 1, 3]>(v)"
+        " u = Unsqueeze(t, zero) c = Concat<axis = 0>(u, u) y = Concat<axis = 3>(past_0, c) }",
+        words=np.ones((20, 8), np.float32),
+        heads=np.array([0, 0, 2, 4]),
+        zero=np.array([0]),
+    )
+    assert shapes(run(model)[0]) == {"ids": (1, 1), "past_0": (2, 1, 2, 127, 4)}
+    assert shapes(run(model, batch=3)[0]) == {"ids": (3, 1), "past_0": (2, 3, 2, 127, 4)}
+
+
+def test_the_sequence_of_an_encoder_is_no_state(run: Run) -> None:
+    model = model_of(
+        "g (int64[?, ?] ids, float[1, ?, 4] encoder_hidden_states) => (float[a, b, c] y)"
+        " { x = Gather(words, ids) t = Transpose<perm = [0, 2, 1]>(encoder_hidden_states)"
+        " y = MatMul(x, t) }",
+        words=np.ones((20, 4), np.float32),
+    )
+    assert shapes(run(model)[0])["encoder_hidden_states"] == (1, 128, 4)
+
+
 # --- Sizes that ONNX Runtime asks for --------------------------------------------------
 
 
@@ -228,13 +258,22 @@ def test_a_composed_name_follows_its_parts(run: Run) -> None:
         ),
         (
             model_of(
+                "g (float[?, ?] x, float[?, ?] z) => (float[a, b] y) { r = Relu(x) s = Tanh(z)"
+                " u = MatMul(r, w) v = MatMul(s, t) y = Add(u, v) }",
+                w=np.ones((33, 2), np.float32),
+                t=np.ones((44, 2), np.float32),
+            ),
+            lambda shape: shape == (1, 33),
+        ),
+        (
+            model_of(
                 "g (float[?, 1, ?] x) => (float[a, b, c] y) { y = Conv(x, k) }",
                 k=np.ones((1, 1, 400), np.float32),
             ),
             lambda shape: shape[2] >= 400,
         ),
     ],
-    ids=["reshape", "concatenation", "kernel"],
+    ids=["reshape", "concatenation", "weight", "kernel"],
 )
 def test_a_size_that_an_operator_asks_for_is_found(
     model: Any, fits: Callable[[tuple[int, ...]], bool], run: Run
