@@ -294,7 +294,7 @@ class _Chooser:
         if bytes_needed > self._max_bytes:
             return None
         demands = self._demands(shapes)
-        past = self._customary.size_of(PAST, sizes, 0)
+        past = self._customary.size_of(PAST, sizes)
         spoken = lengths(self._ports, shapes, self._axes, past, self._customary.image)
         values: dict[str, Any] = {}
         records = []
@@ -336,7 +336,7 @@ class _Chooser:
         grouped: dict[str, list[str]] = {}
         for dimension in port.free:
             why = self._given.reasons.get(dimension) or plan.reasons[dimension]
-            if why == NEW and self._customary.size_of(PAST, sizes, 1) == 0:
+            if why == NEW and self._customary.size_of(PAST, sizes) == 0:
                 why = "one token, as the cache is empty"
             label = f"'{dimension}'" if isinstance(dimension, str) else f"axis {dimension[1]}"
             grouped.setdefault(why, []).append(f"{label} set to {sizes[dimension]}")

@@ -61,7 +61,7 @@ class Demands:
         except LookupError:  # nothing, or it depends on a shape that is not known
             return
         for slot, wish in wishes.items():
-            fact, reason = node.fact(slot), f"as {node.label} needs them"
+            fact, reason = node.fact(slot), f"as {node.label} asks"
             match wish:
                 case _Mask():
                     self.masks |= {term.input for term in fact.terms()}

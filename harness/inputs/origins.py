@@ -15,11 +15,12 @@ from harness.inputs.ports import Dimension, Port
 
 #: Largest number of elements of a constant that is looked at: axes, or one index.
 _SHORT = 8
-_ELEMENTWISE = (
+_ELEMENTWISE_TYPES = (
     "Abs Cast Celu Clip Dropout Elu Erf Exp Floor Gelu HardSigmoid HardSwish Identity "
     "LayerNormalization LeakyRelu Log Mish Neg Relu Round Selu Sigmoid Softmax Sqrt Tanh"
 )
-_BINARY = "Add Div Mul Pow PRelu Sub"
+_ELEMENTWISE = frozenset(_ELEMENTWISE_TYPES.split())
+_BINARY = frozenset(("Add", "Div", "Mul", "Pow", "PRelu", "Sub"))
 
 _Constant = np.ndarray[Any, Any]
 
@@ -95,7 +96,7 @@ def _carried(
     """Where the axes of a node's first output come from."""
     known = [origins.get(name) for name in node.input]
     ints = {item.name: list(item.ints) or [item.i] for item in node.attribute}
-    if node.op_type in _BINARY.split():
+    if node.op_type in _BINARY:
         for one, other in ((0, 1), (1, 0)):
             origin, beside = known[one], node.input[other]
             rank = len(origins[beside].axes) if beside in origins else ranks.get(beside, 0)
@@ -111,7 +112,7 @@ def _carried(
     second = constants.get(node.input[1]) if len(node.input) > 1 else None
     places = ints.get("axes", [] if second is None else [int(place) for place in second.flat])
     match node.op_type:
-        case op if op in _ELEMENTWISE.split():
+        case op if op in _ELEMENTWISE:
             return origin
         case "MatMul" | "MatMulInteger":
             return origin.changed(-1)

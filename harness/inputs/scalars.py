@@ -44,7 +44,7 @@ _LENGTHS: tuple[tuple[str, Callable[[Lengths], int], str], ...] = (
     (r"past_seq", lambda lengths: lengths.past, PAST),
     (r"len(gth)?s?$|lens_|lengths?_", lambda lengths: lengths.tokens, "length of the sequence"),
 )
-#: Names that mean a number of tokens only where ``len`` in them is no scale of a length.
+#: Names that speak of a length without being one.
 _NO_LENGTH = r"scale|penalty|ratio|factor"
 
 #: Settings, whole numbers or not: what is found in the name, the value, and what it is.
@@ -54,7 +54,7 @@ _SETTINGS: tuple[tuple[str, float, str], ...] = (
     (r"(presence|frequency)_?penalty", 0, "a penalty that changes nothing"),
     (r"top_?p$|nucleus", 0.9, "customary for sampling"),
     (r"min_?p$", 0.05, "customary for sampling"),
-    (r"thresh|_thr$|(^|_)(conf|iou|score)(_th|$)", 0.5, "half, as a threshold"),
+    (r"thresh|_thr?$", 0.5, "half, as a threshold"),
     (r"guidance|cfg_?scale", 7.5, "customary for guidance"),
     (r"noise_?w|noise_?scale_?(dur|w)", 0.8, "customary for speech synthesis"),
     (r"noise_?scale", 0.667, "customary for speech synthesis"),
@@ -81,8 +81,11 @@ def known_scalar(port: Port, lengths: Lengths) -> Known | None:
     name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", port.name)
     name = re.sub(r"\W+", "_", name).lower()
     if port.dtype.kind == "b":
-        training = re.search(r"training|(^|_)train(_|$)|training_mode", name)
-        return Known(0, "false: inference") if training else None
+        if re.search(r"training|(^|_)train(_|$)", name):
+            return Known(0, "false, for inference")
+        if lengths.empty_cache and re.search(r"use_(cache|past)", name):
+            return Known(0, "false, as the cache is empty")
+        return None
     if port.dtype.kind == "O" or not (port.rank <= 1 or (port.rank == 2 and port.dims[1] == 1)):
         return None
     if is_sample_rate(port):

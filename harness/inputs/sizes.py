@@ -99,21 +99,22 @@ class CustomarySizes:
         free = any(dimension not in self._axes.batch for dimension in port.free)
         return is_cache(port) and (free or port.rank > 3)
 
-    def size_of(self, role: str, sizes: Mapping[Dimension, int], default: int) -> int:
+    def size_of(self, role: str, sizes: Mapping[Dimension, int]) -> int | None:
         """Among sizes, that of the first dimension with a role (PAST, NEW)."""
-        return next((sizes[name] for name, why in self.reasons.items() if why == role), default)
+        return next((sizes[name] for name in self._in_role(role)), None)
 
     def resolve(
         self, sizes: Mapping[Dimension, int], fixed: Mapping[Dimension, int]
     ) -> dict[Dimension, int]:
         """Sizes with those that are fixed, and with those that follow from others."""
         resolved = _evaluated({**sizes, **fixed})
-        new = self.size_of(NEW, resolved, 1)
+        new = self.size_of(NEW, resolved)
+        new = 1 if new is None else new
         given = [fixed[name] for name, why in self.reasons.items() if why == BOTH and name in fixed]
         if given:  # what is not new of all tokens is in the cache
             followers = dict.fromkeys(self._in_role(PAST), max(given[0] - new, 0))
         else:
-            both = self.size_of(PAST, resolved, 0) + new
+            both = (self.size_of(PAST, resolved) or 0) + new
             followers = dict.fromkeys(self._in_role(BOTH), both)
         return {**_evaluated({**resolved, **followers, **fixed}), **fixed}
 
@@ -188,11 +189,13 @@ class Lengths:
     Attributes:
         tokens: of the main sequence (frames, for audio).
         past: tokens in the cache.
+        empty_cache: whether there is a cache that holds none.
         image: height and width of the image.
     """
 
     tokens: int
     past: int
+    empty_cache: bool
     image: tuple[int, int]
 
 
@@ -200,10 +203,10 @@ def lengths(
     ports: Sequence[Port],
     shapes: Mapping[str, Shape | None],
     axes: Axes,
-    past: int,
+    past: int | None,
     image: int,
 ) -> Lengths:
-    """The lengths that shapes say; past and image where they do not say it."""
+    """The lengths that shapes say; past (None without a cache) and image are told."""
     tokens, spatial_sizes = 1, (image, image)
     for port in reversed(ports):  # the first of its kind has the last word
         shape = shapes[port.name] or ()
@@ -214,7 +217,7 @@ def lengths(
             bins = port.rank == 3 and port.dims[1] in _MEL_BINS
             last = len(shape) == 3 and (port.named(_AUDIO_NAME) or bins)
             tokens = shape[2] if last else shape[0 if axes.batch_axis(port) == 1 else 1]
-    return Lengths(tokens or 1, past, spatial_sizes)
+    return Lengths(tokens or 1, past or 0, past == 0, spatial_sizes)
 
 
 def is_cache(port: Port) -> bool:

@@ -85,8 +85,9 @@ class ValueMaker:
         for index, value in exact.items():
             places = slice(None) if index is None else slice(index, index + 1)
             values.flat[places] = _fitting(value, port.dtype)
-        shown = f"values {values.item():g}" if values.size == 1 else "values"
-        chosen = f"{shown} {self.demands.reasons[port.name]}"
+        chosen = f"values {self.demands.reasons[port.name]}"
+        if values.size == 1:
+            chosen = f"{values.item():g}, {self.demands.reasons[port.name]}"
         whole = None in exact or len(exact) >= values.size
         return values, chosen if whole else f"{chosen}, else {reason}"
 

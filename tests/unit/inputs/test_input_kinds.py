@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from harness.commands import profile
 from harness.config.inputs import InputRequest
 from harness.errors import RequestError
 from harness.inputs.choice import candidates, choose
@@ -415,6 +418,22 @@ def test_all_tokens_given_leave_the_rest_for_the_cache(run: Run) -> None:
     assert made.dims["past_sequence_length"] == 9
 
 
+@pytest.mark.parametrize(("past", "used"), [(None, True), (0, False), (5, True)])
+def test_a_decoder_of_two_branches_uses_its_cache_where_there_is_one(
+    past: int | None, used: bool, run: Run
+) -> None:
+    model = model_of(
+        """g (float[batch, 2, past_sequence_length, 4] past_key_values_0_key,
+        float[batch, 2, sequence_length, 4] key, bool[1] use_cache_branch)
+        => (float[a, b, c, d] y) { y = If (use_cache_branch) <
+        then_branch = t () => (float[e, f, h, i] p)
+        { p = Concat<axis = 2>(past_key_values_0_key, key) },
+        else_branch = u () => (float[j, k, l, m] q) { q = Identity(key) } > }"""
+    )
+    made, _ = run(model, dims={} if past is None else {"past_sequence_length": past})
+    assert made.values["use_cache_branch"].tolist() == [used]
+
+
 def test_a_whole_shape_may_be_empty(run: Run) -> None:
     model = decoder("float[batch_size, 2, past_sequence_length, 4] past", 2)
     made, _ = run(model, shapes={"past": (1, 2, 0, 4)})
@@ -612,3 +631,14 @@ def test_archives_that_are_none_or_give_an_input_twice_are_refused(tmp_path: Any
         np.save(file, np.arange(3))
     with pytest.raises(RequestError, match="one array without a name"):
         run(model_of(PAIR), archives=(single,))
+
+
+def test_the_command_line_tells_archives_from_named_files(tmp_path: Any) -> None:
+    odd = tmp_path / "a=b.npz"
+    np.savez(odd, x=np.zeros(1))
+    parser = argparse.ArgumentParser()
+    profile.add_arguments(parser)
+    given = ["--input", "all.npz", "--input", "x=one.npy", "--input", str(odd)]
+    request = profile.configuration(parser.parse_args(["model.onnx", *given])).inputs
+    assert request.archives == (Path("all.npz"), odd)
+    assert request.files == {"x": Path("one.npy")}
