@@ -383,7 +383,7 @@ class _Chooser:
                     if part in free:
                         yield plan.resized({part: size}, _ORT_ASKED)
         same = [dimension for dimension in free if sizes[dimension] == got]
-        if len(same) > 1 and got > 1:
+        if len(same) > 1 and got > 1 and wanted > 1:
             yield plan.resized(dict.fromkeys(same, wanted), _ORT_ASKED)
         yield from (plan.resized({dimension: wanted}, _ORT_ASKED) for dimension in same)
         if not same and got and wanted:  # a size that was met may grow with another

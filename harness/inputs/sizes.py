@@ -262,6 +262,7 @@ def _is_detector(model: onnx.ModelProto) -> bool:
     )
 
 
+_RECURRENT = ("GRU", "LSTM", "RNN")
 #: Axis of the first input and its size, from the shape of the weight in the second one and
 #: the integer attributes.
 _WEIGHED: dict[str, Callable[[Shape, Mapping[str, int]], tuple[int, int]]] = {
@@ -274,9 +275,7 @@ _WEIGHED: dict[str, Callable[[Shape, Mapping[str, int]], tuple[int, int]]] = {
         0 if attributes.get("transA") else 1,
         weight[1 if attributes.get("transB") else 0],
     ),
-    "LSTM": lambda weight, _: (2, weight[2]),
-    "GRU": lambda weight, _: (2, weight[2]),
-    "RNN": lambda weight, _: (2, weight[2]),
+    **dict.fromkeys(_RECURRENT, lambda weight, _: (2, weight[2])),
     "BatchNormalization": lambda weight, _: (1, weight[0]),
     "LayerNormalization": lambda weight, _: (-1, weight[-1]),
 }
@@ -291,16 +290,22 @@ def _required_sizes(model: onnx.ModelProto, ports: Sequence[Port]) -> dict[Dimen
         rule = _WEIGHED.get(node.op_type)
         if rule is None or len(node.input) < 2:
             continue
-        origin, weight = origins.get(node.input[0]), weights.get(node.input[1])
-        if origin is None or weight is None:
+        weight = weights.get(node.input[1])
+        if weight is None:
             continue
+        attributes = {item.name: item.i for item in node.attribute}
         try:
-            axis, size = rule(weight, {item.name: item.i for item in node.attribute})
+            asked = [(0, *rule(weight, attributes))]
+            if node.op_type in _RECURRENT:  # its states have a layer for each direction
+                axis = 1 if attributes.get("layout") else 0
+                asked += [(slot, axis, weight[0]) for slot in (5, 6)]
         except IndexError:  # a rank that the operator does not take
             continue
-        dimension = origin.size(axis)
-        if dimension is not None and not isinstance(dimension, int):
-            required.setdefault(dimension, size)
+        for slot, axis, size in asked:
+            origin = origins.get(node.input[slot]) if slot < len(node.input) else None
+            dimension = None if origin is None else origin.size(axis)
+            if dimension is not None and not isinstance(dimension, int):
+                required.setdefault(dimension, size)
     return required
 
 

@@ -134,6 +134,18 @@ def test_the_free_axis_of_a_state_is_the_batch(batch: str, h: str, c: str, run: 
     assert shapes(run(model, batch=5)[0])[h] == (1, 5, 6)
 
 
+def test_the_layers_of_a_state_are_those_of_the_weights(run: Run) -> None:
+    model = recurrent(
+        "LSTM",
+        "float[T, batch, 4] x, float[num_layers, batch, 6] h0, float[L, batch, 6] c0",
+        "y = LSTM<hidden_size = 6>(x, w, r, , , h0, c0)",
+    )
+    made, tries = run(model, batch=3)
+    assert shapes(made) == {"x": (128, 3, 4), "h0": (1, 3, 6), "c0": (1, 3, 6)}
+    assert tries == 1
+    assert "as the weights need" in because(made, "h0")
+
+
 def test_a_state_of_several_layers_in_one_tensor_follows_the_batch(run: Run) -> None:
     # As voice-activity models have it: samples cut into frames, h and c in one tensor.
     model = recurrent(
