@@ -37,9 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--shape", action="append", default=[], metavar="INPUT=1x3x224x224", help="whole shape"
     )
-    what.add_argument("--batch", type=int, metavar="N", help="size of the leading free dimensions")
+    what.add_argument("--batch", type=int, metavar="N", help="size of the batch")
     what.add_argument(
-        "--input", action="append", default=[], metavar="NAME=FILE.npy", help="values of an input"
+        "--input",
+        action="append",
+        default=[],
+        metavar="NAME=FILE.npy",
+        help="values of an input; or FILE.npz, of several by their names",
     )
     what.add_argument(
         "--data-set",
@@ -218,6 +222,8 @@ def execute(options: argparse.Namespace) -> int:
 
 def configuration(options: argparse.Namespace) -> ProfileConfig:
     """What the parsed options ask for."""
+    archives = [text for text in options.input if _is_archive(text)]
+    files = [text for text in options.input if text not in archives]
     return ProfileConfig(
         model=options.model,
         session=SessionConfig(
@@ -238,7 +244,8 @@ def configuration(options: argparse.Namespace) -> ProfileConfig:
                 for name, shape in _pairs("--shape", options.shape)
             },
             batch=options.batch,
-            files={name: Path(file) for name, file in _pairs("--input", options.input)},
+            files={name: Path(file) for name, file in _pairs("--input", files)},
+            archives=tuple(map(Path, archives)),
             data_set=options.data_set,
             seed=options.seed,
         ),
@@ -256,6 +263,11 @@ def configuration(options: argparse.Namespace) -> ProfileConfig:
         output=options.output,
         force=options.force,
     )
+
+
+def _is_archive(text: str) -> bool:
+    """Whether --input names a .npz file; one whose path holds "=" is told by being there."""
+    return text.lower().endswith(".npz") and ("=" not in text or Path(text).is_file())
 
 
 def _pairs(option: str, given: list[str]) -> list[tuple[str, str]]:

@@ -15,8 +15,10 @@ class InputRequest:
     Attributes:
         dims: size of a free dimension by its name in the model (``--dim``).
         shapes: whole shape of an input by its name (``--shape``).
-        batch: size of every leading free dimension, or None (``--batch``).
-        files: .npy file of an input by its name (``--input``).
+        batch: size of the batch, or None (``--batch``): of the free axes that are named so,
+            else of the leading ones.
+        files: .npy file of an input by its name (``--input NAME=FILE.npy``).
+        archives: .npz files that hold inputs by their names (``--input FILE.npz``).
         data_set: folder in ONNX's test_data_set_N layout, or None (``--data-set``).
         seed: seed of the generated values.
     """
@@ -25,15 +27,16 @@ class InputRequest:
     shapes: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
     batch: int | None = None
     files: dict[str, Path] = dataclasses.field(default_factory=dict)
+    archives: tuple[Path, ...] = ()
     data_set: Path | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
         for name, size in self.dims.items():
-            if size < 1:
+            if size < 0:
                 raise RequestError(
-                    f"--dim {name}={size}: a dimension must be at least 1",
-                    f"give --dim {name}=N with N >= 1",
+                    f"--dim {name}={size}: a size must not be negative",
+                    f"give --dim {name}=N with N >= 0",
                 )
         if self.batch is not None and self.batch < 1:
             raise RequestError(
@@ -47,7 +50,7 @@ class InputRequest:
                     f"--shape {name}={'x'.join(map(str, shape))}: a size must not be negative",
                     f"give --shape {name}=AxBxC with whole numbers",
                 )
-        if self.data_set is not None and (self.files or self.shapes):
+        if self.data_set is not None and (self.files or self.archives or self.shapes):
             raise RequestError(
                 "--data-set fixes every input and cannot be combined with --input or --shape",
                 "drop --data-set, or drop the other options",

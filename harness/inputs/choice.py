@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.errors import ModelError, one_line
+from harness.inputs.axes import find_axes
 from harness.inputs.demands import Demands, find_demands
-from harness.inputs.overrides import Overrides
+from harness.inputs.lessons import clashes, failing_node, is_too_short, reshapes
+from harness.inputs.overrides import Overrides, read_archives
 from harness.inputs.ports import (
     Dimension,
     Port,
@@ -29,13 +31,18 @@ from harness.inputs.ports import (
     dtype_name,
     fed_ports,
     free_names,
+    is_composed,
     is_float,
     shape_text,
 )
 from harness.inputs.sizes import (
+    BOTH,
     IMAGE,
+    NEW,
+    ONE_SECOND,
     PAST,
     TEXT_LINE,
+    WINDOW,
     CustomarySizes,
     image_axes,
     is_image,
@@ -53,7 +60,9 @@ if TYPE_CHECKING:
     from harness.config.inputs import InputRequest
 
 #: Attempts before a model is given up.
-MAX_ATTEMPTS = 24
+MAX_ATTEMPTS = 32
+#: Of these, attempts that ORT's reasons for earlier ones suggested.
+MAX_LEARNED = 16
 #: A candidate whose tensors are larger than this together is left out.
 MAX_BYTES = 512 << 20
 #: The same where the user fixed sizes: what is asked for is only kept from being absurd.
@@ -118,11 +127,19 @@ def choose(
         ModelError: nothing worked; says ORT's reason and the flag that would help.
     """
     chooser = _Chooser(model, request)
-    waiting = collections.deque(chooser.plans())
+    waiting = chooser.plans()
+    #: Plans that a failure suggested, each with the node that failed before.
+    suggested: collections.deque[tuple[_Plan, str]] = collections.deque()
     seen: set[str] = set()
     reasons: list[str] = []
-    while waiting and len(reasons) < MAX_ATTEMPTS:
-        plan = waiting.popleft()
+    learned = 0
+    while len(reasons) < MAX_ATTEMPTS:
+        if suggested:
+            plan, failed_before = suggested.popleft()
+        elif (following := next(waiting, None)) is not None:
+            plan, failed_before = following, ""
+        else:
+            break
         made = chooser.make(plan)
         if made is None:
             continue
@@ -134,8 +151,13 @@ def choose(
             return made, attempt(made)
         except (ort.OrtError, ValueError, TypeError) as error:
             reasons.append(str(error))
-            if (better := chooser.learn(plan, str(error))) is not None:
-                waiting.appendleft(better)
+            better = list(chooser.learn(plan, reasons[-1]))[: MAX_LEARNED - learned]
+            learned += len(better)
+            failed = failing_node(reasons[-1])
+            if failed == failed_before:  # no further: what else was suggested comes first
+                suggested.extend((item, failed) for item in better)
+            else:
+                suggested.extendleft((item, failed) for item in reversed(better))
     raise chooser.failure(reasons)
 
 
@@ -170,11 +192,15 @@ def output_error(outputs: Sequence[Any], expected: Sequence[Any] | None) -> Read
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Plan:
-    """One way to choose: sizes of free dimensions, kind of values, rank where none is given."""
+    """One way to choose: sizes of free dimensions, kind of values, rank where none is given.
+
+    replaced tells whether that kind stands in for settings known by their names too.
+    """
 
     sizes: Mapping[Dimension, int]
     reasons: Mapping[Dimension, str]
     values: str = VALUE_KINDS[0]
+    replaced: bool = False
     rank: int = 1
     index_limit: int | None = None
 
@@ -193,9 +219,12 @@ class _Chooser:
     def __init__(self, model: onnx.ModelProto, request: InputRequest) -> None:
         self._model = model
         self._seed = request.seed
-        self._ports = fed_ports(model, request.files.keys() | request.shapes.keys())
-        self._given = Overrides(model, self._ports, request)
-        self._customary = CustomarySizes(model, self._ports)
+        arrays = read_archives(request)
+        named = request.files.keys() | request.shapes.keys() | arrays.keys()
+        self._ports = fed_ports(model, named)
+        self._axes = find_axes(model, self._ports)
+        self._given = Overrides(model, self._ports, self._axes, arrays, request)
+        self._customary = CustomarySizes(model, self._ports, self._axes)
         given = bool(self._given.sizes or self._given.shapes)
         self._max_bytes = MAX_GIVEN_BYTES if given else MAX_BYTES
         self._walked: dict[tuple[Shape | None, ...], Demands] = {}
@@ -209,16 +238,36 @@ class _Chooser:
         if any(port.kind != "map" and port.shape is None for port in self._ports):
             yield from (dataclasses.replace(first, rank=rank) for rank in (4, 2, 3, 0))
         yield from sized[:4]
+        yield from self._apart(first)
         yield from (dataclasses.replace(first, values=kind) for kind in kinds)
         yield from sized[4:]
         for kind, plan in itertools.product(kinds, sized[:2]):
             yield dataclasses.replace(plan, values=kind)
+        for kind in kinds:
+            yield dataclasses.replace(first, values=kind, replaced=True)
+
+    def _changeable(self, plan: _Plan) -> list[Dimension]:
+        """Free dimensions that nothing dictates and that do not follow from others."""
+        dictated = self._given.sizes.keys() | self._customary.required.keys()
+        return [
+            dimension
+            for dimension in plan.sizes
+            if dimension not in dictated
+            and plan.reasons[dimension] != BOTH
+            and not (isinstance(dimension, str) and is_composed(dimension))
+        ]
+
+    def _apart(self, plan: _Plan) -> Iterator[_Plan]:
+        """The plan with one axis without a name set to 1: which are equal, nothing says."""
+        unnamed = [item for item in self._changeable(plan) if isinstance(item, tuple)]
+        if len(unnamed) > 1:
+            inner = [item for item in unnamed if item not in self._axes.batch]
+            yield from (plan.resized({dimension: 1}, "tried") for dimension in inner[:4])
 
     def _sized(self, plan: _Plan) -> Iterator[_Plan]:
         """The plan with every free dimension that nothing dictates set to one size."""
-        dictated = self._given.sizes.keys() | self._customary.required.keys()
-        free = [dimension for dimension in plan.sizes if dimension not in dictated]
-        inner = [dimension for dimension in free if plan.reasons[dimension] != "batch"]
+        free = self._changeable(plan)
+        inner = [dimension for dimension in free if dimension not in self._axes.batch]
         spatial = {
             port.dims[axis]: size
             for port in self._ports
@@ -229,7 +278,9 @@ class _Chooser:
             (dict.fromkeys(inner, size), "tried") for size in _FALLBACK_SIZES
         ]
         text_line = {dimension: spatial[dimension] for dimension in inner if dimension in spatial}
-        sizings.insert(2, (text_line, "customary for lines of text"))
+        windows = [dimension for dimension in inner if plan.reasons[dimension] == ONE_SECOND]
+        sizings.insert(0, (dict.fromkeys(windows, WINDOW), "a short window of audio"))
+        sizings.insert(3, (text_line, "customary for lines of text"))
         sizings += [(dict.fromkeys(free, size), "tried") for size in _FALLBACK_BATCHES]
         return (plan.resized(sizes, reason) for sizes, reason in sizings if sizes)
 
@@ -243,8 +294,8 @@ class _Chooser:
         if bytes_needed > self._max_bytes:
             return None
         demands = self._demands(shapes)
-        past = self._customary.size_of(PAST, sizes, 0)
-        spoken = lengths(self._ports, shapes, past, self._customary.image)
+        past = self._customary.size_of(PAST, sizes)
+        spoken = lengths(self._ports, shapes, self._axes, past, self._customary.image)
         values: dict[str, Any] = {}
         records = []
         for port in self._ports:
@@ -252,7 +303,9 @@ class _Chooser:
                 value, reason = self._given.values[port.name]
             else:
                 rng = np.random.default_rng([self._seed, zlib.crc32(port.name.encode())])
-                maker = ValueMaker(demands, spoken, plan.values, plan.index_limit, rng)
+                maker = ValueMaker(
+                    demands, self._axes, spoken, plan.values, plan.replaced, plan.index_limit, rng
+                )
                 value, why = maker.make(port, shapes[port.name] or ())
                 reason = "; ".join(filter(None, (self._size_reason(port, sizes, plan), why)))
             values[port.name] = value
@@ -283,30 +336,61 @@ class _Chooser:
         grouped: dict[str, list[str]] = {}
         for dimension in port.free:
             why = self._given.reasons.get(dimension) or plan.reasons[dimension]
+            if why == NEW and self._customary.size_of(PAST, sizes) == 0:
+                why = "one token, as the cache is empty"
             label = f"'{dimension}'" if isinstance(dimension, str) else f"axis {dimension[1]}"
             grouped.setdefault(why, []).append(f"{label} set to {sizes[dimension]}")
         parts = [f"{', '.join(listed)} ({why})" for why, listed in grouped.items()]
         return f"free dimension {', '.join(parts)}" if parts else ""
 
-    def learn(self, plan: _Plan, reason: str) -> _Plan | None:
-        """A better plan, where ORT's message says what it wanted."""
+    def learn(self, plan: _Plan, reason: str) -> Iterator[_Plan]:
+        """Better plans, where ORT's message says what it wanted."""
         if match := _INDEX_RANGE.search(reason):
             limit = int(match[1])
             if plan.index_limit is None or limit < plan.index_limit:
-                return dataclasses.replace(plan, index_limit=limit)
-        if match := _NO_BROADCAST.search(reason):
-            sizes = int(match[1]), int(match[2])
-            for got, wanted in (sizes, sizes[::-1]):
-                found = [
-                    dimension
-                    for dimension, size in plan.sizes.items()
-                    if size == got
-                    and dimension not in self._given.sizes
-                    and plan.reasons[dimension] != _ORT_ASKED
-                ]
-                if found:
-                    return plan.resized(dict.fromkeys(found, wanted), _ORT_ASKED)
-        return None
+                yield dataclasses.replace(plan, index_limit=limit)
+            return
+        sizes = self._customary.resolve(plan.sizes, self._given.sizes)
+        free = [item for item in self._changeable(plan) if plan.reasons[item] != _ORT_ASKED]
+        # The batch last: it fits most often as it is.
+        free.sort(key=lambda dimension: dimension in self._axes.batch)
+        for got, wanted in clashes(reason):
+            yield from self._instead(plan, sizes, free, got, wanted)
+        for dimension in free:
+            if (size := reshapes(reason, sizes[dimension])) is not None:
+                yield plan.resized({dimension: size}, _ORT_ASKED)
+        if is_too_short(reason):
+            longer = {
+                dimension: 4 * sizes[dimension]
+                for dimension in free
+                if dimension not in self._axes.batch and sizes[dimension] < _LONGEST
+            }
+            if longer:
+                yield plan.resized(longer, "as fewer are too few")
+
+    def _instead(
+        self,
+        plan: _Plan,
+        sizes: Mapping[Dimension, int],
+        free: Sequence[Dimension],
+        got: int,
+        wanted: int,
+    ) -> Iterator[_Plan]:
+        """Plans with another size where one was met: of a dimension, or of what it follows from."""
+        for name in plan.sizes:
+            if sizes[name] == got and isinstance(name, str):
+                for part, size in self._customary.parts_for(name, wanted, sizes):
+                    if part in free:
+                        yield plan.resized({part: size}, _ORT_ASKED)
+        same = [dimension for dimension in free if sizes[dimension] == got]
+        if len(same) > 1 and got > 1 and wanted > 1:
+            yield plan.resized(dict.fromkeys(same, wanted), _ORT_ASKED)
+        yield from (plan.resized({dimension: wanted}, _ORT_ASKED) for dimension in same)
+        if not same and got and wanted:  # a size that was met may grow with another
+            for dimension in free:
+                size, rest = divmod(sizes[dimension] * wanted, got)
+                if not rest and dimension not in self._axes.batch:
+                    yield plan.resized({dimension: size}, _ORT_ASKED)
 
     def failure(self, reasons: Sequence[str]) -> ModelError:
         """Says why nothing worked: the most plausible candidate's reason, and the way out."""
@@ -341,9 +425,10 @@ class _Chooser:
         )
 
 
-#: What ORT says it wanted: the greatest index; two sizes that clash.
+#: ORT's greatest index.
 _INDEX_RANGE = re.compile(r"inclusive range \[-?\d+,\s*(\d+)\]")
-_NO_BROADCAST = re.compile(r"dimension other than 1\. (\d+) by (\d+)")
+#: Largest size that grows where ORT says that a tensor is too short.
+_LONGEST = 4096
 
 
 def _without_origin(reason: str) -> str:

@@ -28,6 +28,7 @@ from harness.inputs.flow import (
     mixed,
 )
 from harness.inputs.ports import Port, Shape
+from harness.inputs.scalars import GENERATED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +61,7 @@ class Demands:
         except LookupError:  # nothing, or it depends on a shape that is not known
             return
         for slot, wish in wishes.items():
-            fact, reason = node.fact(slot), f"as {node.label} needs them"
+            fact, reason = node.fact(slot), f"as {node.label} asks"
             match wish:
                 case _Mask():
                     self.masks |= {term.input for term in fact.terms()}
@@ -179,12 +180,22 @@ def _walk_bodies(proto: onnx.NodeProto, facts: _Facts, shapes: _Shapes, demands:
     """Walks through the bodies of an If, Loop or Scan.
 
     What a body gets changes from turn to turn, so nothing is known of it element by element.
+    Of an operator that generates, the first body reads the prompt.
     """
-    for body in (attribute.g for attribute in proto.attribute if attribute.HasField("g")):
+    bodies = [attribute for attribute in proto.attribute if attribute.HasField("g")]
+    generates = proto.op_type in _GENERATING
+    prompted = "encoder" if any(item.name == "encoder" for item in bodies) else "decoder"
+    for attribute in bodies:
+        body = attribute.g
         inner = facts.new_child()
-        for formal, actual in zip(body.input, proto.input, strict=False):
+        actuals = proto.input
+        if generates:
+            actuals = proto.input[: 1 if attribute.name == prompted else 0]
+        for formal, actual in zip(body.input, actuals, strict=False):
             inner[formal.name] = mixed(facts.get(actual, Fact()))
         _walk(body, inner, shapes.new_child(), demands)
+        if generates:
+            continue
         # A Loop gives back what it carries, without the condition; an If all of it.
         results = body.output[1:] if proto.op_type == "Loop" else body.output
         for name, result in zip(proto.output, results, strict=False):
@@ -243,9 +254,9 @@ def _compared(node: Node) -> _Wishes:
 
 
 def _counted(node: Node) -> _Wishes:
-    """Of TopK: as many as the declared output has, else half of them."""
+    """Of TopK: as many as the declared output has, else no more than there are."""
     axis, out = node.attribute("axis", -1), node.out()
-    return {1: out[axis] if out else max(1, node.dims(0)[axis] // 2)}
+    return {1: out[axis] if out else _Within(1, max(1, node.dims(0)[axis]))}
 
 
 def _cached(node: Node) -> _Wishes:
@@ -260,6 +271,21 @@ def _encoded(node: Node) -> _Wishes:
     depth, out = node.constant(1), node.out()
     classes = int(depth[0]) if depth else out[node.attribute("axis", -1)] if out else 10
     return {0: _Within(0, classes - 1), 1: classes}
+
+
+def _generated(node: Node) -> _Wishes:
+    """Of search operators: more tokens than the decoder begins with, and what masks nothing."""
+    beams = "Beam" in node.op_type
+    begins = 1  # an encoder reads the prompt, the decoder begins with one token
+    if node.attribute("model_type", 0) == 0:
+        begins = node.dims(0)[1]
+    elif beams and node.shape(10):
+        begins = node.dims(10)[1]
+    wishes: dict[int, _Exact | _Within | _Index | _Mask] = {1: begins + GENERATED, 2: 1}
+    if not beams:
+        return {**wishes, 3: 1.0, 4: _Mask(), 5: _Mask(), 6: _Mask()}
+    masks = {7: _Mask(), 8: _Mask(), 9: _Mask()}
+    return {**wishes, 3: _BEAMS, 4: 1, 5: 1.0, 6: 1.0, **masks}
 
 
 def _padded(node: Node) -> _Wishes:
@@ -352,6 +378,9 @@ def _split(node: Node) -> _Wishes:
     return {1: declared if len(declared) == count else equal}
 
 
+#: Beams of a beam search: customary.
+_BEAMS = 4
+_GENERATING = ("BeamSearch", "GreedySearch", "Sampling", "WhisperBeamSearch")
 _DIVISOR = {1: _Within(1, 9)}
 _POSITIVE = _Within(1, math.inf)
 _QUANTIZATION: _Wishes = {1: _POSITIVE, 2: 0}
@@ -422,6 +451,7 @@ _ASKED: dict[str, _Wishes | Callable[[Node], _Wishes]] = {
     "Trilu": {1: 0},
     "Unsqueeze": lambda node: {1: _axes(node.out(), node.shape(0), node.size(1))},
     "Upsample": _resized,
+    **dict.fromkeys((f"com.microsoft.{name}" for name in _GENERATING), _generated),
     "com.microsoft.Attention": {3: _Mask()},
     "com.microsoft.DecoderMaskedMultiHeadAttention": {4: _Mask()},
     "com.microsoft.DequantizeLinear": _QUANTIZATION,

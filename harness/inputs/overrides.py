@@ -7,6 +7,8 @@ and with them sizes.
 from __future__ import annotations
 
 import re
+import zipfile
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,10 +28,13 @@ from harness.inputs.ports import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from harness.config.inputs import InputRequest
+    from harness.inputs.axes import Axes
+
+Array = np.ndarray[Any, Any]
 
 #: How a stored value is read, by kind of port: its message, and what gives the value.
 _STORED: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
@@ -55,7 +60,12 @@ class Overrides:
     """
 
     def __init__(
-        self, model: onnx.ModelProto, ports: tuple[Port, ...], request: InputRequest
+        self,
+        model: onnx.ModelProto,
+        ports: tuple[Port, ...],
+        axes: Axes,
+        arrays: Mapping[str, tuple[Path, Array]],
+        request: InputRequest,
     ) -> None:
         self._ports = {port.name: port for port in ports}
         self.sizes: dict[Dimension, int] = {}
@@ -66,14 +76,19 @@ class Overrides:
         for name, size in request.dims.items():
             self._set_dim(name, size)
         if request.batch is not None:
-            self._set_batch(request.batch)
+            self._set_batch(request.batch, axes)
         for name, shape in request.shapes.items():
             option = f"--shape {name}={shape_text(shape)}"
             self._fit(self._tensor(name, option), shape, option)
         for name, path in request.files.items():
             option = f"--input {name}={path}"
             tensor = self._tensor(name, option)
-            self._take(tensor, _read_npy(path, tensor, option), option, f"read from {path}")
+            value = _as_fed(_read_npy(path, option), tensor)
+            self._take(tensor, value, option, f"read from {path}")
+        for name, (path, array) in arrays.items():
+            option = f"--input {path}: '{name}'"
+            tensor = self._tensor(name, option)
+            self._take(tensor, _as_fed(array, tensor), option, f"read from {path}")
         if request.data_set is not None:
             self._read_data_set(model, request.data_set)
 
@@ -87,15 +102,16 @@ class Overrides:
             )
         self._fix(name, size, f"--dim {name}={size}")
 
-    def _set_batch(self, batch: int) -> None:
-        leading = [port.dims[0] for port in self._ports.values() if port.rank]
-        free = [dimension for dimension in leading if not isinstance(dimension, int)]
-        if not free:
+    def _set_batch(self, batch: int, axes: Axes) -> None:
+        dimensions = axes.batch_option()
+        if not dimensions:
             raise RequestError(
-                f"--batch {batch}: no input of the model has a free leading dimension",
-                "leave out --batch: the sizes are fixed in the model",
+                f"--batch {batch}: no input of the model has a free batch axis",
+                f"leave out --batch; --dim sets {', '.join(names)}"
+                if (names := free_names(self._ports.values()))
+                else "leave out --batch: the sizes are fixed in the model",
             )
-        for dimension in free:
+        for dimension in dimensions:
             self._fix(dimension, batch, f"--batch {batch}")
 
     def _tensor(self, name: str, option: str) -> Port:
@@ -188,23 +204,68 @@ class Overrides:
         )
 
 
-def _read_npy(path: Path, port: Port, option: str) -> np.ndarray[Any, Any]:
+def read_archives(request: InputRequest) -> dict[str, tuple[Path, Array]]:
+    """The arrays of the request's .npz files, with the file of each, by their names.
+
+    Raises:
+        RequestError: a file cannot be read, or an input is given twice.
+    """
+    arrays: dict[str, tuple[Path, Array]] = {}
+    for path in request.archives:
+        option = f"--input {path}"
+        held = _stored_in(path, option)
+        if not isinstance(held, dict):
+            raise RequestError(
+                f"{option}: holds one array without a name", f"give --input NAME={path}"
+            )
+        for name, array in held.items():
+            if name in arrays or name in request.files:
+                other = arrays[name][0] if name in arrays else request.files[name]
+                raise RequestError(
+                    f"{option}: gives '{name}', which {other} gives too", "give each input once"
+                )
+            arrays[name] = path, array
+    return arrays
+
+
+def _read_npy(path: Path, option: str) -> Array:
+    held = _stored_in(path, option)
+    if isinstance(held, dict):
+        raise RequestError(
+            f"{option}: holds several arrays (.npz)",
+            f"give --input {path}, which feeds each to the input of its name",
+        )
+    return held
+
+
+def _stored_in(path: Path, option: str) -> Array | dict[str, Array]:
+    """The array of a .npy file, or those of a .npz file by their names."""
+    part = ""
     try:
-        array: Any = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            held = np.load(file, allow_pickle=False)
+            if isinstance(held, np.ndarray):
+                return held
+            arrays = {}
+            for name in held.files:
+                part = f"'{name}' "
+                arrays[name] = held[name]
+            return arrays
     except FileNotFoundError as error:
         raise RequestError(f"{option}: no such file", "check the path") from error
     except OSError as error:
         raise RequestError(f"{option}: cannot be read ({error.strerror})", "check it") from error
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        kind, writer = (".npz", "savez") if path.suffix == ".npz" else (".npy", "save")
+        wanted = "is not an array" if part else f"is not a {kind} file"
         raise RequestError(
-            f"{option}: is not a .npy file of plain numbers or text",
-            "write it with numpy.save(path, array, allow_pickle=False)",
+            f"{option}: {part}{wanted} of plain numbers or text",
+            f"write it with numpy.{writer}, without objects",
         ) from error
-    if not isinstance(array, np.ndarray):
-        array.close()
-        raise RequestError(
-            f"{option}: holds several arrays (.npz)", "write one array with numpy.save"
-        )
+
+
+def _as_fed(array: Array, port: Port) -> Array:
+    """A stored array in the form in which it is fed."""
     # numpy.save keeps only the width of an ml_dtypes type.
     if array.dtype.kind == "V" and array.dtype.itemsize == port.dtype.itemsize:
         array = array.view(port.dtype)

@@ -187,7 +187,18 @@ def shape_text(shape: Iterable[int | Dimension]) -> str:
 
 
 def free_names(ports: Iterable[Port]) -> list[str]:
-    """Named free dimensions in the order they appear."""
-    return list(
-        dict.fromkeys(size for port in ports for size in port.free if isinstance(size, str))
-    )
+    """Named free dimensions in the order they appear, and the names that they are composed of."""
+    names = [size for port in ports for size in port.free if isinstance(size, str)]
+    return list(dict.fromkeys([*names, *(part for name in names for part in parts(name))]))
+
+
+def is_composed(name: str) -> bool:
+    """Whether a dimension's name is a sum or product of others: ``batch * heads``."""
+    return re.fullmatch(r"\w+(\s*[+*-]\s*\w+)*\s*[+*]\s*\w+(\s*[+*-]\s*\w+)*", name) is not None
+
+
+def parts(name: str) -> list[str]:
+    """The names that a composed one calculates with; none of another."""
+    if not is_composed(name):
+        return []
+    return [part for part in re.split(r"\s*[+*-]\s*", name) if not part.isdigit()]

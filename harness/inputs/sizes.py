@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.inputs.ports import Dimension, Port, Shape
+from harness.inputs.axes import BY_PLACE
+from harness.inputs.origins import all_nodes, all_weights, axis_origins
+from harness.inputs.ports import Dimension, Port, Shape, is_composed, parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import onnx
+
+    from harness.inputs.axes import Axes
 
 #: Height and width of an image: of ImageNet classifiers.
 IMAGE = 224
@@ -24,22 +28,25 @@ IMAGE = 224
 TEXT_LINE = (48, 320)
 #: Samples a second of speech.
 SAMPLE_RATE = 16_000
+ONE_SECOND = "one second of audio at 16 kHz"
+#: Samples that a streaming model of speech takes at a time.
+WINDOW = 512
 #: The roles of dimensions around a decoder's cache; also the reasons of their sizes.
 PAST = "tokens in the cache"
 NEW = "one new token after those in the cache"
-BOTH = "tokens in the cache and the new one"
+BOTH = "tokens in the cache and new ones"
 
 _TOKENS = 128
 _DETECTOR_IMAGE = 640  # YOLO, RT-DETR and their kin
 _TEXT_LINE_HEIGHTS = (32, 48, 64)
 _MEL_BINS = (80, 128)
+_MAX_PART = 256  # largest size that a part of a composed name is tried with
 
 #: A size and the reason for it.
 _Choice = tuple[int, str]
-_BATCH: _Choice = (1, "batch")
 _CHANNELS: _Choice = (3, "customary for images")
 _SEQUENCE: _Choice = (_TOKENS, "customary for sequences")
-_SAMPLES: _Choice = (SAMPLE_RATE, "one second of audio at 16 kHz")
+_SAMPLES: _Choice = (SAMPLE_RATE, ONE_SECOND)
 _MEL_FRAMES: _Choice = (3000, "customary for log-mel features")  # 30 s, Whisper's window
 
 _SEQUENCE_NAME = r"seq|len|time|token|frame|step|position|sample"
@@ -49,7 +56,6 @@ _HEIGHT_OR_WIDTH = r"height|width|^[hw]$"
 
 #: Sizes by what is found in a dimension's name, first match first.
 _BY_NAME: tuple[tuple[str, _Choice], ...] = (
-    (r"batch", _BATCH),
     (r"past", (_TOKENS - 1, PAST)),
     (r"total|kv_len", (_TOKENS, BOTH)),
     (r"channel", _CHANNELS),
@@ -67,43 +73,79 @@ class CustomarySizes:
         image: height and width of an image.
     """
 
-    def __init__(self, model: onnx.ModelProto, ports: Sequence[Port]) -> None:
+    def __init__(self, model: onnx.ModelProto, ports: Sequence[Port], axes: Axes) -> None:
+        self._axes = axes
         self.sizes: dict[Dimension, int] = {}
         self.reasons: dict[Dimension, str] = {}
         self.required = _required_sizes(model, ports)
         self.image = _DETECTOR_IMAGE if _is_detector(model) else IMAGE
-        self._has_cache = any(port.is_float and is_cache(port) for port in ports)
+        self._has_cache = any(port.is_float and self._holds_tokens(port) for port in ports)
+        self._is_audio = any(is_sample_rate(port) for port in ports)
         for port in ports:
             for axis, dimension in enumerate(port.dims):
                 if not isinstance(dimension, int) and dimension not in self.sizes:
                     choice = self._choice(port, axis, dimension)
                     self.sizes[dimension], self.reasons[dimension] = choice
+        for name in [name for name in self.sizes if isinstance(name, str)]:
+            for part in parts(name):
+                if part not in self.sizes:
+                    known = (1, axes.batch[part]) if part in axes.batch else None
+                    self.sizes[part], self.reasons[part] = known or _part_choice(part, model)
         for dimension, size in self.required.items():
             self.sizes[dimension], self.reasons[dimension] = size, "as the weights need"
 
-    def size_of(self, role: str, sizes: Mapping[Dimension, int], default: int) -> int:
+    def _holds_tokens(self, port: Port) -> bool:
+        """Whether the input looks like a cache of tokens, rather than a recurrent state."""
+        free = any(dimension not in self._axes.batch for dimension in port.free)
+        return is_cache(port) and (free or port.rank > 3)
+
+    def size_of(self, role: str, sizes: Mapping[Dimension, int]) -> int | None:
         """Among sizes, that of the first dimension with a role (PAST, NEW)."""
-        return next((sizes[name] for name, why in self.reasons.items() if why == role), default)
+        return next((sizes[name] for name in self._in_role(role)), None)
 
     def resolve(
         self, sizes: Mapping[Dimension, int], fixed: Mapping[Dimension, int]
     ) -> dict[Dimension, int]:
         """Sizes with those that are fixed, and with those that follow from others."""
         resolved = _evaluated({**sizes, **fixed})
-        both = self.size_of(PAST, resolved, 0) + self.size_of(NEW, resolved, 1)
-        followers = {name: both for name, why in self.reasons.items() if why == BOTH}
-        return {**resolved, **followers, **fixed}
+        new = self.size_of(NEW, resolved)
+        new = 1 if new is None else new
+        given = [fixed[name] for name, why in self.reasons.items() if why == BOTH and name in fixed]
+        if given:  # what is not new of all tokens is in the cache
+            followers = dict.fromkeys(self._in_role(PAST), max(given[0] - new, 0))
+        else:
+            both = (self.size_of(PAST, resolved) or 0) + new
+            followers = dict.fromkeys(self._in_role(BOTH), both)
+        return {**_evaluated({**resolved, **followers, **fixed}), **fixed}
+
+    def parts_for(
+        self, name: str, wanted: int, sizes: Mapping[Dimension, int]
+    ) -> Iterator[tuple[Dimension, int]]:
+        """Parts of a composed name with sizes that make it wanted."""
+        for part in parts(name):
+            if part not in self._axes.batch:
+                for size in range(min(wanted, _MAX_PART) + 1):
+                    if _evaluated({**sizes, part: size}).get(name) == wanted:
+                        yield part, size
+                        break
+
+    def _in_role(self, role: str) -> list[Dimension]:
+        return [name for name, why in self.reasons.items() if why == role]
 
     def _choice(self, port: Port, axis: int, dimension: Dimension) -> _Choice:
         name = dimension.lower() if isinstance(dimension, str) else ""
-        if not re.search(r"[+*]", name):  # a composed name follows from its parts
-            for pattern, choice in _BY_NAME:
-                if re.search(pattern, name):
-                    return choice
+        batch = self._axes.batch.get(dimension)
+        if batch is not None and batch != BY_PLACE:
+            return 1, batch
+        if isinstance(dimension, str) and is_composed(dimension):
+            return 1, f"calculated from {' and '.join(parts(dimension))}"
+        for pattern, choice in _BY_NAME:
+            if re.search(pattern, name):
+                return choice
         if re.search(_HEIGHT_OR_WIDTH, name):
             return self._image_choice(port, axis)
-        if axis == 0 and not (port.rank == 1 and re.search(_SEQUENCE_NAME, name)):
-            return _BATCH
+        if batch is not None:
+            return 1, batch
         return self._choice_by_look(port, axis, name)
 
     def _choice_by_look(self, port: Port, axis: int, name: str) -> _Choice:
@@ -113,7 +155,10 @@ class CustomarySizes:
             return _SEQUENCE
         if is_cache(port):
             return _TOKENS - 1, PAST
-        if port.named(_AUDIO_NAME) and port.rank <= 3:
+        alone = all(size == 1 or size in self._axes.batch for size in port.dims[:-1])
+        if port.rank <= 3 and (
+            port.named(_AUDIO_NAME) or (self._is_audio and port.is_float and alone)
+        ):
             return _SAMPLES if axis == port.rank - 1 else (1, "one channel")
         if port.is_float and port.rank == 3 and any(size in _MEL_BINS for size in port.dims):
             return _MEL_FRAMES
@@ -144,18 +189,24 @@ class Lengths:
     Attributes:
         tokens: of the main sequence (frames, for audio).
         past: tokens in the cache.
+        empty_cache: whether there is a cache that holds none.
         image: height and width of the image.
     """
 
     tokens: int
     past: int
+    empty_cache: bool
     image: tuple[int, int]
 
 
 def lengths(
-    ports: Sequence[Port], shapes: Mapping[str, Shape | None], past: int, image: int
+    ports: Sequence[Port],
+    shapes: Mapping[str, Shape | None],
+    axes: Axes,
+    past: int | None,
+    image: int,
 ) -> Lengths:
-    """The lengths that shapes say; past and image where they do not say it."""
+    """The lengths that shapes say; past (None without a cache) and image are told."""
     tokens, spatial_sizes = 1, (image, image)
     for port in reversed(ports):  # the first of its kind has the last word
         shape = shapes[port.name] or ()
@@ -163,14 +214,20 @@ def lengths(
             (top, left), _ = image_axes(port)
             spatial_sizes = shape[top], shape[left]
         if len(shape) >= 2 and not is_cache(port) and not port.named("mask"):
-            last = len(shape) == 3 and (port.named(_AUDIO_NAME) or shape[1] in _MEL_BINS)
-            tokens = shape[2] if last else shape[1]
-    return Lengths(tokens or 1, past, spatial_sizes)
+            bins = port.rank == 3 and port.dims[1] in _MEL_BINS
+            last = len(shape) == 3 and (port.named(_AUDIO_NAME) or bins)
+            tokens = shape[2] if last else shape[0 if axes.batch_axis(port) == 1 else 1]
+    return Lengths(tokens or 1, past or 0, past == 0, spatial_sizes)
 
 
 def is_cache(port: Port) -> bool:
     """Whether the input looks like a decoder's cache."""
     return port.rank >= 3 and port.named("past|cache")
+
+
+def is_sample_rate(port: Port) -> bool:
+    """Whether the input tells the samples a second of audio."""
+    return port.rank <= 1 and port.named(r"sampl(e|ing)_?(rate|freq)|(^|[^a-z])(sr|fs)($|[^a-z])")
 
 
 def is_image(port: Port) -> bool:
@@ -205,6 +262,7 @@ def _is_detector(model: onnx.ModelProto) -> bool:
     )
 
 
+_RECURRENT = ("GRU", "LSTM", "RNN")
 #: Axis of the first input and its size, from the shape of the weight in the second one and
 #: the integer attributes.
 _WEIGHED: dict[str, Callable[[Shape, Mapping[str, int]], tuple[int, int]]] = {
@@ -217,34 +275,54 @@ _WEIGHED: dict[str, Callable[[Shape, Mapping[str, int]], tuple[int, int]]] = {
         0 if attributes.get("transA") else 1,
         weight[1 if attributes.get("transB") else 0],
     ),
-    "LSTM": lambda weight, _: (2, weight[2]),
-    "GRU": lambda weight, _: (2, weight[2]),
-    "RNN": lambda weight, _: (2, weight[2]),
+    **dict.fromkeys(_RECURRENT, lambda weight, _: (2, weight[2])),
     "BatchNormalization": lambda weight, _: (1, weight[0]),
     "LayerNormalization": lambda weight, _: (-1, weight[-1]),
 }
 
 
 def _required_sizes(model: onnx.ModelProto, ports: Sequence[Port]) -> dict[Dimension, int]:
-    """Sizes that a weight dictates to the input that meets it directly."""
-    by_name = {port.name: port for port in ports if port.kind == "tensor"}
-    weights = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    """Sizes that a weight dictates to the inputs whose axes it meets."""
+    origins = axis_origins(model, ports)
+    weights = {tensor.name: tuple(tensor.dims) for tensor in all_weights(model.graph)}
     required: dict[Dimension, int] = {}
-    for node in model.graph.node:
+    for node in all_nodes(model.graph):
         rule = _WEIGHED.get(node.op_type)
         if rule is None or len(node.input) < 2:
             continue
-        port, weight = by_name.get(node.input[0]), weights.get(node.input[1])
-        if port is None or weight is None:
+        weight = weights.get(node.input[1])
+        if weight is None:
             continue
+        attributes = {item.name: item.i for item in node.attribute}
         try:
-            axis, size = rule(weight, {item.name: item.i for item in node.attribute})
-            dimension = port.dims[axis]
-        except IndexError:  # a rank that the operator does not take, or an open one
+            asked = [(0, *rule(weight, attributes))]
+            if node.op_type in _RECURRENT:  # its states have a layer for each direction
+                axis = 1 if attributes.get("layout") else 0
+                asked += [(slot, axis, weight[0]) for slot in (5, 6)]
+        except IndexError:  # a rank that the operator does not take
             continue
-        if not isinstance(dimension, int):
-            required.setdefault(dimension, size)
+        for slot, axis, size in asked:
+            origin = origins.get(node.input[slot]) if slot < len(node.input) else None
+            dimension = None if origin is None else origin.size(axis)
+            if dimension is not None and not isinstance(dimension, int):
+                required.setdefault(dimension, size)
     return required
+
+
+def _part_choice(name: str, model: onnx.ModelProto) -> _Choice:
+    """A size for a name that occurs in composed ones only."""
+    for pattern, choice in _BY_NAME:
+        if re.search(pattern, name):
+            return choice
+    if re.search(r"head", name):
+        heads = [
+            item.i
+            for node in model.graph.node
+            for item in node.attribute
+            if item.name in ("num_heads", "q_num_heads")
+        ]
+        return (heads[0], "heads of the attention") if heads else (1, "the least")
+    return _SEQUENCE if re.search(_SEQUENCE_NAME, name) else (1, "the least")
 
 
 _OPERATORS = {"+": operator.add, "-": operator.sub, "*": operator.mul}

@@ -10,11 +10,13 @@ import ml_dtypes
 import numpy as np
 
 from harness.inputs.ports import Port, Shape, is_integer
-from harness.inputs.sizes import BOTH, PAST, SAMPLE_RATE, Lengths, is_image
+from harness.inputs.scalars import Known, known_scalar
+from harness.inputs.sizes import Lengths, is_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from harness.inputs.axes import Axes
     from harness.inputs.demands import Demands
 
 #: Kinds of values, in the order they are tried; the last three stand in for values that failed.
@@ -32,14 +34,6 @@ _PLAIN: dict[str, tuple[str, Callable[[int], Array]]] = {
     "counting": ("counting from 0 to 7", lambda size: np.arange(size) % 8),
 }
 
-#: Integers that tell a length: what is found in their name, their value, and why.
-_LENGTHS: tuple[tuple[str, Callable[[Lengths], int], str], ...] = (
-    (r"sample_?rate|^sr$", lambda _: SAMPLE_RATE, "sample rate of speech"),
-    (r"total_seq", lambda lengths: lengths.past + lengths.tokens, BOTH),
-    (r"past_seq", lambda lengths: lengths.past, PAST),
-    (r"len(gth)?s?$|lens_|lengths?_", lambda lengths: lengths.tokens, "length of the sequence"),
-)
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ValueMaker:
@@ -47,15 +41,19 @@ class ValueMaker:
 
     Attributes:
         demands: what the graph asks.
+        axes: which axes count the batch.
         lengths: sizes that values speak of.
         kind: one of VALUE_KINDS.
+        replaced: whether the kind takes the place of settings known by their names too.
         index_limit: greatest integer that ORT said it accepts, or None.
         rng: the only source of chance.
     """
 
     demands: Demands
+    axes: Axes
     lengths: Lengths
     kind: str
+    replaced: bool
     index_limit: int | None
     rng: np.random.Generator
 
@@ -73,11 +71,14 @@ class ValueMaker:
         return [value for value, _ in made], f"{len(made)} elements; {made[0][1]}"
 
     def _tensor(self, port: Port, shape: Shape) -> _Made:
+        if not math.prod(shape):
+            return np.empty(shape, port.dtype), "empty"
         if port.dtype.kind == "O":
             return np.full(shape, _WORD, dtype=object), f"the word '{_WORD}'"
-        if self.kind in _PLAIN:
+        known = known_scalar(port, self.lengths)
+        if self.kind in _PLAIN and (known is None or (self.replaced and not known.firm)):
             return self._plain(port, shape)
-        values, reason = self._free(port, shape)
+        values, reason = self._free(port, shape) if known is None else self._set(port, shape, known)
         exact = self.demands.exact.get(port.name)
         if not exact:
             return values, reason
@@ -85,6 +86,8 @@ class ValueMaker:
             places = slice(None) if index is None else slice(index, index + 1)
             values.flat[places] = _fitting(value, port.dtype)
         chosen = f"values {self.demands.reasons[port.name]}"
+        if values.size == 1:
+            chosen = f"{values.item():g}, {self.demands.reasons[port.name]}"
         whole = None in exact or len(exact) >= values.size
         return values, chosen if whole else f"{chosen}, else {reason}"
 
@@ -103,6 +106,16 @@ class ValueMaker:
             high = min(high, self.index_limit)
         return min(low, high), high
 
+    def _set(self, port: Port, shape: Shape, known: Known) -> _Made:
+        """A value known by its name; where it indexes too, bounds are kept."""
+        low, high = self.demands.bounds.get(port.name, (-math.inf, math.inf))
+        value = min(max(known.value, low), high)
+        reason = f"{value:g}: {known.reason}"
+        if value != known.value:
+            asked = self.demands.reasons[port.name]
+            reason = f"{value:g}, not {known.value:g} ({known.reason}), {asked}"
+        return _fitting(np.full(shape, value), port.dtype), reason
+
     def _free(self, port: Port, shape: Shape) -> _Made:
         """Values of elements of which nothing exact is asked."""
         if port.dtype.kind == "b":
@@ -115,22 +128,26 @@ class ValueMaker:
 
     def _told(self, port: Port, shape: Shape) -> _Made | None:
         """Integers whose name tells what they mean; where they index too, bounds are kept."""
-        low, high = self._bounds(port)
-        for pattern, value_of, reason in _LENGTHS:
-            if len(shape) <= 1 and port.named(pattern):
-                values = np.full(shape, np.clip(value_of(self.lengths), low, high))
-                return _fitting(values, port.dtype), reason
         if port.named(r"size|im(age)?_shape") and shape[-1:] == (2,):
             values = np.broadcast_to(self.lengths.image, shape)
             return _fitting(values, port.dtype), "height and width of the image"
-        if port.named("position") and any(shape[-1:]) and math.isfinite(high):
-            first = self.lengths.past
-            values = np.clip(np.arange(first, first + shape[-1]), low, high)
+        if port.named("position") and shape:
+            low, high = self._bounds(port)
+            first, axis = self.lengths.past, self._token_axis(port, shape)
+            values = np.clip(np.arange(first, first + shape[axis]), low, high)
             reason = self._range_reason(port, values[0], values[-1])
+            if port.name not in self.demands.bounds:
+                reason += ": positions that follow those in the cache" if first else ": positions"
+            if axis == 0:
+                values = values.reshape(-1, *(1 for _ in shape[1:]))
             return _fitting(np.broadcast_to(values, shape), port.dtype), reason
         if port.dtype == np.uint8 and is_image(port):
             return self.rng.integers(0, 256, shape, np.uint8), "uniform values 0 to 255"
         return None
+
+    def _token_axis(self, port: Port, shape: Shape) -> int:
+        """The axis that positions count along: the last, where it is not that of the batch."""
+        return 0 if len(shape) == 2 and self.axes.batch_axis(port) == 1 else len(shape) - 1
 
     def _integers(self, port: Port, shape: Shape) -> _Made:
         least, most = _limits(port.dtype)

@@ -74,9 +74,9 @@ def unknown_operator(folder: Path) -> Path:
 
 
 def impossible_inputs(folder: Path) -> Path:
-    # Only n = 7919 · k would do.
-    node = helper.make_node("Reshape", ["x", "w0"], ["y"])
-    return write_model(folder / "model.onnx", node, ["n"], np.array([-1, 7919], np.int64))
+    # Only n = 7920 would do.
+    node = helper.make_node("Split", ["x", "w0"], ["y", "z"], axis=0)
+    return write_model(folder / "model.onnx", node, ["n"], np.array([7919, 1], np.int64))
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,8 @@ def test_model_that_cannot_be_profiled(
     [
         (["--dim", "m=3"], "its free dimensions: n"),
         (["--dim", "n=three"], "'three' is not a whole number"),
-        (["--dim", "n=0"], "at least 1"),
+        (["--dim", "n=-1"], "must not be negative"),
+        (["--shape", "x=-1x4"], "must not be negative"),
         (["--dim", "n"], "give --dim NAME=VALUE"),
         (["--shape", "x=2x5"], "'x' takes nx4"),
         (["--shape", "w=2x5"], "its inputs: x, y"),
@@ -112,6 +113,8 @@ def test_model_that_cannot_be_profiled(
         (["--input", "x=shape.npy"], "the shape is 3, but 'x' takes nx4"),
         (["--input", "x=type.npy"], "the type is int64, but 'x' takes float32"),
         (["--input", "x=none.npy"], "none.npy: no such file"),
+        (["--input", "none.npz"], "none.npz: no such file"),
+        (["--input", "named.npz"], "'other': the model has no such input"),
         (["--data-set", "none"], "test_data_set_N"),
         (["--ort-library", "shape.npy"], "--ort-library "),
         (["--ort-library", "other.so"], "not ONNX Runtime"),
@@ -136,6 +139,7 @@ def test_wrong_option(
 ) -> None:
     np.save(tmp_path / "shape.npy", np.zeros(3, np.float32))
     np.save(tmp_path / "type.npy", np.zeros((2, 4), np.int64))
+    np.savez(tmp_path / "named.npz", other=np.zeros((2, 4), np.float32))
     (tmp_path / "other.so").symlink_to(ort.__file__)
     outcome = harness("profile", tiny_model, *SHORT, "--quiet", "--output", "out.h5", *options)
     assert (outcome.returncode, outcome.stdout) == (2, "")
