@@ -18,9 +18,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from harness.config.session import SessionConfig
-from harness.errors import RequestError
-
 if TYPE_CHECKING:
     import xarray
 
@@ -555,15 +552,6 @@ class Asked:
             provider_options={key: str(value) for key, value in provider_options.items()},
             intra_threads=_integer(session.get("intra_threads")),
         )
-
-    @property
-    def captures_graph(self) -> bool:
-        """Whether CUDA graphs were asked for, by the rule of the session."""
-        try:
-            session = SessionConfig(self.provider, dict(self.provider_options))
-        except RequestError:  # a provider that is not known here
-            return False
-        return session.captures_graph
 
 
 _asked = functools.lru_cache(maxsize=64)(Asked.of)

@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from harness.config.session import EXECUTION_MODES, OPTIMIZATION_LEVELS, PROVIDERS
+from harness.config.session import EXECUTION_MODES, OPTIMIZATION_LEVELS
+from harness.ort import providers
 
 SHELLS = ("bash", "zsh", "fish")
 
 #: Choices of options that ``harness.config`` checks and argparse does not know.
 _CHOICES = {
-    "provider": PROVIDERS,
+    "provider": providers.names(),
     "execution_mode": EXECUTION_MODES,
     "optimization": OPTIMIZATION_LEVELS,
 }

@@ -21,8 +21,9 @@ from harness.config.profile import (
     TRACE_PASSES,
     ProfileConfig,
 )
-from harness.config.session import EXECUTION_MODES, OPTIMIZATION_LEVELS, PROVIDERS, SessionConfig
+from harness.config.session import EXECUTION_MODES, OPTIMIZATION_LEVELS, SessionConfig
 from harness.errors import RequestError
+from harness.ort import providers
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,9 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how = parser.add_argument_group("session")
     how.add_argument(
         "--provider",
-        default="cpu",
+        default=providers.HOST,
         metavar="NAME",
-        help=f"{', '.join(PROVIDERS)} (default: cpu); tensorrt leaves to cuda what it cannot take",
+        help=f"{', '.join(providers.names())} (default: {providers.HOST})",
     )
     how.add_argument(
         "--provider-option",

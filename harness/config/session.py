@@ -7,17 +7,8 @@ from pathlib import Path
 
 from harness.errors import RequestError
 
-PROVIDERS = ("cpu", "cuda", "tensorrt")
-
-
 OPTIMIZATION_LEVELS = ("disable", "basic", "extended", "layout", "all")
-
-
 EXECUTION_MODES = ("sequential", "parallel")
-
-
-#: Option of a provider that asks for CUDA graphs.
-CAPTURE_OPTIONS = {"cuda": "enable_cuda_graph", "tensorrt": "trt_cuda_graph_enable"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -25,7 +16,7 @@ class SessionConfig:
     """How the ORT session is made; every field maps to one session option of its C API.
 
     Attributes:
-        provider: execution provider asked for, one of PROVIDERS.
+        provider: execution provider asked for (``harness.ort.providers``).
         provider_options: options of that provider, by ORT's own names.
         intra_threads: threads inside one operator; 0 leaves the choice to ORT.
         inter_threads: threads between operators (parallel mode); 0 leaves it to ORT.
@@ -47,7 +38,6 @@ class SessionConfig:
     strict: bool = False
 
     def __post_init__(self) -> None:
-        one_of("--provider", self.provider, PROVIDERS)
         one_of("--optimization", self.optimization, OPTIMIZATION_LEVELS)
         one_of("--execution-mode", self.execution_mode, EXECUTION_MODES)
         for option, value in (
@@ -59,26 +49,6 @@ class SessionConfig:
                     f"{option} {value}: must not be negative",
                     f"give {option} N, or leave it out for ORT's own choice",
                 )
-
-    @property
-    def captures_graph(self) -> bool:
-        """Whether CUDA graphs are asked for: the first inference captures, the rest replay.
-
-        A captured graph reads and writes the memory that it was captured with: such a session
-        serves one binding, resident on the device, and tells only the total time.
-        """
-        asked = self.provider_options.get(CAPTURE_OPTIONS.get(self.provider, ""), "0")
-        return asked.lower() in ("1", "true")
-
-    @property
-    def uncaptured(self) -> SessionConfig:
-        """The same without CUDA graphs, for all sessions but the one that is timed."""
-        options = {
-            key: value
-            for key, value in self.provider_options.items()
-            if key != CAPTURE_OPTIONS.get(self.provider)
-        }
-        return dataclasses.replace(self, provider_options=options)
 
 
 def one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -21,7 +21,7 @@ from harness.models.executed_graph import ExecutedGraph
 from harness.models.work.nodes import definitions
 from harness.models.work.table import work_of
 from harness.native import ort
-from harness.ort import nvidia_libraries, placement
+from harness.ort import placement, providers
 from harness.ort.session import open_library, open_session
 from harness.records import NodeEvents, Reading
 from harness.tracing import recorders
@@ -43,7 +43,7 @@ def prepare(job: Job) -> Preparation:
     record = file.describe(job.model, model, job.model_name)
     library = open_library(job.library, job.config.session)
     # Never captured here: a session that holds a CUDA graph serves one binding only.
-    config = job.config.session.uncaptured
+    config = providers.uncaptured(job.config.session)
     session = open_session(library, job.model, config, entries=config.entries | placement.RECORD)
     log = library.take_log()
 
@@ -127,14 +127,15 @@ def _placement(
     if config.strict:
         placement.require_whole(placed)
     facts = placement.readings(placed, options, config.provider_options)
-    return facts if config.provider == "cpu" else (*facts, *nvidia_libraries.readings())
+    of_libraries = providers.by_name(config.provider).facts
+    return facts if of_libraries is None else (*facts, *of_libraries())
 
 
 def _executed_graph(
     library: ort.Library, job: Job, values: Mapping[str, Any]
 ) -> tuple[ExecutedGraph, NodeEvents]:
     """The graph ORT executes, its table completed by the events of one profiled inference."""
-    config, folder = job.config.session.uncaptured, job.work_folder
+    config, folder = providers.uncaptured(job.config.session), job.work_folder
     graph = recorders.save_graph(library, job.model, config, folder)
     once = recorders.OrtPass(
         library, config, graph.path, graph.nodes, values, folder, optimization="disable"

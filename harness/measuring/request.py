@@ -11,7 +11,7 @@ from harness.config.profile import ProfileConfig
 from harness.errors import MachineError, RequestError
 from harness.machine.cpu_lists import cpu_parts, cpu_ranges
 from harness.measuring.observer import Observer
-from harness.ort import cuda_state
+from harness.ort import providers
 from harness.storage import files
 
 
@@ -84,20 +84,22 @@ def usable_cpus(text: str | None) -> set[int]:
 
 
 def require_provider(config: ProfileConfig, library: Path) -> None:
-    """Refuses a GPU provider that cannot work, before anything is measured on the CPU.
+    """Refuses a provider that cannot work, before anything is measured.
 
     Raises:
-        RequestError: options for a provider that has none.
+        RequestError: there is no such provider, or options are given for a provider that has none.
         MachineError: the provider cannot work here; the text says why.
     """
-    provider = config.session.provider
-    if provider == "cpu":
-        if config.session.provider_options:
-            raise RequestError(
-                "--provider-option: the cpu provider has no options",
-                "drop it, or choose another --provider",
-            )
+    provider = providers.by_name(config.session.provider)
+    if config.session.provider_options and not provider.takes_options:
+        raise RequestError(
+            f"--provider-option: the {provider.name} provider has no options",
+            "drop it, or choose another --provider",
+        )
+    if provider.state is None:
         return
-    state, remedy = cuda_state.cuda_state(library, provider)
+    state, remedy = provider.state(library)
     if state.value is None:
-        raise MachineError(f"--provider {provider} cannot be used here: {state.reason}", remedy)
+        raise MachineError(
+            f"--provider {provider.name} cannot be used here: {state.reason}", remedy
+        )

@@ -20,7 +20,7 @@ from harness.measuring import handover, yardstick
 from harness.measuring.handover import Job
 from harness.measuring.traced_passes import TracedPasses
 from harness.native import ort
-from harness.ort import nvidia_libraries
+from harness.ort import providers
 from harness.ort.session import (
     DURATION_HOLDS,
     bind,
@@ -92,9 +92,12 @@ class Measurement:
         self._provider_ns = time.monotonic_ns() - began_ns
         self._session = open_session(self._library, job.model, job.config.session)
         self._provider_ns += self._session.provider_ns
-        self._on_device = job.config.session.provider != "cpu"
+        provider = providers.by_name(job.config.session.provider)
+        self._on_device = provider.on_device
         self._enqueued: list[Int64Array] = []
-        place = ("resident", nvidia_libraries.synchronise_address()) if self._on_device else ()
+        place: tuple[Any, ...] = ()
+        if provider.synchronise is not None:
+            place = ("resident", provider.synchronise())
         self._binding = bind(self._session, self._inputs, *place)
         self._first_inference_ns = self._binding.run()
 
@@ -202,7 +205,7 @@ class Measurement:
         """What the durations of the timed pass are: a key of DURATION_HOLDS."""
         if not self._on_device:
             return "host"
-        return "captured" if self._job.config.session.captures_graph else "resident"
+        return "captured" if providers.captures_graph(self._job.config.session) else "resident"
 
     def _outputs(self) -> tuple[list[Any], LatencySeries]:
         """What the model computed, and inferences with copies where it runs on a device."""
@@ -210,7 +213,7 @@ class Measurement:
             return self._binding.outputs(), LatencySeries(NOTHING, NOTHING)
         session = self._session
         if self._holds == "captured":  # it serves the binding that captured it only
-            config = self._job.config.session.uncaptured
+            config = providers.uncaptured(self._job.config.session)
             session = open_session(self._library, self._job.model, config)
         with contextlib.closing(bind(session, self._inputs, "copied")) as binding:
             binding.run()
@@ -229,7 +232,7 @@ def _device_sampler(job: Job, latency_ns: int, chunks: int) -> DeviceSampler:
     passes_s = config.timed_s + chunks * latency_ns * 1e-9
     seconds = SESSION_S + 2 * (passes_s + (ENERGY_IDLE_S if config.energy else 0.0))
     gpu = None
-    if config.session.provider != "cpu":
+    if providers.by_name(config.session.provider).on_device:
         gpu = nvml.index_of(config.session.provider_options.get("device_id", "0"))
     return DeviceSampler(config.sample_hz, gpu, job.cpus, seconds=seconds)
 

@@ -11,6 +11,7 @@ from harness.measuring.absences import Absences
 from harness.measuring.handover import Job, Preparation
 from harness.models.executed_graph import ExecutedGraph
 from harness.native import ort
+from harness.ort import providers
 from harness.records import KernelEvents, NodeEvents, NodeTable
 from harness.tracing import recorders
 from harness.tracing.probes import graphs
@@ -79,7 +80,7 @@ class TracedPasses:
                 trace = ort_pass.record(trace_inferences, self.process)
                 traced.events["ort"], traced.nodes = trace.events, trace.nodes
                 absent += [("trace/ort", remark) for remark in trace.remarks]
-        if "kernels" in asked and self.job.config.session.provider != "cpu":
+        if "kernels" in asked and providers.by_name(self.job.config.session.provider).on_device:
             with absent.noting("trace/kernels"):
                 traced.kernels = self._kernels(graph, trace_inferences)
         return traced
@@ -102,7 +103,7 @@ class TracedPasses:
 
     def _ort_pass(self, graph: ExecutedGraph | None) -> recorders.OrtPass:
         """ORT's profiler on the executed graph; where that is not known, on the model."""
-        config, folder = self.job.config.session.uncaptured, self.job.work_folder
+        config, folder = providers.uncaptured(self.job.config.session), self.job.work_folder
         if graph is None:
             return recorders.OrtPass(
                 self.library, config, self.job.model, None, self.inputs, folder
@@ -124,7 +125,7 @@ class TracedPasses:
         with contextlib.closing(
             recorders.KernelPass(
                 self.library,
-                self.job.config.session.uncaptured,
+                providers.uncaptured(self.job.config.session),
                 graph,
                 self.inputs,
                 self.job.work_folder,

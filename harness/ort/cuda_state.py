@@ -37,7 +37,7 @@ print(number.value)
 """
 
 
-def cuda_state(library: Path, provider: str = "cuda") -> tuple[Reading, str]:
+def cuda_state(library: Path, *, name: str, plugin: str) -> tuple[Reading, str]:
     """Whether ORT could use the GPU here, told without loading anything into this process.
 
     Asks, in this order: the driver, whether this build of ORT has the provider, and the
@@ -46,18 +46,19 @@ def cuda_state(library: Path, provider: str = "cuda") -> tuple[Reading, str]:
 
     Args:
         library: the libonnxruntime in question; its providers lie beside it.
-        provider: ``cuda`` or ``tensorrt``.
+        name: of the provider.
+        plugin: file name of its library.
 
     Returns:
         A Reading named after the provider, ``usable`` or absent with the reason; and the
         remedy, empty when nothing is missing. A usable provider has a remedy too when
         a library that it loads only when an operator wants it, cuDNN above all, is missing.
     """
-    plugin = library.parent / f"libonnxruntime_providers_{provider}.so"
-    source = f"libcuda.so.1, {plugin.name}"
+    path = library.parent / plugin
+    source = f"libcuda.so.1, {plugin}"
 
     def absent(reason: str, remedy: str) -> tuple[Reading, str]:
-        return Reading(provider, None, "", source, reason), remedy
+        return Reading(name, None, "", source, reason), remedy
 
     driver = _ask([sys.executable, "-IS", "-c", _ASK_DRIVER])
     if driver.returncode:
@@ -66,31 +67,31 @@ def cuda_state(library: Path, provider: str = "cuda") -> tuple[Reading, str]:
             f"no usable NVIDIA driver: {complaint}",
             "use a machine on which nvidia-smi lists a GPU (containers: --gpus all), or the CPU",
         )
-    if not plugin.exists():
+    if not path.exists():
         return absent(
-            f"{library.name} is built without it: no {plugin.name} beside it",
+            f"{library.name} is built without it: no {plugin} beside it",
             "pip install onnxruntime-gpu, or name a GPU build with --ort-library",
         )
     try:
-        needs = nvidia_libraries.needs(plugin)
+        needs = nvidia_libraries.needs(path)
     except MachineError as error:
         return absent(error.message, error.remedy)
     if needs.missing:
         return absent(
             f"neither the loader's path nor the nvidia wheels have {', '.join(needs.missing)} "
-            f"for {plugin.name}",
+            f"for {plugin}",
             needs.remedy,
         )
     served = int(driver.stdout) // 1000
     if needs.cuda and served < int(needs.cuda):
         return absent(
-            f"the driver serves CUDA {served}, {plugin.name} needs CUDA {needs.cuda}",
+            f"the driver serves CUDA {served}, {plugin} needs CUDA {needs.cuda}",
             f"update the NVIDIA driver, or use an ONNX Runtime built for CUDA {served}",
         )
     remedy = ""
     if needs.missing_lazy:
         remedy = f"operators that want {', '.join(needs.missing_lazy)} fail: {needs.remedy}"
-    return Reading(provider, "usable", "", source), remedy
+    return Reading(name, "usable", "", source), remedy
 
 
 def _ask(command: list[str]) -> subprocess.CompletedProcess[str]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from harness.errors import HarnessError, MachineError
 from harness.machine.diagnosis import Capability
-from harness.ort import nvidia_libraries
-from harness.ort.cuda_state import cuda_state
+from harness.ort import providers
 from harness.ort.library import ort_library
 
 if TYPE_CHECKING:
     from harness.native import ort
+    from harness.ort.execution_provider import ExecutionProvider
+    from harness.ort.nvidia_libraries import Needs
+    from harness.records import Reading
 
 
 def open_library(path: Path | None) -> ort.Library:
@@ -45,9 +47,13 @@ def of_library(library: ort.Library | HarnessError) -> Iterator[Capability]:
         library: the opened one, or what ``open_library`` raised.
     """
     yield _onnxruntime(library)
-    yield _cuda(library)
-    for provider in ("cuda", "tensorrt"):
-        yield _provider_libraries(library, provider)
+    plugins = [one for one in providers.every() if one.plugin]
+    for provider in plugins:
+        if provider.state is not None:
+            yield _usable(library, provider, provider.state)
+    for provider in plugins:
+        if provider.needs is not None:
+            yield _provider_libraries(library, provider, provider.needs)
 
 
 def _onnxruntime(library: ort.Library | HarnessError) -> Capability:
@@ -61,30 +67,39 @@ def _onnxruntime(library: ort.Library | HarnessError) -> Capability:
     )
 
 
-def _cuda(library: ort.Library | HarnessError) -> Capability:
+def _usable(
+    library: ort.Library | HarnessError,
+    provider: ExecutionProvider,
+    state: Callable[[Path], tuple[Reading, str]],
+) -> Capability:
+    name = provider.title
     if isinstance(library, Exception):
-        return Capability("CUDA", "absent", "there is no ONNX Runtime to use it", library.remedy)
-    reading, remedy = cuda_state(Path(library.path))
+        return Capability(name, "absent", "there is no ONNX Runtime to use it", library.remedy)
+    reading, remedy = state(Path(library.path))
     if reading.value is None:
-        return Capability("CUDA", "absent", reading.reason, remedy)
-    return Capability("CUDA", "limited" if remedy else "ok", "usable", remedy)
+        return Capability(name, "absent", reading.reason, remedy)
+    return Capability(name, "limited" if remedy else "ok", "usable", remedy)
 
 
-def _provider_libraries(library: ort.Library | HarnessError, provider: str) -> Capability:
-    """Each file that a GPU provider needs, found or missing."""
-    name = {"cuda": "CUDA libraries", "tensorrt": "TensorRT libraries"}[provider]
+def _provider_libraries(
+    library: ort.Library | HarnessError,
+    provider: ExecutionProvider,
+    needs_of: Callable[[Path], Needs],
+) -> Capability:
+    """Each file that a provider needs, found or missing."""
+    name = f"{provider.title} libraries"
     if isinstance(library, Exception):
         return Capability(name, "absent", "there is no ONNX Runtime to need them", library.remedy)
-    plugin = Path(library.path).parent / f"libonnxruntime_providers_{provider}.so"
+    plugin = Path(library.path).parent / provider.plugin
     if not plugin.exists():
         return Capability(
             name,
             "absent",
-            f"this ONNX Runtime is built without {provider}: no {plugin.name}",
+            f"this ONNX Runtime is built without {provider.name}: no {plugin.name}",
             "pip install onnxruntime-gpu, or name a GPU build with --ort-library",
         )
     try:
-        needs = nvidia_libraries.needs(plugin)
+        needs = needs_of(plugin)
     except MachineError as error:
         return Capability(name, "absent", error.message, error.remedy)
     parts = [str(one.path) for one in needs.libraries if one.path is not None]

@@ -16,17 +16,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from harness.errors import MachineError
+from harness.ort import providers
 from harness.records import NodeTable, Reading
 
 #: Entries of a session whose ``assignments()`` are to be read.
 RECORD = {"session.record_ep_graph_assignment_info": "1"}
-
-#: ORT's names of the providers in its graphs, by ours.
-PROVIDER_TYPES = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-}
 
 #: Operators that ORT adds to copy a tensor from one provider's memory to another's.
 COPIES = ("MemcpyToHost", "MemcpyFromHost")
@@ -42,7 +36,7 @@ class Placement:
     """Where the nodes of a graph run.
 
     Attributes:
-        asked: provider asked for, by our name: ``cuda``.
+        asked: provider asked for, by our name.
         source: who tells: ``assignments`` or ``trace``.
         counts: nodes by provider, copies not counted, most first.
         elsewhere: (provider, name, op type) of each node that is not on the provider asked
@@ -105,8 +99,8 @@ def from_assignments(
         asked: provider asked for, by our name.
         assignments: of ``Session.assignments()``.
         nodes: table of the executed graph, which shows the copies; None where there is none.
-        log: lines that ORT logged while it made the session; those of the CUDA provider count
-            its copies. None where they are not at hand.
+        log: lines that ORT logged while it made the session; those of some providers count
+            their copies. None where they are not at hand.
     """
     placed = [
         (provider, name, op_type)
@@ -117,9 +111,9 @@ def from_assignments(
     found = _placement(asked, "assignments", placed, 0)
     if nodes is not None:
         return _with_copies(found, nodes)
-    if set(found.counts) <= {PROVIDER_TYPES["cpu"]}:
+    if set(found.counts) <= {providers.by_name(providers.HOST).ort_name}:
         return dataclasses.replace(found, copies=0, copies_source="no node is on a device")
-    if log is not None and asked == "cuda":
+    if log is not None and providers.by_name(asked).logs_copies:
         return dataclasses.replace(found, copies=_logged_copies(log), copies_source="ORT's log")
     return found
 
@@ -139,7 +133,8 @@ def _placement(
     asked: str, source: str, placed: list[tuple[str, str, str]], unseen: int
 ) -> Placement:
     counts = Counter(provider for provider, _, _ in placed)
-    elsewhere = tuple(node for node in placed if node[0] != PROVIDER_TYPES[asked])
+    ort_name = providers.by_name(asked).ort_name
+    elsewhere = tuple(node for node in placed if node[0] != ort_name)
     return Placement(
         asked,
         source,

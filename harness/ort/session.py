@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from harness.config.session import SessionConfig
 from harness.errors import HarnessError, MachineError, ModelError, RequestError, one_line
 from harness.native import ort
-from harness.ort import nvidia_libraries
-
-#: Names by which ORT's C API appends an execution provider.
-PROVIDER_NAMES = {"cuda": "CUDA", "tensorrt": "TensorRT"}
+from harness.ort import providers
 
 #: What a duration holds, by what was timed; the label to store and show beside it.
 DURATION_HOLDS = {
@@ -75,19 +72,19 @@ def open_session(
         ModelError: ONNX Runtime refuses the model.
     """
     load_provider_libraries(library, config)
-    providers = _providers(config)
+    appended = [(one.api_name, options) for one, options in providers.chain(config)]
     options: dict[str, Any] = {
         "intra_threads": config.intra_threads,
         "inter_threads": config.inter_threads,
         "optimization": config.optimization,
         "execution_mode": config.execution_mode,
         "entries": config.entries,
-        "providers": providers,
+        "providers": appended,
     }
     try:
         return ort.Session(library, str(model), **(options | overrides))
     except ort.OrtError as error:
-        if providers and (refused := _provider_failure(error, model, config)) is not None:
+        if appended and (refused := _provider_failure(error, model, config)) is not None:
             raise refused from error
         reason = one_line(str(error))
         raise ModelError(
@@ -120,22 +117,6 @@ def _provider_failure(
     )
 
 
-def _providers(config: SessionConfig) -> list[tuple[str, Mapping[str, str]]]:
-    """Providers to append, in order; the CPU's is always last.
-
-    TensorRT leaves nodes to the next one: without CUDA that would be the CPU.
-    """
-    if config.provider not in PROVIDER_NAMES:
-        return []
-    asked = (PROVIDER_NAMES[config.provider], config.provider_options)
-    if config.provider == "tensorrt":
-        device = {
-            key: value for key, value in config.provider_options.items() if key == "device_id"
-        }
-        return [asked, (PROVIDER_NAMES["cuda"], device)]
-    return [asked]
-
-
 def load_provider_libraries(library: ort.Library, config: SessionConfig) -> None:
     """Loads what the providers need from where the loader does not look; once a process.
 
@@ -144,15 +125,16 @@ def load_provider_libraries(library: ort.Library, config: SessionConfig) -> None
     Raises:
         MachineError: a library is there and does not load.
     """
-    for name, _ in _providers(config):
-        _preload(Path(library.path).parent / f"libonnxruntime_providers_{name.lower()}.so")
+    for provider, _ in providers.chain(config):
+        if provider.preload is not None:
+            _preload(provider.preload, Path(library.path).parent / provider.plugin)
 
 
 @functools.cache
-def _preload(plugin: Path) -> None:
+def _preload(preload: Callable[[Path], object], plugin: Path) -> None:
     """Once a process: what is loaded stays."""
     if plugin.exists():
-        nvidia_libraries.preload(plugin)
+        preload(plugin)
 
 
 def bind(session: ort.Session, inputs: Mapping[str, Any], *place: Any) -> ort.Binding:

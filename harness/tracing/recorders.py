@@ -18,6 +18,7 @@ from harness.config.session import SessionConfig
 from harness.models import executed_graph
 from harness.models.executed_graph import ExecutedGraph
 from harness.native import cupti, marks, ort, probe
+from harness.ort import providers
 from harness.ort.session import bind, open_session
 from harness.records import KernelEvents, NodeEvents, NodeTable
 from harness.tracing.kernels import join
@@ -360,7 +361,7 @@ def prepare_probes(
     """
     if config.execution_mode != "sequential":
         raise ValueError("parallel execution has no order that probes could keep")
-    elsewhere = sorted(set(graph.nodes.provider) - {"", "CPUExecutionProvider"})
+    elsewhere = sorted(set(graph.nodes.provider) - {"", providers.by_name(providers.HOST).ort_name})
     if elsewhere:
         raise ValueError(f"probes time nodes on the CPU, and some run on {elsewhere[0]}")
     probed = graphs.insert(graph)

@@ -33,7 +33,7 @@ from harness.errors import HarnessError
 from harness.machine.devices import nvml
 from harness.models import catalogue
 from harness.native import cupti, ort
-from harness.ort import cuda_state, nvidia_libraries
+from harness.ort import nvidia_libraries, providers
 from harness.ort.library import ort_library
 from harness.records import Profile
 from harness.reporters.numbers import joules, nanoseconds
@@ -51,7 +51,9 @@ def main() -> int:
     parser.add_argument("--models", nargs="+", default=MODELS)
     options = parser.parse_args()
     library = ort_library()
-    state, remedy = cuda_state.cuda_state(library)
+    ask = providers.by_name("cuda").state
+    assert ask is not None
+    state, remedy = ask(library)
     if state.value is None:
         print(f"no usable GPU: {state.reason} ({remedy})", file=sys.stderr)
         return 3

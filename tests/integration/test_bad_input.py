@@ -14,7 +14,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from harness.ort import cuda_state
+from harness.ort import providers
 from harness.ort.library import ort_library
 
 if TYPE_CHECKING:
@@ -182,7 +182,9 @@ def test_an_existing_file_is_not_overwritten(harness: Harness, tmp_path: Path) -
 def test_cuda_that_cannot_be_used_is_never_replaced_by_the_cpu(
     harness: Harness, tmp_path: Path
 ) -> None:
-    state, _ = cuda_state.cuda_state(ort_library(), "cuda")
+    ask = providers.by_name("cuda").state
+    assert ask is not None
+    state, _ = ask(ort_library())
     if state.value is not None:
         pytest.skip("CUDA can be used here")
     outcome = harness(

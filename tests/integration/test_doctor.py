@@ -23,6 +23,7 @@ CPUS = "sys/devices/system/cpu"
 SUBJECTS = {
     "ONNX Runtime",
     "CUDA",
+    "TensorRT",
     "CUDA libraries",
     "TensorRT libraries",
     "GPU sampling (NVML)",

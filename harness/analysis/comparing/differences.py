@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from harness.analysis.ceilings import is_ceiling
+from harness.ort import providers
 from harness.records import InputRecord, Profile, Reading
 
 #: Readings that differ from one moment to the next.
@@ -42,7 +43,7 @@ _MEASUREMENT = (
 )
 
 #: Where in the machine a reading belongs that is neither of ONNX Runtime nor a package.
-_DRIVER = ("nvml", "cuda", "driver", "gpu")
+_DRIVER = ("nvml", "driver", "gpu")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -189,7 +190,7 @@ def _kind(name: str) -> str:
         return "ort"
     if name.startswith("package_onnxruntime"):
         return "ort"
-    if name.startswith(_DRIVER):
+    if name.startswith((*_DRIVER, *(start for one in providers.every() for start in one.drivers))):
         return "driver"
     return "software" if name.startswith(("package_", "python")) else "machine"
 

@@ -11,11 +11,6 @@ from harness.statistics import latency
 #: tenth (WORTH_CHANGING) of the cold start, or nobody waits for it.
 FIRST_TIMES = 10
 
-_FASTER_START = {
-    "cuda": "cudnn_conv_algo_search=HEURISTIC",
-    "tensorrt": "trt_engine_cache_enable=1",
-}
-
 
 def first_inference(seen: Seen) -> Finding | None:
     """The first inference prepares what the others find ready."""
@@ -27,8 +22,8 @@ def first_inference(seen: Seen) -> Finding | None:
     first_ns = cold["first_inference_ns"]
     if first_ns - seen.median_ns < WORTH_CHANGING * sum(cold.values()):
         return None
-    provider = seen.profile.provider
-    faster = f"; --provider-option {_FASTER_START[provider]}" if provider in _FASTER_START else ""
+    option = seen.provider.faster_start if seen.provider is not None else ""
+    faster = f"; --provider-option {option}" if option else ""
     return Finding(
         kind="first_inference",
         sentence=f"The first inference takes {np.median(times):.0f} times as long as the others.",

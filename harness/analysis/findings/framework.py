@@ -12,7 +12,7 @@ def framework(seen: Seen) -> Finding | None:
     """Most of an inference is spent on nodes, whatever they do, and around them."""
     table = seen.table
     # What ran before the first probe, or behind the last, is in the framework's part.
-    if table is None or table.source != "probe" or table.uncovered or not seen.on_cpu:
+    if table is None or table.source != "probe" or table.uncovered or not seen.on_host:
         return None
     events = seen.profile.traces["probe"]
     a_node_ns = dispatch_ns(seen.profile) or 0.0

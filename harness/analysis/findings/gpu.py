@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from harness.analysis import gpu_work
 from harness.analysis.findings.seen import MOST, WORTH_CHANGING, Finding, Seen, counted
-from harness.config.session import CAPTURE_OPTIONS
-from harness.ort import placement
+from harness.ort import placement, providers
 
 
 def copies(seen: Seen) -> Finding | None:
     """ORT copies tensors between the GPU and the CPU within an inference."""
     nodes, kernels = seen.profile.nodes, seen.profile.kernels
-    if seen.on_cpu or nodes is None:
+    if seen.on_host or seen.provider is None or nodes is None:
         return None
     placed = placement.from_nodes(seen.profile.provider, nodes)
     if not placed.copies:
         return None
-    host = placement.PROVIDER_TYPES["cpu"]
+    host = providers.by_name(providers.HOST).ort_name
     causes = [name or op_type for provider, name, op_type in placed.elsewhere if provider == host]
     evidence: dict[str, float | str] = {"copies": placed.copies, "nodes_on_cpu": len(causes)}
     taken_ns: list[float] = []
@@ -53,16 +52,16 @@ def gpu_idle(seen: Seen) -> Finding | None:
     the kernels: they are held against the timed pass, against its fastest inference.
     """
     kernels = seen.profile.kernels
-    if seen.on_cpu or kernels is None or kernels.dropped or seen.verdict == "unusable":
+    if seen.on_host or kernels is None or kernels.dropped or seen.verdict == "unusable":
         return None
     work = gpu_work.occupation(kernels)
     if work is None or 1 - work.busy_ns / seen.fastest_ns < MOST:
         return None
     share = 1 - work.busy_ns / seen.median_ns
-    provider = seen.profile.provider
-    option = CAPTURE_OPTIONS.get(provider)
-    can_capture = option is not None and not seen.profile.asked.captures_graph
-    step = f"--provider-option {option}=1 launches all of it at once; or " if can_capture else ""
+    provider, options = seen.provider, seen.profile.asked.provider_options
+    step = ""
+    if provider is not None and provider.capture_option and not provider.captures(options):
+        step = f"--provider-option {provider.capture_option}=1 launches all of it at once; or "
     return Finding(
         kind="gpu_idle",
         sentence=f"The GPU is idle for {share:.0%} of an inference, between launches.",

@@ -87,7 +87,7 @@ def _shares_of_time(seen: Seen, rows: Sequence[int]) -> list[float]:
     """Part of all nodes' time that some take, by process: on the GPU where one does the work."""
     kernels, table = seen.profile.kernels, seen.table
     node: npt.NDArray[np.int32]
-    if not seen.on_cpu:
+    if not seen.on_host:
         if kernels is None:
             return []
         counted = (kernels.inference >= 0) & (kernels.node >= 0)

@@ -20,7 +20,7 @@ SLOWED_BY_OTHERS = 2
 def roofline(seen: Seen) -> Finding | None:
     """Most of the nodes' time is in nodes that are far from what this machine can do."""
     table = seen.table
-    if table is None or table.source != "probe" or not seen.on_cpu:
+    if table is None or table.source != "probe" or not seen.on_host:
         return None
     far_below = FAR_FROM_ROOFLINE / (1 if seen.verdict == "quiet" else SLOWED_BY_OTHERS)
     far = [

@@ -9,6 +9,8 @@ import numpy as np
 
 from harness.analysis import noise
 from harness.analysis.operators.table import OperatorTable
+from harness.ort import providers
+from harness.ort.execution_provider import ExecutionProvider
 from harness.records import Profile
 from harness.statistics.figures import Figure
 
@@ -89,9 +91,14 @@ class Seen:
         return float(np.median(list(self.medians.values())))
 
     @property
-    def on_cpu(self) -> bool:
-        """Whether the times of operators are those of the device that does the work."""
-        return self.profile.provider == "cpu"
+    def provider(self) -> ExecutionProvider | None:
+        """The profile's provider; None where it is not known here."""
+        return providers.known(self.profile.provider)
+
+    @property
+    def on_host(self) -> bool:
+        """Whether the times of operators are those of the processor that does the work."""
+        return self.provider is not None and not self.provider.on_device
 
     def fact(self, name: str) -> float | str | None:
         """A fact of the environment; None where it is absent."""

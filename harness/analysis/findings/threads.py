@@ -13,7 +13,7 @@ from harness.machine.cpu_lists import cpu_list
 def threads(seen: Seen) -> Finding | None:
     """More threads than CPUs, or than operators that could use them."""
     threads, cpus = seen.profile.asked.intra_threads, _usable_cpus(seen)
-    if not seen.on_cpu or threads is None:
+    if not seen.on_host or threads is None:
         return None
     if cpus is not None and threads > math.ceil(cpus):
         evidence: dict[str, float | str] = {"threads": threads, "cpus": cpus}

@@ -13,7 +13,7 @@ from harness.errors import MachineError
 from harness.machine import diagnosis, facts
 from harness.machine.devices.cpu_energy import CpuEnergy
 from harness.machine.facts.cpu import cgroup_cpu_limit
-from harness.ort import cuda_state
+from harness.ort import providers
 from harness.ort.library import ort_library
 
 if TYPE_CHECKING:
@@ -257,17 +257,19 @@ def driver(folder: Path, version: int, status: int = 0) -> None:
 
 
 def test_cuda_says_which_part_is_missing(tmp_path: Path, loader_path: Path) -> None:
+    state = providers.by_name("cuda").state
+    assert state is not None
     library = tmp_path / "ort" / "libonnxruntime.so.1"
     plugin = library.parent / "libonnxruntime_providers_cuda.so"
 
     driver(loader_path, 12080, status=100)
-    reading, remedy = cuda_state.cuda_state(library)
+    reading, remedy = state(library)
     assert reading.value is None
     assert "cuInit: board on fire (error 100)" in reading.reason
     assert remedy
 
     driver(loader_path, 12080)
-    reading, remedy = cuda_state.cuda_state(library)
+    reading, remedy = state(library)
     assert "is built without it" in reading.reason
     assert "onnxruntime-gpu" in remedy
 
@@ -278,22 +280,22 @@ def test_cuda_says_which_part_is_missing(tmp_path: Path, loader_path: Path) -> N
         build(needed_library, "")
     build(plugin, crash, f"-L{loader_path}", *(f"-l:{path.name}" for path in needed))
     needed[1].rename(tmp_path / "aside")
-    reading, remedy = cuda_state.cuda_state(library)
+    reading, remedy = state(library)
     assert "libstandin.so.1 for libonnxruntime_providers_cuda.so" in reading.reason
     assert "LD_LIBRARY_PATH" in remedy
 
     (tmp_path / "aside").rename(needed[1])
-    reading, remedy = cuda_state.cuda_state(library)
+    reading, remedy = state(library)
     assert "the driver serves CUDA 12" in reading.reason
     assert "update the NVIDIA driver" in remedy
 
     driver(loader_path, 13000)
     for lazy in ("libcudnn.so.9", "libcufft.so.12", "libnvrtc.so.13"):
         build(loader_path / lazy, "")
-    reading, remedy = cuda_state.cuda_state(library)
+    reading, remedy = state(library)
     assert (reading.name, reading.value, remedy) == ("cuda", "usable", "")
 
     (loader_path / "libcudnn.so.9").write_text("not a library")
-    reading, remedy = cuda_state.cuda_state(library)
+    reading, remedy = state(library)
     assert reading.value == "usable"
     assert "libcudnn.so.9 fail: pip install nvidia-cudnn-cu13" in remedy

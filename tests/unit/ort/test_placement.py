@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from harness.errors import MachineError
-from harness.ort import placement
+from harness.ort import placement, providers
 from harness.records import NodeTable
 
-CPU, CUDA, TENSORRT = (placement.PROVIDER_TYPES[name] for name in ("cpu", "cuda", "tensorrt"))
+CPU, CUDA, TENSORRT = (providers.by_name(name).ort_name for name in ("cpu", "cuda", "tensorrt"))
 
 
 def table(*rows: tuple[str, str, str]) -> NodeTable:

@@ -1,0 +1,29 @@
+"""NVIDIA GPUs by CUDA and cuDNN."""
+
+from __future__ import annotations
+
+import functools
+
+from harness.ort import nvidia_libraries
+from harness.ort.cuda_state import cuda_state
+from harness.ort.execution_provider import ExecutionProvider
+
+_PLUGIN = "libonnxruntime_providers_cuda.so"
+
+PROVIDER = ExecutionProvider(
+    name="cuda",
+    title="CUDA",
+    ort_name="CUDAExecutionProvider",
+    api_name="CUDA",
+    memory="device",
+    capture_option="enable_cuda_graph",
+    faster_start="cudnn_conv_algo_search=HEURISTIC",
+    logs_copies=True,
+    plugin=_PLUGIN,
+    state=functools.partial(cuda_state, name="cuda", plugin=_PLUGIN),
+    needs=nvidia_libraries.needs,
+    preload=nvidia_libraries.preload,
+    facts=nvidia_libraries.readings,
+    synchronise=nvidia_libraries.synchronise_address,
+    drivers=("cuda", "cudnn"),
+)
