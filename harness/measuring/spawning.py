@@ -250,7 +250,7 @@ def _worker_surroundings(job: Job) -> Iterator[Path]:
     library prints becomes part of the error and does not tear the progress bar.
     """
     output = job.work_folder / "stderr.txt"
-    package_root = str(Path(__file__).resolve().parents[2])
+    package_root = str(Path(__file__).resolve().parent.parent)
     python_path = os.environ.get("PYTHONPATH")
     sys.stderr.flush()
     saved = os.dup(2)
