@@ -47,7 +47,7 @@ class ProfileFile:
         self.path = path
         # Through a stream HDF5 takes no lock: locks fail on read-only network folders, and
         # clash with those of another reader in this process.
-        self._stream = _Stream(path)
+        self._stream = _Stream(io.FileIO(path))
         self._opened: h5py.File | None = None
         self._one_at_a_time = threading.RLock()
         weakref.finalize(self, self._stream.close)
@@ -78,9 +78,9 @@ class ProfileFile:
 class _Stream(io.RawIOBase):
     """A file with a place of its own in each process: forked ones share that of the system."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, file: io.FileIO) -> None:
         super().__init__()
-        self._file = io.FileIO(path)
+        self._file = file
         self._at = 0
 
     def readable(self) -> bool:

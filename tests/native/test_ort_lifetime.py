@@ -375,5 +375,7 @@ binding.run()
 {order}
 """,
         NEGATE,
+        # From 3.12 on Python warns of a fork beside threads, which is what is tried here.
+        PYTHONWARNINGS="ignore::DeprecationWarning",
     )
     assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)

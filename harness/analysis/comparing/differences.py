@@ -20,7 +20,8 @@ _OF_THE_MOMENT = frozenset(
         "load_average_15m",
         "steal_since_boot_ns",
         "frequency_now_hz",
-        "package_harness",  # told by harness_version
+        "package_harness",  # told by harness_version, as is the next
+        "package_onnx-harness",
     }
 )
 #: Parts of the configuration that change what is executed, or how it is timed.

@@ -20,7 +20,7 @@ ORT_DISTRIBUTIONS = (
     "ort-nightly-gpu",
     "ort-nightly",
 )
-PACKAGES = ("harness", "numpy", "onnx", "pyperf", "h5py")
+PACKAGES = ("onnx-harness", "numpy", "onnx", "pyperf", "h5py")
 
 
 def versions() -> Iterator[Reading]:

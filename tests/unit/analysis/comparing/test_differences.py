@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -58,6 +59,18 @@ def test_what_matters_most_comes_first() -> None:
         Difference("machine", "cpu_model", "A", "B"),
         Difference("software", "package_numpy", "2.0", "2.1"),
     )
+
+
+@pytest.mark.parametrize("distribution", ["harness", "onnx-harness"])
+def test_the_version_of_harness_is_told_once(distribution: str) -> None:
+    base, candidate = (
+        dataclasses.replace(
+            profile(environment=(Reading(f"package_{distribution}", version),)),
+            harness_version=version,
+        )
+        for version in ("0.1.0", "0.2.0")
+    )
+    assert differences(base, candidate) == (Difference("software", "harness", "0.1.0", "0.2.0"),)
 
 
 @pytest.mark.parametrize(
