@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 pytest.importorskip("harness.native.ort", reason="the native module is not built")
 
+REPOSITORY = Path(__file__).parents[2]
+
 #: Options of the shortest profile there is.
 SHORT = ("--quick", "--processes", "1", "--duration", "0.02", "--trace", "none")
 
@@ -135,6 +137,8 @@ def test_workers_have_the_callers_environment_and_one_ort_core(recorded: Recorde
     for seen in workers:
         for name in ("OMP_NUM_THREADS", "LD_LIBRARY_PATH"):
             assert seen["environ"][name] == command["environ"][name]
+        # Not the package's own folder: its statistics would hide the standard library's.
+        assert seen["environ"]["PYTHONPATH"].split(os.pathsep)[0] == str(REPOSITORY)
         # Two ORT cores in one process break CUDA sessions.
         assert "harness.native.ort" in seen["modules"]
         assert "onnxruntime" not in seen["modules"]
