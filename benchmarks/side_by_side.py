@@ -13,7 +13,9 @@ import numpy as np
 from harness.config.session import SessionConfig
 from harness.native import ort, probe
 from harness.ort.session import bind, open_session
-from harness.tracing import recorders
+from harness.tracing.ort_profiler.recorder import OrtPass
+from harness.tracing.probes.recorder import ProbePass, prepare_probes
+from harness.tracing.sessions import save_graph
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,15 +56,13 @@ class Contestants:
             contextlib.closing(bind(open_session(library, model, self._config), feeds))
         )
         self.clean.run()
-        graph = recorders.save_graph(library, model, self._config, folder)
-        self._profiled = recorders.OrtPass(
+        graph = save_graph(library, model, self._config, folder)
+        self._profiled = OrtPass(
             library, self._config, graph.path, graph.nodes, feeds, folder, optimization="disable"
         )
         graph = dataclasses.replace(graph, nodes=self._profiled.record(1, 0).nodes)
-        self.probed_graph = recorders.prepare_probes(library, self._config, graph, feeds, folder)
-        self._probed = recorders.ProbePass(
-            library, self._config, self.probed_graph, graph.nodes, feeds
-        )
+        self.probed_graph = prepare_probes(library, self._config, graph, feeds, folder)
+        self._probed = ProbePass(library, self._config, self.probed_graph, graph.nodes, feeds)
         self.nodes = graph.nodes
 
     def time(self, inferences: int) -> float:

@@ -18,15 +18,17 @@ from harness.measuring.absences import Absences
 from harness.measuring.handover import Job, Preparation
 from harness.models import file
 from harness.models.executed_graph import ExecutedGraph
+from harness.models.outputs import same_values
 from harness.models.work.nodes import definitions
 from harness.models.work.table import work_of
 from harness.native import ort
 from harness.ort import placement, providers
 from harness.ort.session import open_library, open_session
 from harness.records import NodeEvents, Reading
-from harness.tracing import recorders
-from harness.tracing.probes import graphs
+from harness.tracing.ort_profiler.recorder import OrtPass
 from harness.tracing.probes.graphs import ProbedGraph
+from harness.tracing.probes.recorder import prepare_probes
+from harness.tracing.sessions import save_graph
 
 
 def prepare(job: Job) -> Preparation:
@@ -56,7 +58,7 @@ def prepare(job: Job) -> Preparation:
     handover.write_inputs(job, chosen.values)
     with contextlib.closing(session.bind(chosen.values)) as binding:
         latency_ns = min(binding.run() for _ in range(3))
-        repeatable = graphs.same_values(outputs, binding.outputs())
+        repeatable = same_values(outputs, binding.outputs())
     session_ns = session.create_ns
     try:
         assignments = session.assignments()
@@ -82,9 +84,7 @@ def prepare(job: Job) -> Preparation:
         )
         if "probe" in job.config.trace:
             with absent.noting("trace/probe"):
-                probed = recorders.prepare_probes(
-                    library, config, graph, chosen.values, job.work_folder
-                )
+                probed = prepare_probes(library, config, graph, chosen.values, job.work_folder)
                 nodes = dataclasses.replace(nodes, carrier=probed.carriers)
         graph = dataclasses.replace(graph, nodes=nodes)
         facts += ceilings.facts(library, job.config, set(work.dtype))
@@ -136,10 +136,8 @@ def _executed_graph(
 ) -> tuple[ExecutedGraph, NodeEvents]:
     """The graph ORT executes, its table completed by the events of one profiled inference."""
     config, folder = providers.uncaptured(job.config.session), job.work_folder
-    graph = recorders.save_graph(library, job.model, config, folder)
-    once = recorders.OrtPass(
-        library, config, graph.path, graph.nodes, values, folder, optimization="disable"
-    )
+    graph = save_graph(library, job.model, config, folder)
+    once = OrtPass(library, config, graph.path, graph.nodes, values, folder, optimization="disable")
     with contextlib.closing(once):
         trace = once.record(1, process=0)
     return dataclasses.replace(graph, nodes=trace.nodes), trace.events

@@ -10,12 +10,14 @@ from typing import Any
 from harness.measuring.absences import Absences
 from harness.measuring.handover import Job, Preparation
 from harness.models.executed_graph import ExecutedGraph
+from harness.models.outputs import same_values
 from harness.native import ort
 from harness.ort import providers
 from harness.records import KernelEvents, NodeEvents, NodeTable
-from harness.tracing import recorders
-from harness.tracing.probes import graphs
+from harness.tracing.kernels.recorder import KernelPass
+from harness.tracing.ort_profiler.recorder import OrtPass
 from harness.tracing.probes.graphs import ProbedGraph
+from harness.tracing.probes.recorder import ProbePass
 
 NOT_REPEATABLE = (
     "two inferences of the same inputs differ without probes already (random or "
@@ -90,25 +92,21 @@ class TracedPasses:
     ) -> dict[str, NodeEvents]:
         """Records through probes; refuses where they change what the model computes."""
         with contextlib.closing(
-            recorders.ProbePass(
-                self.library, self.job.config.session, probed, graph.nodes, self.inputs
-            )
+            ProbePass(self.library, self.job.config.session, probed, graph.nodes, self.inputs)
         ) as probe_pass:
             events, calibration = probe_pass.record(inferences, self.process)
-            if self.preparation.repeatable and not graphs.same_values(
+            if self.preparation.repeatable and not same_values(
                 outputs, probe_pass.binding.outputs()
             ):
                 raise ValueError("outputs with probes differ from those without")
         return {"probe": events, "probe_calibration": calibration}
 
-    def _ort_pass(self, graph: ExecutedGraph | None) -> recorders.OrtPass:
+    def _ort_pass(self, graph: ExecutedGraph | None) -> OrtPass:
         """ORT's profiler on the executed graph; where that is not known, on the model."""
         config, folder = providers.uncaptured(self.job.config.session), self.job.work_folder
         if graph is None:
-            return recorders.OrtPass(
-                self.library, config, self.job.model, None, self.inputs, folder
-            )
-        return recorders.OrtPass(
+            return OrtPass(self.library, config, self.job.model, None, self.inputs, folder)
+        return OrtPass(
             self.library,
             config,
             graph.path,
@@ -123,7 +121,7 @@ class TracedPasses:
         if graph is None:
             raise ValueError("the executed graph is not known, nor are the names of its nodes")
         with contextlib.closing(
-            recorders.KernelPass(
+            KernelPass(
                 self.library,
                 providers.uncaptured(self.job.config.session),
                 graph,

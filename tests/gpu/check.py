@@ -37,7 +37,8 @@ from harness.ort import nvidia_libraries, providers
 from harness.ort.library import ort_library
 from harness.records import Profile
 from harness.reporters.numbers import joules, nanoseconds
-from harness.tracing import recorders
+from harness.tracing.kernels.recorder import KernelPass
+from harness.tracing.sessions import save_graph
 
 MODELS = ("resnet50", "bert-small", "mlp")
 TOP = 8
@@ -163,11 +164,11 @@ def record(library: Path, target: Path) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         catalogue.write("mlp", folder / "mlp.onnx")
-        graph = recorders.save_graph(opened, folder / "mlp.onnx", config, folder)
+        graph = save_graph(opened, folder / "mlp.onnx", config, folder)
         inputs = {"input": np.zeros((1, 64), np.float32)}
         try:
             with contextlib.closing(
-                recorders.KernelPass(opened, config, graph, inputs, folder)
+                KernelPass(opened, config, graph, inputs, folder)
             ) as kernel_pass:
                 marks, recording = kernel_pass.capture(3, len(graph.nodes))
         except (HarnessError, ValueError) as error:

@@ -21,13 +21,16 @@ from onnx import TensorProto, helper, numpy_helper
 import harness as package
 from harness.config.session import SessionConfig
 from harness.models.executed_graph import ExecutedGraph
+from harness.models.outputs import same_values
 from harness.native import ort
 from harness.ort.library import ort_library
 from harness.ort.session import bind, open_session
 from harness.records import NodeEvents, NodeTable
-from harness.tracing import recorders
-from harness.tracing.probes import graphs, times
+from harness.tracing.ort_profiler.recorder import OrtPass
+from harness.tracing.probes import times
 from harness.tracing.probes.graphs import ProbedGraph
+from harness.tracing.probes.recorder import ProbePass, as_it_is, prepare_probes
+from harness.tracing.sessions import save_graph
 
 if TYPE_CHECKING:
     from conftest import Harness
@@ -116,9 +119,9 @@ def probe(library: ort.Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         if not isinstance(model, Path):
             onnx.save(model, path)
         graph, once, outputs = executed(library, path, inputs, config, tmp_path)
-        probed = recorders.prepare_probes(library, config, graph, inputs, tmp_path)
+        probed = prepare_probes(library, config, graph, inputs, tmp_path)
         with contextlib.closing(
-            recorders.ProbePass(library, config, probed, graph.nodes, inputs)
+            ProbePass(library, config, probed, graph.nodes, inputs)
         ) as probe_pass:
             events, calibration = probe_pass.record(INFERENCES, 0)
             both = outputs, probe_pass.binding.outputs()
@@ -138,11 +141,9 @@ def executed(
     ):
         binding.run()
         outputs = binding.outputs()
-    graph = recorders.save_graph(library, path, config, folder)
+    graph = save_graph(library, path, config, folder)
     with contextlib.closing(
-        recorders.OrtPass(
-            library, config, graph.path, graph.nodes, inputs, folder, optimization="disable"
-        )
+        OrtPass(library, config, graph.path, graph.nodes, inputs, folder, optimization="disable")
     ) as ort_pass:
         trace = ort_pass.record(1, 0)
     return dataclasses.replace(graph, nodes=trace.nodes), trace.events, outputs
@@ -150,7 +151,7 @@ def executed(
 
 def check(probed: Probed, *, random: bool = False) -> None:
     """What holds for every model."""
-    assert random or graphs.same_values(*probed.outputs)
+    assert random or same_values(*probed.outputs)
     events, nodes, carriers = probed.events, probed.nodes, probed.graph.carriers
     # Each node that ran has a probe, or is covered by one that has, or nothing covers it.
     ran = np.flatnonzero(nodes.order >= 0)
@@ -402,7 +403,7 @@ RANDOM = """(float[8, 8] x) => (float[8, 8] y) {
 def test_nodes_without_an_input_are_timed_wherever_they_are(probe: Probe) -> None:
     probed = probe(parse(RANDOM), {"x": X})
     check(probed, random=True)
-    assert not graphs.same_values(*probed.outputs)
+    assert not same_values(*probed.outputs)
     assert probed.covered() == set()
     randoms = probed.rows("RandomNormal")
     others = [row for row in range(len(probed.nodes)) if row not in randoms]
@@ -423,16 +424,16 @@ def test_memory_is_planned_as_without_probes(library: ort.Library, tmp_path: Pat
     inputs = {"big": HEAVY}
     config = SessionConfig(intra_threads=1, entries={"session.enable_mem_pattern": "0"})
     found, once, _ = executed(library, tmp_path / "model.onnx", inputs, config, tmp_path)
-    probed = recorders.prepare_probes(library, config, found, inputs, tmp_path)
+    probed = prepare_probes(library, config, found, inputs, tmp_path)
     with contextlib.closing(
-        recorders.OrtPass(
+        OrtPass(
             library,
             config,
             probed.each.path,
             probed.each.nodes,
             inputs,
             tmp_path,
-            **recorders.as_it_is(library, config),
+            **as_it_is(library, config),
         )
     ) as ort_pass:
         seen = ort_pass.record(1, 0).events
@@ -450,7 +451,7 @@ def test_what_cannot_be_probed_is_refused_with_the_reason(
         onnx.save(parse(graph), tmp_path / "model.onnx")
         found, *_ = executed(library, tmp_path / "model.onnx", inputs, config, tmp_path)
         with pytest.raises(ValueError, match=r"\w") as refused:
-            recorders.prepare_probes(library, config, found, inputs, tmp_path)
+            prepare_probes(library, config, found, inputs, tmp_path)
         return str(refused.value)
 
     sine = "(float[8,8] x) => (float[8,8] y) { y = Sin (x) }"
@@ -463,7 +464,7 @@ def test_what_cannot_be_probed_is_refused_with_the_reason(
     found, *_ = executed(library, tmp_path / "model.onnx", {"x": X}, CONFIG, tmp_path)
     on_gpu = dataclasses.replace(found.nodes, provider=("CUDAExecutionProvider",))
     with pytest.raises(ValueError, match="some run on CUDAExecutionProvider"):
-        recorders.prepare_probes(
+        prepare_probes(
             library, CONFIG, dataclasses.replace(found, nodes=on_gpu), {"x": X}, tmp_path
         )
 
@@ -482,10 +483,8 @@ def test_more_stamps_than_expected_are_counted_and_their_inferences_left_out(
     inputs = {"x": X, "count": count}
     onnx.save(parse(graph), tmp_path / "model.onnx")
     found, *_ = executed(library, tmp_path / "model.onnx", inputs, CONFIG, tmp_path)
-    probed = recorders.prepare_probes(library, CONFIG, found, inputs, tmp_path)
-    with contextlib.closing(
-        recorders.ProbePass(library, CONFIG, probed, found.nodes, inputs)
-    ) as probe_pass:
+    probed = prepare_probes(library, CONFIG, found, inputs, tmp_path)
+    with contextlib.closing(ProbePass(library, CONFIG, probed, found.nodes, inputs)) as probe_pass:
         expected = probe_pass.stamps_in_inference
         count[...] = 2  # a body more than what was counted
         events, _ = probe_pass.record(INFERENCES, 0)

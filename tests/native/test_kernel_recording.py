@@ -24,15 +24,16 @@ import contextlib, ctypes
 from pathlib import Path
 import numpy as np
 from harness.config.session import SessionConfig
-from harness.tracing import recorders
+from harness.tracing.kernels.recorder import KernelPass
+from harness.tracing.sessions import save_graph
 from harness.tracing.kernels import join
 
 join.cupti_candidates = lambda: ({build_cupti()!r},)
 calls = (ctypes.c_char * (1 << 16)).in_dll(ctypes.CDLL({build_cupti()!r}), "calls")
 folder, config = Path({str(tmp_path)!r}), SessionConfig(intra_threads=1)
 library = ort.Library(LIBRARY)
-graph = recorders.save_graph(library, Path(MODEL), config, folder)
-recorder = recorders.KernelPass(library, config, graph, {{"x": np.ones(4, np.float32)}}, folder)
+graph = save_graph(library, Path(MODEL), config, folder)
+recorder = KernelPass(library, config, graph, {{"x": np.ones(4, np.float32)}}, folder)
 with contextlib.closing(recorder):
     try:
         recorder.capture(1, 1 << 60)

@@ -11,9 +11,7 @@ import os
 from typing import Protocol
 
 from harness.native import sampler
-
-#: Something that cannot be had: (what, the reason and if possible the remedy).
-Absent = tuple[str, str]
+from harness.records import Absent
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

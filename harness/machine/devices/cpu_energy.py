@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from harness.machine.devices.channels import Absent, Channel, Offer, explain_errno
+from harness.machine.devices.channels import Channel, Offer, explain_errno
 from harness.native import sampler
+from harness.records import Absent
 
 _POWERCAP = "sys/class/powercap"
 _HWMON = "sys/class/hwmon"

@@ -6,9 +6,10 @@ import errno
 from collections.abc import Iterable
 from pathlib import Path
 
-from harness.machine.devices.channels import Absent, Channel, Offer, explain_errno
+from harness.machine.devices.channels import Channel, Offer, explain_errno
 from harness.machine.host_counters import TICK_NS
 from harness.native import sampler
+from harness.records import Absent
 
 
 class HostSeries:

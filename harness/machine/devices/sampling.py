@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.machine.devices import nvml
-from harness.machine.devices.channels import Absent, Channel, ChannelSource
+from harness.machine.devices.channels import Channel, ChannelSource
 from harness.machine.devices.cpu_energy import CpuEnergy
 from harness.machine.devices.host_channels import HostSeries
 from harness.native import sampler
-from harness.records import DeviceSeries
+from harness.records import Absent, DeviceSeries
 
 #: Times a second that the slow channels are read.
 _SLOW_HZ = 10

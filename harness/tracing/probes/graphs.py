@@ -165,23 +165,6 @@ def same_order(file: ProbedFile, traced: NodeTable) -> str:
     return ""
 
 
-def same_values(one: Any, other: Any) -> bool:
-    """Whether two outputs of a model are equal bit for bit."""
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, np.ndarray):
-        if (one.dtype, one.shape) != (other.dtype, other.shape):
-            return False
-        if one.dtype == object:
-            return bool(one.tolist() == other.tolist())
-        return bool(one.tobytes() == other.tobytes())
-    if isinstance(one, Mapping):  # in text a NaN equals itself
-        return repr(dict(one)) == repr(dict(other))
-    if isinstance(one, Sequence) and not isinstance(one, str):
-        return len(one) == len(other) and all(map(same_values, one, other))
-    return bool(one == other)
-
-
 class _Placement(NamedTuple):
     """A probe to be put into a graph.
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.models.outputs import same_values
 from harness.tracing.probes import graphs
 from harness.tracing.probes.graphs import ProbedFile
 from tests.builders.node_tables import table
@@ -73,4 +74,4 @@ ONE = np.array([1.0, np.nan, 0.0], np.float32)
     ],
 )
 def test_same_values_means_bit_for_bit(one: Any, other: Any, same: bool) -> None:
-    assert graphs.same_values(one, other) is same
+    assert same_values(one, other) is same

@@ -1,4 +1,4 @@
-"""Traced passes: inferences recorded by ORT's profiler, or through probes.
+"""Inferences recorded through probes.
 
 Each has a session of its own on the graph that ORT executes, so that tracing never
 touches the session that is timed.
@@ -15,206 +15,16 @@ from typing import Any
 import numpy as np
 
 from harness.config.session import SessionConfig
-from harness.models import executed_graph
 from harness.models.executed_graph import ExecutedGraph
-from harness.native import cupti, marks, ort, probe
+from harness.native import ort, probe
 from harness.ort import providers
 from harness.ort.session import bind, open_session
-from harness.records import KernelEvents, NodeEvents, NodeTable
-from harness.tracing.kernels import join
-from harness.tracing.ort_profiler import reader
-from harness.tracing.ort_profiler.reader import OrtTrace
+from harness.records import NodeEvents, NodeTable
+from harness.tracing.ort_profiler.recorder import OrtPass
 from harness.tracing.probes import graphs, times
 from harness.tracing.probes.graphs import ProbedGraph
 from harness.tracing.probes.times import Stamps
-
-#: Inferences before those that are recorded: memory patterns and caches settle.
-WARMUP_INFERENCES = 3
-
-
-def save_graph(
-    library: ort.Library, model: Path, config: SessionConfig, folder: Path
-) -> ExecutedGraph:
-    """Saves the graph that ORT executes, with its nodes named after their rows.
-
-    Raises:
-        HarnessError, OSError: ORT cannot save it, or it cannot be read.
-    """
-    saved = folder / "executed.onnx"
-    open_session(
-        library,
-        model,
-        config,
-        optimized_model_path=str(saved),
-        # Weights stay out of the file, so that naming its nodes is cheap at any size.
-        entries=config.entries
-        | {
-            "session.optimized_model_external_initializers_file_name": "executed.weights",
-            "session.optimized_model_external_initializers_min_size_in_bytes": "1024",
-        },
-    ).close()
-    return executed_graph.prepare(saved, folder / "executed-named.onnx")
-
-
-class OrtPass:
-    """Inferences under ORT's built-in profiler, one file each, so none of them is warm-up.
-
-    Args:
-        library: the opened ONNX Runtime, 1.25 or newer.
-        config: session options.
-        model: graph to execute: its nodes are what optimisation made of the model.
-        nodes: its table; None where it is not known.
-        inputs: what to feed.
-        folder: for the profiler's files.
-        overrides: further arguments of the Session.
-    """
-
-    def __init__(
-        self,
-        library: ort.Library,
-        config: SessionConfig,
-        model: Path,
-        nodes: NodeTable | None,
-        inputs: Mapping[str, Any],
-        folder: Path,
-        **overrides: Any,
-    ) -> None:
-        self._nodes = nodes
-        self._folder = folder
-        self._session = open_session(library, model, config, **overrides)
-        self.binding = bind(self._session, inputs)
-        for _ in range(WARMUP_INFERENCES):
-            self.binding.run()
-
-    def record(self, inferences: int, process: int) -> OrtTrace:
-        """Profiles so many inferences.
-
-        Raises:
-            OrtError: one failed, or the library is too old.
-        """
-        files = []
-        for number in range(inferences):
-            name = f"ort-{process}-{number}"
-            zero_ns = ort.monotonic_ns()
-            self.binding.run(profile_prefix=str(self._folder / name))
-            (path,) = self._folder.glob(f"{name}_*.json")
-            files.append(reader.TraceFile(path, zero_ns))
-        trace = reader.read(files, self._nodes, process=process)
-        for file in files:
-            file.path.unlink()
-        return trace
-
-    def close(self) -> None:
-        """Releases the session."""
-        self.binding.close()
-        self._session.close()
-
-
-class KernelPass:
-    """Inferences under ORT's profiler while CUPTI records what the GPU does.
-
-    Args:
-        library: the opened ONNX Runtime, 1.25 or newer.
-        config: session options.
-        graph: the executed graph, whose node names tell the rows.
-        inputs: what to feed.
-        folder: for the profiler's files, which nobody reads.
-
-    Raises:
-        ValueError: CUPTI or the marks of nodes cannot be had; the text says why.
-    """
-
-    def __init__(
-        self,
-        library: ort.Library,
-        config: SessionConfig,
-        graph: ExecutedGraph,
-        inputs: Mapping[str, Any],
-        folder: Path,
-    ) -> None:
-        self._folder = folder
-        self._executions = 2 * (len(graph.nodes) + 4)
-        try:
-            self._cupti = cupti.Cupti(join.cupti_candidates())
-            self._marks = marks.NodeMarks(library.path)
-        except OSError as error:
-            raise ValueError(join.why_absent(str(error))) from error
-        try:
-            self._session = open_session(
-                library,
-                graph.path,
-                config,
-                optimization="disable",
-                session_options_hook=self._marks.append_to,
-            )
-        except BaseException:
-            self._marks.close()
-            raise
-        self._binding = bind(self._session, inputs)
-        for _ in range(WARMUP_INFERENCES):  # cuDNN's search for kernels among them
-            self._binding.run()
-
-    def record(self, inferences: int, executions: int, process: int) -> KernelEvents:
-        """Records so many inferences.
-
-        Args:
-            inferences: how many.
-            executions: of nodes in one inference, bodies of loops as often as they run.
-            process: ProcessRecord.index.
-
-        Raises:
-            ValueError: CUPTI does not record here.
-            OrtError: an inference failed.
-        """
-        marked, recording = self.capture(inferences, executions)
-        columns = cupti.decode(
-            (buffer.data, buffer.offsets.tolist()) for buffer in recording.buffers
-        )
-        start_ns, duration_ns = join.inferences(marked)
-        return join.join(
-            columns,
-            cupti.names_at(columns.work["name"].tolist()),
-            marked,
-            recording,
-            inference_start_ns=start_ns,
-            inference_duration_ns=duration_ns,
-            process=process,
-        )
-
-    def capture(self, inferences: int, executions: int) -> tuple[marks.Marks, cupti.CuptiRecording]:
-        """What ``record`` makes events of, as it came.
-
-        Raises:
-            ValueError: CUPTI does not record here.
-            OrtError: an inference failed.
-        """
-        try:
-            self._cupti.start()
-        except OSError as error:
-            raise ValueError(join.why_absent(str(error))) from error
-        room = max(self._executions, 2 * executions + 8)
-        try:
-            self._marks.hook(*self._cupti.external_ids())
-            self._marks.start(inferences * room)
-            try:
-                for number in range(inferences):
-                    self._binding.run(profile_prefix=str(self._folder / f"kernels-{number}"))
-            finally:
-                marked = self._marks.stop()
-        finally:
-            # Nothing may be named by a CUPTI that does not record.
-            self._marks.unhook()
-            recording = self._cupti.stop()
-            for path in self._folder.glob("kernels-*.json"):
-                path.unlink()
-        return marked, recording
-
-    def close(self) -> None:
-        """Releases the session, then what it reported to."""
-        self._binding.close()
-        self._session.close()
-        self._marks.close()
-
+from harness.tracing.sessions import WARMUP_INFERENCES
 
 #: Turns that the graphs of a ProbePass take.
 ROUNDS = 8

@@ -1,0 +1,69 @@
+"""Inferences recorded by ORT's own profiler."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.config.session import SessionConfig
+from harness.native import ort
+from harness.ort.session import bind, open_session
+from harness.records import NodeTable
+from harness.tracing.ort_profiler import reader
+from harness.tracing.ort_profiler.reader import OrtTrace
+from harness.tracing.sessions import WARMUP_INFERENCES
+
+
+class OrtPass:
+    """Inferences under ORT's built-in profiler, one file each, so none of them is warm-up.
+
+    Args:
+        library: the opened ONNX Runtime, 1.25 or newer.
+        config: session options.
+        model: graph to execute: its nodes are what optimisation made of the model.
+        nodes: its table; None where it is not known.
+        inputs: what to feed.
+        folder: for the profiler's files.
+        overrides: further arguments of the Session.
+    """
+
+    def __init__(
+        self,
+        library: ort.Library,
+        config: SessionConfig,
+        model: Path,
+        nodes: NodeTable | None,
+        inputs: Mapping[str, Any],
+        folder: Path,
+        **overrides: Any,
+    ) -> None:
+        self._nodes = nodes
+        self._folder = folder
+        self._session = open_session(library, model, config, **overrides)
+        self.binding = bind(self._session, inputs)
+        for _ in range(WARMUP_INFERENCES):
+            self.binding.run()
+
+    def record(self, inferences: int, process: int) -> OrtTrace:
+        """Profiles so many inferences.
+
+        Raises:
+            OrtError: one failed, or the library is too old.
+        """
+        files = []
+        for number in range(inferences):
+            name = f"ort-{process}-{number}"
+            zero_ns = ort.monotonic_ns()
+            self.binding.run(profile_prefix=str(self._folder / name))
+            (path,) = self._folder.glob(f"{name}_*.json")
+            files.append(reader.TraceFile(path, zero_ns))
+        trace = reader.read(files, self._nodes, process=process)
+        for file in files:
+            file.path.unlink()
+        return trace
+
+    def close(self) -> None:
+        """Releases the session."""
+        self.binding.close()
+        self._session.close()
