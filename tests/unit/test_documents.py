@@ -11,7 +11,7 @@ REPOSITORY = Path(__file__).parents[2]
 DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md")])
 
 #: Paths in backquotes, from the root or from harness/, and names of tests.
-_PATH = re.compile(r"`((?:[\w.-]+/)+[\w.-]*\.(?:py|pyx|c|h|sh|md|h5|yml))(?:::(\w+))?")
+_PATH = re.compile(r"`((?:[\w.-]+/)+[\w.-]*\.(?:py|pyx|sh|md|h5|yml|c|h)\b)(?:::(\w+))?")
 _TEST = re.compile(r"`(test_[a-z0-9_]+)`")
 
 
