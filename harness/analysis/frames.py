@@ -48,7 +48,8 @@ class Frames(Mapping[str, "pandas.DataFrame"]):
                             ``copied``), inference (from 0 in its pass), start_ns,
                             duration_ns; enqueue_ns where a device was waited for
     ``processes``           by process: pid, library_ns, session_ns, first_inference_ns, loops,
-                            samples, median_ns (float64) of the timed pass
+                            provider_ns (NA where not known), samples, median_ns
+                            (float64) of the timed pass
     ``yardstick``           the fixed workload around the timed pass: process, start_ns,
                             compute_ns, cache_ns, memory_ns
     ``operators``           a row a node that ran, longest first: the fields of
@@ -224,6 +225,9 @@ def _processes(profile: Profile) -> _Made:
         name: np.array([getattr(each, name) for each in profile.processes], np.int64)
         for name in names
     }
+    columns["provider_ns"] = _Gaps(
+        np.array([each.provider_ns for each in profile.processes], np.int64)
+    )
     durations = [process.steady.duration_ns for process in profile.processes]
     columns["process"] = columns.pop("index")
     columns["samples"] = np.array([len(each) for each in durations], np.int64)

@@ -98,6 +98,7 @@ def _process(process: ProcessRecord) -> Iterator[_Object]:
     yield {
         "type": "process",
         **{name: getattr(process, name) for name in names},
+        "provider_ns": None if process.provider_ns < 0 else process.provider_ns,
         "metadata": dict(process.metadata),
     }
     for reading in process.noise:

@@ -157,6 +157,7 @@ def processes(digest: Digest) -> Markup:
 
 _PARTS = (
     ("library_ns", "opening ONNX Runtime", "c1"),
+    ("provider_ns", "loading the execution provider", "c3"),
     ("session_ns", "creating the session", "c0"),
     ("first_inference_ns", "first inference", "c2"),
 )
@@ -167,9 +168,10 @@ def cold_start(digest: Digest) -> Markup:
     processes = digest.profile.processes
     if not processes:
         return note("No process has finished.")
-    medians = {name: digest.cold_start[name].value or 0.0 for name, _, _ in _PARTS}
-    whole = [process.library_ns + process.session_ns + process.first_inference_ns
-             for process in processes]  # fmt: skip
+    # The CPU's is built in and takes nothing to load; older files do not tell it.
+    parts = [part for part in _PARTS if any(getattr(process, part[0]) > 0 for process in processes)]
+    medians = {name: digest.cold_start[name].value or 0.0 for name, _, _ in parts}
+    whole = [sum(max(getattr(process, name), 0) for name, _, _ in parts) for process in processes]
     scale = plots.Scale(0, float(max(whole)) or 1.0)
     shown = processes[:_PROCESSES]
     each = 100 / len(shown)
@@ -180,14 +182,15 @@ def cold_start(digest: Digest) -> Markup:
         bars.append(
             plots.text(0, top + each * 0.35, f"{process.index}", "tick", anchor="end", dx=-8, dy=4)
         )
-        for name, what, kind in _PARTS:
-            value = getattr(process, name)
+        for name, what, kind in parts:
+            value = max(getattr(process, name), 0)
             tip = tooltip(f"process {process.index}: {what}", duration(value))
             bars.append(plots.rectangle(at, top, scale(value), each * 0.7, kind, tip))
             at += scale(value)
     steady = digest.latency
+    first_ns = medians.get("first_inference_ns", 0.0)
     then = (
-        f" The first inference took {medians['first_inference_ns'] / steady.median_ns:.1f} times "
+        f" The first inference took {first_ns / steady.median_ns:.1f} times "
         "the median of the timed pass."
         if steady is not None
         else ""
@@ -197,7 +200,7 @@ def cold_start(digest: Digest) -> Markup:
     return element(
         "figure",
         plots.legend(
-            (kind, f"{what}, median {duration(medians[name])}") for name, what, kind in _PARTS
+            (kind, f"{what}, median {duration(medians[name])}") for name, what, kind in parts
         ),
         plots.plot(
             bars, label="cold start of each process", x=scale, x_text=axis_duration,

@@ -229,8 +229,10 @@ def batches(profile: Profile) -> Iterator[Intervals | Readings]:
 
 def cold_start_ns(process: ProcessRecord) -> tuple[int, tuple[tuple[str, int], ...]]:
     """Where the cold start is drawn (0 for nowhere), and its parts."""
+    provider = (("load provider", process.provider_ns),) if process.provider_ns > 0 else ()
     parts = (
         ("open library", process.library_ns),
+        *provider,
         ("create session", process.session_ns),
         ("first inference", process.first_inference_ns),
     )
