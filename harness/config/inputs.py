@@ -13,11 +13,11 @@ class InputRequest:
     """What the user fixed about the inputs; the rest is chosen from the model.
 
     Attributes:
-        dims: size of a free dimension by its name in the model (``--dim``).
-        shapes: whole shape of an input by its name (``--shape``).
-        batch: size of every leading free dimension, or None (``--batch``).
-        files: .npy file of an input by its name (``--input``).
-        data_set: folder in ONNX's test_data_set_N layout, or None (``--data-set``).
+        dims: size of a free dimension by its name in the model.
+        shapes: whole shape of an input by its name.
+        batch: size of every leading free dimension, or None.
+        files: .npy file of an input by its name.
+        data_set: folder in ONNX's test_data_set_N layout, or None.
         seed: seed of the generated values.
     """
 
@@ -32,23 +32,23 @@ class InputRequest:
         for name, size in self.dims.items():
             if size < 1:
                 raise RequestError(
-                    f"--dim {name}={size}: a dimension must be at least 1",
-                    f"give --dim {name}=N with N >= 1",
+                    f"`dims` {name}={size}: a dimension must be at least 1",
+                    f"give `dims` {name}=N with N >= 1",
                 )
         if self.batch is not None and self.batch < 1:
             raise RequestError(
-                f"--batch {self.batch}: a batch must be at least 1", "give --batch N with N >= 1"
+                f"`batch` {self.batch}: a batch must be at least 1", "give `batch` N with N >= 1"
             )
         if self.seed < 0:
-            raise RequestError(f"--seed {self.seed}: must not be negative", "give --seed N, N >= 0")
+            raise RequestError(f"`seed` {self.seed}: must not be negative", "give `seed` N, N >= 0")
         for name, shape in self.shapes.items():
             if any(size < 0 for size in shape):
                 raise RequestError(
-                    f"--shape {name}={'x'.join(map(str, shape))}: a size must not be negative",
-                    f"give --shape {name}=AxBxC with whole numbers",
+                    f"`shapes` {name}={'x'.join(map(str, shape))}: a size must not be negative",
+                    f"give `shapes` {name}=AxBxC with whole numbers",
                 )
         if self.data_set is not None and (self.files or self.shapes):
             raise RequestError(
-                "--data-set fixes every input and cannot be combined with --input or --shape",
-                "drop --data-set, or drop the other options",
+                "`data_set` fixes every input and cannot be combined with `files` or `shapes`",
+                "drop `data_set`, or drop the other options",
             )

@@ -1,6 +1,6 @@
 """What the user fixes about the inputs, checked against the model.
 
-``--dim``, ``--batch`` and ``--shape`` fix sizes; ``--input`` and ``--data-set`` fix values,
+``dims``, ``batch`` and ``shapes`` fix sizes; ``files`` and ``data_set`` fix values,
 and with them sizes.
 """
 
@@ -68,10 +68,10 @@ class Overrides:
         if request.batch is not None:
             self._set_batch(request.batch)
         for name, shape in request.shapes.items():
-            option = f"--shape {name}={shape_text(shape)}"
+            option = f"`shapes` {name}={shape_text(shape)}"
             self._fit(self._tensor(name, option), shape, option)
         for name, path in request.files.items():
-            option = f"--input {name}={path}"
+            option = f"`files` {name}={path}"
             tensor = self._tensor(name, option)
             self._take(tensor, _read_npy(path, tensor, option), option, f"read from {path}")
         if request.data_set is not None:
@@ -81,22 +81,22 @@ class Overrides:
         known = free_names(self._ports.values())
         if name not in known:
             raise RequestError(
-                f"--dim {name}={size}: the model has no such free dimension",
+                f"`dims` {name}={size}: the model has no such free dimension",
                 f"its free dimensions: {', '.join(known) or 'none with a name'}; "
-                "--shape INPUT=AxB fixes any other",
+                "`shapes` INPUT=AxB fixes any other",
             )
-        self._fix(name, size, f"--dim {name}={size}")
+        self._fix(name, size, f"`dims` {name}={size}")
 
     def _set_batch(self, batch: int) -> None:
         leading = [port.dims[0] for port in self._ports.values() if port.rank]
         free = [dimension for dimension in leading if not isinstance(dimension, int)]
         if not free:
             raise RequestError(
-                f"--batch {batch}: no input of the model has a free leading dimension",
-                "leave out --batch: the sizes are fixed in the model",
+                f"`batch` {batch}: no input of the model has a free leading dimension",
+                "leave out `batch`: the sizes are fixed in the model",
             )
         for dimension in free:
-            self._fix(dimension, batch, f"--batch {batch}")
+            self._fix(dimension, batch, f"`batch` {batch}")
 
     def _tensor(self, name: str, option: str) -> Port:
         if name not in self._ports:
@@ -109,7 +109,7 @@ class Overrides:
         if held.kind != "tensor":
             raise RequestError(
                 f"{option}: the input is a {port.type_name}, not a tensor",
-                "give it by --data-set FOLDER",
+                "give it by `data_set` FOLDER",
             )
         return port
 
@@ -158,7 +158,7 @@ class Overrides:
         self.values[port.name] = (value, source)
 
     def _read_data_set(self, model: onnx.ModelProto, folder: Path) -> None:
-        option = f"--data-set {folder}"
+        option = f"`data_set` {folder}"
         files = _numbered(folder, "input")
         if not files and self._ports:
             raise RequestError(

@@ -28,7 +28,7 @@ def first_inference(seen: Seen) -> Finding | None:
     if first_ns - seen.median_ns < WORTH_CHANGING * sum(cold.values()):
         return None
     provider = seen.profile.provider
-    faster = f"; --provider-option {_FASTER_START[provider]}" if provider in _FASTER_START else ""
+    faster = f"; `provider_options` {_FASTER_START[provider]}" if provider in _FASTER_START else ""
     return Finding(
         kind="first_inference",
         sentence=f"The first inference takes {np.median(times):.0f} times as long as the others.",

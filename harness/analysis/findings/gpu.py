@@ -62,7 +62,7 @@ def gpu_idle(seen: Seen) -> Finding | None:
     provider = seen.profile.provider
     option = CAPTURE_OPTIONS.get(provider)
     can_capture = option is not None and not seen.profile.asked.captures_graph
-    step = f"--provider-option {option}=1 launches all of it at once; or " if can_capture else ""
+    step = f"`provider_options` {option}=1 launches all of it at once; or " if can_capture else ""
     return Finding(
         kind="gpu_idle",
         sentence=f"The GPU is idle for {share:.0%} of an inference, between launches.",
@@ -73,6 +73,6 @@ def gpu_idle(seen: Seen) -> Finding | None:
             "launches": work.launches,
         },
         nodes=(),
-        next_step=f"{step}{'g' if step else 'G'}ive it more work in one (--batch).",
+        next_step=f"{step}{'g' if step else 'G'}ive it more work in one (`batch`).",
         weight=share,
     )
