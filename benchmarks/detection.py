@@ -22,12 +22,13 @@ import numpy as np
 import planted
 from scipy import stats
 
-from harness.commands.ab import DEFAULT_BUDGET_S, DEFAULT_MARGIN, DURATION_S
+from harness.commands.ab import DURATION_S
 from harness.config.profile import ProfileConfig
 from harness.config.session import SessionConfig
 from harness.measuring.observer import Observer
 from harness.measuring.pairs import ab as measured_in_pairs
 from harness.native import ort
+from harness.options import AB_BUDGET_S, MARGIN_PERCENT
 from harness.ort.library import ort_library
 from harness.ort.session import bind, open_session
 from harness.statistics.verdicts import Verdict
@@ -94,7 +95,7 @@ def ab(trials: int, changes: list[int], seconds: float) -> None:
                 outcome = measured_in_pairs(
                     config(models[0], folder / "a.h5"),
                     config(models[change], folder / "b.h5"),
-                    margin=DEFAULT_MARGIN / 100,
+                    margin=MARGIN_PERCENT / 100,
                     budget_s=seconds,
                     seed=trial,
                     observer=Observer(),
@@ -141,7 +142,7 @@ def main() -> None:
     pairs = commands.add_parser("ab")
     pairs.add_argument("--trials", type=int, default=20)
     pairs.add_argument("--changes", type=int, nargs="+", default=list(planted.CHANGES[1:]))
-    pairs.add_argument("--seconds", type=float, default=DEFAULT_BUDGET_S)
+    pairs.add_argument("--seconds", type=float, default=AB_BUDGET_S)
     options = parser.parse_args()
     if options.command == "compare":
         compare(options.folder)

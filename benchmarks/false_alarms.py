@@ -36,10 +36,11 @@ from harness.analysis import noise
 from harness.analysis.comparing.figures import compare_apart, figures
 from harness.analysis.comparing.profiles import compare_profiles
 from harness.analysis.comparing.report import OperatorChanges
-from harness.commands.ab import DEFAULT_BUDGET_S, DURATION_S
+from harness.commands.ab import DURATION_S
 from harness.config.profile import ProfileConfig
 from harness.measuring.observer import Observer
 from harness.measuring.pairs import ab
+from harness.options import AB_BUDGET_S
 from harness.statistics import occasions
 from harness.statistics.verdicts import Side, Verdict
 
@@ -393,7 +394,7 @@ def main() -> None:
     itself = commands.add_parser("ab")
     itself.add_argument("--times", type=int, default=40)
     itself.add_argument("--model", default="mlp")
-    itself.add_argument("--seconds", type=float, default=DEFAULT_BUDGET_S)
+    itself.add_argument("--seconds", type=float, default=AB_BUDGET_S)
     options = parser.parse_args()
     if options.command == "collect":
         collect(options.folder, options.rounds, options.minutes)

@@ -99,7 +99,7 @@ def _of_device(
     inference_s = np.array([(one.end_ns - one.start_ns) * 1e-9 for one in passes])
     inference_s /= [len(process.steady) for process in timed]
     joules = watts.watts * inference_s
-    idle = _MeanPower(None, "idle power is measured with --energy only")
+    idle = _MeanPower(None, "idle power is measured with `energy` only")
     if idle_s:
         before = [_idle_window(series, one.process, idle_s) for one in passes]
         idle = _mean_watts(_counter_watts, _only(_is_counter, series), before)
@@ -201,7 +201,7 @@ def _counter_watts(series: DeviceSeries, window: _Window) -> float | str:
         return (
             f"the energy counter was updated {len(at)} times in a pass of "
             f"{(window.end_ns - window.start_ns) * 1e-9:.2g} s, {MIN_UPDATES} are needed: "
-            "give --energy or a longer --duration"
+            "give `energy` or a longer `duration_s`"
         )
     joules = float(series.value[at[-1]] - series.value[at[0]]) * _JOULES[series.unit]
     return joules / (float(series.time_ns[at[-1]] - series.time_ns[at[0]]) * 1e-9)
@@ -215,7 +215,7 @@ def _power_watts(series: DeviceSeries, window: _Window) -> float | str:
     if seconds < MIN_POWER_S:
         return (
             f"power was read over {seconds:.2g} s of a pass, {MIN_POWER_S} s are needed: "
-            "give --energy or a longer --duration"
+            "give `energy` or a longer `duration_s`"
         )
     weights = np.diff(time_ns)
     return float(np.average(value[:-1], weights=weights)) * _WATTS[series.unit]

@@ -142,7 +142,7 @@ def data_tree(profile: Profile) -> xarray.DataTree:
     if not hasattr(package, "DataTree"):
         raise MachineError(
             f"to_xarray needs xarray 2024.10, {package.__version__} is installed",
-            "python -m pip install --upgrade xarray",
+            "python -m pip install --upgrade xarray",  # another program's
         )
     tree: xarray.DataTree = package.DataTree.from_dict(
         {
@@ -365,7 +365,7 @@ def _kernels(profile: Profile) -> _Made:
 def _stacks(profile: Profile) -> _Made:
     stacks = profile.stacks
     if stacks is None:
-        return _reason(profile, ("stacks",), "it was measured without --stacks")
+        return _reason(profile, ("stacks",), "it was measured without `stacks`")
     facts = ("rate_hz", "native", "failed")
     return (
         {"stack": stacks.stack, "samples": stacks.samples},

@@ -25,7 +25,7 @@ _OUR_MODULE = re.compile(r"(?:^|/)(?:native/|_)\w+\.(?:cpython-|abi3|so)[^/]*$")
 _CALLER: Final = ("Measurement.take", "worker.py")
 
 
-NATIVE_NEEDED = "stacks of Python alone do not tell the two apart; see --stacks=native"
+NATIVE_NEEDED = "stacks of Python alone do not tell the two apart; see `stacks`=native"
 
 
 def parse(text: str) -> tuple[tuple[str, ...], Int64Array]:

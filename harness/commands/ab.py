@@ -19,13 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import RequestError
+from harness.options import declare, flag
 
 if TYPE_CHECKING:
     from harness.config.profile import ProfileConfig
     from harness.statistics.pairs import Decision
-
-DEFAULT_BUDGET_S = 120.0
-DEFAULT_MARGIN = 1.0
 
 #: Seconds of timed pass of each process: many short ones tell more than few long ones.
 DURATION_S = 0.5
@@ -33,49 +31,19 @@ DURATION_S = 0.5
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of ``harness ab``."""
-    parser.add_argument(
-        "--a", required=True, metavar="OPTIONS", help="the base: MODEL [OPTION ...]"
-    )
-    parser.add_argument("--b", required=True, metavar="OPTIONS", help="what is compared with it")
-    parser.add_argument(
-        "--budget",
-        type=float,
-        default=DEFAULT_BUDGET_S,
-        metavar="S",
-        help=f"seconds after which no pair is begun (default: {DEFAULT_BUDGET_S:g})",
-    )
-    parser.add_argument(
-        "--margin",
-        type=float,
-        default=DEFAULT_MARGIN,
-        metavar="PERCENT",
-        help=f"differences within this count as none (default: {DEFAULT_MARGIN:g})",
-    )
-    parser.add_argument(
-        "--seed",
-        type=int,
-        metavar="N",
-        help="of the order within the pairs (default: a new one every time)",
-    )
-    parser.add_argument(
-        "--fail-on", metavar="slower[:PERCENT]", help="exit 4 if b is slower, by more than this"
-    )
-    parser.add_argument(
-        "--limit", type=int, default=10, metavar="N", help="operators, 0 for all (default: 10)"
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--quiet", "-q", action="store_true", help="say nothing meanwhile")
+    declare(parser, "ab")
 
 
 def execute(options: argparse.Namespace) -> int:
     """Measures pairs, stores both profiles, prints the comparison."""
     if not 0 < options.margin < 100:
         raise RequestError(
-            f"--margin {options.margin:g}: must be above 0 and under 100", "give --margin PERCENT"
+            f"`margin` {options.margin:g}: must be above 0 and under 100", "give `margin` PERCENT"
         )
     if not 0 < options.budget < 86_400:
         raise RequestError(
-            f"--budget {options.budget:g}: must be above 0 and under a day", "give --budget SECONDS"
+            f"`budget_s` {options.budget:g}: must be above 0 and under a day",
+            "give `budget_s` SECONDS",
         )
     configs = [_config(name, getattr(options, name)) for name in ("a", "b")]
 
@@ -110,16 +78,15 @@ def _config(name: str, text: str) -> ProfileConfig:
     """The configuration that a command line of ``profile`` means."""
     from harness.commands import profile
 
-    parser = argparse.ArgumentParser(prog=f"--{name}", allow_abbrev=False, exit_on_error=False)
+    typed, see = f"{flag(name)} {text!r}", "see 'harness profile `help`'"
+    parser = argparse.ArgumentParser(prog=flag(name), allow_abbrev=False, exit_on_error=False)
     profile.add_arguments(parser)
     try:
         given, unknown = parser.parse_known_args(shlex.split(text))
     except (argparse.ArgumentError, ValueError) as error:
-        raise RequestError(f"--{name} {text!r}: {error}", "see 'harness profile --help'") from error
+        raise RequestError(f"{typed}: {error}", see) from error
     if unknown:
-        raise RequestError(
-            f"--{name} {text!r}: unknown: {' '.join(unknown)}", "see 'harness profile --help'"
-        )
+        raise RequestError(f"{typed}: unknown: {' '.join(unknown)}", see)
     if given.duration is None:
         given.duration = DURATION_S
     return profile.configuration(given)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from harness.errors import NO_ROOM, HarnessError, Interrupted, MachineError, RequestError
+from harness.options import declare_version, flag, worded
 from harness.version import __version__
 
 #: Subcommands in the order of --help, each a module here with add_arguments and execute.
@@ -49,9 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             return _execute(given)
         except HarnessError as error:
-            return _fail(error, as_json="--json" in given)
+            return _fail(error, as_json=flag("json") in given)
         except KeyboardInterrupt:
-            return _fail(Interrupted("interrupted"), as_json="--json" in given)
+            return _fail(Interrupted("interrupted"), as_json=flag("json") in given)
     except BrokenPipeError:
         # The reader (head, less) has gone.
         _drop_output()
@@ -73,7 +74,7 @@ class _Parser(argparse.ArgumentParser):
     """Reports a wrong option like any other wrong request: one line, exit code 2."""
 
     def error(self, message: str) -> NoReturn:
-        raise RequestError(message, f"see '{self.prog} --help'")
+        raise RequestError(message, f"see '{self.prog} `help`'")
 
 
 def command_line() -> argparse.ArgumentParser:
@@ -82,9 +83,9 @@ def command_line() -> argparse.ArgumentParser:
         prog="harness",
         allow_abbrev=False,
         description="The profiler that tells the truth about ONNX inference.",
-        epilog="'harness COMMAND --help' tells the options of a command.",
+        epilog=f"'harness COMMAND {flag('help')}' tells the options of a command.",
     )
-    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    declare_version(parser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for name, summary in COMMANDS.items():
         module = importlib.import_module(f"harness.commands.{name}")
@@ -106,7 +107,7 @@ def _execute(given: Sequence[str]) -> int:
         print(f"harness {__version__}")
         return 0
     if options.command is None:
-        raise RequestError("no command given", "see 'harness --help'")
+        raise RequestError("no command given", "see 'harness `help`'")
     try:
         code: int = options.execute(options)
     except ImportError as error:
@@ -121,13 +122,14 @@ def _execute(given: Sequence[str]) -> int:
 
 
 def _fail(error: HarnessError, *, as_json: bool) -> int:
+    message, remedy = worded(error.message), worded(error.remedy)
     if as_json:
-        report = {"kind": error.kind, "message": error.message, "remedy": error.remedy}
+        report = {"kind": error.kind, "message": message, "remedy": remedy}
         try:
             print(json.dumps({"error": report}), flush=True)
         except OSError:  # nobody reads it, or it cannot be written: the exit code remains
             _drop_output()
     else:
-        hint = f" ({error.remedy})" if error.remedy else ""
-        print(f"harness: {error.message}{hint}", file=sys.stderr)
+        hint = f" ({remedy})" if remedy else ""
+        print(f"harness: {message}{hint}", file=sys.stderr)
     return error.exit_code

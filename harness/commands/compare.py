@@ -15,37 +15,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import RequestError
+from harness.options import declare, flag
 
 if TYPE_CHECKING:
     from harness.analysis.comparing.report import Report
     from harness.records import Profile
 
-#: Exit code where --fail-on tripped.
+#: Exit code where ``fail_on`` tripped; the help of that option tells it.
 TRIPPED = 4
-
-_MARGIN_PERCENT = 1.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of ``harness compare``."""
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="the first is the base")
-    parser.add_argument(
-        "--margin",
-        type=float,
-        default=_MARGIN_PERCENT,
-        metavar="PERCENT",
-        help=f"differences up to here count as the same (default: {_MARGIN_PERCENT:g})",
-    )
-    parser.add_argument(
-        "--fail-on",
-        metavar="slower[:PERCENT]",
-        help=f"exit with {TRIPPED} if a candidate is SLOWER, its whole interval by more than "
-        "PERCENT; with 2 if that cannot be judged",
-    )
-    parser.add_argument(
-        "--limit", type=int, default=10, metavar="N", help="operators, 0 for all (default: 10)"
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object, all operators")
+    declare(parser, "compare")
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -56,11 +39,11 @@ def execute(options: argparse.Namespace) -> int:
         )
     if not 0 < options.margin < 100:
         raise RequestError(
-            f"--margin {options.margin:g}: must be above 0 and under 100 percent",
-            "give --margin PERCENT",
+            f"`margin` {options.margin:g}: must be above 0 and under 100 percent",
+            "give `margin` PERCENT",
         )
     if options.limit < 0:
-        raise RequestError("--limit must not be negative", "give --limit N, 0 for all")
+        raise RequestError("`limit` must not be negative", "give `limit` N, 0 for all")
     check_fail_on(options)
 
     from harness.storage.profile_file import read_profile
@@ -107,7 +90,7 @@ def _threshold(given: str) -> float:
     except ValueError:
         value = -1.0
     if what != "slower" or not 0 <= value < float("inf"):
-        raise RequestError(f"--fail-on {given}: not known", "give slower or slower:PERCENT")
+        raise RequestError(f"`fail_on` {given}: not known", "give slower or slower:PERCENT")
     return 1 + value / 100
 
 
@@ -120,7 +103,7 @@ def _judged(report: Report, threshold: float) -> int:
         if blind and (found.interval is None or found.interval[1] > threshold):
             # A gate that cannot see must not let everything through.
             name = compared.candidate.path
-            print(f"harness: --fail-on cannot judge {name}: {blind}", file=sys.stderr)
+            print(f"harness: {flag('fail_on')} cannot judge {name}: {blind}", file=sys.stderr)
             code = code or RequestError.exit_code
         elif found.verdict == "SLOWER" and found.interval and found.interval[0] > threshold:
             code = TRIPPED

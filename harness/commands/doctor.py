@@ -6,6 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.options import declare, worded
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
@@ -18,13 +20,7 @@ _WIDTH = 80
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of ``harness doctor``."""
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument(
-        "--ort-library",
-        type=Path,
-        metavar="PATH",
-        help="look at this libonnxruntime (default: the installed wheel's)",
-    )
+    declare(parser, "doctor")
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -52,11 +48,16 @@ def execute(options: argparse.Namespace) -> int:
     if options.json:
         import json
 
-        report = {"findings": capabilities, "environment": readings}
+        report = {"findings": list(map(_typed, capabilities)), "environment": readings}
         print(json.dumps(report, default=dataclasses.asdict))
     else:
-        _print_table(capabilities)
+        _print_table(list(map(_typed, capabilities)))
     return library.exit_code if isinstance(library, MachineError) else 0
+
+
+def _typed(one: Capability) -> Capability:
+    """With options in the place of fields."""
+    return dataclasses.replace(one, detail=worded(one.detail), remedy=worded(one.remedy))
 
 
 def _print_table(capabilities: Sequence[Capability]) -> None:

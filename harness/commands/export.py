@@ -9,33 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import RequestError
+from harness.options import declare
 
 if TYPE_CHECKING:
     from harness.records import Profile, Stacks
 
 #: Options that name an output, in the order in which they are written.
-_OUTPUTS = {
-    "pyperf": "timed passes for python -m pyperf stats, hist, compare_to, check, metadata",
-    "csv": "every inference, one a row",
-    "jsonl": "all of the profile, one JSON object a line",
-    "parquet": "every inference, one a row; needs pyarrow",
-    "stacks": "stacks that profile --stacks sampled",
-}
+_OUTPUTS = ("pyperf", "csv", "jsonl", "parquet", "stacks")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of ``harness export``."""
     parser.add_argument("file", type=Path, metavar="FILE")
-    for name, summary in _OUTPUTS.items():
-        parser.add_argument(f"--{name}", type=Path, metavar="OUT", help=summary)
-    parser.add_argument(
-        "--format",
-        choices=("collapsed", "speedscope"),
-        default="collapsed",
-        help="of --stacks (default: collapsed, for flame graphs)",
-    )
-    parser.add_argument("--force", action="store_true", help="overwrite existing outputs")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    declare(parser, "export")
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -52,7 +38,8 @@ def execute(options: argparse.Namespace) -> int:
 
     asked = {name: path for name in _OUTPUTS if (path := getattr(options, name)) is not None}
     if not asked:
-        raise RequestError("nothing to export", f"give one of --{', --'.join(_OUTPUTS)}")
+        names = ", ".join(f"`{name}`" for name in _OUTPUTS)
+        raise RequestError("nothing to export", f"give one of {names}")
     profile = read_profile(options.file)
 
     def stacks(profile: Profile, path: Path) -> int:
@@ -86,8 +73,8 @@ def _stacks(profile: Profile) -> Stacks:
     """
     stacks: Stacks | None = profile.stacks
     if stacks is None:
-        reason = dict(profile.absent).get("stacks", "it was measured without --stacks")
+        reason = dict(profile.absent).get("stacks", "it was measured without `stacks`")
         raise RequestError(
-            f"--stacks: this profile holds no stacks: {reason}", "harness profile MODEL --stacks"
+            f"`stacks`: this profile holds no stacks: {reason}", "harness profile MODEL `stacks`"
         )
     return stacks

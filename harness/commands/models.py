@@ -7,17 +7,13 @@ import json
 from pathlib import Path
 
 from harness.errors import RequestError
+from harness.options import declare
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of ``harness models``."""
     parser.add_argument("name", nargs="?", metavar="NAME", help="model to write; none: list them")
-    parser.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help="file to write (default: NAME.onnx)"
-    )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the weights")
-    parser.add_argument("--force", action="store_true", help="overwrite an existing output")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    declare(parser, "models")
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -36,7 +32,7 @@ def execute(options: argparse.Namespace) -> int:
         return 0
     output = options.output or Path(f"{options.name}.onnx")
     if options.seed < 0:
-        raise RequestError(f"--seed {options.seed}: must not be negative", "give --seed N, N >= 0")
+        raise RequestError(f"`seed` {options.seed}: must not be negative", "give `seed` N, N >= 0")
     with new_file(output, force=options.force) as path:
         path.write_bytes(serialised(options.name, options.seed))
     if options.json:

@@ -9,50 +9,13 @@ import argparse
 from pathlib import Path
 
 from harness.errors import RequestError
+from harness.options import declare
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of ``harness ops``."""
     parser.add_argument("file", type=Path, metavar="FILE")
-    parser.add_argument(
-        "--by",
-        choices=("node", "op", "layer", "kernel"),
-        default="node",
-        help="row of the table; layer: what exporters put before a node's name; kernel: functions "
-        "and copies of a GPU (default: node)",
-    )
-    parser.add_argument(
-        "--depth",
-        type=int,
-        default=0,
-        metavar="N",
-        help="components of a layer's name to keep, 0 for all (default: 0)",
-    )
-    parser.add_argument(
-        "--source",
-        choices=("probe", "ort"),
-        help="pass to take the times from (default: the truest there is)",
-    )
-    parser.add_argument(
-        "--passes", action="store_true", help="put the times of ORT's profiler beside the probes'"
-    )
-    parser.add_argument(
-        "--roofline",
-        action="store_true",
-        help="put work and the part of the measured ceilings beside the times",
-    )
-    parser.add_argument(
-        "--sort",
-        choices=("time", "total", "calls", "order", "name"),
-        default="time",
-        help="time: own time; total: with subgraphs; order: of execution (default: time)",
-    )
-    parser.add_argument(
-        "--limit", type=int, default=20, metavar="N", help="rows, 0 for all (default: 20)"
-    )
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print one JSON object, all rows")
-    form.add_argument("--csv", action="store_true", help="print CSV, all rows")
+    declare(parser, "ops")
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -66,7 +29,7 @@ def execute(options: argparse.Namespace) -> int:
 
     for name in ("limit", "depth"):
         if getattr(options, name) < 0:
-            raise RequestError(f"--{name} must not be negative", f"give --{name} N, 0 for all")
+            raise RequestError(f"`{name}` must not be negative", f"give `{name}` N, 0 for all")
     profile = read_profile(options.file)
     if options.by == "kernel":
         kernels = kernel_table(profile)

@@ -13,6 +13,7 @@ from rich.progress import Progress as Bar
 from harness.measuring.handover import Preparation
 from harness.measuring.observer import Observer
 from harness.measuring.plan import Plan
+from harness.options import worded
 from harness.reporters.wording import input_line, processes
 
 
@@ -58,7 +59,7 @@ class Progress(Observer):
 
     def warning(self, text: str) -> None:
         """Prints a warning, also when quiet."""
-        self._console.print(f"harness: warning: {text}")
+        self._console.print(f"harness: warning: {worded(text)}")
 
     def preparing(self, model: str) -> None:
         """Says what is being read."""
@@ -89,7 +90,7 @@ class Progress(Observer):
 
     def _say(self, text: str) -> None:
         if not self._quiet:
-            self._console.print(text)
+            self._console.print(worded(text))
 
 
 def _duration(seconds: float) -> str:

@@ -6,19 +6,13 @@ import argparse
 import json
 from pathlib import Path
 
+from harness.options import declare
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of ``harness recover``."""
     parser.add_argument("partial", type=Path, metavar="PARTIAL", help=".NAME.h5.partial folder")
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        metavar="FILE",
-        help="file to write (default: NAME.h5 beside PARTIAL)",
-    )
-    parser.add_argument("--force", action="store_true", help="overwrite an existing output")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    declare(parser, "recover")
 
 
 def execute(options: argparse.Namespace) -> int:

@@ -9,17 +9,15 @@ import argparse
 import json
 from pathlib import Path
 
+from harness.options import declare
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of ``harness report``."""
     parser.add_argument(
         "files", type=Path, nargs="+", metavar="FILE", help="profiles; the first is the base"
     )
-    parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="OUT", help="HTML file to write"
-    )
-    parser.add_argument("--force", action="store_true", help="overwrite an existing output")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    declare(parser, "report")
 
 
 def execute(options: argparse.Namespace) -> int:

@@ -6,17 +6,13 @@ import argparse
 from pathlib import Path
 
 from harness.errors import RequestError
+from harness.options import declare
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of ``harness show``."""
     parser.add_argument("file", type=Path, metavar="FILE")
-    parser.add_argument(
-        "--exclude-throttled",
-        action="store_true",
-        help="leave out the samples that were taken while a clock of the GPU was throttled",
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    declare(parser, "show")
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -32,7 +28,7 @@ def execute(options: argparse.Namespace) -> int:
         if not any(len(process.steady) for process in profile.processes):
             raise RequestError(
                 f"{options.file}: every sample was taken while the GPU was throttled",
-                "show it without --exclude-throttled",
+                "show it without `exclude_throttled`",
             )
     if options.json:
         print(summary_text(profile))

@@ -10,6 +10,8 @@ import argparse
 import json
 from pathlib import Path
 
+from harness.options import declare
+
 #: Endings of Perfetto's own format, before .gz.
 _PERFETTO = (".pftrace", ".perfetto-trace", ".perfetto")
 
@@ -17,21 +19,7 @@ _PERFETTO = (".pftrace", ".perfetto-trace", ".perfetto")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of ``harness trace``."""
     parser.add_argument("file", type=Path, metavar="FILE")
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        required=True,
-        metavar="OUT",
-        help="file to write; compressed when it ends in .gz",
-    )
-    parser.add_argument(
-        "--format",
-        choices=("chrome", "perfetto"),
-        help="of OUT (default: perfetto where its name ends so, else chrome)",
-    )
-    parser.add_argument("--force", action="store_true", help="overwrite an existing output")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    declare(parser, "trace")
 
 
 def execute(options: argparse.Namespace) -> int:

@@ -13,13 +13,13 @@ class InputRequest:
     """What the user fixed about the inputs; the rest is chosen from the model.
 
     Attributes:
-        dims: size of a free dimension by its name in the model (``--dim``).
-        shapes: whole shape of an input by its name (``--shape``).
-        batch: size of the batch, or None (``--batch``): of the free axes that are named so,
-            else of the leading ones.
-        files: .npy file of an input by its name (``--input NAME=FILE.npy``).
-        archives: .npz files that hold inputs by their names (``--input FILE.npz``).
-        data_set: folder in ONNX's test_data_set_N layout, or None (``--data-set``).
+        dims: size of a free dimension by its name in the model.
+        shapes: whole shape of an input by its name.
+        batch: size of the batch, or None: of the free axes that are named so, else of the
+            leading ones.
+        files: .npy file of an input by its name.
+        archives: .npz files that hold inputs by their names.
+        data_set: folder in ONNX's test_data_set_N layout, or None.
         seed: seed of the generated values.
     """
 
@@ -35,23 +35,23 @@ class InputRequest:
         for name, size in self.dims.items():
             if size < 0:
                 raise RequestError(
-                    f"--dim {name}={size}: a size must not be negative",
-                    f"give --dim {name}=N with N >= 0",
+                    f"`dims` {name}={size}: a size must not be negative",
+                    f"give `dims` {name}=N with N >= 0",
                 )
         if self.batch is not None and self.batch < 1:
             raise RequestError(
-                f"--batch {self.batch}: a batch must be at least 1", "give --batch N with N >= 1"
+                f"`batch` {self.batch}: a batch must be at least 1", "give `batch` N with N >= 1"
             )
         if self.seed < 0:
-            raise RequestError(f"--seed {self.seed}: must not be negative", "give --seed N, N >= 0")
+            raise RequestError(f"`seed` {self.seed}: must not be negative", "give `seed` N, N >= 0")
         for name, shape in self.shapes.items():
             if any(size < 0 for size in shape):
                 raise RequestError(
-                    f"--shape {name}={'x'.join(map(str, shape))}: a size must not be negative",
-                    f"give --shape {name}=AxBxC with whole numbers",
+                    f"`shapes` {name}={'x'.join(map(str, shape))}: a size must not be negative",
+                    f"give `shapes` {name}=AxBxC with whole numbers",
                 )
         if self.data_set is not None and (self.files or self.archives or self.shapes):
             raise RequestError(
-                "--data-set fixes every input and cannot be combined with --input or --shape",
-                "drop --data-set, or drop the other options",
+                "`data_set` fixes every input and cannot be combined with `files` or `shapes`",
+                "drop `data_set`, or drop the other options",
             )

@@ -31,7 +31,7 @@ QUICK_DURATION_S = 0.3
 #: A timed pass stops growing here: 4 MB of raw samples a process say all there is to say.
 MAX_SAMPLES_PER_PROCESS = 250_000
 
-#: With --energy: meters need seconds, however short an inference is.
+#: With ``energy``: meters need seconds, however short an inference is.
 ENERGY_SAMPLES_PER_PROCESS = 2_000_000
 ENERGY_DURATION_S = 3.0
 
@@ -92,46 +92,46 @@ class ProfileConfig:
     def __post_init__(self) -> None:
         if self.processes is not None and self.processes < 1:
             raise RequestError(
-                f"--processes {self.processes}: at least one process is needed",
-                "give --processes N with N >= 1",
+                f"`processes` {self.processes}: at least one process is needed",
+                "give `processes` N with N >= 1",
             )
         if self.duration_s is not None and not 0 < self.duration_s < 86_400:
             raise RequestError(
-                f"--duration {self.duration_s}: must be above 0 and under a day",
-                "give --duration SECONDS",
+                f"`duration_s` {self.duration_s}: must be above 0 and under a day",
+                "give `duration_s` SECONDS",
             )
         if self.trace_inferences < 1:
             raise RequestError(
-                f"--trace-inferences {self.trace_inferences}: must be at least 1",
-                "give --trace none to record no trace",
+                f"`trace_inferences` {self.trace_inferences}: must be at least 1",
+                "give `trace` none to record no trace",
             )
         if not 0 < self.precision < 1:
             raise RequestError(
-                f"--precision {100 * self.precision:g}: must be above 0 and under 100 percent",
-                "give --precision PERCENT",
+                f"`precision` {100 * self.precision:g}: must be above 0 and under 100 percent",
+                "give `precision` PERCENT",
             )
         if not 0 < self.budget_s < 86_400:
             raise RequestError(
-                f"--budget {self.budget_s:g}: must be above 0 and under a day",
-                "give --budget SECONDS",
+                f"`budget_s` {self.budget_s:g}: must be above 0 and under a day",
+                "give `budget_s` SECONDS",
             )
         if self.sample_hz != 0 and not 1 <= self.sample_hz <= MAX_SAMPLE_HZ:
             raise RequestError(
-                f"--sample-hz {self.sample_hz:g}: must be 0 or between 1 and {MAX_SAMPLE_HZ:g}",
-                "give --sample-hz 0 to sample no device",
+                f"`sample_hz` {self.sample_hz:g}: must be 0 or between 1 and {MAX_SAMPLE_HZ:g}",
+                "give `sample_hz` 0 to sample no device",
             )
         if self.energy and not self.sample_hz:
             raise RequestError(
-                "--energy needs samples of the devices, and --sample-hz 0 takes none",
+                "`energy` needs samples of the devices, and `sample_hz` 0 takes none",
                 "drop one of them",
             )
         if self.stacks:
-            one_of("--stacks", self.stacks, STACKS)
+            one_of("stacks", self.stacks, STACKS)
         for name in self.trace:
-            one_of("--trace", name or "(nothing)", TRACE_PASSES)
+            one_of("trace", name or "(nothing)", TRACE_PASSES)
         if len(set(self.trace)) < len(self.trace):
             raise RequestError(
-                f"--trace {','.join(self.trace)}: a pass is named twice", "name each pass once"
+                f"`trace` {','.join(self.trace)}: a pass is named twice", "name each pass once"
             )
 
     @property

@@ -38,24 +38,24 @@ class SessionConfig:
     strict: bool = False
 
     def __post_init__(self) -> None:
-        one_of("--optimization", self.optimization, OPTIMIZATION_LEVELS)
-        one_of("--execution-mode", self.execution_mode, EXECUTION_MODES)
-        for option, value in (
-            ("--threads", self.intra_threads),
-            ("--inter-threads", self.inter_threads),
+        one_of("optimization", self.optimization, OPTIMIZATION_LEVELS)
+        one_of("execution_mode", self.execution_mode, EXECUTION_MODES)
+        for field, value in (
+            ("intra_threads", self.intra_threads),
+            ("inter_threads", self.inter_threads),
         ):
             if value < 0:
                 raise RequestError(
-                    f"{option} {value}: must not be negative",
-                    f"give {option} N, or leave it out for ORT's own choice",
+                    f"`{field}` {value}: must not be negative",
+                    f"give `{field}` N, or leave it out for ORT's own choice",
                 )
 
 
-def one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
+def one_of(field: str, value: str, allowed: tuple[str, ...]) -> None:
     """Refuses a value that is not one of those allowed.
 
     Raises:
         RequestError: it is not.
     """
     if value not in allowed:
-        raise RequestError(f"{option} {value}: not known", f"choose one of {', '.join(allowed)}")
+        raise RequestError(f"`{field}` {value}: not known", f"choose one of {', '.join(allowed)}")

@@ -397,7 +397,7 @@ class _Chooser:
         if not reasons:
             return ModelError(
                 f"every input set that was tried needs more than {self._max_bytes >> 20} MiB",
-                "give smaller sizes by --dim, --batch or --shape",
+                "give smaller sizes by `dims`, `batch` or `shapes`",
             )
         unnamed = [
             port
@@ -406,9 +406,9 @@ class _Chooser:
         ]
         integers = [port for port in self._ports if port.is_integer]
         flags = [
-            *(f"--dim {name}=N" for name in free_names(self._ports)[:3]),
-            *(f"--shape {port.name}=AxB" for port in unnamed),
-            *(f"--input {port.name}=FILE.npy" for port in integers[:1]),
+            *(f"`dims` {name}=N" for name in free_names(self._ports)[:3]),
+            *(f"`shapes` {port.name}=AxB" for port in unnamed),
+            *(f"`files` {port.name}=FILE.npy" for port in integers[:1]),
         ]
         if self._given.sizes or self._given.values:
             remedy = (
@@ -417,7 +417,7 @@ class _Chooser:
         elif flags:
             remedy = f"fix what the model needs: {' or '.join(flags[:4])}"
         else:
-            remedy = "feed inputs known to work: --input NAME=FILE.npy or --data-set FOLDER"
+            remedy = "feed inputs known to work: `files` NAME=FILE.npy or `data_set` FOLDER"
         return ModelError(
             f"no inputs were found that the model runs with ({len(reasons)} tried): "
             f"{one_line(_without_origin(reasons[0]), 300)}",

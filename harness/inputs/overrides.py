@@ -1,6 +1,6 @@
 """What the user fixes about the inputs, checked against the model.
 
-``--dim``, ``--batch`` and ``--shape`` fix sizes; ``--input`` and ``--data-set`` fix values,
+``dims``, ``batch`` and ``shapes`` fix sizes; ``files`` and ``data_set`` fix values,
 and with them sizes.
 """
 
@@ -78,15 +78,15 @@ class Overrides:
         if request.batch is not None:
             self._set_batch(request.batch, axes)
         for name, shape in request.shapes.items():
-            option = f"--shape {name}={shape_text(shape)}"
+            option = f"`shapes` {name}={shape_text(shape)}"
             self._fit(self._tensor(name, option), shape, option)
         for name, path in request.files.items():
-            option = f"--input {name}={path}"
+            option = f"`files` {name}={path}"
             tensor = self._tensor(name, option)
             value = _as_fed(_read_npy(path, option), tensor)
             self._take(tensor, value, option, f"read from {path}")
         for name, (path, array) in arrays.items():
-            option = f"--input {path}: '{name}'"
+            option = f"`files` {path}: '{name}'"
             tensor = self._tensor(name, option)
             self._take(tensor, _as_fed(array, tensor), option, f"read from {path}")
         if request.data_set is not None:
@@ -96,23 +96,23 @@ class Overrides:
         known = free_names(self._ports.values())
         if name not in known:
             raise RequestError(
-                f"--dim {name}={size}: the model has no such free dimension",
+                f"`dims` {name}={size}: the model has no such free dimension",
                 f"its free dimensions: {', '.join(known) or 'none with a name'}; "
-                "--shape INPUT=AxB fixes any other",
+                "`shapes` INPUT=AxB fixes any other",
             )
-        self._fix(name, size, f"--dim {name}={size}")
+        self._fix(name, size, f"`dims` {name}={size}")
 
     def _set_batch(self, batch: int, axes: Axes) -> None:
         dimensions = axes.batch_option()
         if not dimensions:
             raise RequestError(
-                f"--batch {batch}: no input of the model has a free batch axis",
-                f"leave out --batch; --dim sets {', '.join(names)}"
+                f"`batch` {batch}: no input of the model has a free batch axis",
+                f"leave out `batch`; `dims` sets {', '.join(names)}"
                 if (names := free_names(self._ports.values()))
-                else "leave out --batch: the sizes are fixed in the model",
+                else "leave out `batch`: the sizes are fixed in the model",
             )
         for dimension in dimensions:
-            self._fix(dimension, batch, f"--batch {batch}")
+            self._fix(dimension, batch, f"`batch` {batch}")
 
     def _tensor(self, name: str, option: str) -> Port:
         if name not in self._ports:
@@ -125,7 +125,7 @@ class Overrides:
         if held.kind != "tensor":
             raise RequestError(
                 f"{option}: the input is a {port.type_name}, not a tensor",
-                "give it by --data-set FOLDER",
+                "give it by `data_set` FOLDER",
             )
         return port
 
@@ -174,7 +174,7 @@ class Overrides:
         self.values[port.name] = (value, source)
 
     def _read_data_set(self, model: onnx.ModelProto, folder: Path) -> None:
-        option = f"--data-set {folder}"
+        option = f"`data_set` {folder}"
         files = _numbered(folder, "input")
         if not files and self._ports:
             raise RequestError(
@@ -212,11 +212,11 @@ def read_archives(request: InputRequest) -> dict[str, tuple[Path, Array]]:
     """
     arrays: dict[str, tuple[Path, Array]] = {}
     for path in request.archives:
-        option = f"--input {path}"
+        option = f"`files` {path}"
         held = _stored_in(path, option)
         if not isinstance(held, dict):
             raise RequestError(
-                f"{option}: holds one array without a name", f"give --input NAME={path}"
+                f"{option}: holds one array without a name", f"give `files` NAME={path}"
             )
         for name, array in held.items():
             if name in arrays or name in request.files:
@@ -233,7 +233,7 @@ def _read_npy(path: Path, option: str) -> Array:
     if isinstance(held, dict):
         raise RequestError(
             f"{option}: holds several arrays (.npz)",
-            f"give --input {path}, which feeds each to the input of its name",
+            f"give `files` {path}, which feeds each to the input of its name",
         )
     return held
 

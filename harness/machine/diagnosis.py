@@ -64,7 +64,8 @@ def _nvml(facts: Facts) -> Capability:
             "GPU sampling (NVML)",
             "absent",
             driver.reason,
-            "needs an NVIDIA driver with libnvidia-ml.so.1 (containers: --gpus all)",
+            "needs an NVIDIA driver with libnvidia-ml.so.1 "
+            "(containers: --gpus all)",  # another program's
         )
     names = [
         str(reading.value)
@@ -161,7 +162,7 @@ def _smt(facts: Facts) -> Capability:
     cores, threads = facts["cpu_cores"].value, facts["cpu_threads"].value
     detail = f"{smt.value}: {cores} cores, {threads} hardware threads"
     if smt.value == "on":
-        return Capability("SMT", "limited", detail, "--affinity with one thread of each core")
+        return Capability("SMT", "limited", detail, "`affinity` with one thread of each core")
     if _is_virtual(facts):
         return Capability(
             "SMT",
@@ -198,7 +199,7 @@ def _cpu_limit(facts: Facts) -> Capability:
         name,
         "limited",
         f"{detail}; {limit.source} allows {limit.value:g} CPUs, beyond that all threads stop",
-        f"lift the quota, or --threads {max(1, int(min(limit.value, usable)))}",
+        f"lift the quota, or `intra_threads` {max(1, int(min(limit.value, usable)))}",
     )
 
 
@@ -267,7 +268,7 @@ def _other_load() -> Capability:
     if busy + stolen < 0.1:
         return Capability(name, "ok", detail)
     return Capability(
-        name, "limited", detail, "end other programs, or --affinity to CPUs they spare"
+        name, "limited", detail, "end other programs, or `affinity` to CPUs they spare"
     )
 
 
@@ -278,10 +279,10 @@ def _disk(folder: Path) -> Capability:
     detail = f"{free:.1f} GiB free for {folder}/"
     if not os.access(existing, os.W_OK):
         return Capability(
-            "Disk", "absent", f"{existing} is not writable", "--output FILE elsewhere"
+            "Disk", "absent", f"{existing} is not writable", "`output` FILE elsewhere"
         )
     if free < 1:
-        return Capability("Disk", "limited", detail, "make room, or --output FILE on another disk")
+        return Capability("Disk", "limited", detail, "make room, or `output` FILE on another disk")
     return Capability("Disk", "ok", detail)
 
 

@@ -63,7 +63,7 @@ DTYPES = frozenset(_PRODUCTS)
 UNDISTURBED = 0.9
 TRIES = 3
 
-QUICK_CEILINGS = "--quick measures no ceilings; leave it out"
+QUICK_CEILINGS = "`quick` measures no ceilings; leave it out"
 
 _CPUS = "sys/devices/system/cpu"
 _MIB = 1024 * 1024

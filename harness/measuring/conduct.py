@@ -48,7 +48,7 @@ def process(job: Job) -> Iterator[None]:
 def no_room(folder: Path) -> MachineError:
     """The error of a full disk."""
     return MachineError(
-        f"{folder}: no room to work in", "make room there, or choose another --output"
+        f"{folder}: no room to work in", "make room there, or choose another `output`"
     )
 
 

@@ -98,7 +98,7 @@ def ab(
     ):
         unlike = unlike_inputs(one.preparation.inputs, other.preparation.inputs)
         if unlike:
-            raise RequestError(unlike, "give both the same --shape, --dim or --batch")
+            raise RequestError(unlike, "give both the same `shapes`, `dims` or `batch`")
         sides = (_Side(one), _Side(other))
         with one.kept(), other.kept():
             began_s = time.monotonic()

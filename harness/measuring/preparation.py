@@ -115,7 +115,7 @@ def _placement(
     """The gate against silent fallback: where the nodes run, and with which options.
 
     Raises:
-        MachineError: --strict, and a node is not on the provider asked for.
+        MachineError: ``strict``, and a node is not on the provider asked for.
     """
     nodes = None if graph is None else graph.nodes
     if assignments is not None:

@@ -180,7 +180,7 @@ def _model_file(model: str, work: Path) -> tuple[Path, str]:
             catalogue.write(model, path)
         except RequestError as error:  # not a file that the user asked for
             raise MachineError(
-                error.message, "make room there, or choose another --output"
+                error.message, "make room there, or choose another `output`"
             ) from error
         return path, model
     return path.absolute(), path.stem
@@ -197,13 +197,13 @@ def _work_folder(partial: Path) -> Iterator[Path]:
         partial.mkdir(exist_ok=True)
     except OSError as error:
         raise RequestError(
-            f"{partial}: cannot be made: {error.strerror}", "choose another --output"
+            f"{partial}: cannot be made: {error.strerror}", "choose another `output`"
         ) from error
     with shards.hold(partial):
         if any(partial.glob("[!.]*.shard")):  # one that was being written starts with a dot
             raise RequestError(
                 f"{partial}: left by an interrupted profile",
-                f"harness recover {partial}, or delete it, or choose another --output",
+                f"harness recover {partial}, or delete it, or choose another `output`",
             )
         # Without a shard it was killed before anything was measured.
         shutil.rmtree(work, ignore_errors=True)

@@ -30,11 +30,11 @@ def output_file(config: ProfileConfig, created: datetime.datetime) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RequestError(
-            f"{target.parent}: cannot be made: {error.strerror}", "choose another --output"
+            f"{target.parent}: cannot be made: {error.strerror}", "choose another `output`"
         ) from error
     if not os.access(target.parent, os.W_OK | os.X_OK):
         raise RequestError(
-            f"{target.parent}: the folder is not writable", "choose another --output"
+            f"{target.parent}: the folder is not writable", "choose another `output`"
         )
     files.refuse_existing(target, force=config.force)
     return target
@@ -49,7 +49,7 @@ def fit_to_cpus(config: ProfileConfig, cpus: set[int], observer: Observer) -> Pr
         config = dataclasses.replace(config, session=session)
     if config.session.intra_threads > len(cpus):
         observer.warning(
-            f"--threads {config.session.intra_threads} on {len(cpus)} "
+            f"`intra_threads` {config.session.intra_threads} on {len(cpus)} "
             f"CPU{'s' if len(cpus) != 1 else ''}: threads will wait for each other, "
             "latencies will be longer and scatter more"
         )
@@ -65,21 +65,21 @@ def usable_cpus(text: str | None) -> set[int]:
     allowed = os.sched_getaffinity(0)
     if text is None:
         return allowed
-    remedy = "give --affinity LIST, such as 0-3,8"
+    remedy = "give `affinity` LIST, such as 0-3,8"
     cpus: set[int] = set()
     try:
         for part in cpu_parts(text):
             missing = next((cpu for cpu in part if cpu not in allowed), None)
             if missing is not None:
                 raise RequestError(
-                    f"--affinity {text}: this process may not use CPU {missing}",
+                    f"`affinity` {text}: this process may not use CPU {missing}",
                     f"choose among {cpu_ranges(allowed)}",
                 )
             cpus.update(part)
     except ValueError as error:
-        raise RequestError(f"--affinity {text}: {error}", remedy) from error
+        raise RequestError(f"`affinity` {text}: {error}", remedy) from error
     if not cpus:
-        raise RequestError("--affinity: names no CPU", remedy)
+        raise RequestError("`affinity`: names no CPU", remedy)
     return cpus
 
 
@@ -93,13 +93,13 @@ def require_provider(config: ProfileConfig, library: Path) -> None:
     provider = providers.by_name(config.session.provider)
     if config.session.provider_options and not provider.takes_options:
         raise RequestError(
-            f"--provider-option: the {provider.name} provider has no options",
-            "drop it, or choose another --provider",
+            f"`provider_options`: the {provider.name} provider has no options",
+            "drop it, or choose another `provider`",
         )
     if provider.state is None:
         return
     state, remedy = provider.state(library)
     if state.value is None:
         raise MachineError(
-            f"--provider {provider.name} cannot be used here: {state.reason}", remedy
+            f"`provider` {provider.name} cannot be used here: {state.reason}", remedy
         )

@@ -112,21 +112,21 @@ def measure(
         # (2)
         nonlocal spawned
         os.truncate(output, 0)
-        calibration = "--calibrate-loops" in command
+        calibration = "--calibrate-loops" in command  # pyperf's option
         finished = spawned - calibrations
         if calibration:
             # (4) Its samples are not kept.
-            command += ["--values", "1", "--warmups", "0"]
+            command += ["--values", "1", "--warmups", "0"]  # pyperf's option
         else:
             on_process(first + finished)
             if enough is not None and finished >= plan.processes and enough():
                 raise _Enough
         spawned += 1
         command += [
-            "--job", str(job.path),
-            "--process", str(-1 if calibration else first + finished),
-            "--trace-inferences", str(plan.trace_inferences),
-            "--probe-inferences", str(plan.probe_inferences),
+            "--job", str(job.path),  # the worker's option
+            "--process", str(-1 if calibration else first + finished),  # the worker's option
+            "--trace-inferences", str(plan.trace_inferences),  # the worker's option
+            "--probe-inferences", str(plan.probe_inferences),  # the worker's option
         ]  # fmt: skip
 
     runner = Runner(
@@ -136,17 +136,18 @@ def measure(
     )
     _add_worker_arguments(runner)
     arguments = [
-        "--quiet",
-        "--copy-env",  # or LD_LIBRARY_PATH, CUDA_VISIBLE_DEVICES, OMP_NUM_THREADS are lost
-        "--processes", str(plan.processes if enough is None else MOST_PROCESSES),
-        "--values", str(plan.steady_chunks),
-        "--warmups", str(plan.warmup_chunks),
-        "--min-time", str(plan.min_chunk_s),
+        "--quiet",  # pyperf's option
+        # Or LD_LIBRARY_PATH, CUDA_VISIBLE_DEVICES, OMP_NUM_THREADS are lost.
+        "--copy-env",  # pyperf's option
+        "--processes", str(plan.processes if enough is None else MOST_PROCESSES),  # pyperf's option
+        "--values", str(plan.steady_chunks),  # pyperf's option
+        "--warmups", str(plan.warmup_chunks),  # pyperf's option
+        "--min-time", str(plan.min_chunk_s),  # pyperf's option
     ]  # fmt: skip
     if chunk_inferences is not None:
-        arguments += ["--loops", str(chunk_inferences)]
+        arguments += ["--loops", str(chunk_inferences)]  # pyperf's option
     if job.config.affinity is not None:
-        arguments += ["--affinity", cpu_ranges(job.cpus)]
+        arguments += ["--affinity", cpu_ranges(job.cpus)]  # pyperf's option
     runner.parse_args(arguments)
     with _inherited(job) as output, contextlib.redirect_stdout(io.StringIO()) as said:
         try:
@@ -192,7 +193,7 @@ def _worker_failure(job: Job, what: str, detail: int | str, output: Path) -> Har
     left = handover.take_error(job)
     if left is not None:
         return left
-    remedy = "try fewer --threads or another --ort-library; if it stays, report it with the model"
+    remedy = "try fewer `intra_threads` or another `library`; if it stays, report it with the model"
     if detail == -signal.SIGKILL:
         remedy = "the kernel does so when memory runs out: see dmesg, or give smaller inputs"
     if isinstance(detail, int):
@@ -203,10 +204,10 @@ def _worker_failure(job: Job, what: str, detail: int | str, output: Path) -> Har
 
 
 def _add_worker_arguments(runner: pyperf.Runner) -> None:
-    runner.argparser.add_argument("--job", type=Path)
-    runner.argparser.add_argument("--process", type=int)
-    runner.argparser.add_argument("--trace-inferences", type=int)
-    runner.argparser.add_argument("--probe-inferences", type=int)
+    runner.argparser.add_argument("--job", type=Path)  # the worker's option
+    runner.argparser.add_argument("--process", type=int)  # the worker's option
+    runner.argparser.add_argument("--trace-inferences", type=int)  # the worker's option
+    runner.argparser.add_argument("--probe-inferences", type=int)  # the worker's option
 
 
 def _work() -> None:

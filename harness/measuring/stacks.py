@@ -44,7 +44,7 @@ _PTRACER_ANY = ctypes.c_ulong(-1)
 
 _PERMISSION = (
     "sysctl kernel.yama.ptrace_scope=0, or profile as root; in a container start it with "
-    "--cap-add=SYS_PTRACE"
+    "--cap-add=SYS_PTRACE"  # another program's
 )
 
 
@@ -65,17 +65,18 @@ def sample(job: Job, inferences: int, *, native: bool) -> Stacks:
     raw = job.work_folder / "stacks.txt"
     with _looping(job, inferences) as pid:
         command = [
-            spy, "record", "--pid", str(pid), "--format", "raw", "--output", str(raw),
-            "--rate", str(RATE_HZ), "--duration", str(SECONDS), "--idle",
+            spy, "record", "--pid", str(pid), "--format", "raw",  # py-spy's option
+            "--output", str(raw),  # py-spy's option
+            "--rate", str(RATE_HZ), "--duration", str(SECONDS), "--idle",  # py-spy's option
         ]  # fmt: skip
         if native:
-            command.append("--native")
+            command.append("--native")  # py-spy's option
         try:
             outcome = subprocess.run(
                 command, capture_output=True, text=True, check=False, timeout=SECONDS + _PATIENCE_S
             )
         except subprocess.TimeoutExpired as error:
-            raise MachineError("py-spy does not come to an end", "leave --stacks out") from error
+            raise MachineError("py-spy does not come to an end", "leave `stacks` out") from error
     said = outcome.stdout + outcome.stderr
     if outcome.returncode or not raw.exists():
         raise failure(said)
@@ -93,7 +94,7 @@ def py_spy() -> str:
     beside = Path(sysconfig.get_path("scripts")) / "py-spy"
     found = str(beside) if beside.exists() else shutil.which("py-spy")
     if found is None:
-        raise MachineError("--stacks: py-spy is not installed", "python -m pip install py-spy")
+        raise MachineError("`stacks`: py-spy is not installed", "python -m pip install py-spy")
     return found
 
 
@@ -101,11 +102,11 @@ def failure(said: str) -> MachineError:
     """The error for what py-spy printed when it failed."""
     text = one_line(said.replace("py-spy>", " ")) or "it said nothing"
     if re.search(r"permission denied|operation not permitted|EPERM|os error 1\b", text, re.I):
-        return MachineError("--stacks: py-spy may not look at another process here", _PERMISSION)
-    remedy = "leave --stacks out"
+        return MachineError("`stacks`: py-spy may not look at another process here", _PERMISSION)
+    remedy = "leave `stacks` out"
     if "native" in text.lower():
-        remedy = "try --stacks without native"
-    return MachineError(f"--stacks: py-spy failed: {text}", remedy)
+        remedy = "try `stacks` without native"
+    return MachineError(f"`stacks`: py-spy failed: {text}", remedy)
 
 
 @contextlib.contextmanager
@@ -131,9 +132,9 @@ def _looping(job: Job, inferences: int) -> Iterator[int]:
                     left
                     if left is not None
                     else MachineError(
-                        f"--stacks: the worker ended with {process.returncode}: "
+                        f"`stacks`: the worker ended with {process.returncode}: "
                         f"{one_line(printed.read_text(errors='replace'))}",
-                        "leave --stacks out",
+                        "leave `stacks` out",
                     )
                 )
             yield process.pid

@@ -127,7 +127,7 @@ class Measurement:
             raise ModelError(
                 f"inference failed after {error.completed} of {inferences} that succeeded: "
                 f"{one_line(str(error))}",
-                "fix the inputs with --input or --shape",
+                "fix the inputs with `files` or `shapes`",
             ) from error
         if number == self._warmup_chunks + self._steady_chunks - 1:
             self._readings = (*self._noise.stop(), self._peak_memory)

@@ -65,12 +65,13 @@ def cuda_state(library: Path, *, name: str, plugin: str) -> tuple[Reading, str]:
         complaint = _last_line(driver.stderr) or f"ended with {driver.returncode}"
         return absent(
             f"no usable NVIDIA driver: {complaint}",
-            "use a machine on which nvidia-smi lists a GPU (containers: --gpus all), or the CPU",
+            "use a machine on which nvidia-smi lists a GPU "
+            "(containers: --gpus all), or the CPU",  # another program's
         )
     if not path.exists():
         return absent(
             f"{library.name} is built without it: no {plugin} beside it",
-            "pip install onnxruntime-gpu, or name a GPU build with --ort-library",
+            "pip install onnxruntime-gpu, or name a GPU build with `library`",
         )
     try:
         needs = nvidia_libraries.needs(path)

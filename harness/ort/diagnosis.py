@@ -36,7 +36,7 @@ def open_library(path: Path | None) -> ort.Library:
     except OSError as error:
         raise MachineError(
             f"does not open: {error}",
-            "pip install onnxruntime-gpu, or name another with --ort-library",
+            "pip install onnxruntime-gpu, or name another with `library`",
         ) from error
 
 
@@ -96,7 +96,7 @@ def _provider_libraries(
             name,
             "absent",
             f"this ONNX Runtime is built without {provider.name}: no {plugin.name}",
-            "pip install onnxruntime-gpu, or name a GPU build with --ort-library",
+            "pip install onnxruntime-gpu, or name a GPU build with `library`",
         )
     try:
         needs = needs_of(plugin)

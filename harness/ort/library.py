@@ -15,7 +15,7 @@ def ort_library() -> Path:
     Raises:
         MachineError: no onnxruntime distribution is installed, or it brings no such file.
     """
-    remedy = "pip install onnxruntime-gpu, or name a libonnxruntime with --ort-library"
+    remedy = "pip install onnxruntime-gpu, or name a libonnxruntime with `library`"
     spec = importlib.util.find_spec("onnxruntime")
     if spec is None or not spec.submodule_search_locations:
         raise MachineError("ONNX Runtime is not installed", remedy)

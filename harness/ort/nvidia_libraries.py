@@ -122,7 +122,7 @@ def remedy(missing: tuple[str, ...], cuda: str) -> str:
     if wheels:
         parts.append(f"pip install {' '.join(wheels)}")
     if DRIVER in missing:
-        parts.append("install the NVIDIA driver (containers: --gpus all)")
+        parts.append("install the NVIDIA driver (containers: --gpus all)")  # another program's
     if others:
         parts.append(f"install {', '.join(others)}, or put its folder on LD_LIBRARY_PATH")
     return "; ".join(parts)
@@ -157,7 +157,8 @@ def folders(packages: Path | None = None, root: Path = Path("/")) -> tuple[Path,
 
 def _version(toolkit: Path) -> tuple[bool, list[int]]:
     """``cuda``, which the administrator chose, before ``cuda-13.0`` before ``cuda-9.2``."""
-    return toolkit.name == "cuda", [int(part) for part in re.findall(r"\d+", toolkit.name)]
+    chosen = toolkit.name == "cuda"  # not a provider
+    return chosen, [int(part) for part in re.findall(r"\d+", toolkit.name)]
 
 
 def needs(plugin: Path, extra: tuple[Path, ...] | None = None) -> Needs:
@@ -339,7 +340,7 @@ def synchronise_address(maps: Path = Path("/proc/self/maps")) -> int:
     if file is None:
         raise MachineError(
             "no CUDA runtime is loaded: the device cannot be waited for",
-            "see 'harness doctor', or profile with --provider cpu",
+            "see 'harness doctor', or profile with `provider` cpu",
         )
     opened = ctypes.CDLL(str(file), mode=os.RTLD_NOLOAD | os.RTLD_NOW)
     address = ctypes.cast(opened.cudaDeviceSynchronize, ctypes.c_void_p).value

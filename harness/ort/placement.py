@@ -164,15 +164,15 @@ def _logged_copies(log: Iterable[str]) -> int:
 
 
 def require_whole(placement: Placement) -> None:
-    """The gate of ``--strict``.
+    """The gate of ``strict``.
 
     Raises:
         MachineError: a node is not, or not known to be, on the provider asked for.
     """
     if not placement.whole:
         raise MachineError(
-            f"--strict: {placement.text}",
-            "drop --strict to measure the graph as ONNX Runtime divides it, or change the model",
+            f"`strict`: {placement.text}",
+            "drop `strict` to measure the graph as ONNX Runtime divides it, or change the model",
         )
 
 
@@ -215,7 +215,7 @@ def readings(
     ]
     if asked_options:
         text = ";".join(f"{key}={value}" for key, value in asked_options.items())
-        facts.append(Reading("provider_options_asked", text, source="--provider-option"))
+        facts.append(Reading("provider_options_asked", text, source="`provider_options`"))
     return tuple(facts)
 
 

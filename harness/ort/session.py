@@ -39,7 +39,7 @@ def open_library(path: Path, config: SessionConfig) -> ort.Library:
         config: whether it was asked for, or is the installed one.
 
     Raises:
-        RequestError: --ort-library is not ONNX Runtime, or is too old.
+        RequestError: ``library`` is not ONNX Runtime, or is too old.
         MachineError: the installed one cannot be opened.
     """
     try:
@@ -48,7 +48,7 @@ def open_library(path: Path, config: SessionConfig) -> ort.Library:
         reason = one_line(str(error))
         if config.library is not None:
             raise RequestError(
-                f"--ort-library {reason}", "give the path of a libonnxruntime.so.1.x"
+                f"`library` {reason}", "give the path of a libonnxruntime.so.1.x"
             ) from error
         raise MachineError(
             f"ONNX Runtime cannot be opened: {reason}", "install onnxruntime-gpu again"
@@ -89,7 +89,7 @@ def open_session(
         reason = one_line(str(error))
         raise ModelError(
             f"{model}: ONNX Runtime {library.version} refuses the model: {reason}",
-            "check the model, or try another version with --ort-library",
+            "check the model, or try another version with `library`",
         ) from error
 
 
@@ -101,19 +101,19 @@ def _provider_failure(
     said = one_line(failure[0] if failure else _IN_SOURCE.sub("", str(error)))
     if failure is None and isinstance(error, ort.ProviderOptionError):
         return RequestError(
-            f"--provider-option: {config.provider} refuses: {said}",
+            f"`provider_options`: {config.provider} refuses: {said}",
             f"see ONNX Runtime's documentation of the options of {config.provider}",
         )
     if "graph capture" in said:
         return RequestError(
-            f"--provider-option: no CUDA graph can be captured of {model}: {said}",
+            f"`provider_options`: no CUDA graph can be captured of {model}: {said}",
             "drop the option that asks for CUDA graphs",
         )
     if failure is None and not isinstance(error, ort.ProviderError):
         return None
     return MachineError(
-        f"--provider {config.provider} cannot be used here: {said}",
-        "see 'harness doctor', or profile with --provider cpu",
+        f"`provider` {config.provider} cannot be used here: {said}",
+        "see 'harness doctor', or profile with `provider` cpu",
     )
 
 

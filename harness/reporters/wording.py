@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from harness.analysis.findings.seen import Finding
+from harness.options import worded
 from harness.records import InputRecord, Profile
 
 
@@ -60,4 +61,4 @@ def threads(profile: Profile) -> str:
 def input_line(record: InputRecord) -> str:
     """One input, as it was fed and why."""
     shape = "x".join(map(str, record.shape)) or "scalar"
-    return f"{record.name}: {record.dtype} {shape}; {record.chosen_because}"
+    return f"{record.name}: {record.dtype} {shape}; {worded(record.chosen_because)}"

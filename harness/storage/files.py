@@ -56,7 +56,7 @@ def refuse_existing(path: Path, *, force: bool) -> None:
         raise RequestError(f"{path}: is a folder", "give a file name")
     if path.exists() and not force and not _is_special(path):
         raise RequestError(
-            f"{path}: the file exists", "choose another, or overwrite it with --force"
+            f"{path}: the file exists", "choose another, or overwrite it with `force`"
         )
 
 

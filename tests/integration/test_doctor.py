@@ -136,8 +136,8 @@ def test_restricted_machine_gets_the_remedy_for_each_restriction(tmp_path: Path)
         ("Stacks (py-spy)", "limited"): "kernel.yama.ptrace_scope=0",
         ("Clock", "limited"): "echo tsc",
         ("Frequency governor", "limited"): "performance",
-        ("SMT", "limited"): "--affinity",
-        ("CPU limit", "limited"): "--threads 1",
+        ("SMT", "limited"): "`affinity`",
+        ("CPU limit", "limited"): "`intra_threads` 1",
         ("Memory", "limited"): "end other programs",
         ("CPU energy", "absent"): "modprobe",
     }

@@ -185,7 +185,7 @@ def test_options_reach_the_measurement_and_the_file(
     x, y = profile.inputs
     assert (x.shape, y.shape) == ((5, 4), (5, 4))
     assert "x.npy" in x.chosen_because
-    assert "--dim" in y.chosen_because
+    assert "`dims`" in y.chosen_because
     config = json.loads(profile.config)
     assert config["inputs"]["dims"] == {"n": 5}
     assert config["session"]["optimization"] == "basic"

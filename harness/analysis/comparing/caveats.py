@@ -25,7 +25,7 @@ def caveats(judge: Judge, base: Profile, candidate: Profile) -> tuple[str, ...]:
         if not profile.complete:
             caveats.append(f"the {name} was interrupted: only {_processes(count)} of it are here")
         if profile.asked.quick:
-            caveats.append(f"the {name} was measured with --quick: not comparison-grade")
+            caveats.append(f"the {name} was measured with `quick`: not comparison-grade")
         elif 1 < count < COMPARISON_GRADE and not judge.paired:
             caveats.append(
                 f"the {name} has {_processes(count)}: {COMPARISON_GRADE} are comparison-grade"

@@ -26,22 +26,15 @@ _OF_THE_MOMENT = frozenset(
 )
 #: Parts of the configuration that change what is executed, or how it is timed.
 _SESSION = (
-    ("provider", "--provider"),
-    ("provider_options", "--provider-option"),
-    ("intra_threads", "--threads"),
-    ("inter_threads", "--inter-threads"),
-    ("optimization", "--optimization"),
-    ("execution_mode", "--execution-mode"),
-    ("entries", "--session-config"),
+    "provider",
+    "provider_options",
+    "intra_threads",
+    "inter_threads",
+    "optimization",
+    "execution_mode",
+    "entries",
 )
-_MEASUREMENT = (
-    ("affinity", "--affinity"),
-    ("duration_s", "--duration"),
-    ("quick", "--quick"),
-    ("energy", "--energy"),
-    ("sample_hz", "--sample-hz"),
-    ("trace", "--trace"),
-)
+_MEASUREMENT = ("affinity", "duration_s", "quick", "energy", "sample_hz", "trace")
 
 #: Where in the machine a reading belongs that is neither of ONNX Runtime nor a package.
 _DRIVER = ("nvml", "driver", "gpu")
@@ -54,7 +47,7 @@ class Difference:
     Attributes:
         kind: ``model``, ``inputs``, ``session``, ``ort``, ``driver``, ``machine``,
             ``software`` or ``measurement``, in this order.
-        what: name of the fact.
+        what: name of the fact; of a field of the configuration in backticks.
         base, candidate: its values as text.
     """
 
@@ -142,24 +135,24 @@ def _shape(record: InputRecord) -> str:
 
 def _config(base: Profile, candidate: Profile) -> Iterator[Difference]:
     one, other = base.asked, candidate.asked
-    yield from _options("session", _SESSION, one.session, other.session)
-    yield from _options("measurement", _MEASUREMENT, one.options, other.options)
+    yield from _fields("session", _SESSION, one.session, other.session)
+    yield from _fields("measurement", _MEASUREMENT, one.options, other.options)
 
 
-def _options(
+def _fields(
     kind: str,
-    options: tuple[tuple[str, str], ...],
+    fields: tuple[str, ...],
     base: Mapping[str, Any],
     candidate: Mapping[str, Any],
 ) -> Iterator[Difference]:
-    for field, option in options:
+    for field in fields:
         # A field that an older harness did not know yet had its default's meaning.
         if field in base and field in candidate and base[field] != candidate[field]:
-            yield Difference(kind, option, _text(base[field]), _text(candidate[field]))
+            yield Difference(kind, f"`{field}`", _text(base[field]), _text(candidate[field]))
 
 
 def _text(value: object) -> str:
-    """An option's value as a user would give it."""
+    """A field's value as a user would give it."""
     if value is None:
         return "default"
     if isinstance(value, bool):

@@ -23,7 +23,7 @@ def first_inference(seen: Seen) -> Finding | None:
     if first_ns - seen.median_ns < WORTH_CHANGING * sum(cold.values()):
         return None
     option = seen.provider.faster_start if seen.provider is not None else ""
-    faster = f"; --provider-option {option}" if option else ""
+    faster = f"; `provider_options` {option}" if option else ""
     return Finding(
         kind="first_inference",
         sentence=f"The first inference takes {np.median(times):.0f} times as long as the others.",

@@ -38,6 +38,6 @@ def framework(seen: Seen) -> Finding | None:
             "nodes": sum(row.calls for row in table.operators),
         },
         nodes=(),
-        next_step="Gather requests into one inference (--batch): this is paid once for all.",
+        next_step="Gather requests into one inference (`batch`): this is paid once for all.",
         weight=share,
     )

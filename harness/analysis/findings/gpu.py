@@ -61,7 +61,7 @@ def gpu_idle(seen: Seen) -> Finding | None:
     provider, options = seen.provider, seen.profile.asked.provider_options
     step = ""
     if provider is not None and provider.capture_option and not provider.captures(options):
-        step = f"--provider-option {provider.capture_option}=1 launches all of it at once; or "
+        step = f"`provider_options` {provider.capture_option}=1 launches all of it at once; or "
     return Finding(
         kind="gpu_idle",
         sentence=f"The GPU is idle for {share:.0%} of an inference, between launches.",
@@ -72,6 +72,6 @@ def gpu_idle(seen: Seen) -> Finding | None:
             "launches": work.launches,
         },
         nodes=(),
-        next_step=f"{step}{'g' if step else 'G'}ive it more work in one (--batch).",
+        next_step=f"{step}{'g' if step else 'G'}ive it more work in one (`batch`).",
         weight=share,
     )

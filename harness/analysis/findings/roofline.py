@@ -44,8 +44,8 @@ def roofline(seen: Seen) -> Finding | None:
         next_step = "Export another layout or order of axes, so that less has to be moved."
     else:
         next_step = (
-            "See `ops --roofline`; try other shapes (channels in multiples of 16), another "
-            "--threads, or a newer ONNX Runtime (--ort-library)."
+            "See `ops roofline`; try other shapes (channels in multiples of 16), another "
+            "`intra_threads`, or a newer ONNX Runtime (`library`)."
         )
     verbs = ("take", "reach") if len(far) > 1 else ("takes", "reaches")
     return Finding(

@@ -26,7 +26,7 @@ def threads(seen: Seen) -> Finding | None:
             sentence=f"{threads} threads share {counted(cpus, 'CPU')}: they wait for each other.",
             evidence=evidence,
             nodes=(),
-            next_step=f"--threads {math.floor(cpus) or 1}, or allow more CPUs.",
+            next_step=f"`intra_threads` {math.floor(cpus) or 1}, or allow more CPUs.",
             weight=1 - cpus / threads,
         )
     if seen.profile.asked.execution_mode == "parallel":
@@ -43,7 +43,7 @@ def threads(seen: Seen) -> Finding | None:
         "does the work.",
         evidence={"divided_share": parallel, "threads": threads or "as ORT chooses"},
         nodes=(),
-        next_step="--threads 1; for throughput run several sessions side by side, one a CPU.",
+        next_step="`intra_threads` 1; for throughput run several sessions side by side, one a CPU.",
         weight=0.0,
     )
 

@@ -28,9 +28,9 @@ def _throttled_gpu(seen: Seen) -> Finding | None:
     for series in seen.profile.devices:
         if series.quantity == "clock_reasons_mask":
             mask |= int(np.bitwise_or.reduce(series.value)) & THROTTLED
-    step = (
-        "Allow it more power (nvidia-smi --power-limit)" if mask & POWER else "Cool the GPU better"
-    )
+    step = "Cool the GPU better"
+    if mask & POWER:
+        step = "Allow it more power (nvidia-smi --power-limit)"  # another program's
     return Finding(
         kind="throttled",
         sentence=f"The GPU was throttled during {share:.0%} of the samples.",
@@ -41,7 +41,8 @@ def _throttled_gpu(seen: Seen) -> Finding | None:
         },
         nodes=(),
         next_step=f"{step}, or lock lower clocks that it can hold (nvidia-smi "
-        "--lock-gpu-clocks); show --exclude-throttled leaves these samples out.",
+        "--lock-gpu-clocks); "  # another program's
+        "show `exclude_throttled` leaves these samples out.",
         weight=share,
     )
 
@@ -63,6 +64,7 @@ def _throttled_group(seen: Seen) -> Finding | None:
         sentence=f"The container's CPU limit stopped the work for {share:.0%} of the time.",
         evidence=evidence,
         nodes=(),
-        next_step="Use no more threads (--threads) than the limit has CPUs, or raise the limit.",
+        next_step="Use no more threads (`intra_threads`) than the limit has CPUs, or raise the "
+        "limit.",
         weight=share,
     )

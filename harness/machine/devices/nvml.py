@@ -27,13 +27,13 @@ _MEANINGS = {
     4: "no permission: run as root, or have an administrator allow it",
     6: "not found",
     9: "the NVIDIA driver is not loaded: `sudo modprobe nvidia`, or, in a container, start it "
-    "with the GPU passed through (`docker run --gpus all`)",
+    "with the GPU passed through (`docker run --gpus all`)",  # another program's
     10: "the driver did not answer in time",
     _LIBRARY_NOT_FOUND: f"{LIBRARY} could not be loaded: install the NVIDIA driver; in a container "
     "start it with NVIDIA_DRIVER_CAPABILITIES=compute,utility",
     _FUNCTION_NOT_FOUND: "the driver is too old for it",
     15: "the GPU is lost (it fell off the bus, or was reset): see `dmesg | grep Xid`",
-    16: "the GPU needs a reset: `sudo nvidia-smi --gpu-reset`",
+    16: "the GPU needs a reset: `sudo nvidia-smi --gpu-reset`",  # another program's
     18: "the library and the kernel's driver are of different versions: restart the machine, "
     "or reload the driver, after its update",
     21: "the driver has no data for it",

@@ -34,7 +34,7 @@ def by_name(name: str) -> ExecutionProvider:
     """
     found = known(name)
     if found is None:
-        raise RequestError(f"--provider {name}: not known", f"choose one of {', '.join(names())}")
+        raise RequestError(f"`provider` {name}: not known", f"choose one of {', '.join(names())}")
     return found
 
 

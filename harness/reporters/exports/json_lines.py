@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import numpy as np
 
+from harness.options import worded
 from harness.reporters.exports.compressed import opened
 from harness.reporters.exports.samples import parts
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from harness.records import NodeEvents, ProcessRecord, Profile
+    from harness.records import InputRecord, NodeEvents, ProcessRecord, Profile, Reading
 
 #: Objects in a batch: what is held as text at a time.
 _BATCH: Final = 8_192
@@ -66,9 +67,9 @@ def _batches(profile: Profile) -> Iterator[Sequence[_Object]]:
             "config": profile.asked.options,
             "output_check": dataclasses.asdict(profile.output_check),
         },
-        *({"type": "input"} | dataclasses.asdict(each) for each in profile.inputs),
-        *({"type": "environment"} | dataclasses.asdict(each) for each in profile.environment),
-        *({"type": "absent", "what": what, "reason": why} for what, why in profile.absent),
+        *(_input(each) for each in profile.inputs),
+        *(_fact(each) for each in profile.environment),
+        *({"type": "absent", "what": what, "reason": worded(why)} for what, why in profile.absent),
     ]
     if profile.nodes is not None:
         yield from _rows("node", {}, _columns(profile.nodes))
@@ -91,6 +92,16 @@ def _batches(profile: Profile) -> Iterator[Sequence[_Object]]:
         yield from _rows("device", place, _columns(series))
     if profile.kernels is not None:
         yield from _rows("kernel", {}, _columns(profile.kernels))
+
+
+def _input(record: InputRecord) -> _Object:
+    chosen = {"chosen_because": worded(record.chosen_because)}
+    return {"type": "input", **dataclasses.asdict(record), **chosen}
+
+
+def _fact(reading: Reading) -> _Object:
+    told = {"source": worded(reading.source), "reason": worded(reading.reason)}
+    return {"type": "environment", **dataclasses.asdict(reading), **told}
 
 
 def _process(process: ProcessRecord) -> Iterator[_Object]:

@@ -35,7 +35,7 @@ def write(profile: Profile, path: Path) -> int:
         parquet: Any = importlib.import_module("pyarrow.parquet")
     except ImportError as error:
         raise MachineError(
-            "--parquet needs pyarrow, which is not installed", "python -m pip install pyarrow"
+            "`parquet` needs pyarrow, which is not installed", "python -m pip install pyarrow"
         ) from error
     int64 = arrow.int64()
     types = (arrow.int32(), arrow.dictionary(arrow.int32(), arrow.string()), int64, int64, int64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from harness.analysis.operators.table import OperatorTable
+from harness.options import flag, worded
 from harness.reporters.html import plots
 from harness.reporters.html.digest import Digest
 from harness.reporters.html.markup import Content, Markup, element, foreign, tooltip
@@ -149,14 +150,14 @@ def cost(digest: Digest) -> list[Content]:
     told: list[Content] = []
     for device in digest.energy:
         if device.joules.value is None or device.watts.value is None:
-            told.append(note(element("b", device.device), ": ", device.joules.reason))
+            told.append(note(element("b", device.device), ": ", worded(device.joules.reason)))
             continue
         told.append(big(energy(device.joules.value)))
         told.append(note(f"an inference, {device.device}, {device.verdict}"))
         if device.interval_j is not None:
             low, high = device.interval_j
             told.append(note(f"{energy(low)} to {energy(high)} with 95 % confidence"))
-        told.extend(note(cause) for cause in device.causes)
+        told.extend(note(worded(cause)) for cause in device.causes)
         told.append(note(f"{metric(device.watts.value, 'W')} during the timed passes"))
     if not digest.energy:
         reasons = [reason for what, reason in digest.profile.absent if "energy" in what]
@@ -198,7 +199,7 @@ def doubts(digest: Digest) -> list[str]:
     """What speaks against the figures besides noise; one sentence each."""
     against = []
     if digest.profile.asked.quick:
-        against.append("--quick: a look, not comparison-grade")
+        against.append(f"{flag('quick')}: a look, not comparison-grade")
     if not digest.profile.complete:
         against.append("interrupted: only part of what was planned is here")
     if digest.doubles:
@@ -237,7 +238,7 @@ def listed(facts: list[tuple[str, Content]]) -> Markup:
 
 
 def _none(reason: str, what: str = "none") -> Markup:
-    return Markup(element("p", what, class_="big absent") + note(reason))
+    return Markup(element("p", what, class_="big absent") + note(worded(reason)))
 
 
 def _absent(reason: str) -> Markup:

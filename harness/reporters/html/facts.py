@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from harness.options import worded
 from harness.records import Reading
 from harness.reporters import wording
 from harness.reporters.html.digest import Digest
@@ -27,7 +28,7 @@ def inputs(digest: Digest) -> Markup:
             foreign(each.name),
             each.dtype,
             "×".join(map(str, each.shape)) or "scalar",
-            foreign(each.chosen_because, _FACT),
+            foreign(worded(each.chosen_because), _FACT),
         ]
         for each in digest.profile.inputs
     ]
@@ -63,10 +64,10 @@ def environment(digest: Digest) -> Markup:
 def absent(digest: Digest) -> Markup | None:
     """What could not be had, with the reason."""
     rows: list[list[Content]] = [
-        [what, foreign(reason, 400)] for what, reason in digest.profile.absent
+        [what, foreign(worded(reason), 400)] for what, reason in digest.profile.absent
     ]
     rows += [
-        [fact.name, foreign(fact.reason, 400)]
+        [fact.name, foreign(worded(fact.reason), 400)]
         for fact in digest.profile.environment
         if fact.value is None
     ]
@@ -162,7 +163,7 @@ def _folded(title: str, *content: Content) -> Markup:
 
 def _readings(readings: Iterable[Reading], caption: str) -> Markup:
     rows: list[list[Content]] = [
-        [fact.name, _value(fact), foreign(fact.source, _FACT)] for fact in readings
+        [fact.name, _value(fact), foreign(worded(fact.source), _FACT)] for fact in readings
     ]
     columns = (Column("fact"), Column("value"), Column("source"))
     return table(columns, rows, caption=caption)
@@ -170,7 +171,7 @@ def _readings(readings: Iterable[Reading], caption: str) -> Markup:
 
 def _value(fact: Reading) -> Markup:
     if fact.value is None:
-        return element("span", "absent: ", foreign(fact.reason, _FACT), class_="absent")
+        return element("span", "absent: ", foreign(worded(fact.reason), _FACT), class_="absent")
     if isinstance(fact.value, str):
         return foreign(fact.value, _FACT)
     return element("span", of_unit(fact.value, fact.unit), title=f"{fact.value:g} {fact.unit}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from harness.analysis.findings.seen import Finding
+from harness.options import worded
 from harness.reporters.html.answers import note
 from harness.reporters.html.digest import Digest
 from harness.reporters.html.markup import Content, Markup, element, foreign, join
@@ -45,5 +46,5 @@ def _step(text: str) -> list[Content]:
     """A sentence in which what is typed looks so, and is not parted at a line's end."""
     return [
         element("code", part.strip("`")) if number % 2 else part
-        for number, part in enumerate(_TYPED.split(text))
+        for number, part in enumerate(_TYPED.split(worded(text)))
     ]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from harness.analysis.ceilings import Ceilings
 from harness.analysis.operators.labels import layer
 from harness.analysis.operators.table import Operator, OperatorTable
+from harness.options import flag, worded
 from harness.reporters.html import plots
 from harness.reporters.html.answers import note
 from harness.reporters.html.digest import Digest
@@ -30,7 +31,7 @@ def accounts(digest: Digest) -> Markup:
     """What a traced inference is made of, and how far that can be trusted."""
     whole = digest.tables["node"]
     if isinstance(whole, Figure):
-        return note(f"No operator times: {whole.reason}.")
+        return note(f"No operator times: {worded(whole.reason)}.")
     told = whole.accounts
     parts = [
         ("nodes", told.nodes_ns, "c0"),
@@ -140,7 +141,9 @@ def _table(digest: Digest, found: OperatorTable, by: str) -> Markup:
     whole: list[Content] = [table(columns, cells, caption=caption, sortable=True, kind="tall")]
     if hidden:
         share = sum(row.share for row in found.operators[ROWS:])
-        whole.append(note(f"{hidden:,} more, {percent(share)} of the time: harness ops --csv"))
+        whole.append(
+            note(f"{hidden:,} more, {percent(share)} of the time: harness ops {flag('csv')}")
+        )
     if not ceilings:
         whole.append(note(_why_no_ceilings(digest)))
     return Markup(join(whole))
@@ -148,7 +151,8 @@ def _table(digest: Digest, found: OperatorTable, by: str) -> Markup:
 
 def _why_no_ceilings(digest: Digest) -> str:
     reasons = Ceilings.of(digest.profile).reasons
-    return f"No ceilings of this machine: {reasons[0] if reasons else 'none were measured'}."
+    reason = worded(reasons[0]) if reasons else "none were measured"
+    return f"No ceilings of this machine: {reason}."
 
 
 def _row(

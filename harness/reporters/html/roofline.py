@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from harness.analysis.ceilings import Ceilings
 from harness.analysis.operators.table import Operator
+from harness.options import worded
 from harness.reporters.html import plots
 from harness.reporters.html.answers import note
 from harness.reporters.html.digest import Digest
@@ -25,7 +26,7 @@ def roofline(digest: Digest) -> Markup:
     """One disc a node: further right does more with each byte, further up is faster."""
     table = digest.tables["node"]
     if isinstance(table, Figure):
-        return note(f"No operator times: {table.reason}.")
+        return note(f"No operator times: {worded(table.reason)}.")
     known = [
         (row, row.flops / row.traffic_bytes, row.flops / (row.median_ns * 1e-9))
         for row in table.operators
@@ -96,7 +97,7 @@ def _says(known_work: float, ceilings: Ceilings) -> str:
     )
     if ceilings.bandwidth is not None and ceilings.peaks:
         return f"{text} The lines are what this machine reached when it was asked."
-    why = "; ".join(ceilings.reasons) or "they were not measured"
+    why = worded("; ".join(ceilings.reasons)) or "they were not measured"
     some = "all " if ceilings.peaks or ceilings.bandwidth else ""
     return f"{text} Without {some}ceilings: {why}."
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from harness.analysis.comparing.report import Compared
 from harness.analysis.operators.table import OperatorTable
+from harness.options import worded
 from harness.reporters.html import answers, plots
 from harness.reporters.html.digest import Digest
 from harness.reporters.html.markup import Content, Markup, element, foreign, tooltip
@@ -88,11 +89,11 @@ def verdict(compared: Compared) -> Markup:
         "div",
         element("p", told, class_=f"big compared {told.lower().replace(' ', '-')}"),
         ratio,
-        answers.note(found.reason),
-        _folded("What to know before", compared.caveats),
+        answers.note(worded(found.reason)),
+        _folded("What to know before", list(map(worded, compared.caveats))),
         _folded(
             "What else differs",
-            [f"{one.what}: {one.base} → {one.candidate}" for one in compared.differences],
+            [f"{worded(one.what)}: {one.base} → {one.candidate}" for one in compared.differences],
         ),
         _changes(compared),
         class_="card",

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from harness.analysis.stacks import frames, place, shares
+from harness.options import flag
 from harness.records import Stacks
 from harness.reporters.html import plots
 from harness.reporters.html.answers import note
@@ -66,7 +67,7 @@ def _shares(seen: Stacks) -> list[Content]:
         plots.legend((_PLACES[name][0], f"{_PLACES[name][1]} {percent(share)}")
                      for name, share in parts.items()),
         note(f"{told['python'].source}, in one more worker that was not timed."),
-        None if seen.native else note("The two are not told apart: see --stacks=native."),
+        None if seen.native else note(f"The two are not told apart: see {flag('stacks')}=native."),
     ]  # fmt: skip
 
 

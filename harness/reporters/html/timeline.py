@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.analysis.operators.table import SOURCES
+from harness.options import worded
 from harness.records import NodeEvents, NodeTable
 from harness.reporters.html import plots
 from harness.reporters.html.answers import note
@@ -212,7 +213,7 @@ def memory(digest: Digest) -> Markup:
     profile = digest.profile
     events = profile.traces.get("ort")
     if events is None or profile.nodes is None:
-        reasons = [why for what, why in profile.absent if what in {"trace/ort", "nodes"}]
+        reasons = [worded(why) for what, why in profile.absent if what in {"trace/ort", "nodes"}]
         return note(f"Memory is told by ORT's profiler only: {'; '.join(reasons) or 'not used'}.")
     chosen = _typical(events)
     known = [] if chosen is None else [

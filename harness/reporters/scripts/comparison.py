@@ -11,7 +11,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from harness.analysis.comparing.differences import Difference
 from harness.analysis.comparing.report import Compared, OperatorChange, Quantity, Report
+from harness.options import worded
 from harness.records import Profile
 from harness.statistics.figures import Figure
 from harness.statistics.verdicts import Comparison
@@ -43,13 +45,13 @@ def _compared(compared: Compared) -> dict[str, Any]:
         "paired": compared.paired,
         "base_ns": compared.latency.base,
         "candidate_ns": compared.latency.candidate,
-        "differences": [dataclasses.asdict(one) for one in compared.differences],
-        "caveats": list(compared.caveats),
+        "differences": [_difference(one) for one in compared.differences],
+        "caveats": list(map(worded, compared.caveats)),
         "machine": dict(compared.machine),
         "quantities": {one.name: _quantity(one) for one in compared.quantities},
     }
     if isinstance(found, Figure):
-        return {**text, "operators_reason": found.reason, "accounts": None}
+        return {**text, "operators_reason": worded(found.reason), "accounts": None}
     text["operators"] = [_operator(one) for one in found.changes]
     text["accounts"] = {
         "source": found.source,
@@ -66,12 +68,16 @@ def _verdict(found: Comparison) -> dict[str, Any]:
         "verdict": str(found.verdict),
         "ratio": found.ratio,
         "interval": found.interval and list(found.interval),
-        "reason": found.reason,
+        "reason": worded(found.reason),
         "doubt": found.doubt,
         "processes_needed": found.processes_needed,
         "p_value": found.p_value,
         "occasion_sd": found.occasion_sd,
     }
+
+
+def _difference(one: Difference) -> dict[str, Any]:
+    return {**dataclasses.asdict(one), "what": worded(one.what)}
 
 
 def _profile(profile: Profile) -> dict[str, Any]:

@@ -12,9 +12,11 @@ from typing import Any
 
 from harness.analysis import energy, noise
 from harness.analysis.findings.rules import findings
+from harness.analysis.findings.seen import Finding
 from harness.analysis.gpu_work import KernelTable
 from harness.analysis.noise import NoiseVerdict
 from harness.analysis.operators.table import OperatorTable, operator_table
+from harness.options import worded
 from harness.records import Profile
 from harness.statistics import latency, steady_state
 from harness.statistics.figures import Figure
@@ -40,7 +42,7 @@ def summary(profile: Profile) -> dict[str, Any]:
                 "name": record.name,
                 "shape": list(record.shape),
                 "dtype": record.dtype,
-                "chosen_because": record.chosen_because,
+                "chosen_because": worded(record.chosen_because),
             }
             for record in profile.inputs
         ],
@@ -49,12 +51,16 @@ def summary(profile: Profile) -> dict[str, Any]:
         "operators": rows[:TOP_OPERATORS],
         "noise": _noise(verdict),
         **_energy(profile),
-        "absent": [{"what": what, "reason": reason} for what, reason in profile.absent],
-        "findings": [dataclasses.asdict(one) for one in findings(profile, table)],
+        "absent": [{"what": what, "reason": worded(reason)} for what, reason in profile.absent],
+        "findings": [_finding(one) for one in findings(profile, table)],
     }
     if not rows:
         report["operators_reason"] = accounts.get("reason", "no node ran")
     return report
+
+
+def _finding(found: Finding) -> dict[str, Any]:
+    return {**dataclasses.asdict(found), "next_step": worded(found.next_step)}
 
 
 def _noise(verdict: NoiseVerdict) -> dict[str, Any]:
@@ -78,7 +84,9 @@ def operators_text(table: OperatorTable | Figure) -> str:
 def kernels_text(table: KernelTable | Figure) -> str:
     """What ``ops --by kernel --json`` prints."""
     if isinstance(table, Figure):
-        return json.dumps({"kernels": None, "kernels_reason": table.reason}, ensure_ascii=False)
+        return json.dumps(
+            {"kernels": None, "kernels_reason": worded(table.reason)}, ensure_ascii=False
+        )
     return json.dumps(dataclasses.asdict(table), ensure_ascii=False)
 
 
@@ -87,7 +95,7 @@ def _figures(figures: Mapping[str, Figure]) -> dict[str, Any]:
     for name, figure in figures.items():
         report[name] = figure.value
         if figure.value is None:
-            report[f"{name}_reason"] = figure.reason
+            report[f"{name}_reason"] = worded(figure.reason)
     return report
 
 
@@ -124,7 +132,7 @@ def _energy(profile: Profile) -> dict[str, Any]:
     """Energy of each device by its name, or why there is none."""
     found = energy.energy(profile)
     if not found:
-        reasons = [f"{what}: {why}" for what, why in profile.absent if "energy" in what]
+        reasons = [f"{what}: {worded(why)}" for what, why in profile.absent if "energy" in what]
         return {"energy": None, "energy_reason": "; ".join(reasons) or "no device tells it"}
     report: dict[str, Any] = {}
     for device in found:
@@ -136,14 +144,14 @@ def _energy(profile: Profile) -> dict[str, Any]:
             **_figures(figures),
             "interval_j": device.interval_j and list(device.interval_j),
             "verdict": device.verdict,
-            "causes": list(device.causes),
+            "causes": list(map(worded, device.causes)),
         }
     return {"energy": report}
 
 
 def _operators(table: OperatorTable | Figure) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     if isinstance(table, Figure):
-        return [], {"framework_ns": None, "residual": None, "reason": table.reason}
+        return [], {"framework_ns": None, "residual": None, "reason": worded(table.reason)}
     rows = []
     for operator in table.operators:
         row = dataclasses.asdict(operator)

@@ -12,6 +12,7 @@ from harness.analysis.comparing.report import (
     Report,
     Total,
 )
+from harness.options import flag, worded
 from harness.records import Profile
 from harness.reporters.numbers import joules, nanoseconds
 from harness.reporters.terminal.lines import NARROW, Page, column, shorten
@@ -47,7 +48,7 @@ def print_comparison(report: Report, limit: int) -> None:
         page.say("candidate", _profile(compared.candidate))
         _print_changed(page, compared)
         for caveat in compared.caveats:
-            page.say("beware", caveat)
+            page.say("beware", worded(caveat))
         _print_verdict(page, compared)
         if compared.latency.comparison.verdict is Verdict.NOT_COMPARABLE:
             continue  # the reason holds for all the rest
@@ -74,7 +75,7 @@ def _print_changed(page: Page, compared: Compared) -> None:
         page.say("changed", "nothing that the profiles tell")
     for one in compared.differences:
         kind = "" if one.kind == one.what else f"{one.kind} "
-        page.say("changed", f"{kind}{one.what}: {one.base} → {one.candidate}")
+        page.say("changed", f"{kind}{worded(one.what)}: {one.base} → {one.candidate}")
     if compared.machine:
         parts = ", ".join(f"{part} {ratio - 1:+.1%}" for part, ratio in compared.machine.items())
         page.say("machine", f"time of the yardstick beside the candidate: {parts}")
@@ -120,7 +121,7 @@ def _print_quantity(page: Page, quantity: Quantity) -> None:
     found = quantity.comparison
     prefix = f"{name} " if name else ""
     if found.verdict is Verdict.NOT_COMPARABLE or found.ratio is None:
-        page.say(label, f"{prefix}not compared: {found.reason}")
+        page.say(label, f"{prefix}not compared: {worded(found.reason)}")
         return
     turned = quantity.name == "time_per_inference_ns"
     text = f"{prefix}{_values(quantity, shown)}, ratio {_ratio_of(found.ratio, turned)}"
@@ -177,7 +178,7 @@ def _mebibytes(value: float) -> str:
 
 def _print_operators(page: Page, found: OperatorChanges | Figure, limit: int) -> None:
     if isinstance(found, Figure):
-        page.say("operators", f"not compared: {found.reason}")
+        page.say("operators", f"not compared: {worded(found.reason)}")
         return
     rows = found.changes[:limit] if limit > 0 else found.changes
     page.print(
@@ -202,7 +203,7 @@ def _print_operators(page: Page, found: OperatorChanges | Figure, limit: int) ->
     hidden = len(found.changes) - len(rows)
     if hidden:
         rest_ns = sum(row.change_ns for row in found.changes[len(rows) :])
-        page.print(f"{hidden} more change {_signed(rest_ns)}: --limit 0 shows all")
+        page.print(f"{hidden} more change {_signed(rest_ns)}: {flag('limit')} 0 shows all")
     _print_accounts(page, found)
 
 

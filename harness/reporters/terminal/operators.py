@@ -9,6 +9,7 @@ from rich.cells import cell_len
 
 from harness.analysis.gpu_work import KernelTable
 from harness.analysis.operators.table import Operator, OperatorTable
+from harness.options import flag, worded
 from harness.reporters.numbers import nanoseconds
 from harness.reporters.terminal.lines import LEAST_NAME, NARROW, Page, column, shorten
 from harness.reporters.wording import counted
@@ -31,7 +32,7 @@ def print_operators(
     """
     page = Page()
     if isinstance(table, Figure):
-        page.print(f"no operator times: {table.reason}")
+        page.print(f"no operator times: {worded(table.reason)}")
         return
     rows = table.operators[:limit] if limit > 0 else table.operators
     sums = list(itertools.accumulate(row.share for row in rows))
@@ -75,11 +76,11 @@ def print_operators(
         page.print(f"no room for: {', '.join(left_out)}")
     hidden = len(table.operators) - len(rows)
     if hidden:
-        page.print(f"{hidden} more: --limit 0 shows all")
+        page.print(f"{hidden} more: {flag('limit')} 0 shows all")
     if work:
         page.say("roofline", f"operations are known for {table.known_work:.1%} of the nodes' time")
         if all(row.peak_share is None and row.bandwidth_share is None for row in rows):
-            page.say("roofline", "no ceilings were measured: --quick leaves them out")
+            page.say("roofline", f"no ceilings were measured: {flag('quick')} leaves them out")
     print_accounts(page, table)
 
 
@@ -126,7 +127,7 @@ def print_kernels(table: KernelTable | Figure, limit: int) -> None:
     """What ``ops --by kernel`` prints."""
     page = Page()
     if isinstance(table, Figure):
-        page.print(f"no kernels: {table.reason}")
+        page.print(f"no kernels: {worded(table.reason)}")
         return
     rows = table.kernels[:limit] if limit > 0 else table.kernels
     cells = [
@@ -140,7 +141,7 @@ def print_kernels(table: KernelTable | Figure, limit: int) -> None:
     page.names(lines, ["kernel", *(row.name for row in rows)])
     hidden = len(table.kernels) - len(rows)
     if hidden:
-        page.print(f"{hidden} more: --limit 0 shows all")
+        page.print(f"{hidden} more: {flag('limit')} 0 shows all")
     page.say(
         "gpu",
         f"busy {nanoseconds(table.busy_ns)}, idle between kernels {nanoseconds(table.idle_ns)} "

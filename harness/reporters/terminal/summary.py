@@ -9,6 +9,7 @@ from harness.analysis.energy import Energy
 from harness.analysis.findings.rules import findings
 from harness.analysis.findings.seen import Finding
 from harness.analysis.operators.table import OperatorTable, operator_table
+from harness.options import flag, worded
 from harness.records import Profile
 from harness.reporters.numbers import joules, nanoseconds
 from harness.reporters.terminal.lines import LEAST_NAME, Page, column, shorten
@@ -34,7 +35,7 @@ def print_summary(profile: Profile) -> None:
     heading = ", ".join(filter(None, (profile.provider, threads(profile))))
     page.title(profile.model.name, f" on {heading}")
     if profile.asked.quick:
-        page.print("--quick: a look, not comparison-grade, without measured ceilings")
+        page.print(f"{flag('quick')}: a look, not comparison-grade, without measured ceilings")
     if not profile.complete:
         page.print("interrupted: only part of what was planned is here", "yellow")
     if profile.processes:
@@ -54,7 +55,7 @@ def print_summary(profile: Profile) -> None:
         source = f" ({shares[0].source})" if shares else ""
         page.say("stacks", f"{told}{source}".replace("native_loop", "timing loop"))
     for what, reason in profile.absent:
-        page.say("absent", f"{what}: {reason}")
+        page.say("absent", f"{what}: {worded(reason)}")
     if profile.path is not None:
         page.say("file", str(profile.path))
     for found in findings(profile, table):
@@ -70,7 +71,7 @@ def _print_finding(page: Page, found: Finding) -> None:
         rest = len(found.nodes) - len(names)
         told += f": {', '.join(names)}{f' and {rest} more' if rest else ''}"
     page.say("findings", f"– {told}")
-    page.say("findings", f"→ {found.next_step}")
+    page.say("findings", f"→ {worded(found.next_step)}")
 
 
 def _print_latency(page: Page, profile: Profile) -> None:
@@ -145,9 +146,10 @@ def _print_latency(page: Page, profile: Profile) -> None:
         )
         page.say("noise", f"yardstick {parts} beside the slowest process")
     if verdict.throttled:
-        page.say("noise", "show --exclude-throttled leaves the throttled ones out")
+        leave_out = flag("exclude_throttled")
+        page.say("noise", f"show {leave_out} leaves the throttled ones out")
     for each in energy.energy(profile):
-        page.say("energy", _energy(each))
+        page.say("energy", worded(_energy(each)))
 
 
 def _of_a_process(interval: tuple[float, float] | None) -> str:
@@ -173,7 +175,7 @@ def _energy(found: Energy) -> str:
 
 def _print_top(page: Page, table: OperatorTable | Figure) -> None:
     if isinstance(table, Figure):
-        page.say("operators", f"none: {table.reason}")
+        page.say("operators", f"none: {worded(table.reason)}")
         return
     top = table.operators[:TOP_OPERATORS]
     types = column("", [shorten(row.op_type, _OP_TYPE) for row in top], "<")[1:]

@@ -60,7 +60,7 @@ def test_counter_and_power_agree() -> None:
     assert found.watts.value == pytest.approx(50, rel=0.01)
     assert (found.verdict, found.causes) == ("trusted", ())
     assert found.above_idle_j.value is None
-    assert "--energy" in found.above_idle_j.reason
+    assert "`energy`" in found.above_idle_j.reason
     assert found.interval_j is None, "one process does not tell how much they differ"
 
 

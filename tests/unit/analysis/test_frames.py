@@ -156,7 +156,7 @@ def test_a_frame_without_data_is_missing_with_the_reason() -> None:
         ("events", "the model is a test"),
         ("nodes", "as well"),
         ("kernels", "no GPU works for it"),
-        ("stacks", "measured without --stacks"),
+        ("stacks", "measured without `stacks`"),
     ):
         with pytest.raises(KeyError, match=reason):
             frames[name]

@@ -74,7 +74,7 @@ def test_python_stacks_do_not_tell_our_loop_from_ort() -> None:
     assert readings["python_share"].value == 0.01
     assert readings["native_share"].value == 0.99
     assert readings["ort_share"].value is None
-    assert "--stacks=native" in readings["ort_share"].reason
+    assert "`stacks`=native" in readings["ort_share"].reason
 
 
 def test_no_samples_are_no_shares() -> None:

@@ -361,7 +361,7 @@ def test_a_model_that_no_candidate_suits_is_refused_with_orts_reason_and_the_fla
     assert 2 < len(tried.sets) <= 32
     assert caught.value.exit_code == 2
     assert "\n" not in caught.value.message
-    assert "--dim n=N" in caught.value.remedy
+    assert "`dims` n=N" in caught.value.remedy
     assert choose(model, InputRequest(dims={"n": 1040}), tried)[0].dims == {"n": 1040}
 
 
@@ -448,7 +448,7 @@ def test_dim_binds_the_name_wherever_it_occurs() -> None:
     assert made.values["x"].shape == (1, 17, 8)
     assert made.values["ids"].shape == (1, 17)
     assert made.dims == {"batch": 1, "seq": 17}
-    assert "'seq' set to 17 (--dim seq=17)" in made.records[0].chosen_because
+    assert "'seq' set to 17 (`dims` seq=17)" in made.records[0].chosen_because
 
 
 def test_shape_binds_names_for_the_other_inputs() -> None:
@@ -515,12 +515,12 @@ def archived(folder: Path) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("request_of", "message"),
     [
-        (lambda _: {"dims": {"sequence": 3}}, r"--dim sequence=3: .*no such free dimension"),
-        (lambda _: {"shapes": {"w": (1,)}}, r"--shape w=1: .*no such input"),
-        (lambda _: {"shapes": {"x": (1, 2)}}, r"--shape x=1x2: .*takes batchxseqx8"),
+        (lambda _: {"dims": {"sequence": 3}}, r"`dims` sequence=3: .*no such free dimension"),
+        (lambda _: {"shapes": {"w": (1,)}}, r"`shapes` w=1: .*no such input"),
+        (lambda _: {"shapes": {"x": (1, 2)}}, r"`shapes` x=1x2: .*takes batchxseqx8"),
         (lambda _: {"shapes": {"x": (1, 2, 9)}}, r"shape is 1x2x9, but 'x' takes batchxseqx8"),
         (lambda _: {"shapes": {"x": (1, 2, 8)}, "dims": {"seq": 3}}, r"'x' takes batchx3x8"),
-        (lambda _: {"batch": 2, "dims": {"batch": 3}}, r"--batch 2: .*--dim batch=3"),
+        (lambda _: {"batch": 2, "dims": {"batch": 3}}, r"`batch` 2: .*`dims` batch=3"),
         (lambda folder: {"files": {"ids": folder / "absent.npy"}}, r"no such file"),
         (lambda folder: {"files": {"w": folder / "absent.npy"}}, r"no such input"),
         (saved(np.zeros((2, 3), np.float32)), r"type is float32, but 'ids' takes int64"),

@@ -85,7 +85,7 @@ def test_steps_before_the_batch_are_fed_as_steps(op: str, steps: str, batch: str
     made, tries = run(model, batch=8)
     assert shapes(made) == {"x": (128, 8, 4)}
     assert tries == 1
-    assert "set to 8 (--batch 8)" in because(made, "x")
+    assert "set to 8 (`batch` 8)" in because(made, "x")
 
 
 def test_ids_with_the_steps_first_are_known_by_the_layer_that_they_reach(run: Run) -> None:
@@ -199,7 +199,7 @@ def test_batch_is_refused_where_only_steps_are_free(run: Run) -> None:
     model = model_of("g (float[seq_len, 1, 4] x) => (float[seq_len, 1, 4] y) { y = Relu(x) }")
     with pytest.raises(RequestError, match="no input of the model has a free batch axis") as caught:
         run(model, batch=8)
-    assert "--dim sets seq_len" in caught.value.remedy
+    assert "`dims` sets seq_len" in caught.value.remedy
 
 
 def test_a_composed_name_follows_its_parts(run: Run) -> None:
@@ -453,9 +453,9 @@ def test_a_whole_shape_may_be_empty(run: Run) -> None:
 
 
 def test_negative_sizes_are_refused() -> None:
-    with pytest.raises(RequestError, match=r"--dim n=-1: a size must not be negative"):
+    with pytest.raises(RequestError, match=r"`dims` n=-1: a size must not be negative"):
         InputRequest(dims={"n": -1})
-    with pytest.raises(RequestError, match=r"--shape x=-1x2: a size must not be negative"):
+    with pytest.raises(RequestError, match=r"`shapes` x=-1x2: a size must not be negative"):
         InputRequest(shapes={"x": (-1, 2)})
 
 

@@ -220,7 +220,7 @@ def test_missing_ort_is_an_error_with_a_remedy(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(MachineError) as caught:
         ort_library()
     assert caught.value.exit_code == 3
-    assert "--ort-library" in caught.value.remedy
+    assert "`library`" in caught.value.remedy
 
 
 # The CUDA driver and the provider library are stood in for by libraries built here, found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from harness.measuring import handover, preparation, timed_pass
 from harness.measuring.handover import Job
 from harness.measuring.timed_pass import Measurement
 from harness.models import catalogue
+from harness.ort import providers
 from harness.ort.library import ort_library
 from harness.storage.shards import Shard
 
@@ -55,10 +57,18 @@ def test_what_a_provider_needs_counts_as_loading_it(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow_s = 0.02
+    host = providers.by_name(providers.HOST)
+    monkeypatch.setattr(
+        providers, "by_name", lambda _: dataclasses.replace(host, plugin="made-up.so")
+    )
     monkeypatch.setattr(
         timed_pass, "load_provider_libraries", lambda _library, _config: time.sleep(slow_s)
     )
     assert measured(job, trace_inferences=0).process.provider_ns >= slow_s * 1e9
+
+
+def test_a_provider_that_is_built_in_takes_nothing_to_load(job: Job) -> None:
+    assert measured(job, trace_inferences=0).process.provider_ns == 0
 
 
 def test_a_pass_that_fails_costs_no_sample(job: Job) -> None:

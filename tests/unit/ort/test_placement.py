@@ -65,7 +65,7 @@ def test_nodes_elsewhere_and_copies_are_counted_and_named() -> None:
         "2 of 4 nodes not on cuda: 2 on CPUExecutionProvider (Shape size, NonZero); "
         "2 copies added (Memcpy_token_1, MemcpyFromHost) between host and device"
     )
-    with pytest.raises(MachineError, match=r"--strict: 2 of 4 nodes not on cuda.*Shape size"):
+    with pytest.raises(MachineError, match=r"`strict`: 2 of 4 nodes not on cuda.*Shape size"):
         placement.require_whole(placed)
 
     # The trace, where the session cannot tell, counts the same.

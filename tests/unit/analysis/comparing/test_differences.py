@@ -53,7 +53,7 @@ def test_what_matters_most_comes_first() -> None:
     assert differences(base, candidate) == (
         Difference("model", "model", "m (00)", "n (01)"),
         Difference("inputs", "values of x", "sha256 aa", "sha256 bb"),
-        Difference("session", "--threads", "0", "2"),
+        Difference("session", "`intra_threads`", "0", "2"),
         Difference("ort", "ort_version", "1.30.0", "1.31.1"),
         Difference("driver", "nvml_driver", "580.1", "581.2"),
         Difference("machine", "cpu_model", "A", "B"),
@@ -110,9 +110,9 @@ def test_options_read_as_a_user_gives_them() -> None:
         config=json.dumps({"session": {"entries": {"a": "1"}}, "quick": True, "affinity": "0"})
     )
     assert [(one.what, one.base, one.candidate) for one in differences(base, candidate)] == [
-        ("--session-config", "none", "a=1"),
-        ("--affinity", "default", "0"),
-        ("--quick", "no", "yes"),
+        ("`entries`", "none", "a=1"),
+        ("`affinity`", "default", "0"),
+        ("`quick`", "no", "yes"),
     ]
 
 

@@ -19,6 +19,7 @@ from harness.analysis.findings.seen import Finding
 from harness.analysis.operators.table import operator_table
 from harness.commands import ops, show
 from harness.commands import profile as profile_command
+from harness.options import flag
 from harness.records import KernelEvents, NodeEvents, Profile, Reading
 from tests.builders.device_records import kernels, series
 from tests.builders.node_tables import table
@@ -105,15 +106,14 @@ def test_nothing_is_said_where_there_is_nothing_to_say() -> None:
 def test_every_option_that_is_advised_exists() -> None:
     sources = {inspect.getsourcefile(rule) or "" for rule in rules.RULES}
     said = "".join(Path(source).read_text() for source in sources)
-    advised = set(re.findall(r"--[a-z][a-z-]+", said))
-    of_nvidia_smi = {"--power-limit", "--lock-gpu-clocks"}
+    advised = {flag(name) for name in re.findall(r"`(?:ops )?(\w+)`", said)}
     known: set[str] = set()
     for command in (ops, show, profile_command):
         parser = argparse.ArgumentParser()
         command.add_arguments(parser)
         known |= set(re.findall(r"--[a-z][a-z-]+", parser.format_help()))
     assert advised >= {"--batch", "--threads", "--roofline"}
-    assert advised - of_nvidia_smi <= known
+    assert advised <= known
 
 
 # Framework
@@ -133,7 +133,7 @@ def small(**options: Any) -> Profile:
 def test_a_model_that_is_mostly_framework_is_too_small() -> None:
     found = said(small())["framework"]
     assert "too small" in found.sentence
-    assert "--batch" in found.next_step
+    assert "`batch`" in found.next_step
     assert found.evidence == {
         "overhead_share": pytest.approx(0.55),
         "inference_ns": 1000,
@@ -312,7 +312,7 @@ def test_more_threads_than_cpus_wait_for_each_other() -> None:
     found = said(with_threads(4, affinity_cpus=2, cgroup_cpu_limit="none"))["threads"]
     assert found.sentence == "4 threads share 2 CPUs: they wait for each other."
     assert found.evidence == {"threads": 4, "cpus": 2, "involuntary_switches_an_inference": 3}
-    assert "--threads 2" in found.next_step
+    assert "`intra_threads` 2" in found.next_step
     assert found.weight == 0.5
 
 
