@@ -1,20 +1,33 @@
 """Builds the native modules; everything else about the package is in pyproject.toml."""
 
+from pathlib import Path
+
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
+EXT = Path("ext")
 
-def native(name: str, sources: list[str], headers: list[str], level: str = "-O2") -> Extension:
-    """A module of the package made from files in ext/."""
+#: What any module may include; listed so that the source distribution holds it too.
+HEADERS = sorted(str(path) for kind in ("h", "pxd", "pxi") for path in EXT.rglob(f"*.{kind}"))
+
+#: Optimisation where it is not -O2: STREAM's loops are measured vectorised.
+LEVELS = {"bandwidth": "-O3"}
+
+
+def native(pyx: Path) -> Extension:
+    """A module of the package: a folder of ext/ with a .pyx of the same name."""
+    sources = [pyx, *sorted(pyx.parent.glob("*.c"))]
+    opening = EXT / "ort" / "library.c"
+    if opening not in sources and "from ort.library cimport" in pyx.read_text():
+        sources.append(opening)
     return Extension(
-        f"harness.native.{name}",
-        [f"ext/{source}" for source in sources],
-        include_dirs=["ext"],
-        # Listed so that the source distribution holds them too.
-        depends=[f"ext/{header}" for header in headers],
+        f"harness.native.{pyx.stem}",
+        [str(source) for source in sources],
+        include_dirs=[str(EXT)],
+        depends=HEADERS,
         # CI adds -Werror: a warning of a newer gcc must not stop an installation.
         extra_compile_args=[
-            level,
+            LEVELS.get(pyx.stem, "-O2"),
             "-g0",
             "-std=gnu11",
             "-Wall",
@@ -27,38 +40,8 @@ def native(name: str, sources: list[str], headers: list[str], level: str = "-O2"
 
 setup(
     ext_modules=cythonize(
-        [
-            native(
-                "ort",
-                ["_ort.pyx", "log_ring.c", "timing_loop.c"],
-                ["ort_abi.h", "ort_abi.pxd", "log_ring.h", "timing_loop.h", "clock.h"],
-            ),
-            native(
-                "probe",
-                ["_probe.pyx", "probe_op.c"],
-                ["ort_abi.h", "ort_abi.pxd", "probe_op.h", "clock.h"],
-            ),
-            native(
-                "sampler",
-                ["_sampler.pyx", "sampler.c", "file_reader.c", "nvml_reader.c"],
-                [
-                    "sampler.h",
-                    "channel.h",
-                    "file_reader.h",
-                    "nvml_reader.h",
-                    "nvml_abi.h",
-                    "clock.h",
-                ],
-            ),
-            native(
-                "gpu_records",
-                ["_kernels.pyx", "node_marks.c", "cupti_records.c"],
-                ["ort_abi.h", "ort_abi.pxd", "node_marks.h", "cupti_records.h", "clock.h"],
-            ),
-            native("yardstick", ["_yardstick.pyx", "yardstick.c"], ["yardstick.h", "clock.h"]),
-            native("bandwidth", ["_stream.pyx", "stream.c"], ["stream.h", "clock.h"], "-O3"),
-        ],
-        include_path=["ext"],
+        [native(pyx) for pyx in sorted(EXT.glob("*/*.pyx"))],
+        include_path=[str(EXT)],
         build_dir="build/cython",
         compiler_directives={"language_level": 3},
     ),

@@ -68,7 +68,6 @@ class Session:
         optimization: ``disable``, ``basic``, ``extended``, ``layout`` or ``all``.
         execution_mode: ``sequential`` or ``parallel``.
         entries: session config entries.
-        free_dimensions: size by name of a symbolic dimension.
         optimized_model_path: where ORT saves the graph that it will execute.
         profile_prefix: turns ORT's profiler on for the session's life.
         providers: (name, options) of execution providers to append, in order; CPU is
@@ -82,9 +81,6 @@ class Session:
         provider_ns: what appending the providers took: loading their libraries.
         provider_options: by provider, ``K=V;K=V`` of all its options as they took effect;
             None for a provider that does not tell them.
-        input_places: name of the memory from which the graph reads each input (``Cpu``,
-            ``Cuda``); ORT 1.23 or newer, else OrtError.
-        output_places: that into which it writes each output.
 
     Raises:
         ProviderOptionError: a provider refused its options.
@@ -97,8 +93,6 @@ class Session:
     create_ns: int
     provider_ns: int
     provider_options: dict[str, str | None]
-    input_places: tuple[str, ...]
-    output_places: tuple[str, ...]
     profiling_start_ns: int
     def __init__(
         self,
@@ -110,7 +104,6 @@ class Session:
         optimization: str = "all",
         execution_mode: str = "sequential",
         entries: Mapping[str, str] = ...,
-        free_dimensions: Mapping[str, int] = ...,
         optimized_model_path: str | None = None,
         profile_prefix: str | None = None,
         providers: Sequence[tuple[str, Mapping[str, str]]] = (),

@@ -9,7 +9,7 @@ def domain(library_path: str) -> int:
     """Address of the probe's OrtCustomOpDomain, to be given to a Session.
 
     Raises:
-        OSError: the library is not ONNX Runtime 1.18 or newer.
+        OSError: the library is not ONNX Runtime 1.18 or newer, or refuses the operator.
     """
 
 def start(place: npt.NDArray[np.int32], stamp_ns: npt.NDArray[np.int64]) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from harness.config.session import SessionConfig
 from harness.models import executed_graph
 from harness.models.executed_graph import ExecutedGraph
-from harness.native import gpu_records, ort, probe
+from harness.native import cupti, marks, ort, probe
 from harness.ort.session import bind, open_session
 from harness.records import KernelEvents, NodeEvents, NodeTable
 from harness.tracing.kernels import join
@@ -134,8 +134,8 @@ class KernelPass:
         self._folder = folder
         self._executions = 2 * (len(graph.nodes) + 4)
         try:
-            self._cupti = gpu_records.Cupti(join.cupti_candidates())
-            self._marks = gpu_records.NodeMarks(library.path)
+            self._cupti = cupti.Cupti(join.cupti_candidates())
+            self._marks = marks.NodeMarks(library.path)
         except OSError as error:
             raise ValueError(join.why_absent(str(error))) from error
         try:
@@ -165,24 +165,22 @@ class KernelPass:
             ValueError: CUPTI does not record here.
             OrtError: an inference failed.
         """
-        marks, recording = self.capture(inferences, executions)
-        columns = gpu_records.decode(
+        marked, recording = self.capture(inferences, executions)
+        columns = cupti.decode(
             (buffer.data, buffer.offsets.tolist()) for buffer in recording.buffers
         )
-        start_ns, duration_ns = join.inferences(marks)
+        start_ns, duration_ns = join.inferences(marked)
         return join.join(
             columns,
-            gpu_records.names_at(columns.work["name"].tolist()),
-            marks,
+            cupti.names_at(columns.work["name"].tolist()),
+            marked,
             recording,
             inference_start_ns=start_ns,
             inference_duration_ns=duration_ns,
             process=process,
         )
 
-    def capture(
-        self, inferences: int, executions: int
-    ) -> tuple[gpu_records.Marks, gpu_records.CuptiRecording]:
+    def capture(self, inferences: int, executions: int) -> tuple[marks.Marks, cupti.CuptiRecording]:
         """What ``record`` makes events of, as it came.
 
         Raises:
@@ -194,15 +192,21 @@ class KernelPass:
         except OSError as error:
             raise ValueError(join.why_absent(str(error))) from error
         room = max(self._executions, 2 * executions + 8)
-        self._marks.start(inferences * room)
         try:
-            for number in range(inferences):
-                self._binding.run(profile_prefix=str(self._folder / f"kernels-{number}"))
+            self._marks.hook(*self._cupti.external_ids())
+            self._marks.start(inferences * room)
+            try:
+                for number in range(inferences):
+                    self._binding.run(profile_prefix=str(self._folder / f"kernels-{number}"))
+            finally:
+                marked = self._marks.stop()
         finally:
-            marks, recording = self._marks.stop(), self._cupti.stop()
+            # Nothing may be named by a CUPTI that does not record.
+            self._marks.unhook()
+            recording = self._cupti.stop()
             for path in self._folder.glob("kernels-*.json"):
                 path.unlink()
-        return marks, recording
+        return marked, recording
 
     def close(self) -> None:
         """Releases the session, then what it reported to."""

@@ -29,13 +29,28 @@ def build_nvml(*without: str) -> str:
     Args:
         without: symbols it lacks: INIT, FIELD_VALUES, EVENT_REASONS.
     """
-    path = Path(_folder().name, "-".join(["nvml", *without]) + ".so")
+    # nvidia-ml-py opens it by this name.
+    flags = ("-Wl,-soname,libnvidia-ml.so.1", *(f"-DWITHOUT_{symbol}" for symbol in without))
+    return _build("nvml.c", "-".join(["nvml", *without]), *flags)
+
+
+@functools.cache
+def build_onnxruntime() -> str:
+    """Builds the double of ONNX Runtime, a table of functions, and returns its path."""
+    return _build("onnxruntime.c", "onnxruntime")
+
+
+@functools.cache
+def build_cupti() -> str:
+    """Builds the double of CUPTI, which notes its calls, and returns its path."""
+    return _build("cupti.c", "cupti")
+
+
+def _build(source: str, name: str, *flags: str) -> str:
+    path = Path(_folder().name, f"{name}.so")
     command = [
-        *("gcc", "-std=gnu11", "-O1", "-Wall", "-Werror", "-shared", "-fPIC"),
-        # nvidia-ml-py opens it by this name.
-        "-Wl,-soname,libnvidia-ml.so.1",
-        *(f"-DWITHOUT_{symbol}" for symbol in without),
-        *("-I", str(HEADERS), "-o", str(path), str(SOURCES / "nvml.c")),
+        *("gcc", "-std=gnu11", "-O1", "-Wall", "-Werror", "-shared", "-fPIC", *flags),
+        *("-I", str(HEADERS), "-o", str(path), str(SOURCES / source)),
     ]
     subprocess.run(command, check=True)
     return str(path)

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "nvml_abi.h"
+#include "sampler/nvml_abi.h"
 
 #define EXPORT __attribute__((visibility("default")))
 #define UPDATE_NS 20000000LL

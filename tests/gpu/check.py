@@ -31,7 +31,7 @@ from harness.config.session import SessionConfig
 from harness.errors import HarnessError
 from harness.machine.devices import nvml
 from harness.models import catalogue
-from harness.native import gpu_records, ort
+from harness.native import cupti, ort
 from harness.ort import cuda_state, nvidia_libraries
 from harness.ort.library import ort_library
 from harness.records import Profile
@@ -169,8 +169,8 @@ def record(library: Path, target: Path) -> None:
         except (HarnessError, ValueError) as error:
             print(f"no recording: {error}")
             return
-    work = gpu_records.decode((one.data, one.offsets.tolist()) for one in recording.buffers).work
-    names = gpu_records.names_at(work["name"].tolist())
+    work = cupti.decode((one.data, one.offsets.tolist()) for one in recording.buffers).work
+    names = cupti.names_at(work["name"].tolist())
     np.savez_compressed(
         target,
         **{

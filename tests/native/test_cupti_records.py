@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.native import gpu_records
+from harness.native import cupti
 from harness.tracing.kernels import join
 
 # CUpti_ActivityKind.
@@ -100,26 +100,21 @@ def external(number: int, correlation: int = 5, kind: int = 3) -> bytes:
     return struct.pack("<I I Q I I", EXTERNAL_CORRELATION, kind, number, correlation, 0)
 
 
-def overhead(size: int = 56) -> bytes:
-    return struct.pack("<I I I 12s Q Q", OVERHEAD, 1 << 16, 1, b"", 30, 40).ljust(size, b"\xee")
-
-
 def buffer(records: Iterable[bytes]) -> tuple[bytes, list[int]]:
     records = list(records)
     offsets = np.cumsum([0, *map(len, records)])[:-1]
     return b"".join(records), offsets.tolist()
 
 
-def decode(*records: bytes) -> gpu_records.CuptiColumns:
-    return gpu_records.decode([buffer(records)])
+def decode(*records: bytes) -> cupti.CuptiColumns:
+    return cupti.decode([buffer(records)])
 
 
-def counts(columns: gpu_records.CuptiColumns) -> tuple[int, ...]:
+def counts(columns: cupti.CuptiColumns) -> tuple[int, ...]:
     return (
         len(columns.work),
         len(columns.call),
         len(columns.external),
-        len(columns.overhead),
         columns.skipped,
         columns.truncated,
     )
@@ -130,7 +125,7 @@ class TestKernels:
     @pytest.mark.parametrize("kind", [CONCURRENT_KERNEL, KERNEL])
     def test_every_version_of_the_record(self, size: int, kind: int) -> None:
         columns = decode(kernel(size, kind, name=1 << 60), external(9))
-        assert counts(columns) == (1, 0, 1, 0, 0, 0)
+        assert counts(columns) == (1, 0, 1, 0, 0)
         (work,) = columns.work
         assert (work["kind"], work["start_ns"], work["end_ns"]) == (0, 1000, 1500)
         assert work["grid"].tolist() == [10, 20, 30]
@@ -176,64 +171,60 @@ class TestOtherRecords:
         (each,) = decode(external(2**64 - 1, correlation=2**32 - 1)).external
         assert each.tolist() == (2**64 - 1, 3, 2**32 - 1)
 
-    @pytest.mark.parametrize("size", [40, 48, 56])
-    def test_overhead(self, size: int) -> None:
-        (each,) = decode(overhead(size)).overhead
-        assert each.tolist() == (30, 40, 1 << 16, 0)
-
     def test_other_kinds_are_counted(self) -> None:
         unknown = struct.pack("<I", 0x7FFFFFFF)
-        columns = decode(struct.pack("<I 20x", NAME), kernel(), unknown, external(1))
-        assert counts(columns) == (1, 0, 1, 0, 2, 0)
+        others = [struct.pack("<I 20x", NAME), struct.pack("<I 52x", OVERHEAD)]
+        columns = decode(*others, kernel(), unknown, external(1))
+        assert counts(columns) == (1, 0, 1, 3, 0)
 
 
 class TestHostileBuffers:
-    RECORDS = (kernel(), move(MEMCPY), move(MEMSET), call(), external(1), overhead())
+    RECORDS = (kernel(), move(MEMCPY), move(MEMSET), call(), external(1))
 
     @pytest.mark.parametrize("record", RECORDS)
     def test_a_truncated_record_is_counted_and_not_read(self, record: bytes) -> None:
-        assert sum(counts(decode(record))[:4]) == 1
+        assert sum(counts(decode(record))[:3]) == 1
         read = [size for size in range(len(record)) if decode(record[:size]).truncated == 0]
         # Once all that is used is there, nothing more is needed.
         assert read == list(range(read[0] if read else len(record), len(record)))
         assert 16 not in read
         for size in read:
-            assert sum(counts(decode(record[:size]))[:4]) == 1
+            assert sum(counts(decode(record[:size]))[:3]) == 1
 
     def test_nothing_is_read_beyond_the_next_record(self) -> None:
         data, _ = buffer([kernel(), kernel()])
-        columns = gpu_records.decode([(data, [0, 100])])
+        columns = cupti.decode([(data, [0, 100])])
         assert columns.truncated == 1
 
     def test_offsets_outside_of_the_buffer(self) -> None:
         data = kernel()
-        columns = gpu_records.decode([(data, [-1, -(2**63), len(data), 2**63 - 1, len(data) - 1])])
-        assert counts(columns) == (0, 0, 0, 0, 0, 5)
+        columns = cupti.decode([(data, [-1, -(2**63), len(data), 2**63 - 1, len(data) - 1])])
+        assert counts(columns) == (0, 0, 0, 0, 5)
 
     def test_records_out_of_order(self) -> None:
         data, offsets = buffer([external(1), kernel(start=1), external(2), kernel(start=2)])
-        columns = gpu_records.decode([(data, offsets[::-1])])
+        columns = cupti.decode([(data, offsets[::-1])])
         assert columns.external["id"].tolist() == [2, 1]
         assert columns.work["start_ns"].tolist() == [2, 1]
 
     def test_no_records(self) -> None:
-        assert counts(gpu_records.decode([])) == (0,) * 6
-        assert counts(gpu_records.decode([(b"", [])])) == (0,) * 6
-        assert counts(gpu_records.decode([(b"", [0])])) == (0,) * 5 + (1,)
+        assert counts(cupti.decode([])) == (0,) * 5
+        assert counts(cupti.decode([(b"", [])])) == (0,) * 5
+        assert counts(cupti.decode([(b"", [0])])) == (0,) * 4 + (1,)
 
     def test_random_bytes(self) -> None:
         random = np.random.default_rng(0)
         for _ in range(200):
             data = random.integers(0, 48, 4096, np.uint8)
             offsets = np.sort(random.integers(-50, 4200, 200))
-            columns = gpu_records.decode([(data, offsets)])
+            columns = cupti.decode([(data, offsets)])
             assert sum(counts(columns)) == 200
 
     def test_buffers_add_up_and_need_no_alignment(self) -> None:
         data, offsets = buffer([kernel(), external(3)])
         shifted = memoryview(b"\0" + data)[1:]
-        columns = gpu_records.decode([(data, offsets), (shifted, offsets), (data, offsets)])
-        assert counts(columns) == (3, 0, 3, 0, 0, 0)
+        columns = cupti.decode([(data, offsets), (shifted, offsets), (data, offsets)])
+        assert counts(columns) == (3, 0, 3, 0, 0)
         assert columns.work["start_ns"].tolist() == [1000] * 3
 
 
@@ -242,7 +233,7 @@ class TestNames:
         texts = [b"_Z4gemmILi128EEvPf", b"plain", b"_Znonsense", b"caf\xc3\xa9 \xff"]
         kept = [ctypes.create_string_buffer(text) for text in texts]
         addresses = [ctypes.addressof(each) for each in kept]
-        names = gpu_records.names_at([*addresses, 0, addresses[0]])
+        names = cupti.names_at([*addresses, 0, addresses[0]])
         assert names.pop(0) == ""
         assert [names[address] for address in addresses] == [
             "void gemm<128>(float*)",
@@ -256,13 +247,13 @@ class TestAbsentLibrary:
     def test_each_candidate_says_why_not(self, tmp_path: Path) -> None:
         missing = tmp_path / "libcupti.so.13"
         with pytest.raises(OSError, match=r"cannot open shared object file.*; .*no function cupti"):
-            gpu_records.Cupti([str(missing), "libc.so.6"])
+            cupti.Cupti([str(missing), "libc.so.6"])
         with pytest.raises(OSError, match="no library"):
-            gpu_records.Cupti([])
+            cupti.Cupti([])
 
     def test_the_reason_names_a_remedy(self, tmp_path: Path) -> None:
         with pytest.raises(OSError, match="libcupti") as raised:
-            gpu_records.Cupti([str(tmp_path / "libcupti.so.13")])
+            cupti.Cupti([str(tmp_path / "libcupti.so.13")])
         reason = join.why_absent(str(raised.value))
         assert reason.startswith("no CUPTI: ")
         assert "pip install nvidia-cuda-cupti" in reason
@@ -272,10 +263,10 @@ class TestAbsentLibrary:
         if any(Path("/dev").glob("nvidia[0-9]*")):
             pytest.skip("there is a GPU")
         code = """
-from harness.native import gpu_records
+from harness.native import cupti, marks
 from harness.tracing.kernels import join
 try:
-    cupti = gpu_records.Cupti(join.cupti_candidates())
+    cupti = cupti.Cupti(join.cupti_candidates())
 except OSError as error:
     print(join.why_absent(str(error)))
 else:

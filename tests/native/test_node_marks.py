@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import onnx
 import pytest
 
 from harness.models import executed_graph
-from harness.native import gpu_records, ort
+from harness.native import marks, ort
 from harness.tracing.kernels import join
 
 CHAIN = "(float[4] x) => (float[4] y) { a = Relu(x)  b = Exp(a)  y = Neg(b) }"
@@ -40,14 +42,14 @@ LOOP = """(float[4] x, int64 n) => (float[4] y) {
 
 
 @pytest.fixture
-def marks(library: ort.Library) -> Iterator[gpu_records.NodeMarks]:
-    with contextlib.closing(gpu_records.NodeMarks(library.path)) as made:
+def node_marks(library: ort.Library) -> Iterator[marks.NodeMarks]:
+    with contextlib.closing(marks.NodeMarks(library.path)) as made:
         yield made
 
 
 @pytest.fixture
 def marked(
-    library: ort.Library, model: Callable[..., bytes], marks: gpu_records.NodeMarks
+    library: ort.Library, model: Callable[..., bytes], node_marks: marks.NodeMarks
 ) -> Iterator[Callable[..., ort.Session]]:
     """Opens sessions that report their nodes; they are closed before the marks are."""
     with contextlib.ExitStack() as opened:
@@ -56,7 +58,7 @@ def marked(
             made = ort.Session(
                 library,
                 model(graph) if isinstance(graph, str) else graph,
-                session_options_hook=marks.append_to,
+                session_options_hook=node_marks.append_to,
                 **({"intra_threads": 1} | options),
             )
             opened.callback(made.close)
@@ -66,33 +68,33 @@ def marked(
 
 
 def profile(
-    marks: gpu_records.NodeMarks,
+    node_marks: marks.NodeMarks,
     binding: ort.Binding,
     folder: Path,
     inferences: int = 1,
     capacity: int = 10_000,
-) -> gpu_records.Marks:
+) -> marks.Marks:
     """Marks of so many inferences, each profiled by itself."""
-    marks.start(capacity)
+    node_marks.start(capacity)
     try:
         for number in range(inferences):
             binding.run(profile_prefix=str(folder / f"trace-{number}"))
     finally:
-        recorded = marks.stop()
+        recorded = node_marks.stop()
     return recorded
 
 
-def node_names(recorded: gpu_records.Marks) -> list[str]:
+def node_names(recorded: marks.Marks) -> list[str]:
     """Op types of the unnamed nodes, in the order in which they began."""
     nodes = recorded.mark[recorded.mark["category"] == 1]
     return [name.decode().split("_")[0] for name in nodes["name"].tolist()]
 
 
-def names(recorded: gpu_records.Marks) -> list[str]:
+def names(recorded: marks.Marks) -> list[str]:
     return [name.decode() for name in recorded.mark["name"].tolist()]
 
 
-def assert_sound(recorded: gpu_records.Marks) -> None:
+def assert_sound(recorded: marks.Marks) -> None:
     """Every event ended, and lies within the one around it, on the same thread."""
     mark = recorded.mark
     assert (recorded.lost, recorded.refused, recorded.strayed) == (0, 0, 0)
@@ -108,17 +110,17 @@ def assert_sound(recorded: gpu_records.Marks) -> None:
 
 class TestNodes:
     def test_every_node_leaves_a_mark(
-        self, marks: gpu_records.NodeMarks, marked: Callable[..., ort.Session], tmp_path: Path
+        self, node_marks: marks.NodeMarks, marked: Callable[..., ort.Session], tmp_path: Path
     ) -> None:
-        recorded = profile(marks, marked(CHAIN).bind(X), tmp_path)
+        recorded = profile(node_marks, marked(CHAIN).bind(X), tmp_path)
         assert_sound(recorded)
         assert node_names(recorded) == CHAIN_NAMES
         assert len(set(recorded.mark["thread"].tolist())) == 1
 
     def test_marks_are_what_orts_own_profile_tells(
-        self, marks: gpu_records.NodeMarks, marked: Callable[..., ort.Session], tmp_path: Path
+        self, node_marks: marks.NodeMarks, marked: Callable[..., ort.Session], tmp_path: Path
     ) -> None:
-        recorded = profile(marks, marked(LOOP).bind(X | {"n": np.array(3)}), tmp_path)
+        recorded = profile(node_marks, marked(LOOP).bind(X | {"n": np.array(3)}), tmp_path)
         (file,) = tmp_path.glob("trace-0_*.json")
         events = json.loads(file.read_text())
         named = [event["name"] for event in events if event["cat"] in ("Node", "Session")]
@@ -131,7 +133,7 @@ class TestNodes:
         self,
         library: ort.Library,
         model: Callable[..., bytes],
-        marks: gpu_records.NodeMarks,
+        node_marks: marks.NodeMarks,
         marked: Callable[..., ort.Session],
         tmp_path: Path,
     ) -> None:
@@ -139,7 +141,7 @@ class TestNodes:
         ort.Session(library, model(IF), optimized_model_path=str(saved)).close()
         graph = executed_graph.prepare(saved, tmp_path / "renamed.onnx")
         session = marked(graph.path.read_bytes(), optimization="disable")
-        recorded = profile(marks, session.bind(X | {"c": np.array(True)}), tmp_path)
+        recorded = profile(node_marks, session.bind(X | {"c": np.array(True)}), tmp_path)
         told = recorded.mark[recorded.mark["category"] == 1]["name"].tolist()
         rows = [executed_graph.row_of(name.decode()) for name in told]
         assert min(rows) >= 0
@@ -147,40 +149,40 @@ class TestNodes:
         assert [op for op in ran if op != "Abs"] == ["Neg", "If", "Exp", "Sqrt", "Floor"]
 
     def test_nothing_is_marked_without_a_profile(
-        self, marks: gpu_records.NodeMarks, marked: Callable[..., ort.Session]
+        self, node_marks: marks.NodeMarks, marked: Callable[..., ort.Session]
     ) -> None:
         binding = marked(CHAIN).bind(X)
-        marks.start(100)
+        node_marks.start(100)
         binding.run()
-        assert len(marks.stop().mark) == 0
+        assert len(node_marks.stop().mark) == 0
 
     def test_nothing_is_marked_between_recordings(
-        self, marks: gpu_records.NodeMarks, marked: Callable[..., ort.Session], tmp_path: Path
+        self, node_marks: marks.NodeMarks, marked: Callable[..., ort.Session], tmp_path: Path
     ) -> None:
         binding = marked(CHAIN).bind(X)
         binding.run(profile_prefix=str(tmp_path / "before"))
-        recorded = profile(marks, binding, tmp_path)
+        recorded = profile(node_marks, binding, tmp_path)
         assert node_names(recorded) == CHAIN_NAMES
-        again = profile(marks, binding, tmp_path)
+        again = profile(node_marks, binding, tmp_path)
         assert node_names(again) == CHAIN_NAMES
         assert again.first_id > recorded.first_id + len(recorded.mark)
 
     def test_the_profile_of_a_session_is_marked_too(
-        self, marks: gpu_records.NodeMarks, marked: Callable[..., ort.Session], tmp_path: Path
+        self, node_marks: marks.NodeMarks, marked: Callable[..., ort.Session], tmp_path: Path
     ) -> None:
-        marks.start(100)
+        node_marks.start(100)
         session = marked(CHAIN, profile_prefix=str(tmp_path / "session"))
         binding = session.bind(X)
         binding.run()
         binding.run()
         session.end_profiling()
-        recorded = marks.stop()
+        recorded = node_marks.stop()
         assert_sound(recorded)
         assert node_names(recorded) == CHAIN_NAMES * 2
         assert len(set(recorded.mark["profiler"].tolist())) == 1
 
     def test_a_long_name_is_cut_and_its_length_told(
-        self, marks: gpu_records.NodeMarks, marked: Callable[..., ort.Session], tmp_path: Path
+        self, node_marks: marks.NodeMarks, marked: Callable[..., ort.Session], tmp_path: Path
     ) -> None:
         node = onnx.helper.make_node("Exp", ["x"], ["y"], name="n" * 100)
         value = [
@@ -189,7 +191,7 @@ class TestNodes:
         graph = onnx.helper.make_graph([node], "g", value[:1], value[1:])
         imports = [onnx.helper.make_opsetid("", 21)]
         long = onnx.helper.make_model(graph, opset_imports=imports, ir_version=10)
-        recorded = profile(marks, marked(long.SerializeToString()).bind(X), tmp_path)
+        recorded = profile(node_marks, marked(long.SerializeToString()).bind(X), tmp_path)
         (mark,) = recorded.mark[recorded.mark["category"] == 1]
         assert mark["name"] == b"n" * 64
         assert mark["name_bytes"] == 100 + len("_kernel_time")
@@ -197,9 +199,9 @@ class TestNodes:
 
 class TestInferences:
     def test_each_inference_is_told_apart(
-        self, marks: gpu_records.NodeMarks, marked: Callable[..., ort.Session], tmp_path: Path
+        self, node_marks: marks.NodeMarks, marked: Callable[..., ort.Session], tmp_path: Path
     ) -> None:
-        recorded = profile(marks, marked(CHAIN).bind(X), tmp_path, inferences=3)
+        recorded = profile(node_marks, marked(CHAIN).bind(X), tmp_path, inferences=3)
         assert node_names(recorded) == CHAIN_NAMES * 3
         profiler = recorded.mark["profiler"]
         assert len(set(profiler.tolist())) == 3
@@ -211,19 +213,19 @@ class TestInferences:
         assert number.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
 
     def test_two_sessions(
-        self, marks: gpu_records.NodeMarks, marked: Callable[..., ort.Session], tmp_path: Path
+        self, node_marks: marks.NodeMarks, marked: Callable[..., ort.Session], tmp_path: Path
     ) -> None:
         bindings = [marked(CHAIN).bind(X), marked(IF).bind(X | {"c": np.array(False)})]
-        marks.start(1000)
+        node_marks.start(1000)
         for number in range(4):
             bindings[number % 2].run(profile_prefix=str(tmp_path / f"trace-{number}"))
-        recorded = marks.stop()
+        recorded = node_marks.stop()
         assert_sound(recorded)
         of_if = ["Neg", "If", "Abs", "Floor"]
         assert node_names(recorded) == (CHAIN_NAMES + of_if) * 2
 
     def test_two_sessions_at_once(
-        self, marks: gpu_records.NodeMarks, marked: Callable[..., ort.Session], tmp_path: Path
+        self, node_marks: marks.NodeMarks, marked: Callable[..., ort.Session], tmp_path: Path
     ) -> None:
         bindings = [marked(CHAIN).bind(X) for _ in range(2)]
 
@@ -232,19 +234,19 @@ class TestInferences:
                 bindings[number].run(profile_prefix=str(tmp_path / f"{number}-{inference}"))
 
         threads = [threading.Thread(target=infer, args=(number,)) for number in range(2)]
-        marks.start(10_000)
+        node_marks.start(10_000)
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        recorded = marks.stop()
+        recorded = node_marks.stop()
         assert_sound(recorded)
         for thread_number in set(recorded.mark["thread"].tolist()):
             own = recorded._replace(mark=recorded.mark[recorded.mark["thread"] == thread_number])
             assert node_names(own) == CHAIN_NAMES * 50
 
     def test_a_recording_may_end_while_nodes_execute(
-        self, marks: gpu_records.NodeMarks, marked: Callable[..., ort.Session], tmp_path: Path
+        self, node_marks: marks.NodeMarks, marked: Callable[..., ort.Session], tmp_path: Path
     ) -> None:
         binding = marked(LOOP).bind(X | {"n": np.array(200)})
         done = threading.Event()
@@ -257,34 +259,34 @@ class TestInferences:
         thread.start()
         try:
             for _ in range(30):
-                marks.start(5000)
-                recorded = marks.stop()
+                node_marks.start(5000)
+                recorded = node_marks.stop()
                 ended = recorded.mark[recorded.mark["stop_ns"] >= 0]
                 assert (ended["stop_ns"] >= ended["start_ns"]).all()
         finally:
             done.set()
             thread.join()
-        assert node_names(profile(marks, binding, tmp_path)).count("Cos") == 200
+        assert node_names(profile(node_marks, binding, tmp_path)).count("Cos") == 200
 
 
 class TestNesting:
     @pytest.mark.parametrize(("chosen", "body"), [(True, ["Exp", "Sqrt"]), (False, ["Abs"])])
     def test_if(
         self,
-        marks: gpu_records.NodeMarks,
+        node_marks: marks.NodeMarks,
         marked: Callable[..., ort.Session],
         tmp_path: Path,
         chosen: bool,
         body: list[str],
     ) -> None:
-        recorded = profile(marks, marked(IF).bind(X | {"c": np.array(chosen)}), tmp_path)
+        recorded = profile(node_marks, marked(IF).bind(X | {"c": np.array(chosen)}), tmp_path)
         assert_sound(recorded)
         assert node_names(recorded) == ["Neg", "If", *body, "Floor"]
 
     def test_a_body_lies_within_its_loop(
-        self, marks: gpu_records.NodeMarks, marked: Callable[..., ort.Session], tmp_path: Path
+        self, node_marks: marks.NodeMarks, marked: Callable[..., ort.Session], tmp_path: Path
     ) -> None:
-        recorded = profile(marks, marked(LOOP).bind(X | {"n": np.array(5)}), tmp_path)
+        recorded = profile(node_marks, marked(LOOP).bind(X | {"n": np.array(5)}), tmp_path)
         assert_sound(recorded)
         text = names(recorded)
         (loop,) = [i for i, name in enumerate(text) if name.startswith("Loop")]
@@ -303,80 +305,166 @@ class TestThreads:
     WIDE = "(float[256,256] x) => (float[256,256] y) { a = MatMul(x, x)  y = Exp(a) }"
 
     def test_intra_op_threads_leave_no_marks_of_their_own(
-        self, marks: gpu_records.NodeMarks, marked: Callable[..., ort.Session], tmp_path: Path
+        self, node_marks: marks.NodeMarks, marked: Callable[..., ort.Session], tmp_path: Path
     ) -> None:
         wide = {"x": np.ones((256, 256), np.float32)}
-        recorded = profile(marks, marked(self.WIDE, intra_threads=4).bind(wide), tmp_path, 5)
+        recorded = profile(node_marks, marked(self.WIDE, intra_threads=4).bind(wide), tmp_path, 5)
         assert_sound(recorded)
         assert node_names(recorded) == ["MatMul", "Exp"] * 5
         assert len(set(recorded.mark["thread"].tolist())) == 1
 
     def test_parallel_execution_marks_each_node_on_its_thread(
-        self, marks: gpu_records.NodeMarks, marked: Callable[..., ort.Session], tmp_path: Path
+        self, node_marks: marks.NodeMarks, marked: Callable[..., ort.Session], tmp_path: Path
     ) -> None:
         fork = """(float[4] x) => (float[4] y) {
             a = Exp(x)  b = Cos(x)  c = Abs(x)  d = Add(a, b)  y = Add(c, d)
         }"""
         session = marked(fork, execution_mode="parallel", inter_threads=3)
-        recorded = profile(marks, session.bind(X), tmp_path, 20)
+        recorded = profile(node_marks, session.bind(X), tmp_path, 20)
         assert_sound(recorded)
         assert sorted(node_names(recorded)) == sorted(["Exp", "Cos", "Abs", "Add", "Add"] * 20)
 
 
+class Tracer:
+    """Functions to be hooked, which note what they were called with."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[int, int]] = []
+        self._functions = (
+            ctypes.CFUNCTYPE(None, ctypes.c_uint64)(lambda number: self._note(number)),
+            ctypes.CFUNCTYPE(None)(lambda: self._note(-1)),
+        )
+
+    def _note(self, number: int) -> None:
+        self.calls.append((number, threading.get_native_id()))
+
+    @property
+    def addresses(self) -> tuple[int, int]:
+        push, pop = (ctypes.cast(each, ctypes.c_void_p).value or 0 for each in self._functions)
+        return push, pop
+
+
+class TestHooks:
+    def test_each_event_is_pushed_and_popped_on_its_thread(
+        self, node_marks: marks.NodeMarks, marked: Callable[..., ort.Session], tmp_path: Path
+    ) -> None:
+        tracer = Tracer()
+        node_marks.hook(*tracer.addresses)
+        inputs = X | {"c": np.array(True)}
+        recorded = profile(node_marks, marked(IF).bind(inputs), tmp_path)
+        assert_sound(recorded)
+        pushed = [number for number, _ in tracer.calls if number >= 0]
+        assert pushed == [recorded.first_id + i for i in range(len(recorded.mark))]
+        open_now: list[int] = []
+        for number, thread in tracer.calls:
+            if number >= 0:
+                parent = recorded.mark["parent"][number - recorded.first_id]
+                assert parent == (open_now[-1] - recorded.first_id if open_now else -1)
+                open_now.append(number)
+            else:
+                open_now.pop()
+            assert thread == recorded.mark["thread"][0]
+        assert open_now == []
+
+    def test_nothing_is_called_without_a_recording_or_once_unhooked(
+        self, node_marks: marks.NodeMarks, marked: Callable[..., ort.Session], tmp_path: Path
+    ) -> None:
+        tracer = Tracer()
+        binding = marked(CHAIN).bind(X)
+        node_marks.hook(*tracer.addresses)
+        binding.run(profile_prefix=str(tmp_path / "before"))
+        assert tracer.calls == []
+        profile(node_marks, binding, tmp_path)
+        called = len(tracer.calls)
+        assert called > 0
+        node_marks.unhook()
+        node_marks.unhook()
+        profile(node_marks, binding, tmp_path)
+        assert len(tracer.calls) == called
+
+    def test_what_has_begun_is_popped_after_the_hooks_are_gone(
+        self, node_marks: marks.NodeMarks, marked: Callable[..., ort.Session], tmp_path: Path
+    ) -> None:
+        tracer = Tracer()
+        binding = marked(LOOP).bind(X | {"n": np.array(20_000)})
+        node_marks.hook(*tracer.addresses)
+        node_marks.start(100_000)
+        inferring = threading.Thread(
+            target=binding.run, kwargs={"profile_prefix": str(tmp_path / "trace")}
+        )
+        inferring.start()
+        while not tracer.calls:
+            time.sleep(0.001)
+        node_marks.stop()
+        node_marks.unhook()
+        inferring.join()
+        popped = [number for number, _ in tracer.calls if number < 0]
+        assert len(tracer.calls) == 2 * len(popped)
+
+    def test_hooks_are_not_set_while_a_recording_is_on(self, node_marks: marks.NodeMarks) -> None:
+        tracer = Tracer()
+        node_marks.start(10)
+        with pytest.raises(ValueError, match="on already"):
+            node_marks.hook(*tracer.addresses)
+        node_marks.close()
+        with pytest.raises(ValueError, match="closed"):
+            node_marks.hook(*tracer.addresses)
+
+
 class TestFaults:
     def test_a_failing_node_ends_its_mark(
-        self, marks: gpu_records.NodeMarks, marked: Callable[..., ort.Session], tmp_path: Path
+        self, node_marks: marks.NodeMarks, marked: Callable[..., ort.Session], tmp_path: Path
     ) -> None:
         graph = "(float[4] x, int64[1] i) => (float[1] y) { a = Exp(x)  y = Gather(a, i) }"
         good, bad = np.array([1]), np.array([9])
         session = marked(graph)
         with contextlib.closing(session.bind(X | {"i": bad})) as binding:
-            marks.start(100)
+            node_marks.start(100)
             with pytest.raises(ort.OrtError):
                 binding.run(profile_prefix=str(tmp_path / "bad"))
-            failed = marks.stop()
+            failed = node_marks.stop()
         assert_sound(failed)
         assert node_names(failed) == ["Exp", "Gather"]
-        recorded = profile(marks, session.bind(X | {"i": good}), tmp_path)
+        recorded = profile(node_marks, session.bind(X | {"i": good}), tmp_path)
         assert_sound(recorded)
         assert node_names(recorded) == ["Exp", "Gather"]
 
     def test_marks_that_find_no_room_are_counted(
-        self, marks: gpu_records.NodeMarks, marked: Callable[..., ort.Session], tmp_path: Path
+        self, node_marks: marks.NodeMarks, marked: Callable[..., ort.Session], tmp_path: Path
     ) -> None:
         binding = marked(LOOP).bind(X | {"n": np.array(10)})
-        whole = profile(marks, binding, tmp_path)
-        cut = profile(marks, binding, tmp_path, capacity=7)
+        whole = profile(node_marks, binding, tmp_path)
+        cut = profile(node_marks, binding, tmp_path, capacity=7)
         assert len(cut.mark) == 7
         assert cut.lost == len(whole.mark) - 7
         assert names(cut) == names(whole)[:7]
         assert (cut.mark["stop_ns"] >= cut.mark["start_ns"]).all()
 
     def test_what_a_caller_must_not_do(
-        self, library: ort.Library, marks: gpu_records.NodeMarks
+        self, library: ort.Library, node_marks: marks.NodeMarks
     ) -> None:
         with pytest.raises(ValueError, match="already"):
-            gpu_records.NodeMarks(library.path)
+            marks.NodeMarks(library.path)
         with pytest.raises(ValueError, match="no recording"):
-            marks.stop()
+            node_marks.stop()
         with pytest.raises(ValueError, match="capacity"):
-            marks.start(0)
-        marks.start(10)
+            node_marks.start(0)
+        node_marks.start(10)
         with pytest.raises(ValueError, match="on already"):
-            marks.start(10)
-        marks.close()
-        marks.close()
+            node_marks.start(10)
+        node_marks.close()
+        node_marks.close()
         with pytest.raises(ValueError, match="closed"):
-            marks.start(10)
+            node_marks.start(10)
         with pytest.raises(ValueError, match="closed"):
-            marks.append_to(0)
+            node_marks.append_to(0)
 
     def test_marks_may_be_made_again(
         self, library: ort.Library, model: Callable[..., bytes], tmp_path: Path
     ) -> None:
         for _ in range(3):
             with contextlib.ExitStack() as opened:
-                made = opened.enter_context(contextlib.closing(gpu_records.NodeMarks(library.path)))
+                made = opened.enter_context(contextlib.closing(marks.NodeMarks(library.path)))
                 session = ort.Session(library, model(CHAIN), session_options_hook=made.append_to)
                 opened.callback(session.close)
                 binding = opened.enter_context(contextlib.closing(session.bind(X)))
@@ -388,12 +476,12 @@ class TestFaults:
         done = interpreter(
             f"""
 import numpy as np
-from harness.native import gpu_records
+from harness.native import marks
 library = ort.Library(LIBRARY)
-marks = gpu_records.NodeMarks(LIBRARY)
-session = ort.Session(library, MODEL, session_options_hook=marks.append_to)
+node_marks = marks.NodeMarks(LIBRARY)
+session = ort.Session(library, MODEL, session_options_hook=node_marks.append_to)
 binding = session.bind({{"x": np.ones(4, np.float32)}})
-marks.start(1000)
+node_marks.start(1000)
 binding.run(profile_prefix={str(tmp_path / "trace")!r})
 print("ran")
 """,
@@ -403,7 +491,7 @@ print("ran")
 
     def test_another_library_is_refused(self) -> None:
         with pytest.raises(OSError, match="not ONNX Runtime"):
-            gpu_records.NodeMarks("libc.so.6")
+            marks.NodeMarks("libc.so.6")
 
     @pytest.mark.parametrize("version", ["1.24.4", "1.9.0"])
     def test_an_older_library_is_refused_with_the_reason(
@@ -420,7 +508,7 @@ print("ran")
         old = tmp_path / "libold.so"
         subprocess.run(["gcc", "-shared", "-fPIC", "-o", old, source], check=True)
         with pytest.raises(OSError, match=rf"{version} cannot tell .* 1\.25 or newer"):
-            gpu_records.NodeMarks(str(old))
+            marks.NodeMarks(str(old))
 
 
 class TestDisturbance:

@@ -42,12 +42,12 @@ def test_time_grows_with_the_bytes() -> None:
         assert many.min() > 8 * few.min()
 
 
-def test_threads_are_pinned_while_other_python_threads_go_on() -> None:
+def cpus_seen_meanwhile() -> list[str]:
+    """CPU lists of the threads of a call, as another Python thread reads them meanwhile."""
     before = {task.name for task in TASKS.iterdir()}
     thread = threading.Thread(target=bandwidth.copy_and_triad, args=(32 * MIB, CPUS, 20))
     thread.start()
     allowed: dict[str, str] = {}
-    # With the GIL held by the call this loop would not see a single one of its threads.
     while thread.is_alive():
         for task in TASKS.iterdir():
             if task.name not in before and int(task.name) != thread.native_id:
@@ -57,7 +57,14 @@ def test_threads_are_pinned_while_other_python_threads_go_on() -> None:
                     continue
                 allowed[task.name] = status.split("Cpus_allowed_list:")[1].split()[0]
     thread.join()
-    assert sorted(allowed.values()) == sorted(map(str, CPUS))
+    return sorted(allowed.values())
+
+
+def test_threads_are_pinned_while_other_python_threads_go_on() -> None:
+    # On a busy machine this thread may get no CPU before the call is over: then once more.
+    # With the GIL held by the call it would not see a single thread however often it looked.
+    expected = sorted(map(str, CPUS))
+    assert any(cpus_seen_meanwhile() == expected for _ in range(20))
 
 
 def test_nothing_is_left_behind_by_success_or_failure() -> None:

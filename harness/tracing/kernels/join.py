@@ -21,7 +21,7 @@ from harness.models import executed_graph
 from harness.records import Int64Array, KernelEvents
 
 if TYPE_CHECKING:
-    from harness.native import gpu_records
+    from harness.native import cupti, marks
 
 Structured = npt.NDArray[np.void]
 
@@ -73,7 +73,7 @@ def why_absent(failure: str) -> str:
     return f"CUPTI does not record: {failure}"
 
 
-def inferences(marks: gpu_records.Marks) -> tuple[Int64Array, Int64Array]:
+def inferences(marks: marks.Marks) -> tuple[Int64Array, Int64Array]:
     """(start_ns, duration_ns) of the inferences that node marks tell of, in their order."""
     mark = marks.mark
     whole = mark[(mark["name"] == b"model_run") & (mark["stop_ns"] >= 0)]
@@ -81,10 +81,10 @@ def inferences(marks: gpu_records.Marks) -> tuple[Int64Array, Int64Array]:
 
 
 def join(
-    columns: gpu_records.CuptiColumns,
+    columns: cupti.CuptiColumns,
     names: Mapping[int, str],
-    marks: gpu_records.Marks,
-    recording: gpu_records.CuptiRecording,
+    marks: marks.Marks,
+    recording: cupti.CuptiRecording,
     *,
     inference_start_ns: Int64Array,
     inference_duration_ns: Int64Array,
@@ -172,7 +172,7 @@ class NodeTotals:
 
 
 def node_totals(
-    events: KernelEvents, marks: gpu_records.Marks, inference_start_ns: Int64Array, rows: int
+    events: KernelEvents, marks: marks.Marks, inference_start_ns: Int64Array, rows: int
 ) -> NodeTotals:
     """Host, kernel and idle time of each node.
 
@@ -276,7 +276,7 @@ def _launches(
 
 
 def _mark_indices(
-    external: Structured, correlation: npt.NDArray[np.uint32], marks: gpu_records.Marks
+    external: Structured, correlation: npt.NDArray[np.uint32], marks: marks.Marks
 ) -> Int64Array:
     """Index of the mark that each launch names; -1 without a name, -2 if that mark is lost."""
     ours = external[external["kind"] == _OURS]
@@ -316,7 +316,7 @@ def _unjoined_reason(
     mark: Structured,
     in_node: npt.NDArray[np.bool_],
     node: npt.NDArray[Any],
-    marks: gpu_records.Marks,
+    marks: marks.Marks,
 ) -> str:
     """Why some work has no node, in one sentence; empty where all has."""
     left = node < 0

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.native import gpu_records
+from harness.native import cupti, marks
 from harness.records import KernelEvents
 from harness.tracing.kernels import join
 
@@ -39,8 +39,8 @@ def node(row: int, start: int, stop: int, parent: int = 0) -> Any:
     return mark(f"harness_node_{row}_kernel_time", start, stop, parent)
 
 
-def marks_of(*entries: Any, lost: int = 0) -> gpu_records.Marks:
-    return gpu_records.Marks(FIRST_ID, rows(gpu_records.MARK, entries), lost, 0, 0)
+def marks_of(*entries: Any, lost: int = 0) -> marks.Marks:
+    return marks.Marks(FIRST_ID, rows(marks.MARK, entries), lost, 0, 0)
 
 
 def kernel(start: int, end: int, correlation: int, **more: Any) -> Any:
@@ -57,12 +57,11 @@ def names_mark(index: int, correlation: int, kind: int = OURS) -> Any:
 
 def columns(
     work: Sequence[Any], call: Sequence[Any] = (), external: Sequence[Any] = (), truncated: int = 0
-) -> gpu_records.CuptiColumns:
-    return gpu_records.CuptiColumns(
-        rows(gpu_records.WORK, work, copy_kind=-1, name=1),
-        rows(gpu_records.CALL, call),
-        rows(gpu_records.EXTERNAL, external),
-        rows(gpu_records.OVERHEAD, ()),
+) -> cupti.CuptiColumns:
+    return cupti.CuptiColumns(
+        rows(cupti.WORK, work, copy_kind=-1, name=1),
+        rows(cupti.CALL, call),
+        rows(cupti.EXTERNAL, external),
         0,
         truncated,
     )
@@ -79,16 +78,14 @@ MARKS = marks_of(
 )
 
 
-def joined(
-    given: gpu_records.CuptiColumns, marks: gpu_records.Marks = MARKS, **recording: Any
-) -> KernelEvents:
+def joined(given: cupti.CuptiColumns, marks: marks.Marks = MARKS, **recording: Any) -> KernelEvents:
     lasted = {"dropped": 0, "unreadable": 0, "unnamed": 0, "offset_ns": 0, "step_ns": 0}
     start_ns, duration_ns = join.inferences(marks)
     return join.join(
         given,
         {1: "gemm"},
         marks,
-        gpu_records.CuptiRecording((), failure="", **(lasted | recording)),
+        cupti.CuptiRecording((), failure="", **(lasted | recording)),
         inference_start_ns=start_ns,
         inference_duration_ns=duration_ns,
         process=4,
@@ -176,8 +173,8 @@ class TestJoin:
         assert joined(given, marks).disagreements == 0
 
     def test_nothing_at_all(self) -> None:
-        for marks in (MARKS, marks_of()):
-            events = joined(columns([]), marks)
+        for given in (MARKS, marks_of()):
+            events = joined(columns([]), given)
             assert len(events) == 0
             assert events.grid.shape == (0, 3)
             assert events.unjoined_reason == ""
@@ -254,9 +251,7 @@ class TestLosses:
 class TestTotals:
     START_NS = np.array([100, 300])
 
-    def totals(
-        self, given: gpu_records.CuptiColumns, marks: gpu_records.Marks = MARKS
-    ) -> join.NodeTotals:
+    def totals(self, given: cupti.CuptiColumns, marks: marks.Marks = MARKS) -> join.NodeTotals:
         return join.node_totals(joined(given, marks), marks, self.START_NS, 2)
 
     def test_host_kernel_and_idle_time(self) -> None:

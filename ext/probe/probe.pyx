@@ -1,0 +1,49 @@
+"""The probe operator and its stamp buffer.
+
+The interface is described in harness/native/probe.pyi.
+"""
+
+import os
+
+from libc.stdint cimport int32_t, int64_t, uintptr_t
+
+from ort.abi cimport OrtCustomOpDomain, OrtFunctions, OrtStatus
+from ort.library cimport OrtLibrary, open_library, require_ok
+
+
+cdef extern from "probe/probe_op.h" nogil:
+    int PROBE_OLDEST_MINOR
+    OrtStatus* probe_domain(const OrtFunctions*, OrtCustomOpDomain**) noexcept
+    void probe_start(int32_t*, int64_t*, int64_t) noexcept
+    int64_t probe_stop() noexcept
+
+
+# The arrays that probes write into; they must live as long as probes may run.
+cdef object recording_into = None
+
+DOMAIN = "harness.probe"
+
+
+def domain(library_path):
+    """Address of the probe's OrtCustomOpDomain in the opened library."""
+    cdef OrtLibrary library
+    cdef OrtCustomOpDomain* made = NULL
+    open_library(&library, os.fsencode(library_path), PROBE_OLDEST_MINOR, b"cannot have probes")
+    require_ok(&library.ort, probe_domain(&library.ort, &made))
+    return <uintptr_t> made
+
+
+def start(int32_t[::1] place not None, int64_t[::1] stamp_ns not None):
+    """From now on probes store their place and time in these arrays."""
+    global recording_into
+    if place.shape[0] != stamp_ns.shape[0] or place.shape[0] == 0:
+        raise ValueError("place and stamp_ns must have one length, at least 1")
+    recording_into = (place, stamp_ns)
+    probe_start(&place[0], &stamp_ns[0], place.shape[0])
+
+
+def stop():
+    """Ends the recording; returns how many stamps were taken, stored or not."""
+    global recording_into
+    recording_into = None
+    return probe_stop()

@@ -1,0 +1,372 @@
+#define _GNU_SOURCE
+#include "sampler/sampling.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "sampler/file_reader.h"
+#include "sampler/nvml_reader.h"
+
+/* Rows of one tier. The thread writes, the owner takes: one of each, so no lock is needed. */
+struct ring {
+    struct reading *readings;
+    size_t columns, capacity;
+    atomic_size_t written, taken;
+};
+
+struct sampler {
+    struct channel *channels;
+    size_t count, slow_begin; /* slow channels come last */
+    int64_t period_ns, slow_every, patience_ns;
+    struct ring fast, slow;
+    char *text; /* of the file that is being read */
+    char *nvml_library;
+    unsigned gpu;
+    struct nvml nvml;
+
+    pthread_t thread;
+    bool started, joined;  /* the owner's */
+    atomic_int holders;    /* the owner and the thread: the last one frees the memory */
+    atomic_bool stopping;
+    pthread_mutex_t lock;
+    pthread_cond_t turned; /* ready or finished became true */
+    bool ready, finished;
+    /* What the thread is at, for an owner who waits: in a tick since then, 0 when asleep. */
+    atomic_llong busy_since_ns;
+    atomic_int at; /* channel */
+    atomic_int hung;
+    atomic_llong ticks, missed, dropped, cpu_ns;
+    atomic_bool opened; /* nvml.detail and nvml.test_double are as they will stay */
+};
+
+/* --- the ring --- */
+
+static bool ring_allocate(struct ring *ring, size_t columns, size_t capacity) {
+    size_t cells, bytes;
+    ring->columns = columns;
+    ring->capacity = capacity;
+    if (__builtin_mul_overflow(columns, capacity, &cells) ||
+        __builtin_mul_overflow(cells, sizeof *ring->readings, &bytes))
+        return false;
+    ring->readings = malloc(bytes > 0 ? bytes : 1);
+    if (ring->readings == NULL) return false;
+    memset(ring->readings, 0xff, bytes); /* zeroes would not make the kernel hand out the pages */
+    return true;
+}
+
+/* The next row, all zero, or NULL where there is no room. */
+static struct reading *ring_row(struct ring *ring) {
+    size_t written = atomic_load_explicit(&ring->written, memory_order_relaxed);
+    size_t taken = atomic_load_explicit(&ring->taken, memory_order_acquire);
+    if (written - taken == ring->capacity) return NULL;
+    struct reading *row = ring->readings + written % ring->capacity * ring->columns;
+    memset(row, 0, ring->columns * sizeof *row);
+    return row;
+}
+
+static void ring_publish(struct ring *ring) {
+    atomic_fetch_add_explicit(&ring->written, 1, memory_order_release);
+}
+
+/* --- the thread --- */
+
+static bool same_source(const struct channel *a, const struct channel *b) {
+    if (a->kind != b->kind || a->slow != b->slow) return false;
+    return a->kind == CHANNEL_FILE ? strcmp(a->path, b->path) == 0 : nvml_shared(a->kind);
+}
+
+/* End of the channels from `begin` on that one call answers. */
+static size_t source_end(const struct sampler *sampler, size_t begin) {
+    size_t end = begin + 1;
+    while (end < sampler->count && end - begin < NVML_BATCH &&
+           same_source(&sampler->channels[begin], &sampler->channels[end]))
+        end++;
+    return end;
+}
+
+static bool all_absent(const struct channel *channels, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        if (channels[i].absent == 0) return false;
+    return true;
+}
+
+static void open_sources(struct sampler *sampler) {
+    bool wanted = false;
+    for (size_t i = 0, end; i < sampler->count; i = end) {
+        end = source_end(sampler, i);
+        atomic_store(&sampler->at, (int)i);
+        struct channel *channels = &sampler->channels[i];
+        if (channels->kind == CHANNEL_FILE) file_open(channels, end - i);
+        else wanted = true;
+    }
+    if (wanted) {
+        nvmlReturn_t status = nvml_open(&sampler->nvml, sampler->nvml_library, sampler->gpu);
+        for (size_t i = 0; i < sampler->count; i++)
+            if (sampler->channels[i].kind != CHANNEL_FILE) sampler->channels[i].absent = status;
+    }
+    atomic_store(&sampler->opened, true);
+}
+
+static void close_sources(struct sampler *sampler) {
+    for (size_t i = 0, end; i < sampler->count; i = end) {
+        end = source_end(sampler, i);
+        const struct channel *channel = &sampler->channels[i];
+        if (channel->kind == CHANNEL_FILE && channel->file >= 0) close(channel->file);
+    }
+    nvml_close(&sampler->nvml);
+}
+
+/* Reads the channels from begin to end; the time of a reading is the middle of its call. */
+static void read_channels(struct sampler *sampler, size_t begin, size_t end,
+                          struct reading *readings) {
+    int64_t before_ns = monotonic_ns();
+    bool first = atomic_load_explicit(&sampler->ticks, memory_order_relaxed) == 0;
+    for (size_t i = begin, next; i < end; i = next) {
+        next = source_end(sampler, i);
+        struct channel *channels = &sampler->channels[i];
+        struct reading *row = &readings[i - begin];
+        atomic_store_explicit(&sampler->at, (int)i, memory_order_relaxed);
+        if (all_absent(channels, next - i)) {
+            for (size_t k = 0; k < next - i; k++) row[k].status = channels[k].absent;
+        } else if (channels->kind == CHANNEL_FILE) {
+            file_read(channels, next - i, row, sampler->text);
+        } else {
+            nvml_read(&sampler->nvml, channels, next - i, row);
+            for (size_t k = 0; first && k < next - i; k++)
+                if (nvml_final(row[k].status)) channels[k].absent = row[k].status;
+        }
+        int64_t after_ns = monotonic_ns();
+        int64_t middle_ns = before_ns + (after_ns - before_ns) / 2;
+        for (size_t k = 0; k < next - i; k++) row[k].time_ns = middle_ns;
+        before_ns = after_ns;
+    }
+}
+
+static void tick(struct sampler *sampler, int64_t deadline_ns, bool with_slow) {
+    int64_t woken_ns = monotonic_ns();
+    atomic_store(&sampler->busy_since_ns, woken_ns);
+    struct reading *fast = ring_row(&sampler->fast);
+    struct reading *slow = with_slow ? ring_row(&sampler->slow) : NULL;
+    if (fast != NULL) {
+        fast[0].time_ns = woken_ns;
+        fast[0].value = woken_ns - deadline_ns;
+        read_channels(sampler, 0, sampler->slow_begin, fast + 1);
+        ring_publish(&sampler->fast);
+    }
+    if (slow != NULL) {
+        read_channels(sampler, sampler->slow_begin, sampler->count, slow);
+        ring_publish(&sampler->slow);
+    }
+    if (fast == NULL || (with_slow && slow == NULL)) atomic_fetch_add(&sampler->dropped, 1);
+    atomic_fetch_add(&sampler->ticks, 1);
+    atomic_store(&sampler->busy_since_ns, 0);
+}
+
+static void sleep_until(int64_t deadline_ns) {
+    struct timespec at = {deadline_ns / 1000000000, deadline_ns % 1000000000};
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL) == EINTR) continue;
+}
+
+static void announce(struct sampler *sampler, bool *what) {
+    pthread_mutex_lock(&sampler->lock);
+    *what = true;
+    pthread_cond_broadcast(&sampler->turned);
+    pthread_mutex_unlock(&sampler->lock);
+}
+
+static void release(struct sampler *sampler) {
+    if (atomic_fetch_sub(&sampler->holders, 1) > 1) return;
+    for (size_t i = 0; i < sampler->count; i++) {
+        free((char *)sampler->channels[i].path);
+        free((char *)sampler->channels[i].key);
+    }
+    free(sampler->channels);
+    free(sampler->fast.readings);
+    free(sampler->slow.readings);
+    free(sampler->text);
+    free(sampler->nvml_library);
+    pthread_cond_destroy(&sampler->turned);
+    pthread_mutex_destroy(&sampler->lock);
+    free(sampler);
+}
+
+/* Deadlines are start + n * period: no lateness adds up. Those that are over are left out. */
+static void *work(void *argument) {
+    struct sampler *sampler = argument;
+    atomic_store(&sampler->busy_since_ns, monotonic_ns());
+    prctl(PR_SET_TIMERSLACK, 1UL); /* the default lets the kernel wake us 50 µs late */
+    open_sources(sampler);
+    int64_t cpu_begin_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+    int64_t start_ns = monotonic_ns(), number = 0, next_slow = 0;
+    for (;;) {
+        /* Asked before the readings: the last ones are younger than the wish to stop. */
+        bool last = atomic_load(&sampler->stopping);
+        bool with_slow = sampler->slow.columns > 0 && (last || number >= next_slow);
+        if (with_slow) next_slow = number + sampler->slow_every;
+        tick(sampler, start_ns + number * sampler->period_ns, with_slow);
+        atomic_store(&sampler->cpu_ns, clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_begin_ns);
+        if (number == 0) announce(sampler, &sampler->ready);
+        if (last || all_absent(sampler->channels, sampler->count)) break;
+        int64_t passed = (monotonic_ns() - start_ns) / sampler->period_ns;
+        if (passed > number) atomic_fetch_add(&sampler->missed, passed - number);
+        number = (passed > number ? passed : number) + 1;
+        sleep_until(start_ns + number * sampler->period_ns);
+    }
+    atomic_store(&sampler->at, (int)sampler->count);
+    atomic_store(&sampler->busy_since_ns, monotonic_ns());
+    close_sources(sampler);
+    announce(sampler, &sampler->finished);
+    release(sampler);
+    return NULL;
+}
+
+/* --- the owner --- */
+
+static bool copy_channels(struct sampler *sampler, const struct sampler_plan *plan) {
+    sampler->channels = calloc(plan->channel_count + 1, sizeof *sampler->channels);
+    if (sampler->channels == NULL) return false;
+    sampler->slow_begin = plan->channel_count;
+    for (size_t i = 0; i < plan->channel_count; i++) {
+        struct channel *channel = &sampler->channels[i];
+        *channel = plan->channels[i];
+        channel->path = strdup(channel->path);
+        channel->key = strdup(channel->key);
+        channel->file = -1;
+        channel->absent = 0;
+        sampler->count = i + 1;
+        if (channel->path == NULL || channel->key == NULL) return false;
+        if (channel->slow && sampler->slow_begin > i) sampler->slow_begin = i;
+    }
+    return true;
+}
+
+struct sampler *sampler_new(const struct sampler_plan *plan) {
+    struct sampler *sampler = calloc(1, sizeof *sampler);
+    if (sampler == NULL) return NULL;
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_mutex_init(&sampler->lock, NULL);
+    pthread_cond_init(&sampler->turned, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    atomic_store(&sampler->holders, 1);
+    atomic_store(&sampler->hung, -1);
+    sampler->period_ns = plan->period_ns;
+    sampler->slow_every = plan->slow_every;
+    sampler->patience_ns = plan->patience_ns;
+    sampler->gpu = plan->gpu;
+    sampler->nvml_library = strdup(plan->nvml_library);
+    sampler->text = malloc(FILE_READER_BYTES);
+    bool copied = copy_channels(sampler, plan);
+    /* One slow row more at the beginning, one at the end. */
+    size_t slow_rows = plan->capacity / (size_t)plan->slow_every + 2;
+    if (!copied || sampler->nvml_library == NULL || sampler->text == NULL ||
+        !ring_allocate(&sampler->fast, sampler->slow_begin + 1, plan->capacity) ||
+        !ring_allocate(&sampler->slow, sampler->count - sampler->slow_begin, slow_rows)) {
+        release(sampler);
+        return NULL;
+    }
+    memset(sampler->text, 0xff, FILE_READER_BYTES);
+    return sampler;
+}
+
+/* Waits with the lock held until it is true or its time is over. */
+static bool wait_for(struct sampler *sampler, const bool *what, int64_t until_ns) {
+    struct timespec until = {until_ns / 1000000000, until_ns % 1000000000};
+    while (!*what)
+        if (pthread_cond_timedwait(&sampler->turned, &sampler->lock, &until) != 0) break;
+    return *what;
+}
+
+int sampler_start(struct sampler *sampler) {
+    if (sampler->started) return EALREADY;
+    sigset_t all, before;
+    sigfillset(&all);
+    /* Set before the thread is made and inherited: no handler of Python's ever runs in it. */
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    atomic_fetch_add(&sampler->holders, 1);
+    int error = pthread_create(&sampler->thread, NULL, work, sampler);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (error != 0) {
+        atomic_fetch_sub(&sampler->holders, 1);
+        return error;
+    }
+    sampler->started = true;
+    pthread_setname_np(sampler->thread, "harness-sampler");
+    pthread_mutex_lock(&sampler->lock);
+    wait_for(sampler, &sampler->ready, monotonic_ns() + sampler->patience_ns);
+    pthread_mutex_unlock(&sampler->lock);
+    return 0;
+}
+
+void sampler_stop(struct sampler *sampler) {
+    if (!sampler->started || sampler->joined || atomic_load(&sampler->hung) >= 0) return;
+    atomic_store(&sampler->stopping, true);
+    pthread_mutex_lock(&sampler->lock);
+    bool finished = false;
+    for (;;) {
+        /* Asleep it wakes within a period; at work it has had part of its time already. */
+        int64_t now_ns = monotonic_ns(), busy_ns = atomic_load(&sampler->busy_since_ns);
+        int64_t from_ns = busy_ns != 0 ? busy_ns : now_ns + sampler->period_ns;
+        finished = wait_for(sampler, &sampler->finished, from_ns + sampler->patience_ns);
+        int64_t still_ns = atomic_load(&sampler->busy_since_ns);
+        if (finished || (still_ns != 0 && still_ns + sampler->patience_ns <= monotonic_ns())) break;
+    }
+    pthread_mutex_unlock(&sampler->lock);
+    if (finished) {
+        pthread_join(sampler->thread, NULL);
+        sampler->joined = true;
+    } else {
+        atomic_store(&sampler->hung, atomic_load(&sampler->at));
+    }
+}
+
+struct sampler_report sampler_report(const struct sampler *sampler) {
+    bool opened = atomic_load(&sampler->opened);
+    return (struct sampler_report){
+        .ticks = atomic_load(&sampler->ticks),
+        .missed = atomic_load(&sampler->missed),
+        .dropped = atomic_load(&sampler->dropped),
+        .cpu_ns = atomic_load(&sampler->cpu_ns),
+        .hung = atomic_load(&sampler->hung),
+        .test_double = opened && sampler->nvml.test_double,
+        .detail = opened ? sampler->nvml.detail : "",
+    };
+}
+
+static const struct ring *ring_of(const struct sampler *sampler, bool slow) {
+    return slow ? &sampler->slow : &sampler->fast;
+}
+
+size_t sampler_rows(const struct sampler *sampler, bool slow) {
+    const struct ring *ring = ring_of(sampler, slow);
+    return atomic_load_explicit(&ring->written, memory_order_acquire) - atomic_load(&ring->taken);
+}
+
+size_t sampler_columns(const struct sampler *sampler, bool slow) {
+    return ring_of(sampler, slow)->columns;
+}
+
+void sampler_take(struct sampler *sampler, bool slow, struct reading *readings, size_t rows) {
+    struct ring *ring = slow ? &sampler->slow : &sampler->fast;
+    size_t taken = atomic_load(&ring->taken);
+    for (size_t i = 0; i < rows; i++)
+        memcpy(readings + i * ring->columns,
+               ring->readings + (taken + i) % ring->capacity * ring->columns,
+               ring->columns * sizeof *readings);
+    atomic_store_explicit(&ring->taken, taken + rows, memory_order_release);
+}
+
+void sampler_free(struct sampler *sampler) {
+    if (sampler == NULL) return;
+    atomic_store(&sampler->stopping, true);
+    if (sampler->started && !sampler->joined) pthread_detach(sampler->thread);
+    release(sampler);
+}
