@@ -527,7 +527,7 @@ class _Lane:
     def __init__(self, reader: Any) -> None:
         context = multiprocessing.get_context("fork")
         self.pipe, theirs = context.Pipe()
-        self._process = context.Process(target=self._serve, args=(theirs, reader))
+        self._process = context.Process(target=self._serve, args=(theirs, reader), daemon=True)
         self._process.start()
         theirs.close()
 
@@ -544,7 +544,12 @@ class _Lane:
             if what == "attempt":
                 seed, number = given
                 case = draw(reader, seed, number)
-                pipe.send(Found(number, case, *attempt(reader, case)))
+                try:
+                    found = Found(number, case, *attempt(reader, case))
+                except Exception as error:
+                    error.add_note(f"input {number} of seed {seed} cannot be made: {case}")
+                    raise
+                pipe.send(found)
             else:
                 case, failure, folder = given
                 small = minimised(reader, case, failure)
