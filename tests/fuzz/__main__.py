@@ -28,13 +28,13 @@ READERS = {
 
 #: Inputs of each in a run that the test suite has time for.
 SHORT = {
-    "hdf5": 40,
-    "shards": 30,
-    "onnx": 60,
+    "hdf5": 25,
+    "shards": 15,
+    "onnx": 40,
     "onnx-command": 0,
-    "ort-json": 60,
-    "inputs": 60,
-    "command-line": 60,
+    "ort-json": 40,
+    "inputs": 40,
+    "command-line": 40,
 }
 
 

@@ -90,6 +90,12 @@ class _End:
     stderr: bytes
     stack: str
 
+    @property
+    def said(self) -> str:
+        """Standard error, with the error that ``--json`` puts on the standard output."""
+        error = self.stdout if self.stdout.startswith(b'{"error"') else b""
+        return (self.stderr + error).decode("utf-8", "surrogateescape")
+
 
 def draw(reader: Any, seed: int, number: int) -> Case:
     """Input of this number in the run of this seed."""
@@ -132,8 +138,8 @@ def attempt(reader: Any, case: Case, keep: Path | None = None) -> tuple[Failure 
             (keep / "stdout.txt").write_bytes(end.stdout[:100_000])
             (keep / "stderr.txt").write_bytes(end.stderr[:100_000] + end.stack.encode())
         failure = _judge(words, end) or _judge_files(reader, words, folder, before, end)
-        text = end.stderr.decode(errors="replace")
-        return failure, not any(refusal in text for refusal in reader.REFUSALS)
+        said = end.said
+        return failure, not any(refusal in said for refusal in reader.REFUSALS)
 
 
 def minimised(reader: Any, case: Case, failure: Failure) -> Case:
@@ -294,7 +300,7 @@ def _place(text: str, words: list[str]) -> str:
 
 def _judge(words: list[str], end: _End) -> Failure | None:
     stderr = end.stderr.decode("utf-8", "surrogateescape")
-    last = (stderr.strip().splitlines() or [""])[-1][:300]
+    last = (end.said.strip().splitlines() or [""])[-1][:300]
     if end.stopped:
         return Failure(end.stopped, _place(end.stack, words), words[0], last)
     if os.WIFSIGNALED(end.status):

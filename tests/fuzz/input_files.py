@@ -180,6 +180,7 @@ def _message(rng: random.Random, content: bytearray) -> bytearray:
 
 _STRUCTURE: dict[str, Callable[[random.Random, bytearray], bytearray]] = {
     "header": _header,
+    "another header": _header,
     # Most files are whole, so that more than the check of the file is tried.
     **dict.fromkeys((f"other {n}" for n in range(8)), _other),
     "magic": _magic,
@@ -207,7 +208,9 @@ def make(case: Case, folder: Path) -> None:
         rng = random.Random(seed)
         if name in _STRUCTURE:
             # The other format's mutations would seldom pass as this one.
-            wrong = ("message",) if _is_npy(case) else ("header", "magic", "archive")
+            wrong = (
+                ("message",) if _is_npy(case) else ("header", "another header", "magic", "archive")
+            )
             if name in wrong and rng.random() < 0.9:
                 continue
             content = _STRUCTURE[name](rng, content)

@@ -7,7 +7,8 @@
 #   all         those of tests/unit and tests/integration too
 #   threads     what our threads share, driven by threads.c: ThreadSanitizer, then ASan and UBSan
 #               with leaks, then valgrind where it is installed
-#   valgrind    tests/native under valgrind; says so and passes where it is not installed
+#   valgrind    tests/native (or the files that are named) under valgrind; where it is not
+#               installed it says so and passes
 #   everything  all of these
 #
 # PYTHON names the interpreter, which must have the test extra. A compiler and what builds the
@@ -120,12 +121,12 @@ run_valgrind() {
     (cd "$copy" && PYTHONMALLOC=malloc PYTHONPATH=$copy \
         valgrind -q --error-exitcode=9 --suppressions="$suppressions/valgrind.txt" \
         --log-file="$copy/report.%p" --leak-check=no --undef-value-errors=no \
-        "$python" -m pytest -p no:cacheprovider --capture=sys -n 0 tests/native "$@") || {
-        check_reports "valgrind over tests/native" || true
+        "$python" -m pytest -p no:cacheprovider --capture=sys -n 0 "$@") || {
+        check_reports "valgrind over $*" || true
         exit 1
     }
     find "$copy" -maxdepth 1 -name 'report.*' -empty -delete
-    check_reports "valgrind over tests/native"
+    check_reports "valgrind over $*"
 }
 
 install_compiler
@@ -135,11 +136,11 @@ case $part in
 address) run_address tests/native "$@" ;;
 all) run_address tests/native tests/unit tests/integration "$@" ;;
 threads) run_threads ;;
-valgrind) run_valgrind "$@" ;;
+valgrind) run_valgrind "${@:-tests/native}" ;;
 everything)
     run_address tests/native tests/unit tests/integration "$@"
     run_threads
-    run_valgrind "$@"
+    run_valgrind tests/native "$@"
     ;;
 esac
 if [ "${follow:-}" = threads ]; then run_threads; fi
