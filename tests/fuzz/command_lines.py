@@ -164,6 +164,9 @@ _SIZES = frozenset(
 )
 
 
+_WRITING = ("-o", "--output", "--pyperf", "--csv", "--jsonl", "--parquet", "--stacks")
+
+
 def _word(rng: random.Random) -> str:
     pools = (_PATHS, _NUMBERS, _PAIRS, hostile.TEXTS, ("none", "ort", "cuda", "all", "slower:5"))
     return rng.choice(rng.choice(pools))
@@ -263,6 +266,11 @@ def command(rng: random.Random, case: Case) -> list[str]:
         if real and name in ("replace word", "drop word"):
             continue
         MUTATIONS[name](random.Random(seed), words, options)
+    # A pipe that nobody reads from keeps whoever writes to it waiting, as it should.
+    for at, word in enumerate(words):
+        option, _, value = word.rpartition("=")
+        if value == "fifo" and (option or words[at - 1]) in _WRITING:
+            words[at] = word.replace("fifo", "/dev/null")
     # What is no word of a command line, and what reads from the terminal or measures for long.
     words = [word.replace("\0", "") for word in words]
     if real and any(

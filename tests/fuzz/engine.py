@@ -302,7 +302,7 @@ def _judge(words: list[str], end: _End) -> Failure | None:
     stderr = end.stderr.decode("utf-8", "surrogateescape")
     last = (end.said.strip().splitlines() or [""])[-1][:300]
     if end.stopped:
-        return Failure(end.stopped, _place(end.stack, words), words[0], last)
+        return Failure(end.stopped, _place(end.stack, words), "over the limit", last)
     if os.WIFSIGNALED(end.status):
         name = signal.Signals(os.WTERMSIG(end.status)).name
         return Failure("signal", _place(end.stack, words), name, last)
