@@ -1,18 +1,145 @@
 #!/usr/bin/env bash
-# Runs the tests of the native modules under AddressSanitizer and UndefinedBehaviorSanitizer,
-# in a copy of the checkout. PYTHON names the interpreter, which must have the test extra;
-# arguments go to pytest. Leaks are the tests' own matter: the interpreter's drown them here.
+# Runs the native code under sanitizers, in a copy of the checkout that stays separate from it.
+#
+#   tests/native/sanitize.sh [address|all|threads|valgrind|everything] [argument of pytest ...]
+#
+#   address     tests/native under AddressSanitizer and UBSan (the default, followed by threads)
+#   all         those of tests/unit and tests/integration too
+#   threads     what our threads share, driven by threads.c: ThreadSanitizer, then ASan and UBSan
+#               with leaks, then valgrind where it is installed
+#   valgrind    tests/native under valgrind; says so and passes where it is not installed
+#   everything  all of these
+#
+# PYTHON names the interpreter, which must have the test extra. A compiler and what builds the
+# modules are installed where they are missing: the one by apt-get, the others into the copy.
+# suppressions/ holds what others' code is excused for, with a reason each.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 python=$(command -v "${PYTHON:-python}")
+part=address
+case "${1:-}" in
+address | all | threads | valgrind | everything)
+    part=$1
+    shift
+    ;;
+*) follow=threads ;;
+esac
+suppressions=$PWD/tests/native/suppressions
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
-cp -r ext harness tests pyproject.toml setup.py README.md "$copy"
-cd "$copy"
-find . -name '*.so' -delete
-sanitize="-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer"
-CFLAGS=$sanitize LDFLAGS=$sanitize "$python" setup.py -q build_ext --inplace >build.log 2>&1 ||
-    { cat build.log; exit 1; }
-export LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libstdc++.so)"
-export ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=8 PYTHONMALLOC=malloc
-"$python" -m pytest -p no:cacheprovider --capture=sys tests/native "$@"
+
+install_compiler() {
+    command -v gcc >/dev/null && [ -e "$(gcc -print-file-name=libasan.so)" ] && return
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+        echo "sanitize.sh: gcc with its libasan is needed: apt-get install gcc" >&2
+        exit 3
+    fi
+    apt-get -qq update && apt-get -qq install -y gcc libc6-dev
+}
+
+# The environment of `.[test]` has no Cython, and perhaps a setuptools that is too old.
+install_builder() {
+    "$python" -m pip install -q --target "$copy/builder" 'setuptools>=77' 'cython>=3.1'
+}
+
+make_copy() {
+    cp -r ext harness profiles tests pyproject.toml setup.py README.md "$copy"
+    find "$copy/harness" -name '*.so' -delete
+}
+
+# build CFLAGS LDFLAGS: the modules in the copy.
+build() {
+    (cd "$copy" && find harness -name '*.so' -delete && rm -rf build &&
+        CFLAGS=$1 LDFLAGS=$2 PYTHONPATH=$copy/builder \
+            "$python" setup.py -q build_ext --inplace >build.log 2>&1) ||
+        { cat "$copy/build.log"; exit 1; }
+}
+
+# Reports of processes that the tests start end up beside those of pytest's own.
+check_reports() {
+    local found=0 report
+    for report in "$copy"/report.*; do
+        [ -e "$report" ] || continue
+        cat "$report"
+        found=1
+    done
+    echo "sanitize.sh: $1: $([ $found = 0 ] && echo 0 reports || echo reports above)"
+    return $found
+}
+
+run_address() {
+    local sanitize="-fsanitize=address,undefined -fno-sanitize-recover=undefined"
+    build "$sanitize -fno-omit-frame-pointer -g1" "$sanitize"
+    # Leaks are threads.c's and the tests' own matter: the interpreter's drown them here.
+    (cd "$copy" && LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libstdc++.so)" \
+        ASAN_OPTIONS="detect_leaks=0:quarantine_size_mb=8:log_path=$copy/report" \
+        UBSAN_OPTIONS="print_stacktrace=1:suppressions=$suppressions/ubsan.txt:log_path=$copy/report" \
+        PYTHONMALLOC=malloc PYTHONPATH=$copy \
+        "$python" -m pytest -p no:cacheprovider --capture=sys "$@") || {
+        check_reports "ASan and UBSan over $*" || true
+        exit 1
+    }
+    check_reports "ASan and UBSan over $*"
+}
+
+# compile SANITIZE NAME: threads.c and the NVML of the tests.
+compile() {
+    local flags="-std=gnu11 -g -O1 -Wall -Wextra -Wno-unused-parameter $1 -I$copy/ext"
+    # shellcheck disable=SC2086
+    gcc $flags -o "$copy/$2" "$copy"/tests/native/threads.c "$copy"/ext/ort/log_ring.c \
+        "$copy"/ext/sampler/*.c -ldl -lpthread -lm
+    # shellcheck disable=SC2086
+    gcc $flags -shared -fPIC -o "$copy/$2.nvml.so" "$copy"/tests/doubles/nvml.c
+}
+
+run_threads() {
+    compile -fsanitize=thread tsan
+    TSAN_OPTIONS="suppressions=$suppressions/tsan.txt" "$copy/tsan" 6000 "$copy/tsan.nvml.so"
+    echo "sanitize.sh: TSan over log ring, marks and sampler: 0 reports"
+    compile "-fsanitize=address,undefined -fno-sanitize-recover=undefined" asan
+    ASAN_OPTIONS=detect_leaks=1 LSAN_OPTIONS="suppressions=$suppressions/lsan.txt" \
+        "$copy/asan" 6000 "$copy/asan.nvml.so"
+    echo "sanitize.sh: ASan, UBSan and leaks over the same: 0 reports"
+    if ! command -v valgrind >/dev/null; then
+        echo "sanitize.sh: valgrind is not installed: not run"
+        return
+    fi
+    compile "" plain
+    valgrind -q --error-exitcode=9 --leak-check=full --fair-sched=yes \
+        "$copy/plain" 1000 "$copy/plain.nvml.so"
+    echo "sanitize.sh: valgrind over the same: 0 reports"
+}
+
+run_valgrind() {
+    if ! command -v valgrind >/dev/null; then
+        echo "sanitize.sh: valgrind is not installed: not run"
+        return
+    fi
+    build -g1 ""
+    # The processes that tests start are not followed: each would take minutes.
+    (cd "$copy" && PYTHONMALLOC=malloc PYTHONPATH=$copy \
+        valgrind -q --error-exitcode=9 --suppressions="$suppressions/valgrind.txt" \
+        --log-file="$copy/report.%p" --leak-check=no --undef-value-errors=no \
+        "$python" -m pytest -p no:cacheprovider --capture=sys -n 0 tests/native "$@") || {
+        check_reports "valgrind over tests/native" || true
+        exit 1
+    }
+    find "$copy" -maxdepth 1 -name 'report.*' -empty -delete
+    check_reports "valgrind over tests/native"
+}
+
+install_compiler
+install_builder
+make_copy
+case $part in
+address) run_address tests/native "$@" ;;
+all) run_address tests/native tests/unit tests/integration "$@" ;;
+threads) run_threads ;;
+valgrind) run_valgrind "$@" ;;
+everything)
+    run_address tests/native tests/unit tests/integration "$@"
+    run_threads
+    run_valgrind "$@"
+    ;;
+esac
+if [ "${follow:-}" = threads ]; then run_threads; fi

@@ -1,0 +1,1 @@
+"""Fuzzers of everything that reads what others made: ``python -m tests.fuzz READER``."""
