@@ -18,10 +18,16 @@ from harness.measuring.handover import Job, drop_inputs, leave_error
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
+def python(module: str, *arguments: str) -> tuple[str, ...]:
+    """Command line of a worker: this Python, that module, and none of the current folder (-P)."""
+    return (sys.executable, "-P", "-m", module, *arguments)
+
+
 def python_path() -> str:
     """PYTHONPATH of a worker, which is to run this harness and no other."""
     root = str(Path(__file__).resolve().parents[2])
-    return os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    places = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return os.pathsep.join(filter(None, (root, *places)))  # an empty one is the current folder
 
 
 @contextlib.contextmanager

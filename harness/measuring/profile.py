@@ -193,12 +193,7 @@ def _work_folder(partial: Path) -> Iterator[Path]:
     Shards of an interrupted profile are never mixed with new ones: they are refused.
     """
     work = partial / "work"
-    try:
-        partial.mkdir(exist_ok=True)
-    except OSError as error:
-        raise RequestError(
-            f"{partial}: cannot be made: {error.strerror}", "choose another --output"
-        ) from error
+    shards.make_private(partial)
     with shards.hold(partial):
         if any(partial.glob("[!.]*.shard")):  # one that was being written starts with a dot
             raise RequestError(
@@ -206,8 +201,8 @@ def _work_folder(partial: Path) -> Iterator[Path]:
                 f"harness recover {partial}, or delete it, or choose another --output",
             )
         # Without a shard it was killed before anything was measured.
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(mode=0o700)  # what workers read there, nobody else may write
+        _remove(work)
+        work.mkdir(mode=0o700)
         try:
             yield work
         except OSError as error:
@@ -219,6 +214,14 @@ def _work_folder(partial: Path) -> Iterator[Path]:
             # Goes only when no shard is left in it.
             with contextlib.suppress(OSError):
                 partial.rmdir()
+
+
+def _remove(path: Path) -> None:
+    """Whatever it is; a link is not followed."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _store(

@@ -59,7 +59,7 @@ def prepare(job: Job) -> Preparation:
     """
     with _inherited(job) as output:
         code = subprocess.run(
-            [sys.executable, "-m", "harness.measuring.worker", str(job.path)], check=False
+            conduct.python("harness.measuring.worker", str(job.path)), check=False
         ).returncode
     if code:
         raise _worker_failure(job, f"trying the model {job.model} failed", code, output)
@@ -130,7 +130,7 @@ def measure(
         ]  # fmt: skip
 
     runner = Runner(
-        program_args=("-m", "harness.measuring.spawning"),
+        program_args=conduct.python("harness.measuring.spawning")[1:],
         add_cmdline_args=before_spawn,
         show_name=False,
     )
@@ -211,7 +211,7 @@ def _add_worker_arguments(runner: pyperf.Runner) -> None:
 
 def _work() -> None:
     """Body of a measuring process."""
-    runner = pyperf.Runner(program_args=("-m", "harness.measuring.spawning"))
+    runner = pyperf.Runner(program_args=conduct.python("harness.measuring.spawning")[1:])
     _add_worker_arguments(runner)
     arguments = runner.parse_args()
     job = Job.read(arguments.job)

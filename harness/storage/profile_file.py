@@ -47,10 +47,7 @@ def write_profile(profile: Profile, target: Path, *, force: bool = False) -> Pro
     target = Path(target)
     folder = shards.partial_folder(target)
     ours = not folder.exists() or _created(folder) == profile.created
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise not_written(target, error) from error
+    shards.make_private(folder)
     try:
         _write(profile, target, force, folder)
     finally:

@@ -16,6 +16,7 @@ import dataclasses
 import fcntl
 import json
 import os
+import stat
 import zipfile
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 import numpy as np
 
-from harness.errors import MachineError, ProfileFileError, RequestError
+from harness.errors import MachineError, ProfileFileError, RequestError, not_written
 from harness.records import (
     DeviceSeries,
     InputRecord,
@@ -114,14 +115,35 @@ def write_header(folder: Path, header: ProfileHeader) -> Path:
             f"{folder}: an interrupted profile is still here",
             f"harness recover {folder}, or delete it, or write to another file",
         )
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise RequestError(
-            f"{folder}: cannot be made: {error.strerror}", "write to another folder"
-        ) from error
+    make_private(folder)
     _write(path, header)
     return path
+
+
+def make_private(folder: Path) -> None:
+    """Makes the partial folder, which is the user's alone; one that is there must be so too.
+
+    Another user who may write to it could put something in the place of what a worker reads.
+
+    Raises:
+        RequestError: it cannot be made, or is a link, somebody else's, or open to others.
+        MachineError: there is no room.
+    """
+    wrong = ""
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        state = folder.lstat()
+        if not stat.S_ISDIR(state.st_mode):
+            wrong = "is there already, and is a link or a file"
+        elif state.st_uid != os.geteuid():
+            wrong = "belongs to another user"
+        elif state.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            wrong = "can be written to by others"
+    except OSError as error:
+        raise not_written(folder, error) from error
+    if wrong:
+        raise RequestError(f"{folder}: {wrong}", "delete it, or write to another folder")
 
 
 def read_header(folder: Path) -> ProfileHeader:
@@ -193,9 +215,14 @@ def hold(folder: Path) -> Iterator[None]:
     """Keeps ``recover`` away from a folder that is being filled; ends with the process.
 
     Raises:
-        RequestError: another process holds it.
+        RequestError: another process holds it, or it is no folder.
     """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError as error:
+        raise RequestError(
+            f"{folder}: cannot be held: {error.strerror}", "give the folder itself, not a link"
+        ) from error
     try:
         # Some network file systems know no locks; there we go on without.
         with contextlib.suppress(OSError):
