@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 
+from harness.errors import one_line
 from harness.records import (
     NO_YARDSTICK,
     NOTHING,
@@ -23,8 +23,10 @@ from harness.records import (
     Reading,
     Stacks,
     Yardstick,
+    columns_of,
 )
-from harness.storage.columns import Column, Columns, ProfileFile
+from harness.storage.checked import Budget, Group
+from harness.storage.columns import Bounds, Column, Columns, ProfileFile
 from harness.storage.lazy_columns import stored
 from harness.storage.v1.schema import (
     DEVICE,
@@ -36,17 +38,35 @@ from harness.storage.v1.schema import (
     LATENCY,
     MODEL_NUMBERS,
     MODEL_TEXT,
-    NODES,
     PROCESS,
     STACKS,
     STORED_SOURCES,
     YARDSTICK,
-    Attributes,
     Fact,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+
+
+#: Nanoseconds that a clock may show, a duration may last, or durations may last together: 146
+#: years. So sums and differences of two stay within int64.
+_MOST_NS = 2**62
+_ANY = Bounds(-_MOST_NS, _MOST_NS)
+_TIME = Bounds(0, _MOST_NS)
+_DURATION = Bounds(0, _MOST_NS, most=_MOST_NS)
+#: Of an inference or a workload: what was timed took some time.
+_TIMED = Bounds(1, _MOST_NS, most=_MOST_NS)
+_COUNT = Bounds(-1, _MOST_NS)
+_INT32 = Bounds(-1, 2**31 - 1)
+
+#: Rows of a table that the file does not hold.
+_MOST_NODES = 2**24
+
+#: Places of probes beyond the nodes: one at the end of each graph, of which a node holds few.
+_PLACES = 16
+
+_MOST_RANK = 64
 
 
 def read(profile: ProfileFile) -> Profile:
@@ -56,172 +76,307 @@ def read(profile: ProfileFile) -> Profile:
         ProfileFileError: the file is damaged.
     """
     with profile.opened() as file:
-        traces = file.get("trace", {})
-        processes = file["processes"]
+        root = Group(profile, file["/"], Budget(profile.size_bytes))
+        config = root.text_attribute("config")
+        _require_object(config)
+        processes = _read_processes(root.group_of("processes"))
+        known = frozenset(process.index for process in processes)
+        nodes = _read_nodes(root.group_of("nodes")) if "nodes" in root else None
+        traces = root.group_of("trace").groups() if "trace" in root else {}
+        kernels = traces.pop("kernels", None)
+        rows = _MOST_NODES if nodes is None else len(nodes)
         return Profile(
             path=profile.path,
-            harness_version=file.attrs["harness_version"],
-            created=file.attrs["created"],
-            complete=bool(file.attrs["complete"]),
-            config=file.attrs["config"],
-            model=_read_model(file["model"]),
-            provider=file.attrs["provider"],
-            inputs=_read_inputs(file["inputs"]),
-            output_check=_read_readings(file["output_check"])[0],
-            environment=_read_readings(file["environment"]),
-            processes=tuple(
-                _read_process(profile, processes[name]) for name in sorted(processes, key=int)
-            ),
-            nodes=NodeTable(**_read_columns(file["nodes"], NODES)) if "nodes" in file else None,
+            harness_version=root.text_attribute("harness_version"),
+            created=root.text_attribute("created"),
+            complete=root.flag("complete"),
+            config=config,
+            model=_read_model(root.group_of("model")),
+            provider=root.text_attribute("provider"),
+            inputs=_read_inputs(root.group_of("inputs")),
+            output_check=_first(_read_readings(root.group_of("output_check"))),
+            environment=_read_readings(root.group_of("environment")),
+            processes=processes,
+            nodes=nodes,
             traces={
-                name: _read_events(profile, traces[name]) for name in traces if name != "kernels"
+                name: _read_events(group, known, _PLACES * (rows + 1) if places else rows)
+                for name, group in traces.items()
+                for places in [name == "probe_calibration"]
             },
             devices=tuple(
-                _read_device(name, quantity, device[quantity])
-                for name, device in file.get("devices", {}).items()
-                for quantity in device
+                _read_device(name, quantity, group, known)
+                for name, device in (
+                    root.group_of("devices").groups() if "devices" in root else {}
+                ).items()
+                for quantity, group in device.groups().items()
             ),
-            stacks=_read_stacks(file["stacks"]) if "stacks" in file else None,
-            kernels=_read_kernels(profile, traces["kernels"]) if "kernels" in traces else None,
-            absent=tuple(
-                zip(_text(file["absent/what"]), _text(file["absent/reason"]), strict=True)
-            ),
+            stacks=_read_stacks(root.group_of("stacks")) if "stacks" in root else None,
+            kernels=None if kernels is None else _read_kernels(kernels, known, rows),
+            absent=_pairs(root.group_of("absent")),
         )
 
 
-def _read_model(group: h5py.Group) -> ModelRecord:
-    texts: dict[str, Any] = {name: group.attrs[name] for name in MODEL_TEXT}
-    return ModelRecord(
-        **texts, **_read_scalars(group, MODEL_NUMBERS), opsets=_text(group["opsets"])
-    )
+def _require_object(config: str) -> None:
+    try:
+        held = json.loads(config)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"its config is not JSON: {error}") from error
+    if not isinstance(held, dict):
+        raise TypeError("its config is not a JSON object")
 
 
-def _read_inputs(group: h5py.Group) -> tuple[InputRecord, ...]:
-    columns = {name: _text(group[name]) for name in INPUT_TEXT}
+def _first(readings: tuple[Reading, ...]) -> Reading:
+    if not readings:
+        raise ValueError("/output_check: is empty")
+    return readings[0]
+
+
+def _pairs(group: Group) -> tuple[tuple[str, str], ...]:
+    what = group.texts("what")
+    return tuple(zip(what, group.texts("reason", len(what)), strict=True))
+
+
+def _read_model(group: Group) -> ModelRecord:
+    texts: dict[str, Any] = {name: group.text_attribute(name) for name in MODEL_TEXT}
+    numbers = {name: group.number(name) for name in MODEL_NUMBERS}
+    return ModelRecord(**texts, **numbers, opsets=group.texts("opsets"))
+
+
+def _read_inputs(group: Group) -> tuple[InputRecord, ...]:
+    shapes = group.texts("shape")
+    columns = {name: group.texts(name, len(shapes)) for name in INPUT_TEXT}
     return tuple(
         InputRecord(
-            shape=tuple(json.loads(shape)),
-            **{name: column[row] for name, column in columns.items()},
+            shape=_shape(shape), **{name: column[row] for name, column in columns.items()}
         )
-        for row, shape in enumerate(_text(group["shape"]))
+        for row, shape in enumerate(shapes)
     )
 
 
-def _read_process(file: ProfileFile, group: h5py.Group) -> ProcessRecord:
-    def series(name: str) -> LatencySeries:
-        columns = _columns(file, group[name], LATENCY)
-        return stored(LatencySeries, columns, len(group[name]["duration_ns"]))
+def _shape(text: str) -> tuple[int, ...]:
+    sizes = json.loads(text)
+    if not isinstance(sizes, list) or len(sizes) > _MOST_RANK:
+        raise TypeError(f"/inputs/shape: {one_line(text)} is not a list of sizes")
+    if not all(type(size) is int and 0 <= size < _MOST_NS for size in sizes):
+        raise TypeError(f"/inputs/shape: {one_line(text)} is not a list of sizes")
+    return tuple(sizes)
 
-    metadata = group["metadata"]
-    facts: Any = zip(_text(metadata["name"]), _read_facts(metadata), strict=True)
+
+def _read_processes(group: Group) -> tuple[ProcessRecord, ...]:
+    named = {
+        int(name): member
+        for name, member in group.groups().items()
+        if name.isascii() and name.isdecimal() and len(name) < 10
+    }
+    if not named:
+        raise ValueError("/processes: is empty")
+    processes = tuple(_read_process(named[number]) for number in sorted(named))
+    if [process.index for process in processes] != sorted(named):
+        raise ValueError("/processes: their numbers are not those that they have inside")
+    return processes
+
+
+def _read_process(group: Group) -> ProcessRecord:
+    def series(name: str, least_rows: int = 0) -> LatencySeries:
+        held = group.group_of(name)
+        rows = held.rows("duration_ns")
+        if rows < least_rows:
+            raise ValueError(f"{held.name}: is empty")
+        bounds = {"start_ns": _TIME, "duration_ns": _TIMED}
+        return stored(LatencySeries, _numbers(held, LATENCY, rows, bounds), rows)
+
+    def yardstick() -> Yardstick:
+        held = group.group_of("yardstick")
+        rows = held.rows("start_ns")
+        bounds = {name: _TIMED for name in YARDSTICK} | {"start_ns": _TIME}
+        return Yardstick(**_read_all(_numbers(held, YARDSTICK, rows, bounds)))
+
+    metadata = group.group_of("metadata")
+    names = metadata.texts("name")
+    facts: Any = zip(names, _read_facts(metadata, len(names)), strict=True)
+    latency = group.group_of("latency")
+    steady = series("latency", least_rows=1)
+    enqueue_ns = NOTHING
+    if "enqueue_ns" in latency:
+        enqueue_ns = latency.numbers("enqueue_ns", len(steady), _DURATION).read()
     return ProcessRecord(
         # A scalar that older files lack keeps the record's own value for what is not known.
-        **_read_scalars(group, [name for name in PROCESS if name in group]),
+        **{
+            name: group.number(name, _LEAST.get(name, 0))
+            for name in PROCESS
+            if name in group or name not in _ADDED
+        },
         warmup=series("warmup"),
-        steady=series("latency"),
-        noise=_read_readings(group["noise"]),
+        steady=steady,
+        noise=_read_readings(group.group_of("noise")),
         metadata=dict(facts),
-        log=_text(group["log"]),
-        yardstick=Yardstick(**_read_columns(group["yardstick"], YARDSTICK))
-        if "yardstick" in group
-        else NO_YARDSTICK,
-        duration_holds=group["latency"].attrs.get("duration_holds", ""),
-        enqueue_ns=group["latency/enqueue_ns"][...]
-        if "enqueue_ns" in group["latency"]
-        else NOTHING,
+        log=group.texts("log"),
+        yardstick=yardstick() if "yardstick" in group else NO_YARDSTICK,
+        duration_holds=latency.text_attribute("duration_holds")
+        if "duration_holds" in latency.group.attrs
+        else "",
+        enqueue_ns=enqueue_ns,
         copied=series("copied") if "copied" in group else LatencySeries(NOTHING, NOTHING),
     )
+
+
+#: Scalars of a process that older files lack, and those that are not 0 at least.
+_ADDED = ("provider_ns",)
+_LEAST = {"provider_ns": -1, "loops": 1}
+
+
+def _read_nodes(group: Group) -> NodeTable:
+    rows = group.rows("name")
+    columns: dict[str, Any] = {}
+    for column in columns_of(NodeTable):
+        if not column.unit:
+            columns[column.name] = group.texts(column.name, rows)
+        else:
+            bounds = Bounds(-1, rows - 1) if column.none is not None else _COUNT
+            columns[column.name] = group.numbers(column.name, rows, bounds).read()
+    nodes = NodeTable(**columns)
+    # So no node is inside itself: each is one level below its parent.
+    depth = nodes.depth
+    wanted = np.where(nodes.parent < 0, 0, depth[nodes.parent] + 1) if rows else depth
+    if not np.array_equal(depth, wanted):
+        raise ValueError(f"{group.name}: a node is not one level below its parent")
+    return nodes
 
 
 _SOURCES = {stored: name for name, stored in STORED_SOURCES.items()}
 
 
-def _read_events(file: ProfileFile, group: h5py.Group) -> NodeEvents:
+def _read_events(group: Group, processes: frozenset[int], nodes: int) -> NodeEvents:
+    rows = group.rows("node")
+    inferences = group.rows("inference_number")
     known = {"dropped", "resolution_ns", "event", "traced_inference", *EVENTS, *INFERENCES}
-    details = _columns(file, group, [name for name in group if name not in known])
+    # What a later version adds may be something else than a column of these events.
+    details = [name for name in group if name not in known and group.is_number_column(name, rows)]
+    source = group.text_attribute("source")
+    process = Bounds(0, 2**31 - 1, among=processes)
+    events = {
+        "node": Bounds(0, nodes - 1),
+        "process": process,
+        "inference": Bounds(0, 2**31 - 1),
+        "start_ns": _TIME,
+        "duration_ns": _DURATION,
+        "self_ns": _ANY,
+    }
+    whole = {
+        "inference_process": process,
+        "inference_number": Bounds(0, 2**31 - 1),
+        "inference_start_ns": _TIME,
+        "inference_duration_ns": _DURATION,
+        "inference_framework_ns": _ANY,
+    }
     return stored(
         NodeEvents,
-        {**_columns(file, group, EVENTS), "details": Columns(details)},
-        len(group["node"]),
-        source=_SOURCES.get(group.attrs["source"], group.attrs["source"]),
-        dropped=int(group["dropped"][()]),
-        resolution_ns=int(group["resolution_ns"][()]),
-        **_columns(file, group, INFERENCES),
+        {
+            **_numbers(group, EVENTS, rows, events),
+            "details": Columns(_numbers(group, details, rows, dict.fromkeys(details, _ANY))),
+        },
+        rows,
+        source=_SOURCES.get(source, source),
+        dropped=group.number("dropped"),
+        resolution_ns=group.number("resolution_ns"),
+        **_numbers(group, INFERENCES, inferences, whole),
     )
 
 
-def _read_device(device: str, quantity: str, group: h5py.Group) -> DeviceSeries:
+def _read_device(
+    device: str, quantity: str, group: Group, processes: frozenset[int]
+) -> DeviceSeries:
+    rows = group.rows("value")
+    bounds = {"process": Bounds(0, 2**31 - 1, among=processes), "time_ns": _TIME}
     return DeviceSeries(
         device=device,
         quantity=quantity,
-        unit=group["value"].attrs["units"],
-        source=group.attrs["source"],
-        value=group["value"][...],
-        changed=group["changed"][...].astype(np.int8),
-        double=bool(group.attrs["double"]),
-        **_read_columns(group, DEVICE),
+        unit=group.unit("value"),
+        source=group.text_attribute("source"),
+        value=group.numbers("value", rows, _ANY).read(),
+        changed=group.numbers("changed", rows, Bounds(0, 1)).read().astype(np.int8),
+        double=group.flag("double"),
+        **_read_all(_numbers(group, DEVICE, rows, bounds)),
     )
 
 
-def _read_stacks(group: h5py.Group) -> Stacks:
+def _read_stacks(group: Group) -> Stacks:
+    rows = group.rows("samples")
     return Stacks(
-        rate_hz=int(group["rate_hz"][()]),
-        native=bool(group.attrs["native"]),
-        failed=int(group["failed"][()]),
-        **_read_columns(group, STACKS),
+        rate_hz=group.number("rate_hz"),
+        native=group.flag("native"),
+        failed=group.number("failed"),
+        stack=group.texts("stack", rows),
+        samples=group.numbers("samples", rows, Bounds(0, 2**48, most=2**53)).read(),
     )
 
 
-def _read_kernels(file: ProfileFile, group: h5py.Group) -> KernelEvents:
+def _read_kernels(group: Group, processes: frozenset[int], nodes: int) -> KernelEvents:
+    rows = group.rows("node")
+    bounds = {
+        "node": Bounds(-1, nodes - 1),
+        "process": Bounds(0, 2**31 - 1, among=processes),
+        "inference": _INT32,
+        "start_ns": _TIME,
+        "duration_ns": _DURATION,
+        "launch_ns": _ANY,
+        "stream": Bounds(-(2**31), 2**31 - 1),
+        "registers": _INT32,
+        "shared_bytes": _COUNT,
+        "bytes": _COUNT,
+    }
+    texts = {
+        name: group.text_column(name, rows) for name, column in KERNELS.items() if not column.units
+    }
+    numbers = [name for name in KERNELS if name not in texts]
     sizes = {
-        name: Column.of(file, *(group[f"{name}_{axis}"] for axis in "xyz")) for name in KERNEL_SIZES
+        name: group.number_rows(tuple(f"{name}_{axis}" for axis in "xyz"), rows, _INT32)
+        for name in KERNEL_SIZES
     }
     return stored(
         KernelEvents,
-        {**_columns(file, group, KERNELS), **sizes},
-        len(group["node"]),
-        unjoined_reason=group.attrs["unjoined_reason"],
-        disagreements=int(group["disagreements"][()]),
-        dropped=int(group["dropped"][()]),
+        {**texts, **_numbers(group, numbers, rows, bounds), **sizes},
+        rows,
+        unjoined_reason=group.text_attribute("unjoined_reason"),
+        disagreements=group.number("disagreements"),
+        dropped=group.number("dropped"),
     )
 
 
-def _read_readings(group: h5py.Group) -> tuple[Reading, ...]:
-    texts = [_text(group[name]) for name in ("name", "unit", "source", "reason")]
+def _read_readings(group: Group) -> tuple[Reading, ...]:
+    names = group.texts("name")
+    texts = [group.texts(column, len(names)) for column in ("unit", "source", "reason")]
+    facts = _read_facts(group, len(names))
     return tuple(
         Reading(name, value, unit, source, reason)
-        for value, name, unit, source, reason in zip(_read_facts(group), *texts, strict=True)
+        for name, value, unit, source, reason in zip(names, facts, *texts, strict=True)
     )
 
 
-def _read_facts(group: h5py.Group) -> list[Fact]:
+def _read_facts(group: Group, rows: int) -> list[Fact]:
     parsers: dict[str, Callable[[str], Fact]] = {
         "absent": lambda _: None,
-        "int": int,
+        "int": _whole,
         "float": float,
         "str": str,
     }
-    return [
-        parsers[kind](text)
-        for text, kind in zip(_text(group["value"]), _text(group["kind"]), strict=True)
-    ]
+    values, kinds = group.texts("value", rows), group.texts("kind", rows)
+    return [parsers[kind](text) for text, kind in zip(values, kinds, strict=True)]
 
 
-def _columns(file: ProfileFile, group: h5py.Group, names: Iterable[str]) -> dict[str, Column]:
+def _whole(text: str) -> int:
+    value = int(text)
+    if not -(2**63) <= value < 2**64:
+        raise ValueError(f"a fact is {one_line(text)}, which no counter holds")
+    return value
+
+
+def _numbers(
+    group: Group, names: Iterable[str], rows: int, bounds: Mapping[str, Bounds]
+) -> dict[str, Column]:
     """Columns that are still to be read."""
-    return {name: Column.of(file, group[name]) for name in names}
+    return {name: group.numbers(name, rows, bounds[name]) for name in names}
 
 
-def _read_columns(group: h5py.Group, columns: Mapping[str, Attributes]) -> dict[str, Any]:
-    return {
-        name: _text(group[name]) if h5py.check_string_dtype(group[name].dtype) else group[name][...]
-        for name in columns
-    }
-
-
-def _read_scalars(group: h5py.Group, names: Iterable[str]) -> dict[str, Any]:
-    return {name: int(group[name][()]) for name in names}
-
-
-def _text(dataset: h5py.Dataset) -> tuple[str, ...]:
-    return tuple(dataset.asstr()[...])
+def _read_all(columns: Mapping[str, Column]) -> dict[str, Any]:
+    return {name: column.read() for name, column in columns.items()}
