@@ -20,10 +20,10 @@ def main() -> int:
 def _look_for_no_module_here() -> None:
     """Does what ``python -P`` does from the start."""
     try:
-        here = path.realpath(getcwd())
+        here = path.realpath(getcwd())  # noqa: PTH109  (pathlib is not imported yet)
     except OSError:  # the folder has gone
         here = ""
-    if here == path.dirname(path.dirname(path.realpath(__file__))):
+    if f"{here.rstrip('/')}/harness/__main__.py" == path.realpath(__file__):
         return
     if not sys.flags.safe_path and sys.path and path.realpath(sys.path[0]) == here:
         del sys.path[0]

@@ -1,4 +1,4 @@
-"""Opens files whose names others chose: a pipe in a file's place never blocks, a device never ends."""
+"""Opens files whose names others chose: a pipe never blocks, and a device is not read for ever."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def read_ordinary(path: Path) -> bytes:
     Raises:
         OSError: as ``open_ordinary``.
     """
-    with open(open_ordinary(path), "rb") as stream:
+    with os.fdopen(open_ordinary(path), "rb") as stream:
         return stream.read()
 
 

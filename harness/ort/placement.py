@@ -139,7 +139,9 @@ def _placement(
     asked: str, source: str, placed: list[tuple[str, str, str]], unseen: int
 ) -> Placement:
     counts = Counter(provider for provider, _, _ in placed)
-    elsewhere = tuple(node for node in placed if node[0] != PROVIDER_TYPES[asked])
+    # A provider of a later version is known by its name alone.
+    wanted = PROVIDER_TYPES.get(asked, f"{asked}ExecutionProvider").lower()
+    elsewhere = tuple(node for node in placed if node[0].lower() != wanted)
     return Placement(
         asked,
         source,

@@ -15,7 +15,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from harness.storage.columns import Bounds, Column, ProfileFile, text_bytes
+from harness.storage.bounds import Bounds
+from harness.storage.columns import Column, ProfileFile, text_bytes
 
 #: How many times larger than in the file a column may be in memory: gzip cannot do more.
 MOST_COMPRESSION = 1_100

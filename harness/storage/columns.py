@@ -20,6 +20,7 @@ import numpy as np
 
 from harness.errors import ProfileFileError, one_line
 from harness.ordinary_files import open_ordinary
+from harness.storage.bounds import Bounds
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,42 +49,6 @@ _TEXT = np.dtype([("bytes", "<u4"), ("heap", "<u8"), ("number", "<u4")])
 #: Times what is in the file HDF5 may read of it while it opens it, and what it may in any case.
 _MOST_READ = 200
 _LEAST_READ_BYTES = 1 << 30
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Bounds:
-    """What the values of a column of whole numbers must keep.
-
-    Attributes:
-        low: the least value.
-        high: the greatest one.
-        most: their sum must not exceed; None where a sum says nothing.
-        among: the only values there may be; None where others are possible.
-    """
-
-    low: int
-    high: int
-    most: int | None = None
-    among: frozenset[int] | None = None
-
-    def check(self, values: np.ndarray[Any, Any], name: str) -> None:
-        """Looks at all values.
-
-        Raises:
-            ValueError: one does not keep them.
-        """
-        if not len(values):
-            return
-        low, high = int(values.min()), int(values.max())
-        if low < self.low or high > self.high:
-            wrong = low if low < self.low else high
-            raise ValueError(f"{name}: {wrong} is not between {self.low} and {self.high}")
-        if self.most is not None and values.sum(dtype=np.float64) > self.most:
-            raise ValueError(f"{name}: its values are more than {self.most} together")
-        if self.among is not None:
-            known = np.fromiter(self.among, np.int64, len(self.among))
-            if not np.isin(values, known).all():
-                raise ValueError(f"{name}: a value is none of those that it may be")
 
 
 class ProfileFile:
@@ -177,7 +142,7 @@ class _Stream(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         begins = {io.SEEK_SET: 0, io.SEEK_CUR: self._at}
-        begin = begins[whence] if whence in begins else self.size_bytes
+        begin = begins.get(whence, self.size_bytes)
         self._at = begin + offset
         return self._at
 
@@ -236,9 +201,7 @@ class Column:
     bounds: Bounds | None = None
 
     @classmethod
-    def of(
-        cls, file: ProfileFile, *datasets: h5py.Dataset, bounds: Bounds | None = None
-    ) -> Column:
+    def of(cls, file: ProfileFile, *datasets: h5py.Dataset, bounds: Bounds | None = None) -> Column:
         """All rows."""
         return cls(file, tuple(each.name for each in datasets), 0, len(datasets[0]), bounds)
 

@@ -25,8 +25,9 @@ from harness.records import (
     Yardstick,
     columns_of,
 )
+from harness.storage import bounds
 from harness.storage.checked import Budget, Group
-from harness.storage.columns import Bounds, Column, Columns, ProfileFile
+from harness.storage.columns import Column, Columns, ProfileFile
 from harness.storage.lazy_columns import stored
 from harness.storage.v1.schema import (
     DEVICE,
@@ -39,7 +40,6 @@ from harness.storage.v1.schema import (
     MODEL_NUMBERS,
     MODEL_TEXT,
     PROCESS,
-    STACKS,
     STORED_SOURCES,
     YARDSTICK,
     Fact,
@@ -48,23 +48,6 @@ from harness.storage.v1.schema import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-
-#: Nanoseconds that a clock may show, a duration may last, or durations may last together: 146
-#: years. So sums and differences of two stay within int64.
-_MOST_NS = 2**62
-_ANY = Bounds(-_MOST_NS, _MOST_NS)
-_TIME = Bounds(0, _MOST_NS)
-_DURATION = Bounds(0, _MOST_NS, most=_MOST_NS)
-#: Of an inference or a workload: what was timed took some time.
-_TIMED = Bounds(1, _MOST_NS, most=_MOST_NS)
-_COUNT = Bounds(-1, _MOST_NS)
-_INT32 = Bounds(-1, 2**31 - 1)
-
-#: Rows of a table that the file does not hold.
-_MOST_NODES = 2**24
-
-#: Places of probes beyond the nodes: one at the end of each graph, of which a node holds few.
-_PLACES = 16
 
 _MOST_RANK = 64
 
@@ -84,7 +67,7 @@ def read(profile: ProfileFile) -> Profile:
         nodes = _read_nodes(root.group_of("nodes")) if "nodes" in root else None
         traces = root.group_of("trace").groups() if "trace" in root else {}
         kernels = traces.pop("kernels", None)
-        rows = _MOST_NODES if nodes is None else len(nodes)
+        rows = None if nodes is None else len(nodes)
         return Profile(
             path=profile.path,
             harness_version=root.text_attribute("harness_version"),
@@ -99,9 +82,10 @@ def read(profile: ProfileFile) -> Profile:
             processes=processes,
             nodes=nodes,
             traces={
-                name: _read_events(group, known, _PLACES * (rows + 1) if places else rows)
+                name: _read_events(
+                    group, known, bounds.nodes_below(rows, places=name == "probe_calibration")
+                )
                 for name, group in traces.items()
-                for places in [name == "probe_calibration"]
             },
             devices=tuple(
                 _read_device(name, quantity, group, known)
@@ -111,7 +95,9 @@ def read(profile: ProfileFile) -> Profile:
                 for quantity, group in device.groups().items()
             ),
             stacks=_read_stacks(root.group_of("stacks")) if "stacks" in root else None,
-            kernels=None if kernels is None else _read_kernels(kernels, known, rows),
+            kernels=None
+            if kernels is None
+            else _read_kernels(kernels, known, bounds.nodes_below(rows)),
             absent=_pairs(root.group_of("absent")),
         )
 
@@ -138,7 +124,7 @@ def _pairs(group: Group) -> tuple[tuple[str, str], ...]:
 
 def _read_model(group: Group) -> ModelRecord:
     texts: dict[str, Any] = {name: group.text_attribute(name) for name in MODEL_TEXT}
-    numbers = {name: group.number(name) for name in MODEL_NUMBERS}
+    numbers: dict[str, Any] = {name: group.number(name) for name in MODEL_NUMBERS}
     return ModelRecord(**texts, **numbers, opsets=group.texts("opsets"))
 
 
@@ -146,9 +132,7 @@ def _read_inputs(group: Group) -> tuple[InputRecord, ...]:
     shapes = group.texts("shape")
     columns = {name: group.texts(name, len(shapes)) for name in INPUT_TEXT}
     return tuple(
-        InputRecord(
-            shape=_shape(shape), **{name: column[row] for name, column in columns.items()}
-        )
+        InputRecord(shape=_shape(shape), **{name: column[row] for name, column in columns.items()})
         for row, shape in enumerate(shapes)
     )
 
@@ -157,7 +141,7 @@ def _shape(text: str) -> tuple[int, ...]:
     sizes = json.loads(text)
     if not isinstance(sizes, list) or len(sizes) > _MOST_RANK:
         raise TypeError(f"/inputs/shape: {one_line(text)} is not a list of sizes")
-    if not all(type(size) is int and 0 <= size < _MOST_NS for size in sizes):
+    if not all(type(size) is int and 0 <= size < bounds.MOST_NS for size in sizes):
         raise TypeError(f"/inputs/shape: {one_line(text)} is not a list of sizes")
     return tuple(sizes)
 
@@ -182,14 +166,12 @@ def _read_process(group: Group) -> ProcessRecord:
         rows = held.rows("duration_ns")
         if rows < least_rows:
             raise ValueError(f"{held.name}: is empty")
-        bounds = {"start_ns": _TIME, "duration_ns": _TIMED}
-        return stored(LatencySeries, _numbers(held, LATENCY, rows, bounds), rows)
+        return stored(LatencySeries, _numbers(held, LATENCY, rows, bounds.LATENCY), rows)
 
     def yardstick() -> Yardstick:
         held = group.group_of("yardstick")
-        rows = held.rows("start_ns")
-        bounds = {name: _TIMED for name in YARDSTICK} | {"start_ns": _TIME}
-        return Yardstick(**_read_all(_numbers(held, YARDSTICK, rows, bounds)))
+        columns = _numbers(held, YARDSTICK, held.rows("start_ns"), bounds.YARDSTICK)
+        return Yardstick(**_read_all(columns))
 
     metadata = group.group_of("metadata")
     names = metadata.texts("name")
@@ -198,7 +180,7 @@ def _read_process(group: Group) -> ProcessRecord:
     steady = series("latency", least_rows=1)
     enqueue_ns = NOTHING
     if "enqueue_ns" in latency:
-        enqueue_ns = latency.numbers("enqueue_ns", len(steady), _DURATION).read()
+        enqueue_ns = latency.numbers("enqueue_ns", len(steady), bounds.DURATION).read()
     return ProcessRecord(
         # A scalar that older files lack keeps the record's own value for what is not known.
         **{
@@ -227,19 +209,13 @@ _LEAST = {"provider_ns": -1, "loops": 1}
 
 def _read_nodes(group: Group) -> NodeTable:
     rows = group.rows("name")
-    columns: dict[str, Any] = {}
+    numbers = bounds.node_table(rows)
+    columns: dict[str, Any] = _read_all(_numbers(group, numbers, rows, numbers))
     for column in columns_of(NodeTable):
         if not column.unit:
             columns[column.name] = group.texts(column.name, rows)
-        else:
-            bounds = Bounds(-1, rows - 1) if column.none is not None else _COUNT
-            columns[column.name] = group.numbers(column.name, rows, bounds).read()
     nodes = NodeTable(**columns)
-    # So no node is inside itself: each is one level below its parent.
-    depth = nodes.depth
-    wanted = np.where(nodes.parent < 0, 0, depth[nodes.parent] + 1) if rows else depth
-    if not np.array_equal(depth, wanted):
-        raise ValueError(f"{group.name}: a node is not one level below its parent")
+    bounds.check_depth(nodes.depth, nodes.parent)
     return nodes
 
 
@@ -253,33 +229,18 @@ def _read_events(group: Group, processes: frozenset[int], nodes: int) -> NodeEve
     # What a later version adds may be something else than a column of these events.
     details = [name for name in group if name not in known and group.is_number_column(name, rows)]
     source = group.text_attribute("source")
-    process = Bounds(0, 2**31 - 1, among=processes)
-    events = {
-        "node": Bounds(0, nodes - 1),
-        "process": process,
-        "inference": Bounds(0, 2**31 - 1),
-        "start_ns": _TIME,
-        "duration_ns": _DURATION,
-        "self_ns": _ANY,
-    }
-    whole = {
-        "inference_process": process,
-        "inference_number": Bounds(0, 2**31 - 1),
-        "inference_start_ns": _TIME,
-        "inference_duration_ns": _DURATION,
-        "inference_framework_ns": _ANY,
-    }
+    numbers = bounds.events(processes, nodes)
     return stored(
         NodeEvents,
         {
-            **_numbers(group, EVENTS, rows, events),
-            "details": Columns(_numbers(group, details, rows, dict.fromkeys(details, _ANY))),
+            **_numbers(group, EVENTS, rows, numbers),
+            "details": Columns(_numbers(group, details, rows, dict.fromkeys(details, bounds.ANY))),
         },
         rows,
         source=_SOURCES.get(source, source),
         dropped=group.number("dropped"),
         resolution_ns=group.number("resolution_ns"),
-        **_numbers(group, INFERENCES, inferences, whole),
+        **_numbers(group, INFERENCES, inferences, numbers),
     )
 
 
@@ -287,16 +248,16 @@ def _read_device(
     device: str, quantity: str, group: Group, processes: frozenset[int]
 ) -> DeviceSeries:
     rows = group.rows("value")
-    bounds = {"process": Bounds(0, 2**31 - 1, among=processes), "time_ns": _TIME}
+    numbers = bounds.device(processes)
     return DeviceSeries(
         device=device,
         quantity=quantity,
         unit=group.unit("value"),
         source=group.text_attribute("source"),
-        value=group.numbers("value", rows, _ANY).read(),
-        changed=group.numbers("changed", rows, Bounds(0, 1)).read().astype(np.int8),
+        value=group.numbers("value", rows, numbers["value"]).read(),
+        changed=group.numbers("changed", rows, numbers["changed"]).read().astype(np.int8),
         double=group.flag("double"),
-        **_read_all(_numbers(group, DEVICE, rows, bounds)),
+        **_read_all(_numbers(group, DEVICE, rows, numbers)),
     )
 
 
@@ -307,35 +268,24 @@ def _read_stacks(group: Group) -> Stacks:
         native=group.flag("native"),
         failed=group.number("failed"),
         stack=group.texts("stack", rows),
-        samples=group.numbers("samples", rows, Bounds(0, 2**48, most=2**53)).read(),
+        samples=group.numbers("samples", rows, bounds.STACKS["samples"]).read(),
     )
 
 
 def _read_kernels(group: Group, processes: frozenset[int], nodes: int) -> KernelEvents:
     rows = group.rows("node")
-    bounds = {
-        "node": Bounds(-1, nodes - 1),
-        "process": Bounds(0, 2**31 - 1, among=processes),
-        "inference": _INT32,
-        "start_ns": _TIME,
-        "duration_ns": _DURATION,
-        "launch_ns": _ANY,
-        "stream": Bounds(-(2**31), 2**31 - 1),
-        "registers": _INT32,
-        "shared_bytes": _COUNT,
-        "bytes": _COUNT,
-    }
+    limits = bounds.kernels(processes, nodes)
     texts = {
         name: group.text_column(name, rows) for name, column in KERNELS.items() if not column.units
     }
     numbers = [name for name in KERNELS if name not in texts]
     sizes = {
-        name: group.number_rows(tuple(f"{name}_{axis}" for axis in "xyz"), rows, _INT32)
+        name: group.number_rows(tuple(f"{name}_{axis}" for axis in "xyz"), rows, limits[name])
         for name in KERNEL_SIZES
     }
     return stored(
         KernelEvents,
-        {**texts, **_numbers(group, numbers, rows, bounds), **sizes},
+        {**texts, **_numbers(group, numbers, rows, limits), **sizes},
         rows,
         unjoined_reason=group.text_attribute("unjoined_reason"),
         disagreements=group.number("disagreements"),
@@ -372,10 +322,10 @@ def _whole(text: str) -> int:
 
 
 def _numbers(
-    group: Group, names: Iterable[str], rows: int, bounds: Mapping[str, Bounds]
+    group: Group, names: Iterable[str], rows: int, limits: Mapping[str, bounds.Bounds]
 ) -> dict[str, Column]:
     """Columns that are still to be read."""
-    return {name: group.numbers(name, rows, bounds[name]) for name in names}
+    return {name: group.numbers(name, rows, limits[name]) for name in names}
 
 
 def _read_all(columns: Mapping[str, Column]) -> dict[str, Any]:
