@@ -109,11 +109,14 @@ def execute(options: argparse.Namespace) -> int:
 def _config(name: str, text: str) -> ProfileConfig:
     """The configuration that a command line of ``profile`` means."""
     from harness.commands import profile
+    from harness.commands.command_line import require_values
 
     parser = argparse.ArgumentParser(prog=f"--{name}", allow_abbrev=False, exit_on_error=False)
     profile.add_arguments(parser)
     try:
-        given, unknown = parser.parse_known_args(shlex.split(text))
+        words = shlex.split(text)
+        require_values(words)
+        given, unknown = parser.parse_known_args(words)
     except (argparse.ArgumentError, ValueError) as error:
         raise RequestError(f"--{name} {text!r}: {error}", "see 'harness profile --help'") from error
     if unknown:

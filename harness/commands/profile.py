@@ -23,6 +23,7 @@ from harness.config.profile import (
 )
 from harness.config.session import EXECUTION_MODES, OPTIMIZATION_LEVELS, PROVIDERS, SessionConfig
 from harness.errors import RequestError
+from harness.reporters.visible import visible
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -210,7 +211,7 @@ def execute(options: argparse.Namespace) -> int:
     if options.json:
         print(summary_text(measured))
     elif options.quiet:
-        print(measured.path)
+        print(visible(str(measured.path)))
     else:
         print_summary(measured)
     return 0
