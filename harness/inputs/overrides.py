@@ -6,6 +6,7 @@ and with them sizes.
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from harness.inputs.ports import (
     port,
     shape_text,
 )
+from harness.ordinary_files import open_ordinary, read_ordinary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -190,21 +192,23 @@ class Overrides:
 
 def _read_npy(path: Path, port: Port, option: str) -> np.ndarray[Any, Any]:
     try:
-        array: Any = np.load(path, allow_pickle=False)
+        with os.fdopen(open_ordinary(path), "rb") as stream:
+            if stream.peek(2)[:2] == b"PK":
+                raise RequestError(
+                    f"{option}: holds several arrays (.npz)", "write one array with numpy.save"
+                )
+            array: Any = np.load(stream, allow_pickle=False)
     except FileNotFoundError as error:
         raise RequestError(f"{option}: no such file", "check the path") from error
     except OSError as error:
         raise RequestError(f"{option}: cannot be read ({error.strerror})", "check it") from error
-    except (ValueError, EOFError) as error:
+    except RequestError:
+        raise
+    except Exception as error:  # numpy raises many kinds on a damaged header, MemoryError too
         raise RequestError(
             f"{option}: is not a .npy file of plain numbers or text",
             "write it with numpy.save(path, array, allow_pickle=False)",
         ) from error
-    if not isinstance(array, np.ndarray):
-        array.close()
-        raise RequestError(
-            f"{option}: holds several arrays (.npz)", "write one array with numpy.save"
-        )
     # numpy.save keeps only the width of an ml_dtypes type.
     if array.dtype.kind == "V" and array.dtype.itemsize == port.dtype.itemsize:
         array = array.view(port.dtype)
@@ -226,7 +230,7 @@ def _read_pb(file: Path, port: Port, option: str) -> Any:
     message, value_of = _STORED[port.kind]
     proto = message()
     try:
-        proto.ParseFromString(file.read_bytes())
+        proto.ParseFromString(read_ordinary(file))
         value = value_of(proto)
         if port.kind == "tensor":
             value = value.view(element_dtype(proto.data_type))  # onnx before 1.19 has stand-ins
