@@ -16,6 +16,7 @@ from harness.config.profile import (
     DEFAULT_BUDGET_S,
     DEFAULT_PRECISION,
     DEFAULT_SAMPLE_HZ,
+    DEFAULT_TIMEOUT_S,
     QUICK_DURATION_S,
     QUICK_PROCESSES,
     TRACE_PASSES,
@@ -179,6 +180,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="sample the stacks of one more worker with py-spy; native: of libraries too",
     )
     much.add_argument(
+        "--memory-limit",
+        type=float,
+        metavar="GB",
+        help="of memory that a worker may take (default: 90%% of what is available)",
+    )
+    much.add_argument(
+        "--timeout",
+        type=float,
+        default=DEFAULT_TIMEOUT_S,
+        metavar="S",
+        help=f"that a worker may take until its first inference (default: {DEFAULT_TIMEOUT_S:g})",
+    )
+    much.add_argument(
         "--affinity",
         metavar="CPUS",
         help="CPUs of the workers, such as 0-3,8; without --threads one thread on each",
@@ -254,6 +268,8 @@ def configuration(options: argparse.Namespace) -> ProfileConfig:
         energy=options.energy,
         stacks=options.stacks,
         affinity=options.affinity,
+        memory_limit_gb=options.memory_limit,
+        timeout_s=options.timeout,
         output=options.output,
         force=options.force,
     )

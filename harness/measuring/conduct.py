@@ -33,7 +33,8 @@ def python_path() -> str:
 @contextlib.contextmanager
 def process(job: Job) -> Iterator[None]:
     """Conduct of a worker process: it dies with its parent, and leaves it Ctrl-C and errors."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGHUP):  # the terminal sends them to it too
+        signal.signal(number, signal.SIG_IGN)
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != job.parent:  # it died before this one could ask to die with it
         sys.exit(1)

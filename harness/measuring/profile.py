@@ -167,7 +167,7 @@ def started(config: ProfileConfig, observer: Observer) -> Iterator[Measuring]:
 
 
 def interruptible() -> contextlib.AbstractContextManager[None]:
-    """Ctrl-C and SIGTERM raise Interrupted meanwhile."""
+    """Ctrl-C, SIGTERM and SIGHUP raise Interrupted meanwhile."""
     return _signals(_interrupt)
 
 
@@ -206,9 +206,13 @@ def _work_folder(partial: Path) -> Iterator[Path]:
         try:
             yield work
         except OSError as error:
-            if error.errno not in NO_ROOM:
+            if error.errno in NO_ROOM:
+                raise no_room(work) from error
+            if work.is_dir():
                 raise
-            raise no_room(work) from error
+            raise MachineError(
+                f"{work}: has been removed meanwhile", "profile again, and leave it there"
+            ) from error
         finally:
             shutil.rmtree(work, ignore_errors=True)
             # Goes only when no shard is left in it.
@@ -267,11 +271,13 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 def _signals(
     handler: Callable[[int, FrameType | None], None] | signal.Handlers,
 ) -> Iterator[None]:
-    """Ctrl-C and SIGTERM go to the handler meanwhile; outside the main thread they stay."""
+    """Ctrl-C, SIGTERM, SIGHUP go to the handler meanwhile; outside the main thread they stay."""
     before = {}
     try:
         with contextlib.suppress(ValueError):  # not in the main thread
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                    continue  # nohup
                 before[number] = signal.signal(number, handler)
         yield
     finally:

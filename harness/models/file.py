@@ -163,10 +163,14 @@ def _texts(model: onnx.ModelProto) -> Iterator[tuple[str, object]]:
         yield from (("a tensor", name) for name in (*function.input, *function.output))
         yield from _node_texts(function.node)
     for graph in graphs(model):
+        yield "a graph", graph.name
         for value in (*graph.input, *graph.output, *graph.value_info):
             yield "a tensor", value.name
             for dimension in _dimensions(value.type):
                 yield "a dimension", dimension.dim_param
+            yield from (
+                ("a dimension's meaning", each.denotation) for each in _dimensions(value.type)
+            )
         yield from (("a tensor", tensor.name) for tensor in graph.initializer)
         yield from _node_texts(graph.node)
 
@@ -188,7 +192,7 @@ def _dimensions(of: onnx.TypeProto) -> Iterator[onnx.TensorShapeProto.Dimension]
         yield from _dimensions(getattr(of, held).elem_type)
     elif held == "map_type":
         yield from _dimensions(of.map_type.value_type)
-    elif held is not None:
+    elif held in ("tensor_type", "sparse_tensor_type"):
         yield from getattr(of, held).shape.dim
 
 
