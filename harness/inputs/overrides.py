@@ -198,6 +198,13 @@ def _read_npy(path: Path, port: Port, option: str) -> np.ndarray[Any, Any]:
                     f"{option}: holds several arrays (.npz)", "write one array with numpy.save"
                 )
             array: Any = np.load(stream, allow_pickle=False)
+        # numpy.save keeps only the width of an ml_dtypes type.
+        if array.dtype.kind == "V" and array.dtype.itemsize == port.dtype.itemsize:
+            array = array.view(port.dtype)
+        if array.dtype.kind == "U" and port.dtype.kind == "O":
+            array = array.astype(object)
+        native = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+        return native.reshape(array.shape)
     except FileNotFoundError as error:
         raise RequestError(f"{option}: no such file", "check the path") from error
     except OSError as error:
@@ -209,12 +216,6 @@ def _read_npy(path: Path, port: Port, option: str) -> np.ndarray[Any, Any]:
             f"{option}: is not a .npy file of plain numbers or text",
             "write it with numpy.save(path, array, allow_pickle=False)",
         ) from error
-    # numpy.save keeps only the width of an ml_dtypes type.
-    if array.dtype.kind == "V" and array.dtype.itemsize == port.dtype.itemsize:
-        array = array.view(port.dtype)
-    if array.dtype.kind == "U" and port.dtype.kind == "O":
-        array = array.astype(object)
-    return np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(array.shape)
 
 
 def _numbered(folder: Path, prefix: str) -> list[Path]:

@@ -24,7 +24,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 import numpy as np
 
-from harness.errors import MachineError, ProfileFileError, RequestError, not_written, one_line
+from harness.errors import (
+    NO_ROOM,
+    MachineError,
+    ProfileFileError,
+    RequestError,
+    not_written,
+    one_line,
+)
 from harness.ordinary_files import open_ordinary
 from harness.records import (
     DeviceSeries,
@@ -144,9 +151,11 @@ def make_private(folder: Path) -> None:
         elif state.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             wrong = "can be written to by others"
     except OSError as error:
-        raise not_written(folder, error) from error
+        if error.errno in NO_ROOM:
+            raise not_written(folder, error) from error
+        wrong = f"cannot be made: {error.strerror}"
     if wrong:
-        raise RequestError(f"{folder}: {wrong}", "delete it, or write to another folder")
+        raise RequestError(f"{folder}: {wrong}", "choose another --output")
 
 
 def read_header(folder: Path) -> ProfileHeader:
