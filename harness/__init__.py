@@ -5,20 +5,19 @@ Both give a ``harness.Profile``: arrays and texts with names and units, as recor
 frames (``to_pandas()``) or as an xarray DataTree (``to_xarray()``).
 """
 
-from __future__ import annotations
+# Nothing is imported here, not even of the standard library: ``python -m harness`` comes by this
+# file while the current folder is still where Python looks for modules first (see __main__).
 
-from typing import TYPE_CHECKING, Any
-
-from harness.config.inputs import InputRequest
-from harness.config.profile import ProfileConfig
-from harness.config.session import SessionConfig
-from harness.errors import HarnessError
-from harness.version import __version__ as __version__
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from harness.config.inputs import InputRequest
+    from harness.config.profile import ProfileConfig
+    from harness.config.session import SessionConfig
+    from harness.errors import HarnessError
     from harness.measuring.profile import profile
     from harness.records import Profile
     from harness.storage.profile_file import read_profile
+    from harness.version import __version__ as __version__
 
 __all__ = [
     "HarnessError",
@@ -30,19 +29,22 @@ __all__ = [
     "read_profile",
 ]
 
+_HOMES = {
+    "HarnessError": "harness.errors",
+    "InputRequest": "harness.config.inputs",
+    "Profile": "harness.records",
+    "ProfileConfig": "harness.config.profile",
+    "SessionConfig": "harness.config.session",
+    "__version__": "harness.version",
+    "profile": "harness.measuring.profile",
+    "read_profile": "harness.storage.profile_file",
+}
 
-def __getattr__(name: str) -> Any:
+
+def __getattr__(name: str) -> object:
     # Loaded when asked for: "harness --help" needs neither numpy nor h5py.
-    if name == "Profile":
-        from harness.records import Profile
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
 
-        return Profile
-    if name == "profile":
-        from harness.measuring.profile import profile
-
-        return profile
-    if name == "read_profile":
-        from harness.storage.profile_file import read_profile
-
-        return read_profile
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -20,6 +20,7 @@ from harness.config.profile import (
     DEFAULT_BUDGET_S,
     DEFAULT_PRECISION,
     DEFAULT_SAMPLE_HZ,
+    DEFAULT_TIMEOUT_S,
     QUICK_DURATION_S,
     QUICK_PROCESSES,
     STACKS,
@@ -267,6 +268,21 @@ _MEASUREMENT = tuple(
             ("--affinity",),
             "CPUs of the workers, such as 0-3,8; without --threads one thread on each",
             metavar="CPUS",
+        ),
+        Option(
+            "memory_limit_gb",
+            ("--memory-limit",),
+            "of memory that a worker may take (default: 90%% of what is available)",
+            metavar="GB",
+            type=float,
+        ),
+        Option(
+            "timeout_s",
+            ("--timeout",),
+            f"that a worker may take until its first inference (default: {DEFAULT_TIMEOUT_S:g})",
+            metavar="S",
+            type=float,
+            default=DEFAULT_TIMEOUT_S,
         ),
     )
 )

@@ -77,12 +77,15 @@ def execute(options: argparse.Namespace) -> int:
 def _config(name: str, text: str) -> ProfileConfig:
     """The configuration that a command line of ``profile`` means."""
     from harness.commands import profile
+    from harness.commands.command_line import require_values
 
     typed, see = f"{flag(name)} {text!r}", "see 'harness profile `help`'"
     parser = argparse.ArgumentParser(prog=flag(name), allow_abbrev=False, exit_on_error=False)
     profile.add_arguments(parser)
     try:
-        given, unknown = parser.parse_known_args(shlex.split(text))
+        words = shlex.split(text)
+        require_values(words)
+        given, unknown = parser.parse_known_args(words)
     except (argparse.ArgumentError, ValueError) as error:
         raise RequestError(f"{typed}: {error}", see) from error
     if unknown:

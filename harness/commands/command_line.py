@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NoReturn
 
+from harness.commands.messages import drop, message, open_standard_streams, say
 from harness.errors import NO_ROOM, HarnessError, Interrupted, MachineError, RequestError
-from harness.options import declare_version, flag, worded
+from harness.options import declare_version, flag
 from harness.version import __version__
 
 #: Subcommands in the order of --help, each a module here with add_arguments and execute.
@@ -40,9 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     4 --fail-on tripped, 130 interrupted.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by whoever started us
-            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
+    open_standard_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal that knows no µ, a file name that is not UTF-8.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -53,21 +53,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _fail(error, as_json=flag("json") in given)
         except KeyboardInterrupt:
             return _fail(Interrupted("interrupted"), as_json=flag("json") in given)
+        except MemoryError:
+            full = MachineError(
+                "not enough memory", "close other programs, or use a larger machine"
+            )
+            return _fail(full, as_json=flag("json") in given)
     except BrokenPipeError:
         # The reader (head, less) has gone.
-        _drop_output()
+        drop(1)
         return 0
     except OSError as error:
-        if error.errno not in NO_ROOM:
-            raise
-        _drop_output()
-        full = MachineError("the output cannot be written: the disk is full", "make room there")
-        return _fail(full, as_json=False)
+        drop(1)
+        return _fail(_refused(error), as_json=False)
 
 
-def _drop_output() -> None:
-    # Or Python would fail once more when it flushes at exit.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+#: What a wrong name makes the system say; all else is the machine's doing.
+_WRONG_NAME = (
+    errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM,
+    errno.ELOOP, errno.EINVAL, errno.EROFS,
+)  # fmt: skip
+
+
+def _refused(error: OSError) -> HarnessError:
+    """The error of what the system refused, where nobody nearer to it knew more to say."""
+    reason = error.strerror or str(error) or type(error).__name__
+    if error.errno in NO_ROOM and error.filename is None:
+        return MachineError("the output cannot be written: the disk is full", "make room there")
+    place = "" if error.filename is None else f"{os.fsdecode(os.fspath(error.filename))}: "
+    if error.errno in _WRONG_NAME and error.filename is not None:
+        return RequestError(f"{place}{reason}", "check the name and its rights")
+    remedy = "make room there" if error.errno in NO_ROOM else "see ulimit -a, and what df says"
+    return MachineError(f"{place}{reason}", remedy)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -101,7 +117,21 @@ def command_line() -> argparse.ArgumentParser:
     return parser
 
 
+def require_values(given: Sequence[str]) -> None:
+    """Refuses ``--option=--``, of which argparse makes an option without its value.
+
+    Raises:
+        RequestError: there is one.
+    """
+    for word in given:
+        if word == "--":
+            return
+        if re.fullmatch(r"(--[\w-]+=|-\w)--", word):
+            raise RequestError(f"{word.removesuffix('--').rstrip('=')}: needs a value", "give one")
+
+
 def _execute(given: Sequence[str]) -> int:
+    require_values(given)
     options = command_line().parse_args(given)
     if options.version:
         print(f"harness {__version__}")
@@ -111,6 +141,8 @@ def _execute(given: Sequence[str]) -> int:
     try:
         code: int = options.execute(options)
     except ImportError as error:
+        if "cannot allocate memory" in str(error).lower() or "failed to map" in str(error):
+            raise MemoryError from error
         if error.name != "harness.native":
             raise
         raise MachineError(
@@ -122,14 +154,16 @@ def _execute(given: Sequence[str]) -> int:
 
 
 def _fail(error: HarnessError, *, as_json: bool) -> int:
-    message, remedy = worded(error.message), worded(error.remedy)
     if as_json:
-        report = {"kind": error.kind, "message": message, "remedy": remedy}
+        report = {
+            "kind": error.kind,
+            "message": message(error.message),
+            "remedy": message(error.remedy),
+        }
         try:
             print(json.dumps({"error": report}), flush=True)
         except OSError:  # nobody reads it, or it cannot be written: the exit code remains
-            _drop_output()
+            drop(1)
     else:
-        hint = f" ({remedy})" if remedy else ""
-        print(f"harness: {message}{hint}", file=sys.stderr)
+        say(message(error.message) + (f" ({message(error.remedy)})" if error.remedy else ""))
     return error.exit_code

@@ -9,11 +9,11 @@ would decide. Profiles of separate occasions carry what the machine changes in b
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.commands.messages import say
 from harness.errors import RequestError
 from harness.options import declare, flag
 
@@ -103,7 +103,7 @@ def _judged(report: Report, threshold: float) -> int:
         if blind and (found.interval is None or found.interval[1] > threshold):
             # A gate that cannot see must not let everything through.
             name = compared.candidate.path
-            print(f"harness: {flag('fail_on')} cannot judge {name}: {blind}", file=sys.stderr)
+            say(f"{flag('fail_on')} cannot judge {name}: {blind}")
             code = code or RequestError.exit_code
         elif found.verdict == "SLOWER" and found.interval and found.interval[0] > threshold:
             code = TRIPPED

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.options import declare, worded
+from harness.reporters.visible import visible
 
 if TYPE_CHECKING:
     import argparse
@@ -74,9 +75,9 @@ def _print_table(capabilities: Sequence[Capability]) -> None:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for one in capabilities:
-        text = Text(one.detail)
+        text = Text(visible(one.detail))
         if one.remedy:
-            text.append(f"\nremedy: {one.remedy}", "dim")
+            text.append(f"\nremedy: {visible(one.remedy)}", "dim")
         table.add_row(one.name, Text(one.state, colours[one.state]), text)
     console.print(table)
     console.print(Text(f"\n{_verdict(capabilities)}", "bold"))

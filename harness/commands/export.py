@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import RequestError
 from harness.options import declare
+from harness.reporters.visible import visible
 
 if TYPE_CHECKING:
     from harness.records import Profile, Stacks
@@ -61,7 +62,7 @@ def execute(options: argparse.Namespace) -> int:
     else:
         things = {"pyperf": "processes", "jsonl": "lines", "stacks": "stacks"}
         for name, one in written.items():
-            print(f"{one['count']} {things.get(name, 'inferences')} in {one['file']}")
+            print(visible(f"{one['count']} {things.get(name, 'inferences')} in {one['file']}"))
     return 0
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.errors import RequestError
 from harness.options import declare
+from harness.reporters.visible import visible
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,5 +40,5 @@ def execute(options: argparse.Namespace) -> int:
         report = {"file": str(output), "size_bytes": output.stat().st_size}
         print(json.dumps(report))
     else:
-        print(output)
+        print(visible(str(output)))
     return 0

@@ -14,6 +14,7 @@ from harness.config.profile import ProfileConfig
 from harness.config.session import SessionConfig
 from harness.errors import RequestError
 from harness.options import declare
+from harness.reporters.visible import visible
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +37,7 @@ def execute(options: argparse.Namespace) -> int:
     if options.json:
         print(summary_text(measured))
     elif options.quiet:
-        print(measured.path)
+        print(visible(str(measured.path)))
     else:
         print_summary(measured)
     return 0
@@ -82,6 +83,8 @@ def configuration(options: argparse.Namespace) -> ProfileConfig:
         energy=options.energy,
         stacks=options.stacks,
         affinity=options.affinity,
+        memory_limit_gb=options.memory_limit,
+        timeout_s=options.timeout,
         output=options.output,
         force=options.force,
     )

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import io
 import os
 import time
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 
+from harness.commands.messages import message
 from harness.measuring.handover import Preparation
 from harness.measuring.observer import Observer
 from harness.measuring.plan import Plan
-from harness.options import worded
 from harness.reporters.wording import input_line, processes
+
+
+class _Lossy(io.FileIO):
+    """A stream that loses what cannot be written: a full disk there costs no measurement."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data) or 0
+        except OSError:
+            return len(memoryview(data).cast("B"))
 
 
 class Progress(Observer):
@@ -26,7 +38,9 @@ class Progress(Observer):
 
     def __init__(self, *, quiet: bool) -> None:
         # Descriptor 2 is redirected while workers run; this one stays with the terminal.
-        self._stream = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace")
+        self._stream = io.TextIOWrapper(
+            io.BufferedWriter(_Lossy(os.dup(2), "w")), encoding="utf-8", errors="replace"
+        )
         self._console = Console(
             file=self._stream, highlight=False, markup=False, emoji=False, soft_wrap=True
         )
@@ -59,7 +73,7 @@ class Progress(Observer):
 
     def warning(self, text: str) -> None:
         """Prints a warning, also when quiet."""
-        self._console.print(f"harness: warning: {worded(text)}")
+        self._console.print(f"harness: warning: {message(text)}")
 
     def preparing(self, model: str) -> None:
         """Says what is being read."""
@@ -90,7 +104,7 @@ class Progress(Observer):
 
     def _say(self, text: str) -> None:
         if not self._quiet:
-            self._console.print(worded(text))
+            self._console.print(message(text))
 
 
 def _duration(seconds: float) -> str:

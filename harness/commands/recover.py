@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Recovers and says what was found."""
+    from harness.reporters.visible import visible
     from harness.storage.profile_file import read_profile, recover
 
     target = recover(options.partial, options.output, options.force)
@@ -31,7 +32,7 @@ def execute(options: argparse.Namespace) -> int:
         print(json.dumps(report))
     else:
         state = "complete" if profile.complete else "incomplete"
-        print(f"{len(profile.processes)} finished processes in {target} ({state})")
+        print(visible(f"{len(profile.processes)} finished processes in {target} ({state})"))
         for what, reason in profile.absent:
-            print(f"absent: {what}: {reason}")
+            print(visible(f"absent: {what}: {reason}"))
     return 0

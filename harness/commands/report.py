@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 
 from harness.options import declare
+from harness.reporters.visible import visible
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,5 +35,5 @@ def execute(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"file": str(options.output), "bytes": size_bytes}))
     else:
-        print(f"{size_bytes / 1e3:,.0f} kB in {options.output}; open it in a browser")
+        print(visible(f"{size_bytes / 1e3:,.0f} kB in {options.output}; open it in a browser"))
     return 0

@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 
 from harness.options import declare
+from harness.reporters.visible import visible
 
 #: Endings of Perfetto's own format, before .gz.
 _PERFETTO = (".pftrace", ".perfetto-trace", ".perfetto")
@@ -38,5 +39,5 @@ def execute(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"file": str(options.output), "format": form, "events": events}))
     else:
-        print(f"{events} events in {options.output}; open it in ui.perfetto.dev")
+        print(visible(f"{events} events in {options.output}; open it in ui.perfetto.dev"))
     return 0

@@ -38,6 +38,9 @@ ENERGY_DURATION_S = 3.0
 #: How long devices are left idle before a session is made, when energy is asked for.
 ENERGY_IDLE_S = 1.5
 
+#: Seconds that a worker may take from its start to its first inference.
+DEFAULT_TIMEOUT_S = 600.0
+
 DEFAULT_SAMPLE_HZ = 100.0
 MAX_SAMPLE_HZ = 1000.0
 
@@ -66,6 +69,9 @@ class ProfileConfig:
         stacks: ``python`` or ``native``: sample the stacks of a worker of its own with py-spy;
             empty for none.
         affinity: CPU list of the workers in Linux' notation (``0-3,8``), or None.
+        memory_limit_gb: of 10**9 bytes, resident, that a worker may take; None for most of what
+            is available.
+        timeout_s: seconds that a worker may take until its first inference.
         output: file to write; None for ``profiles/MODEL-PROVIDER-UTCTIME.h5``.
         force: overwrite an existing output.
     """
@@ -86,6 +92,8 @@ class ProfileConfig:
     energy: bool = False
     stacks: str = ""
     affinity: str | None = None
+    memory_limit_gb: float | None = None
+    timeout_s: float = DEFAULT_TIMEOUT_S
     output: Path | None = None
     force: bool = False
 
@@ -109,6 +117,16 @@ class ProfileConfig:
             raise RequestError(
                 f"`precision` {100 * self.precision:g}: must be above 0 and under 100 percent",
                 "give `precision` PERCENT",
+            )
+        if self.memory_limit_gb is not None and not 0 < self.memory_limit_gb < 1e9:
+            raise RequestError(
+                f"`memory_limit_gb` {self.memory_limit_gb:g}: must be above 0",
+                "give `memory_limit_gb` GB",
+            )
+        if not 0 < self.timeout_s < 7 * 86_400:
+            raise RequestError(
+                f"`timeout_s` {self.timeout_s:g}: must be above 0 and under a week",
+                "give `timeout_s` SECONDS",
             )
         if not 0 < self.budget_s < 86_400:
             raise RequestError(

@@ -18,16 +18,23 @@ from harness.measuring.handover import Job, drop_inputs, leave_error
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
+def python(module: str, *arguments: str) -> tuple[str, ...]:
+    """Command line of a worker: this Python, that module, and none of the current folder (-P)."""
+    return (sys.executable, "-P", "-m", module, *arguments)
+
+
 def python_path() -> str:
     """PYTHONPATH of a worker, which is to run this harness and no other."""
     root = str(Path(__file__).resolve().parents[2])
-    return os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    places = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return os.pathsep.join(filter(None, (root, *places)))  # an empty one is the current folder
 
 
 @contextlib.contextmanager
 def process(job: Job) -> Iterator[None]:
     """Conduct of a worker process: it dies with its parent, and leaves it Ctrl-C and errors."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGHUP):  # the terminal sends them to it too
+        signal.signal(number, signal.SIG_IGN)
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != job.parent:  # it died before this one could ask to die with it
         sys.exit(1)

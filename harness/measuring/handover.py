@@ -63,6 +63,11 @@ class Job:
         """File that holds this job."""
         return self.work_folder / "job.json"
 
+    @property
+    def inferred(self) -> Path:
+        """File that a worker makes when it has made its first inference."""
+        return self.work_folder / "inferred"
+
     def write(self) -> None:
         """Leaves the job where the workers find it."""
         _write(self.path, self)

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.config.session import SessionConfig
+from harness.errors import ModelError, one_line
 from harness.inputs import choice
 from harness.measuring import ceilings, handover
 from harness.measuring.absences import Absences
@@ -52,12 +53,19 @@ def prepare(job: Job) -> Preparation:
     def attempt(candidate: choice.InputSet) -> list[Any]:
         with contextlib.closing(session.bind(candidate.values)) as binding:
             binding.run()
+            job.inferred.touch()
             return binding.outputs()
 
     chosen, outputs = choice.choose(model, job.config.inputs, attempt)
     handover.write_inputs(job, chosen.values)
     with contextlib.closing(session.bind(chosen.values)) as binding:
-        latency_ns = min(binding.run() for _ in range(3))
+        try:
+            latency_ns = min(binding.run() for _ in range(3))
+        except ort.OrtError as error:
+            raise ModelError(
+                f"{job.model}: runs once, and then fails: {one_line(str(error))}",
+                "fix the inputs with `files` or `shapes`",
+            ) from error
         repeatable = same_values(outputs, binding.outputs())
     session_ns = session.create_ns
     try:

@@ -167,7 +167,7 @@ def started(config: ProfileConfig, observer: Observer) -> Iterator[Measuring]:
 
 
 def interruptible() -> contextlib.AbstractContextManager[None]:
-    """Ctrl-C and SIGTERM raise Interrupted meanwhile."""
+    """Ctrl-C, SIGTERM and SIGHUP raise Interrupted meanwhile."""
     return _signals(_interrupt)
 
 
@@ -193,12 +193,7 @@ def _work_folder(partial: Path) -> Iterator[Path]:
     Shards of an interrupted profile are never mixed with new ones: they are refused.
     """
     work = partial / "work"
-    try:
-        partial.mkdir(exist_ok=True)
-    except OSError as error:
-        raise RequestError(
-            f"{partial}: cannot be made: {error.strerror}", "choose another `output`"
-        ) from error
+    shards.make_private(partial)
     with shards.hold(partial):
         if any(partial.glob("[!.]*.shard")):  # one that was being written starts with a dot
             raise RequestError(
@@ -206,19 +201,31 @@ def _work_folder(partial: Path) -> Iterator[Path]:
                 f"harness recover {partial}, or delete it, or choose another `output`",
             )
         # Without a shard it was killed before anything was measured.
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(mode=0o700)  # what workers read there, nobody else may write
+        _remove(work)
+        work.mkdir(mode=0o700)
         try:
             yield work
         except OSError as error:
-            if error.errno not in NO_ROOM:
+            if error.errno in NO_ROOM:
+                raise no_room(work) from error
+            if work.is_dir():
                 raise
-            raise no_room(work) from error
+            raise MachineError(
+                f"{work}: has been removed meanwhile", "profile again, and leave it there"
+            ) from error
         finally:
             shutil.rmtree(work, ignore_errors=True)
             # Goes only when no shard is left in it.
             with contextlib.suppress(OSError):
                 partial.rmdir()
+
+
+def _remove(path: Path) -> None:
+    """Whatever it is; a link is not followed."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _store(
@@ -264,11 +271,13 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 def _signals(
     handler: Callable[[int, FrameType | None], None] | signal.Handlers,
 ) -> Iterator[None]:
-    """Ctrl-C and SIGTERM go to the handler meanwhile; outside the main thread they stay."""
+    """Ctrl-C, SIGTERM, SIGHUP go to the handler meanwhile; outside the main thread they stay."""
     before = {}
     try:
         with contextlib.suppress(ValueError):  # not in the main thread
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                    continue  # nohup
                 before[number] = signal.signal(number, handler)
         yield
     finally:

@@ -42,10 +42,11 @@ from typing import Any, ClassVar
 
 import pyperf
 
-from harness.errors import HarnessError, one_line
+from harness.errors import HarnessError, MachineError, one_line
 from harness.machine.cpu_lists import cpu_ranges
 from harness.measuring import conduct, handover
 from harness.measuring.handover import Job, Preparation
+from harness.measuring.limits import Watch
 from harness.measuring.plan import Plan
 from harness.measuring.timed_pass import Measurement
 from harness.storage import shards
@@ -57,12 +58,12 @@ def prepare(job: Job) -> Preparation:
     Raises:
         HarnessError: of the kind the process ended with.
     """
-    with _inherited(job) as output:
+    with _inherited(job) as output, _watch(job).watching() as watch:
         code = subprocess.run(
-            [sys.executable, "-m", "harness.measuring.worker", str(job.path)], check=False
+            conduct.python("harness.measuring.worker", str(job.path)), check=False
         ).returncode
     if code:
-        raise _worker_failure(job, f"trying the model {job.model} failed", code, output)
+        raise _worker_failure(job, f"trying the model {job.model} failed", code, output, watch)
     return handover.read_preparation(job)
 
 
@@ -112,6 +113,7 @@ def measure(
         # (2)
         nonlocal spawned
         os.truncate(output, 0)
+        watch.begin()
         calibration = "--calibrate-loops" in command  # pyperf's option
         finished = spawned - calibrations
         if calibration:
@@ -130,7 +132,7 @@ def measure(
         ]  # fmt: skip
 
     runner = Runner(
-        program_args=("-m", "harness.measuring.spawning"),
+        program_args=conduct.python("harness.measuring.spawning")[1:],
         add_cmdline_args=before_spawn,
         show_name=False,
     )
@@ -149,7 +151,11 @@ def measure(
     if job.config.affinity is not None:
         arguments += ["--affinity", cpu_ranges(job.cpus)]  # pyperf's option
     runner.parse_args(arguments)
-    with _inherited(job) as output, contextlib.redirect_stdout(io.StringIO()) as said:
+    with (
+        _inherited(job) as output,
+        _watch(job).watching() as watch,
+        contextlib.redirect_stdout(io.StringIO()) as said,
+    ):
         try:
             runner.bench_time_func(job.model_name, _never_timed_here)
         except _Enough:
@@ -159,7 +165,7 @@ def measure(
             which = f"measuring process {first + number}" if number >= 0 else "calibrating process"
             code = re.search(r"exit code (-?\d+)$", str(error))  # (5)
             detail = int(code[1]) if code else said.getvalue().strip() or str(error)
-            raise _worker_failure(job, f"{which} failed", detail, output) from error
+            raise _worker_failure(job, f"{which} failed", detail, output, watch) from error
     on_process(first + spawned - calibrations)
 
 
@@ -181,21 +187,34 @@ def _inherited(job: Job) -> Iterator[Path]:
         yield output
     finally:
         if python_path is None:
-            del os.environ["PYTHONPATH"]
+            os.environ.pop("PYTHONPATH", None)
         else:
             os.environ["PYTHONPATH"] = python_path
         os.dup2(saved, 2)
         os.close(saved)
 
 
-def _worker_failure(job: Job, what: str, detail: int | str, output: Path) -> HarnessError:
+def _watch(job: Job) -> Watch:
+    limit_gb = job.config.memory_limit_gb
+    limit_bytes = None if limit_gb is None else int(limit_gb * 1e9)
+    return Watch(limit_bytes, job.config.timeout_s, job.path, job.inferred)
+
+
+def _worker_failure(
+    job: Job, what: str, detail: int | str, output: Path, watch: Watch
+) -> HarnessError:
     """The error a worker left; else what is known of how it died."""
+    if watch.reason:
+        return MachineError(f"{what}: it {watch.reason}", watch.remedy)
     left = handover.take_error(job)
     if left is not None:
         return left
-    remedy = "try fewer `intra_threads` or another `library`; if it stays, report it with the model"
     if detail == -signal.SIGKILL:
-        remedy = "the kernel does so when memory runs out: see dmesg, or give smaller inputs"
+        return MachineError(
+            f"{what}: killed by SIGKILL, most likely by the kernel because memory ran out",
+            "see dmesg, give smaller inputs, or `memory_limit_gb` N to be told before",
+        )
+    remedy = "try fewer `intra_threads` or another `library`; if it stays, report it with the model"
     if isinstance(detail, int):
         detail = f"killed by {signal.Signals(-detail).name}" if detail < 0 else f"exit {detail}"
     printed = output.read_text(errors="replace").strip().splitlines()
@@ -212,7 +231,7 @@ def _add_worker_arguments(runner: pyperf.Runner) -> None:
 
 def _work() -> None:
     """Body of a measuring process."""
-    runner = pyperf.Runner(program_args=("-m", "harness.measuring.spawning"))
+    runner = pyperf.Runner(program_args=conduct.python("harness.measuring.spawning")[1:])
     _add_worker_arguments(runner)
     arguments = runner.parse_args()
     job = Job.read(arguments.job)

@@ -92,7 +92,11 @@ def py_spy() -> str:
         MachineError: it is not installed.
     """
     beside = Path(sysconfig.get_path("scripts")) / "py-spy"
-    found = str(beside) if beside.exists() else shutil.which("py-spy")
+    # Not one of the current folder, however PATH asks for it.
+    folders = filter(os.path.isabs, os.get_exec_path())
+    found = (
+        str(beside) if beside.exists() else shutil.which("py-spy", path=os.pathsep.join(folders))
+    )
     if found is None:
         raise MachineError("`stacks`: py-spy is not installed", "python -m pip install py-spy")
     return found
@@ -116,7 +120,7 @@ def _looping(job: Job, inferences: int) -> Iterator[int]:
     with (
         printed.open("wb") as sink,
         subprocess.Popen(
-            [sys.executable, "-m", "harness.measuring.stacks", str(job.path), str(inferences)],
+            conduct.python("harness.measuring.stacks", str(job.path), str(inferences)),
             stdout=subprocess.PIPE,
             stderr=sink,
             env={**os.environ, "PYTHONPATH": conduct.python_path()},

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from typing import TYPE_CHECKING
 
 import onnx
 from google.protobuf.message import DecodeError
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
-from harness.errors import ModelError
+from harness.errors import ModelError, one_line
+from harness.ordinary_files import open_ordinary, read_ordinary, require_ordinary
 from harness.records import ModelRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 _CHUNK_BYTES = 1 << 20
+
+#: Dimensions of an array in numpy.
+_MOST_RANK = 64
 
 #: ORT's locations of weights that are in memory begin so; they name no file.
 _IN_MEMORY_LOCATION = "*/_ORT_"
@@ -59,6 +64,8 @@ def load(path: Path) -> onnx.ModelProto:
                 f"{path}: its graph has no {part}, so there is nothing to measure",
                 "the file may be truncated: export or copy it again",
             )
+    _check_texts(path, model)
+    _check_ranks(path, model)
     _check_external_data(path, model)
     return model
 
@@ -74,13 +81,12 @@ def describe(path: Path, model: onnx.ModelProto, name: str) -> ModelRecord:
     Raises:
         ModelError: a file can no longer be read.
     """
-    folder = path.parent
-    files = [path, *(folder / location for location in _external_locations(model))]
+    files = [path, *(_external_file(path, each) for each in _external_locations(path, model))]
     digest = hashlib.sha256()
     size_bytes = 0
     for file in files:
         try:
-            with file.open("rb") as stream:
+            with os.fdopen(open_ordinary(file), "rb") as stream:
                 while chunk := stream.read(_CHUNK_BYTES):
                     digest.update(chunk)
                     size_bytes += len(chunk)
@@ -105,9 +111,7 @@ def describe(path: Path, model: onnx.ModelProto, name: str) -> ModelRecord:
 
 def _read(path: Path) -> bytes:
     try:
-        if path.is_char_device() or path.is_block_device() or path.is_fifo():
-            raise ModelError(f"{path}: is a device, not a file", _NOT_ONNX_REMEDY)
-        return path.read_bytes()
+        return read_ordinary(path)
     except FileNotFoundError as error:
         raise ModelError(
             f"{path}: no such file", "check the path, or name a model of `harness models`"
@@ -140,18 +144,75 @@ def _unreadable(path: Path, content: bytes) -> ModelError:
     return ModelError(f"{path}: is not an ONNX model", _NOT_ONNX_REMEDY)
 
 
+def _check_texts(path: Path, model: onnx.ModelProto) -> None:
+    """Refuses names that are no UTF-8, which protobuf gives as bytes."""
+    for what, text in _texts(model):
+        if not isinstance(text, str):
+            raise ModelError(
+                f"{path}: the name of {what} is not UTF-8: {text!r}", "export the model again"
+            )
+
+
+def _texts(model: onnx.ModelProto) -> Iterator[tuple[str, object]]:
+    yield "its producer", model.producer_name
+    yield "its producer's version", model.producer_version
+    for opset in model.opset_import:
+        yield "an operator set", opset.domain
+    for function in model.functions:
+        yield from (("a function", function.name), ("a function's domain", function.domain))
+        yield from (("a tensor", name) for name in (*function.input, *function.output))
+        yield from _node_texts(function.node)
+    for graph in graphs(model):
+        yield "a graph", graph.name
+        for value in (*graph.input, *graph.output, *graph.value_info):
+            yield "a tensor", value.name
+            for dimension in _dimensions(value.type):
+                yield "a dimension", dimension.dim_param
+            yield from (
+                ("a dimension's meaning", each.denotation) for each in _dimensions(value.type)
+            )
+        yield from (("a tensor", tensor.name) for tensor in graph.initializer)
+        yield from _node_texts(graph.node)
+
+
+def _node_texts(nodes: Iterable[onnx.NodeProto]) -> Iterator[tuple[str, object]]:
+    for node in nodes:
+        yield "a node", node.name
+        yield "an operator", node.op_type
+        yield "an operator's domain", node.domain
+        yield from (("a tensor", name) for name in node.input)
+        yield from (("a tensor", name) for name in node.output)
+        yield from (("an attribute", attribute.name) for attribute in node.attribute)
+
+
+def _dimensions(of: onnx.TypeProto) -> Iterator[onnx.TensorShapeProto.Dimension]:
+    """Of a tensor, or of the tensors in a sequence or an optional."""
+    held = of.WhichOneof("value")
+    if held in ("sequence_type", "optional_type"):
+        yield from _dimensions(getattr(of, held).elem_type)
+    elif held == "map_type":
+        yield from _dimensions(of.map_type.value_type)
+    elif held in ("tensor_type", "sparse_tensor_type"):
+        yield from getattr(of, held).shape.dim
+
+
+def _check_ranks(path: Path, model: onnx.ModelProto) -> None:
+    for graph in graphs(model):
+        for value in (*graph.input, *graph.output):
+            rank = sum(1 for _ in _dimensions(value.type))
+            if rank > _MOST_RANK:
+                raise ModelError(
+                    f"{path}: {value.name!r} has {rank} dimensions, more than {_MOST_RANK}",
+                    "give a model whose inputs and outputs numpy can hold",
+                )
+
+
 def _check_external_data(path: Path, model: onnx.ModelProto) -> None:
     sizes: dict[str, int] = {}
-    for tensor, info in _external(model):
+    for tensor, info in _external(path, model):
         if info.location not in sizes:
-            try:
-                sizes[info.location] = (path.parent / info.location).stat().st_size
-            except OSError as error:
-                raise ModelError(
-                    f"{path}: its external data file {info.location} is missing",
-                    f"put {info.location} beside the model",
-                ) from error
-        end = (info.offset or 0) + (info.length or _data_bytes(tensor))
+            sizes[info.location] = _external_size(path, info.location)
+        end = (info.offset or 0) + (info.length or _data_bytes(path, tensor))
         if sizes[info.location] < end:
             raise ModelError(
                 f"{path}: its external data file {info.location} has {sizes[info.location]} bytes "
@@ -160,22 +221,62 @@ def _check_external_data(path: Path, model: onnx.ModelProto) -> None:
             )
 
 
-def _data_bytes(tensor: onnx.TensorProto) -> int:
+def _external_size(path: Path, location: str) -> int:
+    """Size of a file of external data, which is looked at before anybody opens it.
+
+    It must be an ordinary file in the model's folder: a model may not have others read, hashed,
+    or waited for.
+    """
+    remedy = f"put {location} beside the model"
+    try:
+        file = _external_file(path, location)
+        state = file.stat()
+        require_ordinary(file, state.st_mode)
+        found = file.resolve()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ModelError(f"{path}: its external data file {location} is missing", remedy) from error
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ModelError(
+            f"{path}: its external data file {location} cannot be read: {reason}", remedy
+        ) from error
+    # The folder may be one of links into a store, beside whose model the data lies.
+    folders = (path.parent.resolve(), path.resolve().parent)
+    if not any(found.is_relative_to(folder) for folder in folders):
+        raise ModelError(
+            f"{path}: its external data file {location} is outside of the model's folder", remedy
+        )
+    return state.st_size
+
+
+def _external_file(path: Path, location: str) -> Path:
+    return path.parent / location
+
+
+def _data_bytes(path: Path, tensor: onnx.TensorProto) -> int:
     """Bytes of a tensor's values as ONNX stores them (sub-byte types are packed)."""
-    name = onnx.TensorProto.DataType.Name(tensor.data_type)
     count: int = math.prod(tensor.dims)
-    for suffix, bits in (("INT2", 2), ("INT4", 4), ("FLOAT4E2M1", 4)):
-        if name.endswith(suffix):
-            return (count * bits + 7) // 8
-    itemsize: int = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    try:
+        name = onnx.TensorProto.DataType.Name(tensor.data_type)
+        for suffix, bits in (("INT2", 2), ("INT4", 4), ("FLOAT4E2M1", 4)):
+            if name.endswith(suffix):
+                return (count * bits + 7) // 8
+        itemsize: int = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    except (KeyError, ValueError) as error:
+        raise ModelError(
+            f"{path}: '{tensor.name}' has the element type {tensor.data_type}, which ONNX lacks",
+            "export the model again",
+        ) from error
     return count * itemsize
 
 
-def _external_locations(model: onnx.ModelProto) -> list[str]:
-    return sorted({info.location for _, info in _external(model)})
+def _external_locations(path: Path, model: onnx.ModelProto) -> list[str]:
+    return sorted({info.location for _, info in _external(path, model)})
 
 
-def _external(model: onnx.ModelProto) -> Iterator[tuple[onnx.TensorProto, ExternalDataInfo]]:
+def _external(
+    path: Path, model: onnx.ModelProto
+) -> Iterator[tuple[onnx.TensorProto, ExternalDataInfo]]:
     tensors = list(_attribute_tensors(node for f in model.functions for node in f.node))
     for graph in graphs(model):
         tensors += graph.initializer
@@ -184,9 +285,23 @@ def _external(model: onnx.ModelProto) -> Iterator[tuple[onnx.TensorProto, Extern
         tensors += _attribute_tensors(graph.node)
     for tensor in tensors:
         if uses_external_data(tensor):
-            info = ExternalDataInfo(tensor)
+            info = _external_info(path, tensor)
             if not info.location.startswith(_IN_MEMORY_LOCATION):
                 yield tensor, info
+
+
+def _external_info(path: Path, tensor: onnx.TensorProto) -> ExternalDataInfo:
+    try:
+        info = ExternalDataInfo(tensor)
+        if isinstance(info.location, str) and min(info.offset or 0, info.length or 0) >= 0:
+            return info
+        reason = "its place is not one"
+    except (ValueError, TypeError, AttributeError) as error:
+        reason = one_line(str(error), 100)
+    raise ModelError(
+        f"{path}: where the values of '{tensor.name}' lie cannot be told: {reason}",
+        "export the model again",
+    )
 
 
 def _attribute_tensors(nodes: Iterator[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:

@@ -133,8 +133,10 @@ def _placement(
     asked: str, source: str, placed: list[tuple[str, str, str]], unseen: int
 ) -> Placement:
     counts = Counter(provider for provider, _, _ in placed)
-    ort_name = providers.by_name(asked).ort_name
-    elsewhere = tuple(node for node in placed if node[0] != ort_name)
+    # A provider of a later version is known by its name alone.
+    known = providers.known(asked)
+    wanted = f"{asked}ExecutionProvider" if known is None else known.ort_name
+    elsewhere = tuple(node for node in placed if node[0].lower() != wanted.lower())
     return Placement(
         asked,
         source,

@@ -19,6 +19,8 @@ import h5py
 import numpy as np
 
 from harness.errors import ProfileFileError, one_line
+from harness.ordinary_files import open_ordinary
+from harness.storage.bounds import Bounds
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +29,26 @@ if TYPE_CHECKING:
 CHUNK_ROWS = 65_536
 
 #: What h5py raises over a damaged file: truncation, a lost object, a corrupt chunk.
-_DAMAGE = (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError)
+_DAMAGE = (
+    OSError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    ArithmeticError,
+)
+
+#: A global heap begins so.
+_HEAP = b"GCOL"
+
+#: A column of texts holds of each its length (uint32) and where it lies: a global heap's address
+#: and a number in it.
+_TEXT = np.dtype([("bytes", "<u4"), ("heap", "<u8"), ("number", "<u4")])
+
+#: Times what is in the file HDF5 may read of it while it opens it, and what it may in any case.
+_MOST_READ = 200
+_LEAST_READ_BYTES = 1 << 30
 
 
 class ProfileFile:
@@ -47,10 +68,19 @@ class ProfileFile:
         self.path = path
         # Through a stream HDF5 takes no lock: locks fail on read-only network folders, and
         # clash with those of another reader in this process.
-        self._stream = _Stream(io.FileIO(path))
+        self._stream = _Stream(io.FileIO(open_ordinary(path)))
         self._opened: h5py.File | None = None
         self._one_at_a_time = threading.RLock()
         weakref.finalize(self, self._stream.close)
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the file."""
+        return self._stream.size_bytes
+
+    def read_at(self, offset: int, size_bytes: int) -> bytes:
+        """Some of its bytes."""
+        return self._stream.read_at(offset, size_bytes)
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[h5py.File]:
@@ -64,15 +94,22 @@ class ProfileFile:
                 yield self._opened
                 return
             try:
+                self._stream.begin()
                 with h5py.File(self._stream, "r") as self._opened:
                     yield self._opened
             except _DAMAGE as error:
                 raise ProfileFileError(
-                    f"{self.path}: damaged: {one_line(str(error)) or type(error).__name__}",
+                    f"{self.path}: damaged: {_reason(error)}",
                     "take a copy of it, or profile again",
                 ) from error
             finally:
                 self._opened = None
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong, in one line."""
+    text = error.args[0] if isinstance(error, KeyError) and error.args else error
+    return one_line(str(text)) or type(error).__name__
 
 
 class _Stream(io.RawIOBase):
@@ -82,6 +119,20 @@ class _Stream(io.RawIOBase):
         super().__init__()
         self._file = file
         self._at = 0
+        self._may_read = 0
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the file."""
+        return os.fstat(self._file.fileno()).st_size
+
+    def begin(self) -> None:
+        """From here on so much of it may be read: HDF5 follows a circle without end."""
+        self._may_read = max(_MOST_READ * self.size_bytes, _LEAST_READ_BYTES)
+
+    def read_at(self, offset: int, size_bytes: int) -> bytes:
+        """Some of it; fewer bytes at its end."""
+        return os.pread(self._file.fileno(), size_bytes, offset)
 
     def readable(self) -> bool:
         return True
@@ -91,14 +142,40 @@ class _Stream(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         begins = {io.SEEK_SET: 0, io.SEEK_CUR: self._at}
-        begin = begins[whence] if whence in begins else os.fstat(self._file.fileno()).st_size
+        begin = begins.get(whence, self.size_bytes)
         self._at = begin + offset
         return self._at
 
     def readinto(self, buffer: Any) -> int:
         count = os.preadv(self._file.fileno(), [buffer], self._at)
+        if bytes(buffer[:4]) == _HEAP:
+            self._check_heap(self._at)
         self._at += count
+        self._may_read -= max(count, 1)
+        if self._may_read < 0:
+            raise ValueError("it is read over and over again without an end")
         return count
+
+    def _check_heap(self, begin: int) -> None:
+        """Looks at a global heap, in which texts lie, before HDF5 does.
+
+        HDF5 has no checksum of it, and goes from object to object by their sizes: at one of no
+        size, such as zeros in a hole of the file, it would stay for ever.
+        """
+        header = self.read_at(begin, 16)
+        end = int.from_bytes(header[8:16], "little")
+        if len(header) < 16 or end > self.size_bytes - begin:
+            return  # no heap, or one that HDF5 refuses
+        heap = self.read_at(begin, end)
+        at = 16
+        while at + 16 <= end:
+            number = int.from_bytes(heap[at : at + 2], "little")
+            size = int.from_bytes(heap[at + 8 : at + 16], "little")
+            # Number 0 is free room, whose size is with its header.
+            step = size if number == 0 else 16 + (size + 7) // 8 * 8
+            if step < 16:
+                raise ValueError(f"a hole at byte {begin + at}")
+            at += step
 
     def close(self) -> None:
         self._file.close()
@@ -114,17 +191,19 @@ class Column:
         places: of the datasets in the file, all equally long.
         first: row.
         length: rows.
+        bounds: of its values, checked when they are read; None where any will do.
     """
 
     file: ProfileFile
     places: tuple[str, ...]
     first: int
     length: int
+    bounds: Bounds | None = None
 
     @classmethod
-    def of(cls, file: ProfileFile, *datasets: h5py.Dataset) -> Column:
+    def of(cls, file: ProfileFile, *datasets: h5py.Dataset, bounds: Bounds | None = None) -> Column:
         """All rows."""
-        return cls(file, tuple(each.name for each in datasets), 0, len(datasets[0]))
+        return cls(file, tuple(each.name for each in datasets), 0, len(datasets[0]), bounds)
 
     def part(self, rows: slice) -> Column:
         """These rows of it."""
@@ -148,7 +227,30 @@ class Column:
         rows = slice(self.first, self.first + self.length)
         if h5py.check_string_dtype(dataset.dtype):
             return tuple(dataset.asstr()[rows])
-        return dataset[rows]
+        values = dataset[rows]
+        if self.bounds is not None:
+            self.bounds.check(values, str(dataset.name))
+        return values
+
+
+def text_bytes(file: ProfileFile, dataset: h5py.Dataset) -> int:
+    """Bytes of all texts of a column, told without reading them.
+
+    Raises:
+        ValueError: they are more than the file: one text stands for many.
+    """
+    offset = dataset.id.get_offset()
+    if dataset.id.get_create_plist().get_layout() != h5py.h5d.CONTIGUOUS or (
+        offset is None and len(dataset)
+    ):
+        raise ValueError(f"{dataset.name}: its texts are not stored in one piece")
+    if not len(dataset):
+        return 0
+    stored = file.read_at(offset, len(dataset) * _TEXT.itemsize)
+    total = int(np.frombuffer(stored, _TEXT)["bytes"].sum(dtype=np.int64))
+    if total > file.size_bytes:
+        raise ValueError(f"{dataset.name}: {total} bytes of text in {file.size_bytes} of file")
+    return total
 
 
 class Columns(Mapping[str, Any]):

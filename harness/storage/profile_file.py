@@ -8,9 +8,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import h5py
-
-from harness.errors import ProfileFileError, RequestError, not_written
+from harness.errors import ProfileFileError, RequestError, not_written, one_line
 from harness.storage import shards
 from harness.storage.assembly import assemble
 from harness.storage.columns import ProfileFile
@@ -25,6 +23,9 @@ if TYPE_CHECKING:
     from harness.records import Profile
 
 _READERS = {FORMAT_VERSION: read_v1}
+
+#: An HDF5 file begins so. One with something in front of it is not ours.
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 def write_profile(profile: Profile, target: Path, *, force: bool = False) -> Profile:
@@ -47,10 +48,7 @@ def write_profile(profile: Profile, target: Path, *, force: bool = False) -> Pro
     target = Path(target)
     folder = shards.partial_folder(target)
     ours = not folder.exists() or _created(folder) == profile.created
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise not_written(target, error) from error
+    shards.make_private(folder)
     try:
         _write(profile, target, force, folder)
     finally:
@@ -73,7 +71,11 @@ def read_profile(path: str | Path) -> Profile:
         ProfileFileError: no such file, not a profile, damaged, or of an unknown version.
     """
     path = Path(path)
-    if path.is_dir():
+    try:
+        is_folder = path.is_dir()
+    except (OSError, ValueError) as error:  # a name too long, or with a NUL
+        raise ProfileFileError(f"{path}: cannot be read: {_reason(error)}") from error
+    if is_folder:
         finished, damaged = shards.read_shards(path)
         profile = assemble(shards.read_header(path), finished, False, damaged)
         return dataclasses.replace(profile, path=path)
@@ -85,11 +87,12 @@ def read_profile(path: str | Path) -> Profile:
             f"{path}: no such file", f"harness recover {folder}" if folder.is_dir() else ""
         ) from None
     except OSError as error:
-        raise ProfileFileError(f"{path}: cannot be read: {error.strerror}") from error
-    if not h5py.is_hdf5(path):
+        raise ProfileFileError(f"{path}: cannot be read: {_reason(error)}") from error
+    if not stored.read_at(0, len(_HDF5)) == _HDF5:
         raise ProfileFileError(f"{path}: not an HDF5 file", "give a file that harness wrote")
     with stored.opened() as file:
-        if file.attrs.get("format") != FORMAT:
+        held = file.attrs.get("format")
+        if not isinstance(held, str) or held != FORMAT:
             raise ProfileFileError(
                 f"{path}: an HDF5 file, but not a profile", "give a file that harness wrote"
             )
@@ -97,7 +100,8 @@ def read_profile(path: str | Path) -> Profile:
         if version not in _READERS:
             raise ProfileFileError(
                 f"{path}: format version {version}, this harness reads {max(_READERS)} and older",
-                f"read it with harness {file.attrs.get('harness_version', '')} or newer",
+                f"read it with harness {one_line(str(file.attrs.get('harness_version', '')), 40)} "
+                "or newer",
             )
         return _READERS[version](stored)
 
@@ -168,6 +172,10 @@ def _write(profile: Profile, target: Path, force: bool, folder: Path) -> None:
             way_out = f"make room, then harness recover {folder}"
             raise not_written(target, error, kept, way_out) from error
         raise not_written(target, error, way_out="make room, then write it again") from error
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _created(folder: Path) -> str | None:

@@ -16,6 +16,7 @@ import dataclasses
 import fcntl
 import json
 import os
+import stat
 import zipfile
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,7 +24,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 import numpy as np
 
-from harness.errors import MachineError, ProfileFileError, RequestError
+from harness.errors import (
+    NO_ROOM,
+    MachineError,
+    ProfileFileError,
+    RequestError,
+    not_written,
+    one_line,
+)
+from harness.ordinary_files import open_ordinary
 from harness.records import (
     DeviceSeries,
     InputRecord,
@@ -33,7 +42,9 @@ from harness.records import (
     NodeTable,
     ProcessRecord,
     Reading,
+    columns_of,
 )
+from harness.storage import bounds
 from harness.storage.files import beside
 
 if TYPE_CHECKING:
@@ -114,14 +125,37 @@ def write_header(folder: Path, header: ProfileHeader) -> Path:
             f"{folder}: an interrupted profile is still here",
             f"harness recover {folder}, or delete it, or write to another file",
         )
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise RequestError(
-            f"{folder}: cannot be made: {error.strerror}", "write to another folder"
-        ) from error
+    make_private(folder)
     _write(path, header)
     return path
+
+
+def make_private(folder: Path) -> None:
+    """Makes the partial folder, which is the user's alone; one that is there must be so too.
+
+    Another user who may write to it could put something in the place of what a worker reads.
+
+    Raises:
+        RequestError: it cannot be made, or is a link, somebody else's, or open to others.
+        MachineError: there is no room.
+    """
+    wrong = ""
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        state = folder.lstat()
+        if not stat.S_ISDIR(state.st_mode):
+            wrong = "is there already, and is a link or a file"
+        elif state.st_uid != os.geteuid():
+            wrong = "belongs to another user"
+        elif state.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            wrong = "can be written to by others"
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise not_written(folder, error) from error
+        wrong = f"cannot be made: {error.strerror}"
+    if wrong:
+        raise RequestError(f"{folder}: {wrong}", "choose another `output`")
 
 
 def read_header(folder: Path) -> ProfileHeader:
@@ -193,9 +227,14 @@ def hold(folder: Path) -> Iterator[None]:
     """Keeps ``recover`` away from a folder that is being filled; ends with the process.
 
     Raises:
-        RequestError: another process holds it.
+        RequestError: another process holds it, or it is no folder.
     """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError as error:
+        raise RequestError(
+            f"{folder}: cannot be held: {error.strerror}", "give the folder itself, not a link"
+        ) from error
     try:
         # Some network file systems know no locks; there we go on without.
         with contextlib.suppress(OSError):
@@ -250,17 +289,67 @@ def _read(path: Path, record_type: type[_T]) -> _T:
     # A damaged zip shows itself as BadZipFile, EOFError, KeyError, ValueError,
     # NotImplementedError, MemoryError … depending on the byte that was hit.
     try:
-        with zipfile.ZipFile(path) as archive:
+        with os.fdopen(open_ordinary(path), "rb") as stream, zipfile.ZipFile(stream) as archive:
+            _require_plain(archive, os.fstat(stream.fileno()).st_size)
             content = json.loads(archive.read(_RECORD))
             version = content["partial_version"]
             if version == PARTIAL_VERSION:
-                return _restore(archive, content["record"], record_type)
+                record = _restore(archive, content["record"], record_type)
+                if isinstance(record, Shard):
+                    _check(record)
+                return record
     except Exception as error:
-        raise _DamageError(f"{type(error).__name__}: {error}") from error
+        raise _DamageError(f"{type(error).__name__}: {one_line(str(error))}") from error
     raise ProfileFileError(
         f"{path}: partial state of version {version}, this harness reads {PARTIAL_VERSION}",
         "recover it with the version of harness that recorded it",
     )
+
+
+def _require_plain(archive: zipfile.ZipFile, file_bytes: int) -> None:
+    """Refuses compressed members: what is read is never more than the file."""
+    members = archive.infolist()
+    if any(each.compress_type != zipfile.ZIP_STORED for each in members):
+        raise ValueError("it is compressed")
+    if sum(each.file_size for each in members) > file_bytes:
+        raise ValueError("it holds more than itself")
+
+
+def _check(shard: Shard) -> None:
+    """Makes sure that columns fit each other, and that numbers keep their bounds."""
+    process = shard.process
+    if process.index < 0 or process.loops < 1 or not len(process.steady):
+        raise ValueError("a process that measured nothing")
+    for series in (process.warmup, process.steady, process.copied):
+        bounds.check_columns(series, bounds.LATENCY, len(series.start_ns))
+    bounds.check_columns(process.yardstick, bounds.YARDSTICK, len(process.yardstick))
+    if len(process.enqueue_ns):
+        limits = {"enqueue_ns": bounds.DURATION}
+        bounds.check_columns(process, limits, len(process.steady))
+    known = frozenset({process.index})
+    rows = None
+    if shard.nodes is not None:
+        rows = len(shard.nodes)
+        texts = tuple(column.name for column in columns_of(NodeTable) if not column.unit)
+        bounds.check_columns(shard.nodes, bounds.node_table(rows), rows, texts)
+        bounds.check_depth(shard.nodes.depth, shard.nodes.parent)
+    for name, events in shard.traces.items():
+        _check_events(events, known, bounds.nodes_below(rows, places=name == "probe_calibration"))
+    for device in shard.devices:
+        bounds.check_columns(device, bounds.device(known), len(device.value))
+    if shard.kernels is not None:
+        limits = bounds.kernels(known, bounds.nodes_below(rows))
+        bounds.check_columns(shard.kernels, limits, len(shard.kernels.node), ("kind", "name"))
+
+
+def _check_events(events: NodeEvents, known: frozenset[int], nodes: int) -> None:
+    limits = bounds.events(known, nodes)
+    whole = {name: limits.pop(name) for name in tuple(limits) if name.startswith("inference_")}
+    bounds.check_columns(events, limits, len(events.node))
+    bounds.check_columns(events, whole, len(events.inference_number))
+    for name, values in events.details.items():
+        if values.dtype != np.int64 or values.shape != events.node.shape:
+            raise ValueError(f"{name}: is not a column of the events")
 
 
 def _restore(archive: zipfile.ZipFile, record: object, record_type: type[_T]) -> _T:

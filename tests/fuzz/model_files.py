@@ -54,7 +54,7 @@ def load(folder: Path) -> None:
     import harness.inputs.choice
     import harness.measuring.ceilings
     import harness.measuring.worker
-    import harness.models.roofline  # noqa: F401
+    import harness.models.work.table  # noqa: F401
     from harness.ort.library import ort_library
 
     _library.append(ort_library())

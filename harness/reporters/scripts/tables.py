@@ -7,6 +7,7 @@ import io
 
 from harness.analysis.gpu_work import KernelTable
 from harness.analysis.operators.table import OperatorTable
+from harness.reporters.visible import cell
 from harness.statistics.figures import Figure
 
 
@@ -23,7 +24,7 @@ def operators_csv(table: OperatorTable | Figure) -> str:
     writer.writerow(columns)
     if not isinstance(table, Figure):
         for row in table.operators:
-            writer.writerow([getattr(row, column) for column in columns])
+            writer.writerow([cell(getattr(row, column)) for column in columns])
     return sink.getvalue()
 
 
@@ -36,5 +37,5 @@ def kernels_csv(table: KernelTable | Figure) -> str:
     if not isinstance(table, Figure):
         for row in table.kernels:
             cells = [getattr(row, column) for column in columns]
-            writer.writerow([" ".join(c) if isinstance(c, tuple) else c for c in cells])
+            writer.writerow([cell(" ".join(c) if isinstance(c, tuple) else c) for c in cells])
     return sink.getvalue()

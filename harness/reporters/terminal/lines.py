@@ -8,6 +8,7 @@ import sys
 from rich.cells import cell_len
 
 from harness.reporters.terminal.console import Terminal
+from harness.reporters.visible import visible
 
 #: Width where there is no terminal: nothing is cut there.
 _ENDLESS = 10**9
@@ -78,19 +79,6 @@ def shorten(text: str, width: int) -> str:
         return text
     tail = (width - 1) // 2
     return f"{_beginning(text, width - 1 - tail)}…{_beginning(text[::-1], tail)[::-1]}"
-
-
-def visible(text: str) -> str:
-    """The text without what would move the cursor, colour or turn the line: escaped.
-
-    Names come from models, and may hold anything. White space of any kind becomes a blank.
-    """
-    if text.isprintable():
-        return text
-    return "".join(
-        c if c.isprintable() else " " if c.isspace() else c.encode("unicode_escape").decode()
-        for c in text
-    )
 
 
 def _beginning(text: str, width: int) -> str:

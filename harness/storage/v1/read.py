@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 
+from harness.errors import one_line
 from harness.records import (
     NO_YARDSTICK,
     NOTHING,
@@ -23,7 +23,10 @@ from harness.records import (
     Reading,
     Stacks,
     Yardstick,
+    columns_of,
 )
+from harness.storage import bounds
+from harness.storage.checked import Budget, Group
 from harness.storage.columns import Column, Columns, ProfileFile
 from harness.storage.lazy_columns import stored
 from harness.storage.v1.schema import (
@@ -36,17 +39,17 @@ from harness.storage.v1.schema import (
     LATENCY,
     MODEL_NUMBERS,
     MODEL_TEXT,
-    NODES,
     PROCESS,
-    STACKS,
     STORED_SOURCES,
     YARDSTICK,
-    Attributes,
     Fact,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+
+
+_MOST_RANK = 64
 
 
 def read(profile: ProfileFile) -> Profile:
@@ -56,172 +59,274 @@ def read(profile: ProfileFile) -> Profile:
         ProfileFileError: the file is damaged.
     """
     with profile.opened() as file:
-        traces = file.get("trace", {})
-        processes = file["processes"]
+        root = Group(profile, file["/"], Budget(profile.size_bytes))
+        config = root.text_attribute("config")
+        _require_object(config)
+        processes = _read_processes(root.group_of("processes"))
+        known = frozenset(process.index for process in processes)
+        nodes = _read_nodes(root.group_of("nodes")) if "nodes" in root else None
+        traces = root.group_of("trace").groups() if "trace" in root else {}
+        kernels = traces.pop("kernels", None)
+        rows = None if nodes is None else len(nodes)
         return Profile(
             path=profile.path,
-            harness_version=file.attrs["harness_version"],
-            created=file.attrs["created"],
-            complete=bool(file.attrs["complete"]),
-            config=file.attrs["config"],
-            model=_read_model(file["model"]),
-            provider=file.attrs["provider"],
-            inputs=_read_inputs(file["inputs"]),
-            output_check=_read_readings(file["output_check"])[0],
-            environment=_read_readings(file["environment"]),
-            processes=tuple(
-                _read_process(profile, processes[name]) for name in sorted(processes, key=int)
-            ),
-            nodes=NodeTable(**_read_columns(file["nodes"], NODES)) if "nodes" in file else None,
+            harness_version=root.text_attribute("harness_version"),
+            created=root.text_attribute("created"),
+            complete=root.flag("complete"),
+            config=config,
+            model=_read_model(root.group_of("model")),
+            provider=root.text_attribute("provider"),
+            inputs=_read_inputs(root.group_of("inputs")),
+            output_check=_first(_read_readings(root.group_of("output_check"))),
+            environment=_read_readings(root.group_of("environment")),
+            processes=processes,
+            nodes=nodes,
             traces={
-                name: _read_events(profile, traces[name]) for name in traces if name != "kernels"
+                name: _read_events(
+                    group, known, bounds.nodes_below(rows, places=name == "probe_calibration")
+                )
+                for name, group in traces.items()
             },
             devices=tuple(
-                _read_device(name, quantity, device[quantity])
-                for name, device in file.get("devices", {}).items()
-                for quantity in device
+                _read_device(name, quantity, group, known)
+                for name, device in (
+                    root.group_of("devices").groups() if "devices" in root else {}
+                ).items()
+                for quantity, group in device.groups().items()
             ),
-            stacks=_read_stacks(file["stacks"]) if "stacks" in file else None,
-            kernels=_read_kernels(profile, traces["kernels"]) if "kernels" in traces else None,
-            absent=tuple(
-                zip(_text(file["absent/what"]), _text(file["absent/reason"]), strict=True)
-            ),
+            stacks=_read_stacks(root.group_of("stacks")) if "stacks" in root else None,
+            kernels=None
+            if kernels is None
+            else _read_kernels(kernels, known, bounds.nodes_below(rows)),
+            absent=_pairs(root.group_of("absent")),
         )
 
 
-def _read_model(group: h5py.Group) -> ModelRecord:
-    texts: dict[str, Any] = {name: group.attrs[name] for name in MODEL_TEXT}
-    return ModelRecord(
-        **texts, **_read_scalars(group, MODEL_NUMBERS), opsets=_text(group["opsets"])
-    )
+def _require_object(config: str) -> None:
+    try:
+        held = json.loads(config)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"its config is not JSON: {error}") from error
+    if not isinstance(held, dict):
+        raise TypeError("its config is not a JSON object")
 
 
-def _read_inputs(group: h5py.Group) -> tuple[InputRecord, ...]:
-    columns = {name: _text(group[name]) for name in INPUT_TEXT}
+def _first(readings: tuple[Reading, ...]) -> Reading:
+    if not readings:
+        raise ValueError("/output_check: is empty")
+    return readings[0]
+
+
+def _pairs(group: Group) -> tuple[tuple[str, str], ...]:
+    what = group.texts("what")
+    return tuple(zip(what, group.texts("reason", len(what)), strict=True))
+
+
+def _read_model(group: Group) -> ModelRecord:
+    texts: dict[str, Any] = {name: group.text_attribute(name) for name in MODEL_TEXT}
+    numbers: dict[str, Any] = {name: group.number(name) for name in MODEL_NUMBERS}
+    return ModelRecord(**texts, **numbers, opsets=group.texts("opsets"))
+
+
+def _read_inputs(group: Group) -> tuple[InputRecord, ...]:
+    shapes = group.texts("shape")
+    columns = {name: group.texts(name, len(shapes)) for name in INPUT_TEXT}
     return tuple(
-        InputRecord(
-            shape=tuple(json.loads(shape)),
-            **{name: column[row] for name, column in columns.items()},
-        )
-        for row, shape in enumerate(_text(group["shape"]))
+        InputRecord(shape=_shape(shape), **{name: column[row] for name, column in columns.items()})
+        for row, shape in enumerate(shapes)
     )
 
 
-def _read_process(file: ProfileFile, group: h5py.Group) -> ProcessRecord:
-    def series(name: str) -> LatencySeries:
-        columns = _columns(file, group[name], LATENCY)
-        return stored(LatencySeries, columns, len(group[name]["duration_ns"]))
+def _shape(text: str) -> tuple[int, ...]:
+    sizes = json.loads(text)
+    if not isinstance(sizes, list) or len(sizes) > _MOST_RANK:
+        raise TypeError(f"/inputs/shape: {one_line(text)} is not a list of sizes")
+    if not all(type(size) is int and 0 <= size < bounds.MOST_NS for size in sizes):
+        raise TypeError(f"/inputs/shape: {one_line(text)} is not a list of sizes")
+    return tuple(sizes)
 
-    metadata = group["metadata"]
-    facts: Any = zip(_text(metadata["name"]), _read_facts(metadata), strict=True)
+
+def _read_processes(group: Group) -> tuple[ProcessRecord, ...]:
+    named = {
+        int(name): member
+        for name, member in group.groups().items()
+        if name.isascii() and name.isdecimal() and len(name) < 10
+    }
+    if not named:
+        raise ValueError("/processes: is empty")
+    processes = tuple(_read_process(named[number]) for number in sorted(named))
+    if [process.index for process in processes] != sorted(named):
+        raise ValueError("/processes: their numbers are not those that they have inside")
+    return processes
+
+
+def _read_process(group: Group) -> ProcessRecord:
+    def series(name: str, least_rows: int = 0) -> LatencySeries:
+        held = group.group_of(name)
+        rows = held.rows("duration_ns")
+        if rows < least_rows:
+            raise ValueError(f"{held.name}: is empty")
+        return stored(LatencySeries, _numbers(held, LATENCY, rows, bounds.LATENCY), rows)
+
+    def yardstick() -> Yardstick:
+        held = group.group_of("yardstick")
+        columns = _numbers(held, YARDSTICK, held.rows("start_ns"), bounds.YARDSTICK)
+        return Yardstick(**_read_all(columns))
+
+    metadata = group.group_of("metadata")
+    names = metadata.texts("name")
+    facts: Any = zip(names, _read_facts(metadata, len(names)), strict=True)
+    latency = group.group_of("latency")
+    steady = series("latency", least_rows=1)
+    enqueue_ns = NOTHING
+    if "enqueue_ns" in latency:
+        enqueue_ns = latency.numbers("enqueue_ns", len(steady), bounds.DURATION).read()
     return ProcessRecord(
         # A scalar that older files lack keeps the record's own value for what is not known.
-        **_read_scalars(group, [name for name in PROCESS if name in group]),
+        **{
+            name: group.number(name, _LEAST.get(name, 0))
+            for name in PROCESS
+            if name in group or name not in _ADDED
+        },
         warmup=series("warmup"),
-        steady=series("latency"),
-        noise=_read_readings(group["noise"]),
+        steady=steady,
+        noise=_read_readings(group.group_of("noise")),
         metadata=dict(facts),
-        log=_text(group["log"]),
-        yardstick=Yardstick(**_read_columns(group["yardstick"], YARDSTICK))
-        if "yardstick" in group
-        else NO_YARDSTICK,
-        duration_holds=group["latency"].attrs.get("duration_holds", ""),
-        enqueue_ns=group["latency/enqueue_ns"][...]
-        if "enqueue_ns" in group["latency"]
-        else NOTHING,
+        log=group.texts("log"),
+        yardstick=yardstick() if "yardstick" in group else NO_YARDSTICK,
+        duration_holds=latency.text_attribute("duration_holds")
+        if "duration_holds" in latency.group.attrs
+        else "",
+        enqueue_ns=enqueue_ns,
         copied=series("copied") if "copied" in group else LatencySeries(NOTHING, NOTHING),
     )
+
+
+#: Scalars of a process that older files lack, and those that are not 0 at least.
+_ADDED = ("provider_ns",)
+_LEAST = {"provider_ns": -1, "loops": 1}
+
+
+def _read_nodes(group: Group) -> NodeTable:
+    rows = group.rows("name")
+    numbers = bounds.node_table(rows)
+    columns: dict[str, Any] = _read_all(_numbers(group, numbers, rows, numbers))
+    for column in columns_of(NodeTable):
+        if not column.unit:
+            columns[column.name] = group.texts(column.name, rows)
+    nodes = NodeTable(**columns)
+    bounds.check_depth(nodes.depth, nodes.parent)
+    return nodes
 
 
 _SOURCES = {stored: name for name, stored in STORED_SOURCES.items()}
 
 
-def _read_events(file: ProfileFile, group: h5py.Group) -> NodeEvents:
+def _read_events(group: Group, processes: frozenset[int], nodes: int) -> NodeEvents:
+    rows = group.rows("node")
+    inferences = group.rows("inference_number")
     known = {"dropped", "resolution_ns", "event", "traced_inference", *EVENTS, *INFERENCES}
-    details = _columns(file, group, [name for name in group if name not in known])
+    # What a later version adds may be something else than a column of these events.
+    details = [name for name in group if name not in known and group.is_number_column(name, rows)]
+    source = group.text_attribute("source")
+    numbers = bounds.events(processes, nodes)
     return stored(
         NodeEvents,
-        {**_columns(file, group, EVENTS), "details": Columns(details)},
-        len(group["node"]),
-        source=_SOURCES.get(group.attrs["source"], group.attrs["source"]),
-        dropped=int(group["dropped"][()]),
-        resolution_ns=int(group["resolution_ns"][()]),
-        **_columns(file, group, INFERENCES),
+        {
+            **_numbers(group, EVENTS, rows, numbers),
+            "details": Columns(_numbers(group, details, rows, dict.fromkeys(details, bounds.ANY))),
+        },
+        rows,
+        source=_SOURCES.get(source, source),
+        dropped=group.number("dropped"),
+        resolution_ns=group.number("resolution_ns"),
+        **_numbers(group, INFERENCES, inferences, numbers),
     )
 
 
-def _read_device(device: str, quantity: str, group: h5py.Group) -> DeviceSeries:
+def _read_device(
+    device: str, quantity: str, group: Group, processes: frozenset[int]
+) -> DeviceSeries:
+    rows = group.rows("value")
+    numbers = bounds.device(processes)
     return DeviceSeries(
         device=device,
         quantity=quantity,
-        unit=group["value"].attrs["units"],
-        source=group.attrs["source"],
-        value=group["value"][...],
-        changed=group["changed"][...].astype(np.int8),
-        double=bool(group.attrs["double"]),
-        **_read_columns(group, DEVICE),
+        unit=group.unit("value"),
+        source=group.text_attribute("source"),
+        value=group.numbers("value", rows, numbers["value"]).read(),
+        changed=group.numbers("changed", rows, numbers["changed"]).read().astype(np.int8),
+        double=group.flag("double"),
+        **_read_all(_numbers(group, DEVICE, rows, numbers)),
     )
 
 
-def _read_stacks(group: h5py.Group) -> Stacks:
+def _read_stacks(group: Group) -> Stacks:
+    rows = group.rows("samples")
     return Stacks(
-        rate_hz=int(group["rate_hz"][()]),
-        native=bool(group.attrs["native"]),
-        failed=int(group["failed"][()]),
-        **_read_columns(group, STACKS),
+        rate_hz=group.number("rate_hz"),
+        native=group.flag("native"),
+        failed=group.number("failed"),
+        stack=group.texts("stack", rows),
+        samples=group.numbers("samples", rows, bounds.STACKS["samples"]).read(),
     )
 
 
-def _read_kernels(file: ProfileFile, group: h5py.Group) -> KernelEvents:
+def _read_kernels(group: Group, processes: frozenset[int], nodes: int) -> KernelEvents:
+    rows = group.rows("node")
+    limits = bounds.kernels(processes, nodes)
+    texts = {
+        name: group.text_column(name, rows) for name, column in KERNELS.items() if not column.units
+    }
+    numbers = [name for name in KERNELS if name not in texts]
     sizes = {
-        name: Column.of(file, *(group[f"{name}_{axis}"] for axis in "xyz")) for name in KERNEL_SIZES
+        name: group.number_rows(tuple(f"{name}_{axis}" for axis in "xyz"), rows, limits[name])
+        for name in KERNEL_SIZES
     }
     return stored(
         KernelEvents,
-        {**_columns(file, group, KERNELS), **sizes},
-        len(group["node"]),
-        unjoined_reason=group.attrs["unjoined_reason"],
-        disagreements=int(group["disagreements"][()]),
-        dropped=int(group["dropped"][()]),
+        {**texts, **_numbers(group, numbers, rows, limits), **sizes},
+        rows,
+        unjoined_reason=group.text_attribute("unjoined_reason"),
+        disagreements=group.number("disagreements"),
+        dropped=group.number("dropped"),
     )
 
 
-def _read_readings(group: h5py.Group) -> tuple[Reading, ...]:
-    texts = [_text(group[name]) for name in ("name", "unit", "source", "reason")]
+def _read_readings(group: Group) -> tuple[Reading, ...]:
+    names = group.texts("name")
+    texts = [group.texts(column, len(names)) for column in ("unit", "source", "reason")]
+    facts = _read_facts(group, len(names))
     return tuple(
         Reading(name, value, unit, source, reason)
-        for value, name, unit, source, reason in zip(_read_facts(group), *texts, strict=True)
+        for name, value, unit, source, reason in zip(names, facts, *texts, strict=True)
     )
 
 
-def _read_facts(group: h5py.Group) -> list[Fact]:
+def _read_facts(group: Group, rows: int) -> list[Fact]:
     parsers: dict[str, Callable[[str], Fact]] = {
         "absent": lambda _: None,
-        "int": int,
+        "int": _whole,
         "float": float,
         "str": str,
     }
-    return [
-        parsers[kind](text)
-        for text, kind in zip(_text(group["value"]), _text(group["kind"]), strict=True)
-    ]
+    values, kinds = group.texts("value", rows), group.texts("kind", rows)
+    return [parsers[kind](text) for text, kind in zip(values, kinds, strict=True)]
 
 
-def _columns(file: ProfileFile, group: h5py.Group, names: Iterable[str]) -> dict[str, Column]:
+def _whole(text: str) -> int:
+    value = int(text)
+    if not -(2**63) <= value < 2**64:
+        raise ValueError(f"a fact is {one_line(text)}, which no counter holds")
+    return value
+
+
+def _numbers(
+    group: Group, names: Iterable[str], rows: int, limits: Mapping[str, bounds.Bounds]
+) -> dict[str, Column]:
     """Columns that are still to be read."""
-    return {name: Column.of(file, group[name]) for name in names}
+    return {name: group.numbers(name, rows, limits[name]) for name in names}
 
 
-def _read_columns(group: h5py.Group, columns: Mapping[str, Attributes]) -> dict[str, Any]:
-    return {
-        name: _text(group[name]) if h5py.check_string_dtype(group[name].dtype) else group[name][...]
-        for name in columns
-    }
-
-
-def _read_scalars(group: h5py.Group, names: Iterable[str]) -> dict[str, Any]:
-    return {name: int(group[name][()]) for name in names}
-
-
-def _text(dataset: h5py.Dataset) -> tuple[str, ...]:
-    return tuple(dataset.asstr()[...])
+def _read_all(columns: Mapping[str, Column]) -> dict[str, Any]:
+    return {name: column.read() for name, column in columns.items()}

@@ -226,11 +226,4 @@ def test_importing_harness_costs_no_array_library_and_no_native_module() -> None
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split()
     assert not {"numpy", "pandas", "xarray", "h5py", "onnx", "scipy"} & set(told)
-    assert [name for name in told if name.startswith("harness.")] == [
-        "harness.config",
-        "harness.config.inputs",
-        "harness.config.profile",
-        "harness.config.session",
-        "harness.errors",
-        "harness.version",
-    ]
+    assert not [name for name in told if name.startswith("harness.")]

@@ -164,7 +164,8 @@ def test_long_series_keep_every_sample(tmp_path: Path) -> None:
     steady = dataclasses.replace(profile.processes[0].steady, start_ns=samples, duration_ns=samples)
     process = dataclasses.replace(profile.processes[0], steady=steady)
     target = tmp_path / "long.h5"
-    profile_file.write_profile(dataclasses.replace(profile, processes=(process,)), target)
+    one = dataclasses.replace(profile, processes=(process,), traces={})
+    profile_file.write_profile(one, target)
     read = profile_file.read_profile(target).processes[0].steady
     np.testing.assert_array_equal(read.start_ns, samples)
     with h5py.File(target) as file:
@@ -176,7 +177,7 @@ def test_text_that_hdf5_cannot_hold_is_escaped(tmp_path: Path) -> None:
     profile = GOLDEN["golden_profile"]()
     process = dataclasses.replace(profile.processes[0], log=("a\0b", "path \udcff"))
     profile_file.write_profile(
-        dataclasses.replace(profile, processes=(process,)), tmp_path / "a.h5"
+        dataclasses.replace(profile, processes=(process,), traces={}), tmp_path / "a.h5"
     )
     (read,) = profile_file.read_profile(tmp_path / "a.h5").processes
     assert read.log == ("a\\x00b", "path \\udcff")
@@ -557,7 +558,7 @@ def test_a_full_disk_loses_nothing_and_crashes_nothing(tmp_path: Path, interrupt
 
 def test_a_column_is_read_rightly_in_several_processes_at_once(tmp_path: Path) -> None:
     """Forked readers share the place in an open file, were it left to the system."""
-    durations = np.arange(400_000, dtype=np.int64)
+    durations = np.arange(1, 400_001, dtype=np.int64)
     stored = profile_file.write_profile(
         process_records.profile(process_records.process(durations.tolist())), tmp_path / "long.h5"
     ).path

@@ -103,7 +103,7 @@ def test_a_guard_that_fails_in_one_process_refuses_the_probes_of_all() -> None:
 
 
 def test_samples_are_not_abbreviated(tmp_path: Path) -> None:
-    samples = np.arange(100_000, dtype=np.int64) * 1_000_003
+    samples = np.arange(1, 100_001, dtype=np.int64) * 1_000_003
     process = GOLDEN["process"](0)
     long = dataclasses.replace(process.steady, start_ns=samples, duration_ns=samples[::-1])
     shards.write_shard(

@@ -1,0 +1,151 @@
+"""What a worker may take: memory, and time until its first inference. The parent watches.
+
+A model may ask for all the memory there is, or never come to an end. The address space is not
+limited (RLIMIT_AS): CUDA reserves far more than it uses. What counts is what is resident.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness.machine.control_groups import control_groups
+
+#: Seconds between two looks. Each takes some microseconds of one CPU.
+_LOOK_S = 0.25
+
+#: Of the memory that is available, what the workers may take where nothing is said.
+MOST_OF_AVAILABLE = 0.9
+
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+def available_bytes(root: Path = Path("/")) -> int | None:
+    """Memory that this process and its children may still take; None where nobody tells."""
+    found = []
+    with contextlib.suppress(OSError, ValueError, LookupError):
+        facts = dict(line.split(":") for line in (root / "proc/meminfo").read_text().splitlines())
+        found.append(int(facts["MemAvailable"].split()[0]) * 1024)
+    with contextlib.suppress(OSError):
+        for folder, second in control_groups(root, "memory"):
+            names = ("memory.max", "memory.current")
+            if not second:
+                names = ("memory.limit_in_bytes", "memory.usage_in_bytes")
+            with contextlib.suppress(OSError, ValueError):  # "max": no limit
+                limit, used = (int((folder / name).read_text()) for name in names)
+                found.append(max(limit - used + _given_back_bytes(folder), 0))
+    return min(found, default=None)
+
+
+def _given_back_bytes(folder: Path) -> int:
+    """Of a group's memory, files that the kernel drops where it needs room."""
+    for line in (folder / "memory.stat").read_text().splitlines():
+        name, _, value = line.partition(" ")
+        if name in ("inactive_file", "total_inactive_file"):
+            return int(value)
+    return 0
+
+
+class Watch:
+    """Ends a worker that takes more than it may.
+
+    Args:
+        memory_bytes: resident, of all workers together; None for most of what is available.
+        timeout_s: seconds from the start of a worker to its first inference.
+        job: path of the workers' job, by which they are known among other children.
+        inferred: file that a worker makes when it has made its first inference.
+
+    Attributes:
+        reason: why it has ended one; empty where it has not.
+        remedy: for that.
+    """
+
+    def __init__(
+        self, memory_bytes: int | None, timeout_s: float, job: Path, inferred: Path
+    ) -> None:
+        available = available_bytes()
+        if memory_bytes is None and available is not None:
+            memory_bytes = int(MOST_OF_AVAILABLE * available)
+        self._memory_bytes = memory_bytes
+        self._timeout_s = timeout_s
+        self._job = os.fsencode(job)
+        self._inferred = inferred
+        self._began_s = time.monotonic()
+        self._ended = threading.Event()
+        self.reason = ""
+        self.remedy = ""
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[Watch]:
+        """Looks at the workers meanwhile."""
+        thread = threading.Thread(target=self._look, name="harness-limits", daemon=True)
+        self.begin()
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._ended.set()
+            thread.join()
+
+    def begin(self) -> None:
+        """Another worker is about to start."""
+        with contextlib.suppress(OSError):
+            self._inferred.unlink(missing_ok=True)
+        self._began_s = time.monotonic()
+
+    def _look(self) -> None:
+        while not self._ended.wait(_LOOK_S):
+            workers = [child for child in _children() if self._job in _command_line(child)]
+            taken = sum(map(_resident_bytes, workers))
+            if self._memory_bytes is not None and taken > self._memory_bytes:
+                self.reason = (
+                    f"took {taken / 1e9:.2f} GB of memory, more than the "
+                    f"{self._memory_bytes / 1e9:.2f} GB that it may"
+                )
+                self.remedy = "give smaller inputs, or `memory_limit_gb` GB"
+            elif time.monotonic() - self._began_s > self._timeout_s and not self._inferred.exists():
+                self.reason = f"made no inference within {self._timeout_s:g} s"
+                self.remedy = "give smaller inputs, or `timeout_s` SECONDS"
+            else:
+                continue
+            for worker in workers:
+                _kill(worker)
+
+
+def _children() -> list[int]:
+    """Process ids of the children of this process, whichever thread started them."""
+    found: list[int] = []
+    for thread in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            found += map(int, (thread / "children").read_text().split())
+    return found
+
+
+def _command_line(process: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return []
+
+
+def _resident_bytes(process: int) -> int:
+    try:
+        return int(Path(f"/proc/{process}/statm").read_bytes().split()[1]) * _PAGE_BYTES
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def _kill(process: int) -> None:
+    """Ends a child; its number cannot have gone to another one meanwhile."""
+    with contextlib.suppress(OSError):
+        descriptor = os.pidfd_open(process)
+        try:
+            if process in _children():
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        finally:
+            os.close(descriptor)
