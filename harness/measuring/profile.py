@@ -133,6 +133,13 @@ def started(config: ProfileConfig, observer: Observer) -> Iterator[Measuring]:
     """
     created = datetime.datetime.now(datetime.UTC)
     target = request.output_file(config, created)
+    with request.folder_of(target):
+        yield from _started(config, observer, created, target)
+
+
+def _started(
+    config: ProfileConfig, observer: Observer, created: datetime.datetime, target: Path
+) -> Iterator[Measuring]:
     cpus = request.usable_cpus(config.affinity)
     config = request.fit_to_cpus(config, cpus, observer)
     library = (config.session.library or ort_library()).absolute()

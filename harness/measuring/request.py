@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from harness.config.profile import ProfileConfig
@@ -16,28 +18,43 @@ from harness.storage import files
 
 
 def output_file(config: ProfileConfig, created: datetime.datetime) -> Path:
-    """The file to write, in a folder that can be written to.
+    """The file to write.
 
     Raises:
-        RequestError: there is such a file already, or none can be made.
+        RequestError: there is such a file already.
     """
     target = config.output
     if target is None:
         stem = Path(config.model).stem
         stamp = created.strftime("%Y%m%dT%H%M%SZ")
         target = Path("profiles") / f"{stem}-{config.session.provider}-{stamp}.h5"
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RequestError(
-            f"{target.parent}: cannot be made: {error.strerror}", "choose another `output`"
-        ) from error
-    if not os.access(target.parent, os.W_OK | os.X_OK):
-        raise RequestError(
-            f"{target.parent}: the folder is not writable", "choose another `output`"
-        )
     files.refuse_existing(target, force=config.force)
     return target
+
+
+@contextlib.contextmanager
+def folder_of(target: Path) -> Iterator[None]:
+    """Makes the folder of the output, and takes it away again where nothing came into it.
+
+    Raises:
+        RequestError: it cannot be made or written to.
+    """
+    folder = target.parent
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RequestError(
+            f"{folder}: cannot be made: {error.strerror}", "choose another --output"
+        ) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise RequestError(f"{folder}: the folder is not writable", "choose another --output")
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # one that holds something stays
+            for each in made:
+                each.rmdir()
 
 
 def fit_to_cpus(config: ProfileConfig, cpus: set[int], observer: Observer) -> ProfileConfig:

@@ -50,7 +50,7 @@ def write_profile(profile: Profile, target: Path, *, force: bool = False) -> Pro
     ours = not folder.exists() or _created(folder) == profile.created
     shards.make_private(folder)
     try:
-        _write(profile, target, force, folder)
+        _write(image(profile), target, force, folder)
     finally:
         # Only an empty folder goes: after a failure the shards stay for ``recover``.
         with contextlib.suppress(OSError):
@@ -77,7 +77,9 @@ def read_profile(path: str | Path) -> Profile:
         raise ProfileFileError(f"{path}: cannot be read: {_reason(error)}") from error
     if is_folder:
         finished, damaged = shards.read_shards(path)
-        profile = assemble(shards.read_header(path), finished, False, damaged)
+        header = shards.read_header(path)
+        with _fitting(path):
+            profile = assemble(header, finished, False, damaged)
         return dataclasses.replace(profile, path=path)
     try:
         stored = ProfileFile(path)
@@ -149,22 +151,41 @@ def recover(partial: Path, target: Path | None = None, force: bool = False) -> P
                 "delete it and profile again",
             )
         complete = len(finished) >= header.planned_processes and not damaged
-        profile = assemble(header, finished, complete, damaged)
+        with _fitting(partial):
+            profile = assemble(header, finished, complete, damaged)
+            content = image(profile)
         # A file can be renamed within one file system only.
         near = target.absolute().parent == partial.absolute().parent
-        _write(profile, target, force, partial if near else target.parent)
+        _write(content, target, force, partial if near else target.parent, of=partial)
         if not damaged:
             shutil.rmtree(partial)
     return target
 
 
-def _write(profile: Profile, target: Path, force: bool, folder: Path) -> None:
-    """Writes the file in a folder of the target's file system, and puts it in place."""
+@contextlib.contextmanager
+def _fitting(partial: Path) -> Iterator[None]:
+    """Shards that do not fit each other are damage of the folder: anybody may have made it."""
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
+        raise ProfileFileError(
+            f"{partial}: damaged: {one_line(str(error)) or type(error).__name__}", "profile again"
+        ) from error
+
+
+def _write(
+    content: bytes, target: Path, force: bool, folder: Path, *, of: Path | None = None
+) -> None:
+    """Writes the file in a folder of the target's file system, and puts it in place.
+
+    What is made of somebody's shards, ``of`` a partial folder, must be readable first.
+    """
     refuse_existing(target, force=force)
-    content = image(profile)
     try:
         with beside(target, folder) as unfinished:
             unfinished.write_bytes(content)
+            if of is not None:
+                _require_readable(unfinished, of)
             refuse_existing(target, force=force)  # somebody else may have made it meanwhile
     except OSError as error:
         if any(folder.glob("process-*.shard")):
@@ -172,6 +193,14 @@ def _write(profile: Profile, target: Path, force: bool, folder: Path) -> None:
             way_out = f"make room, then harness recover {folder}"
             raise not_written(target, error, kept, way_out) from error
         raise not_written(target, error, way_out="make room, then write it again") from error
+
+
+def _require_readable(file: Path, partial: Path) -> None:
+    try:
+        read_profile(file)
+    except ProfileFileError as error:
+        reason = error.message.removeprefix(f"{file}: ")
+        raise ProfileFileError(f"{partial}: {reason}", "profile again") from error
 
 
 def _reason(error: OSError | ValueError) -> str:

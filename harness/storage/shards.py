@@ -215,7 +215,10 @@ def read_shards(folder: Path) -> tuple[tuple[Shard, ...], tuple[tuple[str, str],
     damaged = []
     for path in folder.glob("process-*.shard"):
         try:
-            shards.append(_read(path, Shard))
+            shard = _read(path, Shard)
+            if path.name != file_name(shard.process.index):
+                raise _DamageError(f"it is of process {shard.process.index}")
+            shards.append(shard)
         except _DamageError as damage:
             damaged.append((path.name, str(damage)))
     shards.sort(key=lambda shard: shard.process.index)
@@ -297,6 +300,8 @@ def _read(path: Path, record_type: type[_T]) -> _T:
                 record = _restore(archive, content["record"], record_type)
                 if isinstance(record, Shard):
                     _check(record)
+                if isinstance(record, ProfileHeader) and not _is_object(record.config):
+                    raise TypeError("its config is not a JSON object")
                 return record
     except Exception as error:
         raise _DamageError(f"{type(error).__name__}: {one_line(str(error))}") from error
@@ -304,6 +309,10 @@ def _read(path: Path, record_type: type[_T]) -> _T:
         f"{path}: partial state of version {version}, this harness reads {PARTIAL_VERSION}",
         "recover it with the version of harness that recorded it",
     )
+
+
+def _is_object(text: str) -> bool:
+    return isinstance(json.loads(text), dict)
 
 
 def _require_plain(archive: zipfile.ZipFile, file_bytes: int) -> None:
