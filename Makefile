@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv/bin
 # A target that fails leaves no half-made file that looks finished.
 .DELETE_ON_ERROR:
-.PHONY: help setup test slow lint sanitize package check bench clean
+.PHONY: help setup test slow lint sanitize package readme check bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ sanitize:  ## the native tests under AddressSanitizer and UBSan
 
 package:  ## build sdist and wheel, install and use each in a fresh environment
 	PYTHON=$(PYTHON) tests/package.sh
+
+readme:  ## execute README's shell lines, but the tests', in a fresh clone; takes ten minutes
+	tests/readme.sh --without-tests
 
 check:  ## everything that must hold before a change lands; makes .venv anew
 	.ci/run

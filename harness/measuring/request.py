@@ -45,10 +45,10 @@ def folder_of(target: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RequestError(
-            f"{folder}: cannot be made: {error.strerror}", "choose another --output"
+            f"{folder}: cannot be made: {error.strerror}", "choose another `output`"
         ) from error
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise RequestError(f"{folder}: the folder is not writable", "choose another --output")
+        raise RequestError(f"{folder}: the folder is not writable", "choose another `output`")
     try:
         yield
     finally:
