@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import io
 import os
+import struct
 import threading
 import weakref
 from collections.abc import Iterator, Mapping
@@ -39,8 +40,10 @@ _DAMAGE = (
     ArithmeticError,
 )
 
-#: A global heap begins so.
+#: A global heap begins so; then come its size, and objects with a number and a size each.
 _HEAP = b"GCOL"
+_HEAP_SIZE = struct.Struct("<8xQ")
+_HEAP_OBJECT = struct.Struct("<H6xQ")
 
 #: A column of texts holds of each its length (uint32) and where it lies: a global heap's address
 #: and a number in it.
@@ -149,33 +152,33 @@ class _Stream(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         count = os.preadv(self._file.fileno(), [buffer], self._at)
         if bytes(buffer[:4]) == _HEAP:
-            self._check_heap(self._at)
+            self._check_heap(self._at, bytes(buffer[:count]))
         self._at += count
         self._may_read -= max(count, 1)
         if self._may_read < 0:
             raise ValueError("it is read over and over again without an end")
         return count
 
-    def _check_heap(self, begin: int) -> None:
+    def _check_heap(self, begin: int, heap: bytes) -> None:
         """Looks at a global heap, in which texts lie, before HDF5 does.
 
         HDF5 has no checksum of it, and goes from object to object by their sizes: at one of no
         size, such as zeros in a hole of the file, it would stay for ever.
         """
-        header = self.read_at(begin, 16)
-        end = int.from_bytes(header[8:16], "little")
-        if len(header) < 16 or end > self.size_bytes - begin:
-            return  # no heap, or one that HDF5 refuses
-        heap = self.read_at(begin, end)
-        at = 16
-        while at + 16 <= end:
-            number = int.from_bytes(heap[at : at + 2], "little")
-            size = int.from_bytes(heap[at + 8 : at + 16], "little")
-            # Number 0 is free room, whose size is with its header.
-            step = size if number == 0 else 16 + (size + 7) // 8 * 8
-            if step < 16:
+        end = _HEAP_SIZE.unpack_from(heap)[0] if len(heap) >= 16 else 0
+        if end > self.size_bytes - begin:
+            return  # HDF5 refuses it
+        if end > len(heap):
+            heap = self.read_at(begin, end)
+        object_at, at, last = _HEAP_OBJECT.unpack_from, 16, end - 16
+        while at <= last:
+            number, size = object_at(heap, at)
+            if number:
+                at += 16 + (size + 7 & ~7)
+            elif size >= 16:  # free room, whose size is with its header
+                at += size
+            else:
                 raise ValueError(f"a hole at byte {begin + at}")
-            at += step
 
     def close(self) -> None:
         self._file.close()

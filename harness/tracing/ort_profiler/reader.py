@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 SOURCE: Final = "ort"
 RESOLUTION_NS: Final = 1000  # ORT writes whole microseconds
 
+#: Any number that it may write: 142 years of microseconds, 4 petabytes.
+_MOST: Final = 2**52
+
 #: Decoded at once, some 400 events: they stay in the cache until they are columns, which
 #: took 2.4 s for a million where blocks of 64 KB took 3.1 s and blocks of 1 MB 3.3 s.
 _BLOCK_BYTES: Final = 1 << 18
@@ -112,6 +115,7 @@ def read(
 
     Raises:
         OSError: a file cannot be read.
+        ValueError: it holds a number beyond any time or size.
     """
     reader = _Reader(nodes)
     for file in files:
@@ -146,7 +150,7 @@ def _table(rows: Sequence[_Row]) -> NodeTable:
     columns: dict[str, Any] = {}
     for column in columns_of(NodeTable):
         values = [row[column.name] for row in rows]
-        columns[column.name] = np.array(values, np.int64) if column.unit else tuple(values)
+        columns[column.name] = _int64(values) if column.unit else tuple(values)
     return NodeTable(**columns)
 
 
@@ -515,4 +519,11 @@ def _by_start(start_ns: Int64Array, depth: Int64Array) -> npt.NDArray[np.intp]:
 
 
 def _int64(values: Sequence[int]) -> Int64Array:
+    """The numbers, of which a thousand times as much is still an int64.
+
+    Raises:
+        ValueError: one is no time or size of a machine.
+    """
+    if values and not -_MOST <= min(values) <= max(values) <= _MOST:
+        raise ValueError("the profile holds a number that is beyond any time or size")
     return np.array(values, np.int64)

@@ -319,6 +319,18 @@ def test_file_without_events(graph: ExecutedGraph, tmp_path: Path, content: byte
     assert bool(trace.remarks) == (b"]" not in content)
 
 
+def test_a_number_beyond_any_time_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "far.json"
+    event = (
+        '{"cat":"Node","pid":1,"tid":1,"dur":%d,"ts":5,"ph":"X","name":"a_kernel_time",'
+        '"args":{"op_name":"Abs","provider":"CPUExecutionProvider"}}'
+    )
+    for duration_us in (2**63, 2**60, -(2**70)):
+        path.write_text(f"[\n{event % duration_us}\n]\n")
+        with pytest.raises(ValueError, match="beyond any time"):
+            read([TraceFile(path, 0)], None, process=0)
+
+
 def test_blocks_may_end_anywhere(
     graph: ExecutedGraph, five: TraceFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:

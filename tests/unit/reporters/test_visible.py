@@ -1,0 +1,41 @@
+"""Texts of others do nothing to a terminal or a spreadsheet."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.commands.messages import MOST_CHARACTERS, message
+from harness.reporters.visible import cell, visible
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\x1b]0;title\x07",
+        "a\nharness: forged",
+        "a\r\x85b",
+        "right\u202eleft",
+        "\x9b31m",
+        "\udcff",
+        "\0",
+    ],
+)
+def test_a_text_stays_on_its_line_and_moves_nothing(text: str) -> None:
+    assert visible(text).isprintable()
+
+
+def test_what_can_be_printed_stays() -> None:
+    assert visible("節点 µ/é") == "節点 µ/é"
+
+
+@pytest.mark.parametrize("text", ["=cmd|'/c calc'!A1", "+1", "-1", "@x", "\t=1", "\r=1"])
+def test_a_text_that_begins_like_a_formula_is_marked_as_text(text: str) -> None:
+    assert str(cell(text)).startswith("'")
+
+
+def test_numbers_and_other_texts_are_cells_as_they_are() -> None:
+    assert [cell(each) for each in (-1, -1.5, None, "a=b")] == [-1, -1.5, None, "a=b"]
+
+
+def test_a_message_is_bounded() -> None:
+    assert len(message("x" * 1_000_000)) <= MOST_CHARACTERS + 10
