@@ -50,6 +50,9 @@ class Reading:
     reason: str = ""
 
 
+#: Name of the fact that tells how many items, the examples of a batch, an inference is fed.
+ITEMS = "items_per_inference"
+
 #: Rows of a part: 16 chunks of the file.
 PART_ROWS = 1_048_576
 
@@ -627,6 +630,15 @@ class Profile:
     def asked(self) -> Asked:
         """What ``config`` holds, for its readers."""
         return _asked(self.config)
+
+    @property
+    def items(self) -> Reading:
+        """How many items an inference was fed; None where the file does not tell."""
+        told = next((one for one in self.environment if one.name == ITEMS), None)
+        if told is None:
+            return Reading(ITEMS, None, "1", reason="not told: recorded before it was stored")
+        known = isinstance(told.value, int) and told.value > 0
+        return told if known else dataclasses.replace(told, value=None)
 
     @property
     def node_traces(self) -> Mapping[str, NodeEvents]:

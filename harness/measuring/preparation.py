@@ -71,7 +71,7 @@ def prepare(job: Job) -> Preparation:
     graph: ExecutedGraph | None = None
     probed: ProbedGraph | None = None
     executions = profiled_ns = 0
-    facts = _ort_facts(library)
+    facts = (*_ort_facts(library), chosen.items)
     if job.config.trace:
         with absent.noting("nodes", because="the executed graph cannot be had: "):
             graph, events = _executed_graph(library, job, chosen.values)

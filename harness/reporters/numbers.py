@@ -18,3 +18,8 @@ def joules(value: float) -> str:
         if abs(value) >= size:
             return f"{value / size:.3g} {unit}"
     return f"{value * 1e9:.3g} nJ"
+
+
+def rate(value: float) -> str:
+    """A number a second, with three digits or all before the point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

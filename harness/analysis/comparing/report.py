@@ -114,6 +114,8 @@ class Compared:
         operators: or why there are none.
         machine: by how much the machine was slower beside the candidate by each part of
             the yardstick, as a ratio; empty where it was not timed on both sides.
+        items: fed by an inference on both sides where they differ: what is of an inference
+            is then divided by them. (1, 1) where nothing is.
     """
 
     candidate: Profile
@@ -124,6 +126,12 @@ class Compared:
     quantities: tuple[Quantity, ...]
     operators: OperatorChanges | Figure
     machine: Mapping[str, float]
+    items: tuple[int, int] = (1, 1)
+
+    @property
+    def per(self) -> str:
+        """What times, rates and energies are of: an ``inference``, or an ``item`` of one."""
+        return "inference" if self.items == (1, 1) else "item"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from harness.analysis.findings.rules import findings
 from harness.analysis.gpu_work import KernelTable
 from harness.analysis.noise import NoiseVerdict
 from harness.analysis.operators.table import OperatorTable, operator_table
+from harness.analysis.throughput import throughput
 from harness.records import Profile
 from harness.statistics import latency, steady_state
 from harness.statistics.figures import Figure
@@ -34,6 +35,7 @@ def summary(profile: Profile) -> dict[str, Any]:
         "model": {"name": profile.model.name, "sha256": profile.model.sha256},
         "provider": profile.provider,
         "latency": _latency(profile),
+        "throughput": _throughput(profile),
         "cold_start": _figures(latency.cold_start(profile.processes)),
         "inputs": [
             {
@@ -118,6 +120,30 @@ def _latency(profile: Profile) -> dict[str, Any]:
     if figures.interval_ns is None:
         report["interval_ns_reason"] = figures.interval_reason
     return report
+
+
+#: What is told of several instances side by side; of one worker at a time nothing is.
+_OF_INSTANCES = (
+    "instances", "threads", "window_s", "efficiency", "per_instance", "skew_ns", "pss_bytes",
+    "local_pages",
+)  # fmt: skip
+
+
+def _throughput(profile: Profile) -> dict[str, Any]:
+    """Inferences and items a second; null with the reason where there is none."""
+    found = throughput(profile)
+    names = ("inferences_per_s", "items_per_s", "interval_items_per_s", "items_per_inference")
+    if isinstance(found, Figure):
+        report = _figures(dict.fromkeys(names, found))
+    else:
+        report = {name: getattr(found, name) for name in names}
+        report["interval_items_per_s"] = found.interval_items_per_s and list(
+            found.interval_items_per_s
+        )
+        if found.interval_items_per_s is None:
+            report["interval_items_per_s_reason"] = "fewer than two processes"
+        report["items_per_inference_reason"] = found.items_told_by or found.items_reason
+    return {**report, **dict.fromkeys(_OF_INSTANCES)}
 
 
 def _energy(profile: Profile) -> dict[str, Any]:

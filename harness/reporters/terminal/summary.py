@@ -9,8 +9,9 @@ from harness.analysis.energy import Energy
 from harness.analysis.findings.rules import findings
 from harness.analysis.findings.seen import Finding
 from harness.analysis.operators.table import OperatorTable, operator_table
+from harness.analysis.throughput import throughput
 from harness.records import Profile
-from harness.reporters.numbers import joules, nanoseconds
+from harness.reporters.numbers import joules, nanoseconds, rate
 from harness.reporters.terminal.lines import LEAST_NAME, Page, column, shorten
 from harness.reporters.terminal.operators import print_accounts
 from harness.reporters.wording import counted, evidence, input_line, processes, threads
@@ -115,6 +116,7 @@ def _print_latency(page: Page, profile: Profile) -> None:
     for _, figure, _ in percentiles:
         if figure.value is None:
             page.say("latency", figure.reason)
+    _print_throughput(page, profile)
     states = steady_state.states(profile.processes)
     told = ", ".join(f"{kind} in {count}" for kind, count in states.items())
     page.say("steady", f"{told} of {figures.processes} processes")
@@ -148,6 +150,29 @@ def _print_latency(page: Page, profile: Profile) -> None:
         page.say("noise", "show --exclude-throttled leaves the throttled ones out")
     for each in energy.energy(profile):
         page.say("energy", _energy(each))
+
+
+def _print_throughput(page: Page, profile: Profile) -> None:
+    found = throughput(profile)
+    if isinstance(found, Figure):
+        page.say("throughput", f"none: {found.reason}")
+        return
+    told = f"{rate(found.inferences_per_s)} inferences a second"
+    several = found.items_per_inference > 1
+    if several:
+        told = f"{rate(found.items_per_s)} items a second, {told}"
+    if found.interval_items_per_s is not None:
+        low, high = found.interval_items_per_s
+        of_them = "items, " if several else ""
+        told += f" ({of_them}{rate(low)} to {rate(high)} with 95 % confidence)"
+    page.say("throughput", told)
+    if several:
+        page.say(
+            "throughput",
+            f"{found.items_per_inference} items an inference: {found.items_told_by}",
+        )
+    elif found.items_reason:
+        page.say("throughput", f"items an inference {found.items_reason}")
 
 
 def _of_a_process(interval: tuple[float, float] | None) -> str:
