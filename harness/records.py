@@ -53,6 +53,9 @@ class Reading:
 #: Name of the fact that tells how many items, the examples of a batch, an inference is fed.
 ITEMS = "items_per_inference"
 
+#: Between the sources of a node, which are one text of a column.
+BETWEEN_SOURCES = "; "
+
 #: Rows of a part: 16 chunks of the file.
 PART_ROWS = 1_048_576
 
@@ -239,6 +242,9 @@ class NodeTable:
             (``harness.models.work.table``); -1 where not known.
         traffic_bytes: int64[n], least memory traffic of one execution; -1 where not known.
         arithmetic: element type that the operations are done in; empty where not known.
+        sources: nodes of the user's file that it was made of, ``; `` between them, the one that
+            does the same first (``harness.models.sources``); empty where it was made of none,
+            as copies are, or where that is not known.
     """
 
     name: tuple[str, ...] = dataclasses.field(
@@ -293,6 +299,13 @@ class NodeTable:
     )
     arithmetic: tuple[str, ...] = dataclasses.field(
         metadata=_column("", "element type of the operations, empty where not known", unknown="")
+    )
+    sources: tuple[str, ...] = dataclasses.field(
+        metadata=_column(
+            "",
+            "nodes of the user's file that it was made of, '; ' between, empty where none",
+            unknown="",
+        )
     )
 
     def __len__(self) -> int:

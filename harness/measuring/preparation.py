@@ -16,7 +16,7 @@ from harness.inputs import choice
 from harness.measuring import ceilings, handover
 from harness.measuring.absences import Absences
 from harness.measuring.handover import Job, Preparation
-from harness.models import file
+from harness.models import file, sources
 from harness.models.executed_graph import ExecutedGraph
 from harness.models.outputs import same_values
 from harness.models.work.nodes import definitions
@@ -86,6 +86,8 @@ def prepare(job: Job) -> Preparation:
             with absent.noting("trace/probe"):
                 probed = prepare_probes(library, config, graph, chosen.values, job.work_folder)
                 nodes = dataclasses.replace(nodes, carrier=probed.carriers)
+        with absent.noting("node sources"):
+            nodes = dataclasses.replace(nodes, sources=sources.sources(model, graph))
         graph = dataclasses.replace(graph, nodes=nodes)
         facts += ceilings.facts(library, job.config, set(work.dtype))
     return Preparation(

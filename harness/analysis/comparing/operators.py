@@ -12,7 +12,7 @@ from harness.analysis.comparing import matching
 from harness.analysis.comparing.figures import Judge
 from harness.analysis.comparing.matching import Match
 from harness.analysis.comparing.report import SIDES, OperatorChange, OperatorChanges, Total
-from harness.analysis.operators.labels import node_label
+from harness.analysis.operators.labels import label, node_label
 from harness.analysis.operators.table import SOURCES, OperatorTimes
 from harness.records import Profile
 from harness.statistics import verdicts
@@ -98,6 +98,9 @@ class _Traced:
 
 def _change(match: Match, base: _Traced, candidate: _Traced) -> OperatorChange:
     def names(side: _Traced, rows: Sequence[int]) -> tuple[str, ...]:
+        return tuple(label(side.nodes.name[row], side.nodes.op_type[row], row) for row in rows)
+
+    def labels(side: _Traced, rows: Sequence[int]) -> tuple[str, ...]:
         return tuple(node_label(side.nodes, row) for row in rows)
 
     def op_types(side: _Traced, rows: Sequence[int]) -> tuple[str, ...]:
@@ -109,6 +112,8 @@ def _change(match: Match, base: _Traced, candidate: _Traced) -> OperatorChange:
         match=match,
         base_nodes=names(base, match.base),
         candidate_nodes=names(candidate, match.candidate),
+        base_labels=labels(base, match.base),
+        candidate_labels=labels(candidate, match.candidate),
         base_op_types=op_types(base, match.base),
         candidate_op_types=op_types(candidate, match.candidate),
         base_ns=base.typical_ns(match.base),

@@ -40,7 +40,8 @@ class OperatorChange:
 
     Attributes:
         match: their rows in the NodeTables.
-        base_nodes, candidate_nodes: their names.
+        base_nodes, candidate_nodes: their names in the executed graphs.
+        base_labels, candidate_labels: what they are called to the user, after their sources.
         base_op_types, candidate_op_types: their op types.
         base_ns, candidate_ns: own time in one inference, geometric mean over the processes of
             each one's median (mean where a process took no time); None without counterpart.
@@ -50,6 +51,8 @@ class OperatorChange:
     match: Match
     base_nodes: tuple[str, ...]
     candidate_nodes: tuple[str, ...]
+    base_labels: tuple[str, ...]
+    candidate_labels: tuple[str, ...]
     base_op_types: tuple[str, ...]
     candidate_op_types: tuple[str, ...]
     base_ns: float | None

@@ -111,6 +111,8 @@ def _operator(change: OperatorChange) -> dict[str, Any]:
         "how": change.match.how,
         "base_nodes": list(change.base_nodes),
         "candidate_nodes": list(change.candidate_nodes),
+        "base_labels": list(change.base_labels),
+        "candidate_labels": list(change.candidate_labels),
         "base_op_types": list(change.base_op_types),
         "candidate_op_types": list(change.candidate_op_types),
         "base_ns": change.base_ns,

@@ -270,7 +270,7 @@ def _op_types(row: OperatorChange, *, narrow: bool) -> str:
 
 def _nodes(row: OperatorChange, *, narrow: bool = False) -> str:
     """The source's names of it: those of the side that has more of them."""
-    more = max(row.candidate_nodes, row.base_nodes, key=len)
+    more = max(row.candidate_labels, row.base_labels, key=len)
     if narrow and len(more) > 1:
         return f"{more[0]} +{len(more) - 1}"
     return " + ".join(more)

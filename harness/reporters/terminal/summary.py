@@ -206,5 +206,5 @@ def _print_top(page: Page, table: OperatorTable | Figure) -> None:
         bound = "" if row.bound == "unknown" else f"  {row.bound}"
         head = f"{row.share:6.1%}  {nanoseconds(row.median_ns):>8}  {op_type}  "
         room = max(page.width - 13 - cell_len(head + bound), LEAST_NAME)
-        page.say("operators", f"{head}{shorten(row.node, room)}{bound}".rstrip())
+        page.say("operators", f"{head}{shorten(row.label, room)}{bound}".rstrip())
     print_accounts(page, table)

@@ -23,6 +23,7 @@ from harness.records import (
     Reading,
     Stacks,
     Yardstick,
+    not_known,
 )
 from harness.storage.columns import Column, Columns, ProfileFile
 from harness.storage.lazy_columns import stored
@@ -72,7 +73,7 @@ def read(profile: ProfileFile) -> Profile:
             processes=tuple(
                 _read_process(profile, processes[name]) for name in sorted(processes, key=int)
             ),
-            nodes=NodeTable(**_read_columns(file["nodes"], NODES)) if "nodes" in file else None,
+            nodes=_read_nodes(file["nodes"]) if "nodes" in file else None,
             traces={
                 name: _read_events(profile, traces[name]) for name in traces if name != "kernels"
             },
@@ -87,6 +88,13 @@ def read(profile: ProfileFile) -> Profile:
                 zip(_text(file["absent/what"]), _text(file["absent/reason"]), strict=True)
             ),
         )
+
+
+def _read_nodes(group: h5py.Group) -> NodeTable:
+    there = {name: column for name, column in NODES.items() if name in group}
+    # A column that older files lack is one of which nothing is known.
+    unknown = not_known(NodeTable, len(group["name"]))
+    return NodeTable(**{**unknown, **_read_columns(group, there)})
 
 
 def _read_model(group: h5py.Group) -> ModelRecord:
