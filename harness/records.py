@@ -53,6 +53,10 @@ class Reading:
 #: Name of the fact that tells how many items, the examples of a batch, an inference is fed.
 ITEMS = "items_per_inference"
 
+#: Names of what tells memory: bytes that ONNX Runtime's arena holds, and of a file's weights.
+ARENA = "arena_bytes"
+WEIGHTS = "weights_bytes"
+
 #: Between the sources of a node, which are one text of a column.
 BETWEEN_SOURCES = "; "
 

@@ -24,7 +24,7 @@ from harness.models.work.table import work_of
 from harness.native import ort
 from harness.ort import placement, providers
 from harness.ort.session import open_library, open_session
-from harness.records import NodeEvents, Reading
+from harness.records import WEIGHTS, NodeEvents, Reading
 from harness.tracing.ort_profiler.recorder import OrtPass
 from harness.tracing.probes.graphs import ProbedGraph
 from harness.tracing.probes.recorder import prepare_probes
@@ -71,7 +71,8 @@ def prepare(job: Job) -> Preparation:
     graph: ExecutedGraph | None = None
     probed: ProbedGraph | None = None
     executions = profiled_ns = 0
-    facts = (*_ort_facts(library), chosen.items)
+    weights = Reading(WEIGHTS, file.weights_bytes(model), "bytes", "initialisers of the model file")
+    facts = (*_ort_facts(library), chosen.items, weights)
     if job.config.trace:
         with absent.noting("nodes", because="the executed graph cannot be had: "):
             graph, events = _executed_graph(library, job, chosen.values)

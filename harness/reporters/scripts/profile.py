@@ -13,6 +13,7 @@ from typing import Any
 from harness.analysis import energy, noise
 from harness.analysis.findings.rules import findings
 from harness.analysis.gpu_work import KernelTable
+from harness.analysis.memory import memory
 from harness.analysis.noise import NoiseVerdict
 from harness.analysis.operators.table import OperatorTable, operator_table
 from harness.analysis.throughput import throughput
@@ -36,6 +37,7 @@ def summary(profile: Profile) -> dict[str, Any]:
         "provider": profile.provider,
         "latency": _latency(profile),
         "throughput": _throughput(profile),
+        "memory": _memory(profile),
         "cold_start": _figures(latency.cold_start(profile.processes)),
         "inputs": [
             {
@@ -144,6 +146,18 @@ def _throughput(profile: Profile) -> dict[str, Any]:
             report["interval_items_per_s_reason"] = "fewer than two processes"
         report["items_per_inference_reason"] = found.items_told_by or found.items_reason
     return {**report, **dict.fromkeys(_OF_INSTANCES)}
+
+
+def _memory(profile: Profile) -> dict[str, Any]:
+    """Bytes, null with the reason where they are not known, and the largest tensors."""
+    found = memory(profile)
+    names = ("peak_bytes", "weights_bytes", "arena_bytes")
+    report = _figures({name: getattr(found, name) for name in names})
+    report = {name: int(v) if isinstance(v, float) else v for name, v in report.items()}
+    report["largest"] = [dataclasses.asdict(one) for one in found.largest]
+    if found.largest_reason:
+        report["largest_reason"] = found.largest_reason
+    return report
 
 
 def _energy(profile: Profile) -> dict[str, Any]:
