@@ -190,6 +190,7 @@ def profile(events: int, seed: int) -> Profile:
         flops=np.full(NODES, 10**6),
         traffic_bytes=np.full(NODES, 10**5),
         arithmetic=("float32",) * NODES,
+        sources=("",) * NODES,
     )
     probe_ns, ort_ns = (starts_ns + part * each * SAMPLE_NS for part in (2, 3))
     probes = [

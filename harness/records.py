@@ -50,6 +50,16 @@ class Reading:
     reason: str = ""
 
 
+#: Name of the fact that tells how many items, the examples of a batch, an inference is fed.
+ITEMS = "items_per_inference"
+
+#: Names of what tells memory: bytes that ONNX Runtime's arena holds, and of a file's weights.
+ARENA = "arena_bytes"
+WEIGHTS = "weights_bytes"
+
+#: Between the sources of a node, which are one text of a column.
+BETWEEN_SOURCES = "; "
+
 #: Rows of a part: 16 chunks of the file.
 PART_ROWS = 1_048_576
 
@@ -236,6 +246,9 @@ class NodeTable:
             (``harness.models.work.table``); -1 where not known.
         traffic_bytes: int64[n], least memory traffic of one execution; -1 where not known.
         arithmetic: element type that the operations are done in; empty where not known.
+        sources: nodes of the user's file that it was made of, ``; `` between them, the one that
+            does the same first (``harness.models.sources``); empty where it was made of none,
+            as copies are, or where that is not known.
     """
 
     name: tuple[str, ...] = dataclasses.field(
@@ -290,6 +303,13 @@ class NodeTable:
     )
     arithmetic: tuple[str, ...] = dataclasses.field(
         metadata=_column("", "element type of the operations, empty where not known", unknown="")
+    )
+    sources: tuple[str, ...] = dataclasses.field(
+        metadata=_column(
+            "",
+            "nodes of the user's file that it was made of, '; ' between, empty where none",
+            unknown="",
+        )
     )
 
     def __len__(self) -> int:
@@ -627,6 +647,15 @@ class Profile:
     def asked(self) -> Asked:
         """What ``config`` holds, for its readers."""
         return _asked(self.config)
+
+    @property
+    def items(self) -> Reading:
+        """How many items an inference was fed; None where the file does not tell."""
+        told = next((one for one in self.environment if one.name == ITEMS), None)
+        if told is None:
+            return Reading(ITEMS, None, "1", reason="not told: recorded before it was stored")
+        known = isinstance(told.value, int) and told.value > 0
+        return told if known else dataclasses.replace(told, value=None)
 
     @property
     def node_traces(self) -> Mapping[str, NodeEvents]:

@@ -133,6 +133,9 @@ typedef struct OrtApiBase {
     X(126, 0, OrtStatus *, ReleaseAvailableProviders, (char **, int))                              \
     X(130, 0, OrtStatus *, AddSessionConfigEntry,                                                  \
       (OrtSessionOptions *, const char *, const char *))                                           \
+    X(131, 0, OrtStatus *, CreateAllocator,                                                        \
+      (const OrtSession *, const OrtMemoryInfo *, OrtAllocator **))                                \
+    X(132, 0, void, ReleaseAllocator, (OrtAllocator *))                                            \
     X(133, 0, OrtStatus *, RunWithBinding,                                                         \
       (OrtSession *, const OrtRunOptions *, const OrtIoBinding *))                                 \
     X(134, 0, OrtStatus *, CreateIoBinding, (OrtSession *, OrtIoBinding **))                       \
@@ -172,6 +175,9 @@ typedef struct OrtApiBase {
     X(252, 0, OrtStatus *, GetResizedStringTensorElementBuffer,                                    \
       (OrtValue *, size_t, size_t, char **))                                                       \
     X(254, 0, const char *, GetBuildInfoString, (void))                                            \
+    X(298, 22, void, GetKeyValuePairs,                                                             \
+      (const OrtKeyValuePairs *, const char *const **, const char *const **, size_t *))            \
+    X(300, 22, void, ReleaseKeyValuePairs, (OrtKeyValuePairs *))                                   \
     X(301, 22, OrtStatus *, RegisterExecutionProviderLibrary,                                      \
       (OrtEnv *, const char *, const char *))                                                      \
     X(302, 22, OrtStatus *, UnregisterExecutionProviderLibrary, (OrtEnv *, const char *))          \
@@ -183,6 +189,7 @@ typedef struct OrtApiBase {
     X(307, 22, int, HardwareDevice_Type, (const OrtHardwareDevice *))                              \
     X(312, 22, const char *, EpDevice_EpName, (const OrtEpDevice *))                               \
     X(317, 22, const void *, GetEpApi, (void))                                                     \
+    X(319, 23, OrtStatus *, AllocatorGetStats, (const OrtAllocator *, OrtKeyValuePairs **))        \
     X(381, 23, OrtStatus *, SessionGetMemoryInfoForOutputs,                                        \
       (const OrtSession *, const OrtMemoryInfo **, size_t))                                        \
     X(390, 24, bool, TensorTypeAndShape_HasShape, (const OrtTensorTypeAndShapeInfo *))             \

@@ -38,6 +38,8 @@ cdef extern from "ort/abi.h" nogil:
         pass
     ctypedef struct OrtEpAssignedNode:
         pass
+    ctypedef struct OrtKeyValuePairs:
+        pass
     ctypedef void (*OrtLoggingFunction)(
         void*, int, const char*, const char*, const char*, const char*
     ) noexcept nogil
@@ -197,6 +199,15 @@ cdef extern from "ort/abi.h" nogil:
         ) noexcept nogil
         const char* (*GetBuildInfoString)() noexcept nogil
         bint (*TensorTypeAndShape_HasShape)(const OrtTensorTypeAndShapeInfo*) noexcept nogil
+        OrtStatus* (*CreateAllocator)(
+            const OrtSession*, const OrtMemoryInfo*, OrtAllocator**
+        ) noexcept nogil
+        void (*ReleaseAllocator)(OrtAllocator*) noexcept nogil
+        void (*GetKeyValuePairs)(
+            const OrtKeyValuePairs*, const char* const**, const char* const**, size_t*
+        ) noexcept nogil
+        void (*ReleaseKeyValuePairs)(OrtKeyValuePairs*) noexcept nogil
+        OrtStatus* (*AllocatorGetStats)(const OrtAllocator*, OrtKeyValuePairs**) noexcept nogil
         OrtStatus* (*SessionGetMemoryInfoForOutputs)(
             const OrtSession*, const OrtMemoryInfo**, size_t
         ) noexcept nogil

@@ -190,6 +190,11 @@ cdef class Session:
         """Binds inputs and lets ORT allocate every output."""
         return Binding(self, inputs, place, synchronise)
 
+    def arena(self):
+        """What the session's allocator of host memory tells of itself; see ort.pyi."""
+        cdef SessionOwner owner = self.require_open()
+        return describe_arena(owner, owner.library.host)
+
     def end_profiling(self):
         """Ends the session's profile and returns the path of its JSON file."""
         cdef SessionOwner owner = self.require_open()
@@ -231,6 +236,34 @@ cdef const OrtMemoryInfo** output_places(SessionOwner owner, size_t count) excep
         free(places)
         raise_status(ort, status)
     return places
+
+
+cdef dict describe_arena(SessionOwner owner, const OrtMemoryInfo* place):
+    """Numbers by ORT's own names for them; none of an allocator that keeps no account."""
+    cdef OrtFunctions* ort = &owner.library.ort
+    cdef OrtAllocator* allocator = NULL
+    cdef OrtKeyValuePairs* pairs = NULL
+    cdef const char* const* names = NULL
+    cdef const char* const* values = NULL
+    cdef size_t count = 0
+    cdef size_t i
+    if ort.AllocatorGetStats == NULL:
+        raise OrtError(
+            f"ONNX Runtime {owner.library.version} does not tell what its allocators hold, "
+            "1.23 or newer is needed", "NOT_IMPLEMENTED",
+        )
+    check(ort, ort.CreateAllocator(owner.session, place, &allocator))
+    try:
+        check(ort, ort.AllocatorGetStats(allocator, &pairs))
+        ort.GetKeyValuePairs(pairs, &names, &values, &count)
+        return {
+            names[i].decode("utf-8", "replace"): int(values[i].decode("utf-8", "replace"))
+            for i in range(count)
+        }
+    finally:
+        if pairs != NULL:
+            ort.ReleaseKeyValuePairs(pairs)
+        ort.ReleaseAllocator(allocator)
 
 
 cdef tuple describe_assignments(SessionOwner owner):

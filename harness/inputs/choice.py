@@ -22,6 +22,7 @@ import numpy as np
 from harness.errors import ModelError, one_line
 from harness.inputs.axes import find_axes
 from harness.inputs.demands import Demands, find_demands
+from harness.inputs.items import items_per_inference
 from harness.inputs.lessons import clashes, failing_node, is_too_short, reshapes
 from harness.inputs.overrides import Overrides, read_archives
 from harness.inputs.ports import (
@@ -87,12 +88,14 @@ class InputSet:
             absent optional.
         records: the same inputs described, in the model's order.
         dims: sizes of the named free dimensions.
+        items: how many items, the examples of a batch, are fed, and which axis tells it.
         expected: outputs that a data set says should come out, in the model's order.
     """
 
     values: Mapping[str, Any]
     records: tuple[InputRecord, ...]
     dims: Mapping[str, int]
+    items: Reading
     expected: tuple[Any, ...] | None
 
 
@@ -311,7 +314,8 @@ class _Chooser:
             values[port.name] = value
             records.append(_record(port, value, reason))
         dims = {name: size for name, size in sizes.items() if isinstance(name, str)}
-        return InputSet(values, tuple(records), dims, self._given.expected)
+        items = items_per_inference(self._ports, self._axes, sizes)
+        return InputSet(values, tuple(records), dims, items, self._given.expected)
 
     def _shape(self, port: Port, sizes: Mapping[Dimension, int], plan: _Plan) -> Shape | None:
         if port.name in self._given.shapes:

@@ -15,14 +15,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from harness.analysis.comparing.differences import unlike_inputs
+from harness.analysis.comparing.differences import items_apart, unlike_inputs
 from harness.config.profile import ProfileConfig
 from harness.errors import RequestError
 from harness.measuring import spawning
 from harness.measuring.observer import Observer
 from harness.measuring.profile import Measuring, interruptible, started
 from harness.measuring.stopping import is_spent
-from harness.records import Profile
+from harness.records import ITEMS, Profile, Reading
 from harness.statistics.pairs import Decision, decide
 from harness.statistics.verdicts import DECIDED
 from harness.storage import shards
@@ -78,8 +78,10 @@ def ab(
         observer: told about the preparation of both.
         on_pair: told what is known after each pair.
 
+    Of different batches the time of an item is compared.
+
     Raises:
-        RequestError: the two are not fed inputs of the same shapes.
+        RequestError: the two are not fed inputs of the same shapes, the batch aside.
         HarnessError: as ``harness.profile`` does; what has finished is kept.
     """
     shared = uuid.uuid4().hex
@@ -96,10 +98,12 @@ def ab(
         started(configs[0], observer) as one,
         started(configs[1], observer) as other,
     ):
-        unlike = unlike_inputs(one.preparation.inputs, other.preparation.inputs)
+        items = items_apart(*(_items(side) for side in (one, other)))
+        unlike = unlike_inputs(one.preparation.inputs, other.preparation.inputs, items)
         if unlike:
             raise RequestError(unlike, "give both the same `shapes`, `dims` or `batch`")
         sides = (_Side(one), _Side(other))
+        log_items = math.log(items[1] / items[0])
         with one.kept(), other.kept():
             began_s = time.monotonic()
             differences: list[float] = []
@@ -109,7 +113,7 @@ def ab(
                 for number in (0, 1) if coin.random() < 0.5 else (1, 0):
                     sides[number].measure(pair, trace=trace)
                 _look_equally_long(sides)
-                differences.append(math.log(sides[1].median_ns / sides[0].median_ns))
+                differences.append(math.log(sides[1].median_ns / sides[0].median_ns) - log_items)
                 decision = decide(np.array(differences), margin=margin, budget=MOST_PAIRS)
                 on_pair(decision)
                 elapsed_s = time.monotonic() - began_s
@@ -142,6 +146,10 @@ def _look_equally_long(sides: tuple[_Side, _Side]) -> None:
     shared_ns = min(side.first_chunk_ns for side in sides)
     for side in sides:
         side.chunk_inferences = max(1, round(shared_ns / float(np.median(side.medians_ns))))
+
+
+def _items(measuring: Measuring) -> Reading:
+    return next(fact for fact in measuring.preparation.facts if fact.name == ITEMS)
 
 
 class _Side:

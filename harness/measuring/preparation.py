@@ -17,7 +17,7 @@ from harness.inputs import choice
 from harness.measuring import ceilings, handover
 from harness.measuring.absences import Absences
 from harness.measuring.handover import Job, Preparation
-from harness.models import file
+from harness.models import file, sources
 from harness.models.executed_graph import ExecutedGraph
 from harness.models.outputs import same_values
 from harness.models.work.nodes import definitions
@@ -25,7 +25,7 @@ from harness.models.work.table import work_of
 from harness.native import ort
 from harness.ort import placement, providers
 from harness.ort.session import open_library, open_session
-from harness.records import NodeEvents, Reading
+from harness.records import WEIGHTS, NodeEvents, Reading
 from harness.tracing.ort_profiler.recorder import OrtPass
 from harness.tracing.probes.graphs import ProbedGraph
 from harness.tracing.probes.recorder import prepare_probes
@@ -79,7 +79,8 @@ def prepare(job: Job) -> Preparation:
     graph: ExecutedGraph | None = None
     probed: ProbedGraph | None = None
     executions = profiled_ns = 0
-    facts = _ort_facts(library)
+    weights = Reading(WEIGHTS, file.weights_bytes(model), "bytes", "initialisers of the model file")
+    facts = (*_ort_facts(library), chosen.items, weights)
     if job.config.trace:
         with absent.noting("nodes", because="the executed graph cannot be had: "):
             graph, events = _executed_graph(library, job, chosen.values)
@@ -94,6 +95,8 @@ def prepare(job: Job) -> Preparation:
             with absent.noting("trace/probe"):
                 probed = prepare_probes(library, config, graph, chosen.values, job.work_folder)
                 nodes = dataclasses.replace(nodes, carrier=probed.carriers)
+        with absent.noting("node sources"):
+            nodes = dataclasses.replace(nodes, sources=sources.sources(model, graph))
         graph = dataclasses.replace(graph, nodes=nodes)
         facts += ceilings.facts(library, job.config, set(work.dtype))
     return Preparation(

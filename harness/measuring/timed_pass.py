@@ -21,6 +21,7 @@ from harness.measuring.handover import Job
 from harness.measuring.traced_passes import TracedPasses
 from harness.native import ort
 from harness.ort import providers
+from harness.ort.arena import arena_bytes
 from harness.ort.session import (
     DURATION_HOLDS,
     bind,
@@ -131,7 +132,11 @@ class Measurement:
                 "fix the inputs with `files` or `shapes`",
             ) from error
         if number == self._warmup_chunks + self._steady_chunks - 1:
-            self._readings = (*self._noise.stop(), self._peak_memory)
+            self._readings = (
+                *self._noise.stop(),
+                self._peak_memory,
+                arena_bytes(self._session),
+            )
             if self._sampler is not None:
                 self._devices, absent = self._sampler.stop(self._index)
                 self._absent += absent

@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 from harness.errors import ModelError, one_line
+from harness.models.work.tensors import Tensor, Unknown, nbytes, type_name
 from harness.ordinary_files import open_ordinary, read_ordinary, require_ordinary
 from harness.records import ModelRecord
 
@@ -319,6 +320,24 @@ def _parameter_count(model: onnx.ModelProto) -> int:
         + sum(math.prod(sparse.values.dims) for sparse in graph.sparse_initializer)
         for graph in graphs(model)
     )
+
+
+def weights_bytes(model: onnx.ModelProto) -> int:
+    """Bytes of all initialisers, wherever they are stored; text counts nothing."""
+    stored = [
+        tensor
+        for graph in graphs(model)
+        for tensor in (*graph.initializer, *(sparse.values for sparse in graph.sparse_initializer))
+    ]
+    return sum(_bytes(tensor) for tensor in stored)
+
+
+def _bytes(tensor: onnx.TensorProto) -> int:
+    name = onnx.TensorProto.DataType.Name(tensor.data_type)
+    try:
+        return nbytes(Tensor(type_name(name), tuple(tensor.dims)))
+    except Unknown:
+        return 0
 
 
 def graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:

@@ -149,6 +149,15 @@ class Session:
             TypeError, ValueError: a value does not have the input's type.
             OrtError: ONNX Runtime refused it.
         """
+    def arena(self) -> dict[str, int]:
+        """What the session's allocator of host memory tells of itself, by ORT's own names.
+
+        ``TotalAllocated`` and ``InUse`` in bytes, ``MaxInUse`` at most so far, and others. Empty
+        where the allocator keeps no account, as one without an arena does.
+
+        Raises:
+            OrtError: ORT is older than 1.23.
+        """
     def end_profiling(self) -> str:
         """Ends the session's profile and returns the path of its JSON file."""
     def close(self) -> None:

@@ -18,3 +18,16 @@ def joules(value: float) -> str:
         if abs(value) >= size:
             return f"{value / size:.3g} {unit}"
     return f"{value * 1e9:.3g} nJ"
+
+
+def size(value_bytes: float) -> str:
+    """An amount of memory with three digits or all before the point, in powers of 1024."""
+    for unit, amount in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if abs(value_bytes) >= amount:
+            return f"{rate(value_bytes / amount)} {unit}"
+    return f"{value_bytes:.0f} B"
+
+
+def rate(value: float) -> str:
+    """A number a second, with three digits or all before the point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

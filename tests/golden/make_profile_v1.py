@@ -73,6 +73,7 @@ def nodes() -> NodeTable:
         flops=column(16, -1, 8, -1),
         traffic_bytes=column(64, -1, 64, -1),
         arithmetic=("float32", "", "float32", ""),
+        sources=("",) * 4,  # the file was written before they were traced
     )
 
 

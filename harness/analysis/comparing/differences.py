@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.analysis.ceilings import is_ceiling
 from harness.ort import providers
-from harness.records import InputRecord, Profile, Reading
+from harness.records import ITEMS, InputRecord, Profile, Reading
 
 #: Readings that differ from one moment to the next.
 _OF_THE_MOMENT = frozenset(
@@ -70,20 +70,51 @@ def differences(base: Profile, candidate: Profile) -> tuple[Difference, ...]:
     return tuple(sorted(found, key=lambda one: order.index(one.kind)))
 
 
-def unlike_inputs(base: Sequence[InputRecord], candidate: Sequence[InputRecord]) -> str:
-    """Why the two do not do the same amount of work, in one sentence; empty if they do."""
+def unlike_inputs(
+    base: Sequence[InputRecord],
+    candidate: Sequence[InputRecord],
+    items: tuple[int, int] = (1, 1),
+) -> str:
+    """Why the two do not do the same amount of work, in one sentence; empty if they do.
+
+    Args:
+        base: what the one was fed.
+        candidate: what the other was fed.
+        items: how many items that were on each side; sizes may be as many times greater.
+    """
     if len(base) != len(candidate):
         return (
             f"the base was fed {len(base)} input{'s' if len(base) != 1 else ''} and the "
             f"candidate {len(candidate)}: not like with like"
         )
     for one, other in _paired(base, candidate):
-        if one.shape != other.shape:
+        if not _alike(one.shape, other.shape, items):
             return (
                 f"input '{one.name}' is {_shape(one)} in the base and {_shape(other)} in the "
                 "candidate: not like with like"
             )
     return ""
+
+
+def items_of(base: Profile, candidate: Profile) -> tuple[int, int]:
+    """Items of an inference on both sides, where both tell and they differ; else (1, 1)."""
+    return items_apart(base.items, candidate.items)
+
+
+def items_apart(base: Reading, candidate: Reading) -> tuple[int, int]:
+    """The same of the facts that tell it."""
+    one, other = base.value, candidate.value
+    if isinstance(one, int) and isinstance(other, int) and one != other:
+        return one, other
+    return 1, 1
+
+
+def _alike(one: tuple[int, ...], other: tuple[int, ...], items: tuple[int, int]) -> bool:
+    """Whether shapes differ in nothing but the number of items."""
+    if len(one) != len(other):
+        return False
+    unlike = [pair for pair in zip(one, other, strict=True) if pair[0] != pair[1]]
+    return not unlike or (len(unlike) == 1 and unlike[0][0] * items[1] == unlike[0][1] * items[0])
 
 
 def _model(base: Profile, candidate: Profile) -> Iterator[Difference]:
@@ -178,6 +209,8 @@ def _readings(base: Profile, candidate: Profile) -> Iterator[Difference]:
 
 
 def _kind(name: str) -> str:
+    if name == ITEMS:
+        return "inputs"
     if name == "placement" or name.startswith("nodes_on_"):
         return "session"
     if name.startswith("ort_"):

@@ -9,9 +9,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from harness.analysis import energy, machine_speed, noise
+from harness.analysis.comparing.differences import items_of
 from harness.analysis.comparing.report import SIDES, Quantity
 from harness.analysis.energy import Energy
 from harness.analysis.noise import NoiseVerdict
+from harness.analysis.throughput import time_per_inference_ns
 from harness.machine.peak_memory import PEAK_MEMORY
 from harness.records import ProcessRecord, Profile
 from harness.statistics import pairs, verdicts
@@ -37,7 +39,7 @@ def figures(processes: Sequence[ProcessRecord]) -> dict[str, Side]:
     for name, values in (
         ("session_ns", [process.session_ns for process in processes]),
         ("first_inference_ns", [process.first_inference_ns for process in processes]),
-        ("time_per_inference_ns", [_time_per_inference_ns(process) for process in processes]),
+        ("time_per_inference_ns", [time_per_inference_ns(process) for process in processes]),
     ):
         with np.errstate(divide="ignore"):
             found[name] = Side(np.log(np.array(values, np.float64)), speeds)
@@ -89,8 +91,20 @@ def compare_apart(
     return found
 
 
+#: Figures of a session, not of an inference: a greater batch makes them no less.
+_OF_A_SESSION = frozenset({"session_ns", "first_inference_ns"})
+
+
 class Judge:
-    """Compares per-process figures of two profiles, all in the same way."""
+    """Compares per-process figures of two profiles, all in the same way.
+
+    Attributes:
+        paired: whether processes are compared in pairs.
+        alone: processes without a partner on both sides.
+        noise: the verdicts on both sides.
+        items: that an inference was fed on both sides, where they differ: its times and
+            energies are then those of an item. (1, 1) where it is compared as a whole.
+    """
 
     def __init__(self, base: Profile, candidate: Profile, margin: float) -> None:
         together = [one.asked.interleaved_with for one in (base, candidate)]
@@ -108,7 +122,11 @@ class Judge:
         self._profiles = (base, candidate)
         self._margin = margin
         self.noise = (noise.judge(base), noise.judge(candidate))
-        self._figures = [figures(list(side.values())) for side in self._sides]
+        self.items = items_of(base, candidate)
+        self._figures = [
+            _per_item(figures(list(side.values())), items)
+            for side, items in zip(self._sides, self.items, strict=True)
+        ]
         self._yardsticks = [side["latency_ns"].log_yardstick for side in self._figures]
 
     def latency(self, refusal: str) -> Quantity:
@@ -216,13 +234,13 @@ class Judge:
         return quantities
 
     def _joules(self, which: int, device: str) -> dict[int, float]:
-        """Energy of an inference by process."""
+        """Energy of an inference by process, or of an item."""
         joules = {}
         for index, process in self._sides[which].items():
             alone = dataclasses.replace(self._profiles[which], processes=(process,))
             for each in energy.energy(alone):
                 if each.device == device and each.joules.value is not None:
-                    joules[index] = each.joules.value
+                    joules[index] = each.joules.value / self.items[which]
         return joules
 
     def _memory(self) -> Quantity:
@@ -253,6 +271,18 @@ class Judge:
         return Quantity(name, base, candidate, found, "of a worker process up to the timed pass")
 
 
+def _per_item(found: dict[str, Side], items: int) -> dict[str, Side]:
+    """The figures of an inference divided by its items."""
+    if items == 1:
+        return found
+    return {
+        name: side
+        if name in _OF_A_SESSION
+        else dataclasses.replace(side, log_figure=side.log_figure - math.log(items))
+        for name, side in found.items()
+    }
+
+
 def unknown(name: str, reason: str) -> Quantity:
     """A figure that cannot be compared, with the reason."""
     return Quantity(name, None, None, Comparison(Verdict.NOT_COMPARABLE, None, None, reason))
@@ -266,15 +296,6 @@ def _middle(logs: Float64Array) -> float:
 def _typical(logs: Float64Array) -> float:
     """Geometric mean over the processes: ratios are of these."""
     return math.exp(float(logs.mean()))
-
-
-def _time_per_inference_ns(process: ProcessRecord) -> float:
-    """Wall time of an inference, without what lies between two values of pyperf's."""
-    steady = process.steady
-    end_ns = steady.start_ns + steady.duration_ns
-    last = np.arange(0, len(steady), process.loops) + process.loops - 1
-    taken_ns = end_ns[np.minimum(last, len(steady) - 1)] - steady.start_ns[:: process.loops]
-    return float(taken_ns.sum()) / len(steady)
 
 
 def _why_no_energy(pair: Sequence[Energy | None]) -> str:

@@ -12,7 +12,7 @@ from harness.analysis.comparing import matching
 from harness.analysis.comparing.figures import Judge
 from harness.analysis.comparing.matching import Match
 from harness.analysis.comparing.report import SIDES, OperatorChange, OperatorChanges, Total
-from harness.analysis.operators.labels import node_label
+from harness.analysis.operators.labels import label, node_label
 from harness.analysis.operators.table import SOURCES, OperatorTimes
 from harness.records import Profile
 from harness.statistics import verdicts
@@ -29,11 +29,11 @@ def operator_changes(judge: Judge, base: Profile, candidate: Profile) -> Operato
     if not source or base.nodes is None or candidate.nodes is None:
         return Figure(None, "the profiles have no traced pass in common")
     sides = []
-    for name, profile in zip(SIDES, (base, candidate), strict=True):
+    for name, profile, items in zip(SIDES, (base, candidate), judge.items, strict=True):
         times = OperatorTimes.of(profile, source)
         if isinstance(times, Figure):
             return Figure(None, f"the {name} has none: {times.reason}")
-        sides.append(_Traced(times))
+        sides.append(_Traced(times, items))
     matches = matching.match(sides[0].executed, sides[1].executed)
     if isinstance(matches, Figure):
         return matches
@@ -54,23 +54,28 @@ def operator_changes(judge: Judge, base: Profile, candidate: Profile) -> Operato
         changes=tuple(sorted(changes, key=lambda change: -abs(change.change_ns))),
         source=sides[0].source,
         judged=len(judged),
-        base=_total(base, [c.base_ns for c in changes], [c.candidate_ns for c in changes]),
+        base=_total(
+            base, judge.items[0], [c.base_ns for c in changes], [c.candidate_ns for c in changes]
+        ),
         candidate=_total(
-            candidate, [c.candidate_ns for c in changes], [c.base_ns for c in changes]
+            candidate,
+            judge.items[1],
+            [c.candidate_ns for c in changes],
+            [c.base_ns for c in changes],
         ),
         doubts=tuple(doubts),
     )
 
 
 class _Traced:
-    """Own times of the nodes of a side, by process."""
+    """Own times of the nodes of a side, by process, divided by the items of an inference."""
 
-    def __init__(self, times: OperatorTimes) -> None:
+    def __init__(self, times: OperatorTimes, items: int) -> None:
         self.nodes = times.nodes
         self.source = times.source
         self.executed = matching.executed(times.nodes, times.events)
         self.doubt = times.accounts.doubt
-        self._own = times.cells.own
+        self._own = times.cells.own if items == 1 else times.cells.own / items
         self._members = {
             one: np.flatnonzero(times.cells.process == one)
             for one in dict.fromkeys(times.cells.process.tolist())
@@ -93,6 +98,9 @@ class _Traced:
 
 def _change(match: Match, base: _Traced, candidate: _Traced) -> OperatorChange:
     def names(side: _Traced, rows: Sequence[int]) -> tuple[str, ...]:
+        return tuple(label(side.nodes.name[row], side.nodes.op_type[row], row) for row in rows)
+
+    def labels(side: _Traced, rows: Sequence[int]) -> tuple[str, ...]:
         return tuple(node_label(side.nodes, row) for row in rows)
 
     def op_types(side: _Traced, rows: Sequence[int]) -> tuple[str, ...]:
@@ -104,6 +112,8 @@ def _change(match: Match, base: _Traced, candidate: _Traced) -> OperatorChange:
         match=match,
         base_nodes=names(base, match.base),
         candidate_nodes=names(candidate, match.candidate),
+        base_labels=labels(base, match.base),
+        candidate_labels=labels(candidate, match.candidate),
         base_op_types=op_types(base, match.base),
         candidate_op_types=op_types(candidate, match.candidate),
         base_ns=base.typical_ns(match.base),
@@ -120,7 +130,9 @@ def _worth_judging(change: OperatorChange, changes: Sequence[OperatorChange]) ->
     )
 
 
-def _total(profile: Profile, own: Sequence[float | None], others: Sequence[float | None]) -> Total:
+def _total(
+    profile: Profile, items: int, own: Sequence[float | None], others: Sequence[float | None]
+) -> Total:
     """Accounts of one side whose operators take such times, given their counterparts'."""
     matched = unmatched = 0.0
     for mine, counterpart in zip(own, others, strict=True):
@@ -129,5 +141,5 @@ def _total(profile: Profile, own: Sequence[float | None], others: Sequence[float
         else:
             matched += mine or 0.0
     medians = [float(np.median(p.steady.duration_ns)) for p in profile.processes if len(p.steady)]
-    latency = math.exp(float(np.log(medians).mean()))
+    latency = math.exp(float(np.log(medians).mean())) / items
     return Total(matched, unmatched, latency - matched - unmatched, latency)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from harness.analysis.comparing.caveats import caveats
-from harness.analysis.comparing.differences import differences, unlike_inputs
+from harness.analysis.comparing.differences import differences, items_of, unlike_inputs
 from harness.analysis.comparing.figures import Judge
 from harness.analysis.comparing.operators import operator_changes
 from harness.analysis.comparing.report import Compared, Report
@@ -59,7 +59,15 @@ def _compared(base: Profile, candidate: Profile, margin: float) -> Compared:
     if latency.comparison.verdict is Verdict.NOT_COMPARABLE:
         reason = latency.comparison.reason
         return Compared(
-            candidate, changed, known, judge.paired, latency, (), Figure(None, reason), {}
+            candidate,
+            changed,
+            known,
+            judge.paired,
+            latency,
+            (),
+            Figure(None, reason),
+            {},
+            judge.items,
         )
     return Compared(
         candidate,
@@ -70,12 +78,13 @@ def _compared(base: Profile, candidate: Profile, margin: float) -> Compared:
         judge.quantities(),
         operator_changes(judge, base, candidate),
         judge.machine(),
+        judge.items,
     )
 
 
 def _refusal(base: Profile, candidate: Profile) -> str:
     """Why no verdict on the two would mean anything; empty if one may."""
-    unlike = unlike_inputs(base.inputs, candidate.inputs)
+    unlike = unlike_inputs(base.inputs, candidate.inputs, items_of(base, candidate))
     if unlike:
         return unlike
     if base.processes and candidate.processes and _same_measurement(base, candidate):

@@ -40,7 +40,8 @@ class OperatorChange:
 
     Attributes:
         match: their rows in the NodeTables.
-        base_nodes, candidate_nodes: their names.
+        base_nodes, candidate_nodes: their names in the executed graphs.
+        base_labels, candidate_labels: what they are called to the user, after their sources.
         base_op_types, candidate_op_types: their op types.
         base_ns, candidate_ns: own time in one inference, geometric mean over the processes of
             each one's median (mean where a process took no time); None without counterpart.
@@ -50,6 +51,8 @@ class OperatorChange:
     match: Match
     base_nodes: tuple[str, ...]
     candidate_nodes: tuple[str, ...]
+    base_labels: tuple[str, ...]
+    candidate_labels: tuple[str, ...]
     base_op_types: tuple[str, ...]
     candidate_op_types: tuple[str, ...]
     base_ns: float | None
@@ -114,6 +117,8 @@ class Compared:
         operators: or why there are none.
         machine: by how much the machine was slower beside the candidate by each part of
             the yardstick, as a ratio; empty where it was not timed on both sides.
+        items: fed by an inference on both sides where they differ: what is of an inference
+            is then divided by them. (1, 1) where nothing is.
     """
 
     candidate: Profile
@@ -124,6 +129,12 @@ class Compared:
     quantities: tuple[Quantity, ...]
     operators: OperatorChanges | Figure
     machine: Mapping[str, float]
+    items: tuple[int, int] = (1, 1)
+
+    @property
+    def per(self) -> str:
+        """What times, rates and energies are of: an ``inference``, or an ``item`` of one."""
+        return "inference" if self.items == (1, 1) else "item"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

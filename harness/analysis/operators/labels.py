@@ -3,26 +3,48 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
-from harness.records import NodeTable
+from harness.records import BETWEEN_SOURCES, NodeTable
+
+#: How a source without a name is told (``harness.models.sources``).
+_UNNAMED = re.compile(r"^\w+\((.*)\)$")
+
+
+def sources(nodes: NodeTable, row: int) -> tuple[str, ...]:
+    """Nodes of the user's file that an executed node was made of, the main one first."""
+    return tuple(filter(None, nodes.sources[row].split(BETWEEN_SOURCES)))
 
 
 def node_label(nodes: NodeTable, row: int) -> str:
-    """Name of a node; what it does and its row where it has none."""
-    return label(nodes.name[row], nodes.op_type[row], row)
+    """What a node is called to the user.
+
+    Its main source and how many more it has; where that is not known, the name that ONNX Runtime
+    gives it; what it does and its row where it has none.
+    """
+    return label(nodes.name[row], nodes.op_type[row], row, sources(nodes, row))
 
 
-def label(name: str, op_type: str, row: int) -> str:
+def label(name: str, op_type: str, row: int, made_of: Sequence[str] = ()) -> str:
     """The same of a node that is at hand in parts."""
+    if made_of:
+        return f"{made_of[0]} +{len(made_of) - 1}" if len(made_of) > 1 else made_of[0]
     return name or f"{op_type} #{row}"
+
+
+def node_layer(nodes: NodeTable, row: int, depth: int = 0) -> str:
+    """The layer of a node: of its main source, where that is known."""
+    return layer(next(iter(sources(nodes, row)), nodes.name[row]), depth)
 
 
 def layer(name: str, depth: int = 0) -> str:
     """The source layer that an exporter put before a node's name; at most depth components.
 
     Exporters write ``/encoder/layer.0/MatMul`` or ``encoder.layer.0/MatMul``: all up to the
-    last slash is the layer, and slashes and dots part its components.
+    last slash is the layer, and slashes and dots part its components. A node without a name is
+    called after what it hands on, ``MatMul(/encoder/layer.0/output)``.
     """
+    name = _UNNAMED.sub(r"\1", name)
     scope = name.strip("/").rpartition("/")[0]
     if depth > 0:
         parts = re.split(r"([/.])", scope)

@@ -15,7 +15,7 @@ from harness.analysis.ceilings import Ceilings
 from harness.analysis.gpu_work import NodeWork
 from harness.analysis.operators.accounts import Accounts, accounts_of, dispatch_ns
 from harness.analysis.operators.cells import Cells
-from harness.analysis.operators.labels import label, layer, node_label
+from harness.analysis.operators.labels import label, node_label, node_layer, sources
 from harness.records import NodeEvents, NodeTable, Profile
 from harness.statistics.figures import Figure
 from harness.statistics.intervals import t_interval
@@ -33,6 +33,7 @@ class Operator:
 
     Attributes:
         node: name of the node or the layer; for an op type how many nodes it has, as text.
+            A node's is the one that ONNX Runtime gives it.
         op_type: operator type; for a layer how many nodes it has, as text.
         provider: execution provider.
         order: row of the node in the NodeTable; for a group that of its first node.
@@ -61,6 +62,8 @@ class Operator:
         idle_ns: how long the GPU had nothing to do before its kernels; None as for kernel_ns.
         bound: ``compute-bound``, ``memory-bound``, ``overhead-bound`` or ``unknown``.
         why: the numbers that say so.
+        sources: nodes of the user's file that the node was made of, the main one first; empty
+            where that is not known, and for an op type or a layer.
     """
 
     node: str
@@ -86,11 +89,17 @@ class Operator:
     bandwidth_share: float | None
     bound: str
     why: str
+    sources: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
-        """Its name; what it does and its row where it has none."""
-        return label(self.node, self.op_type, self.order)
+        """Its main source; its name where that is not known, what it does where it has none."""
+        return label(self.node, self.op_type, self.order, self.sources)
+
+    @property
+    def name_in_ort(self) -> str:
+        """ONNX Runtime's name of a node, where that is none of its sources'; else empty."""
+        return self.node if self.sources and self.node not in self.sources else ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -123,7 +132,7 @@ _SORTS: Mapping[str, Callable[[Operator], tuple[float | str, ...]]] = {
     "total": lambda row: (-row.total_ns, row.order),
     "calls": lambda row: (-row.calls, row.order),
     "order": lambda row: (row.order,),
-    "name": lambda row: (row.node, row.order),
+    "name": lambda row: (row.label, row.order),
 }
 
 
@@ -198,7 +207,7 @@ class OperatorTimes:
         nodes, cells = self.nodes, self.cells
         ceilings = Ceilings.of(self.profile)
         rows = [
-            self._operator(group, members, ceilings)
+            self._operator(group, members, ceilings, by)
             for group, members in _groups(nodes, cells, by, depth).items()
         ]
         whole = sum(row.median_ns for row in rows) or 1.0
@@ -223,7 +232,9 @@ class OperatorTimes:
             known_work=float(known_ns / max(own_ns.sum(), 1)),
         )
 
-    def _operator(self, group: tuple[str, ...], members: list[int], ceilings: Ceilings) -> Operator:
+    def _operator(
+        self, group: tuple[str, ...], members: list[int], ceilings: Ceilings, by: str
+    ) -> Operator:
         """A row of the table; its share is that of no table yet."""
         nodes, cells, work = self.nodes, self.cells, self._gpu_work
         own, total, calls = cells.sums(members)
@@ -271,6 +282,7 @@ class OperatorTimes:
             bandwidth_share=_share(traffic, ceilings.bandwidth, median),
             bound=bound,
             why=why,
+            sources=sources(nodes, members[0]) if by == "node" else (),
         )
 
     def _work(self, column: npt.NDArray[np.int64], members: Sequence[int]) -> float | None:
@@ -328,7 +340,7 @@ def _groups(
         if by == "op":
             key: tuple[str, ...] = (nodes.op_type[row], nodes.provider[row])
         elif by == "layer":
-            key = (layer(nodes.name[row], depth), nodes.provider[row])
+            key = (node_layer(nodes, row, depth), nodes.provider[row])
         else:
             key = (str(row),)
         groups.setdefault(key, []).append(row)

@@ -158,7 +158,7 @@ def _why_no_ceilings(digest: Digest) -> str:
 def _row(
     digest: Digest, row: Operator, by: str, largest: float, shown: Sequence[str]
 ) -> list[Content | Cell]:
-    first, second = (row.op_type, row.node) if by == "op" else (row.node, row.op_type)
+    first, second = (row.op_type, row.node) if by == "op" else (row.label, row.op_type)
     colour = digest.colours.get(row.op_type, "cx") if by != "layer" else "c0"
     spans = f" + {', '.join(row.spans)}" if row.spans else ""
     bar = element(
@@ -238,7 +238,7 @@ def _grouped(rows: Sequence[Operator]) -> tuple[dict[str, list[Operator]], str]:
     for depth in range(1, _DEPTH + 1):
         grouped: dict[str, list[Operator]] = {}
         for row in rows:
-            grouped.setdefault(layer(row.node, depth), []).append(row)
+            grouped.setdefault(layer(next(iter(row.sources), row.node), depth), []).append(row)
         if len(grouped) > 2:
             return grouped, "layer"
     by_type: dict[str, list[Operator]] = {}
@@ -261,10 +261,10 @@ def _leaves(
     kept = falling[: max(1, round(_AREAS * share))]
     rest_ns = sum(row.median_ns for row in falling[len(kept) :])
     sizes = [row.median_ns for row in kept]
-    names = [row.node or row.op_type for row in kept]
+    names = [row.label for row in kept]
     kinds = [digest.colours.get(row.op_type, "cx") for row in kept]
     tips = [
-        tooltip(row.node or "(no name)", row.op_type,
+        tooltip(row.label, *in_ort(row), row.op_type,
                 f"{duration(row.median_ns)}, {percent(row.median_ns / whole)}", row.bound)
         for row in kept
     ]  # fmt: skip
@@ -283,6 +283,11 @@ def _leaves(
         )
         for name, kind, tip, (x, y, wide, high) in zip(names, kinds, tips, places, strict=True)
     ]  # fmt: skip
+
+
+def in_ort(row: Operator) -> list[str]:
+    """A line with ONNX Runtime's name of a node, where its sources do not tell it."""
+    return [f"ORT: {row.name_in_ort}"] if row.name_in_ort else []
 
 
 def _short(name: str) -> str:

@@ -12,6 +12,7 @@ from harness.reporters.html import plots
 from harness.reporters.html.answers import note
 from harness.reporters.html.digest import Digest
 from harness.reporters.html.markup import Content, Markup, element, tooltip
+from harness.reporters.html.operators import in_ort
 from harness.reporters.html.quantities import duration, metric, percent
 from harness.statistics.figures import Figure
 
@@ -56,7 +57,7 @@ def roofline(digest: Digest) -> Markup:
 
 def _point(x: plots.Scale, y: plots.Scale, row: Operator, intensity: float, speed: float) -> Markup:
     tip = tooltip(
-        row.node or "(no name)", row.op_type, f"{duration(row.median_ns)}, {percent(row.share)}",
+        row.label, *in_ort(row), row.op_type, f"{duration(row.median_ns)}, {percent(row.share)}",
         f"{metric(speed, 'FLOP/s')} at {intensity:.3g} operations a byte", row.bound, row.why,
     )  # fmt: skip
     radius = max(2.5, _RADIUS * math.sqrt(row.share))

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from harness.analysis.operators.labels import node_label
 from harness.analysis.operators.table import SOURCES
 from harness.options import worded
 from harness.records import NodeEvents, NodeTable
@@ -150,7 +151,7 @@ def _nodes(
         node = int(events.node[row])
         op_type = nodes.op_type[node]
         tip = tooltip(
-            nodes.name[node] or "(no name)", f"{op_type}, {nodes.provider[node]}",
+            _name(nodes, node), f"{op_type}, {nodes.provider[node]}",
             f"{duration(float(events.duration_ns[row]))}, own "
             f"{duration(float(events.self_ns[row]))}",
             f"at {duration(float(events.start_ns[row] - chosen.start_ns))}",
@@ -185,7 +186,7 @@ def _kernels(
             continue
         row = int(rows[first])
         node = int(kernels.node[row])
-        of_node = nodes.name[node] or nodes.op_type[node] if node >= 0 else "no node"
+        of_node = _name(nodes, node) if node >= 0 else "no node"
         kind = digest.colours.get(nodes.op_type[node], "cx") if node >= 0 else "cx"
         took = duration(float(kernels.duration_ns[row]))
         tip = tooltip(kernels.name[row], f"{kernels.kind[row]}, {took}", of_node)
@@ -281,4 +282,4 @@ def memory(digest: Digest) -> Markup:
 
 
 def _name(nodes: NodeTable, node: int) -> str:
-    return nodes.name[node] or f"{nodes.op_type[node]} #{node}"
+    return node_label(nodes, node)

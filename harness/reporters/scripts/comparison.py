@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.analysis.comparing.differences import Difference
-from harness.analysis.comparing.report import Compared, OperatorChange, Quantity, Report
+from harness.analysis.comparing.report import SIDES, Compared, OperatorChange, Quantity, Report
 from harness.options import worded
 from harness.records import Profile
 from harness.statistics.figures import Figure
@@ -21,7 +21,7 @@ from harness.statistics.verdicts import Comparison
 
 def comparison(report: Report) -> dict[str, Any]:
     """What ``compare --json`` prints."""
-    first, *others = [_compared(each) for each in report.candidates]
+    first, *others = [_compared(each, report.base) for each in report.candidates]
     return {
         **first,
         "margin": report.margin,
@@ -36,13 +36,15 @@ def comparison_text(report: Report, more: Mapping[str, str] | None = None) -> st
     return json.dumps(found, ensure_ascii=False, allow_nan=False)
 
 
-def _compared(compared: Compared) -> dict[str, Any]:
+def _compared(compared: Compared, base: Profile) -> dict[str, Any]:
     found = compared.operators
     text: dict[str, Any] = {
         **_verdict(compared.latency.comparison),
         "operators": [],
         "candidate": _profile(compared.candidate),
         "paired": compared.paired,
+        "per": compared.per,
+        "items_per_inference": _items(compared, base),
         "base_ns": compared.latency.base,
         "candidate_ns": compared.latency.candidate,
         "differences": [_difference(one) for one in compared.differences],
@@ -61,6 +63,16 @@ def _compared(compared: Compared) -> dict[str, Any]:
         "doubts": list(found.doubts),
     }
     return text
+
+
+def _items(compared: Compared, base: Profile) -> dict[str, Any]:
+    """Of both sides, null with the reason where a file does not tell."""
+    told: dict[str, Any] = {}
+    for side, profile in zip(SIDES, (base, compared.candidate), strict=True):
+        told[side] = profile.items.value
+        if profile.items.value is None:
+            told[f"{side}_reason"] = profile.items.reason
+    return told
 
 
 def _verdict(found: Comparison) -> dict[str, Any]:
@@ -105,6 +117,8 @@ def _operator(change: OperatorChange) -> dict[str, Any]:
         "how": change.match.how,
         "base_nodes": list(change.base_nodes),
         "candidate_nodes": list(change.candidate_nodes),
+        "base_labels": list(change.base_labels),
+        "candidate_labels": list(change.candidate_labels),
         "base_op_types": list(change.base_op_types),
         "candidate_op_types": list(change.candidate_op_types),
         "base_ns": change.base_ns,

@@ -14,8 +14,10 @@ from harness.analysis import energy, noise
 from harness.analysis.findings.rules import findings
 from harness.analysis.findings.seen import Finding
 from harness.analysis.gpu_work import KernelTable
+from harness.analysis.memory import memory
 from harness.analysis.noise import NoiseVerdict
 from harness.analysis.operators.table import OperatorTable, operator_table
+from harness.analysis.throughput import throughput
 from harness.options import worded
 from harness.records import Profile
 from harness.statistics import latency, steady_state
@@ -36,6 +38,8 @@ def summary(profile: Profile) -> dict[str, Any]:
         "model": {"name": profile.model.name, "sha256": profile.model.sha256},
         "provider": profile.provider,
         "latency": _latency(profile),
+        "throughput": _throughput(profile),
+        "memory": _memory(profile),
         "cold_start": _figures(latency.cold_start(profile.processes)),
         "inputs": [
             {
@@ -125,6 +129,42 @@ def _latency(profile: Profile) -> dict[str, Any]:
     report["interval_ns"] = figures.interval_ns and list(figures.interval_ns)
     if figures.interval_ns is None:
         report["interval_ns_reason"] = figures.interval_reason
+    return report
+
+
+#: What is told of several instances side by side; of one worker at a time nothing is.
+_OF_INSTANCES = (
+    "instances", "threads", "window_s", "efficiency", "per_instance", "skew_ns", "pss_bytes",
+    "local_pages",
+)  # fmt: skip
+
+
+def _throughput(profile: Profile) -> dict[str, Any]:
+    """Inferences and items a second; null with the reason where there is none."""
+    found = throughput(profile)
+    names = ("inferences_per_s", "items_per_s", "interval_items_per_s", "items_per_inference")
+    if isinstance(found, Figure):
+        report = _figures(dict.fromkeys(names, found))
+    else:
+        report = {name: getattr(found, name) for name in names}
+        report["interval_items_per_s"] = found.interval_items_per_s and list(
+            found.interval_items_per_s
+        )
+        if found.interval_items_per_s is None:
+            report["interval_items_per_s_reason"] = "fewer than two processes"
+        report["items_per_inference_reason"] = found.items_told_by or found.items_reason
+    return {**report, **dict.fromkeys(_OF_INSTANCES)}
+
+
+def _memory(profile: Profile) -> dict[str, Any]:
+    """Bytes, null with the reason where they are not known, and the largest tensors."""
+    found = memory(profile)
+    names = ("peak_bytes", "weights_bytes", "arena_bytes")
+    report = _figures({name: getattr(found, name) for name in names})
+    report = {name: int(v) if isinstance(v, float) else v for name, v in report.items()}
+    report["largest"] = [dataclasses.asdict(one) for one in found.largest]
+    if found.largest_reason:
+        report["largest_reason"] = found.largest_reason
     return report
 
 

@@ -7,6 +7,7 @@ import io
 
 from harness.analysis.gpu_work import KernelTable
 from harness.analysis.operators.table import OperatorTable
+from harness.records import BETWEEN_SOURCES
 from harness.reporters.visible import cell
 from harness.statistics.figures import Figure
 
@@ -18,13 +19,16 @@ def operators_csv(table: OperatorTable | Figure) -> str:
         "node", "op_type", "provider", "median_ns", "total_ns", "p10_ns", "p90_ns", "share",
         "calls", "source", "kernel_ns", "launches", "idle_ns", "profiled_ns", "flops",
         "traffic_bytes", "peak_share",
-        "bandwidth_share", "bound",
+        "bandwidth_share", "bound", "sources",
     )  # fmt: skip
     writer = csv.writer(sink, lineterminator="\n")
     writer.writerow(columns)
     if not isinstance(table, Figure):
         for row in table.operators:
-            writer.writerow([cell(getattr(row, column)) for column in columns])
+            cells = [getattr(row, column) for column in columns]
+            writer.writerow(
+                [cell(BETWEEN_SOURCES.join(c) if isinstance(c, tuple) else c) for c in cells]
+            )
     return sink.getvalue()
 
 

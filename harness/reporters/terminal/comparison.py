@@ -14,7 +14,7 @@ from harness.analysis.comparing.report import (
 )
 from harness.options import flag, worded
 from harness.records import Profile
-from harness.reporters.numbers import joules, nanoseconds
+from harness.reporters.numbers import joules, nanoseconds, rate
 from harness.reporters.terminal.lines import NARROW, Page, column, shorten
 from harness.reporters.wording import counted, processes
 from harness.statistics.figures import Figure
@@ -54,7 +54,7 @@ def print_comparison(report: Report, limit: int) -> None:
             continue  # the reason holds for all the rest
         for quantity in compared.quantities:
             _print_quantity(page, quantity)
-        _print_operators(page, compared.operators, limit)
+        _print_operators(page, compared.operators, limit, compared.per)
 
 
 def _file(profile: Profile) -> str:
@@ -83,6 +83,9 @@ def _print_changed(page: Page, compared: Compared) -> None:
 
 def _print_verdict(page: Page, compared: Compared) -> None:
     found = compared.latency.comparison
+    if compared.per == "item":
+        batches = "batch {} against {}".format(*compared.items)
+        page.say("per item", f"{batches}: times and energies are those of one item")
     if found.verdict is Verdict.NOT_COMPARABLE:
         page.print("NOT COMPARABLE", "bold")
         page.say("reason", found.reason)
@@ -168,21 +171,22 @@ def _values(quantity: Quantity, shown: Callable[[float], str]) -> str:
 
 
 def _per_second(time_ns: float) -> str:
-    rate = 1e9 / time_ns
-    return f"{rate:,.0f}/s" if rate >= 100 else f"{rate:.3g}/s"
+    return f"{rate(1e9 / time_ns)}/s"
 
 
 def _mebibytes(value: float) -> str:
     return f"{value / 2**20:,.1f} MiB"
 
 
-def _print_operators(page: Page, found: OperatorChanges | Figure, limit: int) -> None:
+def _print_operators(
+    page: Page, found: OperatorChanges | Figure, limit: int, per: str = "inference"
+) -> None:
     if isinstance(found, Figure):
         page.say("operators", f"not compared: {worded(found.reason)}")
         return
     rows = found.changes[:limit] if limit > 0 else found.changes
     page.print(
-        "operators, by what they change of an inference"
+        f"operators, by what they change of an {per}"
         f" ({'probes' if found.source == 'probe' else 'ORT profiler'})",
         "bold",
     )
@@ -267,7 +271,7 @@ def _op_types(row: OperatorChange, *, narrow: bool) -> str:
 
 def _nodes(row: OperatorChange, *, narrow: bool = False) -> str:
     """The source's names of it: those of the side that has more of them."""
-    more = max(row.candidate_nodes, row.base_nodes, key=len)
+    more = max(row.candidate_labels, row.base_labels, key=len)
     if narrow and len(more) > 1:
         return f"{more[0]} +{len(more) - 1}"
     return " + ".join(more)

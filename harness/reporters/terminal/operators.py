@@ -71,7 +71,7 @@ def print_operators(
     cells |= {name: column(name, values, "<") for name, values in texts}
     left_out = _fit(cells, page.width - LEAST_NAME - 2)
     lines = ["  ".join(line) for line in zip(*cells.values(), strict=True)]
-    page.names(lines, ["node", *(row.node + _spanned(row) for row in rows)])
+    page.names(lines, ["node", *(_called(row, page.width) for row in rows)])
     if left_out:
         page.print(f"no room for: {', '.join(left_out)}")
     hidden = len(table.operators) - len(rows)
@@ -117,6 +117,14 @@ def _giga(value: float) -> str:
 
 def _or_dash(form: Callable[[float], str], value: float | None) -> str:
     return "–" if value is None else form(value)
+
+
+def _called(row: Operator, width: int) -> str:
+    """A node after its sources, and as ONNX Runtime calls it where there is room for both."""
+    called = row.label + _spanned(row)
+    if width >= NARROW and row.name_in_ort:
+        called += f"  [{row.name_in_ort}]"
+    return called
 
 
 def _spanned(row: Operator) -> str:

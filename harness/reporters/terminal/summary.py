@@ -8,10 +8,12 @@ from harness.analysis import energy, noise, stacks
 from harness.analysis.energy import Energy
 from harness.analysis.findings.rules import findings
 from harness.analysis.findings.seen import Finding
+from harness.analysis.memory import memory
 from harness.analysis.operators.table import OperatorTable, operator_table
+from harness.analysis.throughput import throughput
 from harness.options import flag, worded
 from harness.records import Profile
-from harness.reporters.numbers import joules, nanoseconds
+from harness.reporters.numbers import joules, nanoseconds, rate, size
 from harness.reporters.terminal.lines import LEAST_NAME, Page, column, shorten
 from harness.reporters.terminal.operators import print_accounts
 from harness.reporters.wording import counted, evidence, input_line, processes, threads
@@ -24,6 +26,9 @@ TOP_OPERATORS = 5
 #: Nodes that a finding names, and columns of a name, so that a name fits a line.
 _FINDING_NODES = 3
 _FINDING_NAME = 40
+
+#: Tensors that the summary names.
+_LARGEST = 3
 
 #: Columns of an op type.
 _OP_TYPE = 14
@@ -47,6 +52,7 @@ def print_summary(profile: Profile) -> None:
     check = profile.output_check
     if check.value is not None:
         page.say("outputs", f"largest error {check.value:g} against the data set ({check.source})")
+    _print_memory(page, profile)
     table = operator_table(profile)
     _print_top(page, table)
     if profile.stacks is not None:
@@ -116,6 +122,7 @@ def _print_latency(page: Page, profile: Profile) -> None:
     for _, figure, _ in percentiles:
         if figure.value is None:
             page.say("latency", figure.reason)
+    _print_throughput(page, profile)
     states = steady_state.states(profile.processes)
     told = ", ".join(f"{kind} in {count}" for kind, count in states.items())
     page.say("steady", f"{told} of {figures.processes} processes")
@@ -152,6 +159,48 @@ def _print_latency(page: Page, profile: Profile) -> None:
         page.say("energy", worded(_energy(each)))
 
 
+def _print_throughput(page: Page, profile: Profile) -> None:
+    found = throughput(profile)
+    if isinstance(found, Figure):
+        page.say("throughput", f"none: {found.reason}")
+        return
+    told = f"{rate(found.inferences_per_s)} inferences a second"
+    several = found.items_per_inference > 1
+    if several:
+        told = f"{rate(found.items_per_s)} items a second, {told}"
+    if found.interval_items_per_s is not None:
+        low, high = found.interval_items_per_s
+        of_them = "items, " if several else ""
+        told += f" ({of_them}{rate(low)} to {rate(high)} with 95 % confidence)"
+    page.say("throughput", told)
+    if several:
+        page.say(
+            "throughput",
+            f"{found.items_per_inference} items an inference: {found.items_told_by}",
+        )
+    elif found.items_reason:
+        page.say("throughput", f"items an inference {found.items_reason}")
+
+
+def _print_memory(page: Page, profile: Profile) -> None:
+    found = memory(profile)
+    named = (
+        ("peak of the worker", found.peak_bytes),
+        ("weights", found.weights_bytes),
+        ("arena", found.arena_bytes),
+    )
+    known = [f"{name} {size(one.value)}" for name, one in named if one.value is not None]
+    if known:
+        page.say("memory", ", ".join(known))
+    for reason in dict.fromkeys(one.reason for _, one in named if one.value is None):
+        missing = [name for name, one in named if one.value is None and one.reason == reason]
+        page.say("memory", f"no {', no '.join(missing)}: {reason}")
+    if found.largest:
+        shown = found.largest[:_LARGEST]
+        told = ", ".join(f"{shorten(one.name, _FINDING_NAME)} {size(one.bytes)}" for one in shown)
+        page.say("memory", f"largest tensors {told}")
+
+
 def _of_a_process(interval: tuple[float, float] | None) -> str:
     if interval is None:
         return ""
@@ -183,5 +232,5 @@ def _print_top(page: Page, table: OperatorTable | Figure) -> None:
         bound = "" if row.bound == "unknown" else f"  {row.bound}"
         head = f"{row.share:6.1%}  {nanoseconds(row.median_ns):>8}  {op_type}  "
         room = max(page.width - 13 - cell_len(head + bound), LEAST_NAME)
-        page.say("operators", f"{head}{shorten(row.node, room)}{bound}".rstrip())
+        page.say("operators", f"{head}{shorten(row.label, room)}{bound}".rstrip())
     print_accounts(page, table)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from harness.analysis.operators.labels import node_label
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -335,6 +337,7 @@ def _inferences(
         facts = {
             "op_type": Texts(nodes.op_type, row),
             "node": Texts(nodes.name, row),
+            **({"source": Texts(nodes.sources, row)} if any(nodes.sources) else {}),
             "provider": Texts(nodes.provider, row),
         }
     facts["inference"] = joined(events.inference_number[whole], events.inference[mine])
@@ -480,7 +483,12 @@ def _rows(column: Column, rows: Indices) -> Column:
 
 
 def _labels(nodes: NodeTable) -> tuple[str, ...]:
-    return tuple(name or op for name, op in zip(nodes.name, nodes.op_type, strict=True))
+    return tuple(
+        node_label(nodes, row) if sources or name else op
+        for row, (sources, name, op) in enumerate(
+            zip(nodes.sources, nodes.name, nodes.op_type, strict=True)
+        )
+    )
 
 
 def _known(values: npt.NDArray[Any]) -> Int64Array:

@@ -210,9 +210,11 @@ _LEAST = {"provider_ns": -1, "loops": 1}
 def _read_nodes(group: Group) -> NodeTable:
     rows = group.rows("name")
     numbers = bounds.node_table(rows)
-    columns: dict[str, Any] = _read_all(_numbers(group, numbers, rows, numbers))
+    # A column that older files lack is one of which nothing is known.
+    columns: dict[str, Any] = not_known(NodeTable, rows)
+    columns |= _read_all(_numbers(group, numbers, rows, numbers))
     for column in columns_of(NodeTable):
-        if not column.unit:
+        if not column.unit and (column.name in group or column.name not in columns):
             columns[column.name] = group.texts(column.name, rows)
     nodes = NodeTable(**columns)
     bounds.check_depth(nodes.depth, nodes.parent)

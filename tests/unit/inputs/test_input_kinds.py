@@ -654,3 +654,29 @@ def test_the_command_line_tells_archives_from_named_files(tmp_path: Any) -> None
     request = profile.configuration(parser.parse_args(["model.onnx", *given])).inputs
     assert request.archives == (Path("all.npz"), odd)
     assert request.files == {"x": Path("one.npy")}
+
+
+@pytest.mark.parametrize(
+    ("graph", "request_", "items", "told_by"),
+    [
+        ("(float[batch, 3] x) => (float[batch, 3] y) {y = Relu(x)}", {"batch": 8}, 8, "'batch'"),
+        ("(float[N, 3] x) => (float[N, 3] y) {y = Relu(x)}", {}, 1, "'N': "),
+        ("(float[?, 3] x) => (float[?, 3] y) {y = Relu(x)}", {"batch": 4}, 4, "leading axis"),
+        (
+            "(float[steps, batch, 3] x) => (float[steps, batch, 3] y) {y = Relu(x)}",
+            {"batch": 2},
+            2,
+            "'batch'",
+        ),
+        ("(float[batch, 3] x) => (float[batch, 3] y) {y = Relu(x)}", {"shapes": {"x": (5, 3)}},
+         5, "'batch'"),
+        ("(float[6, 3, 8, 8] x) => (float[6, 3, 8, 8] y) {y = Relu(x)}", {}, 6, "fixed in the"),
+        ("(float[128, 64] x) => (float[128, 64] y) {y = Relu(x)}", {}, 1, "no axis"),
+    ],
+)  # fmt: skip
+def test_items_are_the_batch_that_is_fed(
+    run: Run, graph: str, request_: dict[str, Any], items: int, told_by: str
+) -> None:
+    made, _ = run(model_of(f"g {graph}"), **request_)
+    assert (made.items.name, made.items.value) == ("items_per_inference", items)
+    assert told_by in made.items.source

@@ -485,3 +485,66 @@ def test_json_begins_with_what_scripts_rely_on() -> None:
     assert told["operators"] == []
     assert told["operators_reason"]
     assert {"differences", "caveats", "quantities", "margin", "base", "candidate"} <= told.keys()
+
+
+def batched(median_ns: float, batch: int, *, seed: int, told: bool = True) -> Profile:
+    fed = InputRecord("x", "float32", (batch, 3), "batch", f"{batch}")
+    items = (Reading("items_per_inference", batch, "1", "'batch': batch"),) if told else ()
+    row = {0: 0.9 * median_ns, 1: 0.1 * median_ns}
+    return measured(
+        median_ns,
+        seed=seed,
+        inputs=(fed,),
+        environment=items,
+        nodes=table([-1, -1], **GRAPH),
+        traces={"probe": traced(row, seed=seed)},
+    )
+
+
+def test_different_batches_are_compared_per_item(capsys: pytest.CaptureFixture[str]) -> None:
+    report = compare_profiles(batched(1e4, 1, seed=1), [batched(6e4, 8, seed=2)])
+    (compared,) = report.candidates
+    assert compared.per == "item"
+    assert compared.latency.comparison.verdict is Verdict.FASTER
+    assert compared.latency.comparison.ratio == pytest.approx(6 / 8, rel=0.01)
+    assert compared.latency.candidate == pytest.approx(6e4 / 8, rel=0.01)
+    quantities = {one.name: one for one in compared.quantities}
+    rate = quantities["time_per_inference_ns"].comparison.ratio
+    assert rate == pytest.approx(6 / 8, rel=0.01)
+    session = quantities["session_ns"].comparison.ratio
+    assert session == pytest.approx(1, rel=0.01), "a session is no inference"
+    assert isinstance(compared.operators, OperatorChanges)
+    assert compared.operators.candidate.latency_ns == pytest.approx(6e4 / 8, rel=0.01)
+    assert compared.operators.changes[0].comparison.ratio == pytest.approx(6 / 8, rel=0.01)
+    out = text(report, capsys)
+    assert "per item" in out
+    assert "batch 1 against 8" in out
+    told = json.loads(comparison_text(report))
+    assert told["per"] == "item"
+    assert told["items_per_inference"] == {"base": 1, "candidate": 8}
+
+
+def test_the_same_batch_is_compared_per_inference(capsys: pytest.CaptureFixture[str]) -> None:
+    report = compare_profiles(batched(6e4, 8, seed=1), [batched(6e4, 8, seed=2)])
+    (compared,) = report.candidates
+    assert compared.per == "inference"
+    assert compared.latency.base == pytest.approx(6e4, rel=0.01)
+    assert "per item" not in text(report, capsys)
+
+
+def test_a_file_that_does_not_tell_its_batch_is_not_compared_with_another_size() -> None:
+    report = compare_profiles(batched(1e4, 1, seed=1), [batched(6e4, 8, seed=2, told=False)])
+    found = only(report)
+    assert found.verdict is Verdict.NOT_COMPARABLE
+    assert "not like with like" in found.reason
+    told = json.loads(comparison_text(report))
+    assert told["items_per_inference"]["candidate"] is None
+    assert "not told" in told["items_per_inference"]["candidate_reason"]
+
+
+def test_sizes_that_the_batch_does_not_explain_stay_refused() -> None:
+    longer = dataclasses.replace(
+        batched(6e4, 8, seed=2), inputs=(InputRecord("x", "float32", (8, 24), "", "8"),)
+    )
+    found = only(compare_profiles(batched(1e4, 1, seed=1), [longer]))
+    assert found.verdict is Verdict.NOT_COMPARABLE

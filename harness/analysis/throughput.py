@@ -1,0 +1,68 @@
+"""How many inferences, and how many items of their batches, a second."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from harness.records import ProcessRecord, Profile
+from harness.statistics.figures import Figure
+from harness.statistics.intervals import t_interval
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Throughput:
+    """What one worker at a time gets done, inferences back to back.
+
+    Attributes:
+        inferences_per_s: geometric mean over the processes.
+        items_per_s: the same of the items that each inference is fed.
+        interval_items_per_s: 95 % confidence interval of it, processes vary; None with fewer
+            than two of them.
+        items_per_inference: the batch; 1 where the file does not tell it.
+        items_told_by: the axis that is the batch, and why; empty where it is not told.
+        items_reason: why it is not told; empty where it is.
+    """
+
+    inferences_per_s: float
+    items_per_s: float
+    interval_items_per_s: tuple[float, float] | None
+    items_per_inference: int
+    items_told_by: str
+    items_reason: str
+
+
+def throughput(profile: Profile) -> Throughput | Figure:
+    """Throughput of the timed pass, or why there is none."""
+    times = _times_ns(profile.processes)
+    if not times:
+        return Figure(None, "no process has finished")
+    items = profile.items
+    count = items.value if isinstance(items.value, int) else 1
+    rates = count * 1e9 / np.array(times)
+    typical = math.exp(float(np.log(rates).mean()))
+    return Throughput(
+        inferences_per_s=typical / count,
+        items_per_s=typical,
+        interval_items_per_s=t_interval(rates),
+        items_per_inference=count,
+        items_told_by=items.source if items.value is not None else "",
+        items_reason=items.reason,
+    )
+
+
+def time_per_inference_ns(process: ProcessRecord) -> float:
+    """Wall time of an inference, without what lies between two values of pyperf's."""
+    steady = process.steady
+    end_ns = steady.start_ns + steady.duration_ns
+    last = np.arange(0, len(steady), process.loops) + process.loops - 1
+    taken_ns = end_ns[np.minimum(last, len(steady) - 1)] - steady.start_ns[:: process.loops]
+    return float(taken_ns.sum()) / len(steady)
+
+
+def _times_ns(processes: Sequence[ProcessRecord]) -> list[float]:
+    times = [time_per_inference_ns(process) for process in processes if len(process.steady)]
+    return [time for time in times if time > 0]
