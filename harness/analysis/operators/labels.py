@@ -9,12 +9,7 @@ from harness.records import NodeTable
 
 def node_label(nodes: NodeTable, row: int) -> str:
     """Name of a node; what it does and its row where it has none."""
-    return label(nodes.name[row], nodes.op_type[row], row)
-
-
-def label(name: str, op_type: str, row: int) -> str:
-    """The same of a node that is at hand in parts."""
-    return name or f"{op_type} #{row}"
+    return nodes.name[row] or f"{nodes.op_type[row]} #{row}"
 
 
 def layer(name: str, depth: int = 0) -> str:

@@ -15,7 +15,7 @@ from harness.analysis.ceilings import Ceilings
 from harness.analysis.gpu_work import NodeWork
 from harness.analysis.operators.accounts import Accounts, accounts_of, dispatch_ns
 from harness.analysis.operators.cells import Cells
-from harness.analysis.operators.labels import label, layer, node_label
+from harness.analysis.operators.labels import layer, node_label
 from harness.records import NodeEvents, NodeTable, Profile
 from harness.statistics.figures import Figure
 from harness.statistics.intervals import t_interval
@@ -32,7 +32,8 @@ class Operator:
     """Time of a node, or of all nodes of an op type or a layer, in one inference.
 
     Attributes:
-        node: name of the node or the layer; for an op type how many nodes it has, as text.
+        node: name of the node, ``Add #4`` where it has none, or of the layer; for an op type
+            how many nodes it has, as text.
         op_type: operator type; for a layer how many nodes it has, as text.
         provider: execution provider.
         order: row of the node in the NodeTable; for a group that of its first node.
@@ -42,7 +43,8 @@ class Operator:
             the processes. Each process has a calibration of its own, so the scatter of the
             probes' cost is in it, a systematic error of it is not. None with fewer than two
             processes, or where it took no time in one.
-        total_ns: median with the nodes of its subgraphs.
+        total_ns: median with the nodes of its subgraphs; what lies within another of the same
+            group is in it once.
         p10_ns, p90_ns: spread of its own time over the inferences.
         share: median_ns divided by the sum over all rows.
         calls: executions in an inference, on average.
@@ -89,8 +91,8 @@ class Operator:
 
     @property
     def label(self) -> str:
-        """Its name; what it does and its row where it has none."""
-        return label(self.node, self.op_type, self.order)
+        """Its name, and after ``+`` those of the nodes whose time is in it."""
+        return " + ".join((self.node, ", ".join(self.spans))) if self.spans else self.node
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -226,7 +228,7 @@ class OperatorTimes:
     def _operator(self, group: tuple[str, ...], members: list[int], ceilings: Ceilings) -> Operator:
         """A row of the table; its share is that of no table yet."""
         nodes, cells, work = self.nodes, self.cells, self._gpu_work
-        own, total, calls = cells.sums(members)
+        own, total, calls = cells.sums(members, self._outermost(members))
         count = float(calls.mean())
         covered = [row for member in members for row in self._spans.get(member, ())]
         flops = self._work(nodes.flops, members)
@@ -263,7 +265,7 @@ class OperatorTimes:
             idle_ns=None if work is None else float(work.idle_ns[members].sum()),
             profiled_ns=None
             if profiled is None or not len(profiled.own)
-            else float(np.median(profiled.sums([*members, *covered])[0])),
+            else float(np.median(profiled.own_ns([*members, *covered]))),
             spans=tuple(node_label(nodes, row) for row in covered),
             flops=flops,
             traffic_bytes=traffic,
@@ -288,6 +290,25 @@ class OperatorTimes:
                     return None
                 work += float(column[row]) * count
         return work
+
+    def _outermost(self, members: Sequence[int]) -> list[int]:
+        """The nodes whose time is not part of another's among them.
+
+        The time of a control-flow node without a probe of its own is in that of its carrier.
+        """
+        nodes, among = self.nodes, set(members)
+        outermost = []
+        for row in members:
+            around = int(nodes.parent[row])
+            while around >= 0 and not among & {around, self._timed_by(around)}:
+                around = int(nodes.parent[around])
+            if around < 0:
+                outermost.append(row)
+        return outermost
+
+    def _timed_by(self, row: int) -> int:
+        """Row of the node in whose time that of this one is."""
+        return int(self.nodes.carrier[row]) if self.source == "probe" else row
 
     @functools.cached_property
     def _dispatch_ns(self) -> float | None:
@@ -341,7 +362,7 @@ def _groups(
             told = (key[0], count, key[1])
         else:
             row = members[0]
-            told = (nodes.name[row], nodes.op_type[row], nodes.provider[row], key[0])
+            told = (node_label(nodes, row), nodes.op_type[row], nodes.provider[row], key[0])
         labelled[told] = members
     return labelled
 

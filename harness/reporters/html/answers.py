@@ -93,7 +93,7 @@ def where(digest: Digest) -> list[Content]:
     bars: list[Content] = []
     at = 0.0
     for row in rows:
-        tip = tooltip(row.op_type, f"{percent(row.share)}, {duration(row.median_ns)}, {row.node}")
+        tip = tooltip(row.op_type, f"{percent(row.share)}, {duration(row.median_ns)}, {row.label}")
         kind = digest.colours.get(row.op_type, "cx")
         bars.append(plots.rectangle(at, 0, row.share * 100, 100, kind, tip))
         at += row.share * 100
@@ -102,7 +102,7 @@ def where(digest: Digest) -> list[Content]:
             "li",
             element("i", class_=f"key {digest.colours.get(row.op_type, 'cx')}"),
             foreign(row.op_type, 28),
-            element("span", f"{duration(row.median_ns)}, {row.node}", class_="quiet"),
+            element("span", f"{duration(row.median_ns)}, {row.label}", class_="quiet"),
             element("b", percent(row.share)),
         )
         for row in rows[:_NAMED]

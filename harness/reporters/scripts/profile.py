@@ -148,6 +148,7 @@ def _operators(table: OperatorTable | Figure) -> tuple[list[dict[str, Any]], dic
     for operator in table.operators:
         row = dataclasses.asdict(operator)
         del row["order"]
+        row["label"] = operator.label
         if operator.interval_ns is None:
             row["interval_ns_reason"] = "fewer than two processes"
         rows.append(row)

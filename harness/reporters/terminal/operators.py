@@ -64,13 +64,13 @@ def print_operators(
     types = _NARROW_TYPES if page.width < NARROW else 2 * _NARROW_TYPES
     texts = [
         ("bound", [row.bound.removesuffix("-bound") for row in rows]),
-        ("op type", [shorten(row.op_type, types) for row in rows]),
+        ("op type", [shorten(op_types(row), types) for row in rows]),
     ]
     cells = {name: column(name, values, ">") for name, values in columns}
     cells |= {name: column(name, values, "<") for name, values in texts}
     left_out = _fit(cells, page.width - LEAST_NAME - 2)
     lines = ["  ".join(line) for line in zip(*cells.values(), strict=True)]
-    page.names(lines, ["node", *(row.node + _spanned(row) for row in rows)])
+    page.names(lines, ["node", *(row.label for row in rows)])
     if left_out:
         page.print(f"no room for: {', '.join(left_out)}")
     hidden = len(table.operators) - len(rows)
@@ -118,8 +118,9 @@ def _or_dash(form: Callable[[float], str], value: float | None) -> str:
     return "–" if value is None else form(value)
 
 
-def _spanned(row: Operator) -> str:
-    return f" + {', '.join(row.spans)}" if row.spans else ""
+def op_types(row: Operator) -> str:
+    """Its op type, and how many nodes of others, named in its label, are in its time."""
+    return f"{row.op_type} +{len(row.spans)}" if row.spans else row.op_type
 
 
 def print_kernels(table: KernelTable | Figure, limit: int) -> None:

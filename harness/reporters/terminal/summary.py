@@ -12,7 +12,7 @@ from harness.analysis.operators.table import OperatorTable, operator_table
 from harness.records import Profile
 from harness.reporters.numbers import joules, nanoseconds
 from harness.reporters.terminal.lines import LEAST_NAME, Page, column, shorten
-from harness.reporters.terminal.operators import print_accounts
+from harness.reporters.terminal.operators import op_types, print_accounts
 from harness.reporters.wording import counted, evidence, input_line, processes, threads
 from harness.statistics import latency, steady_state
 from harness.statistics.figures import Figure
@@ -176,10 +176,10 @@ def _print_top(page: Page, table: OperatorTable | Figure) -> None:
         page.say("operators", f"none: {table.reason}")
         return
     top = table.operators[:TOP_OPERATORS]
-    types = column("", [shorten(row.op_type, _OP_TYPE) for row in top], "<")[1:]
+    types = column("", [shorten(op_types(row), _OP_TYPE) for row in top], "<")[1:]
     for row, op_type in zip(top, types, strict=True):
         bound = "" if row.bound == "unknown" else f"  {row.bound}"
         head = f"{row.share:6.1%}  {nanoseconds(row.median_ns):>8}  {op_type}  "
         room = max(page.width - 13 - cell_len(head + bound), LEAST_NAME)
-        page.say("operators", f"{head}{shorten(row.node, room)}{bound}".rstrip())
+        page.say("operators", f"{head}{shorten(row.label, room)}{bound}".rstrip())
     print_accounts(page, table)
