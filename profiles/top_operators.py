@@ -30,7 +30,9 @@ top = operators.assign(
     so_far=100 * operators.share.cumsum(),
     ort_us=operators.profiled_ns / 1000,  # what ORT's own profiler makes of it; NaN: not used
     # A node without a probe of its own is in the time of the one before it: named after +.
-    node=[" + ".join([one, *more]) for one, more in zip(operators.node, operators.spans)],
+    node=[
+        " + ".join([one, *more]) for one, more in zip(operators.node, operators.spans, strict=True)
+    ],
 )
 columns = ["op_type", "node", "us", "percent", "so_far", "ort_us", "bound"]
 print(top[columns].head(rows).to_string(index=False, float_format="{:.3f}".format))
