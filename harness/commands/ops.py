@@ -10,6 +10,9 @@ from pathlib import Path
 
 from harness.errors import RequestError
 
+#: Rows of a table where --limit is not given.
+TABLE_ROWS = 20
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of ``harness ops``."""
@@ -48,11 +51,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="time: own time; total: with subgraphs; order: of execution (default: time)",
     )
     parser.add_argument(
-        "--limit", type=int, default=20, metavar="N", help="rows, 0 for all (default: 20)"
+        "--limit",
+        type=int,
+        metavar="N",
+        help=f"rows, 0 for all (default: {TABLE_ROWS} of the table, all of JSON and CSV)",
     )
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print one JSON object, all rows")
-    form.add_argument("--csv", action="store_true", help="print CSV, all rows")
+    form.add_argument("--json", action="store_true", help="print one JSON object")
+    form.add_argument("--csv", action="store_true", help="print CSV")
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -65,25 +71,28 @@ def execute(options: argparse.Namespace) -> int:
     from harness.storage.profile_file import read_profile
 
     for name in ("limit", "depth"):
-        if getattr(options, name) < 0:
+        if (getattr(options, name) or 0) < 0:
             raise RequestError(f"--{name} must not be negative", f"give --{name} N, 0 for all")
     profile = read_profile(options.file)
+    # Scripts get all rows but where they want fewer.
+    rows = options.limit or None
+    shown = TABLE_ROWS if options.limit is None else options.limit
     if options.by == "kernel":
         kernels = kernel_table(profile)
         if options.json:
-            print(kernels_text(kernels))
+            print(kernels_text(kernels, rows))
         elif options.csv:
-            print(kernels_csv(kernels), end="")
+            print(kernels_csv(kernels, rows), end="")
         else:
-            print_kernels(kernels, options.limit)
+            print_kernels(kernels, shown)
         return 0
     operators = operator_table(
         profile, options.by, options.sort, source=options.source, depth=options.depth
     )
     if options.json:
-        print(operators_text(operators))
+        print(operators_text(operators, rows))
     elif options.csv:
-        print(operators_csv(operators), end="")
+        print(operators_csv(operators, rows), end="")
     else:
-        print_operators(operators, options.limit, passes=options.passes, work=options.roofline)
+        print_operators(operators, shown, passes=options.passes, work=options.roofline)
     return 0

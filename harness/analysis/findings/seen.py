@@ -11,6 +11,7 @@ from harness.analysis import noise
 from harness.analysis.operators.table import OperatorTable
 from harness.records import Profile
 from harness.statistics.figures import Figure
+from harness.statistics.intervals import typical
 
 #: Processes that must agree: one cannot tell its luck from the model.
 FEWEST_PROCESSES = 2
@@ -85,8 +86,8 @@ class Seen:
 
     @property
     def median_ns(self) -> float:
-        """Median of the processes' medians."""
-        return float(np.median(list(self.medians.values())))
+        """As the profile's latency is told."""
+        return typical(np.array(list(self.medians.values())))
 
     @property
     def on_cpu(self) -> bool:
@@ -114,4 +115,5 @@ def agree(values: Sequence[float], least: float) -> bool:
 
 def counted(number: float, noun: str) -> str:
     """A number of things, in words."""
-    return f"{number:g} {noun}{'' if number == 1 else 's'}"
+    told = f"{number:,.0f}" if float(number).is_integer() else f"{number:g}"
+    return f"{told} {noun}{'' if number == 1 else 's'}"

@@ -72,6 +72,15 @@ class Cells:
         own: Float64Array = self.own[:, members].sum(axis=1)
         return own
 
+    def medians_ns(self, values: Float64Array) -> Float64Array:
+        """float64[processes], median of each over its inferences of what there is one of in each.
+
+        Args:
+            values: float64[inferences].
+        """
+        indices = np.unique(self.process)
+        return np.array([float(np.median(values[self.process == one])) for one in indices])
+
     def sums(
         self, members: Sequence[int], outermost: Sequence[int]
     ) -> tuple[Float64Array, Float64Array, npt.NDArray[np.int64]]:

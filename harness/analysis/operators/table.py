@@ -18,7 +18,7 @@ from harness.analysis.operators.cells import Cells
 from harness.analysis.operators.labels import layer, node_label
 from harness.records import NodeEvents, NodeTable, Profile
 from harness.statistics.figures import Figure
-from harness.statistics.intervals import t_interval
+from harness.statistics.intervals import t_interval, typical
 
 #: Passes that time operators, the truest first.
 SOURCES = ("probe", "ort")
@@ -37,13 +37,13 @@ class Operator:
         op_type: operator type; for a layer how many nodes it has, as text.
         provider: execution provider.
         order: row of the node in the NodeTable; for a group that of its first node.
-        median_ns: median over the traced inferences of its own time (without the nodes of
-            its subgraphs), all executions in an inference together.
-        interval_ns: 95 % confidence interval of a process's median, in the geometric mean of
-            the processes. Each process has a calibration of its own, so the scatter of the
-            probes' cost is in it, a systematic error of it is not. None with fewer than two
-            processes, or where it took no time in one.
-        total_ns: median with the nodes of its subgraphs; what lies within another of the same
+        median_ns: its own time (without the nodes of its subgraphs) in a traced inference, all
+            executions together: the median of a process, in the geometric mean of the
+            processes (the mean where it took no time in one).
+        interval_ns: 95 % confidence interval of exactly that. Each process has a calibration of
+            its own, so the scatter of the probes' cost is in it, a systematic error of it is
+            not. None with fewer than two processes, or where it took no time in one.
+        total_ns: likewise with the nodes of its subgraphs; what lies within another of the same
             group is in it once.
         p10_ns, p90_ns: spread of its own time over the inferences.
         share: median_ns divided by the sum over all rows.
@@ -235,7 +235,8 @@ class OperatorTimes:
         traffic = self._work(nodes.traffic_bytes, members)
         kinds = {nodes.arithmetic[row] for row in members if nodes.arithmetic[row]}
         peak = ceilings.peaks.get(kinds.pop()) if len(kinds) == 1 else None
-        median = float(np.median(own))
+        by_process = cells.medians_ns(own)
+        median = typical(by_process)
         bound, why = bounds.classify(
             -1 if flops is None else round(flops),
             -1 if traffic is None else round(traffic),
@@ -244,7 +245,6 @@ class OperatorTimes:
             ceilings.bandwidth,
             None if self._dispatch_ns is None else self._dispatch_ns * count,
         )
-        by_process = [np.median(own[cells.process == one]) for one in np.unique(cells.process)]
         # Beside ORT's own times there is nothing to tell of its profiler.
         profiled = self._profiled if self.source == "probe" else None
         return Operator(
@@ -253,8 +253,8 @@ class OperatorTimes:
             provider=group[2],
             order=members[0],
             median_ns=median,
-            interval_ns=t_interval(np.array(by_process)),
-            total_ns=float(np.median(total)),
+            interval_ns=t_interval(by_process),
+            total_ns=typical(cells.medians_ns(total)),
             p10_ns=float(np.percentile(own, 10)),
             p90_ns=float(np.percentile(own, 90)),
             share=math.nan,
@@ -265,7 +265,7 @@ class OperatorTimes:
             idle_ns=None if work is None else float(work.idle_ns[members].sum()),
             profiled_ns=None
             if profiled is None or not len(profiled.own)
-            else float(np.median(profiled.own_ns([*members, *covered]))),
+            else typical(profiled.medians_ns(profiled.own_ns([*members, *covered]))),
             spans=tuple(node_label(nodes, row) for row in covered),
             flops=flops,
             traffic_bytes=traffic,

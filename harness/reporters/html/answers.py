@@ -49,6 +49,7 @@ def how_long(digest: Digest) -> list[Content]:
     figures = digest.latency
     if figures is None:
         return [_none("no process has finished a timed pass")]
+    mean = " (geometric mean)" if figures.processes > 1 else ""
     first = digest.cold_start["first_inference_ns"].value
     facts: list[tuple[str, Content]] = [("fastest", duration(figures.min_ns))]
     for name, figure in (("p90", figures.p90_ns), ("p99", figures.p99_ns)):
@@ -60,7 +61,7 @@ def how_long(digest: Digest) -> list[Content]:
     return [
         big(duration(figures.median_ns)),
         note(
-            f"median of {counted(figures.processes, 'process', 'processes')}, "
+            f"median of {counted(figures.processes, 'process', 'processes')}{mean}, "
             f"{counted(figures.samples, 'sample')}"
         ),
         listed(facts),
@@ -75,8 +76,9 @@ def how_sure(digest: Digest) -> list[Content]:
     if figures.interval_ns is None:
         return [big("unknown"), note(figures.interval_reason)]
     low, high = figures.interval_ns
+    half = (high - low) / 2 / figures.median_ns
     return [
-        big(f"± {percent((high - low) / 2 / figures.median_ns)}"),
+        big(f"± {percent(half)}" if half < 1 else "over ± 100 %"),
         note(f"{duration(low)} to {duration(high)} with 95 % confidence; the process is the unit"),
         _dots(digest, low, high),
     ]

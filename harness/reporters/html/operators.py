@@ -181,7 +181,7 @@ def _row(
         foreign(second, 32),
         Cell([bar, element("span", percent(row.share))], row.share),
         Cell(duration(row.median_ns), row.median_ns),
-        _optional(half, percent),
+        _optional(half, lambda value: percent(value) if value < 1 else "> 100 %"),
         element("span", bound, class_=f"bound {row.bound}", title=row.why),
         *(cell for name, cell in optional.items() if name in shown),
         Cell(f"{duration(row.p10_ns)} – {duration(row.p90_ns)}", row.p90_ns - row.p10_ns),

@@ -69,17 +69,18 @@ def summary_text(profile: Profile) -> str:
     return json.dumps(summary(profile), ensure_ascii=False)
 
 
-def operators_text(table: OperatorTable | Figure) -> str:
-    """What ``ops --json`` prints: every operator and the accounts."""
+def operators_text(table: OperatorTable | Figure, limit: int | None = None) -> str:
+    """What ``ops --json`` prints: every operator, or so many of them, and the accounts of all."""
     rows, accounts = _operators(table)
-    return json.dumps({"operators": rows, "accounts": accounts}, ensure_ascii=False)
+    return json.dumps({"operators": rows[:limit], "accounts": accounts}, ensure_ascii=False)
 
 
-def kernels_text(table: KernelTable | Figure) -> str:
-    """What ``ops --by kernel --json`` prints."""
+def kernels_text(table: KernelTable | Figure, limit: int | None = None) -> str:
+    """What ``ops --by kernel --json`` prints: every function, or so many of them."""
     if isinstance(table, Figure):
         return json.dumps({"kernels": None, "kernels_reason": table.reason}, ensure_ascii=False)
-    return json.dumps(dataclasses.asdict(table), ensure_ascii=False)
+    shown = dataclasses.replace(table, kernels=table.kernels[:limit])
+    return json.dumps(dataclasses.asdict(shown), ensure_ascii=False)
 
 
 def _figures(figures: Mapping[str, Figure]) -> dict[str, Any]:

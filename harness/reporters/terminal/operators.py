@@ -9,7 +9,7 @@ from rich.cells import cell_len
 
 from harness.analysis.gpu_work import KernelTable
 from harness.analysis.operators.table import Operator, OperatorTable
-from harness.reporters.numbers import nanoseconds
+from harness.reporters.numbers import counted_times, half_width, nanoseconds
 from harness.reporters.terminal.lines import LEAST_NAME, NARROW, Page, column, shorten
 from harness.reporters.wording import counted
 from harness.statistics.figures import Figure
@@ -59,7 +59,7 @@ def print_operators(
     if not work:
         columns += [
             ("sum", [f"{share:.0%}" for share in sums]),
-            ("calls", [f"{row.calls:.3g}" for row in rows]),
+            ("calls", [counted_times(row.calls) for row in rows]),
         ]
     types = _NARROW_TYPES if page.width < NARROW else 2 * _NARROW_TYPES
     texts = [
@@ -101,8 +101,7 @@ def _fit(cells: dict[str, list[str]], width: int) -> list[str]:
 def _half_width(row: Operator) -> str:
     if row.interval_ns is None or not row.median_ns:
         return "–"
-    low, high = row.interval_ns
-    return f"{(high - low) / 2 / row.median_ns:.0%}"
+    return half_width(row.interval_ns, row.median_ns).replace("±", "")
 
 
 def _rate(amount: float | None, row: Operator) -> float | None:
@@ -133,7 +132,7 @@ def print_kernels(table: KernelTable | Figure, limit: int) -> None:
     cells = [
         column("time", [nanoseconds(row.median_ns) for row in rows], ">"),
         column("share", [f"{row.share:.1%}" for row in rows], ">"),
-        column("calls", [f"{row.calls:.3g}" for row in rows], ">"),
+        column("calls", [counted_times(row.calls) for row in rows], ">"),
         column("nodes", [str(len(row.nodes)) for row in rows], ">"),
         column("kind", [row.kind for row in rows], "<"),
     ]
@@ -171,9 +170,12 @@ def print_accounts(page: Page, table: OperatorTable) -> None:
             f"{nanoseconds(accounts.unexplained_ns)} = {nanoseconds(accounts.traced_ns)} "
             f"({inferences})",
         )
-        if accounts.residual is not None:
+        if accounts.told_ns and accounts.clean_ns and accounts.residual is not None:
             page.say(
-                "accounts", f"nodes + framework against the timed pass: {accounts.residual:+.1%}"
+                "accounts",
+                f"nodes + framework of a process {nanoseconds(accounts.told_ns)} against its timed "
+                f"pass of {nanoseconds(accounts.clean_ns)}: {accounts.residual:+.1%} (geometric "
+                "means)",
             )
         if accounts.own_probe_share is not None and accounts.own_probe_share < 1:
             page.say(

@@ -10,7 +10,7 @@ from harness.analysis.findings.rules import findings
 from harness.analysis.findings.seen import Finding
 from harness.analysis.operators.table import OperatorTable, operator_table
 from harness.records import Profile
-from harness.reporters.numbers import joules, nanoseconds
+from harness.reporters.numbers import half_width, joules, nanoseconds
 from harness.reporters.terminal.lines import LEAST_NAME, Page, column, shorten
 from harness.reporters.terminal.operators import op_types, print_accounts
 from harness.reporters.wording import counted, evidence, input_line, processes, threads
@@ -76,19 +76,20 @@ def _print_finding(page: Page, found: Finding) -> None:
 def _print_latency(page: Page, profile: Profile) -> None:
     figures = latency.latency(profile.processes)
     count = processes(figures.processes)
+    mean = " (their geometric mean)" if figures.processes > 1 else ""
     page.say(
         "latency",
-        f"{nanoseconds(figures.median_ns)} median of {count}, {counted(figures.samples, 'sample')}",
+        f"{nanoseconds(figures.median_ns)} median of {count}{mean}, "
+        f"{counted(figures.samples, 'sample')}",
     )
     if figures.interval_ns is None:
         page.say("latency", f"no confidence interval: {figures.interval_reason}")
     else:
-        low, high = figures.interval_ns
-        half = (high - low) / 2 / figures.median_ns
+        low, high = map(nanoseconds, figures.interval_ns)
+        half = half_width(figures.interval_ns, figures.median_ns, 1)
         page.say(
             "latency",
-            f"{nanoseconds(low)} to {nanoseconds(high)} with 95 % confidence "
-            f"(±{half:.1%}, processes vary)",
+            f"{low} to {high} with 95 % confidence, of this occasion ({half}, processes vary)",
         )
     ended = {
         "precision": "the ±{precision:.2g} % asked for was reached after {count}",
@@ -106,7 +107,7 @@ def _print_latency(page: Page, profile: Profile) -> None:
         ("p99", figures.p99_ns, figures.p99_interval_ns),
     )
     tail = [
-        f"{name} {nanoseconds(figure.value)}{_of_a_process(interval)}"
+        f"{name} {nanoseconds(figure.value)}{_in_brackets(interval)}"
         for name, figure, interval in percentiles
         if figure.value is not None
     ]
@@ -150,10 +151,10 @@ def _print_latency(page: Page, profile: Profile) -> None:
         page.say("energy", _energy(each))
 
 
-def _of_a_process(interval: tuple[float, float] | None) -> str:
+def _in_brackets(interval: tuple[float, float] | None) -> str:
     if interval is None:
         return ""
-    return f" (of a process {nanoseconds(interval[0])} to {nanoseconds(interval[1])})"
+    return f" ({nanoseconds(interval[0])} to {nanoseconds(interval[1])})"
 
 
 def _energy(found: Energy) -> str:

@@ -145,9 +145,9 @@ def test_accounts_close(control_flow: Profile) -> None:
     assert accounts.nodes_ns == 220
     assert accounts.framework_ns == 80
     assert accounts.traced_ns == accounts.nodes_ns + accounts.framework_ns
-    assert accounts.clean_ns == 150, "median of the processes' medians 200 and 100"
+    assert accounts.clean_ns == pytest.approx(20_000**0.5), "of the processes' 200 and 100"
     # 300 traced against 200 and 100: half as much more, and twice as much more.
-    assert accounts.residual == pytest.approx((0.5 + 2) / 2)
+    assert accounts.residual == pytest.approx((1.5 * 3) ** 0.5 - 1)
     assert accounts.dropped == 7
 
 
@@ -441,7 +441,7 @@ def test_the_interval_takes_the_process_as_its_unit() -> None:
             inferences.append((of_process, number, time_ns, 0))
     trace = events(executions, inferences)
     a, b = found(profile(tuple(process(n, 100) for n in range(3)), table, trace)).operators
-    assert a.median_ns == 110
+    assert a.median_ns == pytest.approx(110)
     assert a.interval_ns is not None
     low, high = a.interval_ns
     # t(2) = 4.303 from a printed table; the standard error is log(1.1) / sqrt(3).
@@ -464,8 +464,10 @@ def test_residual_holds_each_process_against_its_own_timed_pass() -> None:
     )
     built = profile((process(0, 100), process(1, 200), process(2, 100)), table)
     accounts = found(dataclasses.replace(built, traces={"probe": trace})).accounts
-    assert accounts.residual == pytest.approx(0.1)
-    assert accounts.clean_ns == 100
+    assert accounts.residual == pytest.approx((1.1 * 1.1 * 0.8) ** (1 / 3) - 1)
+    assert accounts.told_ns is not None
+    assert accounts.clean_ns == pytest.approx((100 * 200 * 100) ** (1 / 3))
+    assert accounts.residual == pytest.approx(accounts.told_ns / accounts.clean_ns - 1)
     assert accounts.unexplained_ns == pytest.approx(0)
 
 
