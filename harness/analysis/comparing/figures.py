@@ -76,8 +76,9 @@ def compare_apart(
         return found
     for side, verdict in zip(SIDES, noise, strict=True):
         doubt = ""
-        if verdict.verdict == "unusable":
-            doubt = f"the {side} is unusable, the machine was too busy"
+        if verdict.unusable:
+            # However well its processes agree: all of them may have been slowed alike.
+            doubt = f"the {side} is unusable beside another occasion, the machine was too busy"
         elif known is not None and verdict.waited is None:
             doubt = f"nothing tells whether the {side} had to wait for a CPU"
         elif known is not None and verdict.waited is not None and verdict.waited > LONGEST_WAIT:

@@ -54,7 +54,7 @@ class Seen:
 
     Attributes:
         profile: without the series of test doubles, which measure nothing.
-        verdict: on noise.
+        verdict: on noise; ``unusable`` where any figure is.
         table: operators by node; None where their times cannot be trusted.
         medians: of the timed pass, in ns, by ProcessRecord.index.
         fastest_ns: the fastest sample of all.
@@ -71,7 +71,8 @@ class Seen:
         """Of a profile with a timed pass, and of its operators by node."""
         devices = tuple(series for series in profile.devices if not series.double)
         profile = dataclasses.replace(profile, devices=devices)
-        verdict = noise.judge(profile).verdict
+        judged = noise.judge(profile)
+        verdict = "unusable" if judged.unusable else judged.verdict
         trusted = table if isinstance(table, OperatorTable) else None
         if trusted is not None and (trusted.accounts.doubt or verdict == "unusable"):
             trusted = None

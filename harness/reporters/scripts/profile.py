@@ -60,7 +60,9 @@ def summary(profile: Profile) -> dict[str, Any]:
 def _noise(verdict: NoiseVerdict) -> dict[str, Any]:
     report = dataclasses.asdict(verdict)
     if verdict.waited is None:
-        report["waited_reason"] = "the host did not tell it beside every process"
+        report["waited_reason"] = (
+            "the host did not tell it beside every process, or the timed passes were too short"
+        )
     return report
 
 

@@ -97,7 +97,7 @@ def test_interval_of_a_percentile_covers_it_when_samples_depend_on_each_other() 
     random = np.random.default_rng(14)
     trials, hits, plain_hits = 200, 0, 0
     for _ in range(trials):
-        values = autoregressive(random, 6000, 0.9)
+        values = autoregressive(random, 12_000, 0.9)
         interval, reason = percentile_interval(values, 50)
         assert interval is not None, reason
         hits += interval[0] <= 0 <= interval[1]
