@@ -146,7 +146,7 @@ def started(config: ProfileConfig, observer: Observer) -> Iterator[Measuring]:
         preparation = spawning.prepare(job)
         plan = divide_time(
             config,
-            preparation.latency_ns,
+            spawning.calibrate(job),
             preparation.session_ns,
             preparation.executions,
             preparation.profiled_ns,

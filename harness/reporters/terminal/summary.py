@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.cells import cell_len
 
-from harness.analysis import energy, noise, stacks
+from harness.analysis import energy, noise, stacks, timed_passes
 from harness.analysis.energy import Energy
 from harness.analysis.findings.rules import findings
 from harness.analysis.findings.seen import Finding
@@ -116,6 +116,9 @@ def _print_latency(page: Page, profile: Profile) -> None:
     for _, figure, _ in percentiles:
         if figure.value is None:
             page.say("latency", figure.reason)
+    unlike = timed_passes.unlike_asked(profile)
+    if unlike:
+        page.say("latency", unlike)
     states = steady_state.states(profile.processes)
     told = ", ".join(f"{kind} in {count}" for kind, count in states.items())
     page.say("steady", f"{told} of {figures.processes} processes")
