@@ -74,8 +74,8 @@ def latency(processes: Sequence[ProcessRecord]) -> Latency:
         raise ValueError("no process has a timed pass")
     medians = np.array([np.median(durations) for durations in series])
     interval, reason = _interval_of_median(medians)
-    p90, p90_interval = _percentile(series, 90)
-    p99, p99_interval = _percentile(series, 99)
+    p90, p90_interval = percentile_of_processes(series, 90)
+    p99, p99_interval = percentile_of_processes(series, 99)
     return Latency(
         median_ns=typical(medians),
         interval_ns=interval,
@@ -98,10 +98,18 @@ def _interval_of_median(
     return interval, "" if interval else "one process cannot tell how much processes differ"
 
 
-def _percentile(
+def percentile_of_processes(
     series: Sequence[npt.NDArray[np.int64]], percent: float
 ) -> tuple[Figure, tuple[float, float] | None]:
-    """A percentile of a process, and its interval where there is one."""
+    """A percentile of a process, in the geometric mean of the processes, and its interval.
+
+    Args:
+        series: durations of the timed pass of each process, none of them empty.
+        percent: 50 or more, below 100.
+
+    Returns:
+        The figure, or why there is none, and its confidence interval where there is one.
+    """
     figures = [percentile_of_process(durations, percent) for durations in series]
     values = np.array([figure.value for figure in figures if figure.value is not None])
     if len(values) < len(figures):

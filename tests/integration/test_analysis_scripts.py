@@ -171,7 +171,7 @@ def test_energy_of_a_counter_and_a_change_that_was_made(
 
     arguments = (SAMPLE, tmp_path / "slower.h5")
     shown = printed("energy_and_comparison.py", *arguments, surroundings=surroundings)
-    joules = re.search(r"package0: ([\d.e-]+) J an inference, mean of 4 processes", shown)
+    joules = re.search(r"package0: ([\d.e-]+) J an inference, geometric mean of 4 processes", shown)
     assert joules
     (told,) = energy(metered)
     assert told.counter_j.value is not None

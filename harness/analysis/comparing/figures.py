@@ -16,7 +16,12 @@ from harness.machine.peak_memory import PEAK_MEMORY
 from harness.records import ProcessRecord, Profile
 from harness.statistics import pairs, verdicts
 from harness.statistics.figures import CONFIDENCE, Float64Array
-from harness.statistics.occasions import LONGEST_WAIT, MEDIAN_OCCASION_SD, OCCASION_SD_OF
+from harness.statistics.occasions import (
+    LONGEST_WAIT,
+    MEDIAN_OCCASION_SD,
+    OCCASION_SD_OF,
+    OPERATOR_OCCASION_SD,
+)
 from harness.statistics.verdicts import DECIDED, MARGIN, Comparison, Side, Verdict
 
 
@@ -66,9 +71,9 @@ def compare_apart(
     """
     # Energy is power over the time of an inference.
     known = OCCASION_SD_OF.get("time_per_inference_ns" if name.startswith("energy_") else name)
-    occasion_sd = known
-    if known is not None and (base.log_yardstick is None or candidate.log_yardstick is None):
-        occasion_sd = max(known, MEDIAN_OCCASION_SD)
+    occasion_sd = OPERATOR_OCCASION_SD if name == "operator" else known
+    if occasion_sd is not None and (base.log_yardstick is None or candidate.log_yardstick is None):
+        occasion_sd = max(occasion_sd, MEDIAN_OCCASION_SD)
     found = verdicts.compare(
         base, candidate, same_occasion=False, margin=margin, occasion_sd=occasion_sd
     )
