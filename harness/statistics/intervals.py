@@ -55,8 +55,8 @@ def t_interval(medians: npt.NDArray[np.float64]) -> tuple[float, float] | None:
 
     logs = np.log(medians)
     half = float(stdtrit(count - 1, 0.5 + CONFIDENCE / 2) * logs.std(ddof=1) / math.sqrt(count))
-    centre = float(logs.mean())
-    return math.exp(centre - half), math.exp(centre + half)
+    centre = typical(medians)
+    return centre * math.exp(-half), centre * math.exp(half)
 
 
 def effective_sample_size(samples: Samples, percent: float | None = None) -> float:
