@@ -49,8 +49,11 @@ YARDSTICK_REPETITIONS = 10
 YARDSTICK_DISCARDED_S = 0.02
 YARDSTICK_DISCARDED = (3, 2000)
 
-#: Seconds of inferences that calibration takes; of a slow model a single one.
+#: Seconds of inferences that calibration takes, and inferences at least; of a slow model it takes
+#: as many as begin within the longest.
 CALIBRATION_S = 0.1
+CALIBRATION_LEAST = 3
+CALIBRATION_LONGEST_S = 1.0
 
 #: Inferences with copies between host and device, at least.
 MIN_COPIED = 10
@@ -139,13 +142,17 @@ class Measurement:
         longer than asked for, which costs time; too high, it would cost samples.
         """
         took: list[Int64Array] = []
-        end_s = time.monotonic() + CALIBRATION_S
+        began_s = time.monotonic()
         count = 1
-        while not took or time.monotonic() < end_s:
+        while True:
             start_ns, duration_ns = np.zeros(count, np.int64), np.zeros(count, np.int64)
             enqueue_ns = np.zeros(count, np.int64) if self._on_device else None
             self._time(start_ns, duration_ns, enqueue_ns)
             took.append(duration_ns)
+            spent_s = time.monotonic() - began_s
+            longest_s = CALIBRATION_S if 2 * count > CALIBRATION_LEAST else CALIBRATION_LONGEST_S
+            if spent_s >= longest_s:
+                break
             count *= 2
         all_of_them = np.concatenate(took)
         return max(int(np.percentile(all_of_them[len(all_of_them) // 2 :], 25)), 1)
