@@ -151,8 +151,11 @@ def ended_by(profile: Profile) -> str:
         return "request"
     if asked.precision is None or asked.interleaved_with:
         return ""
-    figures = latency(profile.processes)
-    reached = is_precise(figures.interval_ns, figures.median_ns, asked.precision)
+    medians = np.array(
+        [np.median(one.steady.duration_ns) for one in profile.processes if len(one.steady)]
+    )
+    interval = t_interval(medians)
+    reached = interval is not None and is_precise(interval, typical(medians), asked.precision)
     return "precision" if reached else "budget"
 
 

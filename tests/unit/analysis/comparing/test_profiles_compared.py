@@ -485,3 +485,25 @@ def test_json_begins_with_what_scripts_rely_on() -> None:
     assert told["operators"] == []
     assert told["operators_reason"]
     assert {"differences", "caveats", "quantities", "margin", "base", "candidate"} <= told.keys()
+
+
+def test_a_ratio_of_pairs_that_is_not_that_of_the_times_says_so(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    together = json.dumps({"interleaved_with": "7f3a"})
+
+    def side(levels: list[float], seed: int) -> Profile:
+        records = [
+            dataclasses.replace(
+                one, steady=latencies([round(d * x) for d in one.steady.duration_ns])
+            )
+            for one, x in zip(processes(1e4, len(levels), seed=seed), levels, strict=True)
+        ]
+        return profile(*records, config=together)
+
+    # Half of the pairs on a machine twice as slow, which slows the candidate less.
+    base = side([1.0, 2.0] * 7, 1)
+    told = text(compare_profiles(base, [side([0.5, 1.4] * 7, 2)]), capsys)
+    assert "is the middle of what the pairs differ by; the two times are the medians" in told
+    alike = text(compare_profiles(base, [side([1.0, 2.0] * 7, 1)]), capsys)
+    assert "the two times are the medians" not in alike
