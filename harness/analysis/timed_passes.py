@@ -44,13 +44,13 @@ def unlike_asked(profile: Profile) -> str:
     samples = [len(one.steady) for one in profile.processes if len(one.steady)]
     most = ENERGY_SAMPLES_PER_PROCESS if profile.asked.energy else MAX_SAMPLES_PER_PROCESS
     if lasted < asked:
-        why = "inferences took less time than calibration found"
+        why = "too few were planned, or the machine became faster"
         if max(samples) >= 0.95 * most:
             why = f"a process takes {most:,} samples at most"
     elif max(samples) <= 3:
         why = "it takes three inferences at least"
     else:
-        why = "inferences took more time than calibration found"
+        why = "too many were planned, or the machine became slower"
     if profile.asked.interleaved_with:
         why += ", or the other side was asked for less"
     return f"timed passes lasted {_told(lasted)} of the {_told(asked)} asked for: {why}"
