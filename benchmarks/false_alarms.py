@@ -231,7 +231,7 @@ def print_false_alarms(name: str, profiles: list[Taken]) -> None:
     """The rates of one model, and what its figures differ by from one occasion to another."""
     medians_us = [float(np.exp(np.median(one.figures["latency_ns"].log_figure))) / 1e3
                   for one in profiles]  # fmt: skip
-    busy = sum(one.noise.verdict == "unusable" for one in profiles)
+    busy = sum(bool(one.noise.unusable) for one in profiles)
     waited = sum((one.noise.waited or 0) > occasions.LONGEST_WAIT for one in profiles)
     print(
         f"\n{name}: {len(profiles)} profiles, medians {min(medians_us):.2f} to "

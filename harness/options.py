@@ -35,6 +35,9 @@ AB_BUDGET_S = 120.0
 #: Differences up to here count as none.
 MARGIN_PERCENT = 1.0
 
+#: Rows of a table of operators.
+TABLE_ROWS = 20
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Option:
@@ -355,9 +358,13 @@ COMMANDS: dict[str, tuple[Option, ...]] = {
             choices=("time", "total", "calls", "order", "name"),
             default="time",
         ),
-        dataclasses.replace(_LIMIT, help="rows, 0 for all (default: 20)", default=20),
-        dataclasses.replace(_JSON, help="print one JSON object, all rows", alternative=True),
-        Option("csv", ("--csv",), "print CSV, all rows", alternative=True, action="store_true"),
+        dataclasses.replace(
+            _LIMIT,
+            help=f"rows, 0 for all (default: {TABLE_ROWS} of the table, all of JSON and CSV)",
+            default=None,
+        ),
+        dataclasses.replace(_JSON, alternative=True),
+        Option("csv", ("--csv",), "print CSV", alternative=True, action="store_true"),
     ),
     "ab": (
         Option("a", ("--a",), "the base: MODEL [OPTION ...]", metavar="OPTIONS", required=True),

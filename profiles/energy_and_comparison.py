@@ -45,8 +45,10 @@ def energy_lines(profile: xarray.DataTree) -> list[str]:
             watts = watts / (updates.time_ns[-1] - updates.time_ns[0])
             joules.append(float(watts * (end - begin) * 1e-9 / steady.sizes["sample"]))
         if joules:
-            mean = np.mean(joules)
-            lines.append(f"{device}: {mean:.4g} J an inference, mean of {len(joules)} processes")
+            mean = np.exp(np.mean(np.log(joules)))
+            lines.append(
+                f"{device}: {mean:.4g} J an inference, geometric mean of {len(joules)} processes"
+            )
         else:
             lines.append(f"{device}: its counter was not updated twice in a pass: give --energy")
     if not counters:

@@ -31,9 +31,9 @@ with h5py.File(path) as file:
 # The process is the unit: samples of one process share its memory layout and its moment, so
 # an interval over all samples together would be far too narrow.
 count = len(medians)
-print(f"\nmedian of {count} processes: {np.median(medians):.3f} µs")
+logs = np.log(medians)
+print(f"\nmedian of {count} processes (their geometric mean): {np.exp(logs.mean()):.3f} µs")
 if count > 1:
-    logs = np.log(medians)
     half = stdtrit(count - 1, 0.975) * logs.std(ddof=1) / math.sqrt(count)
     low, high = np.exp(logs.mean() - half), np.exp(logs.mean() + half)
     print(f"95 % confidence interval: {low:.3f} to {high:.3f} µs")

@@ -3,6 +3,9 @@
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas
+
 import harness
 
 path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("sample.h5")
@@ -29,18 +32,34 @@ top = operators.assign(
     percent=100 * operators.share,
     so_far=100 * operators.share.cumsum(),
     ort_us=operators.profiled_ns / 1000,  # what ORT's own profiler makes of it; NaN: not used
+    # A node without a probe of its own is in the time of the one before it: named after +.
+    node=[
+        " + ".join([one, *more]) for one, more in zip(operators.node, operators.spans, strict=True)
+    ],
 )
 columns = ["op_type", "node", "us", "percent", "so_far", "ort_us", "bound"]
 print(top[columns].head(rows).to_string(index=False, float_format="{:.3f}".format))
 
 print("\nby op type")
-by_type = top.groupby("op_type")[["us", "percent"]].sum().assign(nodes=top.op_type.value_counts())
-by_type = by_type.sort_values("us", ascending=False)
+# Added up in each inference: the median of a sum is not the sum of medians.
+events = frames["events"]
+own = events[events.trace == operators.attrs["source"]]
+inferences = frames["inferences"]
+inferences = inferences[
+    (inferences.trace == operators.attrs["source"]) & inferences.duration_ns.notna()
+]
+whole = pandas.MultiIndex.from_frame(inferences[["process", "inference"]])
+op_type = own.node.map(frames["nodes"].op_type).rename("op_type")
+sums = own.groupby(["process", "inference", op_type], observed=True).self_ns.sum()
+sums = sums.unstack("op_type", fill_value=0).reindex(whole, fill_value=0)
+# The process is the unit: its median, and of these the geometric mean.
+medians = sums.groupby("process").median()
+us = np.exp(np.log(medians).mean()).where((medians > 0).all(), medians.mean()) / 1000
+by_type = pandas.DataFrame({"us": us, "percent": 100 * us / us.sum()})
+by_type = by_type.assign(nodes=top.op_type.value_counts()).sort_values("us", ascending=False)
 print(by_type.head(rows).to_string(float_format="{:.3f}".format))
 
 # From raw events: does an operator take equally long in every process?
-events = frames["events"]
-own = events[events.trace == operators.attrs["source"]]
 table = own.pivot_table(index="node", columns="process", values="self_ns", aggfunc="median")
 table.index = frames["nodes"].name.reindex(table.index)
 print("\nmedian ns of an execution, by process")

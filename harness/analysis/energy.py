@@ -21,7 +21,7 @@ from harness.config.profile import ENERGY_IDLE_S
 from harness.machine.devices.clock_reasons import THROTTLED, clock_reasons
 from harness.records import DeviceSeries, ProcessRecord, Profile
 from harness.statistics.figures import Figure
-from harness.statistics.intervals import t_interval
+from harness.statistics.intervals import t_interval, typical
 
 #: Updates of a counter, or seconds of power readings, below which there is no figure.
 MIN_UPDATES = 5
@@ -44,8 +44,8 @@ class Energy:
     Attributes:
         device: as in DeviceSeries.
         joules: of one inference, all that the device takes meanwhile; by its counter, else
-            by its power.
-        interval_j: confidence interval over the processes; None with fewer than two.
+            by its power; geometric mean of the processes.
+        interval_j: confidence interval of exactly that; None with fewer than two processes.
         counter_j: by the counter.
         power_j: by the power readings.
         above_idle_j: joules less what the device takes when idle.
@@ -108,14 +108,14 @@ def _of_device(
     causes = _doubts(series, passes, counter, power)
     return Energy(
         device=device,
-        joules=Figure(float(np.mean(joules))),
+        joules=Figure(typical(joules)),
         interval_j=t_interval(joules),
         counter_j=_times(counter, inference_s),
         power_j=_times(power, inference_s),
-        above_idle_j=Figure(float(np.mean(joules - idle.watts * inference_s)))
+        above_idle_j=Figure(typical(joules - idle.watts * inference_s))
         if idle.watts is not None
         else Figure(None, idle.reason),
-        watts=Figure(float(np.mean(watts.watts))),
+        watts=Figure(typical(watts.watts)),
         idle_watts=_times(idle, np.ones(len(passes))),
         verdict="doubtful" if causes else "trusted",
         causes=causes,
@@ -224,7 +224,7 @@ def _power_watts(series: DeviceSeries, window: _Window) -> float | str:
 def _times(estimate: _MeanPower, seconds: npt.NDArray[np.float64]) -> Figure:
     if estimate.watts is None:
         return Figure(None, estimate.reason)
-    return Figure(float(np.mean(estimate.watts * seconds)))
+    return Figure(typical(estimate.watts * seconds))
 
 
 def _doubts(

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.analysis import machine_speed
+from harness.machine.cpu_lists import cpu_list
 from harness.machine.devices.clock_reasons import THROTTLED, clock_reasons
 from harness.records import DeviceSeries, LatencySeries, ProcessRecord, Profile, Reading
 
@@ -44,9 +45,17 @@ THROTTLED_LIMIT = 0.5
 #: Utilisation in percent, before there is a session, that another program must have caused.
 IDLE_UTILIZATION = 5
 
-#: Step of the kernel's CPU time counters (USER_HZ, 100 for every program): a single one
-#: means nothing in a pass that is not much longer.
+#: Step of the kernel's CPU time counters (USER_HZ, 100 for every program), and about what a thread
+#: that is preempted between reading a counter and the clock may lose: a single one means nothing
+#: in a pass that is not much longer, and nothing is known of passes that are shorter.
 CPU_TIME_STEP_NS = 10_000_000
+
+#: Difference between the slowest and the fastest process within which their medians agree: what
+#: the machine did to some of the samples has then not reached them.
+AGREEMENT = 0.05
+
+#: The figures of a profile that waiting and steal reach before they reach its median.
+BESIDE_THE_MEDIAN = ("mean", "p90", "p99", "throughput", "cold start")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,17 +63,20 @@ class NoiseVerdict:
     """Whether the host and the device left the timed passes alone.
 
     Attributes:
-        verdict: ``quiet``, ``disturbed``, ``unusable``, or ``unknown`` where the host does
-            not tell.
-        causes: one sentence each, with the figure, or with the reason why it is not known.
+        verdict: ``quiet``, ``disturbed``, ``unusable`` where not even the median is usable, or
+            ``unknown`` where the host does not tell.
+        causes: one sentence each, with the figure, or with the reason why it is not known; the
+            last one names what is unusable.
         samples: of all timed passes.
         touched: samples during which the hypervisor took a CPU or a clock was throttled, as
             far as the sampled series tell.
         throttled: samples during which a clock was throttled.
-        waited: share of the timed passes that the timing thread was ready to run and had no CPU;
-            None where the host does not tell.
+        waited: share of the timed passes that the timing thread was ready to run and had no CPU,
+            at most 1; None where the host does not tell, or the passes were too short to.
         yardstick: how fast the machine was by each part of the yardstick; empty where it was
             not timed beside every process.
+        unusable: figures of which nothing can be learnt, "median" and what is named in
+            BESIDE_THE_MEDIAN; empty where there are none.
     """
 
     verdict: str
@@ -74,26 +86,55 @@ class NoiseVerdict:
     throttled: int = 0
     waited: float | None = None
     yardstick: tuple[machine_speed.Speed, ...] = ()
+    unusable: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(slots=True)
 class _Causes:
-    causes: list[str] = dataclasses.field(default_factory=list)
-    unusable: bool = False
+    """What was found to disturb.
 
-    def add(self, text: str, excess: float) -> None:
-        """Names a cause that is so many times its limit."""
+    Attributes:
+        spread: the slowest process over the fastest by their medians, less 1; None of one.
+    """
+
+    spread: float | None
+    causes: list[str] = dataclasses.field(default_factory=list)
+    unusable: tuple[str, ...] = ()
+
+    def add(self, text: str, excess: float, *, in_median: bool = True) -> None:
+        """Names a cause.
+
+        Args:
+            text: the sentence.
+            excess: how many times its limit it is.
+            in_median: it is in the median however well the processes agree.
+        """
         self.causes.append(text)
-        self.unusable |= excess >= UNUSABLE
+        if excess < UNUSABLE:
+            return
+        agree = self.spread is not None and self.spread <= AGREEMENT
+        if in_median or not agree:
+            self.unusable = ("median", *BESIDE_THE_MEDIAN)
+        elif not self.unusable:
+            self.unusable = BESIDE_THE_MEDIAN
+
+    def told(self) -> list[str]:
+        """The causes, and what they make unusable."""
+        if not self.unusable:
+            return self.causes
+        text = f"unusable: {', '.join(self.unusable)}"
+        if "median" not in self.unusable and self.spread is not None:
+            text += f"; the processes' medians agree to {self.spread:.1%}, so that theirs is usable"
+        return [*self.causes, text]
 
 
 def judge(profile: Profile) -> NoiseVerdict:
     """The verdict over all processes together."""
-    found = _Causes()
-    unknown = _counters(profile.processes, found)
     medians = [float(np.median(p.steady.duration_ns)) for p in profile.processes if len(p.steady)]
-    if len(medians) > 1 and max(medians) > (1 + SPREAD_LIMIT) * min(medians):
-        spread = max(medians) / max(min(medians), 1.0) - 1
+    spread = max(medians) / max(min(medians), 1.0) - 1 if len(medians) > 1 else None
+    found = _Causes(spread)
+    unknown = _counters(profile, found)
+    if spread is not None and spread > SPREAD_LIMIT:
         found.add(f"the processes' medians differ by {spread:.0%}", spread / SPREAD_LIMIT)
     machine = machine_speed.summary(profile.processes)
     limits = {"memory": MEMORY_SPREAD_LIMIT}
@@ -102,7 +143,7 @@ def judge(profile: Profile) -> NoiseVerdict:
     if slowed:
         parts = ", ".join(f"{one.part} {one.spread:.0%}" for one in slowed)
         text = f"the machine itself was slower beside some processes (yardstick: {parts})"
-        found.add(text, max(map(excess.__getitem__, slowed)))
+        found.add(text, max(map(excess.__getitem__, slowed)), in_median=False)
     _clocks(profile, found)
     _strangers(profile, found)
     throttled = _count(throttled_samples(profile))
@@ -116,9 +157,18 @@ def judge(profile: Profile) -> NoiseVerdict:
         found.add(f"{text} ({_reasons(profile)})", UNUSABLE * share / THROTTLED_LIMIT)
     verdict, causes = "unknown" if unknown else "quiet", unknown
     if found.causes:
-        verdict, causes = "unusable" if found.unusable else "disturbed", found.causes
-    waited = _waited(profile.processes)
-    return NoiseVerdict(verdict, tuple(causes), samples, touched, throttled, waited, machine)
+        verdict = "unusable" if "median" in found.unusable else "disturbed"
+        causes = found.told()
+    return NoiseVerdict(
+        verdict,
+        tuple(causes),
+        samples,
+        touched,
+        throttled,
+        _waited(profile.processes),
+        machine,
+        found.unusable,
+    )
 
 
 def _waited(processes: Sequence[ProcessRecord]) -> float | None:
@@ -130,7 +180,26 @@ def _waited(processes: Sequence[ProcessRecord]) -> float | None:
             return None
         waited_ns.append(one)
         wall_ns.append(other)
-    return sum(waited_ns) / sum(wall_ns) if sum(wall_ns) else None
+    if _too_short(wall_ns):
+        return None
+    # The counter is read a little before the clock and a little after it.
+    return min(sum(waited_ns) / sum(wall_ns), 1.0)
+
+
+def _too_short(wall_ns: Sequence[float]) -> bool:
+    """Whether counters in steps tell nothing of passes that lasted so long."""
+    return sum(wall_ns) < CPU_TIME_STEP_NS * max(len(wall_ns), 1)
+
+
+def _cpus(profile: Profile) -> float:
+    """CPUs that the counters are summed over; infinite where that is not known."""
+    told = [one.value for one in profile.environment if one.name == "affinity_cpus"]
+    try:
+        if profile.asked.affinity is not None:
+            return float(len(cpu_list(profile.asked.affinity)))
+    except ValueError:  # no CPU list: the file is not harness' own
+        return math.inf
+    return float(told[0]) if told and isinstance(told[0], (int, float)) else math.inf
 
 
 def throttled_samples(profile: Profile) -> list[BoolArray]:
@@ -196,8 +265,9 @@ def _reasons(profile: Profile) -> str:
     return ", ".join(clock_reasons(mask))
 
 
-def _counters(processes: Sequence[ProcessRecord], found: _Causes) -> list[str]:
+def _counters(profile: Profile, found: _Causes) -> list[str]:
     """Judges the counters around the timed passes; returns what they do not tell."""
+    processes = profile.processes
 
     def read(name: str) -> list[Reading]:
         return [r for process in processes for r in process.noise if r.name == name]
@@ -205,21 +275,37 @@ def _counters(processes: Sequence[ProcessRecord], found: _Causes) -> list[str]:
     def total(readings: Sequence[Reading]) -> float:
         return float(sum(r.value for r in readings if isinstance(r.value, (int, float))))
 
-    wall_ns = total(read("wall_ns"))
+    walls = [r.value for r in read("wall_ns") if isinstance(r.value, (int, float))]
+    wall_ns = sum(walls)
     if not wall_ns:
         return ["no timed pass was watched"]
     unknown: list[str] = []
-    for name, limit, says, most in (
-        ("steal_ns", STEAL_LIMIT, "the hypervisor took {:.1%} of a CPU's time (steal)", math.inf),
-        ("cpu_wait_ns", WAIT_LIMIT, "it waited {:.1%} of the time for a CPU", math.inf),
+    if _too_short(walls):
+        unknown.append(
+            f"timed passes of {wall_ns / len(walls) * 1e-6:.2g} ms are shorter than the steps of "
+            f"{CPU_TIME_STEP_NS * 1e-6:.0f} ms of the meters of waiting and load"
+        )
+    # Each pass is read to a step: too much as often as too little.
+    slack_ns = CPU_TIME_STEP_NS * math.sqrt(len(walls))
+    cpus = _cpus(profile)
+    for name, limit, says, most, possible in (
+        (
+            *("steal_ns", STEAL_LIMIT, "the hypervisor took {:.1%} of a CPU's time (steal)"),
+            *(math.inf, cpus),
+        ),
+        ("cpu_wait_ns", WAIT_LIMIT, "it waited {:.1%} of the time for a CPU", math.inf, 1.0),
         # On a machine with CPUs to spare it takes none away, only caches and memory.
-        ("other_load_ns", OTHER_LOAD_LIMIT, "other processes used {:.0%} of a CPU meanwhile", 1),
+        (
+            *("other_load_ns", OTHER_LOAD_LIMIT, "other processes used {:.0%} of a CPU meanwhile"),
+            *(1, cpus),
+        ),
     ):
         readings = read(name)
         spent_ns = total(readings)
         unknown += dict.fromkeys(f"{name}: {r.reason}" for r in readings if r.value is None)
-        if spent_ns - CPU_TIME_STEP_NS > limit * wall_ns:
-            found.add(says.format(spent_ns / wall_ns), min(spent_ns / wall_ns / limit, most))
+        if not _too_short(walls) and spent_ns - slack_ns > limit * wall_ns:
+            share = min(spent_ns / wall_ns, possible)
+            found.add(says.format(share), min(share / limit, most), in_median=False)
     throttled = total(read("cgroup_throttled_periods"))
     if throttled:
         found.add(f"the cgroup's CPU limit throttled {throttled:.0f} periods", 1)

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from harness.errors import RequestError
-from harness.options import declare
+from harness.options import TABLE_ROWS, declare
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,25 +28,28 @@ def execute(options: argparse.Namespace) -> int:
     from harness.storage.profile_file import read_profile
 
     for name in ("limit", "depth"):
-        if getattr(options, name) < 0:
+        if (getattr(options, name) or 0) < 0:
             raise RequestError(f"`{name}` must not be negative", f"give `{name}` N, 0 for all")
     profile = read_profile(options.file)
+    # Scripts get all rows but where they want fewer.
+    rows = options.limit or None
+    shown = TABLE_ROWS if options.limit is None else options.limit
     if options.by == "kernel":
         kernels = kernel_table(profile)
         if options.json:
-            print(kernels_text(kernels))
+            print(kernels_text(kernels, rows))
         elif options.csv:
-            print(kernels_csv(kernels), end="")
+            print(kernels_csv(kernels, rows), end="")
         else:
-            print_kernels(kernels, options.limit)
+            print_kernels(kernels, shown)
         return 0
     operators = operator_table(
         profile, options.by, options.sort, source=options.source, depth=options.depth
     )
     if options.json:
-        print(operators_text(operators))
+        print(operators_text(operators, rows))
     elif options.csv:
-        print(operators_csv(operators), end="")
+        print(operators_csv(operators, rows), end="")
     else:
-        print_operators(operators, options.limit, passes=options.passes, work=options.roofline)
+        print_operators(operators, shown, passes=options.passes, work=options.roofline)
     return 0

@@ -20,6 +20,7 @@ from harness.config.profile import ProfileConfig
 from harness.errors import RequestError
 from harness.measuring import spawning
 from harness.measuring.observer import Observer
+from harness.measuring.plan import Plan, equal_looks
 from harness.measuring.profile import Measuring, interruptible, started
 from harness.measuring.stopping import is_spent
 from harness.records import ITEMS, Profile, Reading
@@ -102,7 +103,8 @@ def ab(
         unlike = unlike_inputs(one.preparation.inputs, other.preparation.inputs, items)
         if unlike:
             raise RequestError(unlike, "give both the same `shapes`, `dims` or `batch`")
-        sides = (_Side(one), _Side(other))
+        plans = equal_looks(one.plan, other.plan)
+        sides = (_Side(one, plans[0]), _Side(other, plans[1]))
         log_items = math.log(items[1] / items[0])
         with one.kept(), other.kept():
             began_s = time.monotonic()
@@ -112,7 +114,6 @@ def ab(
                 trace = traced(pair, (time.monotonic() - began_s) / budget_s)
                 for number in (0, 1) if coin.random() < 0.5 else (1, 0):
                     sides[number].measure(pair, trace=trace)
-                _look_equally_long(sides)
                 differences.append(math.log(sides[1].median_ns / sides[0].median_ns) - log_items)
                 decision = decide(np.array(differences), margin=margin, budget=MOST_PAIRS)
                 on_pair(decision)
@@ -135,19 +136,6 @@ def _nobody_waits(_finished: int) -> None:
     """Progress is told pair by pair."""
 
 
-def _look_equally_long(sides: tuple[_Side, _Side]) -> None:
-    """Lets the chunks of both last as long as the shorter ones of the first pair.
-
-    Calibration finds the inferences of a chunk by doubling, so that chance makes those of one
-    twice those of the other, and a longer look at a machine is another look: with the same
-    configuration on both sides that would be a difference. Done after each pair, or a first
-    process that was disturbed would make the looks unequal for good.
-    """
-    shared_ns = min(side.first_chunk_ns for side in sides)
-    for side in sides:
-        side.chunk_inferences = max(1, round(shared_ns / float(np.median(side.medians_ns))))
-
-
 def _items(measuring: Measuring) -> Reading:
     return next(fact for fact in measuring.preparation.facts if fact.name == ITEMS)
 
@@ -156,16 +144,12 @@ class _Side:
     """One of the two, measured process by process.
 
     Attributes:
-        chunk_inferences: inferences in a chunk; None before the first process, which is
-            calibrated.
-        first_chunk_ns: how long a chunk of the first process lasted, by its median.
         medians_ns: of the processes so far.
     """
 
-    def __init__(self, measuring: Measuring) -> None:
+    def __init__(self, measuring: Measuring, plan: Plan) -> None:
         self._measuring = measuring
-        self.chunk_inferences: int | None = None
-        self.first_chunk_ns = math.nan
+        self._plan = dataclasses.replace(plan, processes=1)
         self.medians_ns: list[float] = []
 
     @property
@@ -174,18 +158,10 @@ class _Side:
         return self.medians_ns[-1]
 
     def measure(self, pair: int, *, trace: bool) -> None:
-        """Measures the process of this number; the first one is calibrated before."""
-        plan = dataclasses.replace(self._measuring.plan, processes=1)
+        """Measures the process of this number."""
+        plan = self._plan
         if not trace:
             plan = dataclasses.replace(plan, trace_inferences=0, probe_inferences=0)
-        spawning.measure(
-            self._measuring.job,
-            plan,
-            _nobody_waits,
-            first=pair,
-            chunk_inferences=self.chunk_inferences,
-        )
+        spawning.measure(self._measuring.job, plan, _nobody_waits, first=pair)
         process = shards.read_shard(self._measuring.partial, pair).process
         self.medians_ns.append(float(np.median(process.steady.duration_ns)))
-        if pair == 0:
-            self.first_chunk_ns = process.loops * self.median_ns

@@ -13,6 +13,13 @@ COMPARISON_CHUNKS = 10
 QUICK_CHUNKS = 3
 MIN_CHUNKS = 3
 
+#: Part of the samples asked for that may be lost or added to make chunks of equal size of them.
+ROUNDED_OFF = 0.05
+
+#: Ratio of two latencies within which two sides that are compared take the same number of samples:
+#: chance makes the calibrations of equal ones differ too.
+ALIKE = 1.5
+
 #: Seconds a worker needs besides its session and inferences: interpreter, imports, dlopen,
 #: metadata of the process. Measured as 0.45 s on a 2-core EPYC; only the announced duration of
 #: the whole depends on it.
@@ -41,7 +48,8 @@ class Plan:
         processes: measuring processes.
         warmup_chunks: chunks of warm-up in each.
         steady_chunks: chunks of the timed pass in each.
-        min_chunk_s: least duration of a chunk, from which its inferences are calibrated.
+        chunk_inferences: inferences in a chunk, the same number in all processes.
+        latency_ns: rough latency of one inference, which the numbers come from.
         trace_inferences: inferences of a pass with ORT's profiler.
         probe_inferences: inferences of a pass with probes, in each of its three graphs.
         expected_s: how long the whole will take, roughly.
@@ -50,10 +58,61 @@ class Plan:
     processes: int
     warmup_chunks: int
     steady_chunks: int
-    min_chunk_s: float
+    chunk_inferences: int
+    latency_ns: int
     trace_inferences: int
     probe_inferences: int
     expected_s: float
+
+    @property
+    def timed_s(self) -> float:
+        """How long a timed pass lasts where an inference takes as long as it should."""
+        return self.steady_chunks * self.chunk_inferences * self.latency_ns * 1e-9
+
+
+def equal_looks(first: Plan, second: Plan) -> tuple[Plan, Plan]:
+    """The plans of two sides whose processes are timed equally long, as the shorter one was.
+
+    A longer look at a machine is another look: with the same configuration on both sides it
+    would be a difference. So what is alike takes the same number of samples.
+    """
+    seconds = min(first.timed_s, second.timed_s)
+    slower = max(first.latency_ns, second.latency_ns)
+    faster = min(first.latency_ns, second.latency_ns)
+    latencies = [first.latency_ns, second.latency_ns]
+    if slower < ALIKE * faster:
+        latencies = [round(math.sqrt(slower * faster))] * 2
+    least = min(COMPARISON_CHUNKS, first.steady_chunks, second.steady_chunks)
+    plans = []
+    for plan, latency_ns in zip((first, second), latencies, strict=True):
+        chunks, inferences = _divided(round(seconds / (latency_ns * 1e-9)), least)
+        plans.append(
+            dataclasses.replace(
+                plan,
+                steady_chunks=chunks,
+                chunk_inferences=inferences,
+                warmup_chunks=max(1, chunks // 4),
+            )
+        )
+    return plans[0], plans[1]
+
+
+def _divided(samples: int, least: int) -> tuple[int, int]:
+    """(chunks, inferences in each) that come nearest to so many samples.
+
+    Args:
+        samples: of a slow model fewer than there would be chunks.
+        least: chunks, if there are samples enough.
+    """
+    if samples <= least:
+        return max(MIN_CHUNKS, samples), 1
+    missed = {
+        count: abs(count * round(samples / count) - samples) for count in range(least, 2 * least)
+    }
+    chunks = least
+    if missed[least] > ROUNDED_OFF * samples:
+        chunks = min(missed, key=lambda count: missed[count])
+    return chunks, round(samples / chunks)
 
 
 def divide_time(
@@ -63,19 +122,16 @@ def divide_time(
 
     Args:
         config: what was asked for.
-        latency_ns: rough latency of one inference.
+        latency_ns: what an inference takes, as calibrated.
         session_ns: rough time to create a session.
         executions: of nodes in one inference, 0 where not known.
         profiled_ns: rough latency under ORT's profiler, 0 where not known.
     """
     latency_s = max(latency_ns, 1) * 1e-9
-    chunks = QUICK_CHUNKS if config.quick else COMPARISON_CHUNKS
-    # A slow model gets fewer chunks of one inference each, never fewer than MIN_CHUNKS.
-    chunks = max(MIN_CHUNKS, min(chunks, math.ceil(config.timed_s / latency_s)))
-    # Calibration doubles the inferences until a chunk is long enough, so half the longest chunk
-    # that the sample limit allows is what may be asked for.
-    longest_s = config.most_samples / chunks * latency_s / 2
-    min_chunk_s = min(config.timed_s / chunks, longest_s)
+    samples = min(round(config.timed_s / latency_s), config.most_samples)
+    chunks, chunk_inferences = _divided(
+        samples, QUICK_CHUNKS if config.quick else COMPARISON_CHUNKS
+    )
     warmup_chunks = max(1, chunks // 4)
     profiled_s = max(profiled_ns * 1e-9, latency_s)
     most = TRACE_EVENTS // max(executions, 1)
@@ -83,8 +139,7 @@ def divide_time(
     probe_inferences = max(
         MIN_PROBE_INFERENCES, min(MAX_PROBE_INFERENCES, int(TRACE_BUDGET_S / latency_s), most)
     )
-    # Doubling overshoots by a factor between 1 and 2.
-    chunk_s = max(1.5 * min_chunk_s, latency_s)
+    chunk_s = chunk_inferences * latency_s
     traced_s = 0.0
     if "ort" in config.trace:
         traced_s += session_ns * 1e-9 + (trace_inferences + 3) * profiled_s
@@ -94,13 +149,13 @@ def divide_time(
     begun_s = PROCESS_OVERHEAD_S + session_ns * 1e-9
     process_s = begun_s + (warmup_chunks + chunks) * chunk_s + traced_s
     process_s += ENERGY_IDLE_S if config.energy else 0.0
-    calibration_s = begun_s + 2 * chunk_s
     return Plan(
         processes=config.process_count,
         warmup_chunks=warmup_chunks,
         steady_chunks=chunks,
-        min_chunk_s=min_chunk_s,
+        chunk_inferences=chunk_inferences,
+        latency_ns=max(latency_ns, 1),
         trace_inferences=trace_inferences,
         probe_inferences=probe_inferences,
-        expected_s=calibration_s + config.process_count * process_s,
+        expected_s=config.process_count * process_s,
     )

@@ -153,7 +153,7 @@ def _started(
         preparation = spawning.prepare(job)
         plan = divide_time(
             config,
-            preparation.latency_ns,
+            spawning.calibrate(job),
             preparation.session_ns,
             preparation.executions,
             preparation.profiled_ns,

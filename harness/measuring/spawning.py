@@ -1,9 +1,9 @@
 """Spawns worker processes and collects what they leave. The only importer of pyperf.
 
-pyperf's Runner calibrates how many inferences make a chunk, spawns one fresh process after the
-other, and collects their metadata. ``python -m harness.measuring.spawning`` is the measuring
-process that it spawns: the function pyperf times there is the native timing loop, which keeps
-every raw sample. pyperf's *value* is a chunk elsewhere, its *loops* the inferences of one.
+pyperf's Runner spawns one fresh process after the other, and collects their metadata.
+``python -m harness.measuring.spawning`` is the measuring process that it spawns: the function
+pyperf times there is the native timing loop, which keeps every raw sample. pyperf's *value* is a
+chunk elsewhere, its *loops* the inferences of one.
 
 pyperf is made for a script that times functions of its own. What is done to it to serve here,
 written against pyperf 2.11; a number in the code refers to this list:
@@ -16,8 +16,8 @@ written against pyperf 2.11; a number in the code refers to this list:
    is asked.
 3. It spawns as many processes as it was told at first. Where a stop rule decides, it is told
    ``MOST_PROCESSES``, and ``_Enough`` is raised through it to end it.
-4. A calibrating worker is to measure values and warm-ups too. Later options win, so it is
-   given one value and no warm-up.
+4. It calibrates by doubling the inferences of a chunk until one lasts long enough, by chance
+   twice as many in one profile as in another. It is told how many (``--loops``) by the plan.
 5. It prints its errors to stdout, which is the command's result; stdout is redirected
    meanwhile. How a worker ended it tells in the text of an exception alone, from which the
    exit code is read.
@@ -44,7 +44,7 @@ import pyperf
 
 from harness.errors import HarnessError, MachineError, one_line
 from harness.machine.cpu_lists import cpu_ranges
-from harness.measuring import conduct, handover
+from harness.measuring import calibration, conduct, handover
 from harness.measuring.handover import Job, Preparation
 from harness.measuring.limits import Watch
 from harness.measuring.plan import Plan
@@ -67,6 +67,22 @@ def prepare(job: Job) -> Preparation:
     return handover.read_preparation(job)
 
 
+def calibrate(job: Job) -> int:
+    """Runs the calibrating process: what an inference takes, in ns, where nothing disturbs it.
+
+    Raises:
+        HarnessError: of the kind the process ended with.
+    """
+    with _inherited(job) as output, _watch(job).watching() as watch:
+        os.truncate(output, 0)
+        code = subprocess.run(
+            conduct.python("harness.measuring.calibration", str(job.path)), check=False
+        ).returncode
+    if code:
+        raise _worker_failure(job, "calibrating process failed", code, output, watch)
+    return int(calibration.latency_file(job).read_text())
+
+
 #: Processes of one profile at most, however far its precision is (3).
 MOST_PROCESSES = 1000
 
@@ -82,9 +98,8 @@ def measure(
     *,
     enough: Callable[[], bool] | None = None,
     first: int = 0,
-    chunk_inferences: int | None = None,
 ) -> None:
-    """Calibrates, then measures plan.processes processes or more, one after the other.
+    """Measures plan.processes processes or more, one after the other.
 
     Each finished process leaves its shard in job.partial_folder.
 
@@ -96,7 +111,6 @@ def measure(
         enough: asked after plan.processes and each further one whether to stop; without it
             there are no further ones.
         first: number of the first process.
-        chunk_inferences: inferences in a chunk; None to calibrate them.
 
     Raises:
         HarnessError: a process failed; finished shards stay.
@@ -107,29 +121,22 @@ def measure(
         _created: ClassVar[set[int]] = set()
 
     spawned = 0
-    calibrations = 1 if chunk_inferences is None else 0
 
     def before_spawn(command: list[str], _arguments: Any) -> None:
         # (2)
         nonlocal spawned
         os.truncate(output, 0)
         watch.begin()
-        calibration = "--calibrate-loops" in command  # pyperf's option
-        finished = spawned - calibrations
-        if calibration:
-            # (4) Its samples are not kept.
-            command += ["--values", "1", "--warmups", "0"]  # pyperf's option
-        else:
-            on_process(first + finished)
-            if enough is not None and finished >= plan.processes and enough():
-                raise _Enough
-        spawned += 1
+        on_process(first + spawned)
+        if enough is not None and spawned >= plan.processes and enough():
+            raise _Enough
         command += [
             "--job", str(job.path),  # the worker's option
-            "--process", str(-1 if calibration else first + finished),  # the worker's option
+            "--process", str(first + spawned),  # the worker's option
             "--trace-inferences", str(plan.trace_inferences),  # the worker's option
             "--probe-inferences", str(plan.probe_inferences),  # the worker's option
         ]  # fmt: skip
+        spawned += 1
 
     runner = Runner(
         program_args=conduct.python("harness.measuring.spawning")[1:],
@@ -144,10 +151,9 @@ def measure(
         "--processes", str(plan.processes if enough is None else MOST_PROCESSES),  # pyperf's option
         "--values", str(plan.steady_chunks),  # pyperf's option
         "--warmups", str(plan.warmup_chunks),  # pyperf's option
-        "--min-time", str(plan.min_chunk_s),  # pyperf's option
+        # (4)
+        "--loops", str(plan.chunk_inferences),  # pyperf's option
     ]  # fmt: skip
-    if chunk_inferences is not None:
-        arguments += ["--loops", str(chunk_inferences)]  # pyperf's option
     if job.config.affinity is not None:
         arguments += ["--affinity", cpu_ranges(job.cpus)]  # pyperf's option
     runner.parse_args(arguments)
@@ -161,12 +167,11 @@ def measure(
         except _Enough:
             return
         except (RuntimeError, ValueError, SystemExit) as error:
-            number = spawned - calibrations - 1
-            which = f"measuring process {first + number}" if number >= 0 else "calibrating process"
+            which = f"measuring process {first + spawned - 1}"
             code = re.search(r"exit code (-?\d+)$", str(error))  # (5)
             detail = int(code[1]) if code else said.getvalue().strip() or str(error)
             raise _worker_failure(job, f"{which} failed", detail, output, watch) from error
-    on_process(first + spawned - calibrations)
+    on_process(first + spawned)
 
 
 def _never_timed_here(_loops: int) -> float:
@@ -249,7 +254,7 @@ def _work() -> None:
             return measurement.take(loops)
 
         bench = runner.bench_time_func(job.model_name, take)
-        if arguments.process < 0 or measurement is None:
+        if measurement is None:
             return
         metadata = bench.get_runs()[0].get_metadata()
         shard = measurement.finish(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.statistics.intervals import t_interval
+from harness.statistics.intervals import t_interval, typical
 from harness.statistics.latency import is_precise
 from harness.storage import shards
 
@@ -34,7 +34,7 @@ class StopRule:
             shard = shards.read_shard(self._partial, len(self._medians_ns))
             self._medians_ns.append(float(np.median(shard.process.steady.duration_ns)))
         medians_ns = np.array(self._medians_ns)
-        if is_precise(t_interval(medians_ns), float(np.median(medians_ns)), self._precision):
+        if is_precise(t_interval(medians_ns), typical(medians_ns), self._precision):
             return True
         elapsed_s = time.monotonic() - self._began_s
         return is_spent(self._budget_s, elapsed_s, len(self._medians_ns))

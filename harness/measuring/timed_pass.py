@@ -50,6 +50,12 @@ YARDSTICK_REPETITIONS = 10
 YARDSTICK_DISCARDED_S = 0.02
 YARDSTICK_DISCARDED = (3, 2000)
 
+#: Seconds of inferences that calibration takes, and inferences at least; of a slow model it takes
+#: as many as begin within the longest.
+CALIBRATION_S = 0.1
+CALIBRATION_LEAST = 3
+CALIBRATION_LONGEST_S = 1.0
+
 #: Inferences with copies between host and device, at least.
 MIN_COPIED = 10
 
@@ -62,7 +68,7 @@ class Measurement:
 
     Args:
         job: what to measure; its preparation must have finished.
-        index: number of this process, -1 of one that is not kept.
+        index: number of this process, -1 of the one that calibrates.
         warmup_chunks: calls of take() that are warm-up.
         steady_chunks: calls of take() after them that are the timed pass.
     """
@@ -123,14 +129,7 @@ class Measurement:
             self._discard()
             self._noise.start()
         enqueue_ns = np.full(inferences, -1, dtype=np.int64) if self._on_device else None
-        try:
-            self._binding.time(start_ns, duration_ns, enqueue_ns=enqueue_ns)
-        except ort.OrtError as error:
-            raise ModelError(
-                f"inference failed after {error.completed} of {inferences} that succeeded: "
-                f"{one_line(str(error))}",
-                "fix the inputs with `files` or `shapes`",
-            ) from error
+        self._time(start_ns, duration_ns, enqueue_ns)
         if number == self._warmup_chunks + self._steady_chunks - 1:
             self._readings = (
                 *self._noise.stop(),
@@ -145,6 +144,46 @@ class Measurement:
         if enqueue_ns is not None:
             self._enqueued.append(enqueue_ns)
         return float(start_ns[-1] + duration_ns[-1] - start_ns[0]) * 1e-9
+
+    def undisturbed_latency_ns(self) -> int:
+        """What an inference takes that nothing disturbs, to plan with; not a result.
+
+        The lower quartile of those that come last: the first ones warm up, and on a busy
+        machine most of the others may have waited for a CPU. Too low, it makes the timed pass
+        longer than asked for, which costs time; too high, it would cost samples.
+        """
+        took: list[Int64Array] = []
+        began_s = time.monotonic()
+        count = 1
+        while True:
+            start_ns, duration_ns = np.zeros(count, np.int64), np.zeros(count, np.int64)
+            enqueue_ns = np.zeros(count, np.int64) if self._on_device else None
+            self._time(start_ns, duration_ns, enqueue_ns)
+            took.append(duration_ns)
+            spent_s = time.monotonic() - began_s
+            longest_s = CALIBRATION_S if 2 * count > CALIBRATION_LEAST else CALIBRATION_LONGEST_S
+            if spent_s >= longest_s:
+                break
+            count *= 2
+        all_of_them = np.concatenate(took)
+        return max(int(np.percentile(all_of_them[len(all_of_them) // 2 :], 25)), 1)
+
+    def _time(
+        self, start_ns: Int64Array, duration_ns: Int64Array, enqueue_ns: Int64Array | None
+    ) -> None:
+        """Times as many inferences as the arrays hold.
+
+        Raises:
+            ModelError: one failed.
+        """
+        try:
+            self._binding.time(start_ns, duration_ns, enqueue_ns=enqueue_ns)
+        except ort.OrtError as error:
+            raise ModelError(
+                f"inference failed after {error.completed} of {len(start_ns)} that succeeded: "
+                f"{one_line(str(error))}",
+                "fix the inputs with `files` or `shapes`",
+            ) from error
 
     def _discard(self) -> None:
         """Inferences that fill the caches again."""
@@ -165,7 +204,7 @@ class Measurement:
         """Closes the timed session, makes the traced passes, returns all that was measured.
 
         Args:
-            chunk_inferences: inferences that calibration put into a chunk.
+            chunk_inferences: inferences in a chunk.
             trace_inferences: inferences to record with ORT's profiler; 0 for no such pass.
             probe_inferences: inferences to record with probes; 0 for no such pass.
             metadata: of this process.

@@ -101,11 +101,11 @@ _ARCHITECTURES: dict[str, tuple[Callable[[GraphBuilder], None], str]] = {
     ),
     "mobilenet-v2": (
         mobilenet_v2,
-        "MobileNetV2 of width 1.0; 3,504,872 parameters; input batch x 3 x 224 x 224",
+        "MobileNetV2 of width 1.0; 3,538,984 parameters; input batch x 3 x 224 x 224",
     ),
     "resnet50": (
         resnet50,
-        "ResNet-50 v1.5; 25,557,032 parameters; input batch x 3 x 224 x 224",
+        "ResNet-50 v1.5; 25,610,152 parameters; input batch x 3 x 224 x 224",
     ),
     "bert-small": (
         bert_small,

@@ -9,7 +9,18 @@ def nanoseconds(value: float) -> str:
         if abs(value) >= size:
             scaled = value / size
             return f"{scaled:.{max(0, 3 - len(str(int(abs(scaled)))))}f} {unit}"
-    return f"{value:.0f} ns"
+    return f"{round(value)} ns"  # an int has no -0
+
+
+def counted_times(value: float) -> str:
+    """How often something is done, on average: whole from a hundred on, else three digits."""
+    return f"{value:,.0f}" if abs(value) >= 99.95 else f"{value:.3g}"
+
+
+def half_width(interval: tuple[float, float], centre: float, digits: int = 0) -> str:
+    """Half of an interval as a part of the figure that it is of, as far as that says anything."""
+    half = (interval[1] - interval[0]) / 2 / centre
+    return f"±{half:.{digits}%}" if half < 1 else ">±100%"
 
 
 def joules(value: float) -> str:

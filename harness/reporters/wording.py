@@ -28,7 +28,7 @@ def evidence(
         elif name.endswith("_share"):
             told = share(value)
         else:
-            told = f"{value:,.4g}"
+            told = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
         words = name.removesuffix("_ns").removesuffix("_share").replace("_", " ")
         parts.append(f"{words} {told}")
     return ", ".join(parts)

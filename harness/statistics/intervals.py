@@ -10,8 +10,28 @@ import numpy.typing as npt
 from harness.statistics.figures import (
     CONFIDENCE,
     SAMPLES_BEYOND_PERCENTILE,
+    Figure,
     Samples,
 )
+
+#: Independent samples below which a series that hangs together tells nothing of the chance in
+#: it: long episodes are few, however many samples they last (docs/METHODS.md).
+INDEPENDENT_SAMPLES = 200
+
+
+def typical(values: npt.NDArray[np.float64]) -> float:
+    """The figure that ``t_interval`` is the interval of: the geometric mean of the processes.
+
+    Args:
+        values: float64[processes], at least one.
+
+    Returns:
+        Their mean where one of them took no time, of which there is no logarithm.
+    """
+    if (values > 0).all():
+        # Relative to one of them: of equal values it is exactly that value.
+        return float(values[0]) * math.exp(float(np.log(values / values[0]).mean()))
+    return float(values.mean())
 
 
 def t_interval(medians: npt.NDArray[np.float64]) -> tuple[float, float] | None:
@@ -35,8 +55,8 @@ def t_interval(medians: npt.NDArray[np.float64]) -> tuple[float, float] | None:
 
     logs = np.log(medians)
     half = float(stdtrit(count - 1, 0.5 + CONFIDENCE / 2) * logs.std(ddof=1) / math.sqrt(count))
-    centre = float(logs.mean())
-    return math.exp(centre - half), math.exp(centre + half)
+    centre = typical(medians)
+    return centre * math.exp(-half), centre * math.exp(half)
 
 
 def effective_sample_size(samples: Samples, percent: float | None = None) -> float:
@@ -72,6 +92,28 @@ def effective_sample_size(samples: Samples, percent: float | None = None) -> flo
     return max(count / time, 1.0)
 
 
+def percentile_of_process(samples: Samples, percent: float) -> Figure:
+    """A percentile of one process, if enough independent samples lie beyond it.
+
+    Args:
+        samples: of one process.
+        percent: 50 or more, below 100.
+    """
+    needed = _samples_needed(percent)
+    worth = math.floor(effective_sample_size(samples, percent)) if len(samples) >= needed else 0
+    if worth >= needed:
+        return Figure(float(np.percentile(samples, percent)))
+    told = f"{len(samples):,} were taken"
+    if worth:
+        told = f"the {len(samples):,} taken are worth {worth}"
+    return Figure(None, f"p{percent:g} needs {needed} independent samples of a process, {told}")
+
+
+def _samples_needed(percent: float) -> int:
+    """Independent samples from which on enough lie beyond a percentile."""
+    return math.ceil(SAMPLES_BEYOND_PERCENTILE * 100 / min(percent, 100 - percent))
+
+
 def percentile_interval(
     samples: Samples, percent: float, confidence: float = CONFIDENCE
 ) -> tuple[tuple[float, float] | None, str]:
@@ -97,11 +139,18 @@ def percentile_interval(
         raise ValueError(msg)
     count = len(samples)
     worth = effective_sample_size(samples, percent)
-    needed = math.ceil(SAMPLES_BEYOND_PERCENTILE * 100 / min(percent, 100 - percent))
+    needed = _samples_needed(percent)
     if worth < needed:
         reason = (
             f"an interval of p{percent:g} needs {needed} independent samples, "
             f"the {count} are worth {math.floor(worth)}"
+        )
+        return None, reason
+    together = effective_sample_size(samples)
+    if count >= INDEPENDENT_SAMPLES > together:
+        reason = (
+            f"an interval of p{percent:g} needs {INDEPENDENT_SAMPLES} independent samples: the "
+            f"{count} hang together, as if they were {math.floor(together)}"
         )
         return None, reason
     from scipy.special import bdtr  # a tenth of a second to import, needed only here

@@ -1,7 +1,9 @@
 """Pure functions from the arrays of a profile to the figures that are reported.
 
 The process is the unit of replication: samples of one process share its memory layout and
-its moment, so an interval over pooled samples is far too narrow.
+its moment, so an interval over pooled samples is far too narrow. Every figure that has an
+interval is one of a process, its median or a percentile, in the geometric mean of the
+processes, and the interval is one of exactly that, on the occasion of the profile.
 """
 
 from __future__ import annotations
@@ -13,11 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.records import ProcessRecord, Profile
-from harness.statistics.figures import (
-    Figure,
-    percentile,
+from harness.statistics.figures import Figure
+from harness.statistics.intervals import (
+    percentile_interval,
+    percentile_of_process,
+    t_interval,
+    typical,
 )
-from harness.statistics.intervals import percentile_interval, t_interval
 
 #: Processes from which on a percentile has an interval: tails scatter so much that fewer give
 #: one that reaches below the fastest sample.
@@ -29,29 +33,29 @@ class Latency:
     """Steady-state latency of one inference.
 
     Attributes:
-        median_ns: median of the medians of the processes.
+        median_ns: median of a process, in the geometric mean of the processes.
+        interval_ns: confidence interval of exactly that, (low, high), as it would be with more
+            processes on this occasion; None with the reason.
         mean_ns: mean of their means.
         min_ns: fastest sample of all.
-        p90_ns, p99_ns: percentiles of all samples together.
-        p90_interval_ns, p99_interval_ns: confidence interval of a process's percentile, as that
-            of the median; of a single process between two of its samples; None where too few
-            samples stand behind it.
-        interval_ns: confidence interval of a process's median, in the geometric mean of the
-            processes, (low, high); None with the reason.
+        p90_ns, p99_ns: percentile of a process, in the geometric mean of the processes; None
+            where too few independent samples stand behind that of one.
+        p90_interval_ns, p99_interval_ns: confidence interval of exactly that; of a single
+            process between two of its samples; None with few processes or samples.
         interval_reason: why there is no interval; empty otherwise.
         samples: how many there are, over all processes.
         processes: how many contributed.
     """
 
     median_ns: float
+    interval_ns: tuple[float, float] | None
+    interval_reason: str
     mean_ns: float
     min_ns: int
     p90_ns: Figure
     p99_ns: Figure
     p90_interval_ns: tuple[float, float] | None
     p99_interval_ns: tuple[float, float] | None
-    interval_ns: tuple[float, float] | None
-    interval_reason: str
     samples: int
     processes: int
 
@@ -69,19 +73,20 @@ def latency(processes: Sequence[ProcessRecord]) -> Latency:
     if not series:
         raise ValueError("no process has a timed pass")
     medians = np.array([np.median(durations) for durations in series])
-    pooled = np.concatenate(series)
     interval, reason = _interval_of_median(medians)
+    p90, p90_interval = percentile_of_processes(series, 90)
+    p99, p99_interval = percentile_of_processes(series, 99)
     return Latency(
-        median_ns=float(np.median(medians)),
-        mean_ns=float(np.mean([durations.mean() for durations in series])),
-        min_ns=int(pooled.min()),
-        p90_ns=percentile(pooled, 90),
-        p99_ns=percentile(pooled, 99),
-        p90_interval_ns=_interval_of_percentile(series, 90),
-        p99_interval_ns=_interval_of_percentile(series, 99),
+        median_ns=typical(medians),
         interval_ns=interval,
         interval_reason=reason,
-        samples=len(pooled),
+        mean_ns=float(np.mean([durations.mean() for durations in series])),
+        min_ns=int(min(durations.min() for durations in series)),
+        p90_ns=p90,
+        p99_ns=p99,
+        p90_interval_ns=p90_interval,
+        p99_interval_ns=p99_interval,
+        samples=sum(map(len, series)),
         processes=len(series),
     )
 
@@ -93,16 +98,28 @@ def _interval_of_median(
     return interval, "" if interval else "one process cannot tell how much processes differ"
 
 
-def _interval_of_percentile(
+def percentile_of_processes(
     series: Sequence[npt.NDArray[np.int64]], percent: float
-) -> tuple[float, float] | None:
-    if len(series) == 1:
-        return percentile_interval(series[0], percent)[0]
-    if len(series) < PROCESSES_OF_PERCENTILE:
-        return None
-    values = [percentile(durations, percent).value for durations in series]
-    known = np.array([value for value in values if value is not None])
-    return t_interval(known) if len(known) == len(values) else None
+) -> tuple[Figure, tuple[float, float] | None]:
+    """A percentile of a process, in the geometric mean of the processes, and its interval.
+
+    Args:
+        series: durations of the timed pass of each process, none of them empty.
+        percent: 50 or more, below 100.
+
+    Returns:
+        The figure, or why there is none, and its confidence interval where there is one.
+    """
+    figures = [percentile_of_process(durations, percent) for durations in series]
+    values = np.array([figure.value for figure in figures if figure.value is not None])
+    if len(values) < len(figures):
+        return next(figure for figure in figures if figure.value is None), None
+    interval = None
+    if len(values) == 1:
+        interval = percentile_interval(series[0], percent)[0]
+    elif len(values) >= PROCESSES_OF_PERCENTILE:
+        interval = t_interval(values)
+    return Figure(typical(values)), interval
 
 
 def is_precise(interval_ns: tuple[float, float] | None, median_ns: float, precision: float) -> bool:
@@ -110,7 +127,7 @@ def is_precise(interval_ns: tuple[float, float] | None, median_ns: float, precis
 
     Args:
         interval_ns: confidence interval of the median, (low, high); None where there is none.
-        median_ns: median of the medians of the processes.
+        median_ns: what it is the interval of.
         precision: half width of the interval to be reached, relative to the median.
     """
     if interval_ns is None:
@@ -134,8 +151,11 @@ def ended_by(profile: Profile) -> str:
         return "request"
     if asked.precision is None or asked.interleaved_with:
         return ""
-    figures = latency(profile.processes)
-    reached = is_precise(figures.interval_ns, figures.median_ns, asked.precision)
+    medians = np.array(
+        [np.median(one.steady.duration_ns) for one in profile.processes if len(one.steady)]
+    )
+    interval = t_interval(medians)
+    reached = interval is not None and is_precise(interval, typical(medians), asked.precision)
     return "precision" if reached else "budget"
 
 

@@ -136,6 +136,9 @@ def test_ops_in_every_form_tells_the_same(harness: Harness, recorded: Recorded) 
     assert text[0].split()[-1] == "node"
     assert text[1].endswith(str(nodes[0]["node"]))
     assert text[2] == f"{len(nodes) - 1} more: --limit 0 shows all"
+    assert operators("--limit", 1) == nodes[:1]
+    assert operators("--limit", 0) == nodes
+    assert len(harness("ops", recorded.file, "--csv", "--limit", 2).stdout.splitlines()) == 3
 
 
 def test_accounts_close_whatever_the_times_come_from(harness: Harness, recorded: Recorded) -> None:
@@ -150,7 +153,9 @@ def test_accounts_close_whatever_the_times_come_from(harness: Harness, recorded:
         parts = accounts["nodes_ns"] + accounts["framework_ns"]
         parts += (accounts["tracer_cost_ns"] or 0) + (accounts["unexplained_ns"] or 0)
         assert parts == pytest.approx(accounts["traced_ns"])
-        assert accounts["clean_ns"] == printed["latency"]["median_ns"]
+        assert accounts["clean_ns"] == pytest.approx(printed["latency"]["median_ns"])
+        residual = accounts["told_ns"] / accounts["clean_ns"] - 1
+        assert accounts["residual"] == pytest.approx(residual)
 
 
 def test_golden_file_is_shown(harness: Harness) -> None:
@@ -158,10 +163,12 @@ def test_golden_file_is_shown(harness: Harness) -> None:
     assert (shown.returncode, shown.stderr) == (0, "")
     lines = shown.stdout.splitlines()
     assert lines[0] == "mödel on cpu"
-    assert lines[1] == "  latency    1.22 µs median of 2 processes, 400 samples"
+    assert (
+        lines[1] == "  latency    1.22 µs median of 2 processes (their geometric mean), 400 samples"
+    )
     assert "  absent     traces of process 0: truncated" in lines
     operators = harness("ops", GOLDEN, "--sort", "order", "--source", "ort").stdout.splitlines()
-    assert [line.split()[-1] for line in operators[1:3]] == ["conv/1", "Relu"]
+    assert [line.split()[-1] for line in operators[1:3]] == ["conv/1", "#1"]
 
 
 def test_trace_is_json_that_names_the_nodes(

@@ -150,7 +150,7 @@ def test_the_profile_completes_whatever_the_driver_does(
     found = faulty[fault]
     assert found.profile.complete
     (process,) = found.profile.processes
-    # However few calibration made it on a busy machine: all of them, the whole timed pass.
+    # All of them, the whole timed pass.
     assert len(process.steady) == 3 * process.loops
     assert any(one.device == "host" for one in found.profile.devices)
     reasons = [why for what, why in found.absent.items() if what.startswith(missing) and missing]

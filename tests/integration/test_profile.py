@@ -71,7 +71,10 @@ def test_json_keeps_the_contract(recorded: Recorded) -> None:
     assert len(report["model"]["sha256"]) == 64
 
     latency = report["latency"]
-    assert latency["min_ns"] <= latency["median_ns"] <= latency["p90_ns"] <= latency["p99_ns"]
+    # On a busy machine the samples may be worth too few for a percentile.
+    known = [latency[name] for name in ("min_ns", "median_ns", "p90_ns", "p99_ns")]
+    known = [value for value in known if value is not None]
+    assert known == sorted(known)
     low, high = latency["interval_ns"]
     assert 0 < low <= high  # two processes may agree to the nanosecond, or not at all
     assert latency["processes"] == 2
@@ -83,6 +86,7 @@ def test_json_keeps_the_contract(recorded: Recorded) -> None:
 
     assert report["noise"].keys() == {
         "verdict", "causes", "samples", "touched", "throttled", "waited", "yardstick",
+        "unusable",
     }  # fmt: skip
     for row in report["operators"]:
         assert row.keys() >= {
@@ -131,8 +135,8 @@ def test_workers_have_the_callers_environment_and_one_ort_core(recorded: Recorde
     workers = [seen for seen in recorded.seen if seen["argv"][1:3] != ["-m", "harness"]]
     prepared = [seen for seen in workers if "harness.measuring.worker" in seen["argv"]]
     measured = [seen for seen in workers if "harness.measuring.spawning" in seen["argv"]]
-    assert len(prepared) == 1
-    assert len(measured) == 3, "calibration and two processes"
+    calibrated = [seen for seen in workers if "harness.measuring.calibration" in seen["argv"]]
+    assert (len(prepared), len(calibrated), len(measured)) == (1, 1, 2)
     command = next(seen for seen in recorded.seen if seen not in workers)
     for seen in workers:
         for name in ("OMP_NUM_THREADS", "LD_LIBRARY_PATH"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.analysis import timed_passes
 from harness.analysis.comparing.figures import Judge
 from harness.analysis.comparing.report import SIDES
 from harness.records import Profile
@@ -33,7 +34,8 @@ def caveats(judge: Judge, base: Profile, candidate: Profile) -> tuple[str, ...]:
         if verdict.verdict in ("disturbed", "unusable"):
             caveats.append(f"the {name} is {verdict.verdict}: {'; '.join(verdict.causes)}")
         caveats += _unsteady(name, profile)
-    return tuple(caveats)
+    unlike = timed_passes.unlike_each_other(base, candidate)
+    return (*caveats, unlike) if unlike else tuple(caveats)
 
 
 def _processes(count: int) -> str:

@@ -18,7 +18,12 @@ from harness.machine.peak_memory import PEAK_MEMORY
 from harness.records import ProcessRecord, Profile
 from harness.statistics import pairs, verdicts
 from harness.statistics.figures import CONFIDENCE, Float64Array
-from harness.statistics.occasions import LONGEST_WAIT, MEDIAN_OCCASION_SD, OCCASION_SD_OF
+from harness.statistics.occasions import (
+    LONGEST_WAIT,
+    MEDIAN_OCCASION_SD,
+    OCCASION_SD_OF,
+    OPERATOR_OCCASION_SD,
+)
 from harness.statistics.verdicts import DECIDED, MARGIN, Comparison, Side, Verdict
 
 
@@ -68,9 +73,9 @@ def compare_apart(
     """
     # Energy is power over the time of an inference.
     known = OCCASION_SD_OF.get("time_per_inference_ns" if name.startswith("energy_") else name)
-    occasion_sd = known
-    if known is not None and (base.log_yardstick is None or candidate.log_yardstick is None):
-        occasion_sd = max(known, MEDIAN_OCCASION_SD)
+    occasion_sd = OPERATOR_OCCASION_SD if name == "operator" else known
+    if occasion_sd is not None and (base.log_yardstick is None or candidate.log_yardstick is None):
+        occasion_sd = max(occasion_sd, MEDIAN_OCCASION_SD)
     found = verdicts.compare(
         base, candidate, same_occasion=False, margin=margin, occasion_sd=occasion_sd
     )
@@ -78,8 +83,9 @@ def compare_apart(
         return found
     for side, verdict in zip(SIDES, noise, strict=True):
         doubt = ""
-        if verdict.verdict == "unusable":
-            doubt = f"the {side} is unusable, the machine was too busy"
+        if verdict.unusable:
+            # However well its processes agree: all of them may have been slowed alike.
+            doubt = f"the {side} is unusable beside another occasion, the machine was too busy"
         elif known is not None and verdict.waited is None:
             doubt = f"nothing tells whether the {side} had to wait for a CPU"
         elif known is not None and verdict.waited is not None and verdict.waited > LONGEST_WAIT:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,6 +16,7 @@ from harness.analysis.operators.table import SOURCES, OperatorTimes
 from harness.records import Profile
 from harness.statistics import verdicts
 from harness.statistics.figures import Figure
+from harness.statistics.intervals import typical
 from harness.statistics.verdicts import Comparison, Verdict
 
 #: Part of the nodes' time of either side below which an operator is listed, not judged.
@@ -90,10 +90,7 @@ class _Traced:
         """What an inference spends in these nodes."""
         if not rows:
             return None
-        times = np.array(list(self.own_ns(rows).values()))
-        if (times <= 0).any():
-            return float(times.mean())
-        return math.exp(float(np.log(times).mean()))
+        return typical(np.array(list(self.own_ns(rows).values())))
 
 
 def _change(match: Match, base: _Traced, candidate: _Traced) -> OperatorChange:
@@ -141,5 +138,5 @@ def _total(
         else:
             matched += mine or 0.0
     medians = [float(np.median(p.steady.duration_ns)) for p in profile.processes if len(p.steady)]
-    latency = math.exp(float(np.log(medians).mean())) / items
+    latency = typical(np.array(medians)) / items
     return Total(matched, unmatched, latency - matched - unmatched, latency)

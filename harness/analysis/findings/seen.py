@@ -13,6 +13,7 @@ from harness.ort import providers
 from harness.ort.execution_provider import ExecutionProvider
 from harness.records import Profile
 from harness.statistics.figures import Figure
+from harness.statistics.intervals import typical
 
 #: Processes that must agree: one cannot tell its luck from the model.
 FEWEST_PROCESSES = 2
@@ -55,7 +56,7 @@ class Seen:
 
     Attributes:
         profile: without the series of test doubles, which measure nothing.
-        verdict: on noise.
+        verdict: on noise; ``unusable`` where any figure is.
         table: operators by node; None where their times cannot be trusted.
         medians: of the timed pass, in ns, by ProcessRecord.index.
         fastest_ns: the fastest sample of all.
@@ -72,7 +73,8 @@ class Seen:
         """Of a profile with a timed pass, and of its operators by node."""
         devices = tuple(series for series in profile.devices if not series.double)
         profile = dataclasses.replace(profile, devices=devices)
-        verdict = noise.judge(profile).verdict
+        judged = noise.judge(profile)
+        verdict = "unusable" if judged.unusable else judged.verdict
         trusted = table if isinstance(table, OperatorTable) else None
         if trusted is not None and (trusted.accounts.doubt or verdict == "unusable"):
             trusted = None
@@ -87,8 +89,8 @@ class Seen:
 
     @property
     def median_ns(self) -> float:
-        """Median of the processes' medians."""
-        return float(np.median(list(self.medians.values())))
+        """As the profile's latency is told."""
+        return typical(np.array(list(self.medians.values())))
 
     @property
     def provider(self) -> ExecutionProvider | None:
@@ -121,4 +123,5 @@ def agree(values: Sequence[float], least: float) -> bool:
 
 def counted(number: float, noun: str) -> str:
     """A number of things, in words."""
-    return f"{number:g} {noun}{'' if number == 1 else 's'}"
+    told = f"{number:,.0f}" if float(number).is_integer() else f"{number:g}"
+    return f"{told} {noun}{'' if number == 1 else 's'}"

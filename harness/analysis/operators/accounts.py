@@ -9,6 +9,7 @@ import numpy as np
 
 from harness.analysis.operators.cells import Cells
 from harness.records import NodeEvents, Profile
+from harness.statistics.intervals import typical
 
 #: Part of the timed pass by which nodes + framework may miss it, and of the probed inference
 #: that may stay unexplained, before operator times are called doubtful.
@@ -29,9 +30,10 @@ class Accounts:
             whose cost is hidden in the nodes and the framework.
         unexplained_ns: what is left; None for ORT's profiler.
         traced_ns: the traced inference.
-        clean_ns: median of the timed pass.
-        residual: by how much nodes + framework exceed the timed pass of the same process,
-            as a share of it, median over the processes; None where that cannot be told.
+        told_ns: nodes + framework of a process, geometric mean of those with a timed pass; with
+            ORT's profiler the traced inference.
+        clean_ns: median of the timed pass of a process, geometric mean of the same ones.
+        residual: told_ns / clean_ns - 1; None where there is no timed pass.
         own_probe_share: share of nodes_ns in nodes that have a probe of their own and share
             it with no other; None for ORT's profiler.
         dropped: events that the tracer dropped.
@@ -43,7 +45,8 @@ class Accounts:
     tracer_cost_ns: float | None
     unexplained_ns: float | None
     traced_ns: float
-    clean_ns: float
+    told_ns: float | None
+    clean_ns: float | None
     residual: float | None
     own_probe_share: float | None
     dropped: int
@@ -62,10 +65,15 @@ def accounts_of(
         spans: rows of the nodes that share the probe of another, by the row of that one.
     """
     sums = cells.own.sum(axis=1)
-    clean = {one.index: float(np.median(one.steady.duration_ns)) for one in profile.processes}
+    clean = {
+        one.index: float(np.median(one.steady.duration_ns))
+        for one in profile.processes
+        if len(one.steady)
+    }
     exact = events.source == "probe"
     middle = np.zeros(len(sums), bool)
-    residuals = []
+    told: list[float] = []
+    untraced: list[float] = []
     for process in np.unique(cells.process):
         mine = np.flatnonzero(cells.process == process)
         # Samples themselves, not values between them: of two, both are the middle.
@@ -74,13 +82,15 @@ def accounts_of(
         kept = mine[(cells.duration[mine] >= low) & (cells.duration[mine] <= high)]
         middle[kept] = True
         if clean.get(int(process)):
-            told = (sums + cells.framework)[kept] if exact else cells.duration[kept]
-            residuals.append(float(told.mean()) / clean[int(process)] - 1)
+            traced = (sums + cells.framework)[kept] if exact else cells.duration[kept]
+            told.append(float(traced.mean()))
+            untraced.append(clean[int(process)])
     nodes_ns, framework_ns, traced_ns, probes_ns = (
         float(values[middle].mean())
         for values in (sums, cells.framework, cells.duration, cells.probes)
     )
-    residual = float(np.median(residuals)) if residuals else None
+    told_ns, clean_ns = (typical(np.array(one)) if one else None for one in (told, untraced))
+    residual = told_ns / clean_ns - 1 if told_ns is not None and clean_ns else None
     tracer_cost_ns = unexplained_ns = None
     if exact:
         # One probe more is outside of all gaps: half before the first, half after the last.
@@ -93,7 +103,8 @@ def accounts_of(
         tracer_cost_ns=tracer_cost_ns,
         unexplained_ns=unexplained_ns,
         traced_ns=traced_ns,
-        clean_ns=float(np.median(list(clean.values()))),
+        told_ns=told_ns,
+        clean_ns=clean_ns,
         residual=residual,
         own_probe_share=float(cells.own[:, alone].sum() / max(cells.own.sum(), 1))
         if exact

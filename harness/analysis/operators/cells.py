@@ -67,13 +67,32 @@ class Cells:
             probes=probes,
         )
 
+    def own_ns(self, members: Sequence[int]) -> Float64Array:
+        """Own time of some nodes together, by inference."""
+        own: Float64Array = self.own[:, members].sum(axis=1)
+        return own
+
+    def medians_ns(self, values: Float64Array) -> Float64Array:
+        """float64[processes], median of each over its inferences of what there is one of in each.
+
+        Args:
+            values: float64[inferences].
+        """
+        indices = np.unique(self.process)
+        return np.array([float(np.median(values[self.process == one])) for one in indices])
+
     def sums(
-        self, members: Sequence[int]
+        self, members: Sequence[int], outermost: Sequence[int]
     ) -> tuple[Float64Array, Float64Array, npt.NDArray[np.int64]]:
-        """(own time, total time, executions) of some nodes together, by inference."""
+        """(own time, total time, executions) of some nodes together, by inference.
+
+        Args:
+            members: their rows.
+            outermost: of them those that are in no other one, whose time holds all of it.
+        """
         return (
-            self.own[:, members].sum(axis=1),
-            self.total[:, members].sum(axis=1),
+            self.own_ns(members),
+            self.total[:, outermost].sum(axis=1),
             self.calls[:, members].sum(axis=1),
         )
 

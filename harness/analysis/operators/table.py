@@ -18,7 +18,7 @@ from harness.analysis.operators.cells import Cells
 from harness.analysis.operators.labels import label, node_label, node_layer, sources
 from harness.records import NodeEvents, NodeTable, Profile
 from harness.statistics.figures import Figure
-from harness.statistics.intervals import t_interval
+from harness.statistics.intervals import t_interval, typical
 
 #: Passes that time operators, the truest first.
 SOURCES = ("probe", "ort")
@@ -32,18 +32,19 @@ class Operator:
     """Time of a node, or of all nodes of an op type or a layer, in one inference.
 
     Attributes:
-        node: name of the node or the layer; for an op type how many nodes it has, as text.
-            A node's is the one that ONNX Runtime gives it.
+        node: name of the node that ONNX Runtime gives it, ``Add #4`` where it has none, or of
+            the layer; for an op type how many nodes it has, as text.
         op_type: operator type; for a layer how many nodes it has, as text.
         provider: execution provider.
         order: row of the node in the NodeTable; for a group that of its first node.
-        median_ns: median over the traced inferences of its own time (without the nodes of
-            its subgraphs), all executions in an inference together.
-        interval_ns: 95 % confidence interval of a process's median, in the geometric mean of
-            the processes. Each process has a calibration of its own, so the scatter of the
-            probes' cost is in it, a systematic error of it is not. None with fewer than two
-            processes, or where it took no time in one.
-        total_ns: median with the nodes of its subgraphs.
+        median_ns: its own time (without the nodes of its subgraphs) in a traced inference, all
+            executions together: the median of a process, in the geometric mean of the
+            processes (the mean where it took no time in one).
+        interval_ns: 95 % confidence interval of exactly that. Each process has a calibration of
+            its own, so the scatter of the probes' cost is in it, a systematic error of it is
+            not. None with fewer than two processes, or where it took no time in one.
+        total_ns: likewise with the nodes of its subgraphs; what lies within another of the same
+            group is in it once.
         p10_ns, p90_ns: spread of its own time over the inferences.
         share: median_ns divided by the sum over all rows.
         calls: executions in an inference, on average.
@@ -92,14 +93,20 @@ class Operator:
     sources: tuple[str, ...] = ()
 
     @property
-    def label(self) -> str:
+    def called(self) -> str:
         """Its main source; its name where that is not known, what it does where it has none."""
         return label(self.node, self.op_type, self.order, self.sources)
 
     @property
+    def label(self) -> str:
+        """What it is called, and after ``+`` the nodes whose time is in it."""
+        return " + ".join((self.called, ", ".join(self.spans))) if self.spans else self.called
+
+    @property
     def name_in_ort(self) -> str:
         """ONNX Runtime's name of a node, where that is none of its sources'; else empty."""
-        return self.node if self.sources and self.node not in self.sources else ""
+        unnamed = label("", self.op_type, self.order)
+        return self.node if self.sources and self.node not in (*self.sources, unnamed) else ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -237,14 +244,15 @@ class OperatorTimes:
     ) -> Operator:
         """A row of the table; its share is that of no table yet."""
         nodes, cells, work = self.nodes, self.cells, self._gpu_work
-        own, total, calls = cells.sums(members)
+        own, total, calls = cells.sums(members, self._outermost(members))
         count = float(calls.mean())
         covered = [row for member in members for row in self._spans.get(member, ())]
         flops = self._work(nodes.flops, members)
         traffic = self._work(nodes.traffic_bytes, members)
         kinds = {nodes.arithmetic[row] for row in members if nodes.arithmetic[row]}
         peak = ceilings.peaks.get(kinds.pop()) if len(kinds) == 1 else None
-        median = float(np.median(own))
+        by_process = cells.medians_ns(own)
+        median = typical(by_process)
         bound, why = bounds.classify(
             -1 if flops is None else round(flops),
             -1 if traffic is None else round(traffic),
@@ -253,7 +261,6 @@ class OperatorTimes:
             ceilings.bandwidth,
             None if self._dispatch_ns is None else self._dispatch_ns * count,
         )
-        by_process = [np.median(own[cells.process == one]) for one in np.unique(cells.process)]
         # Beside ORT's own times there is nothing to tell of its profiler.
         profiled = self._profiled if self.source == "probe" else None
         return Operator(
@@ -262,8 +269,8 @@ class OperatorTimes:
             provider=group[2],
             order=members[0],
             median_ns=median,
-            interval_ns=t_interval(np.array(by_process)),
-            total_ns=float(np.median(total)),
+            interval_ns=t_interval(by_process),
+            total_ns=typical(cells.medians_ns(total)),
             p10_ns=float(np.percentile(own, 10)),
             p90_ns=float(np.percentile(own, 90)),
             share=math.nan,
@@ -274,7 +281,7 @@ class OperatorTimes:
             idle_ns=None if work is None else float(work.idle_ns[members].sum()),
             profiled_ns=None
             if profiled is None or not len(profiled.own)
-            else float(np.median(profiled.sums([*members, *covered])[0])),
+            else typical(profiled.medians_ns(profiled.own_ns([*members, *covered]))),
             spans=tuple(node_label(nodes, row) for row in covered),
             flops=flops,
             traffic_bytes=traffic,
@@ -300,6 +307,25 @@ class OperatorTimes:
                     return None
                 work += float(column[row]) * count
         return work
+
+    def _outermost(self, members: Sequence[int]) -> list[int]:
+        """The nodes whose time is not part of another's among them.
+
+        The time of a control-flow node without a probe of its own is in that of its carrier.
+        """
+        nodes, among = self.nodes, set(members)
+        outermost = []
+        for row in members:
+            around = int(nodes.parent[row])
+            while around >= 0 and not among & {around, self._timed_by(around)}:
+                around = int(nodes.parent[around])
+            if around < 0:
+                outermost.append(row)
+        return outermost
+
+    def _timed_by(self, row: int) -> int:
+        """Row of the node in whose time that of this one is."""
+        return int(self.nodes.carrier[row]) if self.source == "probe" else row
 
     @functools.cached_property
     def _dispatch_ns(self) -> float | None:
@@ -353,7 +379,8 @@ def _groups(
             told = (key[0], count, key[1])
         else:
             row = members[0]
-            told = (nodes.name[row], nodes.op_type[row], nodes.provider[row], key[0])
+            name = label(nodes.name[row], nodes.op_type[row], row)
+            told = (name, nodes.op_type[row], nodes.provider[row], key[0])
         labelled[told] = members
     return labelled
 

@@ -50,6 +50,7 @@ def how_long(digest: Digest) -> list[Content]:
     figures = digest.latency
     if figures is None:
         return [_none("no process has finished a timed pass")]
+    mean = " (geometric mean)" if figures.processes > 1 else ""
     first = digest.cold_start["first_inference_ns"].value
     facts: list[tuple[str, Content]] = [("fastest", duration(figures.min_ns))]
     for name, figure in (("p90", figures.p90_ns), ("p99", figures.p99_ns)):
@@ -61,7 +62,7 @@ def how_long(digest: Digest) -> list[Content]:
     return [
         big(duration(figures.median_ns)),
         note(
-            f"median of {counted(figures.processes, 'process', 'processes')}, "
+            f"median of {counted(figures.processes, 'process', 'processes')}{mean}, "
             f"{counted(figures.samples, 'sample')}"
         ),
         listed(facts),
@@ -76,8 +77,9 @@ def how_sure(digest: Digest) -> list[Content]:
     if figures.interval_ns is None:
         return [big("unknown"), note(figures.interval_reason)]
     low, high = figures.interval_ns
+    half = (high - low) / 2 / figures.median_ns
     return [
-        big(f"± {percent((high - low) / 2 / figures.median_ns)}"),
+        big(f"± {percent(half)}" if half < 1 else "over ± 100 %"),
         note(f"{duration(low)} to {duration(high)} with 95 % confidence; the process is the unit"),
         _dots(digest, low, high),
     ]
@@ -94,7 +96,7 @@ def where(digest: Digest) -> list[Content]:
     bars: list[Content] = []
     at = 0.0
     for row in rows:
-        tip = tooltip(row.op_type, f"{percent(row.share)}, {duration(row.median_ns)}, {row.node}")
+        tip = tooltip(row.op_type, f"{percent(row.share)}, {duration(row.median_ns)}, {row.label}")
         kind = digest.colours.get(row.op_type, "cx")
         bars.append(plots.rectangle(at, 0, row.share * 100, 100, kind, tip))
         at += row.share * 100
@@ -103,7 +105,7 @@ def where(digest: Digest) -> list[Content]:
             "li",
             element("i", class_=f"key {digest.colours.get(row.op_type, 'cx')}"),
             foreign(row.op_type, 28),
-            element("span", f"{duration(row.median_ns)}, {row.node}", class_="quiet"),
+            element("span", f"{duration(row.median_ns)}, {row.label}", class_="quiet"),
             element("b", percent(row.share)),
         )
         for row in rows[:_NAMED]

@@ -158,7 +158,7 @@ def _why_no_ceilings(digest: Digest) -> str:
 def _row(
     digest: Digest, row: Operator, by: str, largest: float, shown: Sequence[str]
 ) -> list[Content | Cell]:
-    first, second = (row.op_type, row.node) if by == "op" else (row.label, row.op_type)
+    first, second = (row.op_type, row.node) if by == "op" else (row.called, row.op_type)
     colour = digest.colours.get(row.op_type, "cx") if by != "layer" else "c0"
     spans = f" + {', '.join(row.spans)}" if row.spans else ""
     bar = element(
@@ -185,7 +185,7 @@ def _row(
         foreign(second, 32),
         Cell([bar, element("span", percent(row.share))], row.share),
         Cell(duration(row.median_ns), row.median_ns),
-        _optional(half, percent),
+        _optional(half, lambda value: percent(value) if value < 1 else "> 100 %"),
         element("span", bound, class_=f"bound {row.bound}", title=row.why),
         *(cell for name, cell in optional.items() if name in shown),
         Cell(f"{duration(row.p10_ns)} – {duration(row.p90_ns)}", row.p90_ns - row.p10_ns),
@@ -261,7 +261,7 @@ def _leaves(
     kept = falling[: max(1, round(_AREAS * share))]
     rest_ns = sum(row.median_ns for row in falling[len(kept) :])
     sizes = [row.median_ns for row in kept]
-    names = [row.label for row in kept]
+    names = [row.called for row in kept]
     kinds = [digest.colours.get(row.op_type, "cx") for row in kept]
     tips = [
         tooltip(row.label, *in_ort(row), row.op_type,

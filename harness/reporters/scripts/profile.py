@@ -70,7 +70,9 @@ def _finding(found: Finding) -> dict[str, Any]:
 def _noise(verdict: NoiseVerdict) -> dict[str, Any]:
     report = dataclasses.asdict(verdict)
     if verdict.waited is None:
-        report["waited_reason"] = "the host did not tell it beside every process"
+        report["waited_reason"] = (
+            "the host did not tell it beside every process, or the timed passes were too short"
+        )
     return report
 
 
@@ -79,19 +81,20 @@ def summary_text(profile: Profile) -> str:
     return json.dumps(summary(profile), ensure_ascii=False)
 
 
-def operators_text(table: OperatorTable | Figure) -> str:
-    """What ``ops --json`` prints: every operator and the accounts."""
+def operators_text(table: OperatorTable | Figure, limit: int | None = None) -> str:
+    """What ``ops --json`` prints: every operator, or so many of them, and the accounts of all."""
     rows, accounts = _operators(table)
-    return json.dumps({"operators": rows, "accounts": accounts}, ensure_ascii=False)
+    return json.dumps({"operators": rows[:limit], "accounts": accounts}, ensure_ascii=False)
 
 
-def kernels_text(table: KernelTable | Figure) -> str:
-    """What ``ops --by kernel --json`` prints."""
+def kernels_text(table: KernelTable | Figure, limit: int | None = None) -> str:
+    """What ``ops --by kernel --json`` prints: every function, or so many of them."""
     if isinstance(table, Figure):
         return json.dumps(
             {"kernels": None, "kernels_reason": worded(table.reason)}, ensure_ascii=False
         )
-    return json.dumps(dataclasses.asdict(table), ensure_ascii=False)
+    shown = dataclasses.replace(table, kernels=table.kernels[:limit])
+    return json.dumps(dataclasses.asdict(shown), ensure_ascii=False)
 
 
 def _figures(figures: Mapping[str, Figure]) -> dict[str, Any]:
@@ -196,6 +199,7 @@ def _operators(table: OperatorTable | Figure) -> tuple[list[dict[str, Any]], dic
     for operator in table.operators:
         row = dataclasses.asdict(operator)
         del row["order"]
+        row["label"] = operator.label
         if operator.interval_ns is None:
             row["interval_ns_reason"] = "fewer than two processes"
         rows.append(row)

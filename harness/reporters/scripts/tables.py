@@ -12,19 +12,19 @@ from harness.reporters.visible import cell
 from harness.statistics.figures import Figure
 
 
-def operators_csv(table: OperatorTable | Figure) -> str:
-    """What ``ops --csv`` prints, all rows; a header alone where there are no times."""
+def operators_csv(table: OperatorTable | Figure, limit: int | None = None) -> str:
+    """What ``ops --csv`` prints, at most so many rows; a header alone where there are no times."""
     sink = io.StringIO()
     columns = (
         "node", "op_type", "provider", "median_ns", "total_ns", "p10_ns", "p90_ns", "share",
         "calls", "source", "kernel_ns", "launches", "idle_ns", "profiled_ns", "flops",
         "traffic_bytes", "peak_share",
-        "bandwidth_share", "bound", "sources",
+        "bandwidth_share", "bound", "label", "sources",
     )  # fmt: skip
     writer = csv.writer(sink, lineterminator="\n")
     writer.writerow(columns)
     if not isinstance(table, Figure):
-        for row in table.operators:
+        for row in table.operators[:limit]:
             cells = [getattr(row, column) for column in columns]
             writer.writerow(
                 [cell(BETWEEN_SOURCES.join(c) if isinstance(c, tuple) else c) for c in cells]
@@ -32,14 +32,14 @@ def operators_csv(table: OperatorTable | Figure) -> str:
     return sink.getvalue()
 
 
-def kernels_csv(table: KernelTable | Figure) -> str:
-    """What ``ops --by kernel --csv`` prints; a header alone where there are none."""
+def kernels_csv(table: KernelTable | Figure, limit: int | None = None) -> str:
+    """What ``ops --by kernel --csv`` prints, at most so many rows; a header alone of none."""
     sink = io.StringIO()
     columns = ("name", "kind", "median_ns", "share", "calls", "nodes", "unjoined")
     writer = csv.writer(sink, lineterminator="\n")
     writer.writerow(columns)
     if not isinstance(table, Figure):
-        for row in table.kernels:
+        for row in table.kernels[:limit]:
             cells = [getattr(row, column) for column in columns]
             writer.writerow([cell(" ".join(c) if isinstance(c, tuple) else c) for c in cells])
     return sink.getvalue()

@@ -103,6 +103,9 @@ def _print_verdict(page: Page, compared: Compared) -> None:
     page.say("latency", found.reason)
     if compared.paired:
         page.say("latency", "measured interleaved, compared in pairs")
+        apart = _of_the_times(compared.latency)
+        if apart:
+            page.say("latency", apart)
 
 
 def _change(found: Comparison) -> str:
@@ -112,6 +115,20 @@ def _change(found: Comparison) -> str:
     if found.interval is not None:
         text += f" ({_percent(found.interval[0])} to {_percent(found.interval[1])})"
     return text
+
+
+def _of_the_times(quantity: Quantity) -> str:
+    """Why the two times printed have another ratio than the one beside them; empty if not."""
+    ratio = quantity.comparison.ratio
+    if ratio is None or not quantity.base or quantity.candidate is None:
+        return ""
+    of_the_times = quantity.candidate / quantity.base
+    if _percent(of_the_times) == _percent(ratio):
+        return ""
+    return (
+        f"{_percent(ratio)} is the middle of what the pairs differ by; the two times are the "
+        f"medians of either side by itself, which differ by {_percent(of_the_times)}"
+    )
 
 
 def _percent(ratio: float) -> str:
@@ -127,7 +144,12 @@ def _print_quantity(page: Page, quantity: Quantity) -> None:
         page.say(label, f"{prefix}not compared: {worded(found.reason)}")
         return
     turned = quantity.name == "time_per_inference_ns"
-    text = f"{prefix}{_values(quantity, shown)}, ratio {_ratio_of(found.ratio, turned)}"
+    ratio = _ratio_of(found.ratio, turned)
+    text = f"{prefix}{_values(quantity, shown)}, ratio {ratio}"
+    if quantity.base and quantity.candidate is not None:
+        of_the_two = _ratio_of(quantity.candidate / quantity.base, turned)
+        if of_the_two != ratio:
+            text += f" in the middle of the pairs ({of_the_two} of the two medians)"
     if found.interval is None:
         page.say(label, f"{text}: {found.reason}")
         return
@@ -242,7 +264,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _signed(value_ns: float) -> str:
-    return ("+" if value_ns > 0 else "") + nanoseconds(value_ns)
+    return ("+" if round(value_ns) > 0 else "") + nanoseconds(value_ns)
 
 
 def _or_none(value_ns: float | None) -> str:

@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from harness.analysis.gpu_work import KernelTable
 from harness.analysis.operators.table import Operator, OperatorTable
 from harness.options import flag, worded
-from harness.reporters.numbers import nanoseconds
+from harness.reporters.numbers import counted_times, half_width, nanoseconds
 from harness.reporters.terminal.lines import LEAST_NAME, NARROW, Page, column, shorten
 from harness.reporters.wording import counted
 from harness.statistics.figures import Figure
@@ -60,12 +60,12 @@ def print_operators(
     if not work:
         columns += [
             ("sum", [f"{share:.0%}" for share in sums]),
-            ("calls", [f"{row.calls:.3g}" for row in rows]),
+            ("calls", [counted_times(row.calls) for row in rows]),
         ]
     types = _NARROW_TYPES if page.width < NARROW else 2 * _NARROW_TYPES
     texts = [
         ("bound", [row.bound.removesuffix("-bound") for row in rows]),
-        ("op type", [shorten(row.op_type, types) for row in rows]),
+        ("op type", [shorten(op_types(row), types) for row in rows]),
     ]
     cells = {name: column(name, values, ">") for name, values in columns}
     cells |= {name: column(name, values, "<") for name, values in texts}
@@ -102,8 +102,7 @@ def _fit(cells: dict[str, list[str]], width: int) -> list[str]:
 def _half_width(row: Operator) -> str:
     if row.interval_ns is None or not row.median_ns:
         return "–"
-    low, high = row.interval_ns
-    return f"{(high - low) / 2 / row.median_ns:.0%}"
+    return half_width(row.interval_ns, row.median_ns).replace("±", "")
 
 
 def _rate(amount: float | None, row: Operator) -> float | None:
@@ -120,15 +119,15 @@ def _or_dash(form: Callable[[float], str], value: float | None) -> str:
 
 
 def _called(row: Operator, width: int) -> str:
-    """A node after its sources, and as ONNX Runtime calls it where there is room for both."""
-    called = row.label + _spanned(row)
+    """A node's label, and as ONNX Runtime calls it where there is room for both."""
     if width >= NARROW and row.name_in_ort:
-        called += f"  [{row.name_in_ort}]"
-    return called
+        return f"{row.label}  [{row.name_in_ort}]"
+    return row.label
 
 
-def _spanned(row: Operator) -> str:
-    return f" + {', '.join(row.spans)}" if row.spans else ""
+def op_types(row: Operator) -> str:
+    """Its op type, and how many nodes of others, named in its label, are in its time."""
+    return f"{row.op_type} +{len(row.spans)}" if row.spans else row.op_type
 
 
 def print_kernels(table: KernelTable | Figure, limit: int) -> None:
@@ -141,7 +140,7 @@ def print_kernels(table: KernelTable | Figure, limit: int) -> None:
     cells = [
         column("time", [nanoseconds(row.median_ns) for row in rows], ">"),
         column("share", [f"{row.share:.1%}" for row in rows], ">"),
-        column("calls", [f"{row.calls:.3g}" for row in rows], ">"),
+        column("calls", [counted_times(row.calls) for row in rows], ">"),
         column("nodes", [str(len(row.nodes)) for row in rows], ">"),
         column("kind", [row.kind for row in rows], "<"),
     ]
@@ -179,9 +178,12 @@ def print_accounts(page: Page, table: OperatorTable) -> None:
             f"{nanoseconds(accounts.unexplained_ns)} = {nanoseconds(accounts.traced_ns)} "
             f"({inferences})",
         )
-        if accounts.residual is not None:
+        if accounts.told_ns and accounts.clean_ns and accounts.residual is not None:
             page.say(
-                "accounts", f"nodes + framework against the timed pass: {accounts.residual:+.1%}"
+                "accounts",
+                f"nodes + framework of a process {nanoseconds(accounts.told_ns)} against its timed "
+                f"pass of {nanoseconds(accounts.clean_ns)}: {accounts.residual:+.1%} (geometric "
+                "means)",
             )
         if accounts.own_probe_share is not None and accounts.own_probe_share < 1:
             page.say(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.cells import cell_len
 
-from harness.analysis import energy, noise, stacks
+from harness.analysis import energy, noise, stacks, timed_passes
 from harness.analysis.energy import Energy
 from harness.analysis.findings.rules import findings
 from harness.analysis.findings.seen import Finding
@@ -13,9 +13,9 @@ from harness.analysis.operators.table import OperatorTable, operator_table
 from harness.analysis.throughput import throughput
 from harness.options import flag, worded
 from harness.records import Profile
-from harness.reporters.numbers import joules, nanoseconds, rate, size
+from harness.reporters.numbers import half_width, joules, nanoseconds, rate, size
 from harness.reporters.terminal.lines import LEAST_NAME, Page, column, shorten
-from harness.reporters.terminal.operators import print_accounts
+from harness.reporters.terminal.operators import op_types, print_accounts
 from harness.reporters.wording import counted, evidence, input_line, processes, threads
 from harness.statistics import latency, steady_state
 from harness.statistics.figures import Figure
@@ -83,19 +83,20 @@ def _print_finding(page: Page, found: Finding) -> None:
 def _print_latency(page: Page, profile: Profile) -> None:
     figures = latency.latency(profile.processes)
     count = processes(figures.processes)
+    mean = " (their geometric mean)" if figures.processes > 1 else ""
     page.say(
         "latency",
-        f"{nanoseconds(figures.median_ns)} median of {count}, {counted(figures.samples, 'sample')}",
+        f"{nanoseconds(figures.median_ns)} median of {count}{mean}, "
+        f"{counted(figures.samples, 'sample')}",
     )
     if figures.interval_ns is None:
         page.say("latency", f"no confidence interval: {figures.interval_reason}")
     else:
-        low, high = figures.interval_ns
-        half = (high - low) / 2 / figures.median_ns
+        low, high = map(nanoseconds, figures.interval_ns)
+        half = half_width(figures.interval_ns, figures.median_ns, 1)
         page.say(
             "latency",
-            f"{nanoseconds(low)} to {nanoseconds(high)} with 95 % confidence "
-            f"(±{half:.1%}, processes vary)",
+            f"{low} to {high} with 95 % confidence, of this occasion ({half}, processes vary)",
         )
     ended = {
         "precision": "the ±{precision:.2g} % asked for was reached after {count}",
@@ -113,7 +114,7 @@ def _print_latency(page: Page, profile: Profile) -> None:
         ("p99", figures.p99_ns, figures.p99_interval_ns),
     )
     tail = [
-        f"{name} {nanoseconds(figure.value)}{_of_a_process(interval)}"
+        f"{name} {nanoseconds(figure.value)}{_in_brackets(interval)}"
         for name, figure, interval in percentiles
         if figure.value is not None
     ]
@@ -122,6 +123,9 @@ def _print_latency(page: Page, profile: Profile) -> None:
     for _, figure, _ in percentiles:
         if figure.value is None:
             page.say("latency", figure.reason)
+    unlike = timed_passes.unlike_asked(profile)
+    if unlike:
+        page.say("latency", unlike)
     _print_throughput(page, profile)
     states = steady_state.states(profile.processes)
     told = ", ".join(f"{kind} in {count}" for kind, count in states.items())
@@ -201,10 +205,10 @@ def _print_memory(page: Page, profile: Profile) -> None:
         page.say("memory", f"largest tensors {told}")
 
 
-def _of_a_process(interval: tuple[float, float] | None) -> str:
+def _in_brackets(interval: tuple[float, float] | None) -> str:
     if interval is None:
         return ""
-    return f" (of a process {nanoseconds(interval[0])} to {nanoseconds(interval[1])})"
+    return f" ({nanoseconds(interval[0])} to {nanoseconds(interval[1])})"
 
 
 def _energy(found: Energy) -> str:
@@ -227,7 +231,7 @@ def _print_top(page: Page, table: OperatorTable | Figure) -> None:
         page.say("operators", f"none: {worded(table.reason)}")
         return
     top = table.operators[:TOP_OPERATORS]
-    types = column("", [shorten(row.op_type, _OP_TYPE) for row in top], "<")[1:]
+    types = column("", [shorten(op_types(row), _OP_TYPE) for row in top], "<")[1:]
     for row, op_type in zip(top, types, strict=True):
         bound = "" if row.bound == "unknown" else f"  {row.bound}"
         head = f"{row.share:6.1%}  {nanoseconds(row.median_ns):>8}  {op_type}  "

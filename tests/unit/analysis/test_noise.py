@@ -43,7 +43,7 @@ def test_counters_around_the_passes(
 ) -> None:
     found = noise.judge(profile(process([1], noise=counters)))
     assert found.verdict == verdict
-    assert len(found.causes) == (says is not None)
+    assert len(found.causes) == (says is not None) + bool(found.unusable)
     assert says is None or says in found.causes[0]
 
 
@@ -147,6 +147,38 @@ def test_a_machine_that_the_yardstick_finds_slower_beside_some_processes_is_name
     slower = noise.judge(beside((500, 1000, 300), (620, 1010, 340)))
     assert slower.verdict == "disturbed"
     assert "yardstick: compute 24%" in slower.causes[0]
-    assert noise.judge(beside((500, 1000, 300), (620, 2500, 340))).verdict == "unusable"
+    much = noise.judge(beside((500, 1000, 300), (620, 2500, 340)))
+    assert (much.verdict, "cold start" in much.unusable) == ("disturbed", True)
     untimed = noise.judge(profile(process([100] * 10, 0, CALM)))
     assert (untimed.verdict, untimed.yardstick) == ("quiet", ())
+
+
+def test_a_meter_in_steps_says_nothing_of_passes_that_are_shorter() -> None:
+    short = {"wall_ns": 10**6, "steal_ns": 10**7, "other_load_ns": 17 * 10**6, "cpu_wait_ns": 10**7}
+    found = noise.judge(profile(*(process([1], number, short) for number in range(4))))
+    assert found.waited is None
+    assert found.verdict == "unknown"
+    (cause,) = found.causes
+    assert cause.startswith("timed passes of 1 ms are shorter than the steps of 10 ms")
+
+
+def test_nothing_is_more_than_can_be() -> None:
+    counters = {"wall_ns": 10**8, "steal_ns": 0, "other_load_ns": 10**9, "cpu_wait_ns": 3 * 10**8}
+    busy = profile(process([1], noise=counters), config='{"affinity": "0-1"}')
+    found = noise.judge(busy)
+    assert found.waited == 1
+    assert "it waited 100.0% of the time for a CPU" in found.causes
+    assert "other processes used 200% of a CPU meanwhile" in found.causes
+
+
+def test_unusable_is_what_the_cause_reaches() -> None:
+    waiting = {"wall_ns": 10**9, "steal_ns": 0, "cpu_wait_ns": 3 * 10**8}
+    agreed = noise.judge(profile(*(process([1000] * 5, k, waiting) for k in range(3))))
+    assert agreed.verdict == "disturbed"
+    assert "median" not in agreed.unusable
+    assert "p99" in agreed.unusable
+    assert agreed.causes[-1].endswith("medians agree to 0.0%, so that theirs is usable")
+    apart = noise.judge(profile(*(process([1000 + 50 * k] * 5, k, waiting) for k in range(3))))
+    assert apart.verdict == "unusable"
+    assert "median" in apart.unusable
+    assert apart.causes[-1] == "unusable: median, mean, p90, p99, throughput, cold start"

@@ -7,7 +7,6 @@ import pytest
 
 from harness.config.profile import MAX_SAMPLES_PER_PROCESS, ProfileConfig
 from harness.measuring import plan as planning
-from harness.measuring.plan import Plan
 
 CONFIG = ProfileConfig("model.onnx")
 QUICK = ProfileConfig("model.onnx", quick=True)
@@ -15,28 +14,26 @@ SESSION_NS = 10**7
 NODES = 100
 
 
-def chunk_inferences(plan: Plan, latency_ns: int) -> int:
-    """What pyperf's calibration comes to: it doubles until a chunk is long enough."""
-    return 2 ** max(0, math.ceil(math.log2(plan.min_chunk_s / (latency_ns * 1e-9))))
-
-
 @pytest.mark.parametrize("config", [CONFIG, QUICK])
-@pytest.mark.parametrize("latency_ns", [200, 2_300, 50_000, 6_000_000, 80_000_000, 4_000_000_000])
+@pytest.mark.parametrize(
+    "latency_ns", [200, 2_300, 50_000, 6_000_000, 80_000_000, 110_000_000, 4_000_000_000]
+)
 def test_timed_pass_is_as_long_as_asked_within_bounds(
     config: ProfileConfig, latency_ns: int
 ) -> None:
     plan = planning.divide_time(config, latency_ns, SESSION_NS, NODES, latency_ns)
-    samples = plan.steady_chunks * chunk_inferences(plan, latency_ns)
-    timed_s = samples * latency_ns * 1e-9
+    samples = plan.steady_chunks * plan.chunk_inferences
+    assert plan.timed_s == pytest.approx(samples * latency_ns * 1e-9)
     assert plan.steady_chunks >= planning.MIN_CHUNKS
     assert plan.warmup_chunks >= 1
     assert samples <= MAX_SAMPLES_PER_PROCESS
-    if samples == plan.steady_chunks:  # a slow model: as few inferences as there are chunks
-        assert timed_s < config.timed_s + planning.MIN_CHUNKS * latency_ns * 1e-9
-    elif samples > MAX_SAMPLES_PER_PROCESS / 2:
-        assert timed_s < 2 * config.timed_s
-    else:
-        assert config.timed_s <= timed_s < 2 * config.timed_s
+    if samples == planning.MIN_CHUNKS:  # a slow model
+        assert plan.timed_s >= config.timed_s / 2
+    elif samples < MAX_SAMPLES_PER_PROCESS - planning.MIN_CHUNKS:
+        # As near as whole inferences come.
+        assert abs(plan.timed_s - config.timed_s) <= max(
+            planning.ROUNDED_OFF * config.timed_s, latency_ns * 1e-9
+        )
 
 
 def test_a_slow_model_gets_few_chunks() -> None:
@@ -46,7 +43,26 @@ def test_a_slow_model_gets_few_chunks() -> None:
     assert fast.steady_chunks == planning.COMPARISON_CHUNKS
     assert slow.steady_chunks == 5
     assert slower.steady_chunks == planning.MIN_CHUNKS
-    assert chunk_inferences(slower, 10**10) == 1
+    assert slower.chunk_inferences == 1
+
+
+@pytest.mark.parametrize(("one", "other"), [(100_000, 130_000), (130_000, 100_000)])
+def test_sides_that_are_alike_take_the_same_number_of_samples(one: int, other: int) -> None:
+    plans = planning.equal_looks(
+        *(planning.divide_time(CONFIG, n, SESSION_NS, NODES, n) for n in (one, other))
+    )
+    assert len({(plan.steady_chunks, plan.chunk_inferences) for plan in plans}) == 1
+    samples = plans[0].steady_chunks * plans[0].chunk_inferences
+    assert samples * math.sqrt(one * other) * 1e-9 == pytest.approx(CONFIG.timed_s, rel=0.05)
+
+
+@pytest.mark.parametrize("latencies_ns", [(100_000, 450_000), (2_000, 9_000_000)])
+def test_sides_that_are_not_are_timed_equally_long(latencies_ns: tuple[int, int]) -> None:
+    one, other = planning.equal_looks(
+        *(planning.divide_time(CONFIG, n, SESSION_NS, NODES, n) for n in latencies_ns)
+    )
+    assert one.timed_s == pytest.approx(other.timed_s, rel=0.1)
+    assert one.chunk_inferences > other.chunk_inferences
 
 
 def test_traced_passes_stay_in_their_budget() -> None:
@@ -91,7 +107,7 @@ def test_what_was_asked_for_is_planned() -> None:
     config = ProfileConfig("model.onnx", processes=4, duration_s=0.6, quick=True)
     plan = planning.divide_time(config, 10**6, SESSION_NS, NODES, 10**6)
     assert plan.processes == 4
-    assert plan.steady_chunks * plan.min_chunk_s == pytest.approx(0.6)
+    assert plan.timed_s == pytest.approx(0.6)
     # A model too fast for the clock is no reason to divide by nothing.
     assert planning.divide_time(config, 0, 0, 0, 0).expected_s > 0
 

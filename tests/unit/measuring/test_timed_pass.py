@@ -53,6 +53,13 @@ def test_a_process_keeps_every_sample_and_what_happened_once(job: Job) -> None:
     assert shard.absent == ()
 
 
+def test_calibration_finds_what_an_inference_takes(job: Job) -> None:
+    found_ns = Measurement(job, -1, 0, 0).undisturbed_latency_ns()
+    fastest_ns = int(measured(job, trace_inferences=0).process.steady.duration_ns.min())
+    # Of a quarter of the inferences, none of which was faster than the machine can be.
+    assert fastest_ns / 2 < found_ns
+
+
 def test_what_a_provider_needs_counts_as_loading_it(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:

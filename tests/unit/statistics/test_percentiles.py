@@ -97,7 +97,7 @@ def test_interval_of_a_percentile_covers_it_when_samples_depend_on_each_other() 
     random = np.random.default_rng(14)
     trials, hits, plain_hits = 200, 0, 0
     for _ in range(trials):
-        values = autoregressive(random, 2000, 0.9)
+        values = autoregressive(random, 12_000, 0.9)
         interval, reason = percentile_interval(values, 50)
         assert interval is not None, reason
         hits += interval[0] <= 0 <= interval[1]
@@ -124,8 +124,17 @@ def test_interval_needs_enough_independent_samples() -> None:
     assert percentile_interval(np.array([], np.int64), 50)[0] is None
 
 
+def test_interval_is_absent_of_a_few_long_episodes() -> None:
+    random = np.random.default_rng(16)
+    states = np.repeat(random.integers(0, 2, 10), 1000)
+    interval, reason = percentile_interval(random.normal(100 + 20 * states, 1), 90)
+    assert interval is None
+    assert "hang together" in reason
+
+
 def test_interval_is_absent_where_it_would_reach_beyond_the_samples() -> None:
-    interval, reason = percentile_interval(spread(500), 99, 0.99)
+    values = np.random.default_rng(15).permutation(500)
+    interval, reason = percentile_interval(values, 99, 0.99)
     assert interval is None
     assert "beyond the samples" in reason
 

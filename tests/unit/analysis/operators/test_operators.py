@@ -145,9 +145,9 @@ def test_accounts_close(control_flow: Profile) -> None:
     assert accounts.nodes_ns == 220
     assert accounts.framework_ns == 80
     assert accounts.traced_ns == accounts.nodes_ns + accounts.framework_ns
-    assert accounts.clean_ns == 150, "median of the processes' medians 200 and 100"
+    assert accounts.clean_ns == pytest.approx(20_000**0.5), "of the processes' 200 and 100"
     # 300 traced against 200 and 100: half as much more, and twice as much more.
-    assert accounts.residual == pytest.approx((0.5 + 2) / 2)
+    assert accounts.residual == pytest.approx((1.5 * 3) ** 0.5 - 1)
     assert accounts.dropped == 7
 
 
@@ -441,7 +441,7 @@ def test_the_interval_takes_the_process_as_its_unit() -> None:
             inferences.append((of_process, number, time_ns, 0))
     trace = events(executions, inferences)
     a, b = found(profile(tuple(process(n, 100) for n in range(3)), table, trace)).operators
-    assert a.median_ns == 110
+    assert a.median_ns == pytest.approx(110)
     assert a.interval_ns is not None
     low, high = a.interval_ns
     # t(2) = 4.303 from a printed table; the standard error is log(1.1) / sqrt(3).
@@ -464,8 +464,10 @@ def test_residual_holds_each_process_against_its_own_timed_pass() -> None:
     )
     built = profile((process(0, 100), process(1, 200), process(2, 100)), table)
     accounts = found(dataclasses.replace(built, traces={"probe": trace})).accounts
-    assert accounts.residual == pytest.approx(0.1)
-    assert accounts.clean_ns == 100
+    assert accounts.residual == pytest.approx((1.1 * 1.1 * 0.8) ** (1 / 3) - 1)
+    assert accounts.told_ns is not None
+    assert accounts.clean_ns == pytest.approx((100 * 200 * 100) ** (1 / 3))
+    assert accounts.residual == pytest.approx(accounts.told_ns / accounts.clean_ns - 1)
     assert accounts.unexplained_ns == pytest.approx(0)
 
 
@@ -491,3 +493,48 @@ def test_the_reason_is_that_of_the_pass_that_was_asked_for(spanned: Profile) -> 
     assert operator_table(neither) == Figure(None, "parallel; too old")
     unknown = dataclasses.replace(spanned, nodes=None, absent=(("nodes", "no room"),))
     assert operator_table(unknown) == Figure(None, "no room")
+
+
+def test_a_group_counts_nested_nodes_once() -> None:
+    """A Loop in the body of a Loop, with an Add in its body: the outer one takes 100 in all."""
+    table = nodes(
+        name=("a/outer", "a/inner", "a/add"),
+        op_type=("Loop", "Loop", "Add"),
+        provider=("CPU",) * 3,
+        parent=np.array([-1, 0, 1]),
+        depth=np.array([0, 1, 2]),
+        order=np.array([0, 0, 0]),
+    )
+    executions = [(0, 0, 0, 100, 20), (1, 0, 0, 80, 50), (2, 0, 0, 30, 30)]
+    of = profile((process(0, 100),), table, events(executions, [(0, 0, 100, 0)]))
+    by_op = {row.op_type: row.total_ns for row in found(of, by="op").operators}
+    assert by_op == {"Loop": 100, "Add": 30}
+    (layer,) = found(of, by="layer").operators
+    assert (layer.median_ns, layer.total_ns) == (100, 100)
+    assert [row.total_ns for row in found(of, sort="order").operators] == [100, 80, 30]
+
+
+def test_what_a_node_without_a_probe_encloses_is_in_the_time_of_its_carrier() -> None:
+    table = nodes(
+        name=("", "a/loop", "a/add"),
+        op_type=("Empty", "Loop", "Add"),
+        provider=("CPU",) * 3,
+        parent=np.array([-1, -1, 1]),
+        depth=np.array([0, 0, 1]),
+        order=np.array([0, 1, 0]),
+        carrier=np.array([0, 0, 2]),
+    )
+    trace = probed([(0, 0, 0, 90, 50), (2, 0, 0, 40, 40)], [(0, 0, 100, 10)], [0, 0], [0, 0])
+    of = dataclasses.replace(profile((process(0, 100),), table), traces={"probe": trace})
+    rows = found(of, sort="order").operators
+    assert [row.label for row in rows] == ["Empty #0 + a/loop", "a/add"], "no name is blank"
+    assert sum(row.total_ns for row in rows) == 130
+    whole = {row.node: row.total_ns for row in found(of, by="layer").operators}
+    assert whole == {"(no layer)": 90, "a": 40}, "the Loop's layer is that of the Empty it is in"
+    (both,) = found(
+        dataclasses.replace(
+            of, nodes=dataclasses.replace(table, name=("a/empty", "a/loop", "a/add"))
+        ),
+        by="layer",
+    ).operators
+    assert both.total_ns == 90
