@@ -109,6 +109,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="ORT session config entry",
     )
     how.add_argument(
+        "--custom-ops",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="LIBRARY",
+        help="shared library of custom operators (RegisterCustomOps); may be given again",
+    )
+    how.add_argument(
+        "--no-arena", action="store_true", help="no memory arena on the CPU: ORT frees at once"
+    )
+    how.add_argument(
+        "--no-mem-pattern",
+        action="store_true",
+        help="allocate each tensor by itself, not all of an inference by a plan",
+    )
+    how.add_argument(
         "--ort-library",
         type=Path,
         metavar="PATH",
@@ -235,6 +251,9 @@ def configuration(options: argparse.Namespace) -> ProfileConfig:
             optimization=options.optimization,
             execution_mode=options.execution_mode,
             entries=dict(_pairs("--session-config", options.session_config)),
+            custom_ops=tuple(options.custom_ops),
+            no_arena=options.no_arena,
+            no_mem_pattern=options.no_mem_pattern,
             library=options.ort_library,
             strict=options.strict,
         ),

@@ -33,6 +33,9 @@ _SESSION = (
     ("optimization", "--optimization"),
     ("execution_mode", "--execution-mode"),
     ("entries", "--session-config"),
+    ("custom_ops", "--custom-ops"),
+    ("no_arena", "--no-arena"),
+    ("no_mem_pattern", "--no-mem-pattern"),
 )
 _MEASUREMENT = (
     ("affinity", "--affinity"),
