@@ -74,8 +74,8 @@ def _files(pattern: str) -> dict[str, Any]:
 
 
 def _model_files(references: str) -> dict[str, Any]:
-    """Reference models and ONNX files, in the words of each shell."""
-    files = _files("*.onnx")
+    """Reference models and files of models (.onnx, .ort), in the words of each shell."""
+    files = _files("*.o[nr][nt]*")
     return {
         # By "files" in its name shtab knows that a folder does not end the word.
         "bash": "_harness_model_files",

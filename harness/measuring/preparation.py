@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.config.session import SessionConfig
-from harness.inputs import choice
+from harness.inputs import choice, described
 from harness.measuring import ceilings, handover
 from harness.measuring.absences import Absences
 from harness.measuring.handover import Job, Preparation
@@ -31,6 +31,13 @@ from harness.tracing.probes.recorder import prepare_probes
 from harness.tracing.sessions import save_graph
 
 
+#: Why a file in ORT's own format is not traced with probes.
+NO_PROBES = (
+    "a .ort file holds no ONNX graph that probes could be put into: profile the .onnx file that "
+    "it was made from"
+)
+
+
 def prepare(job: Job) -> Preparation:
     """Reads the model, finds inputs that it accepts, saves both for the workers.
 
@@ -41,13 +48,18 @@ def prepare(job: Job) -> Preparation:
         ModelError: the model cannot be read or no inputs were found that it accepts.
         MachineError: the execution provider or the library cannot be used here.
     """
-    model = file.load(job.model)
-    record = file.describe(job.model, model, job.model_name)
+    ort_format = file.is_ort_format(job.model)
+    model = None if ort_format else file.load(job.model)
     library = open_library(job.library, job.config.session)
     # Never captured here: a session that holds a CUDA graph serves one binding only.
     config = providers.uncaptured(job.config.session)
     session = open_session(library, job.model, config, entries=config.entries | placement.RECORD)
     log = library.take_log()
+    if model is None:
+        record = file.describe_ort_format(job.model, job.model_name)
+        model = described.model_of(session.inputs)
+    else:
+        record = file.describe(job.model, model, job.model_name)
 
     def attempt(candidate: choice.InputSet) -> list[Any]:
         with contextlib.closing(session.bind(candidate.values)) as binding:
@@ -72,7 +84,9 @@ def prepare(job: Job) -> Preparation:
     probed: ProbedGraph | None = None
     executions = profiled_ns = 0
     facts = _ort_facts(library)
-    if job.config.trace:
+    if ort_format and "probe" in job.config.trace:
+        absent.append(("trace/probe", NO_PROBES))
+    if job.config.trace and not ort_format:
         with absent.noting("nodes", because="the executed graph cannot be had: "):
             graph, events = _executed_graph(library, job, chosen.values)
             executions, profiled_ns = len(events), int(events.inference_duration_ns[0])
