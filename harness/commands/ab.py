@@ -31,6 +31,22 @@ DEFAULT_MARGIN = 1.0
 DURATION_S = 0.5
 
 
+_UNTIL_DECIDED = "leave it out: pairs are measured until decided, at most for ab's own --budget"
+_PRINTED_ONCE = "leave it out, or give it to ab itself"
+
+#: Options of ``profile`` that say how many processes there are or what is printed in the end,
+#: by field, and what to do instead.
+_IGNORED = {
+    "processes": _UNTIL_DECIDED,
+    "quick": "leave it out: ab's processes are short ones, see --duration",
+    "precision": _UNTIL_DECIDED,
+    "budget": _UNTIL_DECIDED,
+    "stacks": "leave it out: 'harness profile' samples stacks",
+    "json": _PRINTED_ONCE,
+    "quiet": _PRINTED_ONCE,
+}
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of ``harness ab``."""
     parser.add_argument(
@@ -58,7 +74,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the order within the pairs (default: a new one every time)",
     )
     parser.add_argument(
-        "--fail-on", metavar="slower[:PERCENT]", help="exit 4 if b is slower, by more than this"
+        "--fail-on",
+        metavar="slower[:PERCENT]",
+        help="exit with 4 if b is SLOWER, its whole interval by more than PERCENT; with 5 if that "
+        "is undecided or cannot be compared",
     )
     parser.add_argument(
         "--limit", type=int, default=10, metavar="N", help="operators, 0 for all (default: 10)"
@@ -79,9 +98,9 @@ def execute(options: argparse.Namespace) -> int:
         )
     configs = [_config(name, getattr(options, name)) for name in ("a", "b")]
 
-    from harness.commands.compare import check_fail_on, conclude
+    from harness.commands.compare import conclude, fail_on
 
-    check_fail_on(options)
+    threshold = fail_on(options)
     from harness.commands.progress import Progress
     from harness.measuring.pairs import ab
 
@@ -91,6 +110,7 @@ def execute(options: argparse.Namespace) -> int:
             _named(configs[1], "b"),
             margin=options.margin / 100,
             budget_s=options.budget,
+            threshold=threshold,
             seed=options.seed,
             observer=progress,
             on_pair=lambda decision: progress.note(_known(decision)),
@@ -112,14 +132,22 @@ def _config(name: str, text: str) -> ProfileConfig:
 
     parser = argparse.ArgumentParser(prog=f"--{name}", allow_abbrev=False, exit_on_error=False)
     profile.add_arguments(parser)
+    # Defaults are set for what a namespace does not hold: what is still absent was not given.
+    absent = object()
+    namespace = argparse.Namespace(**dict.fromkeys(_IGNORED, absent))
     try:
-        given, unknown = parser.parse_known_args(shlex.split(text))
+        given, unknown = parser.parse_known_args(shlex.split(text), namespace)
     except (argparse.ArgumentError, ValueError) as error:
         raise RequestError(f"--{name} {text!r}: {error}", "see 'harness profile --help'") from error
     if unknown:
         raise RequestError(
             f"--{name} {text!r}: unknown: {' '.join(unknown)}", "see 'harness profile --help'"
         )
+    for field in _IGNORED:
+        if getattr(given, field) is not absent:
+            option = f"--{field.replace('_', '-')}"
+            raise RequestError(f"--{name} {text!r}: ab would ignore {option}", _IGNORED[field])
+        setattr(given, field, parser.get_default(field))
     if given.duration is None:
         given.duration = DURATION_S
     return profile.configuration(given)

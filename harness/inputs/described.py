@@ -18,14 +18,14 @@ from harness.errors import ModelError
 from harness.inputs.ports import dtype_name, element_dtype
 
 if TYPE_CHECKING:
-    from harness.native.ort import ValueType
+    from harness.native import ort
 
 #: What ``ValueType.dtype`` says of a value that holds another, or maps to one.
 _HOLDS = re.compile(r"(sequence|optional)\((.*)\)")
 _MAPS = re.compile(r"(?:map\()?(\w+)->(\w+)\)?")
 
 
-def model_of(inputs: Iterable[ValueType]) -> onnx.ModelProto:
+def model_of(inputs: Iterable[ort.ValueType]) -> onnx.ModelProto:
     """A model of these inputs that has no nodes.
 
     Raises:

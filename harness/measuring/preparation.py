@@ -11,6 +11,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from harness.config.session import SessionConfig
 from harness.inputs import choice, described
 from harness.measuring import ceilings, handover
@@ -30,6 +32,9 @@ from harness.tracing.probes.graphs import ProbedGraph
 from harness.tracing.probes.recorder import prepare_probes
 from harness.tracing.sessions import save_graph
 
+#: Inferences from which the latency to plan with is told, and how long they may take.
+PLANNING_INFERENCES = 10_000
+PLANNING_NS = 20_000_000
 
 #: Why a file in ORT's own format is not traced with probes.
 NO_PROBES = (
@@ -69,7 +74,7 @@ def prepare(job: Job) -> Preparation:
     chosen, outputs = choice.choose(model, job.config.inputs, attempt)
     handover.write_inputs(job, chosen.values)
     with contextlib.closing(session.bind(chosen.values)) as binding:
-        latency_ns = min(binding.run() for _ in range(3))
+        latency_ns = _latency_ns(binding)
         repeatable = same_values(outputs, binding.outputs())
     session_ns = session.create_ns
     try:
@@ -82,13 +87,13 @@ def prepare(job: Job) -> Preparation:
     absent = Absences()
     graph: ExecutedGraph | None = None
     probed: ProbedGraph | None = None
-    executions = profiled_ns = 0
+    executions = profiled_ns = executed_session_ns = 0
     facts = _ort_facts(library)
     if ort_format and "probe" in job.config.trace:
         absent.append(("trace/probe", NO_PROBES))
     if job.config.trace and not ort_format:
         with absent.noting("nodes", because="the executed graph cannot be had: "):
-            graph, events = _executed_graph(library, job, chosen.values)
+            graph, events, executed_session_ns = _executed_graph(library, job, chosen.values)
             executions, profiled_ns = len(events), int(events.inference_duration_ns[0])
     facts += _placement(job.config.session, assignments, graph, log, provider_options)
     if graph is not None:
@@ -114,9 +119,20 @@ def prepare(job: Job) -> Preparation:
         profiled_ns=profiled_ns,
         latency_ns=latency_ns,
         session_ns=session_ns,
+        executed_session_ns=executed_session_ns,
         absent=tuple(absent),
         log=(*log, *library.take_log()),
     )
+
+
+def _latency_ns(binding: ort.Binding) -> int:
+    """Latency to plan with: of a few inferences, of more where they are short."""
+    start_ns = np.full(PLANNING_INFERENCES, -1, np.int64)
+    duration_ns = start_ns.copy()
+    deadline_ns = ort.monotonic_ns() + PLANNING_NS
+    taken = binding.time(start_ns, duration_ns, deadline_ns)
+    some = [*duration_ns[:taken], *(binding.run() for _ in range(3 - taken))]
+    return int(np.median(some))
 
 
 def _placement(
@@ -147,14 +163,19 @@ def _placement(
 
 def _executed_graph(
     library: ort.Library, job: Job, values: Mapping[str, Any]
-) -> tuple[ExecutedGraph, NodeEvents]:
-    """The graph ORT executes, its table completed by the events of one profiled inference."""
+) -> tuple[ExecutedGraph, NodeEvents, int]:
+    """The graph ORT executes, its table completed by the events of one profiled inference.
+
+    Returns:
+        The graph, these events, and how long creating a session of it took, in ns.
+    """
     config, folder = providers.uncaptured(job.config.session), job.work_folder
     graph = save_graph(library, job.model, config, folder)
     once = OrtPass(library, config, graph.path, graph.nodes, values, folder, optimization="disable")
     with contextlib.closing(once):
         trace = once.record(1, process=0)
-    return dataclasses.replace(graph, nodes=trace.nodes), trace.events
+        session_ns = once.session_ns
+    return dataclasses.replace(graph, nodes=trace.nodes), trace.events, session_ns
 
 
 def _ort_facts(library: ort.Library) -> tuple[Reading, ...]:

@@ -151,6 +151,7 @@ def started(config: ProfileConfig, observer: Observer) -> Iterator[Measuring]:
             preparation.session_ns,
             preparation.executions,
             preparation.profiled_ns,
+            preparation.executed_session_ns,
         )
         header = shards.ProfileHeader(
             harness_version=__version__,

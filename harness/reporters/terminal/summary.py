@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.cells import cell_len
 
-from harness.analysis import energy, noise, stacks
+from harness.analysis import branches, energy, noise, stacks
 from harness.analysis.energy import Energy
 from harness.analysis.findings.rules import findings
 from harness.analysis.findings.seen import Finding
@@ -19,6 +19,9 @@ from harness.statistics.figures import Figure
 
 #: Operators that the summary names.
 TOP_OPERATORS = 5
+
+#: Ifs of which the summary says which branch ran.
+_DECIDED = 5
 
 #: Nodes that a finding names, and columns of a name, so that a name fits a line.
 _FINDING_NODES = 3
@@ -46,6 +49,7 @@ def print_summary(profile: Profile) -> None:
     check = profile.output_check
     if check.value is not None:
         page.say("outputs", f"largest error {check.value:g} against the data set ({check.source})")
+    _print_branches(page, profile)
     table = operator_table(profile)
     _print_top(page, table)
     if profile.stacks is not None:
@@ -148,6 +152,21 @@ def _print_latency(page: Page, profile: Profile) -> None:
         page.say("noise", "show --exclude-throttled leaves the throttled ones out")
     for each in energy.energy(profile):
         page.say("energy", _energy(each))
+
+
+def _print_branches(page: Page, profile: Profile) -> None:
+    found = branches.decided(profile)
+    for one in found[:_DECIDED]:
+        total = sum(one.executions.values())
+        ran = [
+            f"the {branch}" if count == total else f"the {branch} in {count:,} of {total:,}"
+            for branch, count in one.executions.items()
+            if count
+        ]
+        told = f"ran {', '.join(ran)}" if ran else "ran; which branch, no trace tells"
+        page.say("branches", f"If '{shorten(one.node, _FINDING_NAME)}' {told}")
+    if len(found) > _DECIDED:
+        page.say("branches", f"and {len(found) - _DECIDED} more: --json tells all")
 
 
 def _of_a_process(interval: tuple[float, float] | None) -> str:

@@ -86,7 +86,11 @@ MODEL_TEXT = ("name", "path", "sha256", "producer")
 MODEL_NUMBERS = {
     "size_bytes": Attributes("bytes", "model file and its external data"),
     "ir_version": Attributes("1", "ONNX IR version, -1 not known"),
-    "node_count": Attributes("1", "nodes in the file's main graph, before optimisation, -1 not known"),
-    "parameter_count": Attributes("1", "elements in its initialisers, subgraphs included, -1 not known"),
+    "node_count": Attributes(
+        "1", "nodes in the file's main graph, before optimisation, -1 not known"
+    ),
+    "parameter_count": Attributes(
+        "1", "elements in its initialisers, subgraphs included, -1 not known"
+    ),
 }
 INPUT_TEXT = ("name", "dtype", "chosen_because", "sha256")
