@@ -126,7 +126,7 @@ def ab(
                 )
                 on_pair(decision)
                 now_s = time.monotonic()
-                if not decision.go_on and not _is_between(decision, threshold):
+                if not decision.go_on and not is_between(decision, threshold):
                     ended_by = "decided" if decision.verdict in DECIDED else "undecidable"
                     break
                 # The last pair, not their average: the first ones are calibrated and traced.
@@ -152,7 +152,7 @@ def _require_budget(budget_s: float, one: Plan, other: Plan, observer: Observer)
         )
 
 
-def _is_between(decision: Decision, threshold: float | None) -> bool:
+def is_between(decision: Decision, threshold: float | None) -> bool:
     """Whether it is slower, but not known on which side of the threshold: more pairs tell."""
     if threshold is None or decision.verdict != Verdict.SLOWER or decision.interval is None:
         return False

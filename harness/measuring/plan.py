@@ -14,10 +14,15 @@ COMPARISON_CHUNKS = 10
 QUICK_CHUNKS = 3
 MIN_CHUNKS = 3
 
+#: By how much faster than planned a model may be without calibration doubling the inferences of
+#: a chunk once more, else chance would decide near a power of two. Where the limit of samples
+#: makes the chunks short anyway they may become as much shorter.
+CALIBRATION_MARGIN = 1.25
+
 #: Seconds a worker needs besides its session and inferences: interpreter, imports, dlopen,
-#: metadata of the process, the yardstick. Measured as 0.6 s on a 2-core EPYC; only the announced
-#: duration of the whole depends on it, as on the next three.
-PROCESS_OVERHEAD_S = 0.6
+#: metadata of the process, the yardstick. Measured as 0.35 to 0.45 s on a 2-core EPYC; only the
+#: announced duration of the whole depends on it.
+PROCESS_OVERHEAD_S = 0.4
 
 #: Seconds a traced pass may take in each process before it records fewer inferences.
 TRACE_BUDGET_S = 0.5
@@ -101,18 +106,20 @@ def divide_time(
     chunks = QUICK_CHUNKS if config.quick else COMPARISON_CHUNKS
     # A slow model gets fewer chunks of one inference each, never fewer than MIN_CHUNKS.
     chunks = max(MIN_CHUNKS, min(chunks, math.ceil(config.timed_s / latency_s)))
-    # Calibration doubles the inferences until a chunk is long enough, so half the longest chunk
-    # that the sample limit allows is what may be asked for.
-    longest_s = config.most_samples / chunks * latency_s / 2
-    min_chunk_s = min(config.timed_s / chunks, longest_s)
+    # Calibration doubles the inferences until a chunk is long enough.
+    wanted = math.ceil(math.log2(config.timed_s / chunks / latency_s))
+    most = int(math.log2(config.most_samples / chunks))
+    chunk_s = 2 ** max(0, min(wanted, most)) * latency_s
+    min_chunk_s = chunk_s / (CALIBRATION_MARGIN if wanted < most else math.sqrt(2))
     warmup_chunks = max(1, chunks // 4)
     profiled_s = max(profiled_ns * 1e-9, latency_s)
-    most = TRACE_EVENTS // max(executions, 1)
-    trace_inferences = max(1, min(config.trace_inferences, int(TRACE_BUDGET_S / profiled_s), most))
-    probe_inferences = max(
-        MIN_PROBE_INFERENCES, min(MAX_PROBE_INFERENCES, int(TRACE_BUDGET_S / latency_s), most)
+    stored = TRACE_EVENTS // max(executions, 1)
+    trace_inferences = max(
+        1, min(config.trace_inferences, int(TRACE_BUDGET_S / profiled_s), stored)
     )
-    chunk_s = latency_s * 2 ** max(0, math.ceil(math.log2(min_chunk_s / latency_s)))
+    probe_inferences = max(
+        MIN_PROBE_INFERENCES, min(MAX_PROBE_INFERENCES, int(TRACE_BUDGET_S / latency_s), stored)
+    )
     traced_session_s = (executed_session_ns or session_ns) * 1e-9
     traced_s = 0.0
     if "ort" in config.trace:
@@ -122,9 +129,10 @@ def divide_time(
         probed_s = latency_s + executions * PROBE_S
         single = config.session.intra_threads == 1
         rounds = max(1, min(ROUNDS if single else THREADED_ROUNDS, probe_inferences // 2))
-        inferences = probe_inferences + rounds + TRACED_WARMUP
+        traced = TRACED_WARMUP + rounds + probe_inferences
         settling_s = 0.0 if single else rounds * SPINNING_S
-        traced_s += 3 * (traced_session_s + inferences * probed_s + settling_s)
+        # Three graphs; whether one thread does it all is asked of the first of them.
+        traced_s += 3 * (traced_session_s + traced * probed_s + settling_s) + 3 * probed_s
     # The first inference, and those behind the yardstick.
     begun_s = PROCESS_OVERHEAD_S + session_ns * 1e-9 + 2 * latency_s
     timed_process_s = begun_s + 3 * latency_s + (warmup_chunks + chunks) * chunk_s

@@ -137,6 +137,7 @@ def started(config: ProfileConfig, observer: Observer) -> Iterator[Measuring]:
     config = request.fit_to_cpus(config, cpus, observer)
     library = (config.session.library or ort_library()).absolute()
     request.require_provider(config, library)
+    request.require_custom_ops(config)
     request.warn_of_unread_keys(config, library, observer)
     partial = shards.partial_folder(target)
     with _work_folder(partial) as work:

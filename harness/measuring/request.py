@@ -83,6 +83,20 @@ def usable_cpus(text: str | None) -> set[int]:
     return cpus
 
 
+def require_custom_ops(config: ProfileConfig) -> None:
+    """Refuses libraries of custom operators that are not there.
+
+    Raises:
+        RequestError: one is not.
+    """
+    for path in config.session.custom_ops:
+        if not path.is_file():
+            raise RequestError(
+                f"--custom-ops {path}: no such file",
+                "give the shared library that exports RegisterCustomOps",
+            )
+
+
 def warn_of_unread_keys(config: ProfileConfig, library: Path, observer: Observer) -> None:
     """Warns of session config entries that nothing reads: most likely they are misspelt."""
     session = config.session

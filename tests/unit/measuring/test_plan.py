@@ -6,6 +6,7 @@ import math
 import pytest
 
 from harness.config.profile import MAX_SAMPLES_PER_PROCESS, ProfileConfig
+from harness.config.session import SessionConfig
 from harness.measuring import plan as planning
 from harness.measuring.plan import Plan
 
@@ -87,11 +88,44 @@ def test_expected_time_follows_from_what_will_be_done() -> None:
     assert expected_s(latency_ns=60 * 10**9) > 10 * 3 * 60
 
 
+@pytest.mark.parametrize("latency_ns", [10**6, 3 * 10**6, 7 * 10**7, 99 * 10**6, 101 * 10**6])
+def test_a_latency_near_a_power_of_two_is_not_for_chance_to_decide(latency_ns: int) -> None:
+    plan = planning.divide_time(CONFIG, latency_ns, SESSION_NS, NODES, latency_ns)
+    planned = chunk_inferences(plan, latency_ns)
+    for met_ns in (0.85 * latency_ns, 1.2 * latency_ns):
+        assert chunk_inferences(plan, round(met_ns)) == planned
+
+
+def test_several_threads_settle_between_graphs_with_probes() -> None:
+    single = dataclasses.replace(CONFIG, session=SessionConfig(intra_threads=1))
+    plans = [planning.divide_time(one, 10**6, 0, NODES, 10**6) for one in (CONFIG, single)]
+    # Three graphs that wait 0.1 s three times each, and fewer turns.
+    assert 0.8 < plans[0].traced_s - plans[1].traced_s < 1
+    # Without a graph there is nothing to put probes into.
+    assert planning.divide_time(CONFIG, 10**6, 0, 0, 0).traced_s < 0.1
+
+
+def test_a_session_of_the_executed_graph_takes_less() -> None:
+    told = planning.divide_time(CONFIG, 10**6, 10**9, NODES, 10**6, executed_session_ns=10**8)
+    assert 4 * 0.1 < told.traced_s < 4 * 0.1 + 2
+    assert told.calibration_s > 1
+
+
+def test_processes_are_added_where_their_number_was_not_fixed() -> None:
+    def budget_s(**options: object) -> float | None:
+        config = dataclasses.replace(CONFIG, **options)  # type: ignore[arg-type]
+        return planning.divide_time(config, 10**6, 0, NODES, 10**6).budget_s
+
+    assert budget_s() == CONFIG.budget_s
+    assert budget_s(processes=4) is None
+    assert budget_s(quick=True) is None
+
+
 def test_what_was_asked_for_is_planned() -> None:
     config = ProfileConfig("model.onnx", processes=4, duration_s=0.6, quick=True)
     plan = planning.divide_time(config, 10**6, SESSION_NS, NODES, 10**6)
     assert plan.processes == 4
-    assert plan.steady_chunks * plan.min_chunk_s == pytest.approx(0.6)
+    assert 0.6 <= plan.steady_chunks * chunk_inferences(plan, 10**6) * 1e-3 < 1.2
     # A model too fast for the clock is no reason to divide by nothing.
     assert planning.divide_time(config, 0, 0, 0, 0).expected_s > 0
 
