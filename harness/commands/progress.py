@@ -81,20 +81,11 @@ class Progress(Observer):
         self.measured(0, plan)
 
     def measured(self, finished: int, plan: Plan) -> None:
-        """Moves the bar; the plan tells the time left until a process has finished.
-
-        Beyond the planned processes one more is always under way, until the budget is spent.
-        """
-        elapsed_s = time.monotonic() - self._began_s
-        total = plan.processes
-        if finished >= total and plan.budget_s is not None:
-            total = finished + 1
-            left = f"at most {_duration(plan.budget_s - elapsed_s)} left"
-        else:
-            spent_s = elapsed_s - plan.calibration_s
-            each_s = spent_s / finished if finished and spent_s > 0 else plan.process_s
-            begun_s = 0.0 if finished else plan.calibration_s
-            left = f"about {_duration(each_s * (total - finished) + begun_s)} left"
+        """Moves the bar."""
+        left = time_left(plan, finished, time.monotonic() - self._began_s)
+        # Beyond the planned processes one more is always under way.
+        more = finished >= plan.processes and plan.budget_s is not None
+        total = finished + 1 if more else plan.processes
         self._bar.update(self._task, total=total, completed=finished, left=left)
         self._bar.refresh()
 
@@ -111,6 +102,21 @@ class Progress(Observer):
     def _say(self, text: str) -> None:
         if not self._quiet:
             self._console.print(text)
+
+
+def time_left(plan: Plan, finished: int, elapsed_s: float) -> str:
+    """How much longer it takes, in words.
+
+    The plan tells it until a process has finished, then those that have; and when all that were
+    planned have finished but not reached the precision, what is left of the budget.
+    """
+    if finished >= plan.processes and plan.budget_s is not None:
+        return f"at most {_duration(plan.budget_s - elapsed_s)} left"
+    if not finished:
+        return f"about {_duration(plan.expected_s - elapsed_s)} left"
+    # The calibrating process counts as the plan tells it, unless it took less.
+    each_s = (elapsed_s - min(plan.calibration_s, elapsed_s / (finished + 1))) / finished
+    return f"about {_duration(each_s * (plan.processes - finished))} left"
 
 
 def _duration(seconds: float) -> str:
