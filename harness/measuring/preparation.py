@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -88,7 +89,7 @@ def prepare(job: Job) -> Preparation:
     graph: ExecutedGraph | None = None
     probed: ProbedGraph | None = None
     executions = profiled_ns = executed_session_ns = 0
-    facts = _ort_facts(library)
+    facts = (*_ort_facts(library), *_custom_ops(job.config.session))
     if ort_format and "probe" in job.config.trace:
         absent.append(("trace/probe", NO_PROBES))
     if job.config.trace and not ort_format:
@@ -176,6 +177,15 @@ def _executed_graph(
         trace = once.record(1, process=0)
         session_ns = once.session_ns
     return dataclasses.replace(graph, nodes=trace.nodes), trace.events, session_ns
+
+
+def _custom_ops(config: SessionConfig) -> tuple[Reading, ...]:
+    """Which libraries of custom operators: one that was built anew has the same path."""
+    digests = (hashlib.sha256(path.read_bytes()).hexdigest()[:12] for path in config.custom_ops)
+    told = ", ".join(
+        f"{path.name} {digest}" for path, digest in zip(config.custom_ops, digests, strict=True)
+    )
+    return (Reading("custom_ops", told, source="name and sha256 of each file"),) if told else ()
 
 
 def _ort_facts(library: ort.Library) -> tuple[Reading, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,11 +83,12 @@ def test_a_library_of_operators_serves_every_pass_and_is_told_as_a_difference(
     assert json.loads(profile.config)["session"]["custom_ops"] == [library]
 
     twin = tmp_path / "twin.so"
-    twin.write_bytes(Path(library).read_bytes())
+    twin.write_bytes(Path(library).read_bytes() + b"built anew")
     other = harness(*common[:-1], twin, "--no-arena", "--no-mem-pattern", "-o", "b.h5", "--quiet")
     assert other.returncode == 0, other.stderr
     changed = harness("compare", "a.h5", "b.h5").stdout
     assert f"session --custom-ops: {library} → {twin}" in changed
+    assert re.search(r"session custom_ops: custom_ops.so \w{12} → twin.so \w{12}$", changed, re.M)
     assert "session --no-arena: no → yes" in changed
     assert "session --no-mem-pattern: no → yes" in changed
 

@@ -188,7 +188,7 @@ def _readings(base: Profile, candidate: Profile) -> Iterator[Difference]:
 
 
 def _kind(name: str) -> str:
-    if name == "placement" or name.startswith("nodes_on_"):
+    if name in ("placement", "custom_ops") or name.startswith("nodes_on_"):
         return "session"
     if name.startswith("ort_"):
         return "ort"
