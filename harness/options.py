@@ -179,6 +179,26 @@ _SESSION = tuple(
             metavar="KEY=VALUE",
             action="append",
         ),
+        Option(
+            "custom_ops",
+            ("--custom-ops",),
+            "shared library of custom operators (RegisterCustomOps); may be given again",
+            metavar="LIBRARY",
+            type=Path,
+            action="append",
+        ),
+        Option(
+            "no_arena",
+            ("--no-arena",),
+            "no memory arena on the CPU: ORT frees at once",
+            action="store_true",
+        ),
+        Option(
+            "no_mem_pattern",
+            ("--no-mem-pattern",),
+            "allocate each tensor by itself, not all of an inference by a plan",
+            action="store_true",
+        ),
         dataclasses.replace(
             _LIBRARY, help="another libonnxruntime (default: the installed wheel's)"
         ),
@@ -395,7 +415,8 @@ COMMANDS: dict[str, tuple[Option, ...]] = {
         Option(
             "fail_on",
             ("--fail-on",),
-            "exit 4 if b is slower, by more than this",
+            "exit with 4 if b is SLOWER, its whole interval by more than PERCENT; with 5 if "
+            "that is undecided or cannot be compared",
             metavar="slower[:PERCENT]",
         ),
         _LIMIT,
@@ -415,7 +436,7 @@ COMMANDS: dict[str, tuple[Option, ...]] = {
             "fail_on",
             ("--fail-on",),
             "exit with 4 if a candidate is SLOWER, its whole interval by more than "
-            "PERCENT; with 2 if that cannot be judged",
+            "PERCENT; with 5 if that is undecided or cannot be compared",
             metavar="slower[:PERCENT]",
         ),
         _LIMIT,

@@ -496,10 +496,11 @@ class ModelRecord:
         sha256: digest of the model file and, after it, of its external data files.
         size_bytes: of the same files together.
         producer: producer_name and producer_version of the model.
-        ir_version: ONNX IR version.
+        ir_version: ONNX IR version; -1, as the two below, where a file in ORT's own format
+            (.ort) does not tell it.
         opsets: ``domain:version`` of each imported operator set.
-        node_count: nodes in the file's main graph, before optimisation.
-        parameter_count: elements in its initialisers, subgraphs included.
+        node_count: nodes in the file's main graph, before optimisation; or -1.
+        parameter_count: elements in its initialisers, subgraphs included; or -1.
     """
 
     name: str

@@ -67,6 +67,8 @@ typedef struct OrtApiBase {
     X(11, 0, OrtStatus *, SetOptimizedModelFilePath, (OrtSessionOptions *, const char *))          \
     X(13, 0, OrtStatus *, SetSessionExecutionMode, (OrtSessionOptions *, int))                     \
     X(14, 0, OrtStatus *, EnableProfiling, (OrtSessionOptions *, const char *))                    \
+    X(17, 0, OrtStatus *, DisableMemPattern, (OrtSessionOptions *))                                \
+    X(19, 0, OrtStatus *, DisableCpuMemArena, (OrtSessionOptions *))                               \
     X(23, 0, OrtStatus *, SetSessionGraphOptimizationLevel, (OrtSessionOptions *, int))            \
     X(24, 0, OrtStatus *, SetIntraOpNumThreads, (OrtSessionOptions *, int))                        \
     X(25, 0, OrtStatus *, SetInterOpNumThreads, (OrtSessionOptions *, int))                        \
@@ -168,6 +170,7 @@ typedef struct OrtApiBase {
     X(216, 0, OrtStatus *, SessionOptionsAppendExecutionProvider,                                  \
       (OrtSessionOptions *, const char *, const char *const *, const char *const *, size_t))       \
     X(225, 0, void, MemoryInfoGetDeviceType, (const OrtMemoryInfo *, int *))                       \
+    X(228, 0, OrtStatus *, RegisterCustomOpsLibrary_V2, (OrtSessionOptions *, const char *))       \
     X(250, 0, OrtStatus *, CastTypeInfoToOptionalTypeInfo,                                         \
       (const OrtTypeInfo *, const OrtOptionalTypeInfo **))                                         \
     X(251, 0, OrtStatus *, GetOptionalContainedTypeInfo,                                           \

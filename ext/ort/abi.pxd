@@ -64,6 +64,8 @@ cdef extern from "ort/abi.h" nogil:
         OrtStatus* (*SetOptimizedModelFilePath)(OrtSessionOptions*, const char*) noexcept nogil
         OrtStatus* (*SetSessionExecutionMode)(OrtSessionOptions*, int) noexcept nogil
         OrtStatus* (*EnableProfiling)(OrtSessionOptions*, const char*) noexcept nogil
+        OrtStatus* (*DisableMemPattern)(OrtSessionOptions*) noexcept nogil
+        OrtStatus* (*DisableCpuMemArena)(OrtSessionOptions*) noexcept nogil
         OrtStatus* (*SetSessionGraphOptimizationLevel)(OrtSessionOptions*, int) noexcept nogil
         OrtStatus* (*SetIntraOpNumThreads)(OrtSessionOptions*, int) noexcept nogil
         OrtStatus* (*SetInterOpNumThreads)(OrtSessionOptions*, int) noexcept nogil
@@ -188,6 +190,9 @@ cdef extern from "ort/abi.h" nogil:
             OrtSessionOptions*, const char*, const char* const*, const char* const*, size_t
         ) noexcept nogil
         void (*MemoryInfoGetDeviceType)(const OrtMemoryInfo*, int*) noexcept nogil
+        OrtStatus* (*RegisterCustomOpsLibrary_V2)(
+            OrtSessionOptions*, const char*
+        ) noexcept nogil
         OrtStatus* (*CastTypeInfoToOptionalTypeInfo)(
             const OrtTypeInfo*, const OrtOptionalTypeInfo**
         ) noexcept nogil

@@ -63,6 +63,19 @@ cdef tuple describe_values(SessionOwner owner, bint inputs):
     return tuple(types)
 
 
+cdef int register_custom_ops(
+    const OrtFunctions* ort, OrtSessionOptions* options, bytes path
+) except -1:
+    """ORT keeps the library loaded until the session is released."""
+    cdef const char* c_path = path
+    cdef OrtStatus* status
+    with nogil:  # its constructors run
+        status = ort.RegisterCustomOpsLibrary_V2(options, c_path)
+    if status != NULL:
+        raise_status(ort, status, 0, CustomOpsError)
+    return 0
+
+
 cdef class Session:
     cdef SessionOwner owner  # None when closed
     cdef bint profiled
@@ -86,6 +99,9 @@ cdef class Session:
         profile_prefix=None,
         providers=(),
         custom_op_domains=(),
+        custom_op_libraries=(),
+        bint arena=True,
+        bint memory_pattern=True,
         session_options_hook=None,
     ):
         cdef OrtFunctions* ort = &library.ort
@@ -116,6 +132,10 @@ cdef class Session:
                 ort.SetSessionGraphOptimizationLevel(options, OPTIMIZATION_LEVELS[optimization]),
             )
             check(ort, ort.SetSessionExecutionMode(options, EXECUTION_MODES[execution_mode]))
+            if not arena:
+                check(ort, ort.DisableCpuMemArena(options))
+            if not memory_pattern:
+                check(ort, ort.DisableMemPattern(options))
             for key, text in dict(entries).items():
                 check(
                     ort,
@@ -140,6 +160,8 @@ cdef class Session:
                     ort,
                     ort.AddCustomOpDomain(options, <OrtCustomOpDomain*> <uintptr_t> address),
                 )
+            for file in custom_op_libraries:
+                register_custom_ops(ort, options, c_string(os.fsencode(file)))
             start = c_monotonic_ns()
             self.provider_options = {
                 name: append_provider(library, options, name, provider_options)

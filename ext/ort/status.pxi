@@ -22,6 +22,10 @@ class ProviderOptionError(ProviderError):
     """An execution provider refuses its options; see ort.pyi."""
 
 
+class CustomOpsError(OrtError):
+    """A library of custom operators cannot be loaded or registered; see ort.pyi."""
+
+
 cdef int raise_status(
     const OrtFunctions* ort, OrtStatus* status, int64_t completed=0, kind=OrtError
 ) except -1:

@@ -28,6 +28,21 @@ if TYPE_CHECKING:
 #: Seconds of timed pass of each process: many short ones tell more than few long ones.
 DURATION_S = 0.5
 
+_UNTIL_DECIDED = "leave it out: pairs are measured until decided, at most for ab's own `budget_s`"
+_PRINTED_ONCE = "leave it out, or give it to ab itself"
+
+#: Options of ``profile`` that say how many processes there are or what is printed in the end,
+#: by field, and what to do instead.
+_IGNORED = {
+    "processes": _UNTIL_DECIDED,
+    "quick": "leave it out: ab's processes are short ones, see `duration_s`",
+    "precision": _UNTIL_DECIDED,
+    "budget_s": _UNTIL_DECIDED,
+    "stacks": "leave it out: 'harness profile' samples stacks",
+    "json": _PRINTED_ONCE,
+    "quiet": _PRINTED_ONCE,
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of ``harness ab``."""
@@ -47,9 +62,9 @@ def execute(options: argparse.Namespace) -> int:
         )
     configs = [_config(name, getattr(options, name)) for name in ("a", "b")]
 
-    from harness.commands.compare import check_fail_on, conclude
+    from harness.commands.compare import conclude, fail_on
 
-    check_fail_on(options)
+    threshold = fail_on(options)
     from harness.commands.progress import Progress
     from harness.measuring.pairs import ab
 
@@ -59,6 +74,7 @@ def execute(options: argparse.Namespace) -> int:
             _named(configs[1], "b"),
             margin=options.margin / 100,
             budget_s=options.budget,
+            threshold=threshold,
             seed=options.seed,
             observer=progress,
             on_pair=lambda decision: progress.note(_known(decision)),
@@ -82,17 +98,29 @@ def _config(name: str, text: str) -> ProfileConfig:
     typed, see = f"{flag(name)} {text!r}", "see 'harness profile `help`'"
     parser = argparse.ArgumentParser(prog=flag(name), allow_abbrev=False, exit_on_error=False)
     profile.add_arguments(parser)
+    # Defaults are set for what a namespace does not hold: what is still absent was not given.
+    absent = object()
+    namespace = argparse.Namespace(**dict.fromkeys(map(_parsed, _IGNORED), absent))
     try:
         words = shlex.split(text)
         require_values(words)
-        given, unknown = parser.parse_known_args(words)
+        given, unknown = parser.parse_known_args(words, namespace)
     except (argparse.ArgumentError, ValueError) as error:
         raise RequestError(f"{typed}: {error}", see) from error
     if unknown:
         raise RequestError(f"{typed}: unknown: {' '.join(unknown)}", see)
+    for field, way_out in _IGNORED.items():
+        if getattr(given, _parsed(field)) is not absent:
+            raise RequestError(f"{typed}: ab would ignore {flag(field)}", way_out)
+        setattr(given, _parsed(field), parser.get_default(_parsed(field)))
     if given.duration is None:
         given.duration = DURATION_S
     return profile.configuration(given)
+
+
+def _parsed(field: str) -> str:
+    """Where argparse puts what is given for a field."""
+    return flag(field).removeprefix("--").replace("-", "_")
 
 
 def _named(config: ProfileConfig, side: str) -> ProfileConfig:

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Executes one command line; returns the exit code.
 
     0 done, 1 our fault, 2 the request is wrong, 3 this machine cannot do it,
-    4 --fail-on tripped, 130 interrupted.
+    4 --fail-on tripped, 5 --fail-on is undecided or there is nothing to compare, 130 interrupted.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     open_standard_streams()

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from harness.analysis.comparing.report import Report
     from harness.records import Profile
 
-#: Exit code where ``fail_on`` tripped; the help of that option tells it.
+#: Exit codes of ``fail_on``; its help tells them: it tripped; it is undecided or not comparable.
 TRIPPED = 4
+UNDECIDED = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,21 +45,20 @@ def execute(options: argparse.Namespace) -> int:
         )
     if options.limit < 0:
         raise RequestError("`limit` must not be negative", "give `limit` N, 0 for all")
-    check_fail_on(options)
+    fail_on(options)
 
     from harness.storage.profile_file import read_profile
 
     return conclude([read_profile(file) for file in options.files], options)
 
 
-def check_fail_on(options: argparse.Namespace) -> None:
-    """Refuses a --fail-on that means nothing, before anything is done.
+def fail_on(options: argparse.Namespace) -> float | None:
+    """Ratio above which --fail-on trips; None without it. Asked before anything is done.
 
     Raises:
-        RequestError: it does not.
+        RequestError: it means nothing.
     """
-    if options.fail_on is not None:
-        _threshold(options.fail_on)
+    return None if options.fail_on is None else _threshold(options.fail_on)
 
 
 def conclude(profiles: Sequence[Profile], options: argparse.Namespace, **more: str) -> int:
@@ -79,7 +79,8 @@ def conclude(profiles: Sequence[Profile], options: argparse.Namespace, **more: s
         print(comparison_text(report, more))
     else:
         print_comparison(report, options.limit)
-    return 0 if options.fail_on is None else _judged(report, _threshold(options.fail_on))
+    threshold = fail_on(options)
+    return 0 if threshold is None else _judged(report, threshold)
 
 
 def _threshold(given: str) -> float:
@@ -98,13 +99,17 @@ def _judged(report: Report, threshold: float) -> int:
     code = 0
     for compared in report.candidates:
         found = compared.latency.comparison
-        blind = found.reason if found.verdict == "NOT_COMPARABLE" else found.doubt
-        # What is known to be no slower need not be seen any better.
-        if blind and (found.interval is None or found.interval[1] > threshold):
-            # A gate that cannot see must not let everything through.
-            name = compared.candidate.path
-            say(f"{flag('fail_on')} cannot judge {name}: {blind}")
-            code = code or RequestError.exit_code
-        elif found.verdict == "SLOWER" and found.interval and found.interval[0] > threshold:
+        if found.interval is not None and found.interval[1] <= threshold:
+            continue  # what is known to be no slower need not be seen any better
+        if found.verdict in ("SAME", "FASTER"):
+            continue
+        if found.verdict == "SLOWER" and found.interval and found.interval[0] > threshold:
             code = TRIPPED
+            continue
+        # A gate that cannot see must not let everything through.
+        reason = found.doubt or found.reason
+        if found.verdict == "SLOWER":
+            reason = f"it is slower, but not surely by more than {threshold - 1:.2%}: {reason}"
+        say(f"{flag('fail_on')} cannot judge {compared.candidate.path}: {reason}")
+        code = code or UNDECIDED
     return code

@@ -65,17 +65,20 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
                 yield from _actions(command)
 
 
-def _files(pattern: str) -> dict[str, Any]:
-    """Files whose names match, and folders."""
+def _files(*patterns: str) -> dict[str, Any]:
+    """Files whose names match one of the patterns, and folders."""
     import shtab
 
-    # shtab puts parentheses around, and zsh takes a lone pattern in them for a glob qualifier.
-    return {**shtab.glob(pattern), "zsh": f"_files -g '{pattern}'"}
+    given = shtab.glob(*patterns)
+    if len(patterns) == 1:
+        # shtab puts parentheses around, and zsh takes a lone pattern in them for a glob qualifier.
+        given["zsh"] = f"_files -g '{patterns[0]}'"
+    return given
 
 
 def _model_files(references: str) -> dict[str, Any]:
-    """Reference models and ONNX files, in the words of each shell."""
-    files = _files("*.onnx")
+    """Reference models and files of models (.onnx, .ort), in the words of each shell."""
+    files = _files("*.onnx", "*.ort")
     return {
         # By "files" in its name shtab knows that a folder does not end the word.
         "bash": "_harness_model_files",

@@ -85,18 +85,30 @@ class Progress(Observer):
             self._say(f"feeding {input_line(record)}")
         for what, reason in preparation.absent:
             self.warning(f"no {what}: {reason}")
-        self._say(f"measuring {processes(plan.processes)}, about {_duration(plan.expected_s)}")
+        more = ""
+        if plan.budget_s is not None:
+            more = f"; more of them, up to {_duration(plan.budget_s)}, if they vary too much"
+        self._say(
+            f"measuring {processes(plan.processes)}, about {_duration(plan.expected_s)}{more}"
+        )
         self._began_s = time.monotonic()
         self._bar.update(self._task, total=plan.processes, visible=True)
         self.measured(0, plan)
 
     def measured(self, finished: int, plan: Plan) -> None:
-        """Moves the bar; the plan tells the time left until a process has."""
-        elapsed_s = time.monotonic() - self._began_s
-        each_s = elapsed_s / finished if finished else plan.expected_s / plan.processes
-        left = f"about {_duration(each_s * (plan.processes - finished))} left"
-        self._bar.update(self._task, completed=finished, left=left)
+        """Moves the bar."""
+        left = time_left(plan, finished, time.monotonic() - self._began_s)
+        # Beyond the planned processes one more is always under way.
+        more = finished >= plan.processes and plan.budget_s is not None
+        total = finished + 1 if more else plan.processes
+        self._bar.update(self._task, total=total, completed=finished, left=left)
         self._bar.refresh()
+
+    def pairs_planned(self, pairs: int, least_s: float) -> None:
+        """Says how long it takes at least until something can be decided."""
+        self._say(
+            f"a decision takes at least {pairs} pairs of processes, about {_duration(least_s)}"
+        )
 
     def note(self, text: str) -> None:
         """Prints what is known so far."""
@@ -107,7 +119,21 @@ class Progress(Observer):
             self._console.print(message(text))
 
 
+def time_left(plan: Plan, finished: int, elapsed_s: float) -> str:
+    """How much longer it takes, in words.
+
+    The plan tells it until a process has finished, then those that have; and when all that were
+    planned have finished but not reached the precision, what is left of the budget.
+    """
+    if finished >= plan.processes and plan.budget_s is not None:
+        return f"at most {_duration(plan.budget_s - elapsed_s)} left"
+    if not finished:
+        return f"about {_duration(plan.expected_s - elapsed_s)} left"
+    return f"about {_duration(elapsed_s / finished * (plan.processes - finished))} left"
+
+
 def _duration(seconds: float) -> str:
     if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min"
+        return f"{max(seconds, 0):.0f} s"
+    minutes, rest = divmod(round(seconds / 10) * 10, 60)
+    return f"{minutes} min {rest} s" if minutes < 10 and rest else f"{minutes} min"

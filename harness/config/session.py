@@ -23,6 +23,9 @@ class SessionConfig:
         optimization: graph optimisation level, one of OPTIMIZATION_LEVELS.
         execution_mode: one of EXECUTION_MODES.
         entries: ORT session config entries (``session.intra_op.allow_spinning`` …).
+        custom_ops: libraries of custom operators that a session registers.
+        no_arena: take memory on the CPU from the system, not from ORT's arena.
+        no_mem_pattern: allocate each tensor by itself, not all of an inference by a plan.
         library: path of another libonnxruntime, or None for the installed wheel's.
         strict: refuse a graph of which a node is not on the provider asked for.
     """
@@ -34,6 +37,9 @@ class SessionConfig:
     optimization: str = "all"
     execution_mode: str = "sequential"
     entries: dict[str, str] = dataclasses.field(default_factory=dict)
+    custom_ops: tuple[Path, ...] = ()
+    no_arena: bool = False
+    no_mem_pattern: bool = False
     library: Path | None = None
     strict: bool = False
 

@@ -95,6 +95,8 @@ class Preparation:
         profiled_ns: one inference under ORT's profiler, to plan with; 0 where there is none.
         latency_ns: fastest of a few inferences, to plan with; not a result.
         session_ns: creating the session, to plan with.
+        executed_session_ns: creating one of the executed graph, to plan with; 0 where there is
+            none.
         absent: what could not be had.
         log: lines ORT logged.
     """
@@ -110,6 +112,7 @@ class Preparation:
     profiled_ns: int
     latency_ns: int
     session_ns: int
+    executed_session_ns: int
     absent: tuple[Absent, ...]
     log: tuple[str, ...]
 

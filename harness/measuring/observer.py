@@ -18,5 +18,8 @@ class Observer:
     def prepared(self, preparation: Preparation, plan: Plan) -> None:
         """Inputs are chosen; measuring begins and takes about plan.expected_s."""
 
+    def pairs_planned(self, pairs: int, least_s: float) -> None:
+        """Pairs of processes are measured: no decision takes fewer, nor less than that."""
+
     def measured(self, finished: int, plan: Plan) -> None:
         """So many processes have finished."""

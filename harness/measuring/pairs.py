@@ -22,10 +22,9 @@ from harness.measuring import spawning
 from harness.measuring.observer import Observer
 from harness.measuring.plan import Plan, equal_looks
 from harness.measuring.profile import Measuring, interruptible, started
-from harness.measuring.stopping import is_spent
 from harness.records import ITEMS, Profile, Reading
-from harness.statistics.pairs import Decision, decide
-from harness.statistics.verdicts import DECIDED
+from harness.statistics.pairs import Decision, decide, fewest_pairs
+from harness.statistics.verdicts import DECIDED, Verdict
 from harness.storage import shards
 
 #: Pairs whose processes make traced passes: enough for an interval of each operator, and
@@ -36,6 +35,9 @@ TRACED_PAIRS = 5
 #: one is: with a slow model tracing would leave no time for the verdict.
 LEAST_TRACED_PAIRS = 2
 TRACING_SHARE = 0.5
+
+#: Of a wrong verdict.
+CHANCE_OF_ERROR = 0.05
 
 #: Pairs beyond which a difference is too small for this to find.
 MOST_PAIRS = 200
@@ -63,6 +65,7 @@ def ab(
     *,
     margin: float,
     budget_s: float,
+    threshold: float | None = None,
     seed: int | None,
     observer: Observer,
     on_pair: Callable[[Decision], None],
@@ -74,15 +77,17 @@ def ab(
         second: what is compared with it; another output than the first's.
         margin: ratios from 1 / (1 + margin) to 1 + margin count as the same.
         budget_s: seconds of measuring after which no further pair is begun.
+        threshold: where SLOWER is not enough, the ratio that it is to be told from as well.
         seed: of the coin that draws the order within each pair; None for one that nobody
             knows beforehand. It is stored with both profiles.
-        observer: told about the preparation of both.
+        observer: told about the preparation of both, and how long a decision takes at least.
         on_pair: told what is known after each pair.
 
     Of different batches the time of an item is compared.
 
     Raises:
-        RequestError: the two are not fed inputs of the same shapes, the batch aside.
+        RequestError: the two are not fed inputs of the same shapes, the batch aside, or the
+            budget does not suffice for any decision.
         HarnessError: as ``harness.profile`` does; what has finished is kept.
     """
     shared = uuid.uuid4().hex
@@ -104,6 +109,7 @@ def ab(
         if unlike:
             raise RequestError(unlike, "give both the same `shapes`, `dims` or `batch`")
         plans = equal_looks(one.plan, other.plan)
+        _require_budget(budget_s, plans, observer)
         sides = (_Side(one, plans[0]), _Side(other, plans[1]))
         log_items = math.log(items[1] / items[0])
         with one.kept(), other.kept():
@@ -111,20 +117,50 @@ def ab(
             differences: list[float] = []
             while True:
                 pair = len(differences)
+                pair_began_s = time.monotonic()
                 trace = traced(pair, (time.monotonic() - began_s) / budget_s)
                 for number in (0, 1) if coin.random() < 0.5 else (1, 0):
                     sides[number].measure(pair, trace=trace)
                 differences.append(math.log(sides[1].median_ns / sides[0].median_ns) - log_items)
-                decision = decide(np.array(differences), margin=margin, budget=MOST_PAIRS)
+                decision = decide(
+                    np.array(differences),
+                    margin=margin,
+                    alpha=CHANCE_OF_ERROR,
+                    budget=MOST_PAIRS,
+                )
                 on_pair(decision)
-                elapsed_s = time.monotonic() - began_s
-                if not decision.go_on:
+                now_s = time.monotonic()
+                if not decision.go_on and not is_between(decision, threshold):
                     ended_by = "decided" if decision.verdict in DECIDED else "undecidable"
                     break
-                if is_spent(budget_s, elapsed_s, len(differences)):
+                # The last pair, not their average: the first ones are traced.
+                if now_s - began_s + (now_s - pair_began_s) > budget_s:
                     ended_by = "budget"
                     break
         return Outcome(decision, ended_by, (one.store(), other.store()))
+
+
+def _require_budget(budget_s: float, plans: tuple[Plan, Plan], observer: Observer) -> None:
+    """Says how long a decision takes at least; refuses a budget that cannot suffice for one."""
+    pairs = fewest_pairs(CHANCE_OF_ERROR)
+    least_s = sum(
+        pairs * plan.timed_process_s + LEAST_TRACED_PAIRS * plan.traced_s for plan in plans
+    )
+    observer.pairs_planned(pairs, least_s)
+    if budget_s < least_s:
+        raise RequestError(
+            f"`budget_s` {budget_s:g}: a decision takes at least {pairs} pairs of processes, "
+            f"about {least_s:.0f} s",
+            f"give `budget_s` {math.ceil(least_s)} or more, or both a shorter `duration_s`",
+        )
+
+
+def is_between(decision: Decision, threshold: float | None) -> bool:
+    """Whether it is slower, but not known on which side of the threshold: more pairs tell."""
+    if threshold is None or decision.verdict != Verdict.SLOWER or decision.interval is None:
+        return False
+    low, high = decision.interval
+    return low <= threshold < high and decision.pairs < MOST_PAIRS
 
 
 def traced(pair: int, spent: float) -> bool:

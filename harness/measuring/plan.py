@@ -6,6 +6,7 @@ import dataclasses
 import math
 
 from harness.config.profile import ENERGY_IDLE_S, ProfileConfig
+from harness.tracing.probes.turns import ROUNDS, SPINNING_S, THREADED_ROUNDS
 
 #: Chunks of a timed pass, a call of the native timing loop each: enough to see drift inside a
 #: process, few enough that one is long against the cost of switching to the next.
@@ -21,9 +22,9 @@ ROUNDED_OFF = 0.05
 ALIKE = 1.5
 
 #: Seconds a worker needs besides its session and inferences: interpreter, imports, dlopen,
-#: metadata of the process. Measured as 0.45 s on a 2-core EPYC; only the announced duration of
-#: the whole depends on it.
-PROCESS_OVERHEAD_S = 0.5
+#: metadata of the process, the yardstick. Measured as 0.35 to 0.45 s on a 2-core EPYC; only the
+#: announced duration of the whole depends on it.
+PROCESS_OVERHEAD_S = 0.4
 
 #: Seconds a traced pass may take in each process before it records fewer inferences.
 TRACE_BUDGET_S = 0.5
@@ -36,8 +37,12 @@ MAX_PROBE_INFERENCES = 200
 #: Events that a traced pass of a process stores: about what its raw samples take.
 TRACE_EVENTS = 50_000
 
-#: Rough cost of a probe, to announce how long it will take.
+#: Rough cost of a probe, and of an event of ORT's profiler that is read.
 PROBE_S = 300e-9
+EVENT_S = 10e-6
+
+#: Inferences that each session of a traced pass makes besides those that it records.
+TRACED_WARMUP = 4
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,7 +57,11 @@ class Plan:
         latency_ns: rough latency of one inference, which the numbers come from.
         trace_inferences: inferences of a pass with ORT's profiler.
         probe_inferences: inferences of a pass with probes, in each of its three graphs.
-        expected_s: how long the whole will take, roughly.
+        untimed_s: how long a measuring process will take besides its chunks and its traced
+            passes, roughly.
+        traced_s: how long its traced passes will take.
+        budget_s: of measuring, until which processes are added to those planned where these do
+            not reach the precision; None where none are.
     """
 
     processes: int
@@ -62,7 +71,25 @@ class Plan:
     latency_ns: int
     trace_inferences: int
     probe_inferences: int
-    expected_s: float
+    untimed_s: float
+    traced_s: float
+    budget_s: float | None
+
+    @property
+    def process_s(self) -> float:
+        """How long a measuring process will take, roughly."""
+        return self.timed_process_s + self.traced_s
+
+    @property
+    def expected_s(self) -> float:
+        """How long the planned processes will take together, roughly."""
+        return self.processes * self.process_s
+
+    @property
+    def timed_process_s(self) -> float:
+        """How long a measuring process will take without its traced passes."""
+        chunks = self.warmup_chunks + self.steady_chunks
+        return self.untimed_s + chunks * self.chunk_inferences * self.latency_ns * 1e-9
 
     @property
     def timed_s(self) -> float:
@@ -116,7 +143,12 @@ def _divided(samples: int, least: int) -> tuple[int, int]:
 
 
 def divide_time(
-    config: ProfileConfig, latency_ns: int, session_ns: int, executions: int, profiled_ns: int
+    config: ProfileConfig,
+    latency_ns: int,
+    session_ns: int,
+    executions: int,
+    profiled_ns: int,
+    executed_session_ns: int = 0,
 ) -> Plan:
     """Divides the time asked for over processes, and within each over its passes.
 
@@ -126,6 +158,8 @@ def divide_time(
         session_ns: rough time to create a session.
         executions: of nodes in one inference, 0 where not known.
         profiled_ns: rough latency under ORT's profiler, 0 where not known.
+        executed_session_ns: rough time to create a session of the executed graph, whose nodes
+            need not be optimised any more; 0 where there is none.
     """
     latency_s = max(latency_ns, 1) * 1e-9
     samples = min(round(config.timed_s / latency_s), config.most_samples)
@@ -134,21 +168,30 @@ def divide_time(
     )
     warmup_chunks = max(1, chunks // 4)
     profiled_s = max(profiled_ns * 1e-9, latency_s)
-    most = TRACE_EVENTS // max(executions, 1)
-    trace_inferences = max(1, min(config.trace_inferences, int(TRACE_BUDGET_S / profiled_s), most))
-    probe_inferences = max(
-        MIN_PROBE_INFERENCES, min(MAX_PROBE_INFERENCES, int(TRACE_BUDGET_S / latency_s), most)
+    stored = TRACE_EVENTS // max(executions, 1)
+    trace_inferences = max(
+        1, min(config.trace_inferences, int(TRACE_BUDGET_S / profiled_s), stored)
     )
-    chunk_s = chunk_inferences * latency_s
+    probe_inferences = max(
+        MIN_PROBE_INFERENCES, min(MAX_PROBE_INFERENCES, int(TRACE_BUDGET_S / latency_s), stored)
+    )
+    traced_session_s = (executed_session_ns or session_ns) * 1e-9
     traced_s = 0.0
     if "ort" in config.trace:
-        traced_s += session_ns * 1e-9 + (trace_inferences + 3) * profiled_s
-    if "probe" in config.trace:
+        events_s = trace_inferences * executions * EVENT_S
+        traced_s += traced_session_s + (trace_inferences + TRACED_WARMUP) * profiled_s + events_s
+    if "probe" in config.trace and executions:
         probed_s = latency_s + executions * PROBE_S
-        traced_s += 3 * (session_ns * 1e-9 + (probe_inferences + 4) * probed_s)
-    begun_s = PROCESS_OVERHEAD_S + session_ns * 1e-9
-    process_s = begun_s + (warmup_chunks + chunks) * chunk_s + traced_s
-    process_s += ENERGY_IDLE_S if config.energy else 0.0
+        single = config.session.intra_threads == 1
+        rounds = max(1, min(ROUNDS if single else THREADED_ROUNDS, probe_inferences // 2))
+        traced = TRACED_WARMUP + rounds + probe_inferences
+        settling_s = 0.0 if single else rounds * SPINNING_S
+        # Three graphs; whether one thread does it all is asked of the first of them.
+        traced_s += 3 * (traced_session_s + traced * probed_s + settling_s) + 3 * probed_s
+    # The first inference, and those behind the yardstick.
+    untimed_s = PROCESS_OVERHEAD_S + session_ns * 1e-9 + 5 * latency_s
+    untimed_s += ENERGY_IDLE_S if config.energy else 0.0
+    added = config.processes is None and not config.quick
     return Plan(
         processes=config.process_count,
         warmup_chunks=warmup_chunks,
@@ -157,5 +200,7 @@ def divide_time(
         latency_ns=max(latency_ns, 1),
         trace_inferences=trace_inferences,
         probe_inferences=probe_inferences,
-        expected_s=config.process_count * process_s,
+        untimed_s=untimed_s,
+        traced_s=traced_s,
+        budget_s=config.budget_s if added else None,
     )

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.config.session import SessionConfig
 from harness.errors import ModelError, one_line
-from harness.inputs import choice
+from harness.inputs import choice, described
 from harness.measuring import ceilings, handover
 from harness.measuring.absences import Absences
 from harness.measuring.handover import Job, Preparation
@@ -31,6 +32,15 @@ from harness.tracing.probes.graphs import ProbedGraph
 from harness.tracing.probes.recorder import prepare_probes
 from harness.tracing.sessions import save_graph
 
+#: Why a file in ORT's own format is not traced with probes.
+NO_PROBES = (
+    "a .ort file holds no ONNX graph that probes could be put into: profile the .onnx file that "
+    "it was made from"
+)
+
+#: Why the size of its weights is not known.
+NO_WEIGHTS = "a .ort file can be read by ONNX Runtime alone"
+
 
 def prepare(job: Job) -> Preparation:
     """Reads the model, finds inputs that it accepts, saves both for the workers.
@@ -42,13 +52,18 @@ def prepare(job: Job) -> Preparation:
         ModelError: the model cannot be read or no inputs were found that it accepts.
         MachineError: the execution provider or the library cannot be used here.
     """
-    model = file.load(job.model)
-    record = file.describe(job.model, model, job.model_name)
+    ort_format = file.is_ort_format(job.model)
+    model = None if ort_format else file.load(job.model)
     library = open_library(job.library, job.config.session)
     # Never captured here: a session that holds a CUDA graph serves one binding only.
     config = providers.uncaptured(job.config.session)
     session = open_session(library, job.model, config, entries=config.entries | placement.RECORD)
     log = library.take_log()
+    if model is None:
+        record = file.describe_ort_format(job.model, job.model_name)
+        model = described.model_of(session.inputs)
+    else:
+        record = file.describe(job.model, model, job.model_name)
 
     def attempt(candidate: choice.InputSet) -> list[Any]:
         with contextlib.closing(session.bind(candidate.values)) as binding:
@@ -78,12 +93,18 @@ def prepare(job: Job) -> Preparation:
     absent = Absences()
     graph: ExecutedGraph | None = None
     probed: ProbedGraph | None = None
-    executions = profiled_ns = 0
-    weights = Reading(WEIGHTS, file.weights_bytes(model), "bytes", "initialisers of the model file")
-    facts = (*_ort_facts(library), chosen.items, weights)
-    if job.config.trace:
+    executions = profiled_ns = executed_session_ns = 0
+    facts = (*_ort_facts(library), *_custom_ops(job.config.session), chosen.items)
+    if ort_format:
+        facts += (Reading(WEIGHTS, None, reason=NO_WEIGHTS),)
+        if "probe" in job.config.trace:
+            absent.append(("trace/probe", NO_PROBES))
+    else:
+        told = "initialisers of the model file"
+        facts += (Reading(WEIGHTS, file.weights_bytes(model), "bytes", told),)
+    if job.config.trace and not ort_format:
         with absent.noting("nodes", because="the executed graph cannot be had: "):
-            graph, events = _executed_graph(library, job, chosen.values)
+            graph, events, executed_session_ns = _executed_graph(library, job, chosen.values)
             executions, profiled_ns = len(events), int(events.inference_duration_ns[0])
     facts += _placement(job.config.session, assignments, graph, log, provider_options)
     if graph is not None:
@@ -111,6 +132,7 @@ def prepare(job: Job) -> Preparation:
         profiled_ns=profiled_ns,
         latency_ns=latency_ns,
         session_ns=session_ns,
+        executed_session_ns=executed_session_ns,
         absent=tuple(absent),
         log=(*log, *library.take_log()),
     )
@@ -144,14 +166,28 @@ def _placement(
 
 def _executed_graph(
     library: ort.Library, job: Job, values: Mapping[str, Any]
-) -> tuple[ExecutedGraph, NodeEvents]:
-    """The graph ORT executes, its table completed by the events of one profiled inference."""
+) -> tuple[ExecutedGraph, NodeEvents, int]:
+    """The graph ORT executes, its table completed by the events of one profiled inference.
+
+    Returns:
+        The graph, these events, and how long creating a session of it took, in ns.
+    """
     config, folder = providers.uncaptured(job.config.session), job.work_folder
     graph = save_graph(library, job.model, config, folder)
     once = OrtPass(library, config, graph.path, graph.nodes, values, folder, optimization="disable")
     with contextlib.closing(once):
         trace = once.record(1, process=0)
-    return dataclasses.replace(graph, nodes=trace.nodes), trace.events
+        session_ns = once.session_ns
+    return dataclasses.replace(graph, nodes=trace.nodes), trace.events, session_ns
+
+
+def _custom_ops(config: SessionConfig) -> tuple[Reading, ...]:
+    """Which libraries of custom operators: one that was built anew has the same path."""
+    digests = (hashlib.sha256(path.read_bytes()).hexdigest()[:12] for path in config.custom_ops)
+    told = ", ".join(
+        f"{path.name} {digest}" for path, digest in zip(config.custom_ops, digests, strict=True)
+    )
+    return (Reading("custom_ops", told, source="name and sha256 of each file"),) if told else ()
 
 
 def _ort_facts(library: ort.Library) -> tuple[Reading, ...]:

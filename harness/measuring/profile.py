@@ -144,6 +144,8 @@ def _started(
     config = request.fit_to_cpus(config, cpus, observer)
     library = (config.session.library or ort_library()).absolute()
     request.require_provider(config, library)
+    request.require_custom_ops(config)
+    request.warn_of_unread_keys(config, library, observer)
     partial = shards.partial_folder(target)
     with _work_folder(partial) as work:
         observer.preparing(config.model)
@@ -157,6 +159,7 @@ def _started(
             preparation.session_ns,
             preparation.executions,
             preparation.profiled_ns,
+            preparation.executed_session_ns,
         )
         header = shards.ProfileHeader(
             harness_version=__version__,

@@ -13,7 +13,7 @@ from harness.config.profile import ProfileConfig
 from harness.errors import MachineError, RequestError
 from harness.machine.cpu_lists import cpu_parts, cpu_ranges
 from harness.measuring.observer import Observer
-from harness.ort import providers
+from harness.ort import config_keys, providers
 from harness.storage import files
 
 
@@ -98,6 +98,32 @@ def usable_cpus(text: str | None) -> set[int]:
     if not cpus:
         raise RequestError("`affinity`: names no CPU", remedy)
     return cpus
+
+
+def require_custom_ops(config: ProfileConfig) -> None:
+    """Refuses libraries of custom operators that are not there.
+
+    Raises:
+        RequestError: one is not.
+    """
+    for path in config.session.custom_ops:
+        if not path.is_file():
+            raise RequestError(
+                f"`custom_ops` {path}: no such file",
+                "give the shared library that exports RegisterCustomOps",
+            )
+
+
+def warn_of_unread_keys(config: ProfileConfig, library: Path, observer: Observer) -> None:
+    """Warns of session config entries that nothing reads: most likely they are misspelt."""
+    session = config.session
+    if not session.entries:
+        return
+    plugins = [one.plugin for one, _ in providers.chain(session) if one.plugin]
+    others = [*(library.parent / name for name in plugins), *session.custom_ops]
+    for key, nearest in config_keys.unread(session.entries, library, others).items():
+        hint = f", the nearest key there is {nearest}" if nearest else ""
+        observer.warning(f"`entries` {key}: {library.name} holds no such text{hint}")
 
 
 def require_provider(config: ProfileConfig, library: Path) -> None:

@@ -28,6 +28,9 @@ _MOST_RANK = 64
 #: ORT's locations of weights that are in memory begin so; they name no file.
 _IN_MEMORY_LOCATION = "*/_ORT_"
 
+#: Behind its first four bytes a file in ORT's own format holds this.
+_ORT_FORMAT = b"ORTM"
+
 #: What people hand over instead of a model, by the first bytes, and the way out.
 _FOREIGN = (
     (b"version https://git-lfs", "a Git LFS pointer", "fetch the model itself: git lfs pull"),
@@ -37,6 +40,13 @@ _FOREIGN = (
     (b"<", "markup text", "download the file itself, not the web page about it"),
 )
 _NOT_ONNX_REMEDY = "give the path of an .onnx file"
+
+
+def is_ort_format(path: Path) -> bool:
+    """Whether a file holds ORT's own format, which ORT knows by the name: it ends in .ort."""
+    if path.suffix != ".ort" or not path.is_file():
+        return False
+    return _read(path)[4:8] == _ORT_FORMAT
 
 
 def load(path: Path) -> onnx.ModelProto:
@@ -82,7 +92,50 @@ def describe(path: Path, model: onnx.ModelProto, name: str) -> ModelRecord:
     Raises:
         ModelError: a file can no longer be read.
     """
-    files = [path, *(_external_file(path, each) for each in _external_locations(path, model))]
+    sha256, size_bytes = _digest(
+        [path, *(_external_file(path, each) for each in _external_locations(path, model))]
+    )
+    return ModelRecord(
+        name=name,
+        path=str(path),
+        sha256=sha256,
+        size_bytes=size_bytes,
+        producer=f"{model.producer_name} {model.producer_version}".strip(),
+        ir_version=model.ir_version,
+        opsets=tuple(
+            f"{opset.domain or 'ai.onnx'}:{opset.version}" for opset in model.opset_import
+        ),
+        node_count=len(model.graph.node),
+        parameter_count=_parameter_count(model),
+    )
+
+
+def describe_ort_format(path: Path, name: str) -> ModelRecord:
+    """Identity and size of a file in ORT's own format; what else it holds, ORT alone can read.
+
+    Args:
+        path: the model file.
+        name: what the profile calls it.
+
+    Raises:
+        ModelError: the file cannot be read.
+    """
+    sha256, size_bytes = _digest([path])
+    return ModelRecord(
+        name=name,
+        path=str(path),
+        sha256=sha256,
+        size_bytes=size_bytes,
+        producer="",
+        ir_version=-1,
+        opsets=(),
+        node_count=-1,
+        parameter_count=-1,
+    )
+
+
+def _digest(files: list[Path]) -> tuple[str, int]:
+    """(sha256 of the files behind one another, bytes of them together)."""
     digest = hashlib.sha256()
     size_bytes = 0
     for file in files:
@@ -95,19 +148,7 @@ def describe(path: Path, model: onnx.ModelProto, name: str) -> ModelRecord:
             raise ModelError(
                 f"{file}: cannot be read ({error.strerror})", "check the file and its rights"
             ) from error
-    return ModelRecord(
-        name=name,
-        path=str(path),
-        sha256=digest.hexdigest(),
-        size_bytes=size_bytes,
-        producer=f"{model.producer_name} {model.producer_version}".strip(),
-        ir_version=model.ir_version,
-        opsets=tuple(
-            f"{opset.domain or 'ai.onnx'}:{opset.version}" for opset in model.opset_import
-        ),
-        node_count=len(model.graph.node),
-        parameter_count=_parameter_count(model),
-    )
+    return digest.hexdigest(), size_bytes
 
 
 def _read(path: Path) -> bytes:
@@ -129,9 +170,10 @@ def _unreadable(path: Path, content: bytes) -> ModelError:
     """Says what a file that is no ONNX model seems to be."""
     if not content:
         return ModelError(f"{path}: is empty", "export or copy the model again")
-    if content[4:8] == b"ORTM":
+    if content[4:8] == _ORT_FORMAT:
         return ModelError(
-            f"{path}: is in ORT's own format, not ONNX", "give the .onnx it was converted from"
+            f"{path}: is in ORT's own format, which ORT knows by the name of the file",
+            "give it a name that ends in .ort",
         )
     for start, what, remedy in _FOREIGN:
         if content.startswith(start):

@@ -26,6 +26,9 @@ class ProviderError(OrtError):
 class ProviderOptionError(ProviderError):
     """An execution provider refuses its options: a name or a value it does not know."""
 
+class CustomOpsError(OrtError):
+    """A library of custom operators cannot be loaded, or refuses to register them."""
+
 class ValueType(NamedTuple):
     """Type of a model's input or output.
 
@@ -73,6 +76,11 @@ class Session:
         providers: (name, options) of execution providers to append, in order; CPU is
             always last.
         custom_op_domains: addresses of OrtCustomOpDomains, which must outlive the session.
+        custom_op_libraries: paths of libraries that export RegisterCustomOps; ORT loads each
+            and keeps it until the session is released.
+        arena: whether memory on the CPU comes from ORT's arena, which keeps what is freed.
+        memory_pattern: whether ORT plans the memory of an inference as one block, once it has
+            seen the shapes.
         session_options_hook: called with the address of the OrtSessionOptions before the
             session is made.
 
@@ -85,6 +93,7 @@ class Session:
     Raises:
         ProviderOptionError: a provider refused its options.
         ProviderError: a provider cannot be loaded.
+        CustomOpsError: a library of custom operators cannot be.
         OrtError: ONNX Runtime refused the model or an option.
     """
 
@@ -108,6 +117,9 @@ class Session:
         profile_prefix: str | None = None,
         providers: Sequence[tuple[str, Mapping[str, str]]] = (),
         custom_op_domains: Sequence[int] = (),
+        custom_op_libraries: Sequence[str] = (),
+        arena: bool = True,
+        memory_pattern: bool = True,
         session_options_hook: Callable[[int], None] | None = None,
     ) -> None: ...
     def assignments(self) -> tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...]:

@@ -27,6 +27,9 @@ DURATION_HOLDS = {
 #: What ORT says where a device or one of NVIDIA's libraries failed, not the model.
 _DEVICE_FAILURE = re.compile(r"\b(?:CUDA|CUDNN|CUBLAS|CUFFT|CURAND) failure -?\d+: [^;]*")
 
+#: What ORT says of an operator that neither it nor a registered library has.
+_UNKNOWN_OPERATOR = re.compile(r"No Op registered for|is not a registered function/op")
+
 #: Where in its source ORT says it, in front of what it says.
 _IN_SOURCE = re.compile(r"^.*\[ONNXRuntimeError\] : \d+ : \w+ : (?:\S+\.\w+:\d+ \w+ )?", re.DOTALL)
 
@@ -68,7 +71,7 @@ def open_session(
 
     Raises:
         MachineError: the execution provider cannot be used here.
-        RequestError: it refuses its options.
+        RequestError: it refuses its options, or a library of custom operators is none.
         ModelError: ONNX Runtime refuses the model.
     """
     load_provider_libraries(library, config)
@@ -79,17 +82,31 @@ def open_session(
         "optimization": config.optimization,
         "execution_mode": config.execution_mode,
         "entries": config.entries,
+        "custom_op_libraries": [str(path.absolute()) for path in config.custom_ops],
+        "arena": not config.no_arena,
+        "memory_pattern": not config.no_mem_pattern,
         "providers": appended,
     }
     try:
         return ort.Session(library, str(model), **(options | overrides))
+    except ort.CustomOpsError as error:
+        named = ", ".join(map(str, config.custom_ops))
+        raise RequestError(
+            f"`custom_ops` {named}: cannot be registered: {one_line(str(error))}",
+            "give a shared library that exports RegisterCustomOps, made for this ONNX Runtime",
+        ) from error
     except ort.OrtError as error:
         if appended and (refused := _provider_failure(error, model, config)) is not None:
             raise refused from error
         reason = one_line(str(error))
+        remedy = "check the model, or try another version with `library`"
+        if _UNKNOWN_OPERATOR.search(reason):
+            remedy = (
+                "name the library that brings the operator with `custom_ops`, "
+                "or try another version with `library`"
+            )
         raise ModelError(
-            f"{model}: ONNX Runtime {library.version} refuses the model: {reason}",
-            "check the model, or try another version with `library`",
+            f"{model}: ONNX Runtime {library.version} refuses the model: {reason}", remedy
         ) from error
 
 

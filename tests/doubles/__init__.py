@@ -46,6 +46,16 @@ def build_cupti() -> str:
     return _build("cupti.c", "cupti")
 
 
+@functools.cache
+def build_custom_ops(*flags: str) -> str:
+    """Builds a library of custom operators, listed in custom_ops.c, and returns its path.
+
+    Args:
+        flags: ``-DREFUSES`` for one that refuses to register them.
+    """
+    return _build("custom_ops.c", "custom_ops" + "".join(flags), *flags)
+
+
 def _build(source: str, name: str, *flags: str) -> str:
     path = Path(_folder().name, f"{name}.so")
     command = [

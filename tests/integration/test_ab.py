@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import onnx
+import pytest
 from onnx import TensorProto, helper
 
 import harness as package
-from harness.measuring.pairs import MOST_PAIRS, TRACED_PAIRS, traced
-from harness.statistics.pairs import fewest_pairs
+from harness.measuring.pairs import MOST_PAIRS, TRACED_PAIRS, is_between, traced
+from harness.statistics.pairs import Decision, fewest_pairs
+from harness.statistics.verdicts import Verdict
 
 if TYPE_CHECKING:
     from conftest import Harness
@@ -84,6 +88,35 @@ def test_a_decision_takes_more_pairs_than_are_traced() -> None:
     assert fewest_pairs(0.05) > TRACED_PAIRS
 
 
+def test_a_budget_that_no_decision_fits_into_is_refused_with_the_least_one(
+    harness: Harness, tmp_path: Path
+) -> None:
+    sides = ("--a", f"mlp {COMMON}", "--b", f"mlp {COMMON}")
+    refused = harness("ab", *sides, "--budget", "3", "--fail-on", "slower")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    said, error = refused.stderr.splitlines()[-2:]
+    fewest = fewest_pairs(0.05)
+    assert said.startswith(f"a decision takes at least {fewest} pairs of processes, about ")
+    assert error.startswith("harness: --budget 3: ")
+    least = re.search(r"give --budget (\d+) or more", error)
+    assert least is not None
+    assert int(least[1]) > 3
+    assert not list(tmp_path.glob("profiles/*"))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "more"), [(1.02, 1.08, True), (1.06, 1.2, False), (1.01, 1.04, False)]
+)
+def test_slower_by_more_than_a_threshold_may_take_more_pairs(
+    low: float, high: float, more: bool
+) -> None:
+    found = Decision(Verdict.SLOWER, 1.05, (low, high), 10, None, go_on=False, reason="")
+    assert is_between(found, 1.05) is more
+    assert not is_between(found, None)
+    assert not is_between(dataclasses.replace(found, verdict=Verdict.SAME), 1.05)
+    assert not is_between(dataclasses.replace(found, pairs=MOST_PAIRS), 1.05)
+
+
 def test_wrong_requests_name_the_side(harness: Harness) -> None:
     for arguments, said in (
         (("--a", "mlp", "--b", "mlp --nonsense"), "--b"),
@@ -93,6 +126,13 @@ def test_wrong_requests_name_the_side(harness: Harness) -> None:
         (("--a", "mlp", "--b", "mlp", "--budget", "nan"), "--budget"),
         (("--a", "mlp", "--b", "mlp", "--fail-on", "faster"), "--fail-on"),
         (("--a", "mlp"), "--b"),
+        (("--a", "mlp --processes 3", "--b", "mlp"), "ab would ignore --processes"),
+        (("--a", "mlp", "--b", "mlp --quick"), "--b 'mlp --quick'"),
+        (("--a", "mlp", "--b", "mlp --precision 1"), "ab would ignore --precision"),
+        (("--a", "mlp --budget 60", "--b", "mlp"), "ab's own --budget"),
+        (("--a", "mlp", "--b", "mlp --stacks"), "ab would ignore --stacks"),
+        (("--a", "mlp --json", "--b", "mlp"), "ab would ignore --json"),
+        (("--a", "mlp -q", "--b", "mlp"), "ab would ignore --quiet"),
     ):
         refused = harness("ab", *arguments)
         assert refused.returncode == 2, arguments

@@ -73,6 +73,12 @@ def unknown_operator(folder: Path) -> Path:
     return write_model(folder / "model.onnx", helper.make_node("Blorb", ["x"], ["y"]), ["n"])
 
 
+def ort_format_by_another_name(folder: Path) -> Path:
+    path = folder / "model.onnx"
+    path.write_bytes(b"\x20\0\0\0ORTM" + bytes(64))
+    return path
+
+
 def impossible_inputs(folder: Path) -> Path:
     # Only n = 7920 would do.
     node = helper.make_node("Split", ["x", "w0"], ["y", "z"], axis=0)
@@ -87,6 +93,8 @@ def impossible_inputs(folder: Path) -> Path:
         (truncated, "truncated or damaged"),
         (without_its_external_data, "external data file weights is missing"),
         (unknown_operator, "No Op registered for Blorb"),
+        (unknown_operator, "name the library that brings the operator with --custom-ops"),
+        (ort_format_by_another_name, "give it a name that ends in .ort"),
         (impossible_inputs, "--dim n=N"),
     ],
 )
@@ -116,6 +124,8 @@ def test_model_that_cannot_be_profiled(
         (["--input", "none.npz"], "none.npz: no such file"),
         (["--input", "named.npz"], "'other': the model has no such input"),
         (["--data-set", "none"], "test_data_set_N"),
+        (["--custom-ops", "shape.npy"], "--custom-ops shape.npy: cannot be registered"),
+        (["--custom-ops", "none.so"], "--custom-ops none.so: no such file"),
         (["--ort-library", "shape.npy"], "--ort-library "),
         (["--ort-library", "other.so"], "not ONNX Runtime"),
         (["--affinity", "first"], "such as 0-3,8"),

@@ -61,6 +61,7 @@ def made(recorded: Recorded, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     for name, factor, count, noise in (
         ("base", 1.0, 10, calm),
         ("slow", 1.5, 10, calm),
+        ("close", 1.02, 10, calm),  # less than what lies between two occasions
         ("single", 1.1, 1, calm),
         ("busy", 1.5, 10, busy),
     ):
@@ -138,8 +139,11 @@ def test_a_pipe_gets_whole_lines_without_colour(harness: Harness, made: dict[str
         ("slow", "slower:20", 4),
         ("slow", "slower:20%", 4),
         ("slow", "slower:80", 0),
-        ("single", "slower", 2),
-        ("busy", "slower", 2),
+        ("single", "slower", 5),
+        ("busy", "slower", 5),
+        ("close", "slower", 5),
+        ("close", "slower:30", 0),
+        ("slow", "slower:50", 5),
     ],
 )
 def test_fail_on_tells_by_the_exit_code(
@@ -148,7 +152,7 @@ def test_fail_on_tells_by_the_exit_code(
     outcome = harness("compare", made["base"], made[candidate], "--fail-on", fail_on, "--json")
     assert outcome.returncode == code, outcome.stderr
     assert json.loads(outcome.stdout)["verdict"]
-    if code == 2:
+    if code == 5:
         assert "--fail-on cannot judge" in outcome.stderr
 
 

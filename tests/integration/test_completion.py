@@ -37,7 +37,7 @@ def installed(shell: str) -> str:
 def folder(harness: Harness, tmp_path: Path) -> Path:
     """With a profile, a model, and files that are neither."""
     (tmp_path / "profiles").mkdir()
-    for name in ("profiles/seen.h5", "profiles/seen.txt", "net.onnx", "net.txt"):
+    for name in ("profiles/seen.h5", "profiles/seen.txt", "net.onnx", "net.txt", "lite.ort"):
         (tmp_path / name).touch()
     return tmp_path
 
@@ -105,7 +105,7 @@ def test_the_tab_key_completes(shell: str, harness: Harness, folder: Path) -> No
     [
         ("harness re", {"report", "recover"}),
         ("harness ops --by ", {"node", "op", "layer", "kernel"}),
-        ("harness profile ", {"mlp", "resnet50", "net.onnx", "profiles"}),
+        ("harness profile ", {"mlp", "resnet50", "net.onnx", "lite.ort", "profiles"}),
         ("harness models bert", {"bert-small", "bert-base"}),
         ("harness compare profiles/", {"profiles/seen.h5"}),
         ("harness profile mlp --execution-mode ", {"sequential", "parallel"}),

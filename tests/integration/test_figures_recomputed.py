@@ -471,7 +471,7 @@ def test_comparison(files: dict[str, Path]) -> None:
         ]  # fmt: skip
         close([found["base_ns"], found["candidate_ns"]], [mean(one) for one in own])
         check(found, *own)
-        line = next(one for one in text.splitlines() if one.endswith(found["base_nodes"][0]))
+        line = next(one for one in text.splitlines() if one.endswith(found["candidate_labels"][0]))
         assert written(mean(own[0])) in line
         assert written(mean(own[1])) in line
         assert f"{mean(own[1]) / mean(own[0]):.3f}" in line

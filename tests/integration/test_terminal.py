@@ -42,10 +42,12 @@ def awkward(recorded: Recorded, tmp_path_factory: pytest.TempPathFactory) -> Pat
         profile.model, name="modèle-" + "מודל-" * 40 + "v2", path="/folder" * 300 + "/m.onnx"
     )
     op_types = ("ABlockOfOperatorsThatSomebodyFused", "节点" * 12, "Gemm")
+    # Where no source is known a node is called as it is in its file.
+    named = dataclasses.replace(nodes, name=NAMES, sources=("",) * len(NAMES), op_type=op_types)
     awkward = dataclasses.replace(
         profile,
         model=model,
-        nodes=dataclasses.replace(nodes, name=NAMES, op_type=op_types),
+        nodes=named,
         inputs=tuple(dataclasses.replace(one, name="input" * 40) for one in profile.inputs),
         # Another measurement than the recorded one, which may be compared with it.
         processes=tuple(dataclasses.replace(one, pid=one.pid + 1) for one in profile.processes),

@@ -33,6 +33,9 @@ _SESSION = (
     "optimization",
     "execution_mode",
     "entries",
+    "custom_ops",
+    "no_arena",
+    "no_mem_pattern",
 )
 _MEASUREMENT = ("affinity", "duration_s", "quick", "energy", "sample_hz", "trace")
 
@@ -211,7 +214,7 @@ def _readings(base: Profile, candidate: Profile) -> Iterator[Difference]:
 def _kind(name: str) -> str:
     if name == ITEMS:
         return "inputs"
-    if name == "placement" or name.startswith("nodes_on_"):
+    if name in ("placement", "custom_ops") or name.startswith("nodes_on_"):
         return "session"
     if name.startswith("ort_"):
         return "ort"

@@ -46,13 +46,18 @@ def model(digest: Digest) -> Markup:
         ("SHA-256", element("code", told.sha256)),
         ("size", size(told.size_bytes)),
         ("producer", foreign(told.producer) if told.producer else "not told"),
-        ("IR version", told.ir_version),
+        ("IR version", _known(told.ir_version)),
         ("operator sets", foreign(", ".join(told.opsets), _FACT)),
-        ("nodes in the file", f"{told.node_count:,}"),
-        ("parameters", f"{told.parameter_count:,}"),
+        ("nodes in the file", _known(told.node_count)),
+        ("parameters", _known(told.parameter_count)),
         ("largest output error", error or "not checked"),
     ]
     return table((Column("fact"), Column("value")), facts, caption="Model")
+
+
+def _known(number: int) -> str:
+    """A number of the model's file, which one in ORT's own format does not tell."""
+    return f"{number:,}" if number >= 0 else "not told"
 
 
 def environment(digest: Digest) -> Markup:

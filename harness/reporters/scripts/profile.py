@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from harness.analysis import energy, noise
+from harness.analysis import branches, energy, noise
 from harness.analysis.findings.rules import findings
 from harness.analysis.findings.seen import Finding
 from harness.analysis.gpu_work import KernelTable
@@ -52,6 +52,7 @@ def summary(profile: Profile) -> dict[str, Any]:
         ],
         "output_error": profile.output_check.value,
         "output_error_reason": profile.output_check.reason,
+        "branches": [dataclasses.asdict(one) for one in branches.decided(profile)],
         "operators": rows[:TOP_OPERATORS],
         "noise": _noise(verdict),
         **_energy(profile),

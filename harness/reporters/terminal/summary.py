@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.cells import cell_len
 
-from harness.analysis import energy, noise, stacks, timed_passes
+from harness.analysis import branches, energy, noise, stacks, timed_passes
 from harness.analysis.energy import Energy
 from harness.analysis.findings.rules import findings
 from harness.analysis.findings.seen import Finding
@@ -22,6 +22,9 @@ from harness.statistics.figures import Figure
 
 #: Operators that the summary names.
 TOP_OPERATORS = 5
+
+#: Ifs of which the summary says which branch ran.
+_DECIDED = 5
 
 #: Nodes that a finding names, and columns of a name, so that a name fits a line.
 _FINDING_NODES = 3
@@ -53,6 +56,7 @@ def print_summary(profile: Profile) -> None:
     if check.value is not None:
         page.say("outputs", f"largest error {check.value:g} against the data set ({check.source})")
     _print_memory(page, profile)
+    _print_branches(page, profile)
     table = operator_table(profile)
     _print_top(page, table)
     if profile.stacks is not None:
@@ -161,6 +165,21 @@ def _print_latency(page: Page, profile: Profile) -> None:
         page.say("noise", f"show {leave_out} leaves the throttled ones out")
     for each in energy.energy(profile):
         page.say("energy", worded(_energy(each)))
+
+
+def _print_branches(page: Page, profile: Profile) -> None:
+    found = branches.decided(profile)
+    for one in found[:_DECIDED]:
+        total = sum(one.executions.values())
+        ran = [
+            f"the {branch}" if count == total else f"the {branch} in {count:,} of {total:,}"
+            for branch, count in one.executions.items()
+            if count
+        ]
+        told = f"ran {', '.join(ran)}" if ran else "ran; which branch, no trace tells"
+        page.say("branches", f"If '{shorten(one.node, _FINDING_NAME)}' {told}")
+    if len(found) > _DECIDED:
+        page.say("branches", f"and {len(found) - _DECIDED} more: {flag('json')} tells all")
 
 
 def _print_throughput(page: Page, profile: Profile) -> None:

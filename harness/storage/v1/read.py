@@ -40,6 +40,7 @@ from harness.storage.v1.schema import (
     LATENCY,
     MODEL_NUMBERS,
     MODEL_TEXT,
+    MODEL_UNTOLD,
     PROCESS,
     STORED_SOURCES,
     YARDSTICK,
@@ -125,7 +126,9 @@ def _pairs(group: Group) -> tuple[tuple[str, str], ...]:
 
 def _read_model(group: Group) -> ModelRecord:
     texts: dict[str, Any] = {name: group.text_attribute(name) for name in MODEL_TEXT}
-    numbers: dict[str, Any] = {name: group.number(name) for name in MODEL_NUMBERS}
+    numbers: dict[str, Any] = {
+        name: group.number(name, low=-1 if name in MODEL_UNTOLD else 0) for name in MODEL_NUMBERS
+    }
     return ModelRecord(**texts, **numbers, opsets=group.texts("opsets"))
 
 

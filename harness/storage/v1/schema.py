@@ -85,8 +85,14 @@ PROCESS = {
 MODEL_TEXT = ("name", "path", "sha256", "producer")
 MODEL_NUMBERS = {
     "size_bytes": Attributes("bytes", "model file and its external data"),
-    "ir_version": Attributes("1"),
-    "node_count": Attributes("1", "nodes in the file's main graph, before optimisation"),
-    "parameter_count": Attributes("1", "elements in its initialisers, subgraphs included"),
+    "ir_version": Attributes("1", "ONNX IR version, -1 not known"),
+    "node_count": Attributes(
+        "1", "nodes in the file's main graph, before optimisation, -1 not known"
+    ),
+    "parameter_count": Attributes(
+        "1", "elements in its initialisers, subgraphs included, -1 not known"
+    ),
 }
+#: Of them those that may not be known, -1.
+MODEL_UNTOLD = ("ir_version", "node_count", "parameter_count")
 INPUT_TEXT = ("name", "dtype", "chosen_because", "sha256")

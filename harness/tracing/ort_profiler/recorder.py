@@ -45,6 +45,11 @@ class OrtPass:
         for _ in range(WARMUP_INFERENCES):
             self.binding.run()
 
+    @property
+    def session_ns(self) -> int:
+        """What creating the session took."""
+        return self._session.create_ns
+
     def record(self, inferences: int, process: int) -> OrtTrace:
         """Profiles so many inferences.
 

@@ -24,14 +24,8 @@ from harness.tracing.ort_profiler.recorder import OrtPass
 from harness.tracing.probes import graphs, times
 from harness.tracing.probes.graphs import ProbedGraph
 from harness.tracing.probes.times import Stamps
+from harness.tracing.probes.turns import ROUNDS, SPINNING_S, THREADED_ROUNDS
 from harness.tracing.sessions import WARMUP_INFERENCES
-
-#: Turns that the graphs of a ProbePass take.
-ROUNDS = 8
-THREADED_ROUNDS = 3
-
-#: How long ORT's threads may spin after an inference (measured: up to 80 ms).
-SPINNING_S = 0.1
 
 #: CPU time of an inference over its duration below which one thread did it.
 SINGLE_THREADED = 1.2

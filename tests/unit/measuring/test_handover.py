@@ -58,6 +58,7 @@ def test_a_preparation(job: Job) -> None:
         profiled_ns=1,
         latency_ns=2,
         session_ns=3,
+        executed_session_ns=4,
         absent=(("trace/ort", "too old"),),
         log=("W a line",),
     )

@@ -6,6 +6,7 @@ import math
 import pytest
 
 from harness.config.profile import MAX_SAMPLES_PER_PROCESS, ProfileConfig
+from harness.config.session import SessionConfig
 from harness.measuring import plan as planning
 
 CONFIG = ProfileConfig("model.onnx")
@@ -101,6 +102,31 @@ def test_expected_time_follows_from_what_will_be_done() -> None:
     assert expected_s(trace=()) < expected_s()
     # Three inferences of a minute in each process cannot be had faster.
     assert expected_s(latency_ns=60 * 10**9) > 10 * 3 * 60
+
+
+def test_several_threads_settle_between_graphs_with_probes() -> None:
+    single = dataclasses.replace(CONFIG, session=SessionConfig(intra_threads=1))
+    plans = [planning.divide_time(one, 10**6, 0, NODES, 10**6) for one in (CONFIG, single)]
+    # Three graphs that wait 0.1 s three times each, and fewer turns.
+    assert 0.8 < plans[0].traced_s - plans[1].traced_s < 1
+    # Without a graph there is nothing to put probes into.
+    assert planning.divide_time(CONFIG, 10**6, 0, 0, 0).traced_s < 0.1
+
+
+def test_a_session_of_the_executed_graph_takes_less() -> None:
+    told = planning.divide_time(CONFIG, 10**6, 10**9, NODES, 10**6, executed_session_ns=10**8)
+    assert 4 * 0.1 < told.traced_s < 4 * 0.1 + 2
+    assert told.timed_process_s > 1
+
+
+def test_processes_are_added_where_their_number_was_not_fixed() -> None:
+    def budget_s(**options: object) -> float | None:
+        config = dataclasses.replace(CONFIG, **options)  # type: ignore[arg-type]
+        return planning.divide_time(config, 10**6, 0, NODES, 10**6).budget_s
+
+    assert budget_s() == CONFIG.budget_s
+    assert budget_s(processes=4) is None
+    assert budget_s(quick=True) is None
 
 
 def test_what_was_asked_for_is_planned() -> None:

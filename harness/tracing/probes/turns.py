@@ -1,0 +1,8 @@
+"""How the graphs with probes take turns: what a plan has to know of their recorder."""
+
+#: Turns that the graphs of a pass with probes take: where one thread works, and where several do.
+ROUNDS = 8
+THREADED_ROUNDS = 3
+
+#: How long ORT's threads may spin after an inference (measured: up to 80 ms).
+SPINNING_S = 0.1

@@ -1,0 +1,40 @@
+"""What is said of the time left while processes are measured."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from harness.commands.progress import time_left
+from harness.config.profile import ProfileConfig
+from harness.measuring.plan import Plan, divide_time
+
+PLAN = dataclasses.replace(
+    divide_time(ProfileConfig("model.onnx", budget_s=60), 10**6, 0, 0, 0),
+    processes=10,
+    warmup_chunks=1,
+    steady_chunks=1,
+    chunk_inferences=1000,
+    untimed_s=1.0,
+    traced_s=1.0,
+)
+FIXED = dataclasses.replace(PLAN, budget_s=None)
+
+
+def told(plan: Plan, *spent: float) -> list[str]:
+    return [time_left(plan, finished, elapsed_s) for finished, elapsed_s in enumerate(spent)]
+
+
+def test_it_shrinks_as_planned_from_one_process_to_the_next() -> None:
+    assert told(FIXED, 0.0, 4.0, 8.0) == ["about 40 s left", "about 36 s left", "about 32 s left"]
+    assert time_left(FIXED, 10, 42.0) == "about 0 s left"
+
+
+def test_processes_that_have_finished_tell_better_than_the_plan() -> None:
+    assert told(FIXED, 0.0, 10.0)[1] == "about 1 min 30 s left"
+    assert told(FIXED, 0.0, 1.0)[1] == "about 9 s left"
+
+
+def test_beyond_the_planned_processes_the_budget_counts_down() -> None:
+    assert time_left(PLAN, 10, 42.0) == "at most 18 s left"
+    assert time_left(PLAN, 13, 55.0) == "at most 5 s left"
+    assert time_left(PLAN, 15, 61.0) == "at most 0 s left"
