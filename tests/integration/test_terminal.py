@@ -45,7 +45,7 @@ def awkward(recorded: Recorded, tmp_path_factory: pytest.TempPathFactory) -> Pat
     awkward = dataclasses.replace(
         profile,
         model=model,
-        nodes=dataclasses.replace(nodes, name=NAMES, op_type=op_types),
+        nodes=dataclasses.replace(nodes, name=NAMES, sources=NAMES, op_type=op_types),
         inputs=tuple(dataclasses.replace(one, name="input" * 40) for one in profile.inputs),
         # Another measurement than the recorded one, which may be compared with it.
         processes=tuple(dataclasses.replace(one, pid=one.pid + 1) for one in profile.processes),

@@ -24,6 +24,7 @@ from harness.records import (
     Stacks,
     Yardstick,
     columns_of,
+    not_known,
 )
 from harness.storage import bounds
 from harness.storage.checked import Budget, Group
