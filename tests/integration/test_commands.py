@@ -109,6 +109,24 @@ def test_output_that_cannot_be_written_or_encoded(
     assert rb"\xb5s median of 2 processes" in ascii_only.stdout
 
 
+def test_show_tells_throughput_and_memory(harness: Harness, recorded: Recorded) -> None:
+    shown = json.loads(harness("show", recorded.file, "--json").stdout)
+    throughput, memory = shown["throughput"], shown["memory"]
+    assert throughput["items_per_inference"] == 1
+    assert throughput["items_per_s"] == throughput["inferences_per_s"] > 0
+    low, high = throughput["interval_items_per_s"]
+    assert low < throughput["items_per_s"] < high
+    assert throughput["instances"] is None
+    assert memory["weights_bytes"] == 4 * 5018
+    assert 0 < memory["arena_bytes"] < memory["peak_bytes"]
+    assert memory["largest"][0]["node"] == "fused fc1/Gemm"
+    assert memory["largest"][0]["bytes"] == 4 * 48
+    text = harness("show", recorded.file).stdout
+    assert "  throughput " in text
+    assert "  memory     peak of the worker " in text
+    assert "largest tensors fc1/Gemm +1 192 B" in text
+
+
 def test_ops_in_every_form_tells_the_same(harness: Harness, recorded: Recorded) -> None:
     def operators(*options: object) -> list[dict[str, object]]:
         report = json.loads(harness("ops", recorded.file, "--json", *options).stdout)
