@@ -210,7 +210,12 @@ def _trace(
 def _claims(executed: onnx.GraphProto, file: _File, names: Sequence[str]) -> list[tuple[str, ...]]:
     """For each executed node, the tensors of the file that are its to hand on."""
     exact = [tuple(t for t in node.output if t in file.producer) for node in executed.node]
-    taken = {tensor for tensors in exact for tensor in tensors}
+    taken = {
+        tensor
+        for node, tensors in zip(executed.node, exact, strict=True)
+        for tensor in tensors
+        if node.op_type not in _ADAPTERS or file.op_type(tensor) == node.op_type
+    }
     claims: list[tuple[str, ...]] = []
     for node, tensors in zip(executed.node, exact, strict=True):
         own_name = names[row_of(node.name)]
