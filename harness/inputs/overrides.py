@@ -83,12 +83,12 @@ class Overrides:
         for name, path in request.files.items():
             option = f"`files` {name}={path}"
             tensor = self._tensor(name, option)
-            value = _as_fed(_read_npy(path, option), tensor)
+            value = _as_fed(_read_npy(path, option), tensor, option)
             self._take(tensor, value, option, f"read from {path}")
         for name, (path, array) in arrays.items():
             option = f"`files` {path}: '{name}'"
             tensor = self._tensor(name, option)
-            self._take(tensor, _as_fed(array, tensor), option, f"read from {path}")
+            self._take(tensor, _as_fed(array, tensor, option), option, f"read from {path}")
         if request.data_set is not None:
             self._read_data_set(model, request.data_set)
 
@@ -264,13 +264,18 @@ def _stored_in(path: Path, option: str) -> Array | dict[str, Array]:
         ) from error
 
 
-def _as_fed(array: Array, port: Port) -> Array:
+def _as_fed(array: Array, port: Port, option: str) -> Array:
     """A stored array in the form in which it is fed."""
     # numpy.save keeps only the width of an ml_dtypes type.
     if array.dtype.kind == "V" and array.dtype.itemsize == port.dtype.itemsize:
         array = array.view(port.dtype)
     if array.dtype.kind == "U" and port.dtype.kind == "O":
-        array = array.astype(object)
+        try:
+            array = array.astype(object)
+        except Exception as error:  # SystemError over characters that are none
+            raise RequestError(
+                f"{option}: holds what is not text", "write it with numpy.save, without objects"
+            ) from error
     return np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(array.shape)
 
 

@@ -131,7 +131,7 @@ class Group:
         """
         dataset = self._long_enough(self._dataset(name, _INTEGERS), name, rows)
         self._justify(dataset, name, dataset.dtype.itemsize)
-        return Column.of(self.file, dataset, bounds=bounds)
+        return self._as_column(dataset, name, bounds)
 
     def number_rows(self, names: tuple[str, ...], rows: int, bounds: Bounds) -> Column:
         """Columns of whole numbers that are read as one array [rows, columns]."""
@@ -149,7 +149,7 @@ class Group:
         self._long_enough(dataset, name, len(self._column(dataset, name)) if rows is None else rows)
         self._justify(dataset, name, dataset.dtype.itemsize)
         self.budget.take(text_bytes(self.file, dataset), self._place(name))
-        return Column.of(self.file, dataset)
+        return self._as_column(dataset, name)
 
     def texts(self, name: str, rows: int | None = None) -> tuple[str, ...]:
         """A column of texts; of any length where no number of rows is given."""
@@ -205,6 +205,11 @@ class Group:
         if len(self._column(dataset, name)) != rows:
             raise ValueError(f"{self._place(name)}: has {len(dataset)} rows, not {rows}")
         return dataset
+
+    def _as_column(self, dataset: h5py.Dataset, name: str, bounds: Bounds | None = None) -> Column:
+        place = self._place(name)
+        self.file.keep(place, dataset)
+        return Column(self.file, (place,), 0, len(dataset), bounds)
 
     def _justify(self, dataset: h5py.Dataset, name: str, itemsize: int) -> None:
         """Refuses more rows than are stored."""

@@ -73,6 +73,7 @@ class ProfileFile:
         # clash with those of another reader in this process.
         self._stream = _Stream(io.FileIO(open_ordinary(path)))
         self._opened: h5py.File | None = None
+        self._datasets: dict[str, h5py.Dataset] = {}
         self._one_at_a_time = threading.RLock()
         weakref.finalize(self, self._stream.close)
 
@@ -107,6 +108,18 @@ class ProfileFile:
                 ) from error
             finally:
                 self._opened = None
+                self._datasets.clear()
+
+    def dataset(self, place: str) -> h5py.Dataset:
+        """A dataset of the opened file; HDF5 is asked for each once."""
+        if place not in self._datasets:
+            assert self._opened is not None
+            self._datasets[place] = self._opened[place]
+        return self._datasets[place]
+
+    def keep(self, place: str, dataset: h5py.Dataset) -> None:
+        """Gives this one where it is asked for, until the file is closed again."""
+        self._datasets[place] = dataset
 
 
 def _reason(error: Exception) -> str:
@@ -203,11 +216,6 @@ class Column:
     length: int
     bounds: Bounds | None = None
 
-    @classmethod
-    def of(cls, file: ProfileFile, *datasets: h5py.Dataset, bounds: Bounds | None = None) -> Column:
-        """All rows."""
-        return cls(file, tuple(each.name for each in datasets), 0, len(datasets[0]), bounds)
-
     def part(self, rows: slice) -> Column:
         """These rows of it."""
         first, last, step = rows.indices(self.length)
@@ -222,17 +230,18 @@ class Column:
         Raises:
             ProfileFileError: the file is damaged.
         """
-        with self.file.opened() as file:
-            values = [self._values(file[place]) for place in self.places]
+        with self.file.opened():
+            values = [self._values(place) for place in self.places]
             return values[0] if len(values) == 1 else np.stack(values, axis=1)
 
-    def _values(self, dataset: h5py.Dataset) -> Any:
+    def _values(self, place: str) -> Any:
+        dataset = self.file.dataset(place)
         rows = slice(self.first, self.first + self.length)
         if h5py.check_string_dtype(dataset.dtype):
             return tuple(dataset.asstr()[rows])
         values = dataset[rows]
         if self.bounds is not None:
-            self.bounds.check(values, str(dataset.name))
+            self.bounds.check(values, place)
         return values
 
 

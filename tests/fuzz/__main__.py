@@ -33,7 +33,7 @@ SHORT = {
     "onnx": 40,
     "onnx-command": 0,
     "ort-json": 40,
-    "inputs": 40,
+    "inputs": 120,
     "command-line": 40,
 }
 

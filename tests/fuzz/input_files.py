@@ -250,11 +250,12 @@ def attempt(words: list[str]) -> int:
     from harness.inputs.choice import candidates
 
     base = words[1].replace("-", " ")
-    request = (
-        InputRequest(files={"x": Path("input.npy")})
-        if base.endswith(("npy", "npz"))
-        else InputRequest(data_set=Path("data"))
-    )
+    if base.endswith("npz"):
+        request = InputRequest(archives=(Path("input.npy"),))
+    elif base.endswith("npy"):
+        request = InputRequest(files={"x": Path("input.npy")})
+    else:
+        request = InputRequest(data_set=Path("data"))
     try:
         next(iter(candidates(_model(base), request)))
     except HarnessError as error:

@@ -44,5 +44,5 @@ def test_a_file_of_values_that_is_none_is_refused(tmp_path: Path, kind: str, ele
     node = helper.make_node("Identity", ["x"], ["y"])
     result = helper.make_tensor_value_info("y", element, None)
     model = helper.make_model(helper.make_graph([node], "g", [value], [result]))
-    with pytest.raises(RequestError, match="--input x="):
+    with pytest.raises(RequestError, match="`files` x="):
         choice.choose(model, InputRequest(files={"x": path}), lambda _: [np.zeros(4)])

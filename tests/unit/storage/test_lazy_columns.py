@@ -33,7 +33,8 @@ def series(path: Path, rows: slice = slice(None)) -> LatencySeries:
     file = ProfileFile(path)
     with file.opened() as opened:
         columns = {
-            name: Column.of(file, opened[name]).part(rows) for name in ("start_ns", "duration_ns")
+            name: Column(file, (f"/{name}",), 0, len(opened[name])).part(rows)
+            for name in ("start_ns", "duration_ns")
         }
     return stored(LatencySeries, columns, len(range(*rows.indices(ROWS))))
 
