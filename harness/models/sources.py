@@ -103,12 +103,16 @@ class _File:
         self.constant -= {value.name for value in graph.input} - {
             tensor.name for tensor in graph.initializer
         }
-        self._twins: dict[tuple[object, ...], list[int]] = collections.defaultdict(list)
+        alike: dict[tuple[object, ...], list[int]] = collections.defaultdict(list)
+        self._alike: dict[int, list[int]] = {}
         for number, node in enumerate(graph.node):
-            has_body = any(True for _ in bodies(node))
-            if not has_body and all(not name or name in self.constant for name in node.input):
+            if any(True for _ in bodies(node)):
+                continue
+            if all(not name or name in self.constant for name in node.input):
                 self.constant |= {name for name in node.output if name}
-            self._twins[_does(node)].append(number)
+            else:  # a constant may be as large as a weight, and nobody asks for its twins
+                self._alike[number] = alike[_does(node)]
+                self._alike[number].append(number)
 
     def tensor(self, name: str) -> str | None:
         """The tensor of the file that a name of ORT's is of."""
@@ -143,10 +147,20 @@ class _File:
 
     def twins(self, number: int) -> Sequence[int]:
         """Nodes that compute the very same, which the optimiser makes one."""
-        return [one for one in self._twins[_does(self.graph.node[number])] if one != number]
+        return [one for one in self._alike.get(number, ()) if one != number]
 
-    def between(self, ends: Iterable[str], stops: set[str]) -> set[int]:
-        """Nodes that lead to some tensors from those at which the walk stops."""
+    def between(self, ends: Sequence[str], alive: set[str], read: set[str]) -> set[int]:
+        """Nodes that lead to some tensors, from those that others hand on.
+
+        Args:
+            ends: the tensors.
+            alive: all that executed nodes hand on.
+            read: what the node reads that hands these on.
+        """
+
+        def stops(name: str) -> bool:
+            return name not in ends and (name in alive or name in read)
+
         found: set[int] = set()
         waiting = [self.producer[end] for end in ends]
         while waiting:
@@ -155,9 +169,10 @@ class _File:
                 continue
             found.add(number)
             for name in _read(self.graph.node[number]):
-                if name in self.producer and name not in stops and name not in self.constant:
+                if name in self.producer and name not in self.constant and not stops(name):
                     before = self.producer[name]
-                    if not any(stops & self.hands_on(twin) for twin in self.twins(before)):
+                    outputs = (o for twin in self.twins(before) for o in self.hands_on(twin))
+                    if not any(map(stops, outputs)):
                         waiting.append(before)
         return found
 
@@ -180,12 +195,11 @@ def _trace(
     alive |= {tensor.name for tensor in executed.initializer}
     traced: list[set[int]] = []
     for node, claimed in zip(executed.node, claims, strict=True):
-        own = set(claimed)
-        stops = (alive - own) | {t for t in map(file.tensor, node.input) if t and t not in own}
-        between = file.between(claimed, stops)
+        read = {tensor for tensor in map(file.tensor, node.input) if tensor}
+        between = file.between(claimed, alive, read)
         # What computed the very same twice is computed once.
         doubled = {twin for number in between for twin in file.twins(number)}
-        traced.append(between | {one for one in doubled if not alive & file.hands_on(one)})
+        traced.append(between | {one for one in doubled if alive.isdisjoint(file.hands_on(one))})
     _of_unclaimed(executed, file, claims, traced)
     for node, numbers in zip(executed.node, traced, strict=True):
         found[row_of(node.name)] = tuple(map(file.label, _in_order(file, node, numbers)))
@@ -196,7 +210,12 @@ def _trace(
 def _claims(executed: onnx.GraphProto, file: _File, names: Sequence[str]) -> list[tuple[str, ...]]:
     """For each executed node, the tensors of the file that are its to hand on."""
     exact = [tuple(t for t in node.output if t in file.producer) for node in executed.node]
-    taken = {tensor for tensors in exact for tensor in tensors}
+    taken = {
+        tensor
+        for node, tensors in zip(executed.node, exact, strict=True)
+        for tensor in tensors
+        if node.op_type not in _ADAPTERS or file.op_type(tensor) == node.op_type
+    }
     claims: list[tuple[str, ...]] = []
     for node, tensors in zip(executed.node, exact, strict=True):
         own_name = names[row_of(node.name)]

@@ -109,6 +109,24 @@ def test_output_that_cannot_be_written_or_encoded(
     assert rb"\xb5s median of 2 processes" in ascii_only.stdout
 
 
+def test_show_tells_throughput_and_memory(harness: Harness, recorded: Recorded) -> None:
+    shown = json.loads(harness("show", recorded.file, "--json").stdout)
+    throughput, memory = shown["throughput"], shown["memory"]
+    assert throughput["items_per_inference"] == 1
+    assert throughput["items_per_s"] == throughput["inferences_per_s"] > 0
+    low, high = throughput["interval_items_per_s"]
+    assert low < throughput["items_per_s"] < high
+    assert throughput["instances"] is None
+    assert memory["weights_bytes"] == 4 * 5018
+    assert 0 < memory["arena_bytes"] < memory["peak_bytes"]
+    assert memory["largest"][0]["node"] == "fused fc1/Gemm"
+    assert memory["largest"][0]["bytes"] == 4 * 48
+    text = harness("show", recorded.file).stdout
+    assert "  throughput " in text
+    assert "  memory     peak of the worker " in text
+    assert "largest tensors fc1/Gemm +1 192 B" in text
+
+
 def test_ops_in_every_form_tells_the_same(harness: Harness, recorded: Recorded) -> None:
     def operators(*options: object) -> list[dict[str, object]]:
         report = json.loads(harness("ops", recorded.file, "--json", *options).stdout)
@@ -121,6 +139,14 @@ def test_ops_in_every_form_tells_the_same(harness: Harness, recorded: Recorded) 
     assert medians == sorted(medians, reverse=True)
     assert sum(row["share"] for row in nodes) == pytest.approx(1)
     assert sorted(nodes, key=lambda row: str(row["label"])) == operators("--sort", "name")
+    sources = {row["node"]: row["sources"] for row in nodes}
+    assert sources == {
+        "fused fc1/Gemm": ["fc1/Gemm", "fc1/Relu"],
+        "fused fc2/Gemm": ["fc2/Gemm", "fc2/Relu"],
+        "fc3/Gemm": ["fc3/Gemm"],
+    }
+    by_name = [row["sources"][0] for row in operators("--sort", "name")]  # type: ignore[index]
+    assert by_name == ["fc1/Gemm", "fc2/Gemm", "fc3/Gemm"]
 
     by_type = {row["op_type"]: row for row in operators("--by", "op")}
     for op_type, row in by_type.items():
@@ -134,7 +160,7 @@ def test_ops_in_every_form_tells_the_same(harness: Harness, recorded: Recorded) 
 
     text = harness("ops", recorded.file, "--limit", 1).stdout.splitlines()
     assert text[0].split()[-1] == "node"
-    assert f"  {nodes[0]['label']}" in text[1]
+    assert " fc1/Gemm +1  [fused fc1/Gemm]" in text[1]
     assert text[2] == f"{len(nodes) - 1} more: --limit 0 shows all"
     assert operators("--limit", 1) == nodes[:1]
     assert operators("--limit", 0) == nodes
@@ -163,12 +189,14 @@ def test_golden_file_is_shown(harness: Harness) -> None:
     assert (shown.returncode, shown.stderr) == (0, "")
     lines = shown.stdout.splitlines()
     assert lines[0] == "mödel on cpu"
+    assert any("items an inference not told" in line for line in lines)
     assert (
         lines[1] == "  latency    1.22 µs median of 2 processes (their geometric mean), 400 samples"
     )
     assert "  absent     traces of process 0: truncated" in lines
     operators = harness("ops", GOLDEN, "--sort", "order", "--source", "ort").stdout.splitlines()
-    assert [line.split()[-1] for line in operators[1:3]] == ["conv/1", "#1"]
+    assert operators[1].endswith("conv/1")
+    assert operators[2].endswith("Relu #1"), "a node without a name"
 
 
 def test_trace_is_json_that_names_the_nodes(

@@ -32,6 +32,7 @@ def test_a_session_may_be_closed_twice_and_is_of_no_use_then(session: OpenSessio
         lambda: opened.bind({}),
         lambda: ort.Binding(opened, {}),
         opened.end_profiling,
+        opened.arena,
         lambda: opened.profiling_start_ns,
     ):
         with pytest.raises(ValueError, match="the session is closed"):
@@ -80,6 +81,16 @@ def test_a_binding_keeps_a_closed_session_going(session: OpenSession) -> None:
     first.close()
     assert second.repeat(3) > 0
     np.testing.assert_array_equal(second.outputs()[0], -ONES)
+
+
+def test_the_arena_tells_what_an_inference_took(session: OpenSession) -> None:
+    opened = session("(float[n] x) => (float[n] y) { a = Neg(x) b = Exp(a) y = Neg(b) }")
+    before = opened.arena()
+    binding = opened.bind({"x": np.zeros(1 << 20, "f4")})
+    binding.run()
+    after = opened.arena()
+    assert after["TotalAllocated"] >= before["TotalAllocated"] + 4 * (1 << 20)
+    assert after["MaxInUse"] <= after["TotalAllocated"]
 
 
 def test_outputs_outlive_everything(session: OpenSession) -> None:

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from harness.errors import ModelError
-from harness.models.file import describe, load
+from harness.models.file import describe, load, weights_bytes
 
 
 def packaged(package: str, path: str) -> Path:
@@ -98,6 +98,7 @@ def test_parameters_of_subgraphs_and_sparse_initialisers_count_but_constants_do_
     )
     path = packaged("onnxruntime", "datasets/mul_1.onnx")
     assert describe(path, helper.make_model(graph), "m").parameter_count == 5 * 2 * 2 + 3
+    assert weights_bytes(helper.make_model(graph)) == 4 * (5 * 2 * 2 + 3)
 
 
 def test_external_data_is_part_of_the_digest_and_not_read_into_the_model(tmp_path: Path) -> None:

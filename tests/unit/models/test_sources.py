@@ -193,3 +193,18 @@ def test_nodes_of_a_function_lead_back_to_its_call(traced: Traced) -> None:
         "{ a = Erf (x) y = Tanh (a) }",
     )
     assert traced(model) == {"Erf": ["call"], "Tanh": ["call"], "Neg": ["end"]}
+
+
+def test_a_cast_that_ort_puts_in_has_no_source(traced: Traced) -> None:
+    half = "float16[N, 8]"
+    model = model_of(
+        f"""
+        halves ({half} x, {half} z) => ({half} y) {{
+          [first] a = Add (x, z)
+          [second] b = Exp (a)
+          [third] y = Add (b, a)
+        }}"""
+    )
+    found = traced(model)
+    assert not any(found.pop("Cast")), "the CPU computes in float32"
+    assert found == {"Add": ["first", "third"], "Exp": ["second"]}
