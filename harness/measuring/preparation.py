@@ -15,6 +15,7 @@ from typing import Any
 from harness.config.session import SessionConfig
 from harness.errors import ModelError, one_line
 from harness.inputs import choice, described
+from harness.inputs.output_check import output_error
 from harness.measuring import ceilings, handover
 from harness.measuring.absences import Absences
 from harness.measuring.handover import Job, Preparation
@@ -123,7 +124,7 @@ def prepare(job: Job) -> Preparation:
     return Preparation(
         model=record,
         inputs=chosen.records,
-        output_check=choice.output_error(outputs, chosen.expected),
+        output_check=output_error(outputs, chosen.expected),
         facts=facts,
         graph=graph,
         probed=probed,

@@ -11,7 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from harness.config.inputs import InputRequest
 from harness.errors import ModelError, RequestError
-from harness.inputs.choice import InputSet, candidates, choose, output_error
+from harness.inputs.choice import InputSet, candidates, choose
+from harness.inputs.output_check import output_error
 from tests.builders.text_models import model_of
 
 if TYPE_CHECKING:
