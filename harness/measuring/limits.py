@@ -100,21 +100,27 @@ class Watch:
 
     def _look(self) -> None:
         while not self._ended.wait(_LOOK_S):
-            workers = [child for child in _children() if self._job in _command_line(child)]
-            taken = sum(map(_resident_bytes, workers))
-            if self._memory_bytes is not None and taken > self._memory_bytes:
-                self.reason = (
-                    f"took {taken / 1e9:.2f} GB of memory, more than the "
-                    f"{self._memory_bytes / 1e9:.2f} GB that it may"
-                )
-                self.remedy = "give smaller inputs, or `memory_limit_gb` GB"
-            elif time.monotonic() - self._began_s > self._timeout_s and not self._inferred.exists():
-                self.reason = f"made no inference within {self._timeout_s:g} s"
-                self.remedy = "give smaller inputs, or `timeout_s` SECONDS"
-            else:
-                continue
-            for worker in workers:
-                _kill(worker)
+            with contextlib.suppress(OSError):  # no descriptor is free: at the next look
+                self._look_once()
+
+    def _look_once(self) -> None:
+        workers = [child for child in _children() if self._job in _command_line(child)]
+        if not workers:
+            return
+        taken = sum(map(_resident_bytes, workers))
+        if self._memory_bytes is not None and taken > self._memory_bytes:
+            self.reason = (
+                f"took {taken / 1e9:.2f} GB of memory, more than the "
+                f"{self._memory_bytes / 1e9:.2f} GB that it may"
+            )
+            self.remedy = "give smaller inputs, or `memory_limit_gb` GB"
+        elif time.monotonic() - self._began_s > self._timeout_s and not self._inferred.exists():
+            self.reason = f"made no inference within {self._timeout_s:g} s"
+            self.remedy = "give smaller inputs, or `timeout_s` SECONDS"
+        else:
+            return
+        for worker in workers:
+            _kill(worker)
 
 
 def _children() -> list[int]:
