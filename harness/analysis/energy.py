@@ -241,7 +241,7 @@ def _doubts(
     else:
         apart = float(np.mean(power.watts)) / max(float(np.mean(counter.watts)), 1e-9) - 1
         if abs(apart) > AGREEMENT_LIMIT:
-            doubts.append(f"the power readings tell {apart:+.0%} against the counter")
+            doubts.append(f"power readings differ from the counter by {apart:+.0%}")
     for each in series:
         parts = [each.value[window.of(each)] for window in passes]
         if each.quantity == "clock_reasons_mask":

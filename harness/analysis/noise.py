@@ -278,7 +278,7 @@ def _counters(profile: Profile, found: _Causes) -> list[str]:
     walls = [r.value for r in read("wall_ns") if isinstance(r.value, (int, float))]
     wall_ns = sum(walls)
     if not wall_ns:
-        return ["no timed pass was watched"]
+        return ["no host counters were read around a timed pass"]
     unknown: list[str] = []
     if _too_short(walls):
         unknown.append(

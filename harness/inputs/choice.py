@@ -388,7 +388,7 @@ class _Chooser:
                 "the sizes or values that were given may not fit: change them, or leave them out"
             )
         elif flags:
-            remedy = f"fix what the model needs: {' or '.join(flags[:4])}"
+            remedy = f"set what the model needs: {' or '.join(flags[:4])}"
         else:
             remedy = "feed inputs known to work: `files` NAME=FILE.npy or `data_set` FOLDER"
         return ModelError(

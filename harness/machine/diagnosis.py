@@ -111,7 +111,9 @@ def _perf_events(facts: Facts) -> Capability:
     if level > 2:
         return Capability(name, "absent", f"{detail}: refused to users", remedy)
     if level == 2:
-        return Capability(name, "limited", f"{detail}: own code only, not the kernel's", remedy)
+        return Capability(
+            name, "limited", f"{detail}: user-space events only, no kernel events", remedy
+        )
     return Capability(name, "ok", detail)
 
 
@@ -143,7 +145,7 @@ def _governor(facts: Facts) -> Capability:
     name, governor = "Frequency governor", facts["frequency_governor"]
     if governor.value is None:
         remedy = (
-            "the host sets it: ask there for the performance governor"
+            "set on the host: have the performance governor selected there"
             if _is_virtual(facts)
             else "load a cpufreq driver (firmware: let the OS control P-states)"
         )
@@ -167,7 +169,7 @@ def _smt(facts: Facts) -> Capability:
         return Capability(
             "SMT",
             "limited",
-            f"{detail}, as the guest is told; vCPUs may still share a core",
+            f"{detail}, as reported to the guest; vCPUs may still share a physical core",
             "ask the host for one core for each vCPU",
         )
     return Capability("SMT", "ok", detail)
@@ -268,7 +270,7 @@ def _other_load() -> Capability:
     if busy + stolen < 0.1:
         return Capability(name, "ok", detail)
     return Capability(
-        name, "limited", detail, "end other programs, or `affinity` to CPUs they spare"
+        name, "limited", detail, "stop other programs, or pin to idle CPUs with `affinity`"
     )
 
 

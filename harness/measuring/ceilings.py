@@ -231,7 +231,9 @@ def _last_level_cache(root: Path, cpu: int) -> tuple[str, int]:
         if (index / "type").read_text().strip() != "Instruction"
     ]
     if not caches:
-        raise LookupError(f"/{folder.relative_to(root)} tells no cache, so none can be exceeded")
+        raise LookupError(
+            f"/{folder.relative_to(root)} lists no cache: cannot size arrays to exceed it"
+        )
     _, last = max(caches)
     kibibytes = (last / "size").read_text().strip().removesuffix("K")
     return (last / "shared_cpu_list").read_text().strip(), int(kibibytes) * 1024

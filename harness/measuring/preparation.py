@@ -104,7 +104,7 @@ def prepare(job: Job) -> Preparation:
         told = "initialisers of the model file"
         facts += (Reading(WEIGHTS, file.weights_bytes(model), "bytes", told),)
     if job.config.trace and not ort_format:
-        with absent.noting("nodes", because="the executed graph cannot be had: "):
+        with absent.noting("nodes", because="no executed graph: "):
             graph, events, executed_session_ns = _executed_graph(library, job, chosen.values)
             executions, profiled_ns = len(events), int(events.inference_duration_ns[0])
     facts += _placement(job.config.session, assignments, graph, log, provider_options)
@@ -157,7 +157,7 @@ def _placement(
     elif nodes is not None:
         placed = placement.from_nodes(config.provider, nodes)
     else:
-        return (Reading("placement", None, reason="neither ORT nor a trace tells it"),)
+        return (Reading("placement", None, reason="reported neither by ORT nor by a trace"),)
     if config.strict:
         placement.require_whole(placed)
     facts = placement.readings(placed, options, config.provider_options)

@@ -76,7 +76,7 @@ def sample(job: Job, inferences: int, *, native: bool) -> Stacks:
                 command, capture_output=True, text=True, check=False, timeout=SECONDS + _PATIENCE_S
             )
         except subprocess.TimeoutExpired as error:
-            raise MachineError("py-spy does not come to an end", "leave `stacks` out") from error
+            raise MachineError("py-spy did not exit", "leave `stacks` out") from error
     said = outcome.stdout + outcome.stderr
     if outcome.returncode or not raw.exists():
         raise failure(said)

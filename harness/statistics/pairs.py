@@ -140,10 +140,10 @@ def decide(
         return Decision(Verdict.SAME, ratio, interval, count, None, False, reason)
     if low > 0 or high < 0:
         verdict = Verdict.SLOWER if low > 0 else Verdict.FASTER
-        reason = f"{shown}, without 1"
+        reason = f"{shown}, excludes 1"
         return Decision(verdict, ratio, interval, count, None, False, reason)
     needed = _pairs_needed(differences, limit, threshold)
-    reason = f"{shown}, holds 1 and reaches beyond the margin of {margin:.2%}"
+    reason = f"{shown}, includes 1 and exceeds the margin of ±{margin:.2%}"
     if not may_go_on:
         reason += f"; the budget of {budget} pairs is spent"
     return Decision(Verdict.UNDECIDED, ratio, interval, count, needed, may_go_on, reason)

@@ -84,7 +84,7 @@ def classify(duration_ns: Samples) -> SteadyState:
     blocks = count // size
     if blocks < FEWEST_BLOCKS:
         needed = FEWEST_BLOCKS * FEWEST_IN_BLOCK
-        return SteadyState("unknown", None, f"states need {needed} samples, {count} were taken")
+        return SteadyState("unknown", None, f"too few samples to classify: {count}, needs {needed}")
     values = np.asarray(duration_ns, np.float64)
     if not (np.isfinite(values).all() and (values > 0).all()):
         return SteadyState("unknown", None, "some samples took no time at all")
@@ -103,11 +103,12 @@ def classify(duration_ns: Samples) -> SteadyState:
     trend = _trend(centres)
     if (blocks - bounds[first][0]) / blocks < STEADY_SHARE:
         if abs(trend) >= _TREND:
-            way = "slower" if trend > 0 else "faster"
+            way = "rising" if trend > 0 else "falling"
             change = math.expm1(abs(float(levels[-1] - levels[0])))
-            return SteadyState("drift", None, f"it got {way} all the time, by {change:.1%}")
+            return SteadyState("drift", None, f"latency kept {way}, by {change:.1%} in all")
         changes = len(bounds) - 1
-        reason = f"{changes} changes of state, against the last one {steps}"
+        shifts = "1 shift" if changes == 1 else f"{changes} shifts"
+        reason = f"{shifts} of level; the levels before the last, relative to it: {steps}"
         return SteadyState("unstable", None, reason)
     slower = levels[:first].mean() > levels[-1]
     kind: Kind = "warm-up" if slower else "drift"

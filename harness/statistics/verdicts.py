@@ -186,7 +186,7 @@ def compare(
         ]
         return judge(estimates, margin, confidence, occasion_sd)
     estimates = _of_all_reactions(base, candidate, occasion_sd)
-    also = f", and all that up to {REACH:g} times the yardstick's difference may explain"
+    also = f", widened by up to {REACH:g} times the yardstick's own change"
     return judge(estimates, margin, confidence, occasion_sd, also)
 
 
@@ -223,7 +223,7 @@ def judge(
         f"{interval[0]:.4f} to {interval[1]:.4f}"
     )
     if occasion_sd:
-        reason += f", {occasion_sd:.1%} between occasions included"
+        reason += f", includes a standard deviation of {occasion_sd:.1%} between occasions"
     reason += also
     needed = None
     if -limit < inner_low and inner_high < limit:
@@ -236,9 +236,9 @@ def judge(
         processes = max(len(shown.base), len(shown.candidate))
         needed = processes_needed(estimates, processes, limit, confidence)
         reason += (
-            "; the ranks of the processes do not show it"
+            "; a rank test over processes does not confirm it"
             if low > 0 or high < 0
-            else f"; holds 1 and reaches beyond the margin of {margin:.2%}"
+            else f"; includes 1 and exceeds the margin of ±{margin:.2%}"
         )
         if needed is None:
             reason += (

@@ -16,7 +16,7 @@ def caveats(judge: Judge, base: Profile, candidate: Profile) -> tuple[str, ...]:
     """What to know before the figures are read."""
     caveats = []
     if base.model.sha256 != candidate.model.sha256:
-        caveats.append("different models: ratios are of two models, not of two ways to run one")
+        caveats.append("different models: ratios compare models, not ways to run one model")
     for name, profile, verdict, alone in zip(
         SIDES, (base, candidate), judge.noise, judge.alone, strict=True
     ):

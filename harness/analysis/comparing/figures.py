@@ -87,7 +87,7 @@ def compare_apart(
             # However well its processes agree: all of them may have been slowed alike.
             doubt = f"the {side} is unusable beside another occasion, the machine was too busy"
         elif known is not None and verdict.waited is None:
-            doubt = f"nothing tells whether the {side} had to wait for a CPU"
+            doubt = f"unknown whether the {side} waited for a CPU"
         elif known is not None and verdict.waited is not None and verdict.waited > LONGEST_WAIT:
             doubt = f"the {side} waited {verdict.waited:.0%} of the time for a CPU"
         if doubt:
@@ -307,7 +307,7 @@ def _typical(logs: Float64Array) -> float:
 def _why_no_energy(pair: Sequence[Energy | None]) -> str:
     for name, one in zip(SIDES, pair, strict=True):
         if one is None:
-            return f"the {name} tells nothing of this device"
+            return f"the {name} has no data for this device"
         if one.joules.value is None:
             return f"the {name} has none: {one.joules.reason}"
     return ""

@@ -28,7 +28,7 @@ def framework(seen: Seen) -> Finding | None:
     share = min(float(np.median(shares)), 1.0)
     return Finding(
         kind="framework",
-        sentence="ONNX Runtime's own work is most of an inference: the model is too small for "
+        sentence="ONNX Runtime's overhead is most of each inference: the model is too small for "
         "this device.",
         evidence={
             "overhead_share": share,
@@ -38,6 +38,6 @@ def framework(seen: Seen) -> Finding | None:
             "nodes": sum(row.calls for row in table.operators),
         },
         nodes=(),
-        next_step="Gather requests into one inference (`batch`): this is paid once for all.",
+        next_step="Batch requests (`batch`): the overhead is paid once per inference.",
         weight=share,
     )

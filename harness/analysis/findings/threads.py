@@ -39,11 +39,11 @@ def threads(seen: Seen) -> Finding | None:
         return None
     return Finding(
         kind="threads",
-        sentence="ONNX Runtime divides next to nothing of this model among threads: one of them "
-        "does the work.",
+        sentence="ONNX Runtime runs almost all of this model on one thread.",
         evidence={"divided_share": parallel, "threads": threads or "as ORT chooses"},
         nodes=(),
-        next_step="`intra_threads` 1; for throughput run several sessions side by side, one a CPU.",
+        next_step="`intra_threads` 1; for throughput run several sessions in parallel, "
+        "one per CPU.",
         weight=0.0,
     )
 

@@ -37,7 +37,7 @@ def _virtualisation(root: Path) -> Reading:
     guest = read(root, name, "proc/cpuinfo", matching(r"^flags\s*:.*\b(hypervisor)\b"))
     vendor = read(root, name, "sys/class/dmi/id/sys_vendor")
     if guest.value is not None:
-        return Reading(name, vendor.value or "hypervisor, its name is not told", "", guest.source)
+        return Reading(name, vendor.value or "unknown hypervisor", "", guest.source)
     flags = read(root, name, "proc/cpuinfo", matching(r"^(flags)\s*:"))
     if flags.value is None:
         return Reading(name, None, "", guest.source, "/proc/cpuinfo lists no CPU flags")

@@ -44,7 +44,7 @@ def write(profile: Profile, path: Path) -> int:
     runs = [run for run in map(_run, profile.processes) if run is not None]
     if not runs:
         raise RequestError(
-            "no process has a whole value of its timed pass, pyperf takes no less",
+            "no process finished one full pyperf value in its timed pass: nothing to export",
             "profile again",
         )
     metadata = _told(

@@ -72,13 +72,13 @@ def _profile(profile: Profile) -> str:
 
 def _print_changed(page: Page, compared: Compared) -> None:
     if not compared.differences:
-        page.say("changed", "nothing that the profiles tell")
+        page.say("changed", "nothing, by what the profiles record")
     for one in compared.differences:
         kind = "" if one.kind == one.what else f"{one.kind} "
         page.say("changed", f"{kind}{worded(one.what)}: {one.base} → {one.candidate}")
     if compared.machine:
         parts = ", ".join(f"{part} {ratio - 1:+.1%}" for part, ratio in compared.machine.items())
-        page.say("machine", f"time of the yardstick beside the candidate: {parts}")
+        page.say("machine", f"yardstick time, candidate against base: {parts}")
 
 
 def _print_verdict(page: Page, compared: Compared) -> None:
@@ -95,10 +95,11 @@ def _print_verdict(page: Page, compared: Compared) -> None:
         _STYLES.get(found.verdict, "bold"),
     )
     if found.processes_needed is not None:
-        unit = "pairs" if compared.paired else "processes a side"
+        unit = "pairs" if compared.paired else "processes per side"
         page.say(
             "latency",
-            f"about {found.processes_needed} {unit} would decide, if it is what it seems",
+            f"about {found.processes_needed} {unit} would decide, "
+            "if the true difference is as estimated",
         )
     page.say("latency", found.reason)
     if compared.paired:
@@ -208,7 +209,7 @@ def _print_operators(
         return
     rows = found.changes[:limit] if limit > 0 else found.changes
     page.print(
-        f"operators, by what they change of an {per}"
+        f"operators, by change in time per {per}"
         f" ({'probes' if found.source == 'probe' else 'ORT profiler'})",
         "bold",
     )
@@ -243,8 +244,7 @@ def _print_accounts(page: Page, found: OperatorChanges) -> None:
             page.say("accounts", f"only in the {side}: {_some(names)}")
     page.say(
         "accounts",
-        f"{found.judged} operators were tested, together wrong in 5 % of cases at most (Holm); "
-        "? is UNDECIDED",
+        f"{found.judged} operators tested, family-wise error at most 5 % (Holm); ? means UNDECIDED",
     )
     for doubt in found.doubts:
         page.say("accounts", f"do not trust the operator times of {doubt}")

@@ -151,7 +151,7 @@ def _print_latency(page: Page, profile: Profile) -> None:
     if verdict.touched:
         page.say(
             "noise",
-            f"{verdict.touched:,} of {verdict.samples:,} samples lie between two readings of steal "
+            f"{verdict.touched:,} of {verdict.samples:,} samples overlap an interval with steal "
             "or throttling",
         )
     if verdict.yardstick:
@@ -159,7 +159,7 @@ def _print_latency(page: Page, profile: Profile) -> None:
             f"{one.part} {nanoseconds(one.time_ns)} (+{one.spread:.1%})"
             for one in verdict.yardstick
         )
-        page.say("noise", f"yardstick {parts} beside the slowest process")
+        page.say("noise", f"yardstick, mean over processes (slowest against fastest): {parts}")
     if verdict.throttled:
         leave_out = flag("exclude_throttled")
         page.say("noise", f"show {leave_out} leaves the throttled ones out")

@@ -131,7 +131,7 @@ def test_too_little_gives_no_figure_but_the_reason(
 @pytest.mark.parametrize(
     ("more", "doubt"),
     [
-        ((power(40),), "power readings tell -20%"),
+        ((power(40),), "power readings differ from the counter by -20%"),
         ((power(50), series("gpu0", "clock_reasons_mask", [(START, 4)])), "sw_power_cap"),
         (
             (power(50), series("gpu0", "temperature_c", [(START, 50), (START + SECOND, 60)])),

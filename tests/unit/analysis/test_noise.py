@@ -35,7 +35,7 @@ POWER_CAP, IDLE = 0x4, 0x1
         ({"wall_ns": 10**9, "steal_ns": 0, "cpu_wait_ns": 5 * 10**7}, "disturbed", "waited 5.0%"),
         ({"wall_ns": 10**9, "steal_ns": 0, "cpu_wait_ns": 2 * 10**8}, "unusable", "waited 20.0%"),
         ({"wall_ns": 10**9, "steal_ns": 10**8 + 10**7, "other_load_ns": 0}, "unusable", "11.0%"),
-        ({}, "unknown", "no timed pass was watched"),
+        ({}, "unknown", "no host counters were read around a timed pass"),
     ],
 )
 def test_counters_around_the_passes(

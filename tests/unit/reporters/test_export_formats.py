@@ -73,7 +73,7 @@ print(json.dumps([(one.name, one.value) for one in facts.collect()]))
 def test_pyperf_takes_no_part_of_a_value(profile: Profile, tmp_path: Path) -> None:
     (process, _) = profile.processes
     short = dataclasses.replace(process, loops=7)
-    with pytest.raises(RequestError, match="no process has a whole value"):
+    with pytest.raises(RequestError, match="no process finished one full pyperf value"):
         pyperf_file.write(dataclasses.replace(profile, processes=(short,)), tmp_path / "p.json")
 
 

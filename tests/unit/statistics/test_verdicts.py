@@ -162,7 +162,7 @@ def test_ranks_that_do_not_show_a_difference_leave_it_undecided() -> None:
     # 0.0571 by the tables: one pair is the other way round.
     assert found.rank_agrees is False
     assert found.verdict is Verdict.UNDECIDED
-    assert "the ranks of the processes do not show it" in found.reason
+    assert "a rank test over processes does not confirm it" in found.reason
     apart = compare(base, Side(candidate.log_figure + 0.1), same_occasion=True)
     assert apart.verdict is Verdict.SLOWER
 
@@ -260,7 +260,7 @@ def test_another_occasion_carries_its_variance() -> None:
     assert compare(base, candidate, same_occasion=True).verdict is Verdict.SLOWER
     assert apart.verdict is Verdict.UNDECIDED
     assert apart.occasion_sd == MEDIAN_OCCASION_SD
-    assert "7.0% between occasions included" in apart.reason
+    assert "includes a standard deviation of 7.0% between occasions" in apart.reason
     measured = compare(base, candidate, same_occasion=False, occasion_sd=0.005)
     assert measured.verdict is Verdict.SLOWER
 

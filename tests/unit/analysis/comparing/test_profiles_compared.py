@@ -126,7 +126,7 @@ def test_undecided_tells_how_many_processes_would_decide(
     report = compare_profiles(base, [candidate])
     assert only(report).verdict is Verdict.UNDECIDED
     told = text(report, capsys)
-    assert f"about {only(report).processes_needed} processes a side would decide" in told or (
+    assert f"about {only(report).processes_needed} processes per side would decide" in told or (
         "more processes alone would not decide" in told
     )
 
@@ -182,7 +182,7 @@ def test_a_profile_of_a_busy_machine_decides_nothing(capsys: pytest.CaptureFixtu
 
 @pytest.mark.parametrize(
     ("waited_ns", "says"),
-    [(0, None), (6 * 10**7, "waited 6% of the time"), (None, "nothing tells whether")],
+    [(0, None), (6 * 10**7, "waited 6% of the time"), (None, "unknown whether")],
 )
 def test_what_holds_the_waiting_is_not_compared_where_there_was_some(
     waited_ns: int | None, says: str | None
@@ -436,7 +436,7 @@ def test_what_to_know_before_reading_is_said(capsys: pytest.CaptureFixture[str])
     )
     report = compare_profiles(base, [candidate])
     assert report.candidates[0].caveats == (
-        "different models: ratios are of two models, not of two ways to run one",
+        "different models: ratios compare models, not ways to run one model",
         "the base was measured with `quick`: not comparison-grade",
         "the candidate was interrupted: only 10 processes of it are here",
     )
