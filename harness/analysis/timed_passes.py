@@ -18,7 +18,9 @@ from harness.records import ProcessRecord, Profile
 #: How many times as long, or as short, as asked for a pass may be before it is said.
 AS_ASKED = 1.5
 
-#: How many times as long the passes of one profile may be as those of another.
+#: How many times as long the passes of one profile may be as those of another. Two sides whose
+#: latencies are within it take the same number of samples (``harness.measuring.plan``): chance
+#: makes the calibrations of equal ones differ too.
 ALIKE = 1.5
 
 

@@ -16,7 +16,7 @@ import dataclasses
 import datetime
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from harness.errors import RequestError
 from harness.options import declare, flag
@@ -90,13 +90,20 @@ def execute(options: argparse.Namespace) -> int:
     return conclude(outcome.profiles, options, ended_by=outcome.ended_by)
 
 
+class _Quoted(argparse.ArgumentParser):
+    """Raises what is wrong with a command line in quotes; argparse would print it and exit."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)
+
+
 def _config(name: str, text: str) -> ProfileConfig:
     """The configuration that a command line of ``profile`` means."""
     from harness.commands import profile
     from harness.commands.command_line import require_values
 
     typed, see = f"{flag(name)} {text!r}", "see 'harness profile `help`'"
-    parser = argparse.ArgumentParser(prog=flag(name), allow_abbrev=False, exit_on_error=False)
+    parser = _Quoted(prog=flag(name), allow_abbrev=False, exit_on_error=False)
     profile.add_arguments(parser)
     # Defaults are set for what a namespace does not hold: what is still absent was not given.
     absent = object()

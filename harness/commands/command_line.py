@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import errno
 import importlib
 import io
@@ -15,6 +16,7 @@ from typing import NoReturn
 
 from harness.commands.messages import drop, message, open_standard_streams, say
 from harness.errors import NO_ROOM, HarnessError, Interrupted, MachineError, RequestError
+from harness.options import COMMANDS as COMMAND_OPTIONS
 from harness.options import declare_version, flag
 from harness.version import __version__
 
@@ -130,9 +132,20 @@ def require_values(given: Sequence[str]) -> None:
             raise RequestError(f"{word.removesuffix('--').rstrip('=')}: needs a value", "give one")
 
 
+def _unknown(command: str | None, word: str) -> RequestError:
+    """The error of a word that is no option, with the nearest one."""
+    program = "harness" if command is None else f"harness {command}"
+    flags = [name for one in COMMAND_OPTIONS.get(command or "", ()) for name in one.flags]
+    near = difflib.get_close_matches(word.partition("=")[0], flags, 1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return RequestError(f"{word}: {program} has no such option", f"{hint}see '{program} `help`'")
+
+
 def _execute(given: Sequence[str]) -> int:
     require_values(given)
-    options = command_line().parse_args(given)
+    options, unknown = command_line().parse_known_args(given)
+    if unknown:
+        raise _unknown(options.command, unknown[0])
     if options.version:
         print(f"harness {__version__}")
         return 0

@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from harness.options import declare
+from harness.options import declare, worded
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,12 +27,12 @@ def execute(options: argparse.Namespace) -> int:
             "file": str(target),
             "complete": profile.complete,
             "processes": len(profile.processes),
-            "absent": [{"what": what, "reason": reason} for what, reason in profile.absent],
+            "absent": [{"what": what, "reason": worded(reason)} for what, reason in profile.absent],
         }
         print(json.dumps(report))
     else:
         state = "complete" if profile.complete else "incomplete"
         print(visible(f"{len(profile.processes)} finished processes in {target} ({state})"))
         for what, reason in profile.absent:
-            print(visible(f"absent: {what}: {reason}"))
+            print(visible(f"absent: {what}: {worded(reason)}"))
     return 0

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from harness.machine.control_groups import control_groups
+from harness.machine.available_memory import available_bytes, resident_bytes
 from harness.native import bandwidth, ort
 from harness.records import Int64Array, Reading
 
@@ -104,6 +104,7 @@ def measure(
     threads: int = 0,
     dtypes: Sequence[str] = ("float32",),
     root: Path = Path("/"),
+    memory_bytes: int | None = None,
 ) -> tuple[Ceiling | Reading, ...]:
     """Measures copy, triad and a matrix product of each dtype; about a second.
 
@@ -115,6 +116,7 @@ def measure(
         threads: intra-op threads; 0 for as many as ONNX Runtime starts by itself.
         dtypes: out of float32, float64, float16, bfloat16 and int8.
         root: where /proc and /sys are found (tests).
+        memory_bytes: resident, that this process may take; None for half of what is available.
 
     Returns:
         A Ceiling for copy, triad and each dtype, in this order, or a Reading of the same name
@@ -130,7 +132,7 @@ def measure(
             raise ValueError(f"{dtype}: no such ceiling, only of {', '.join(_PRODUCTS)}")
     counted = threads or _default_threads(library)
     return (
-        *_streaming(counted, root),
+        *_streaming(counted, root, memory_bytes),
         *(_matmul(library, dtype, threads, counted) for dtype in dtypes),
     )
 
@@ -150,9 +152,14 @@ def facts(
             Reading("ceilings", None, source="harness.measuring.ceilings", reason=QUICK_CEILINGS),
         )
     # Where others took the CPUs the values are too low: another try may fall into a gap.
+    limit_gb = config.memory_limit_gb
+    limit_bytes = None if limit_gb is None else int(limit_gb * 1e9)
     for _ in range(TRIES):
         measured = measure(
-            library, config.session.intra_threads, sorted(DTYPES.intersection(dtypes))
+            library,
+            config.session.intra_threads,
+            sorted(DTYPES.intersection(dtypes)),
+            memory_bytes=limit_bytes,
         )
         if all(isinstance(one, Reading) or one.on_cpu >= UNDISTURBED for one in measured):
             break
@@ -173,16 +180,23 @@ def facts(
 # Memory
 
 
-def _streaming(threads: int, root: Path) -> Iterator[Ceiling | Reading]:
+def _streaming(threads: int, root: Path, memory_bytes: int | None) -> Iterator[Ceiling | Reading]:
     counts = {"copy": 2, "triad": 3}
     try:
         cpus, cache_bytes = _placement(os.sched_getaffinity(0), threads, root)
         array_bytes = max(_TIMES_CACHE * cache_bytes, _LEAST_ARRAY_BYTES)
-        needed, available = _ARRAYS * array_bytes, _available_bytes(root)
+        needed, available = _ARRAYS * array_bytes, available_bytes(root)
+        if available is None:
+            raise LookupError("/proc/meminfo does not tell the available memory")
         if needed > available // 2:
             raise MemoryError(
                 f"{_ARRAYS} arrays of {array_bytes // _MIB} MiB would take more than half of "
                 f"the {available // _MIB} MiB of memory that are available"
+            )
+        if memory_bytes is not None and needed > memory_bytes - resident_bytes():
+            raise MemoryError(
+                f"{_ARRAYS} arrays of {array_bytes // _MIB} MiB would take more than the limit of "
+                f"{memory_bytes // _MIB} MiB (`memory_limit_gb`) leaves"
             )
         durations, on_cpu = _watch(
             len(cpus), lambda: bandwidth.copy_and_triad(array_bytes, cpus, _STREAM_REPETITIONS)
@@ -237,40 +251,6 @@ def _last_level_cache(root: Path, cpu: int) -> tuple[str, int]:
     _, last = max(caches)
     kibibytes = (last / "size").read_text().strip().removesuffix("K")
     return (last / "shared_cpu_list").read_text().strip(), int(kibibytes) * 1024
-
-
-def _available_bytes(root: Path) -> int:
-    """Memory that can be had without swapping or meeting a control group's limit."""
-    for line in (root / "proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            host = int(line.split()[1]) * 1024
-            break
-    else:
-        raise LookupError("/proc/meminfo does not tell the available memory")
-    return min([host, *_cgroup_room(root)])
-
-
-def _cgroup_room(root: Path) -> Iterator[int]:
-    """What is left in the process' control group and those around it, versions 2 and 1."""
-    with contextlib.suppress(OSError):
-        for folder, second in control_groups(root, "memory"):
-            limit, usage, cache = _MEMORY_FILES[second]
-            try:
-                most = (folder / limit).read_text().strip()
-                used = int((folder / usage).read_text())
-                fields = dict(map(str.split, (folder / "memory.stat").read_text().splitlines()))
-            except OSError:
-                continue
-            if most != "max":
-                # Files that were read once are given back before the limit is met.
-                yield max(0, int(most) - used + int(fields.get(cache, 0)))
-
-
-#: (limit, usage, key of the reclaimable cache) of a control group, by "is of version 2".
-_MEMORY_FILES = {
-    True: ("memory.max", "memory.current", "inactive_file"),
-    False: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-}
 
 
 # Arithmetic

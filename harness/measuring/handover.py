@@ -94,11 +94,10 @@ class Preparation:
             no trace told it.
         profiled_ns: one inference under ORT's profiler, to plan with; 0 where there is none.
         latency_ns: fastest of a few inferences, to plan with; not a result.
-        session_ns: creating the session, to plan with.
+        session_ns: creating the session, its providers loaded first, to plan with.
         executed_session_ns: creating one of the executed graph, to plan with; 0 where there is
             none.
         absent: what could not be had.
-        log: lines ORT logged.
     """
 
     model: ModelRecord
@@ -114,7 +113,6 @@ class Preparation:
     session_ns: int
     executed_session_ns: int
     absent: tuple[Absent, ...]
-    log: tuple[str, ...]
 
 
 def write_inputs(job: Job, values: Mapping[str, Any]) -> None:

@@ -14,7 +14,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.machine.control_groups import control_groups
+from harness.machine.available_memory import available_bytes
+from harness.measuring.handover import Job
 
 #: Seconds between two looks. Each takes some microseconds of one CPU.
 _LOOK_S = 0.25
@@ -23,32 +24,6 @@ _LOOK_S = 0.25
 MOST_OF_AVAILABLE = 0.9
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-
-
-def available_bytes(root: Path = Path("/")) -> int | None:
-    """Memory that this process and its children may still take; None where nobody tells."""
-    found = []
-    with contextlib.suppress(OSError, ValueError, LookupError):
-        facts = dict(line.split(":") for line in (root / "proc/meminfo").read_text().splitlines())
-        found.append(int(facts["MemAvailable"].split()[0]) * 1024)
-    with contextlib.suppress(OSError):
-        for folder, second in control_groups(root, "memory"):
-            names = ("memory.max", "memory.current")
-            if not second:
-                names = ("memory.limit_in_bytes", "memory.usage_in_bytes")
-            with contextlib.suppress(OSError, ValueError):  # "max": no limit
-                limit, used = (int((folder / name).read_text()) for name in names)
-                found.append(max(limit - used + _given_back_bytes(folder), 0))
-    return min(found, default=None)
-
-
-def _given_back_bytes(folder: Path) -> int:
-    """Of a group's memory, files that the kernel drops where it needs room."""
-    for line in (folder / "memory.stat").read_text().splitlines():
-        name, _, value = line.partition(" ")
-        if name in ("inactive_file", "total_inactive_file"):
-            return int(value)
-    return 0
 
 
 class Watch:
@@ -121,6 +96,13 @@ class Watch:
             return
         for worker in workers:
             _kill(worker)
+
+
+def of(job: Job) -> Watch:
+    """The watch over the workers of a job, as its configuration asks."""
+    limit_gb = job.config.memory_limit_gb
+    limit_bytes = None if limit_gb is None else int(limit_gb * 1e9)
+    return Watch(limit_bytes, job.config.timeout_s, job.path, job.inferred)
 
 
 def _children() -> list[int]:

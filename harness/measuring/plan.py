@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from harness.analysis.timed_passes import ALIKE
 from harness.config.profile import ENERGY_IDLE_S, ProfileConfig
 from harness.tracing.probes.turns import ROUNDS, SPINNING_S, THREADED_ROUNDS
 
@@ -16,10 +17,6 @@ MIN_CHUNKS = 3
 
 #: Part of the samples asked for that may be lost or added to make chunks of equal size of them.
 ROUNDED_OFF = 0.05
-
-#: Ratio of two latencies within which two sides that are compared take the same number of samples:
-#: chance makes the calibrations of equal ones differ too.
-ALIKE = 1.5
 
 #: Seconds a worker needs besides its session and inferences: interpreter, imports, dlopen,
 #: metadata of the process, the yardstick. Measured as 0.35 to 0.45 s on a 2-core EPYC; only the

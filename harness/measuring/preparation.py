@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,7 +27,7 @@ from harness.models.work.nodes import definitions
 from harness.models.work.table import work_of
 from harness.native import ort
 from harness.ort import placement, providers
-from harness.ort.session import open_library, open_session
+from harness.ort.session import load_provider_libraries, open_library, open_session
 from harness.records import WEIGHTS, NodeEvents, Reading
 from harness.tracing.ort_profiler.recorder import OrtPass
 from harness.tracing.probes.graphs import ProbedGraph
@@ -58,6 +59,9 @@ def prepare(job: Job) -> Preparation:
     library = open_library(job.library, job.config.session)
     # Never captured here: a session that holds a CUDA graph serves one binding only.
     config = providers.uncaptured(job.config.session)
+    began_ns = time.monotonic_ns()
+    load_provider_libraries(library, config)
+    load_ns = time.monotonic_ns() - began_ns
     session = open_session(library, job.model, config, entries=config.entries | placement.RECORD)
     log = library.take_log()
     if model is None:
@@ -83,7 +87,7 @@ def prepare(job: Job) -> Preparation:
                 "fix the inputs with `files` or `shapes`",
             ) from error
         repeatable = same_values(outputs, binding.outputs())
-    session_ns = session.create_ns
+    session_ns = load_ns + session.provider_ns + session.create_ns
     try:
         assignments = session.assignments()
     except ort.OrtError:  # before 1.24
@@ -135,7 +139,6 @@ def prepare(job: Job) -> Preparation:
         session_ns=session_ns,
         executed_session_ns=executed_session_ns,
         absent=tuple(absent),
-        log=(*log, *library.take_log()),
     )
 
 

@@ -60,7 +60,9 @@ def profile(config: ProfileConfig, observer: Observer | None = None) -> Profile:
                 enough=stop_rule.is_met if stop_rule else None,
             )
         if config.stacks:
-            return measuring.store(*_sample_stacks(measuring, observer))
+            with measuring.kept():
+                sampled = _sample_stacks(measuring, observer)
+            return measuring.store(*sampled)
         return measuring.store()
 
 
@@ -69,9 +71,11 @@ def _sample_stacks(
 ) -> tuple[Stacks | None, tuple[Absent, ...]]:
     """What one more worker is seen doing; or why that cannot be seen."""
     try:
-        inferences = shards.read_shard(measuring.partial, 0).process.loops
         native = measuring.job.config.stacks == "native"
+        inferences = measuring.plan.chunk_inferences
         return stacks.sample(measuring.job, inferences, native=native), ()
+    except Interrupted:
+        raise
     except (HarnessError, OSError, ValueError) as error:
         remedy = error.remedy if isinstance(error, HarnessError) else ""
         reason = f"{error} ({remedy})" if remedy else str(error)
@@ -170,7 +174,8 @@ def _started(
             inputs=preparation.inputs,
             output_check=preparation.output_check,
             environment=(*facts.collect(), *preparation.facts),
-            planned_processes=plan.processes,
+            # Pairs are measured until they are decided: nobody plans their number.
+            planned_processes=0 if config.interleaved_with else plan.processes,
             absent=preparation.absent,
         )
         yield Measuring(job, preparation, plan, header, partial, target)

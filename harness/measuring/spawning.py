@@ -44,7 +44,7 @@ import pyperf
 
 from harness.errors import HarnessError, MachineError, one_line
 from harness.machine.cpu_lists import cpu_ranges
-from harness.measuring import calibration, conduct, handover
+from harness.measuring import calibration, conduct, handover, limits
 from harness.measuring.handover import Job, Preparation
 from harness.measuring.limits import Watch
 from harness.measuring.plan import Plan
@@ -58,7 +58,7 @@ def prepare(job: Job) -> Preparation:
     Raises:
         HarnessError: of the kind the process ended with.
     """
-    with _inherited(job) as output, _watch(job).watching() as watch:
+    with _inherited(job) as output, limits.of(job).watching() as watch:
         code = subprocess.run(
             conduct.python("harness.measuring.worker", str(job.path)), check=False
         ).returncode
@@ -73,7 +73,7 @@ def calibrate(job: Job) -> int:
     Raises:
         HarnessError: of the kind the process ended with.
     """
-    with _inherited(job) as output, _watch(job).watching() as watch:
+    with _inherited(job) as output, limits.of(job).watching() as watch:
         os.truncate(output, 0)
         code = subprocess.run(
             conduct.python("harness.measuring.calibration", str(job.path)), check=False
@@ -159,7 +159,7 @@ def measure(
     runner.parse_args(arguments)
     with (
         _inherited(job) as output,
-        _watch(job).watching() as watch,
+        limits.of(job).watching() as watch,
         contextlib.redirect_stdout(io.StringIO()) as said,
     ):
         try:
@@ -197,12 +197,6 @@ def _inherited(job: Job) -> Iterator[Path]:
             os.environ["PYTHONPATH"] = python_path
         os.dup2(saved, 2)
         os.close(saved)
-
-
-def _watch(job: Job) -> Watch:
-    limit_gb = job.config.memory_limit_gb
-    limit_bytes = None if limit_gb is None else int(limit_gb * 1e9)
-    return Watch(limit_bytes, job.config.timeout_s, job.path, job.inferred)
 
 
 def _worker_failure(

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from harness.analysis.stacks import parse
 from harness.errors import MachineError, one_line
-from harness.measuring import conduct, handover
+from harness.measuring import conduct, handover, limits
 from harness.measuring.handover import Job
 from harness.measuring.timed_pass import Measurement
 from harness.records import Stacks
@@ -118,6 +118,7 @@ def _looping(job: Job, inferences: int) -> Iterator[int]:
     """Process id of a worker that goes through the timing loop meanwhile."""
     printed = job.work_folder / "stacks-stderr.txt"
     with (
+        limits.of(job).watching() as watch,
         printed.open("wb") as sink,
         subprocess.Popen(
             conduct.python("harness.measuring.stacks", str(job.path), str(inferences)),
@@ -132,6 +133,8 @@ def _looping(job: Job, inferences: int) -> Iterator[int]:
             if process.stdout.readline().strip() != _READY:
                 process.wait()
                 left = handover.take_error(job)
+                if watch.reason:
+                    left = MachineError(f"`stacks`: the worker {watch.reason}", watch.remedy)
                 raise (
                     left
                     if left is not None

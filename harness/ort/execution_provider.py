@@ -35,8 +35,6 @@ class ExecutionProvider:
         capture_values: values of that option that ask for it.
         faster_start: option and value that shorten the first inference; empty where none does.
         logs_copies: whether ORT's log counts the copies that it adds between host and device.
-        compiled_nodes: regular expression of the names that it gives to parts of the graph which
-            it compiles to one node; empty where it keeps nodes as they are.
         plugin: file name of its shared library beside libonnxruntime; empty where it is built in.
         state: whether it can be used with the libonnxruntime of this path, told without loading
             it into this process: a Reading that has its name, absent with the reason, and the
@@ -61,7 +59,6 @@ class ExecutionProvider:
     capture_values: tuple[str, ...] = TRUE
     faster_start: str = ""
     logs_copies: bool = False
-    compiled_nodes: str = ""
     plugin: str = ""
     state: Callable[[Path], tuple[Reading, str]] | None = None
     needs: Callable[[Path], Needs] | None = None

@@ -76,6 +76,9 @@ def latency(processes: Sequence[ProcessRecord]) -> Latency:
     interval, reason = _interval_of_median(medians)
     p90, p90_interval = percentile_of_processes(series, 90)
     p99, p99_interval = percentile_of_processes(series, 99)
+    if p90.value is None and p99.value is not None:
+        # Spikes that recur are independent; what they rise from is not, and a tail is of it.
+        p99, p99_interval = Figure(None, "p99 is not told where p90 is not"), None
     return Latency(
         median_ns=typical(medians),
         interval_ns=interval,

@@ -150,7 +150,7 @@ def recover(partial: Path, target: Path | None = None, force: bool = False) -> P
                 + "".join(f"; {name} is damaged: {reason}" for name, reason in damaged),
                 "delete it and profile again",
             )
-        complete = len(finished) >= header.planned_processes and not damaged
+        complete = 0 < header.planned_processes <= len(finished) and not damaged
         with _fitting(partial):
             profile = assemble(header, finished, complete, damaged)
             content = image(profile)

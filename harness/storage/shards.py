@@ -64,7 +64,8 @@ class ProfileHeader:
     """Everything of a Profile that is known before the workers start.
 
     Attributes:
-        planned_processes: shards that will be there when the profile is complete.
+        planned_processes: shards that will be there when the profile is complete; 0 where
+            that is open, as with pairs.
         absent: (what, reason) of what is known from the start to be missing.
         harness_version: as in Profile, like all the others.
     """

@@ -58,6 +58,7 @@ def test_a_plain_difference_is_found_and_both_profiles_are_stored(
     assert len({len(one.processes) for one in profiles}) == 1
     assert fewest_pairs(0.05) <= len(profiles[0].processes) < MOST_PAIRS
     assert all(one.complete for one in profiles)
+    assert all("processes" not in dict(one.absent) for one in profiles), "no number was planned"
     # In pairs: the next one begins when both of the one before have finished.
     first, second = (
         [int(process.steady.start_ns[0]) for process in one.processes] for one in profiles
@@ -126,6 +127,7 @@ def test_wrong_requests_name_the_side(harness: Harness) -> None:
         (("--a", "mlp", "--b", "mlp", "--budget", "nan"), "--budget"),
         (("--a", "mlp", "--b", "mlp", "--fail-on", "faster"), "--fail-on"),
         (("--a", "mlp"), "--b"),
+        (("--a", "", "--b", "mlp"), "--a '': the following arguments are required: MODEL"),
         (("--a", "mlp --processes 3", "--b", "mlp"), "ab would ignore --processes"),
         (("--a", "mlp", "--b", "mlp --quick"), "--b 'mlp --quick'"),
         (("--a", "mlp", "--b", "mlp --precision 1"), "ab would ignore --precision"),

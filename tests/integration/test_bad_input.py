@@ -140,7 +140,8 @@ def test_model_that_cannot_be_profiled(
         (["--output", "shape.npy/out.h5"], "choose another --output"),
         (["--output", "/proc/out.h5"], "choose another --output"),
         (["--output", "."], "is a folder"),
-        (["--frobnicate"], "unrecognized arguments: --frobnicate"),
+        (["--frobnicate"], "--frobnicate: harness profile has no such option"),
+        (["--thread", "2"], "did you mean --threads? see 'harness profile --help'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.analysis.ceilings import is_ceiling
 from harness.ort import providers
-from harness.records import ITEMS, InputRecord, Profile, Reading
+from harness.records import ITEMS, WEIGHTS, InputRecord, Profile, Reading
 
 #: Readings that differ from one moment to the next.
 _OF_THE_MOMENT = frozenset(
@@ -22,6 +22,7 @@ _OF_THE_MOMENT = frozenset(
         "frequency_now_hz",
         "package_harness",  # told by harness_version, as is the next
         "package_onnx-harness",
+        "provider_options_asked",  # told by the configuration
     }
 )
 #: Parts of the configuration that change what is executed, or how it is timed.
@@ -214,7 +215,11 @@ def _readings(base: Profile, candidate: Profile) -> Iterator[Difference]:
 def _kind(name: str) -> str:
     if name == ITEMS:
         return "inputs"
-    if name in ("placement", "custom_ops") or name.startswith("nodes_on_"):
+    if name == WEIGHTS:
+        return "model"
+    if name in ("placement", "custom_ops", "added_copies") or name.startswith(
+        ("nodes_on_", "provider_options_")
+    ):
         return "session"
     if name.startswith("ort_"):
         return "ort"

@@ -407,4 +407,6 @@ def _why_absent(profile: Profile, passes: Sequence[str | None]) -> str:
         return "no process has finished"
     wanted = {"nodes", *(f"trace/{one}" for one in passes)}
     reasons = [why for what, why in profile.absent if what in wanted]
-    return "; ".join(reasons) or "no traced pass was asked for"
+    if reasons or not profile.traces:
+        return "; ".join(reasons) or "no traced pass was asked for"
+    return f"this profile holds no such pass ({', '.join(filter(None, passes))}): see `trace`"

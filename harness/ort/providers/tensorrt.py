@@ -21,7 +21,6 @@ PROVIDER = ExecutionProvider(
     shared_options=("device_id",),
     capture_option="trt_cuda_graph_enable",
     faster_start="trt_engine_cache_enable=1",
-    compiled_nodes=r"TensorrtExecutionProvider_TRTKernel_.*",
     plugin=_PLUGIN,
     state=functools.partial(cuda_state, name="tensorrt", plugin=_PLUGIN),
     needs=nvidia_libraries.needs,

@@ -85,9 +85,16 @@ def verdict(compared: Compared) -> Markup:
             low, high = found.interval
             text += f", {low:.3f} to {high:.3f} with 95 % confidence"
         ratio = answers.note(text)
+    per_item: Content = None
+    if compared.per == "item":
+        per_item = answers.note(
+            "per item, batch {} against {}: the verdict, and what operators change; all else on "
+            "this page is of an inference".format(*compared.items)
+        )
     return element(
         "div",
         element("p", told, class_=f"big compared {told.lower().replace(' ', '-')}"),
+        per_item,
         ratio,
         answers.note(worded(found.reason)),
         _folded("What to know before", list(map(worded, compared.caveats))),
@@ -115,7 +122,7 @@ def _changes(compared: Compared) -> Markup | None:
         return None
     sentences = []
     for change in found.changes[:_OPERATORS]:
-        names = (change.candidate_nodes or change.base_nodes)[:1]
+        names = (change.candidate_labels or change.base_labels)[:1]
         longer = f"{'+' if change.change_ns > 0 else '−'}{duration(abs(change.change_ns))}"
         sentences.append(f"{''.join(names)}: {longer}, {change.comparison.verdict}")
     return _folded("Operators that changed most", sentences)

@@ -85,7 +85,8 @@ def _print_verdict(page: Page, compared: Compared) -> None:
     found = compared.latency.comparison
     if compared.per == "item":
         batches = "batch {} against {}".format(*compared.items)
-        page.say("per item", f"{batches}: times and energies are those of one item")
+        page.say("per item", f"{batches}: latency, throughput, energy and operators are of one "
+                 "item; cold start and memory are of the whole")  # fmt: skip
     if found.verdict is Verdict.NOT_COMPARABLE:
         page.print("NOT COMPARABLE", "bold")
         page.say("reason", found.reason)

@@ -243,3 +243,13 @@ def test_what_cannot_be_asked_is_refused(library: ort.Library) -> None:
         ceilings.measure(library, -1)
     with pytest.raises(ValueError, match="complex64"):
         ceilings.measure(library, 1, ("complex64",))
+
+
+def test_a_limit_of_memory_is_kept_by_the_ceilings_too(
+    library: ort.Library, root: Path, streamed: list[tuple[Any, ...]]
+) -> None:
+    copy, triad, _ = ceilings.measure(library, 1, root=root, memory_bytes=300 * 1024 * 1024)
+    for one in (copy, triad):
+        assert isinstance(one, Reading)
+        assert "more than the limit of 300 MiB" in one.reason
+    assert not streamed

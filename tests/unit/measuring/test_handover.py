@@ -60,7 +60,6 @@ def test_a_preparation(job: Job) -> None:
         session_ns=3,
         executed_session_ns=4,
         absent=(("trace/ort", "too old"),),
-        log=("W a line",),
     )
     handover.write_preparation(job, left)
     got = handover.read_preparation(job)

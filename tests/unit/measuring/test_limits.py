@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.measuring.limits import available_bytes
+from harness.machine.available_memory import available_bytes
 
 
 def machine(root: Path, available_kb: int) -> Path:

@@ -476,6 +476,14 @@ def test_recover_of_all_planned_processes_is_complete(tmp_path: Path) -> None:
     assert content(profile_file.read_profile(elsewhere)) == content(GOLDEN["golden_profile"]())
 
 
+def test_recover_of_pairs_does_not_claim_that_they_were_all(tmp_path: Path) -> None:
+    target = tmp_path / "a.h5"
+    profile_file.recover(partial(target, planned=0))
+    profile = profile_file.read_profile(target)
+    assert not profile.complete
+    assert "processes" not in dict(profile.absent)
+
+
 def test_recover_keeps_and_names_damaged_shards(tmp_path: Path) -> None:
     target = tmp_path / "a.h5"
     folder = partial(target)
