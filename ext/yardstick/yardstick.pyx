@@ -16,7 +16,7 @@ cdef extern from "yardstick/workload.h" nogil:
     ) noexcept
 
 
-cdef class Yardstick:
+cdef class Timer:
     """The workload and its memory."""
 
     cdef yardstick* _yardstick

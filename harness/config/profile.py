@@ -17,7 +17,7 @@ STACKS = ("python", "native")
 TRACE_PASSES = ("probe", "ort", "kernels")
 
 #: Processes of a comparison-grade profile: Welch's test on per-process medians finds a
-#: 2 % shift with 97 % power at ten processes (DESIGN.md section 7).
+#: 2 % shift with 97 % power at ten processes.
 COMPARISON_PROCESSES = 10
 COMPARISON_DURATION_S = 2.0
 

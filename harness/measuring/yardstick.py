@@ -30,7 +30,7 @@ def measure(repetitions: int) -> Yardstick:
         raise ValueError(msg)
     # Written, so that their pages are there before anything is timed.
     columns = tuple(np.full(repetitions, -1, np.int64) for _ in range(4))
-    workload = yardstick.Yardstick()
+    workload = yardstick.Timer()
     try:
         workload.run(*columns)
     finally:

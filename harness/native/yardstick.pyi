@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-class Yardstick:
+class Timer:
     """The workload and its memory, 14 MiB, allocated and touched here.
 
     Its operations are the same in number and kind on every machine and with every compiler;

@@ -27,16 +27,16 @@ def mapped_bytes() -> int:
 
 
 def test_every_repetition_does_the_same_known_work() -> None:
-    workload = yardstick.Yardstick()
+    workload = yardstick.Timer()
     assert [workload.run(*columns(count)) for count in (1, 3)] == [DIGEST, DIGEST]
     workload.close()
-    assert yardstick.Yardstick().run(*columns(1)) == DIGEST
+    assert yardstick.Timer().run(*columns(1)) == DIGEST
 
 
 def test_every_part_of_every_repetition_is_timed_by_the_monotonic_clock() -> None:
     start_ns, *parts = columns(5)
     before_ns = time.monotonic_ns()
-    yardstick.Yardstick().run(start_ns, *parts)
+    yardstick.Timer().run(start_ns, *parts)
     end_ns = [*start_ns[1:], time.monotonic_ns()]
     assert start_ns[0] >= before_ns
     assert all((part > 0).all() for part in parts)
@@ -44,7 +44,7 @@ def test_every_part_of_every_repetition_is_timed_by_the_monotonic_clock() -> Non
 
 
 def test_other_python_threads_go_on_and_cannot_disturb() -> None:
-    workload = yardstick.Yardstick()
+    workload = yardstick.Timer()
     digests: list[int] = []
     arrays = columns(100)
     thread = threading.Thread(target=lambda: digests.append(workload.run(*arrays)))
@@ -63,9 +63,9 @@ def test_other_python_threads_go_on_and_cannot_disturb() -> None:
 
 
 def test_closing_frees_the_memory_and_may_be_repeated() -> None:
-    yardstick.Yardstick().close()
+    yardstick.Timer().close()
     before = mapped_bytes()
-    workload = yardstick.Yardstick()
+    workload = yardstick.Timer()
     assert mapped_bytes() > before + 10 * MIB
     workload.close()
     assert mapped_bytes() < before + MIB
@@ -75,14 +75,14 @@ def test_closing_frees_the_memory_and_may_be_repeated() -> None:
 
 
 def test_one_that_is_only_forgotten_frees_its_memory() -> None:
-    yardstick.Yardstick()
+    yardstick.Timer()
     before = mapped_bytes()
     for _ in range(3):
-        yardstick.Yardstick()
+        yardstick.Timer()
     assert mapped_bytes() < before + MIB
 
 
 @pytest.mark.parametrize("lengths", [(0, 0, 0, 0), (2, 1, 2, 2), (2, 2, 3, 2), (2, 2, 2, 1)])
 def test_arrays_that_do_not_fit_together(lengths: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="one length"):
-        yardstick.Yardstick().run(*(np.zeros(length, np.int64) for length in lengths))
+        yardstick.Timer().run(*(np.zeros(length, np.int64) for length in lengths))

@@ -185,7 +185,7 @@ def costs(calibration: NodeEvents, places: int) -> Int64Array:
     return cost_ns
 
 
-class Frame(NamedTuple):
+class OutsideNodes(NamedTuple):
     """What an inference spends outside of the execution of its nodes, in ns.
 
     Attributes:
@@ -199,7 +199,7 @@ class Frame(NamedTuple):
 
 def frame(
     stamps: Stamps, frames: Stamps, cost_ns: int, graph: ProbedGraph, nodes: NodeTable
-) -> Frame:
+) -> OutsideNodes:
     """Tells what ORT does before the first node and after the last one.
 
     Setting up and taking down the values of an inference lies there too, and grows with
@@ -220,7 +220,7 @@ def frame(
     most_ns = max(outside_ns - cost_ns, 0.0) / max(count, 1)
     # Between the two spans of the frame graph lies one probe's cost more.
     node_ns = min(max(framed_ns - outside_ns - cost_ns, 0.0) / graph.further_nodes, most_ns)
-    return Frame(round(max(outside_ns - cost_ns, 0.0) - node_ns * count), round(node_ns))
+    return OutsideNodes(round(max(outside_ns - cost_ns, 0.0) - node_ns * count), round(node_ns))
 
 
 def _inference_of_all(stamps: Stamps) -> Int64Array:
@@ -232,7 +232,7 @@ def node_events(
     graph: ProbedGraph,
     nodes: NodeTable,
     cost_ns: Int64Array,
-    frame: Frame,
+    frame: OutsideNodes,
     process: int,
 ) -> NodeEvents:
     """Executions of nodes from the stamps of the probed graph.

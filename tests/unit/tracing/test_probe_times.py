@@ -11,7 +11,7 @@ import pytest
 from harness.records import NodeEvents
 from harness.tracing.probes import times as arithmetic
 from harness.tracing.probes.graphs import ProbedFile, ProbedGraph
-from harness.tracing.probes.times import Frame, Stamps
+from harness.tracing.probes.times import OutsideNodes, Stamps
 from tests.builders.node_tables import table
 
 PAIR = 1 << 30
@@ -64,7 +64,7 @@ def test_a_gap_less_the_cost_of_the_probe_that_ends_it_is_the_nodes_time() -> No
         graph([0, 1, 2], [-1]),
         table([-1] * 3),
         costs_ns,
-        Frame(70, 5),
+        OutsideNodes(70, 5),
         process=4,
     )
     assert rows(events, "node", "inference", "start_ns", "self_ns", "probe_cost_ns") == [
@@ -95,7 +95,7 @@ def test_no_time_is_negative_however_dear_a_probe_is() -> None:
         graph([0, 1, 2], [-1]),
         table([-1] * 3),
         costs_ns,
-        Frame(0, 0),
+        OutsideNodes(0, 0),
         process=0,
     )
     assert rows(events, "self_ns", "probe_cost_ns") == [(0, 3), (0, 0), (12, 25)]
@@ -127,7 +127,9 @@ def test_bodies_and_what_runs_them() -> None:
         )
     )
     probed = graph([0, 1, 2, 3, 4, 5], [3, 1, -1])
-    events = arithmetic.node_events(stamps, probed, nodes, np.zeros(9, int), Frame(1, 2), process=0)
+    events = arithmetic.node_events(
+        stamps, probed, nodes, np.zeros(9, int), OutsideNodes(1, 2), process=0
+    )
     assert rows(events, "node", "self_ns", "duration_ns", "frame_ns") == [
         (0, 10 + 2, 10 + 2, 2),
         (1, 20 + 5 + 13 + 2, 210 + 2, 2),
@@ -141,7 +143,9 @@ def test_bodies_and_what_runs_them() -> None:
     assert_accounts_close(events, stamps)
 
     # Each probe costs 3: 12 of them, the first of which ends no gap.
-    dear = arithmetic.node_events(stamps, probed, nodes, np.full(9, 3), Frame(0, 0), process=0)
+    dear = arithmetic.node_events(
+        stamps, probed, nodes, np.full(9, 3), OutsideNodes(0, 0), process=0
+    )
     assert dear.details["probe_cost_ns"].tolist() == [3, 9, 3, 3, 3, 6, 3, 3]
     assert rows(dear, "node", "self_ns", "duration_ns")[1] == (1, 38 - 9, 210 - 9 * 3)
     assert_accounts_close(dear, stamps)
@@ -159,7 +163,7 @@ def test_a_loop_without_a_probe_counts_for_the_node_that_covers_it() -> None:
         graph([0, 0, 0, 3, 4], [1, -1]),
         nodes,
         np.zeros(7, int),
-        Frame(0, 0),
+        OutsideNodes(0, 0),
         process=0,
     )
     assert rows(events, "node", "inference", "self_ns", "duration_ns") == [
@@ -186,7 +190,7 @@ def test_an_inference_cut_off_by_a_full_buffer_is_left_out_and_counted() -> None
         graph([0], [-1]),
         table([-1]),
         np.zeros(2, int),
-        Frame(0, 0),
+        OutsideNodes(0, 0),
         process=0,
     )
     assert (len(events), len(events.inference_number), events.dropped) == (2, 2, 4)
@@ -290,12 +294,12 @@ def test_frame_is_what_lies_outside_of_the_first_and_the_last_stamp() -> None:
     further = 8 * FURTHER
     frames = outside(90, 50 + 8 * 2 + further + 10 + 50 - 10, 4)
     assert arithmetic.framed_spans_ns(frames).tolist() == [10] * 3
-    assert arithmetic.frame(each, frames, 50, probed, nodes) == Frame(100, 8)
+    assert arithmetic.frame(each, frames, 50, probed, nodes) == OutsideNodes(100, 8)
     # Where the further nodes tell more than there is, all of it is the nodes'.
-    assert arithmetic.frame(each, outside(90, 9999, 4), 50, probed, nodes) == Frame(0, 58)
+    assert arithmetic.frame(each, outside(90, 9999, 4), 50, probed, nodes) == OutsideNodes(0, 58)
     # And where they lengthen nothing, or a probe costs more than there is, none.
-    assert arithmetic.frame(each, each_as_frame(each), 50, probed, nodes) == Frame(116, 0)
-    assert arithmetic.frame(each, frames, 5000, probed, nodes) == Frame(0, 0)
+    assert arithmetic.frame(each, each_as_frame(each), 50, probed, nodes) == OutsideNodes(116, 0)
+    assert arithmetic.frame(each, frames, 5000, probed, nodes) == OutsideNodes(0, 0)
     with pytest.raises(ValueError, match="each of its probes once"):
         arithmetic.framed_spans_ns(each)
 
