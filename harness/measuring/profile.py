@@ -59,11 +59,9 @@ def profile(config: ProfileConfig, observer: Observer | None = None) -> Profile:
                 lambda finished: observer.measured(finished, measuring.plan),
                 enough=stop_rule.is_met if stop_rule else None,
             )
-        if config.stacks:
-            with measuring.kept():
-                sampled = _sample_stacks(measuring, observer)
-            return measuring.store(*sampled)
-        return measuring.store()
+            # Ctrl-C while a further worker is looked at keeps what has finished, too.
+            sampled = _sample_stacks(measuring, observer) if config.stacks else ()
+        return measuring.store(*sampled)
 
 
 def _sample_stacks(
