@@ -16,6 +16,7 @@ model above protobuf's 2 GB cannot be saved at all::
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -28,6 +29,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import onnx
+
+#: What ORT puts before the op type of a node that does more, or does it in another layout.
+_KINDS = re.compile(r"^(Fused|Nhwc|Bias|Skip|Fast|Quick|QLinear|Transpose(?=MatMul))")
+
+#: What ORT puts in itself, where the layout or the device changes.
+MOVES = frozenset({"ReorderInput", "ReorderOutput", "MemcpyFromHost", "MemcpyToHost"})
+
+
+def plain_kind(op_type: str) -> str:
+    """An op type without what ORT puts before it."""
+    return _KINDS.sub("", op_type)
+
 
 _PREFIX = "harness_node_"
 _EVENT_SUFFIX = "_kernel_time"

@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from harness.models.executed_graph import ExecutedGraph, bodies, row_of
+from harness.models.executed_graph import MOVES, ExecutedGraph, bodies, plain_kind, row_of
 from harness.records import BETWEEN_SOURCES
 
 if TYPE_CHECKING:
@@ -28,12 +28,6 @@ _AROUND = re.compile(
     r"^(InsertedPrecisionFreeCast_|InsertedCast_|fused )"
     r"|(_token_\d+|_bn|_mul|_nchwc|_nhwc|_reordered|_transformed|_transposed|/duplicated)$"
 )
-
-#: What ORT puts before the op type of a node that does more, or does it in another layout.
-_KINDS = re.compile(r"^(Fused|Nhwc|Bias|Skip|Fast|Quick|QLinear|Transpose(?=MatMul))")
-
-#: What ORT puts in itself, where the layout or the device changes.
-_MOVES = frozenset({"ReorderInput", "ReorderOutput", "MemcpyFromHost", "MemcpyToHost"})
 
 #: What ORT puts in as well as files have it: of a tensor that is another operator's in the file,
 #: it is the copy.
@@ -219,7 +213,7 @@ def _claims(executed: onnx.GraphProto, file: _File, names: Sequence[str]) -> lis
     claims: list[tuple[str, ...]] = []
     for node, tensors in zip(executed.node, exact, strict=True):
         own_name = names[row_of(node.name)]
-        if node.op_type in _MOVES:
+        if node.op_type in MOVES:
             claims.append(())
         elif tensors:
             claims.append(tensors)
@@ -249,7 +243,7 @@ def _with_what_follows(
     claimed = {tensor for tensors in claims for tensor in tensors}
     stands_for: dict[str, str] = {}
     for number, node in enumerate(executed.node):
-        if node.op_type in _MOVES:
+        if node.op_type in MOVES:
             stands_for |= {
                 name: stands_for.get(node.input[0], node.input[0]) for name in node.output
             }
@@ -289,11 +283,15 @@ def _of_unclaimed(
             readers[name].append(number)
     for number in reversed(range(len(executed.node))):
         node = executed.node[number]
-        if claims[number] or node.op_type in _MOVES or node.name.startswith("Inserted"):
+        if claims[number] or node.op_type in MOVES or node.name.startswith("Inserted"):
             continue
         after = {reader for name in node.output for reader in readers.get(name, ())}
         around = {source for reader in after for source in traced[reader]}
-        same = {one for one in around if _kind(file.graph.node[one].op_type) == _kind(node.op_type)}
+        same = {
+            one
+            for one in around
+            if plain_kind(file.graph.node[one].op_type) == plain_kind(node.op_type)
+        }
         if same:
             traced[number] = same
             for reader in after:
@@ -308,8 +306,8 @@ def _in_order(file: _File, node: onnx.NodeProto, numbers: Iterable[int]) -> list
     nodes = file.graph.node
     ordered = sorted(numbers)
     ordered = [n for n in ordered if nodes[n].op_type not in _DROPPED] or ordered
-    kind = _kind(node.op_type)
-    main = next((n for n in ordered if _kind(nodes[n].op_type) == kind), None)
+    kind = plain_kind(node.op_type)
+    main = next((n for n in ordered if plain_kind(nodes[n].op_type) == kind), None)
     if main is None:
         return ordered
     return [main, *(n for n in ordered if n != main)]
@@ -339,7 +337,3 @@ def _does(node: onnx.NodeProto) -> tuple[object, ...]:
     """The same for nodes that compute the same of the same."""
     attributes = sorted(attribute.SerializeToString() for attribute in node.attribute)
     return (node.domain, node.op_type, tuple(node.input), tuple(attributes))
-
-
-def _kind(op_type: str) -> str:
-    return _KINDS.sub("", op_type)

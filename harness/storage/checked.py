@@ -28,9 +28,6 @@ LEAST_BUDGET_BYTES = 64 << 20
 #: Filters of a column of numbers, all built into HDF5: gzip, shuffle and a checksum.
 _FILTERS = (h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32)
 
-#: Characters of an attribute at most; HDF5 itself stores some 64 kB.
-_MOST_NAME = 1_000
-
 _INTEGERS = (np.dtype(np.int32), np.dtype(np.int64))
 
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from harness.models.executed_graph import MOVES, plain_kind
 from harness.records import NodeEvents, NodeTable
 from harness.statistics.figures import Figure
 
@@ -27,15 +28,9 @@ _MOST_CELLS = 100_000_000
 #: Channels are padded to whole blocks in ORT's blocked layout, by 16 at most.
 _BLOCK = 16
 
-#: What ORT puts before the op type of a node that does more, or does it in another layout.
-_KINDS = re.compile(r"^(Fused|Nhwc|Bias|Skip|Fast|Quick|QLinear|Transpose(?=MatMul))")
-
 #: What ORT puts around a source name: of the node, or of the output that it was named after.
 _PREFIX = re.compile(r"^fused ")
 _SUFFIXES = re.compile(r"(_token_\d+|_nchwc|_nhwc|_transformed|/\w*Fusion/?\w*|_output(_\d+)?)$")
-
-#: What ORT puts in where the layout or the device changes: nobody's part, and nobody's like.
-_MOVES = frozenset({"ReorderInput", "ReorderOutput", "MemcpyFromHost", "MemcpyToHost"})
 
 #: Least part of the smaller graph that must be aligned before the rest is believed.
 _LEAST_COMMON = 0.2
@@ -180,7 +175,7 @@ def _described(side: Executed) -> list[_Node]:
         _Node(
             row=row,
             name=source_name(nodes.name[row]),
-            kind=_KINDS.sub("", nodes.op_type[row]),
+            kind=plain_kind(nodes.op_type[row]),
             op_type=nodes.op_type[row],
             domain=nodes.domain[row],
             level=(int(nodes.depth[row]), nodes.branch[row]),
@@ -335,7 +330,7 @@ class _Groups:
                     place
                     for place in range(before[side] + 1, after[side])
                     if (side, place) not in self._root
-                    and self._sides[side][place].op_type not in _MOVES
+                    and self._sides[side][place].op_type not in MOVES
                 ]
                 for side in (0, 1)
             )
