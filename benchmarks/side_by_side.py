@@ -61,7 +61,7 @@ class Contestants:
             library, self._config, graph.path, graph.nodes, feeds, folder, optimization="disable"
         )
         graph = dataclasses.replace(graph, nodes=self._profiled.record(1, 0).nodes)
-        self.probed_graph = prepare_probes(library, self._config, graph, feeds, folder)
+        self.probed_graph = prepare_probes(self._config, graph)
         self._probed = ProbePass(library, self._config, self.probed_graph, graph.nodes, feeds)
         self.nodes = graph.nodes
 

@@ -68,6 +68,14 @@ class Job:
         """File that a worker makes when it has made its first inference."""
         return self.work_folder / "inferred"
 
+    @property
+    def ordered(self) -> Path:
+        """File that a worker makes when it has seen graphs with probes execute in their order.
+
+        They are the same files for the same library in each worker, so one look is enough.
+        """
+        return self.work_folder / "ordered"
+
     def write(self) -> None:
         """Leaves the job where the workers find it."""
         _write(self.path, self)

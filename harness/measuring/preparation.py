@@ -119,7 +119,7 @@ def prepare(job: Job) -> Preparation:
         )
         if "probe" in job.config.trace:
             with absent.noting("trace/probe"):
-                probed = prepare_probes(library, config, graph, chosen.values, job.work_folder)
+                probed = prepare_probes(config, graph)
                 nodes = dataclasses.replace(nodes, carrier=probed.carriers)
         with absent.noting("node sources"):
             nodes = dataclasses.replace(nodes, sources=sources.sources(model, graph))

@@ -90,10 +90,13 @@ class TracedPasses:
     def _probes(
         self, graph: ExecutedGraph, probed: ProbedGraph, outputs: list[Any], inferences: int
     ) -> dict[str, NodeEvents]:
-        """Records through probes; refuses where they change what the model computes."""
+        """Records through probes; refuses where they change what is computed, or the order."""
         with contextlib.closing(
             ProbePass(self.library, self.job.config.session, probed, graph.nodes, self.inputs)
         ) as probe_pass:
+            if not self.job.ordered.exists():
+                probe_pass.require_order(self.job.work_folder)
+                self.job.ordered.touch()
             events, calibration = probe_pass.record(inferences, self.process)
             if self.preparation.repeatable and not same_values(
                 outputs, probe_pass.binding.outputs()

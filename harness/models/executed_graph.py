@@ -43,7 +43,9 @@ def plain_kind(op_type: str) -> str:
 
 
 _PREFIX = "harness_node_"
-_EVENT_SUFFIX = "_kernel_time"
+
+#: What ORT's profiler puts behind the name of a node in the event of its execution.
+EVENT_SUFFIX = "_kernel_time"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ def node_name(row: int) -> str:
 
 def row_of(event: str) -> int:
     """Row of the node that an event of ORT's profiler names; -1 if it names none."""
-    number = event.removeprefix(_PREFIX).removesuffix(_EVENT_SUFFIX)
+    number = event.removeprefix(_PREFIX).removesuffix(EVENT_SUFFIX)
     return int(number) if event.startswith(_PREFIX) and number.isdecimal() else -1
 
 

@@ -59,6 +59,8 @@ def assemble(
         # A guard that failed in one process makes the times of all of them doubtful.
         for name in ("probe", "probe_calibration"):
             traced.pop(name, None)
+        if nodes is not None:
+            nodes = dataclasses.replace(nodes, carrier=np.full(len(nodes), -1, np.int64))
 
     return Profile(
         path=None,

@@ -119,10 +119,11 @@ def probe(library: ort.Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         if not isinstance(model, Path):
             onnx.save(model, path)
         graph, once, outputs = executed(library, path, inputs, config, tmp_path)
-        probed = prepare_probes(library, config, graph, inputs, tmp_path)
+        probed = prepare_probes(config, graph)
         with contextlib.closing(
             ProbePass(library, config, probed, graph.nodes, inputs)
         ) as probe_pass:
+            probe_pass.require_order(tmp_path)
             events, calibration = probe_pass.record(INFERENCES, 0)
             both = outputs, probe_pass.binding.outputs()
         spans_ns = times.spans_ns(recorded[-1])
@@ -424,13 +425,13 @@ def test_memory_is_planned_as_without_probes(library: ort.Library, tmp_path: Pat
     inputs = {"big": HEAVY}
     config = SessionConfig(intra_threads=1, entries={"session.enable_mem_pattern": "0"})
     found, once, _ = executed(library, tmp_path / "model.onnx", inputs, config, tmp_path)
-    probed = prepare_probes(library, config, found, inputs, tmp_path)
+    probed = prepare_probes(config, found)
     with contextlib.closing(
         OrtPass(
             library,
             config,
             probed.each.path,
-            probed.each.nodes,
+            found.nodes,
             inputs,
             tmp_path,
             **as_it_is(library, config),
@@ -451,7 +452,7 @@ def test_what_cannot_be_probed_is_refused_with_the_reason(
         onnx.save(parse(graph), tmp_path / "model.onnx")
         found, *_ = executed(library, tmp_path / "model.onnx", inputs, config, tmp_path)
         with pytest.raises(ValueError, match=r"\w") as refused:
-            prepare_probes(library, config, found, inputs, tmp_path)
+            prepare_probes(config, found)
         return str(refused.value)
 
     sine = "(float[8,8] x) => (float[8,8] y) { y = Sin (x) }"
@@ -464,9 +465,7 @@ def test_what_cannot_be_probed_is_refused_with_the_reason(
     found, *_ = executed(library, tmp_path / "model.onnx", {"x": X}, CONFIG, tmp_path)
     on_gpu = dataclasses.replace(found.nodes, provider=("CUDAExecutionProvider",))
     with pytest.raises(ValueError, match="some run on CUDAExecutionProvider"):
-        prepare_probes(
-            library, CONFIG, dataclasses.replace(found, nodes=on_gpu), {"x": X}, tmp_path
-        )
+        prepare_probes(CONFIG, dataclasses.replace(found, nodes=on_gpu))
 
 
 def test_more_stamps_than_expected_are_counted_and_their_inferences_left_out(
@@ -483,7 +482,7 @@ def test_more_stamps_than_expected_are_counted_and_their_inferences_left_out(
     inputs = {"x": X, "count": count}
     onnx.save(parse(graph), tmp_path / "model.onnx")
     found, *_ = executed(library, tmp_path / "model.onnx", inputs, CONFIG, tmp_path)
-    probed = prepare_probes(library, CONFIG, found, inputs, tmp_path)
+    probed = prepare_probes(CONFIG, found)
     with contextlib.closing(ProbePass(library, CONFIG, probed, found.nodes, inputs)) as probe_pass:
         expected = probe_pass.stamps_in_inference
         count[...] = 2  # a body more than what was counted

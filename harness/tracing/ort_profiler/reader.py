@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 import msgspec
 import numpy as np
 
-from harness.models.executed_graph import row_of
+from harness.models.executed_graph import EVENT_SUFFIX, row_of
 from harness.records import Int32Array, Int64Array, NodeEvents, NodeTable, columns_of
 
 if TYPE_CHECKING:
@@ -121,6 +121,44 @@ def read(
     for file in files:
         reader.read(file)
     return reader.finish(process)
+
+
+class _OpName(msgspec.Struct, gc=False):
+    op_name: str = ""
+
+
+class _Ran(msgspec.Struct, gc=False):
+    cat: str
+    name: str
+    args: _OpName
+
+
+_RAN: Final = msgspec.json.Decoder(list[_Ran])
+
+
+def ran(path: Path) -> list[tuple[str, str]]:
+    """(name, op type) of each node that ran, in the order in which they first ended.
+
+    Reads nothing else: a graph with probes has several times the nodes of the model.
+
+    Args:
+        path: profile of one whole inference.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is cut off.
+    """
+    first: dict[str, str] = {}
+    with path.open("rb") as stream:
+        for block in _blocks(stream):
+            try:
+                events = _RAN.decode(b"[%b]" % block.strip(b"[],\n "))
+            except msgspec.DecodeError as error:
+                raise ValueError(f"{path.name} cannot be read: {error}") from error
+            for event in events:
+                if event.cat == "Node" and event.name.endswith(EVENT_SUFFIX):
+                    first.setdefault(event.name, event.args.op_name)
+    return [(name.removesuffix(EVENT_SUFFIX), op_type) for name, op_type in first.items()]
 
 
 #: One row of a NodeTable while it is being completed, by column.
@@ -314,7 +352,7 @@ class _Reader:
     def _resolve(self, event: _Event) -> int:
         """Row of an event whose name was not met before; new rows for unknown nodes."""
         name, args = event.name, event.args
-        if event.cat != "Node" or not name.endswith("_kernel_time"):
+        if event.cat != "Node" or not name.endswith(EVENT_SUFFIX):
             self._dropped += args.dropped_event_count
             return _OTHER
         row = row_of(name)
@@ -324,7 +362,7 @@ class _Reader:
         place = (name, args.op_name, args.node_index)
         if place not in self._row_by_place:
             self._row_by_place[place] = len(self._rows)
-            self._rows.append(_added_row(name.removesuffix("_kernel_time"), args.op_name))
+            self._rows.append(_added_row(name.removesuffix(EVENT_SUFFIX), args.op_name))
         return self._row_by_place[place]
 
     def _complete(self, number: int, args: _Args) -> None:

@@ -15,6 +15,22 @@ from harness.tracing.ort_profiler.reader import OrtTrace
 from harness.tracing.sessions import WARMUP_INFERENCES
 
 
+def profile_once(binding: ort.Binding, folder: Path, name: str) -> Path:
+    """The profile that ORT writes of one inference.
+
+    Args:
+        binding: to run.
+        folder: where to write it.
+        name: what the name of the file is to begin with; no other in the folder does.
+
+    Raises:
+        OrtError: the inference failed, or the library is too old.
+    """
+    binding.run(profile_prefix=str(folder / name))
+    (path,) = folder.glob(f"{name}_*.json")
+    return path
+
+
 class OrtPass:
     """Inferences under ORT's built-in profiler, one file each, so none of them is warm-up.
 
@@ -58,10 +74,8 @@ class OrtPass:
         """
         files = []
         for number in range(inferences):
-            name = f"ort-{process}-{number}"
             zero_ns = ort.monotonic_ns()
-            self.binding.run(profile_prefix=str(self._folder / name))
-            (path,) = self._folder.glob(f"{name}_*.json")
+            path = profile_once(self.binding, self._folder, f"ort-{process}-{number}")
             files.append(reader.TraceFile(path, zero_ns))
         trace = reader.read(files, self._nodes, process=process)
         for file in files:

@@ -17,11 +17,12 @@ further nodes that tell what ORT spends on each node outside of its execution.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import heapq
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     import onnx
 
 OPERATOR: Final = "Probe"
+_INT: Final = 2  # AttributeProto.INT
 _PREFIX: Final = "harness_probe_"
 
 #: ORT's names of element types in a profile -> ONNX's numbers, for those a probe can read.
@@ -59,16 +61,20 @@ _FURTHER_NODES: Final = (32, 256)
 class ProbedFile:
     """A model with probes, and how a trace must see it.
 
+    The nodes that were added have the rows behind those of the executed graph, and their names
+    tell them.
+
     Attributes:
         path: the model.
-        nodes: the executed graph's rows, followed by one for each node that was added, of
-            which the name tells the row too; order as in the executed graph.
+        parents: int64[added], as NodeTable.parent.
+        branches: of each added node, as NodeTable.branch.
         before: int64[added], row of the node that each added one is executed before; -1
             where that does not matter.
     """
 
     path: Path
-    nodes: NodeTable
+    parents: Int64Array
+    branches: tuple[str, ...]
     before: Int64Array
 
 
@@ -114,54 +120,72 @@ def insert(graph: ExecutedGraph) -> ProbedGraph:
     Raises:
         ValueError: no node of the main graph can be told from the rest by probes.
     """
-    each, pairs, frame = (_Inserter(graph.nodes, kind) for kind in ("each", "pairs", "frame"))
-    files = [one.write(graph.path) for one in (each, pairs, frame)]
-    if not (each.carriers >= 0).any():
+    import onnx
+
+    model = onnx.load(graph.path, load_external_data=False)
+    planner = _Planner(graph.nodes)
+    plan = planner.plan(model.graph, parent=-1)
+    if not plan.placements:
         raise ValueError("no node has an output that a probe can wait for")
+    writers = [_Writer(kind, len(graph.nodes)) for kind in ("each", "pairs", "frame")]
+    each, pairs, frame = (one.write(model, plan, graph.path) for one in writers)
     return ProbedGraph(
-        each=files[0],
-        pairs=files[1],
-        frame=files[2],
-        end_parents=np.array(each.end_parents, np.int64),
-        carriers=each.carriers,
-        further_nodes=frame.further_nodes,
+        each=each,
+        pairs=pairs,
+        frame=frame,
+        end_parents=np.array(planner.end_parents, np.int64),
+        carriers=planner.carriers,
+        further_nodes=writers[-1].further_nodes,
     )
 
 
-def same_order(file: ProbedFile, traced: NodeTable) -> str:
+def same_order(file: ProbedFile, nodes: NodeTable, ran: Sequence[tuple[str, str]]) -> str:
     """Whether a trace of a probed graph saw it executed as planned; "" or how it differs.
 
     Args:
         file: the probed graph.
-        traced: file.nodes as the trace saw them.
+        nodes: the executed graph.
+        ran: (name, op type) of each node that ran, as ``ort_profiler.reader.ran`` gives them.
     """
-    count = len(file.nodes) - len(file.before)
-    if len(traced) > len(file.nodes):
-        more = traced.op_type[len(file.nodes) :]
-        return f"{len(more)} further nodes run, such as {more[0]}"
-    missing = np.flatnonzero((file.nodes.order[:count] >= 0) != (traced.order[:count] >= 0))
+    count = len(nodes)
+    rows = [row_of(name) for name, _ in ran]
+    strange = [
+        op_type
+        for row, (_, op_type) in zip(rows, ran, strict=True)
+        if not 0 <= row < count + len(file.before)
+        or (row < count and nodes.op_type[row] != op_type)
+    ]
+    if strange:
+        return f"{len(strange)} further nodes run, such as {strange[0]}"
+    seen = np.zeros(count, bool)
+    seen[[row for row in rows if row < count]] = True
+    missing = np.flatnonzero((nodes.order >= 0) != seen)
     if len(missing):
         row = int(missing[0])
-        return f"{len(missing)} nodes run in one graph only, such as {traced.op_type[row]} {row}"
+        return f"{len(missing)} nodes run in one graph only, such as {nodes.op_type[row]} {row}"
+    parents = [*nodes.parent.tolist(), *file.parents.tolist()]
+    branches = (*nodes.branch, *file.branches)
+    planned, before = nodes.order.tolist(), file.before.tolist()
     graphs: dict[tuple[int, str], list[int]] = {}
-    for row in np.flatnonzero(traced.order >= 0).tolist():
-        graphs.setdefault((int(traced.parent[row]), traced.branch[row]), []).append(row)
+    for row in rows:
+        graphs.setdefault((parents[row], branches[row]), []).append(row)
     for members in graphs.values():
-        rows = np.array(members)
-        rows = rows[np.argsort(traced.order[rows], kind="stable")]
-        own = rows[rows < count]
-        planned = own[np.argsort(file.nodes.order[own], kind="stable")]
-        moved = np.flatnonzero(planned != own)
-        if len(moved):
-            row = int(planned[moved[0]])
-            return f"{len(moved)} nodes run in another order, from {traced.op_type[row]} {row} on"
+        own = [row for row in members if row < count]
+        moved = [
+            row
+            for row, other in zip(sorted(own, key=planned.__getitem__), own, strict=True)
+            if row != other
+        ]
+        if moved:
+            row = moved[0]
+            return f"{len(moved)} nodes run in another order, from {nodes.op_type[row]} {row} on"
         following = -1
-        for row in rows[::-1].tolist():
+        for row in reversed(members):
             if row < count:
                 following = row
-            elif file.before[row - count] not in (-1, following):
-                late = int(file.before[row - count])
-                return f"{traced.op_type[late]} {late} does not follow its probe"
+            elif before[row - count] not in (-1, following):
+                late = before[row - count]
+                return f"{nodes.op_type[late]} {late} does not follow its probe"
     return ""
 
 
@@ -179,17 +203,45 @@ class _Placement(NamedTuple):
     place: int
 
 
-class _Added(NamedTuple):
-    """A node that was put into a graph; as the columns of the same name."""
+class _Node(NamedTuple):
+    """A node of a graph, read once for all three files.
 
+    Attributes:
+        at: its position in the graph's file.
+        row: in the NodeTable.
+        op_type: what it does.
+        reads: names that it reads, its bodies included.
+        outputs: names of its results.
+        bodies: plans of its bodies, in the order of ``bodies``; None where none is probed.
+    """
+
+    at: int
+    row: int
     op_type: str
-    parent: int
-    branch: str
-    before: int
+    reads: tuple[str, ...]
+    outputs: tuple[str, ...]
+    bodies: list[_Plan | None]
 
 
-class _Inserter:
-    """Rewrites one model, graph by graph.
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Plan:
+    """Where the probes of one graph go.
+
+    Attributes:
+        nodes: in the order of execution.
+        readable: results that a probe can read.
+        placements: probes in their order, the last at the end; none where none fits.
+        listed: nodes and probes in the order in which the file lists them.
+    """
+
+    nodes: list[_Node]
+    readable: set[str]
+    placements: list[_Placement]
+    listed: list[_Node | _Placement]
+
+
+class _Planner:
+    """Decides where the probes go, graph by graph.
 
     A probe is placed only where the tensors it waits for make sure that every node of its
     graph that is executed earlier has finished, so that no node's time can get into the
@@ -198,242 +250,262 @@ class _Inserter:
     Attributes:
         end_parents: as in ProbedGraph.
         carriers: as in ProbedGraph.
-        further_nodes: as in ProbedGraph.
     """
 
-    def __init__(self, nodes: NodeTable, kind: str) -> None:
-        self._nodes = nodes
-        self._kind = kind
-        self._added: list[_Added] = []
+    def __init__(self, nodes: NodeTable) -> None:
+        self._output_types = nodes.output_type_shape
+        self._order = nodes.order.tolist()
         self.end_parents: list[int] = []
         self.carriers = np.full(len(nodes), -1, np.int64)
-        self.further_nodes = 0
 
-    def write(self, path: Path) -> ProbedFile:
-        """Puts the probes into the model at path and writes it beside that."""
-        import onnx
-
-        model = onnx.load(path, load_external_data=False)
-        self._rewrite(model.graph, parent=-1, branch="")
-        model.opset_import.add(domain=probe.DOMAIN, version=1)
-        probed = path.with_name(f"probed-{self._kind}.onnx")
-        probed.write_bytes(model.SerializeToString())
-        return ProbedFile(
-            probed,
-            _extended(self._nodes, self._added),
-            np.array([one.before for one in self._added], np.int64),
-        )
-
-    def _rewrite(self, graph: onnx.GraphProto, parent: int, branch: str) -> None:
-        """Puts probes into a graph and into the bodies of its control-flow nodes.
+    def plan(self, graph: onnx.GraphProto, parent: int) -> _Plan:
+        """Plans the probes of a graph and of the bodies of its control-flow nodes.
 
         Args:
-            graph: is changed.
+            graph: of the executed model.
             parent: row of the control-flow node whose body this is; -1 for the main graph.
-            branch: its attribute that holds the body.
         """
-        nodes = sorted(graph.node, key=self._order)
-        placements = self._plan(nodes, self._readable(graph), parent)
-        for node in nodes:
+        nodes = []
+        held: dict[int, list[onnx.GraphProto]] = {}
+        for at, node in enumerate(graph.node):
             row = row_of(node.name)
-            if self.carriers[row] >= 0:
-                for name, body in bodies(node):
-                    self._rewrite(body, row, name)
-        if not placements or (self._kind == "frame" and parent >= 0):
-            return
-        rewritten = (
-            self._framed(graph, nodes, placements)
-            if self._kind == "frame"
-            else self._probed(nodes, placements, _anchor(graph), parent, branch)
-        )
-        del graph.node[:]
-        graph.node.extend(rewritten)
+            reads, outputs = tuple(filter(None, node.input)), tuple(filter(None, node.output))
+            if inner := [body for _, body in bodies(node)]:
+                held[row] = inner
+                reads = tuple(_reads(node))
+            nodes.append(_Node(at, row, node.op_type, reads, outputs, [None] * len(inner)))
+        readable = self._readable(graph, nodes, held)
+        nodes.sort(key=self._by_execution)
+        placements = self._place(nodes, readable, parent)
+        for node in nodes:
+            if node.bodies and self.carriers[node.row] >= 0:
+                node.bodies[:] = [self.plan(body, node.row) for body in held[node.row]]
+        unread, needed = _listed(nodes, placements)
+        listed = [*unread, *needed] if parent < 0 else [*needed, *unread]
+        return _Plan(nodes, readable, placements, listed)
 
-    def _order(self, node: onnx.NodeProto) -> tuple[float, int]:
-        row = row_of(node.name)
-        order = int(self._nodes.order[row])
-        return order if order >= 0 else float("inf"), row
+    def _by_execution(self, node: _Node) -> tuple[float, int]:
+        order = self._order[node.row]
+        return order if order >= 0 else float("inf"), node.row
 
-    def _readable(self, graph: onnx.GraphProto) -> set[str]:
+    def _readable(
+        self,
+        graph: onnx.GraphProto,
+        nodes: Sequence[_Node],
+        held: Mapping[int, Sequence[onnx.GraphProto]],
+    ) -> set[str]:
         """Results of the graph's nodes that a probe can read."""
-        declared = (*graph.value_info, *graph.output)
-        types = {value.name: value.type.tensor_type.elem_type for value in declared}
+        types: dict[str, int] = {}
         # What a trace calls a tensor may be an optional one, which no probe can read.
-        optional = {value.name for value in declared if value.type.HasField("optional_type")}
+        optional: set[str] = set()
+        for value in (*graph.value_info, *graph.output):
+            types[value.name] = value.type.tensor_type.elem_type
+            if value.type.HasField("optional_type"):
+                optional.add(value.name)
         seen: dict[str, int] = {}
-        for node in graph.node:
-            returned = (value for _, body in bodies(node) for value in body.output)
+        for node in nodes:
+            returned = (value for body in held.get(node.row, ()) for value in body.output)
             if (
                 node.op_type == "Optional"
-                or (node.op_type == "Identity" and node.input[0] in optional)
+                or (node.op_type == "Identity" and node.reads[0] in optional)
                 or any(value.type.HasField("optional_type") for value in returned)
             ):
-                optional.update(node.output)
-            else:
-                seen.update(self._output_types(node))
+                optional.update(node.outputs)
+                continue
+            # Types that the trace saw, unless it cannot say which is which.
+            traced = _element_types(self._output_types[node.row])
+            if len(traced) == len(node.outputs):
+                seen |= {n: t for n, t in zip(node.outputs, traced, strict=True) if t is not None}
         known = seen | {name: kind for name, kind in types.items() if name not in optional}
         return {name for name, kind in known.items() if kind in ELEMENT_TYPES}
 
-    def _output_types(self, node: onnx.NodeProto) -> Iterable[tuple[str, int]]:
-        """Element types that the trace saw; none where it cannot say which is which."""
-        text = self._nodes.output_type_shape[row_of(node.name)]
-        seen = [next(iter(output)) for output in json.loads(text)] if text else []
-        names = [name for name in node.output if name]
-        if len(seen) != len(names):
-            return []
-        return [
-            (name, _ELEMENT_TYPES[kind])
-            for name, kind in zip(names, seen, strict=True)
-            if kind in _ELEMENT_TYPES
-        ]
-
-    def _plan(
-        self, nodes: Sequence[onnx.NodeProto], readable: set[str], parent: int
-    ) -> list[_Placement]:
+    def _place(self, nodes: Sequence[_Node], readable: set[str], parent: int) -> list[_Placement]:
         """Probes of a graph in their order, the last at its end; none where none fits.
 
         Args:
             nodes: in the order of execution.
             readable: results that a probe can read.
-            parent: as in ``_rewrite``.
+            parent: as in ``plan``.
         """
         outside = int(self.carriers[parent]) if parent >= 0 else -1
         executed = [node for node in nodes if node.op_type != "Constant"]  # ORT executes none
         placements: list[_Placement] = []
-        # Of each node since the last probe: results that are there only when it has run.
-        pending: list[dict[str, None]] = []
+        pending = _Pending(readable)
         carrier = outside
         for node in executed:
-            row = row_of(node.name)
-            after = _after(pending, readable)
+            after = pending.after()
             if after is not None:
-                placements.append(_Placement(row, after, row))
-                pending.clear()
-                carrier = row
-            self.carriers[row] = carrier
-            reads, results = _reads(node), dict.fromkeys(filter(None, node.output))
-            for earlier in pending:
-                if not reads.isdisjoint(earlier):
-                    earlier.update(results)
-            pending.append(results)
+                placements.append(_Placement(node.row, after, node.row))
+                pending = _Pending(readable)
+                carrier = node.row
+            self.carriers[node.row] = carrier
+            pending.add(node)
         if not placements:
             return []
-        end = len(self._nodes) + len(self.end_parents)
-        after = _after(pending, readable)
+        end = len(self.carriers) + len(self.end_parents)
+        after = pending.after()
         if after is not None:
             self.end_parents.append(parent)
             return [*placements, _Placement(-1, after, end)]
         # Nothing tells that the last nodes have run: what is timed ends before them.
         last = placements.pop()
-        rows = [row_of(node.name) for node in executed]
+        rows = [node.row for node in executed]
         self.carriers[rows[rows.index(last.row) :]] = outside
         if not placements:
             return []
         self.end_parents.append(parent)
         return [*placements, last._replace(place=end)]
 
-    def _probed(
-        self,
-        nodes: Sequence[onnx.NodeProto],
-        placements: Sequence[_Placement],
-        anchor: str,
-        parent: int,
-        branch: str,
-    ) -> list[onnx.NodeProto]:
-        """All nodes, with a probe or a pair of them at each place.
 
-        What nobody reads is what ORT starts from, in turn from the end of the file. Of all
-        that it needs, ORT executes first what stands last in the file, too: that keeps in
-        its place what no probe forces there.
-        """
-        before = {placement.row: placement for placement in placements}
-        ordered: list[onnx.NodeProto] = []
-        for row, node in [*((row_of(node.name), node) for node in nodes), (-1, None)]:
-            if placement := before.get(row):
-                places = [placement.place]
-                if self._kind == "pairs":
-                    places.insert(0, placement.place + FIRST_OF_PAIR)
-                after = placement.after or (anchor,)
-                ordered += [self._probe(place, after, row, parent, branch) for place in places]
-            if node is not None:
-                ordered.append(node)
-        ordered.reverse()
-        read = set[str]().union(*map(_reads, ordered))
-        inner = [node for node in ordered if not read.isdisjoint(node.output)]
-        return [*_sorted(inner), *(node for node in ordered if read.isdisjoint(node.output))]
+class _Pending:
+    """The nodes since the last probe, of which the next one must know that they have run.
 
-    def _framed(
+    Who reads a result has run after it. So a probe waits for those whose results none of the
+    others reads, and it can where each of them has one that a probe can read.
+    """
+
+    def __init__(self, readable: set[str]) -> None:
+        self._readable = readable
+        self._producers: dict[str, int] = {}
+        self._unread: dict[int, str | None] = {}
+        self._unreadable = 0
+
+    def add(self, node: _Node) -> None:
+        """Takes in the node that is executed next."""
+        for name in node.reads:
+            producer = self._producers.get(name)
+            if producer in self._unread:
+                self._unreadable -= self._unread.pop(producer) is None
+        told = next((name for name in node.outputs if name in self._readable), None)
+        self._unread[node.row] = told
+        self._unreadable += told is None
+        self._producers |= dict.fromkeys(node.outputs, node.row)
+
+    def after(self) -> tuple[str, ...] | None:
+        """Results that are there only when all nodes have run; None if some have none."""
+        if self._unreadable:
+            return None
+        return tuple(name for name in reversed(self._unread.values()) if name is not None)
+
+
+class _Added(NamedTuple):
+    """A node that was put into a graph; as the columns of the same name."""
+
+    parent: int
+    branch: str
+    before: int
+
+
+class _Writer:
+    """Puts planned probes into one copy of a model.
+
+    Attributes:
+        further_nodes: as in ProbedGraph.
+    """
+
+    def __init__(self, kind: str, count: int) -> None:
+        self._kind = kind
+        self._count = count
+        self._added: list[_Added] = []
+        self.further_nodes = 0
+
+    def write(self, model: onnx.ModelProto, plan: _Plan, path: Path) -> ProbedFile:
+        """Writes the model with its probes beside path; model stays as it is."""
+        import onnx
+
+        probed = onnx.ModelProto()
+        probed.CopyFrom(model)
+        if self._kind == "frame":
+            self._frame(probed.graph, model.graph, plan)
+        else:
+            self._probe_graph(probed.graph, model.graph, plan, parent=-1, branch="")
+        probed.opset_import.add(domain=probe.DOMAIN, version=1)
+        file = path.with_name(f"probed-{self._kind}.onnx")
+        file.write_bytes(probed.SerializeToString())
+        parents, branches, before = zip(*self._added, strict=True)
+        return ProbedFile(file, np.array(parents, np.int64), branches, np.array(before, np.int64))
+
+    def _probe_graph(
         self,
         graph: onnx.GraphProto,
-        nodes: Sequence[onnx.NodeProto],
-        placements: Sequence[_Placement],
-    ) -> list[onnx.NodeProto]:
-        """All nodes as they stand, with the probes of the frame and the further nodes."""
-        first, last = placements[0], placements[-1]
-        rows = [row_of(node.name) for node in nodes]
-        stop = rows.index(last.row) if last.row >= 0 else len(nodes)
-        timed = nodes[rows.index(first.row) : stop]
+        source: onnx.GraphProto,
+        plan: _Plan,
+        parent: int,
+        branch: str,
+    ) -> None:
+        """Lists a graph's nodes anew, with a probe or a pair of them at each place.
+
+        Args:
+            graph: a copy of source, which is changed.
+            source: the graph without probes.
+            plan: of this graph.
+            parent: row of the control-flow node whose body this is; -1 for the main graph.
+            branch: its attribute that holds the body.
+        """
+        anchor = _anchor(graph) if plan.placements else ""
+        from_file = list(source.node)
+        del graph.node[:]
+        for one in plan.listed:
+            if isinstance(one, _Placement):
+                after = one.after or (anchor,)
+                self._add_probe(graph, one.place, after, one.row, parent, branch)
+                if self._kind == "pairs":
+                    first = one.place + FIRST_OF_PAIR
+                    self._add_probe(graph, first, after, one.row, parent, branch)
+                continue
+            node = from_file[one.at]
+            graph.node.append(node)
+            if one.bodies:
+                pairs = zip(bodies(graph.node[-1]), bodies(node), one.bodies, strict=True)
+                for (name, body), (_, as_it_was), inner in pairs:
+                    if inner is not None:
+                        self._probe_graph(body, as_it_was, inner, one.row, name)
+
+    def _frame(self, graph: onnx.GraphProto, source: onnx.GraphProto, plan: _Plan) -> None:
+        """Puts the probes of the frame and the further nodes around the nodes as they stand."""
+        first, last = plan.placements[0], plan.placements[-1]
+        rows = [node.row for node in plan.nodes]
+        stop = rows.index(last.row) if last.row >= 0 else len(rows)
+        timed = plan.nodes[rows.index(first.row) : stop]
         # The last probe waits for all that nothing else waits for.
-        read = set[str]().union(*map(_reads, timed))
-        readable = self._readable(graph)
+        read = {name for node in timed for name in node.reads}
         leaves = [
             name
             for node in timed
-            if read.isdisjoint(node.output)
-            for name in [one for one in node.output if one in readable][:1]
+            if read.isdisjoint(node.outputs)
+            for name in [one for one in node.outputs if one in plan.readable][:1]
         ]
-        self.further_nodes = min(max(len(nodes), _FURTHER_NODES[0]), _FURTHER_NODES[1])
+        self.further_nodes = min(max(len(rows), _FURTHER_NODES[0]), _FURTHER_NODES[1])
         first_anchor, constant = _anchor(graph), _constant(graph)
-        result, further = constant, []
+        del graph.node[:]
+        result = constant
         for _ in range(self.further_nodes):
-            further.append(self._node("Identity", (result,), -1, -1, ""))
-            result = further[-1].output[0]
-        return [
-            *further,
-            self._probe(FURTHER_END, (result,), -1, -1, ""),
-            self._probe(FURTHER_BEGIN, (constant,), -1, -1, ""),
-            *graph.node,
-            self._probe(last.place, tuple(leaves), last.row, -1, ""),
-            self._probe(first.place, (first_anchor,), first.row, -1, ""),
-        ]
+            name = self._name(-1, -1, "")
+            graph.node.add(name=name, op_type="Identity", input=[result], output=[f"{name}_out"])
+            result = f"{name}_out"
+        self._add_probe(graph, FURTHER_END, (result,), -1, -1, "")
+        self._add_probe(graph, FURTHER_BEGIN, (constant,), -1, -1, "")
+        graph.node.extend(source.node)
+        self._add_probe(graph, last.place, leaves, last.row, -1, "")
+        self._add_probe(graph, first.place, (first_anchor,), first.row, -1, "")
 
-    def _probe(
-        self, place: int, after: Sequence[str], before: int, parent: int, branch: str
-    ) -> onnx.NodeProto:
-        node = self._node(OPERATOR, after, before, parent, branch)
-        node.domain = probe.DOMAIN
-        node.attribute.add(name="place", type=2, i=place)  # AttributeProto.INT
-        del node.output[:]
-        return node
+    def _add_probe(
+        self,
+        graph: onnx.GraphProto,
+        place: int,
+        after: Sequence[str],
+        before: int,
+        parent: int,
+        branch: str,
+    ) -> None:
+        name = self._name(before, parent, branch)
+        node = graph.node.add(name=name, op_type=OPERATOR, domain=probe.DOMAIN, input=after)
+        node.attribute.add(name="place", type=_INT, i=place)
 
-    def _node(
-        self, op_type: str, inputs: Sequence[str], before: int, parent: int, branch: str
-    ) -> onnx.NodeProto:
-        """A further node with one output, which has the next row."""
-        from onnx import helper
-
-        row = len(self._nodes) + len(self._added)
-        self._added.append(_Added(op_type, parent, branch, before))
-        return helper.make_node(op_type, inputs, [f"{_PREFIX}{row}"], name=node_name(row))
-
-
-def _extended(nodes: NodeTable, added: Sequence[_Added]) -> NodeTable:
-    """The table with rows for added nodes, of which only a trace can tell more."""
-    columns: dict[str, Any] = {}
-    for field in dataclasses.fields(nodes):
-        known = getattr(nodes, field.name)
-        columns[field.name] = (
-            (*known, *("",) * len(added))
-            if isinstance(known, tuple)
-            else np.append(known, np.full(len(added), -1, np.int64))
-        )
-    count = len(nodes)
-    depth = [int(nodes.depth[one.parent]) + 1 if one.parent >= 0 else 0 for one in added]
-    columns["op_type"] = nodes.op_type + tuple(one.op_type for one in added)
-    columns["branch"] = nodes.branch + tuple(one.branch for one in added)
-    columns["parent"][count:] = [one.parent for one in added]
-    columns["depth"][count:] = depth
-    return NodeTable(**columns)
+    def _name(self, before: int, parent: int, branch: str) -> str:
+        """Name of a further node, which has the next row."""
+        self._added.append(_Added(parent, branch, before))
+        return node_name(self._count + len(self._added) - 1)
 
 
 def _anchor(graph: onnx.GraphProto) -> str:
@@ -455,40 +527,70 @@ def _constant(graph: onnx.GraphProto) -> str:
     return name
 
 
-def _after(pending: Sequence[Mapping[str, None]], readable: set[str]) -> tuple[str, ...] | None:
-    """Results that are there only when all pending nodes have run; None if some have none."""
-    after: list[str] = []
-    # A later node's result may tell of an earlier one that it depends on, but not the reverse.
-    for results in reversed(pending):
-        if results.keys().isdisjoint(after):
-            told = next((name for name in results if name in readable), None)
-            if told is None:
-                return None
-            after.append(told)
-    return tuple(after)
+@functools.lru_cache(maxsize=4096)
+def _element_types(outputs: str) -> tuple[int | None, ...]:
+    """ONNX's numbers of the types that a trace saw; None where no probe can read one.
+
+    Args:
+        outputs: as in NodeTable.output_type_shape; few differ in a graph.
+    """
+    seen = [next(iter(output)) for output in json.loads(outputs)] if outputs else []
+    return tuple(map(_ELEMENT_TYPES.get, seen))
 
 
-def _sorted(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
+def _listed(
+    nodes: Sequence[_Node], placements: Sequence[_Placement]
+) -> tuple[list[_Node | _Placement], list[_Node]]:
+    """Nodes and probes in the order in which the file lists them: what nobody reads, the rest.
+
+    What nobody reads is what ORT starts from, in turn from the end of the file. Of all
+    that it needs, ORT executes first what stands last in the file, too: that keeps in
+    its place what no probe forces there.
+
+    What nobody reads should stand in front of the rest. For every view of a graph ORT sorts it
+    a second way (``Graph::KahnsTopologicalSort``): of the nodes that are ready it takes the one
+    that stands first in the file. Probes behind the rest would all become ready and stay so to
+    the end, in a linked list that ORT walks for each node that it adds: creating the session
+    would take time that grows with the square of the number of nodes. Only in a body they must
+    stand there: ORT refuses a body that lists a node before what it reads.
+    """
+    before = {placement.row: placement for placement in placements}
+    read = {name for node in nodes for name in node.reads}
+    read.update(name for placement in placements for name in placement.after)
+    unread: list[_Node | _Placement] = [before[-1]] if -1 in before else []
+    needed: list[_Node] = []
+    for node in reversed(nodes):
+        (unread if read.isdisjoint(node.outputs) else needed).append(node)
+        if node.row in before:
+            unread.append(before[node.row])
+    return unread, _sorted(needed)
+
+
+def _sorted(nodes: Sequence[_Node]) -> list[_Node]:
     """Nodes in the order given, but for those that stand before what they need."""
-    producers = {name: number for number, node in enumerate(nodes) for name in node.output if name}
-    needs = [{producers[name] for name in _reads(node) & producers.keys()} for node in nodes]
+    producers = {name: number for number, node in enumerate(nodes) for name in node.outputs}
+    missing = []
     waiting: dict[int, list[int]] = {}
-    for number, needed in enumerate(needs):
+    for number, node in enumerate(nodes):
+        needed = {producers[name] for name in node.reads if name in producers}
+        missing.append(len(needed))
         for producer in needed:
             waiting.setdefault(producer, []).append(number)
-    ready = [number for number, needed in enumerate(needs) if not needed]
+    ready = [number for number, count in enumerate(missing) if not count]
     placed = []
     while ready:
         number = heapq.heappop(ready)
         placed.append(nodes[number])
         for consumer in waiting.get(number, ()):
-            needs[consumer].discard(number)
-            if not needs[consumer]:
+            missing[consumer] -= 1
+            if not missing[consumer]:
                 heapq.heappush(ready, consumer)
     return placed
 
 
-def _reads(node: onnx.NodeProto) -> set[str]:
+def _reads(node: onnx.NodeProto) -> Iterator[str]:
     """Names that a node reads, its bodies included."""
-    inner = (_reads(one) for _, body in bodies(node) for one in body.node)
-    return set(node.input).union(*inner) - {""}
+    yield from filter(None, node.input)
+    for _, body in bodies(node):
+        for inner in body.node:
+            yield from _reads(inner)

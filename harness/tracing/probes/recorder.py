@@ -6,7 +6,6 @@ touches the session that is timed.
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +19,8 @@ from harness.native import ort, probe
 from harness.ort import providers
 from harness.ort.session import bind, open_session
 from harness.records import NodeEvents, NodeTable
-from harness.tracing.ort_profiler.recorder import OrtPass
+from harness.tracing.ort_profiler import reader
+from harness.tracing.ort_profiler.recorder import profile_once
 from harness.tracing.probes import graphs, times
 from harness.tracing.probes.graphs import ProbedGraph
 from harness.tracing.probes.times import Stamps
@@ -111,6 +111,24 @@ class ProbePass:
         events = times.node_events(each, self._probed, self._nodes, cost_ns, frame, process)
         return events, calibration
 
+    def require_order(self, folder: Path) -> None:
+        """Makes sure that the graphs execute their nodes in the order of the one without probes.
+
+        Args:
+            folder: for what ORT's profiler writes of one inference of each.
+
+        Raises:
+            ValueError: they do not; the text says how.
+            OrtError: an inference failed, or the library is older than 1.25.
+        """
+        files = (self._probed.each, self._probed.pairs, self._probed.frame)
+        for file, binding in zip(files, self._bindings, strict=True):
+            trace = profile_once(binding, folder, file.path.stem)
+            difference = graphs.same_order(file, self._nodes, reader.ran(trace))
+            trace.unlink()
+            if difference:
+                raise ValueError(f"with probes {difference}")
+
     def close(self) -> None:
         """Releases the sessions."""
         for binding in self._bindings:
@@ -150,40 +168,18 @@ class ProbePass:
         return times.whole(Stamps(place[:kept], stamp_ns[:kept], taken, start_ns, duration_ns))
 
 
-def prepare_probes(
-    library: ort.Library,
-    config: SessionConfig,
-    graph: ExecutedGraph,
-    inputs: Mapping[str, Any],
-    folder: Path,
-) -> ProbedGraph:
-    """Puts probes into a graph and makes sure that it still executes the same.
+def prepare_probes(config: SessionConfig, graph: ExecutedGraph) -> ProbedGraph:
+    """Puts probes into a graph whose nodes they can time.
 
     Raises:
-        ValueError: it does not; the text says how.
-        OrtError, HarnessError: ONNX Runtime refuses it.
+        ValueError: there are none; the text says why.
     """
     if config.execution_mode != "sequential":
         raise ValueError("parallel execution has no order that probes could keep")
     elsewhere = sorted(set(graph.nodes.provider) - {"", providers.by_name(providers.HOST).ort_name})
     if elsewhere:
         raise ValueError(f"probes time nodes on the CPU, and some run on {elsewhere[0]}")
-    probed = graphs.insert(graph)
-    for file in (probed.each, probed.pairs, probed.frame):
-        check = OrtPass(
-            library,
-            config,
-            file.path,
-            file.nodes,
-            inputs,
-            folder,
-            **as_it_is(library, config),
-        )
-        with contextlib.closing(check):
-            difference = graphs.same_order(file, check.record(1, 0).nodes)
-        if difference:
-            raise ValueError(f"with probes {difference}")
-    return probed
+    return graphs.insert(graph)
 
 
 def as_it_is(library: ort.Library, config: SessionConfig) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def test_a_job(job: Job) -> None:
 
 def test_a_preparation(job: Job) -> None:
     profile = GOLDEN["golden_profile"]()
-    file = ProbedFile(Path("probed.onnx"), profile.nodes, np.arange(3))
+    file = ProbedFile(Path("probed.onnx"), np.array([-1, 2, 2]), ("", "a", "b"), np.arange(3))
     left = Preparation(
         model=profile.model,
         inputs=profile.inputs,

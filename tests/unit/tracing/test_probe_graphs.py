@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from harness.models.executed_graph import node_name
 from harness.models.outputs import same_values
 from harness.tracing.probes import graphs
 from harness.tracing.probes.graphs import ProbedFile
@@ -20,28 +20,30 @@ def test_same_order_compares_each_graph_by_itself() -> None:
     # end, 7 before 3 in its branch.
     then = "then_branch"
     nodes = table(
-        [-1, -1, 1, 1, 1, -1, -1, 1],
-        branch=("", "", then, then, "else_branch", "", "", then),
-        op_type=("Op",) * 5 + ("Probe",) * 3,
-        order=np.array([0, 1, 0, 1, -1, -1, -1, -1]),
+        [-1, -1, 1, 1, 1],
+        branch=("", "", then, then, "else_branch"),
+        op_type=("Op",) * 5,
+        order=np.array([0, 1, 0, 1, -1]),
     )
-    file = ProbedFile(Path(), nodes, np.array([0, -1, 3]))
+    file = ProbedFile(Path(), np.array([-1, -1, 1]), ("", "", then), np.array([0, -1, 3]))
 
-    def seen(*order: int, more: int = 0) -> str:
-        traced = dataclasses.replace(nodes, order=np.array(order))
-        if more:
-            traced = table([-1] * 9, order=np.arange(9), op_type=("Op",) * 8 + ("Cast",))
-        return graphs.same_order(file, traced)
+    def seen(*rows: int, more: str = "") -> str:
+        ran = [(node_name(row), "Op" if row < len(nodes) else "Probe") for row in rows]
+        return graphs.same_order(file, nodes, [*ran, ("stranger", more)] if more else ran)
 
-    assert seen(1, 2, 0, 2, -1, 0, 3, 1) == ""
-    assert seen(1, 2, 0, 2, -1, 0, -1, 1) == "", "a probe that did not run stamps nothing"
-    assert seen(1, 2, 2, 0, -1, 0, 3, 1) == "2 nodes run in another order, from Op 2 on"
-    assert seen(0, 2, 0, 2, -1, 1, 3, 1) == "Op 0 does not follow its probe"
-    assert seen(1, 2, 1, 2, -1, 0, 3, 0) == "Op 3 does not follow its probe"
-    assert seen(1, 2, 0, 1, -1, 0, 3, 2) == "Op 3 does not follow its probe"
-    assert "one graph only, such as Op 4" in seen(1, 2, 0, 2, 0, 0, 3, 1)
-    assert "one graph only, such as Op 0" in seen(-1, 2, 0, 2, -1, 0, 3, 1)
-    assert seen(*[0] * 8, more=1) == "1 further nodes run, such as Cast"
+    assert seen(5, 0, 2, 7, 3, 1, 6) == ""
+    assert seen(5, 0, 2, 3, 1, 6) == "", "a probe that did not run stamps nothing"
+    assert seen(2, 5, 7, 3, 0, 1, 6) == "", "graphs run side by side"
+    assert seen(5, 0, 7, 3, 2, 1, 6) == "2 nodes run in another order, from Op 2 on"
+    assert seen(0, 5, 2, 7, 3, 1, 6) == "Op 0 does not follow its probe"
+    assert seen(5, 0, 7, 2, 3, 1, 6) == "Op 3 does not follow its probe"
+    assert seen(5, 0, 2, 3, 7, 1, 6) == "Op 3 does not follow its probe"
+    assert "one graph only, such as Op 4" in seen(5, 0, 2, 7, 3, 4, 1, 6)
+    assert "one graph only, such as Op 0" in seen(5, 2, 7, 3, 1, 6)
+    assert seen(5, 0, 2, 7, 3, 1, 6, more="Cast") == "1 further nodes run, such as Cast"
+    replaced = [("Cast" if row == 3 else op, row) for op, row in zip("OOOO", range(4), strict=True)]
+    ran = [(node_name(row), "Op" if op == "O" else op) for op, row in replaced]
+    assert "such as Cast" in graphs.same_order(file, nodes, ran)
 
 
 ONE = np.array([1.0, np.nan, 0.0], np.float32)

@@ -19,7 +19,7 @@ FURTHER = 32
 
 
 def graph(carriers: list[int], end_parents: list[int]) -> ProbedGraph:
-    none = ProbedFile(Path(), table([]), np.empty(0, np.int64))
+    none = ProbedFile(Path(), np.empty(0, np.int64), (), np.empty(0, np.int64))
     return ProbedGraph(none, none, none, np.array(end_parents), np.array(carriers), FURTHER)
 
 
