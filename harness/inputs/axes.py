@@ -37,6 +37,8 @@ _MADE_UP = r"^(unk(nown)?_|dynamicdimension|dim_?\d|[ds]\d+$|none$)|dynamic_axes
 _ACTIVATIONS = r"encoder|hidden_states"
 _CACHE_NAME = r"past|cache|mem"
 _STATE_NAME = r"^[hc](_?(\d+|n|t|in|prev))?$|^[hc]n|state|hidden|cell|mem|cache|rnn|lstm|gru"
+#: Recurrent layers.
+_LAYERS = ("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM")
 #: Inputs of a recurrent layer: its sequence, and what it begins with.
 _SEQUENCE_AND_STATES = (0, 5, 6)
 
@@ -153,12 +155,13 @@ def _met_by_layers(
     model: onnx.ModelProto, ports: Sequence[Port]
 ) -> tuple[dict[Dimension, str], set[Dimension]]:
     """Free dimensions that recurrent layers take for the batch, with the layer; and for steps."""
-    origins = axis_origins(model, ports)
     batch: dict[Dimension, str] = {}
     steps: set[Dimension] = set()
-    for node in all_nodes(model.graph):
-        if node.op_type not in ("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"):
-            continue
+    layers = [node for node in all_nodes(model.graph) if node.op_type in _LAYERS]
+    if not layers:
+        return batch, steps
+    origins = axis_origins(model, ports)
+    for node in layers:
         swapped = any(item.name == "layout" and item.i for item in node.attribute)
         layer = f"{node.op_type} '{node.name or next(iter(node.output), '')}'"
         for slot in _SEQUENCE_AND_STATES:

@@ -24,8 +24,10 @@ from harness.inputs.flow import (
     Term,
     constant_fact,
     flow,
+    hands_on,
     input_fact,
     mixed,
+    operator_of,
 )
 from harness.inputs.ports import Port, Shape
 from harness.inputs.scalars import GENERATED
@@ -163,9 +165,13 @@ def _walk(graph: onnx.GraphProto, facts: _Facts, shapes: _Shapes, demands: Deman
         if tensor_type.HasField("shape") and min(sizes, default=0) >= 0:
             shapes[value.name] = tuple(sizes)
     for proto in graph.node:
+        holds = any(attribute.HasField("g") for attribute in proto.attribute)
+        op = operator_of(proto)
+        if not (holds or op in _ASKED or hands_on(op)):
+            continue
         node = Node(proto, facts, shapes)
         demands.ask(node)
-        if any(attribute.HasField("g") for attribute in proto.attribute):
+        if holds:
             _walk_bodies(proto, facts, shapes, demands)
             continue
         fact = flow(node)

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 #: Largest number of elements that are kept apart.
 MAX_ELEMENTS = 1024
 
+#: Most Terms of a large tensor that are told apart: of each layer that scales and shifts by a
+#: vector there are twice as many, and of more than these nothing is said.
+MAX_TERMS = 64
+
 Elements = np.ndarray[Any, Any]
 _Known = TypeVar("_Known")
 
@@ -124,6 +128,12 @@ def constant_fact(tensor: onnx.TensorProto) -> Fact:
         return _NOTHING
 
 
+def operator_of(proto: onnx.NodeProto) -> str:
+    """The op type of a node, with the domain in front where that is not ONNX's own."""
+    own = proto.domain in ("", "ai.onnx", "ai.onnx.ml")
+    return str(proto.op_type) if own else f"{proto.domain}.{proto.op_type}"
+
+
 class Node:
     """A node as the walk meets it, with what is known of its inputs and outputs.
 
@@ -137,8 +147,7 @@ class Node:
     def __init__(
         self, proto: onnx.NodeProto, facts: Mapping[str, Fact], shapes: Mapping[str, Shape]
     ) -> None:
-        own = proto.domain in ("", "ai.onnx", "ai.onnx.ml")
-        self.op = proto.op_type if own else f"{proto.domain}.{proto.op_type}"
+        self.op = operator_of(proto)
         self.op_type = proto.op_type
         self.label = f"{proto.op_type} '{proto.name or next(iter(proto.output), '')}'"
         self.slots = len(proto.input)
@@ -198,6 +207,11 @@ def known(value: _Known | None) -> _Known:
     return value
 
 
+def hands_on(op: str) -> bool:
+    """Whether anything is ever known of what an operator computes; ``op`` as of a Node."""
+    return op in _COMPUTED or op in _ARITHMETIC or op in _CARRIED
+
+
 def flow(node: Node) -> Fact:
     """What is known of a node's first output (of every output, for Split)."""
     try:
@@ -217,7 +231,8 @@ def _combined(node: Node) -> set[Term]:
         values = {_ARITHMETIC[node.op](one, other) for one in left for other in right}
     except ZeroDivisionError:
         return set()
-    return {value for value in values if isinstance(value, Term)}
+    terms = {value for value in values if isinstance(value, Term)}
+    return terms if len(terms) <= MAX_TERMS else set()
 
 
 def _ends(fact: Fact) -> Iterable[Any]:

@@ -283,14 +283,16 @@ _WEIGHED: dict[str, Callable[[Shape, Mapping[str, int]], tuple[int, int]]] = {
 
 def _required_sizes(model: onnx.ModelProto, ports: Sequence[Port]) -> dict[Dimension, int]:
     """Sizes that a weight dictates to the inputs whose axes it meets."""
+    required: dict[Dimension, int] = {}
+    weighed = [node for node in all_nodes(model.graph) if node.op_type in _WEIGHED]
+    if not weighed:
+        return required
     origins = axis_origins(model, ports)
     weights = {tensor.name: tuple(tensor.dims) for tensor in all_weights(model.graph)}
-    required: dict[Dimension, int] = {}
-    for node in all_nodes(model.graph):
-        rule = _WEIGHED.get(node.op_type)
-        if rule is None or len(node.input) < 2:
+    for node in weighed:
+        if len(node.input) < 2:
             continue
-        weight = weights.get(node.input[1])
+        rule, weight = _WEIGHED[node.op_type], weights.get(node.input[1])
         if weight is None:
             continue
         attributes = {item.name: item.i for item in node.attribute}

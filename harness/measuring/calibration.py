@@ -1,8 +1,8 @@
 """The calibrating process: ``python -m harness.measuring.calibration JOB``.
 
-It finds out once how long an inference takes where it is timed. From that the parent plans how
-many of them make the timed pass, the same number in all processes: were each to find its own,
-chance would make some look longer at the machine than others.
+It finds out once how long an inference takes where it is timed, and a session. From that the
+parent plans how many inferences make the timed pass, the same number in all processes: were each
+to find its own, chance would make some look longer at the machine than others.
 """
 
 from __future__ import annotations
@@ -10,15 +10,33 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from harness.measuring import conduct
 from harness.measuring.handover import Job
 from harness.measuring.timed_pass import Measurement
 
 
-def latency_file(job: Job) -> Path:
-    """Where the calibrating process leaves what it found, in ns."""
-    return job.work_folder / "latency_ns.txt"
+class Calibration(NamedTuple):
+    """What the calibrating process found, to plan with.
+
+    Attributes:
+        latency_ns: an inference that nothing disturbs.
+        session_ns: creating the session, its providers loaded first.
+    """
+
+    latency_ns: int
+    session_ns: int
+
+
+def read(job: Job) -> Calibration:
+    """What the calibrating process of a job found."""
+    latency_ns, session_ns = map(int, _file(job).read_text().split())
+    return Calibration(latency_ns, session_ns)
+
+
+def _file(job: Job) -> Path:
+    return job.work_folder / "calibration.txt"
 
 
 def _work(path: Path) -> None:
@@ -26,8 +44,9 @@ def _work(path: Path) -> None:
     job = Job.read(path)
     os.sched_setaffinity(0, job.cpus)
     with conduct.process(job):
-        latency_ns = Measurement(job, -1, 0, 0).undisturbed_latency_ns()
-        latency_file(job).write_text(str(latency_ns))
+        measurement = Measurement(job, -1, 0, 0)
+        latency_ns = measurement.undisturbed_latency_ns()
+        _file(job).write_text(f"{latency_ns} {measurement.session_ns}")
 
 
 if __name__ == "__main__":

@@ -102,7 +102,6 @@ class Preparation:
             no trace told it.
         profiled_ns: one inference under ORT's profiler, to plan with; 0 where there is none.
         latency_ns: fastest of a few inferences, to plan with; not a result.
-        session_ns: creating the session, its providers loaded first, to plan with.
         executed_session_ns: creating one of the executed graph, to plan with; 0 where there is
             none.
         absent: what could not be had.
@@ -118,7 +117,6 @@ class Preparation:
     executions: int
     profiled_ns: int
     latency_ns: int
-    session_ns: int
     executed_session_ns: int
     absent: tuple[Absent, ...]
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import onnx
 
 from harness.config.session import SessionConfig
-from harness.errors import ModelError, one_line
+from harness.errors import HarnessError, ModelError, one_line
 from harness.inputs import choice, described
 from harness.inputs.output_check import output_error
 from harness.measuring import ceilings, handover
@@ -23,16 +25,16 @@ from harness.measuring.handover import Job, Preparation
 from harness.models import file, sources
 from harness.models.executed_graph import ExecutedGraph
 from harness.models.outputs import same_values
-from harness.models.work.nodes import definitions
+from harness.models.work.nodes import Definition, definitions
 from harness.models.work.table import work_of
 from harness.native import ort
 from harness.ort import placement, providers
-from harness.ort.session import load_provider_libraries, open_library, open_session
+from harness.ort.session import open_library, open_session
 from harness.records import WEIGHTS, NodeEvents, Reading
 from harness.tracing.ort_profiler.recorder import OrtPass
 from harness.tracing.probes.graphs import ProbedGraph
 from harness.tracing.probes.recorder import prepare_probes
-from harness.tracing.sessions import save_graph
+from harness.tracing.sessions import open_saving, saved_graph
 
 #: Why a file in ORT's own format is not traced with probes.
 NO_PROBES = (
@@ -59,24 +61,27 @@ def prepare(job: Job) -> Preparation:
     library = open_library(job.library, job.config.session)
     # Never captured here: a session that holds a CUDA graph serves one binding only.
     config = providers.uncaptured(job.config.session)
-    began_ns = time.monotonic_ns()
-    load_provider_libraries(library, config)
-    load_ns = time.monotonic_ns() - began_ns
-    session = open_session(library, job.model, config, entries=config.entries | placement.RECORD)
-    log = library.take_log()
-    if model is None:
-        record = file.describe_ort_format(job.model, job.model_name)
-        model = described.model_of(session.inputs)
-    else:
-        record = file.describe(job.model, model, job.model_name)
+    # What ONNX Runtime does for long leaves Python free: what is read of the model meanwhile
+    # costs no time of its own.
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        saving = bool(job.config.trace) and not ort_format
+        opening = beside.submit(_open, library, job, config, saving=saving)
+        if model is None:
+            record = file.describe_ort_format(job.model, job.model_name)
+            model = described.model_of(opening.result().session.inputs)
+        else:
+            record = file.describe(job.model, model, job.model_name)
 
-    def attempt(candidate: choice.InputSet) -> list[Any]:
-        with contextlib.closing(session.bind(candidate.values)) as binding:
-            binding.run()
-            job.inferred.touch()
-            return binding.outputs()
+        def attempt(candidate: choice.InputSet) -> list[Any]:
+            session = opening.result().session
+            with contextlib.closing(session.bind(candidate.values)) as binding:
+                binding.run()
+                job.inferred.touch()
+                return binding.outputs()
 
-    chosen, outputs = choice.choose(model, job.config.inputs, attempt)
+        chosen, outputs = choice.choose(model, job.config.inputs, attempt)
+        opened = opening.result()
+    session = opened.session
     handover.write_inputs(job, chosen.values)
     with contextlib.closing(session.bind(chosen.values)) as binding:
         try:
@@ -87,7 +92,6 @@ def prepare(job: Job) -> Preparation:
                 "fix the inputs with `files` or `shapes`",
             ) from error
         repeatable = same_values(outputs, binding.outputs())
-    session_ns = load_ns + session.provider_ns + session.create_ns
     try:
         assignments = session.assignments()
     except ort.OrtError:  # before 1.24
@@ -107,13 +111,17 @@ def prepare(job: Job) -> Preparation:
     else:
         told = "initialisers of the model file"
         facts += (Reading(WEIGHTS, file.weights_bytes(model), "bytes", told),)
-    if job.config.trace and not ort_format:
+    if opened.why_not_saved:
+        absent.append(("nodes", f"no executed graph: {opened.why_not_saved}"))
+    elif saving:
         with absent.noting("nodes", because="no executed graph: "):
-            graph, events, executed_session_ns = _executed_graph(library, job, chosen.values)
+            executed = _executed_graph(library, job, model, chosen.values)
+            graph, events = executed.graph, executed.events
             executions, profiled_ns = len(events), int(events.inference_duration_ns[0])
-    facts += _placement(job.config.session, assignments, graph, log, provider_options)
+            executed_session_ns = executed.session_ns
+    facts += _placement(job.config.session, assignments, graph, opened.log, provider_options)
     if graph is not None:
-        work = work_of(graph.nodes, definitions(graph.path))
+        work = work_of(graph.nodes, executed.definitions.result())
         nodes = dataclasses.replace(
             graph.nodes, flops=work.flops, traffic_bytes=work.bytes, arithmetic=work.dtype
         )
@@ -122,7 +130,7 @@ def prepare(job: Job) -> Preparation:
                 probed = prepare_probes(config, graph)
                 nodes = dataclasses.replace(nodes, carrier=probed.carriers)
         with absent.noting("node sources"):
-            nodes = dataclasses.replace(nodes, sources=sources.sources(model, graph))
+            nodes = dataclasses.replace(nodes, sources=executed.sources.result())
         graph = dataclasses.replace(graph, nodes=nodes)
         facts += ceilings.facts(library, job.config, set(work.dtype))
     return Preparation(
@@ -136,7 +144,6 @@ def prepare(job: Job) -> Preparation:
         executions=executions,
         profiled_ns=profiled_ns,
         latency_ns=latency_ns,
-        session_ns=session_ns,
         executed_session_ns=executed_session_ns,
         absent=tuple(absent),
     )
@@ -168,21 +175,84 @@ def _placement(
     return facts if of_libraries is None else (*facts, *of_libraries())
 
 
-def _executed_graph(
-    library: ort.Library, job: Job, values: Mapping[str, Any]
-) -> tuple[ExecutedGraph, NodeEvents, int]:
-    """The graph ORT executes, its table completed by the events of one profiled inference.
+class _Opened(NamedTuple):
+    """The session of the model.
 
-    Returns:
-        The graph, these events, and how long creating a session of it took, in ns.
+    Attributes:
+        session: it.
+        log: lines that ORT logged while it made it.
+        why_not_saved: why it left no executed graph in the work folder; empty where it did, or
+            was not asked to.
+    """
+
+    session: ort.Session
+    log: list[str]
+    why_not_saved: str
+
+
+def _open(library: ort.Library, job: Job, config: SessionConfig, *, saving: bool) -> _Opened:
+    """Opens the session, which saves the graph that it executes where it can.
+
+    Args:
+        library: the opened ONNX Runtime.
+        job: whose model it is, and where to save.
+        config: session options.
+        saving: whether the graph is asked for.
+
+    Raises:
+        HarnessError: as ``open_session`` does.
+    """
+    config = dataclasses.replace(config, entries=config.entries | placement.RECORD)
+    why_not_saved = ""
+    if saving:
+        try:
+            session = open_saving(library, job.model, config, job.work_folder)
+            return _Opened(session, library.take_log(), "")
+        except HarnessError as error:  # for the saving, or of what the model or the machine lacks
+            why_not_saved = one_line(str(error))
+            library.take_log()
+    session = open_session(library, job.model, config)
+    return _Opened(session, library.take_log(), why_not_saved)
+
+
+class _Executed(NamedTuple):
+    """The executed graph.
+
+    Attributes:
+        graph: it, its table completed by one profiled inference.
+        events: of that inference.
+        session_ns: what creating a session of it took.
+        definitions: as ``models.work.nodes.definitions`` gives them.
+        sources: as ``models.sources.sources`` gives them.
+    """
+
+    graph: ExecutedGraph
+    events: NodeEvents
+    session_ns: int
+    definitions: Future[dict[int, Definition]]
+    sources: Future[tuple[str, ...]]
+
+
+def _executed_graph(
+    library: ort.Library, job: Job, model: onnx.ModelProto, values: Mapping[str, Any]
+) -> _Executed:
+    """The graph ORT executes, of which the model's session has left a file.
+
+    Raises:
+        HarnessError, OrtError, OSError, ValueError: it cannot be had.
     """
     config, folder = providers.uncaptured(job.config.session), job.work_folder
-    graph = save_graph(library, job.model, config, folder)
-    once = OrtPass(library, config, graph.path, graph.nodes, values, folder, optimization="disable")
+    graph = saved_graph(folder)
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        defined = beside.submit(definitions, graph.path)
+        told = beside.submit(sources.sources, model, graph)
+        once = OrtPass(
+            library, config, graph.path, graph.nodes, values, folder, optimization="disable"
+        )
     with contextlib.closing(once):
         trace = once.record(1, process=0)
-        session_ns = once.session_ns
-    return dataclasses.replace(graph, nodes=trace.nodes), trace.events, session_ns
+    graph = dataclasses.replace(graph, nodes=trace.nodes)
+    return _Executed(graph, trace.events, once.session_ns, defined, told)
 
 
 def _custom_ops(config: SessionConfig) -> tuple[Reading, ...]:

@@ -155,10 +155,11 @@ def _started(
         job = Job(config, library, model, name, work, partial, tuple(sorted(cpus)))
         job.write()
         preparation = spawning.prepare(job)
+        calibrated = spawning.calibrate(job)
         plan = divide_time(
             config,
-            spawning.calibrate(job),
-            preparation.session_ns,
+            calibrated.latency_ns,
+            calibrated.session_ns,
             preparation.executions,
             preparation.profiled_ns,
             preparation.executed_session_ns,

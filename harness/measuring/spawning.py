@@ -45,6 +45,7 @@ import pyperf
 from harness.errors import HarnessError, MachineError, one_line
 from harness.machine.cpu_lists import cpu_ranges
 from harness.measuring import calibration, conduct, handover, limits
+from harness.measuring.calibration import Calibration
 from harness.measuring.handover import Job, Preparation
 from harness.measuring.limits import Watch
 from harness.measuring.plan import Plan
@@ -67,8 +68,8 @@ def prepare(job: Job) -> Preparation:
     return handover.read_preparation(job)
 
 
-def calibrate(job: Job) -> int:
-    """Runs the calibrating process: what an inference takes, in ns, where nothing disturbs it.
+def calibrate(job: Job) -> Calibration:
+    """Runs the calibrating process.
 
     Raises:
         HarnessError: of the kind the process ended with.
@@ -80,7 +81,7 @@ def calibrate(job: Job) -> int:
         ).returncode
     if code:
         raise _worker_failure(job, "calibrating process failed", code, output, watch)
-    return int(calibration.latency_file(job).read_text())
+    return calibration.read(job)
 
 
 #: Processes of one profile at most, however far its precision is (3).

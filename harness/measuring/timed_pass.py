@@ -111,6 +111,11 @@ class Measurement:
         self._first_inference_ns = self._binding.run()
         job.inferred.touch()
 
+    @property
+    def session_ns(self) -> int:
+        """What creating the session took, its providers loaded first."""
+        return self._provider_ns + self._session.create_ns
+
     def take(self, inferences: int) -> float:
         """Takes the next chunk of samples; returns the seconds it took in the native loop.
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import collections
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from harness.models.executed_graph import MOVES, ExecutedGraph, bodies, plain_kind, row_of
@@ -67,7 +67,9 @@ class _File:
     """One graph of the user's file, and the graphs around it.
 
     Attributes:
-        graph: the graph.
+        op_types: of its nodes.
+        outputs: names of what each node hands on.
+        reads: names of what each node reads, its bodies included.
         producer: number of the node that hands a tensor on.
         by_name: numbers of the nodes of a name.
         readers: numbers of the nodes that read a tensor; -1 where the graph hands it on.
@@ -75,21 +77,20 @@ class _File:
     """
 
     def __init__(self, graph: onnx.GraphProto, around: _File | None = None) -> None:
-        self.graph = graph
-        self.around = around
+        self._nodes = list(graph.node)
+        self.op_types = [node.op_type for node in self._nodes]
+        self.outputs = [tuple(filter(None, node.output)) for node in self._nodes]
+        self.reads = [tuple(_read(node)) for node in self._nodes]
         self.producer = {
-            tensor: number
-            for number, node in enumerate(graph.node)
-            for tensor in node.output
-            if tensor
+            tensor: number for number, tensors in enumerate(self.outputs) for tensor in tensors
         }
         self.by_name: dict[str, list[int]] = collections.defaultdict(list)
         self.readers: dict[str, set[int]] = collections.defaultdict(set)
-        for number, node in enumerate(graph.node):
-            if node.name:
-                self.by_name[node.name].append(number)
-            for name in _read(node):
-                self.readers[name].add(number)
+        for number, node in enumerate(self._nodes):
+            if name := node.name:
+                self.by_name[name].append(number)
+            for tensor in self.reads[number]:
+                self.readers[tensor].add(number)
         for output in graph.output:
             self.readers[output.name].add(-1)
         self.constant: set[str] = set() if around is None else set(around.constant)
@@ -99,11 +100,11 @@ class _File:
         }
         alike: dict[tuple[object, ...], list[int]] = collections.defaultdict(list)
         self._alike: dict[int, list[int]] = {}
-        for number, node in enumerate(graph.node):
+        for number, node in enumerate(self._nodes):
             if any(True for _ in bodies(node)):
                 continue
-            if all(not name or name in self.constant for name in node.input):
-                self.constant |= {name for name in node.output if name}
+            if all(name in self.constant for name in self.reads[number]):
+                self.constant.update(self.outputs[number])
             else:  # a constant may be as large as a weight, and nobody asks for its twins
                 self._alike[number] = alike[_does(node)]
                 self._alike[number].append(number)
@@ -122,7 +123,7 @@ class _File:
         while True:
             numbers = self.by_name.get(name, ())
             if len(numbers) == 1:
-                return tuple(filter(None, self.graph.node[numbers[0]].output))
+                return self.outputs[numbers[0]]
             if name in self.producer:
                 return (name,)
             shorter = _AROUND.sub("", name)
@@ -130,14 +131,9 @@ class _File:
                 return ()
             name = shorter
 
-    def hands_on(self, number: int) -> set[str]:
-        """Outputs of a node."""
-        return {name for name in self.graph.node[number].output if name}
-
     def op_type(self, tensor: str) -> str:
         """What the node does that hands a tensor on."""
-        op_type: str = self.graph.node[self.producer[tensor]].op_type
-        return op_type
+        return self.op_types[self.producer[tensor]]
 
     def twins(self, number: int) -> Sequence[int]:
         """Nodes that compute the very same, which the optimiser makes one."""
@@ -162,18 +158,27 @@ class _File:
             if number in found:
                 continue
             found.add(number)
-            for name in _read(self.graph.node[number]):
+            for name in self.reads[number]:
                 if name in self.producer and name not in self.constant and not stops(name):
                     before = self.producer[name]
-                    outputs = (o for twin in self.twins(before) for o in self.hands_on(twin))
+                    outputs = (o for twin in self.twins(before) for o in self.outputs[twin])
                     if not any(map(stops, outputs)):
                         waiting.append(before)
         return found
 
     def label(self, number: int) -> str:
         """Name of a node; what it does and hands on where it has none."""
-        node = self.graph.node[number]
-        return node.name or f"{node.op_type}({next(filter(None, node.output), '')})"
+        name = str(self._nodes[number].name)
+        return name or f"{self.op_types[number]}({next(iter(self.outputs[number]), '')})"
+
+    def body(self, numbers: Iterable[int], op_type: str, attribute: str) -> _File:
+        """What an executed body was made of; this graph itself where none of its nodes is it."""
+        for number in numbers:
+            if self.op_types[number] == op_type:
+                for name, body in bodies(self._nodes[number]):
+                    if name == attribute:
+                        return _File(body, self)
+        return self
 
 
 def _trace(
@@ -193,12 +198,12 @@ def _trace(
         between = file.between(claimed, alive, read)
         # What computed the very same twice is computed once.
         doubled = {twin for number in between for twin in file.twins(number)}
-        traced.append(between | {one for one in doubled if alive.isdisjoint(file.hands_on(one))})
+        traced.append(between | {one for one in doubled if alive.isdisjoint(file.outputs[one])})
     _of_unclaimed(executed, file, claims, traced)
     for node, numbers in zip(executed.node, traced, strict=True):
         found[row_of(node.name)] = tuple(map(file.label, _in_order(file, node, numbers)))
         for attribute, body in bodies(node):
-            _trace(body, _body(file, numbers, node, attribute), names, found)
+            _trace(body, file.body(numbers, node.op_type, attribute), names, found)
 
 
 def _claims(executed: onnx.GraphProto, file: _File, names: Sequence[str]) -> list[tuple[str, ...]]:
@@ -249,19 +254,20 @@ def _with_what_follows(
             }
         elif len(claims[number]) == 1 and len(node.output) == 1:
             (tensor,) = claims[number]
+            if node.output[0] == tensor:
+                stands_for[tensor] = tensor
+                continue
             known = {tensor, *(stands_for.get(name, name) for name in node.input)}
             while node.output[0] != tensor and len(file.readers[tensor]) == 1:
                 (reader,) = file.readers[tensor]
-                after = file.graph.node[reader]
-                read = [name for name in after.input if name and name not in file.constant]
                 if (
                     reader < 0
-                    or after.op_type not in _ADDED_LATER
-                    or after.output[0] in claimed
-                    or not known.issuperset(read)
+                    or file.op_types[reader] not in _ADDED_LATER
+                    or file.outputs[reader][0] in claimed
+                    or any(n not in known and n not in file.constant for n in file.reads[reader])
                 ):
                     break
-                tensor = after.output[0]
+                tensor = file.outputs[reader][0]
                 known.add(tensor)
             claims[number] = (tensor,)
             stands_for[node.output[0]] = tensor
@@ -277,21 +283,20 @@ def _of_unclaimed(
 
     A node that ORT made of one of the file's, by taking it apart, has that one.
     """
+    unclaimed = [number for number, claimed in enumerate(claims) if not claimed]
+    if not unclaimed:
+        return
     readers = collections.defaultdict(list)
     for number, node in enumerate(executed.node):
         for name in filter(None, node.input):
             readers[name].append(number)
-    for number in reversed(range(len(executed.node))):
+    for number in reversed(unclaimed):
         node = executed.node[number]
-        if claims[number] or node.op_type in MOVES or node.name.startswith("Inserted"):
+        if node.op_type in MOVES or node.name.startswith("Inserted"):
             continue
         after = {reader for name in node.output for reader in readers.get(name, ())}
         around = {source for reader in after for source in traced[reader]}
-        same = {
-            one
-            for one in around
-            if plain_kind(file.graph.node[one].op_type) == plain_kind(node.op_type)
-        }
+        same = {one for one in around if plain_kind(file.op_types[one]) == plain_kind(node.op_type)}
         if same:
             traced[number] = same
             for reader in after:
@@ -301,27 +306,17 @@ def _of_unclaimed(
             traced[number] = set(around)
 
 
-def _in_order(file: _File, node: onnx.NodeProto, numbers: Iterable[int]) -> list[int]:
+def _in_order(file: _File, node: onnx.NodeProto, numbers: Collection[int]) -> list[int]:
     """Sources without what computes nothing, that of the same kind first."""
-    nodes = file.graph.node
+    if len(numbers) < 2:
+        return list(numbers)
     ordered = sorted(numbers)
-    ordered = [n for n in ordered if nodes[n].op_type not in _DROPPED] or ordered
+    ordered = [n for n in ordered if file.op_types[n] not in _DROPPED] or ordered
     kind = plain_kind(node.op_type)
-    main = next((n for n in ordered if plain_kind(nodes[n].op_type) == kind), None)
+    main = next((n for n in ordered if plain_kind(file.op_types[n]) == kind), None)
     if main is None:
         return ordered
     return [main, *(n for n in ordered if n != main)]
-
-
-def _body(file: _File, numbers: Iterable[int], node: onnx.NodeProto, attribute: str) -> _File:
-    """The body of the file that an executed one was made of; the graph around where none is."""
-    for number in numbers:
-        source = file.graph.node[number]
-        if source.op_type == node.op_type:
-            for name, body in bodies(source):
-                if name == attribute:
-                    return _File(body, file)
-    return file
 
 
 def _read(node: onnx.NodeProto) -> Iterator[str]:

@@ -10,8 +10,41 @@ from harness.models.executed_graph import ExecutedGraph
 from harness.native import ort
 from harness.ort.session import open_session
 
+_SAVED = "executed.onnx"
+
 #: Inferences before those that are recorded: memory patterns and caches settle.
 WARMUP_INFERENCES = 3
+
+
+def open_saving(
+    library: ort.Library, model: Path, config: SessionConfig, folder: Path
+) -> ort.Session:
+    """A session that leaves the graph that it executes in a folder, for ``saved_graph``.
+
+    Raises:
+        HarnessError: as ``open_session`` does, and where ORT cannot save the graph.
+    """
+    return open_session(
+        library,
+        model,
+        config,
+        optimized_model_path=str(folder / _SAVED),
+        # Weights stay out of the file, so that naming its nodes is cheap at any size.
+        entries=config.entries
+        | {
+            "session.optimized_model_external_initializers_file_name": "executed.weights",
+            "session.optimized_model_external_initializers_min_size_in_bytes": "1024",
+        },
+    )
+
+
+def saved_graph(folder: Path) -> ExecutedGraph:
+    """The graph that such a session left, with its nodes named after their rows.
+
+    Raises:
+        HarnessError, OSError: it cannot be read.
+    """
+    return executed_graph.prepare(folder / _SAVED, folder / "executed-named.onnx")
 
 
 def save_graph(
@@ -22,17 +55,5 @@ def save_graph(
     Raises:
         HarnessError, OSError: ORT cannot save it, or it cannot be read.
     """
-    saved = folder / "executed.onnx"
-    open_session(
-        library,
-        model,
-        config,
-        optimized_model_path=str(saved),
-        # Weights stay out of the file, so that naming its nodes is cheap at any size.
-        entries=config.entries
-        | {
-            "session.optimized_model_external_initializers_file_name": "executed.weights",
-            "session.optimized_model_external_initializers_min_size_in_bytes": "1024",
-        },
-    ).close()
-    return executed_graph.prepare(saved, folder / "executed-named.onnx")
+    open_saving(library, model, config, folder).close()
+    return saved_graph(folder)

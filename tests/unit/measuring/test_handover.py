@@ -57,7 +57,6 @@ def test_a_preparation(job: Job) -> None:
         executions=3,
         profiled_ns=1,
         latency_ns=2,
-        session_ns=3,
         executed_session_ns=4,
         absent=(("trace/ort", "too old"),),
     )
