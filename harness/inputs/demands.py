@@ -29,6 +29,7 @@ from harness.inputs.flow import (
     mixed,
     operator_of,
 )
+from harness.inputs.origins import all_nodes
 from harness.inputs.ports import Port, Shape
 from harness.inputs.scalars import GENERATED
 
@@ -102,6 +103,10 @@ def find_demands(
 ) -> Demands:
     """Walks through the model, whose inputs have the shapes given."""
     demands = Demands()
+    functions = (node for function in model.functions for node in function.node)
+    every = itertools.chain(all_nodes(model.graph), functions)
+    if not any(operator_of(node) in _ASKED for node in every):
+        return demands
     facts = {
         port.name: input_fact(port.name, shapes[port.name], apart=port.kind != "sequence")
         for port in ports

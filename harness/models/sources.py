@@ -78,8 +78,10 @@ class _File:
 
     def __init__(self, graph: onnx.GraphProto, around: _File | None = None) -> None:
         self._nodes = list(graph.node)
-        self.op_types = [node.op_type for node in self._nodes]
-        self.outputs = [tuple(filter(None, node.output)) for node in self._nodes]
+        self.op_types: list[str] = [node.op_type for node in self._nodes]
+        self.outputs: list[tuple[str, ...]] = [
+            tuple(filter(None, node.output)) for node in self._nodes
+        ]
         self.reads = [tuple(_read(node)) for node in self._nodes]
         self.producer = {
             tensor: number for number, tensors in enumerate(self.outputs) for tensor in tensors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Mapping
@@ -51,6 +52,7 @@ def type_name(name: str) -> str:
     return _TYPES[plain][0] if plain in _TYPES else plain
 
 
+@functools.lru_cache(maxsize=4096)  # few differ in a graph, however many nodes it has
 def tensors(text: str) -> tuple[Tensor, ...]:
     """``[{"float":[1,3]},{"int64":[]}]`` as ORT's profiler writes it."""
     entries: list[dict[str, list[int]]] = json.loads(text) if text else []

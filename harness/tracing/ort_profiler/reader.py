@@ -161,35 +161,42 @@ def ran(path: Path) -> list[tuple[str, str]]:
     return [(name.removesuffix(EVENT_SUFFIX), op_type) for name, op_type in first.items()]
 
 
-#: One row of a NodeTable while it is being completed, by column.
-_Row = dict[str, Any]
-
 #: Of a node that is in no saved graph: it is taken for one of the main graph until its parent
 #: is found, and no probe was placed at it.
 _ADDED: Final = {"domain": "", "depth": 0, "parent": -1, "branch": "", "carrier": -1}
+_UNKNOWN: Final = {
+    column.name: column.unknown for column in columns_of(NodeTable) if column.unknown is not None
+}
 
 
-def _rows(table: NodeTable) -> list[_Row]:
-    names = [column.name for column in columns_of(NodeTable)]
-    columns = [list(getattr(table, name)) for name in names]
-    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+class _Table:
+    """A NodeTable while it is being completed: a list for each column."""
 
+    def __init__(self, nodes: NodeTable | None) -> None:
+        self.columns: dict[str, list[Any]] = {
+            column.name: [] if nodes is None else list(getattr(nodes, column.name))
+            for column in columns_of(NodeTable)
+        }
 
-def _added_row(name: str, op_type: str) -> _Row:
-    unknown = {
-        column.name: column.unknown
-        for column in columns_of(NodeTable)
-        if column.unknown is not None
-    }
-    return {**unknown, **_ADDED, "name": name, "op_type": op_type}
+    def __len__(self) -> int:
+        return len(self.columns["name"])
 
+    def __getitem__(self, column: str) -> list[Any]:
+        return self.columns[column]
 
-def _table(rows: Sequence[_Row]) -> NodeTable:
-    columns: dict[str, Any] = {}
-    for column in columns_of(NodeTable):
-        values = [row[column.name] for row in rows]
-        columns[column.name] = _int64(values) if column.unit else tuple(values)
-    return NodeTable(**columns)
+    def add(self, name: str, op_type: str) -> None:
+        """Adds a row for a node that no saved graph has."""
+        row = {**_UNKNOWN, **_ADDED, "name": name, "op_type": op_type}
+        for column, values in self.columns.items():
+            values.append(row[column])
+
+    def finished(self) -> NodeTable:
+        """The table."""
+        columns: dict[str, Any] = {}
+        for column in columns_of(NodeTable):
+            values = self[column.name]
+            columns[column.name] = _int64(values) if column.unit else tuple(values)
+        return NodeTable(**columns)
 
 
 class _MainThread(msgspec.Struct, gc=False, rename="pascal"):
@@ -276,8 +283,8 @@ class _Reader:
     """Collects the columns of one session, file by file."""
 
     def __init__(self, nodes: NodeTable | None) -> None:
-        self._rows = [] if nodes is None else _rows(nodes)
-        self._known = len(self._rows)
+        self._table = _Table(nodes)
+        self._known = len(self._table)
         self._row_by_event: dict[str, int] = {
             "model_run": _INFERENCE,
             "SequentialExecutor::Execute": _OTHER,
@@ -356,24 +363,24 @@ class _Reader:
             self._dropped += args.dropped_event_count
             return _OTHER
         row = row_of(name)
-        if 0 <= row < self._known and self._rows[row]["op_type"] == args.op_name:
+        if 0 <= row < self._known and self._table["op_type"][row] == args.op_name:
             self._row_by_event[name] = row
             return row
         place = (name, args.op_name, args.node_index)
         if place not in self._row_by_place:
-            self._row_by_place[place] = len(self._rows)
-            self._rows.append(_added_row(name.removesuffix(EVENT_SUFFIX), args.op_name))
+            self._row_by_place[place] = len(self._table)
+            self._table.add(name.removesuffix(EVENT_SUFFIX), args.op_name)
         return self._row_by_place[place]
 
     def _complete(self, number: int, args: _Args) -> None:
         self._seen[number] = None
-        row = self._rows[number]
-        row["provider"] = args.provider
-        row["input_type_shape"] = bytes(args.input_type_shape).decode()
-        row["output_type_shape"] = bytes(args.output_type_shape).decode()
-        row["activation_bytes"] = args.activation_size
-        row["parameter_bytes"] = args.parameter_size
-        row["output_bytes"] = args.output_size
+        table = self._table
+        table["provider"][number] = args.provider
+        table["input_type_shape"][number] = bytes(args.input_type_shape).decode()
+        table["output_type_shape"][number] = bytes(args.output_type_shape).decode()
+        table["activation_bytes"][number] = args.activation_size
+        table["parameter_bytes"][number] = args.parameter_size
+        table["output_bytes"][number] = args.output_size
 
     def _append(self, name: str, values: Int32Array | Int64Array) -> None:
         self._columns[name] += values.data
@@ -487,16 +494,17 @@ class _Reader:
         it that did not start earlier. A microsecond is coarse: the parent found most often
         is taken.
         """
-        added = self._rows[self._known :]
+        table = self._table
+        added = range(self._known, len(table))
         if not added:
             return
-        op_types = ", ".join(sorted({row["op_type"] for row in added}))
+        op_types = ", ".join(sorted({table["op_type"][row] for row in added}))
         self._remarks.append(
             f"{len(added)} nodes are not in a saved graph ({op_types}): told apart by name, "
             "op type and index, nested by time"
         )
-        runs_subgraphs = [row["op_type"] in _CONTROL_FLOW for row in self._rows]
-        parents = [collections.Counter[int]() for _ in self._rows]
+        runs_subgraphs = [op_type in _CONTROL_FLOW for op_type in table["op_type"]]
+        parents = [collections.Counter[int]() for _ in range(len(table))]
         pending: list[tuple[int, int]] = []
         current = -1
         for row, start, number in zip(
@@ -509,23 +517,26 @@ class _Reader:
                 while pending and pending[-1][1] >= start:
                     parents[pending.pop()[0]][row] += 1
             pending.append((row, start))
-        times = np.bincount(node, minlength=len(self._rows)).tolist()
-        for number, row in enumerate(self._rows[self._known :], self._known):
-            for parent, count in parents[number].most_common(1):
-                row["parent"] = parent if 2 * count > times[number] and parent != number else -1
+        times = np.bincount(node, minlength=len(table)).tolist()
         for row in added:
-            above = row["parent"]
-            while above >= 0 and row["depth"] < len(self._rows):
-                row["depth"] += 1
-                above = self._rows[above]["parent"]
+            for parent, count in parents[row].most_common(1):
+                found = 2 * count > times[row] and parent != row
+                table["parent"][row] = parent if found else -1
+        for row in added:
+            above = table["parent"][row]
+            while above >= 0 and table["depth"][row] < len(table):
+                table["depth"][row] += 1
+                above = table["parent"][above]
 
     def _ordered_table(self) -> NodeTable:
         """The table with each seen node's place among those of its graph."""
+        table = self._table
         places: collections.Counter[tuple[int, str]] = collections.Counter()
-        for row in map(self._rows.__getitem__, self._seen):
-            row["order"] = places[row["parent"], row["branch"]]
-            places[row["parent"], row["branch"]] += 1
-        return _table(self._rows)
+        for row in self._seen:
+            graph = table["parent"][row], table["branch"][row]
+            table["order"][row] = places[graph]
+            places[graph] += 1
+        return table.finished()
 
 
 def _self_ns(

@@ -388,14 +388,6 @@ class _Pending:
         return tuple(name for name in reversed(self._unread.values()) if name is not None)
 
 
-class _Added(NamedTuple):
-    """A node that was put into a graph; as the columns of the same name."""
-
-    parent: int
-    branch: str
-    before: int
-
-
 class _Writer:
     """Puts planned probes into one copy of a model.
 
@@ -406,7 +398,9 @@ class _Writer:
     def __init__(self, kind: str, count: int) -> None:
         self._kind = kind
         self._count = count
-        self._added: list[_Added] = []
+        self._parents: list[int] = []
+        self._branches: list[str] = []
+        self._before: list[int] = []
         self.further_nodes = 0
 
     def write(self, model: onnx.ModelProto, plan: _Plan, path: Path) -> ProbedFile:
@@ -422,8 +416,12 @@ class _Writer:
         probed.opset_import.add(domain=probe.DOMAIN, version=1)
         file = path.with_name(f"probed-{self._kind}.onnx")
         file.write_bytes(probed.SerializeToString())
-        parents, branches, before = zip(*self._added, strict=True)
-        return ProbedFile(file, np.array(parents, np.int64), branches, np.array(before, np.int64))
+        return ProbedFile(
+            file,
+            np.array(self._parents, np.int64),
+            tuple(self._branches),
+            np.array(self._before, np.int64),
+        )
 
     def _probe_graph(
         self,
@@ -504,8 +502,11 @@ class _Writer:
 
     def _name(self, before: int, parent: int, branch: str) -> str:
         """Name of a further node, which has the next row."""
-        self._added.append(_Added(parent, branch, before))
-        return node_name(self._count + len(self._added) - 1)
+        row = self._count + len(self._before)
+        self._parents.append(parent)
+        self._branches.append(branch)
+        self._before.append(before)
+        return node_name(row)
 
 
 def _anchor(graph: onnx.GraphProto) -> str:
