@@ -19,12 +19,12 @@ from harness.measuring.preparation import prepare
 #: Objects that are made before the collector looks for cycles. A large model is hundreds of
 #: thousands of small objects, none of them in a cycle; looking at them every 700 new ones took
 #: a third of the time of what is written in Python.
-_COLLECTED_EVERY = 100_000
+COLLECTED_EVERY = 100_000
 
 
 def _work(path: Path) -> None:
     """Body of the preparation process."""
-    gc.set_threshold(_COLLECTED_EVERY)
+    gc.set_threshold(COLLECTED_EVERY)
     job = Job.read(path)
     os.sched_setaffinity(0, job.cpus)
     with conduct.process(job):
