@@ -11,7 +11,7 @@ A model is a chain of small operators (Sin and Cos of four numbers). Of each the
 * residual: by how much the operator times and the framework miss the timed pass.
 
 Models after ``--prepared`` are prepared and not profiled; their peak is that of the preparation.
-Numbers depend on how busy the machine is: compare those of one run.
+In brackets is the CPU time of the same: on a busy machine only that can be compared.
 """
 
 from __future__ import annotations
@@ -43,18 +43,24 @@ def main() -> None:
     if arguments.child:
         print(json.dumps(measured(arguments.child, arguments.model)))
         return
-    print(f"{'nodes':>8}  {'session':>8}  {'prepared':>8}  {'profile':>8}  {'peak':>7}  residual")
+    heads = (f"{head:>14}" for head in ("session", "prepared", "profile"))
+    print(f"{'nodes':>8}{''.join(heads)}  {'peak':>7}  residual")
     with tempfile.TemporaryDirectory(prefix="harness-nodes-") as folder:
         for nodes in (*arguments.nodes, *arguments.prepared):
             model = chain(Path(folder) / f"chain-{nodes}.onnx", nodes)
-            session_s, _ = child("session", model)
-            prepared_s, peak_mb = child("prepare", model)
-            row = f"{nodes:8,}  {session_s:6.2f} s  {prepared_s:6.2f} s  "
+            *session_s, _ = child("session", model)
+            *prepared_s, peak_mb = child("prepare", model)
+            row = f"{nodes:8,}{told(*session_s)}{told(*prepared_s)}"
             if nodes in arguments.nodes:
-                profile_s, peak_mb, residual = profiled(model)
-                print(f"{row}{profile_s:6.1f} s  {peak_mb:4.0f} MB  {residual:+.1%}", flush=True)
+                *profile_s, peak_mb, residual = profiled(model)
+                row += f"{told(*profile_s)}  {peak_mb:4.0f} MB  {residual:+.1%}"
             else:
-                print(f"{row}{'':8}  {peak_mb:4.0f} MB", flush=True)
+                row += f"{'':14}  {peak_mb:4.0f} MB"
+            print(row, flush=True)
+
+
+def told(wall_s: float, cpu_s: float) -> str:
+    return f"{f'{wall_s:.1f} ({cpu_s:.1f})':>14}"
 
 
 def chain(path: Path, nodes: int) -> Path:
@@ -79,15 +85,15 @@ def chain(path: Path, nodes: int) -> Path:
     return path
 
 
-def child(what: str, model: Path) -> tuple[float, float]:
-    """(seconds, peak memory in MB) of one measurement in a fresh process."""
+def child(what: str, model: Path) -> tuple[float, float, float]:
+    """(wall seconds, CPU seconds, peak memory in MB) of one measurement in a fresh process."""
     command = [sys.executable, __file__, "--child", what, "--model", str(model)]
-    seconds, peak_mb = json.loads(subprocess.check_output(command, text=True))
-    return seconds, peak_mb
+    wall_s, cpu_s, peak_mb = json.loads(subprocess.check_output(command, text=True))
+    return wall_s, cpu_s, peak_mb
 
 
-def measured(what: str, model: Path) -> tuple[float, float]:
-    """(seconds, peak memory in MB) of a session or of a preparation, in this process."""
+def measured(what: str, model: Path) -> tuple[float, float, float]:
+    """What ``child`` gives, of a session or of a preparation in this process."""
     import gc
 
     from harness.config.profile import ProfileConfig
@@ -102,7 +108,7 @@ def measured(what: str, model: Path) -> tuple[float, float]:
     library = open_library(ort_library(), session)
     folder = model.parent / f"{model.stem}-{what}"
     folder.mkdir()
-    began_s = time.monotonic()
+    began_s, cpu_s = time.monotonic(), time.process_time()
     if what == "session":
         open_session(library, model, session)
     else:
@@ -111,12 +117,12 @@ def measured(what: str, model: Path) -> tuple[float, float]:
         config = ProfileConfig(str(model), session, quick=True, processes=1)
         job = Job(config, Path(ort_library()), model, model.stem, folder, folder, cpus)
         write_preparation(job, prepare(job))
-    seconds = time.monotonic() - began_s
-    return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    wall_s, cpu_s = time.monotonic() - began_s, time.process_time() - cpu_s
+    return wall_s, cpu_s, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
-def profiled(model: Path) -> tuple[float, float, float]:
-    """(seconds, peak memory of the largest process in MB, residual) of a whole profile."""
+def profiled(model: Path) -> tuple[float, float, float, float]:
+    """(wall seconds, CPU seconds, peak memory of the largest process in MB, residual)."""
     output = model.with_suffix(".h5")
     options = ("--quick", "--processes", "1", "--quiet", "--output", str(output))
     command = [sys.executable, "-m", "harness", "profile", str(model), *options]
@@ -127,8 +133,9 @@ def profiled(model: Path) -> tuple[float, float, float]:
     if status:
         raise SystemExit(f"{model.name}: the profile ended with {status}")
     command = [sys.executable, "-m", "harness", "ops", str(output), "--json"]
-    told = json.loads(subprocess.check_output(command, text=True))
-    return seconds, usage.ru_maxrss / 1e3, told["accounts"]["residual"]
+    report = json.loads(subprocess.check_output(command, text=True))
+    cpu_s = usage.ru_utime + usage.ru_stime
+    return seconds, cpu_s, usage.ru_maxrss / 1e3, report["accounts"]["residual"]
 
 
 if __name__ == "__main__":
