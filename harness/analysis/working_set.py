@@ -2,9 +2,9 @@
 
 Inferences follow each other, and each touches the same data. A byte is still in a cache if no
 more than the cache holds was touched since the last time (its reuse distance). For a constant,
-that was in the inference before: everything that an inference touches lies in between. For what
-a node hands on, it was earlier in the same inference: the distance is at least what the reading
-node itself touches, and at most the whole inference. docs/METHODS.md has the reasons.
+that was in the inference before: everything that an inference touches lies in between. For what a node
+hands on, it was earlier in the same inference: the distance is at least that data itself, and at
+most the whole inference. docs/METHODS.md has the reasons.
 """
 
 from __future__ import annotations
@@ -100,11 +100,10 @@ class WorkingSet:
         furthest = self._furthest(self.most_bytes)
         for row, count in rows.items():
             constants, variables = self.constants[row], self.variables[row]
-            own = self._nearest(constants + variables)
             # Executed again in the same inference, a node meets its constants earlier.
-            again = self.calls[row] > 1
-            near[own if again else self._nearest(self.least_bytes)] += count * constants
-            near[own] += count * variables
+            between = constants + variables if self.calls[row] > 1 else self.least_bytes
+            near[self._nearest(between)] += count * constants
+            near[self._nearest(variables)] += count * variables
             far[furthest] += count * (constants + variables)
         return Served(near, far)
 

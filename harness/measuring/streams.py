@@ -36,6 +36,9 @@ _CACHE_REPETITIONS, _REPETITION_BYTES = 10, 32 * 1024 * 1024
 #: twice the one and half of the other. Data of another size is in neither for certain.
 _LEVELS_APART = 4
 
+#: What arrays are divided in: a cache line.
+_LINE_BYTES = 64
+
 _CPUS = "sys/devices/system/cpu"
 _KIB, _MIB = 1024, 1024 * 1024
 
@@ -57,7 +60,7 @@ class Caches:
 
 def streams(
     threads: int, root: Path, memory_bytes: int | None
-) -> tuple[list[_Stream], list[Reading]]:
+) -> tuple[list[Stream], list[Reading]]:
     """What is streamed through: memory and each cache level; and what caches there are.
 
     Streaming threads are pinned, to cores of their own while there are any, in turn over the
@@ -78,95 +81,96 @@ def streams(
         return [], [_absent(name, str(error)) for name in _COUNTED]
     array_bytes = max(_TIMES_CACHE * caches[-1].bytes, _LEAST_ARRAY_BYTES)
     known: list[Reading] = []
-    found: list[_Stream] = []
+    found: list[Stream] = []
     try:
         _check_memory(_ARRAYS * array_bytes, root, memory_bytes)
-        found.append(_Memory(cpus, array_bytes, f"last-level cache {_size(caches[-1].bytes)}"))
+        found.append(_memory(cpus, array_bytes, caches[-1]))
     except LookupError as error:
         known += [_absent(name, str(error)) for name in _COUNTED]
-    nearer = 0
+    nearer_bytes = 0
     for cache in caches:
-        told = f"sysfs: data caches of CPUs {_listed(cpus)}"
-        known.append(Reading(f"l{cache.level}_bytes", cache.bytes, "bytes", told))
-        known.append(Reading(f"l{cache.level}_caches", cache.count, "1", told))
-        if cache.bytes < _LEVELS_APART * nearer:
+        name, told = f"l{cache.level}", f"sysfs: data caches of CPUs {_listed(cpus)}"
+        known.append(Reading(f"{name}_bytes", cache.bytes, "bytes", told))
+        known.append(Reading(f"{name}_caches", cache.count, "1", told))
+        if cache.bytes < _LEVELS_APART * nearer_bytes:
             reason = (
                 f"the L{cache.level} caches hold {_size(cache.bytes)}, less than {_LEVELS_APART} "
-                f"times the {_size(nearer)} of those before: no size is in one level only"
+                f"times the {_size(nearer_bytes)} of those before: no size is in one level only"
             )
-            known += [_absent(f"{name}_l{cache.level}", reason) for name in _COUNTED]
+            known += [_absent(f"{kernel}_{name}", reason) for kernel in _COUNTED]
         else:
-            # As far from the one as from the other; nothing is nearer than the first level.
-            size = math.isqrt(nearer * cache.bytes) if nearer else cache.bytes // 2
-            line = bandwidth_line(len(cpus))
-            told = f"L{cache.level} cache {_size(cache.bytes)}"
-            found.append(_Cache(cpus, max(size // _ARRAYS // line, 1) * line, told, cache.level))
-        nearer += cache.bytes
+            found.append(_cache(cpus, cache, nearer_bytes))
+        nearer_bytes += cache.bytes
     return found, known
 
 
-def bandwidth_line(threads: int) -> int:
-    """Smallest array that is divided evenly: a cache line for each thread."""
-    return 64 * threads
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Stream:
-    """Copy and triad over arrays of one size, with a thread on each CPU."""
+class Stream:
+    """Copy and triad over arrays of one size, with a thread on each CPU.
 
-    cpus: Sequence[int]
+    Attributes:
+        suffix: of the names of the ceilings: empty for memory, ``_l1`` for the first level.
+        array_bytes: of each of the three arrays.
+        cpus: one for each thread.
+        conditions: the caches that the size was chosen by.
+        rounds, parts, passes, past_caches: how the arrays are gone over in a look, and stored
+            to (``bandwidth.copy_and_triad``).
+    """
+
+    suffix: str
     array_bytes: int
-    told: str
+    cpus: Sequence[int]
+    conditions: str
+    rounds: int
+    parts: int
+    passes: int
+    past_caches: bool
 
     @property
     def names(self) -> Sequence[str]:
-        return tuple(_COUNTED)
+        """Of copy and triad."""
+        return tuple(f"{kernel}{self.suffix}" for kernel in _COUNTED)
 
     @property
     def unit(self) -> str:
+        """Of their speeds."""
         return "bytes/s"
 
     @property
     def source(self) -> str:
-        return f"STREAM, {self._conditions}"
-
-    @property
-    def _conditions(self) -> str:
+        """What is run."""
+        past = self.past_caches and bandwidth.bypasses_caches()
+        stores = "non-temporal stores" if past else "stores through the caches"
         return (
-            f"arrays of {_size(self.array_bytes)}, {self.told}, {self._stores}, pinned to CPUs "
-            f"{_listed(self.cpus)}"
+            f"STREAM, arrays of {_size(self.array_bytes)}, {self.conditions}, {stores}, pinned to "
+            f"CPUs {_listed(self.cpus)}"
         )
 
-    @property
-    def _past_caches(self) -> bool:
-        return False
-
-    @property
-    def _stores(self) -> str:
-        past = self._past_caches and bandwidth.bypasses_caches()
-        return "non-temporal stores" if past else "stores through the caches"
-
-    @property
-    def _arguments(self) -> Mapping[str, int]:
-        """How the arrays are gone over: rounds, parts, passes."""
-        raise NotImplementedError
-
     def look(self) -> Mapping[str, Look]:
-        arguments = self._arguments
+        """Both kernels.
+
+        Raises:
+            LookupError: a thread cannot be started, or there is no memory; the message says so.
+        """
         try:
             times = bandwidth.copy_and_triad(
-                self.array_bytes, self.cpus, **arguments, past_caches=self._past_caches
+                self.array_bytes,
+                self.cpus,
+                self.rounds,
+                parts=self.parts,
+                passes=self.passes,
+                past_caches=self.past_caches,
             )
         except (OSError, MemoryError) as error:
             raise LookupError(str(error)) from error
-        each = self.array_bytes * arguments["passes"] // arguments["parts"]
+        each = self.array_bytes * self.passes / self.parts
         return {
             name: Look(
                 arrays * each * 1e9 / wall_ns,
                 np.minimum(cpu_ns / (len(self.cpus) * wall_ns), 1.0),
                 len(self.cpus),
                 self.unit,
-                f"STREAM {kernel}, {8 * arrays} bytes an element, {self._conditions}",
+                f"{kernel}, {8 * arrays} bytes an element: {self.source}",
             )
             for name, (kernel, arrays), (wall_ns, cpu_ns) in zip(
                 self.names, _COUNTED.items(), times, strict=True
@@ -174,38 +178,24 @@ class _Stream:
         }
 
 
-class _Memory(_Stream):
+def _memory(cpus: Sequence[int], array_bytes: int, caches: Caches) -> Stream:
     """Over arrays that no cache can hold."""
-
-    __slots__ = ()
-
-    @property
-    def _past_caches(self) -> bool:
-        return True
-
-    @property
-    def _arguments(self) -> Mapping[str, int]:
-        return {"rounds": _MEMORY_ROUNDS, "parts": _MEMORY_PARTS, "passes": 1}
+    told = f"last-level cache {_size(caches.bytes)}"
+    return Stream(
+        "", array_bytes, cpus, told, _MEMORY_ROUNDS, _MEMORY_PARTS, passes=1, past_caches=True
+    )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Cache(_Stream):
+def _cache(cpus: Sequence[int], cache: Caches, nearer_bytes: int) -> Stream:
     """Over arrays that the caches of a level hold and those before it do not."""
-
-    level: int
-
-    @property
-    def names(self) -> Sequence[str]:
-        return tuple(f"{name}_l{self.level}" for name in _COUNTED)
-
-    @property
-    def _arguments(self) -> Mapping[str, int]:
-        passes = max(_REPETITION_BYTES // (_ARRAYS * self.array_bytes), 1)
-        return {
-            "rounds": _CACHE_REPETITIONS,
-            "parts": 1,
-            "passes": passes,
-        }
+    # As far from the one size as from the other; nothing is nearer than the first level.
+    together = math.isqrt(nearer_bytes * cache.bytes) if nearer_bytes else cache.bytes // 2
+    line = _LINE_BYTES * len(cpus)
+    array_bytes = max(together // _ARRAYS // line, 1) * line
+    passes = max(_REPETITION_BYTES // (_ARRAYS * array_bytes), 1)
+    told = f"L{cache.level} cache {_size(cache.bytes)}"
+    suffix = f"_l{cache.level}"
+    return Stream(suffix, array_bytes, cpus, told, _CACHE_REPETITIONS, 1, passes, past_caches=False)
 
 
 def _absent(name: str, reason: str) -> Reading:

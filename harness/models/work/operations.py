@@ -282,7 +282,7 @@ def onnx_attention(node: Node) -> int:
 
 
 def linear_attention(node: Node) -> int:
-    """ONNX and com.microsoft LinearAttention: a state of d_k x d_v for each head, changed by each token.
+    """ONNX, com.microsoft LinearAttention: a state of d_k x d_v a head, changed by each token.
 
     The outer product of key and value is added (2 an element), the state is decayed (1) where
     the rule is gated, and multiplied by the key (2) where it is delta; its product with the
