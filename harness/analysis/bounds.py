@@ -118,11 +118,7 @@ def memory_share(served: Served | None, self_ns: float, levels: Sequence[Level])
         far = _slowest(_to_measured(served.far, levels), self_ns, levels)
     least = 0.0 if near is None else near.share
     most = 1.0 if far is None else far.share
-    if near == far or far is None:
-        told = f"{'at least ' if far is None else ''}{near}"
-    else:
-        told = f"at most {far}" if near is None else f"between {near} and {far}"
-    return Share(least, max(least, min(most, 1.0)), told)
+    return Share(least, max(least, min(most, 1.0)), _between(near, far))
 
 
 def _label(compute: float | None, memory: float | None, dispatch: float | None) -> Bound:
@@ -157,6 +153,18 @@ class _Reached(NamedTuple):
             f"{self.share:.0%} of {self.level} bandwidth "
             f"({self.achieved:.3g} of {self.ceiling:.3g} GB/s)"
         )
+
+
+def _between(near: _Reached | None, far: _Reached | None) -> str:
+    """Both ends as text: one is enough if they read the same."""
+    if far is None:
+        return f"at least {near}"
+    if near is None:
+        return f"at most {far}"
+    if near.level != far.level:
+        return f"between {near} and {far}"
+    least, most = f"{near.share:.0%}", f"{far.share:.0%}"
+    return str(far) if least == most else f"between {least} and {far}"
 
 
 def _slowest(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from harness.records import Profile
 
@@ -25,7 +25,7 @@ class Level:
     """What can serve a node's data: the caches of one level, or memory.
 
     Attributes:
-        name: ``L1``, ``L2``, …, ``memory``; ``caches`` where a file tells nothing about them.
+        name: ``L1``, ``L2``, …, ``DRAM``; ``caches`` where a file tells nothing about them.
         bytes: what the caches of this level that the threads use hold together; infinite for
             memory.
         shared: whether all threads share one cache of this level. Where they do not, data may
@@ -72,13 +72,14 @@ class Ceilings:
             for fact in facts
             if isinstance(fact.value, (int, float))
         }
+        absent = {fact.name.removeprefix(_PREFIX) for fact in facts if fact.value is None}
         numbers = sorted(int(match[1]) for name in found if (match := _CAPACITY.fullmatch(name)))
         caches = [
             Level(
                 f"L{number}",
                 found[f"l{number}_bytes"],
                 found.get(f"l{number}_caches") == 1,
-                _faster(found, f"_l{number}"),
+                _faster(found, absent, f"_l{number}"),
             )
             for number in numbers
         ]
@@ -92,7 +93,7 @@ class Ceilings:
             # have come from one.
             levels=(
                 *(caches or [Level("caches", math.inf, shared=False, bandwidth=None)]),
-                Level("memory", math.inf, shared=True, bandwidth=_faster(found, "")),
+                Level("DRAM", math.inf, shared=True, bandwidth=_faster(found, absent, "")),
             ),
             reasons=tuple(dict.fromkeys(fact.reason for fact in facts if fact.value is None)),
         )
@@ -103,7 +104,9 @@ def is_ceiling(name: str) -> bool:
     return name == _NONE or name.startswith(_PREFIX)
 
 
-def _faster(found: Mapping[str, float], suffix: str) -> float | None:
-    """The faster of copy and triad at one level."""
-    streams = (f"{name}{suffix}" for name in ("copy", "triad"))
+def _faster(found: Mapping[str, float], absent: Collection[str], suffix: str) -> float | None:
+    """The faster of copy and triad at one level; None where that may be the absent one."""
+    streams = [f"{name}{suffix}" for name in ("copy", "triad")]
+    if any(name in absent for name in streams):
+        return None
     return max((found[name] for name in streams if name in found), default=None)

@@ -1,10 +1,10 @@
 """Which caches a node's data can still be in: what an inference touches since it last did.
 
-Inferences follow each other, and each touches the same data. A byte is still in a cache if no
-more than the cache holds was touched since the last time (its reuse distance). For a constant,
-that was in the inference before: everything that an inference touches lies in between. For what a node
-hands on, it was earlier in the same inference: the distance is at least that data itself, and at
-most the whole inference. docs/METHODS.md has the reasons.
+Inferences follow each other and touch the same data. A byte is still in a cache if no more than
+the cache holds was touched since its last use (its reuse distance). A constant was last used in
+the inference before: everything that an inference touches lies in between. What a node hands on
+was written earlier in the same inference: the distance is at least that data itself, and at most
+the whole inference. docs/METHODS.md has the reasons.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ def streams(
         are absent, with the reason.
     """
     try:
-        cpus, caches = _placement(os.sched_getaffinity(0), threads, root)
+        cpus, caches = placement(os.sched_getaffinity(0), threads, root)
     except (OSError, LookupError, ValueError) as error:
         return [], [_absent(name, str(error)) for name in _COUNTED]
     array_bytes = max(_TIMES_CACHE * caches[-1].bytes, _LEAST_ARRAY_BYTES)
@@ -220,7 +220,7 @@ def _check_memory(needed: int, root: Path, memory_bytes: int | None) -> None:
         )
 
 
-def _placement(allowed: Iterable[int], threads: int, root: Path) -> tuple[list[int], list[Caches]]:
+def placement(allowed: Iterable[int], threads: int, root: Path) -> tuple[list[int], list[Caches]]:
     """The CPUs for so many threads, and the levels of their data caches, the nearest first.
 
     Raises:

@@ -15,7 +15,7 @@ from harness.analysis.working_set import Served
 #: A machine of a cache of 100 GB/s and memory of 10 GB/s.
 LEVELS = (
     Level("L1", 48_000, shared=True, bandwidth=100e9),
-    Level("memory", math.inf, shared=True, bandwidth=10e9),
+    Level("DRAM", math.inf, shared=True, bandwidth=10e9),
 )
 
 
@@ -78,7 +78,7 @@ def test_a_class_that_depends_on_where_data_came_from_is_unknown() -> None:
     label, why = classify(30_000_000, either, 1_000_000, 100e9, LEVELS, None)
     assert label == "unknown"
     assert "between 8% of L1 bandwidth" in why
-    assert "and 80% of memory bandwidth" in why
+    assert "and 80% of DRAM bandwidth" in why
     assert "depends on the caches" in why
     # Above both, or below both, it does not.
     assert classify(90_000_000, either, 1_000_000, 100e9, LEVELS, None)[0] == "compute-bound"
@@ -111,9 +111,9 @@ def test_bandwidths_that_were_not_measured_leave_the_share_open() -> None:
     share = memory_share(served([8_000_000, 0], [0, 8_000_000]), 1_000_000, unsized)
     assert share is not None
     assert (share.least, share.most) == (0, pytest.approx(0.8))
-    assert share.told == "at most 80% of memory bandwidth (8 of 10 GB/s)"
+    assert share.told == "at most 80% of DRAM bandwidth (8 of 10 GB/s)"
     # Memory that was measured on a busy machine: it may have taken all the time.
-    busy = (cache, Level("memory", math.inf, shared=True, bandwidth=None))
+    busy = (cache, Level("DRAM", math.inf, shared=True, bandwidth=None))
     share = memory_share(served([0, 8_000_000]), 1_000_000, busy)
     assert share is not None
     assert (share.least, share.most) == (pytest.approx(0.08), 1)
@@ -128,13 +128,13 @@ def test_bandwidths_that_were_not_measured_leave_the_share_open() -> None:
 def test_class_comes_with_its_numbers() -> None:
     _, why = classify(60_000_000, from_memory(1_000_000), 1_000_000, 100e9, LEVELS, 10_000.0)
     assert why == (
-        "compute 60% of peak (60 of 100 GFLOP/s), memory 10% of memory bandwidth (1 of 10 GB/s), "
+        "compute 60% of peak (60 of 100 GFLOP/s), memory 10% of DRAM bandwidth (1 of 10 GB/s), "
         "dispatch 1% of the time"
     )
 
 
 def test_ceiling_that_was_not_measured_bounds_nothing() -> None:
-    nowhere = (Level("memory", math.inf, shared=True, bandwidth=None),)
+    nowhere = (Level("DRAM", math.inf, shared=True, bandwidth=None),)
     label, why = classify(60_000_000, served([1_000_000]), 1_000_000, None, nowhere, None)
     assert label == "unknown"
     assert "60 GFLOP/s (ceiling not measured)" in why

@@ -27,7 +27,7 @@ def test_products_are_peaks_and_the_faster_stream_is_the_bandwidth() -> None:
         Reading("ceiling_triad", 9_000_000_000, "bytes/s"),
         Reading("cpu_cores", 2),
     )
-    memory = Level("memory", math.inf, shared=True, bandwidth=9e9)
+    memory = Level("DRAM", math.inf, shared=True, bandwidth=9e9)
     assert found == Ceilings({"float32": 4e10}, (CACHES, memory), ())
     assert found.bandwidth == 9e9
     assert found.measured_levels == (memory,)
@@ -49,11 +49,12 @@ def test_levels_are_read_with_what_they_hold() -> None:
     )
     assert found.levels == (
         Level("L1", 96_000, shared=False, bandwidth=9e11),
-        Level("L2", 2_000_000, shared=False, bandwidth=4e11),
+        # Its copy was measured on a busy machine, and may be the faster one.
+        Level("L2", 2_000_000, shared=False, bandwidth=None),
         Level("L3", 32_000_000, shared=True, bandwidth=None),
-        Level("memory", math.inf, shared=True, bandwidth=None),
+        Level("DRAM", math.inf, shared=True, bandwidth=None),
     )
-    assert [level.name for level in found.measured_levels] == ["L1", "L2"]
+    assert [level.name for level in found.measured_levels] == ["L1"]
 
 
 def test_what_was_not_measured_is_missing_with_each_reason_once() -> None:
@@ -63,14 +64,14 @@ def test_what_was_not_measured_is_missing_with_each_reason_once() -> None:
         Reading("ceilings", None, reason="left out"),
         Reading("gpu", None, reason="no driver"),
     )
-    memory = Level("memory", math.inf, shared=True, bandwidth=None)
+    memory = Level("DRAM", math.inf, shared=True, bandwidth=None)
     assert found == Ceilings({}, (CACHES, memory), ("too busy", "left out"))
 
 
 def test_a_file_from_before_the_levels_has_a_bandwidth_of_memory_alone() -> None:
     sample = read_profile(Path("tests/golden/profile_v1.h5"))
     levels = Ceilings.of(sample).levels
-    assert [level.name for level in levels] == ["caches", "memory"]
+    assert [level.name for level in levels] == ["caches", "DRAM"]
 
 
 def test_ceilings_are_told_from_other_facts() -> None:

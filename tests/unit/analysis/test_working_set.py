@@ -18,7 +18,7 @@ LEVELS = (
     Level("L1", 40 * KB, shared=True, bandwidth=1e12),
     Level("L2", MB, shared=True, bandwidth=4e11),
     Level("L3", 30 * MB, shared=True, bandwidth=2e11),
-    Level("memory", math.inf, shared=True, bandwidth=1e11),
+    Level("DRAM", math.inf, shared=True, bandwidth=1e11),
 )
 NAMES = [level.name for level in LEVELS]
 
@@ -58,31 +58,29 @@ def test_weights_were_last_touched_an_inference_ago() -> None:
     graph = nodes((20 * KB, KB, KB), *[(10 * MB, KB, KB)] * 10)
     near, far = levels_of(of(graph), 0)
     # The two activations may have been touched just before, or long ago.
-    assert near == {"L1": 2 * KB, "memory": 20 * KB}
-    assert far == {"memory": 22 * KB}
+    assert near == {"L1": 2 * KB, "DRAM": 20 * KB}
+    assert far == {"DRAM": 22 * KB}
 
 
 def test_activations_come_from_no_nearer_than_their_size_allows() -> None:
     graph = nodes((0, 3 * MB, 3 * MB), *[(10 * MB, KB, KB)] * 10)
     near, far = levels_of(of(graph), 0)
     assert near == {"L3": 6 * MB}
-    assert far == {"memory": 6 * MB}
+    assert far == {"DRAM": 6 * MB}
 
 
 def test_a_working_set_around_the_size_of_a_cache_may_be_in_it_or_not() -> None:
     # 20 MB: more than half of L3, less than twice.
     near, far = levels_of(of(nodes((20 * MB, KB, KB))), 0)
     assert "L3" in near
-    assert far == {"memory": 20 * MB + 2 * KB}
+    assert far == {"DRAM": 20 * MB + 2 * KB}
     # 70 MB: more than twice.
     near, _ = levels_of(of(nodes((70 * MB, KB, KB))), 0)
-    assert near == {"L1": 2 * KB, "memory": 70 * MB}
+    assert near == {"L1": 2 * KB, "DRAM": 70 * MB}
 
 
 def test_what_several_threads_share_is_in_the_cache_of_any_of_them() -> None:
-    own = tuple(
-        dataclasses.replace(level, shared=level.name in ("L3", "memory")) for level in LEVELS
-    )
+    own = tuple(dataclasses.replace(level, shared=level.name in ("L3", "DRAM")) for level in LEVELS)
     found = WorkingSet.of(nodes((10 * KB, KB, KB)), np.ones(1), own)
     served = found.served({0: 1})
     assert served.near.tolist() == [12 * KB, 0, 0, 0]
@@ -94,12 +92,12 @@ def test_a_node_in_a_loop_meets_its_weights_again() -> None:
     near, _ = levels_of(of(graph, [8, 1]), 0, 8)
     assert near == {"L1": 8 * 2 * KB, "L2": 8 * 90 * KB}
     near, _ = levels_of(of(graph, [1, 1]), 0)
-    assert near == {"L1": 2 * KB, "memory": 90 * KB}
+    assert near == {"L1": 2 * KB, "DRAM": 90 * KB}
 
 
 def test_repacked_weights_that_ort_no_longer_reports_are_constants() -> None:
     graph = dataclasses.replace(nodes((70 * MB, KB, KB)), parameter_bytes=np.array([0]))
-    assert levels_of(of(graph), 0)[0] == {"L1": 2 * KB, "memory": 70 * MB}
+    assert levels_of(of(graph), 0)[0] == {"L1": 2 * KB, "DRAM": 70 * MB}
 
 
 def test_only_nodes_that_ran_are_touched() -> None:
@@ -117,7 +115,7 @@ def test_nodes_of_unknown_traffic_leave_the_working_set_open() -> None:
     assert math.isinf(of(unseen).most_bytes)
     near, far = levels_of(of(unseen), 0)
     assert set(near) == {"L1"}
-    assert set(far) == {"memory"}
+    assert set(far) == {"DRAM"}
 
 
 def test_traffic_of_several_nodes_adds_up() -> None:

@@ -315,7 +315,7 @@ def test_threads_go_to_other_cores_and_caches_first(tmp_path: Path) -> None:
         plant_cpu(tmp_path, cpu, siblings, shared, 32)
 
     def place(threads: int, allowed: range = range(8)) -> tuple[list[int], tuple[int, int, int]]:
-        cpus, levels = streams._placement(allowed, threads, tmp_path)
+        cpus, levels = streams.placement(allowed, threads, tmp_path)
         assert [level.level for level in levels] == [2, 3]
         return cpus, dataclasses.astuple(levels[-1])
 
