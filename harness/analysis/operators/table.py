@@ -123,6 +123,7 @@ class OperatorTable:
         uncovered: names of nodes that ran before the first probe or behind the last: their
             time is framework time.
         known_work: share of the nodes' time in which the operations are known.
+        ceilings_absent: why ceilings of this machine are missing, each reason once.
     """
 
     operators: tuple[Operator, ...]
@@ -133,6 +134,7 @@ class OperatorTable:
     profiler_tax: float | None
     uncovered: tuple[str, ...]
     known_work: float
+    ceilings_absent: tuple[str, ...]
 
 
 _SORTS: Mapping[str, Callable[[Operator], tuple[float | str, ...]]] = {
@@ -237,6 +239,7 @@ class OperatorTimes:
             profiler_tax=self._profiler_tax,
             uncovered=tuple(node_label(nodes, row) for row in uncovered),
             known_work=float(known_ns / max(own_ns.sum(), 1)),
+            ceilings_absent=self._ceilings.reasons,
         )
 
     def _operator(self, group: tuple[str, ...], members: list[int], by: str) -> Operator:
