@@ -20,7 +20,6 @@ UNDISTURBED = 0.9
 #: Looks at each ceiling while they disagree. Two that agree are enough.
 MOST_LOOKS = 4
 
-_BUSY = "the machine was busy while this ceiling was measured"
 _REMEDY = "profile again when nothing else runs"
 
 
@@ -169,4 +168,5 @@ def _ceiling(name: str, looks: Sequence[Look]) -> Ceiling | Reading:
         what = f"its threads had their CPUs throughout in {len(kept)} of {tried} repetitions"
     else:
         what = f"the best two of {len(looks)} looks differ by {_gap(looks):.0%}"
-    return Reading(name, None, fastest.unit, fastest.source, f"{_BUSY}: {what}; {_REMEDY}")
+    reason = f"the machine was busy while {name} was measured: {what}; {_REMEDY}"
+    return Reading(name, None, fastest.unit, fastest.source, reason)

@@ -317,6 +317,7 @@ def test_each_level_has_a_line_of_its_own_in_the_roofline() -> None:
         Reading("ceiling_l1_caches", 1, "1", "sysfs"),
         Reading("ceiling_copy_l2", None, "bytes/s", "STREAM", "too busy"),
         Reading("ceiling_l2_bytes", 1_000_000, "bytes", "sysfs"),
+        Reading("ceiling_matmul_float32", 1e12, "flop/s", "MatMul"),
     )
     nodes = dataclasses.replace(told.nodes, **columns)
     text = Page(page([dataclasses.replace(told, nodes=nodes, environment=environment)])).text
