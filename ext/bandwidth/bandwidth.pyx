@@ -57,7 +57,8 @@ def copy_and_triad(
     for name, number in (("rounds", rounds), ("parts", parts), ("passes", passes)):
         if number < 1:
             raise ValueError(f"{name} must be at least 1: {number}")
-    if bytes_per_array % STREAM_LINE_BYTES or bytes_per_array // STREAM_LINE_BYTES < threads * parts:
+    cdef int64_t lines = bytes_per_array // STREAM_LINE_BYTES
+    if bytes_per_array % STREAM_LINE_BYTES or lines < threads * parts:
         raise ValueError(
             f"bytes_per_array must be a multiple of {STREAM_LINE_BYTES} "
             f"and at least that for each CPU and part: {bytes_per_array}"
@@ -68,7 +69,7 @@ def copy_and_triad(
     cdef int64_t[:, ::1] summed_ns = summed
     copies.wall_ns, copies.cpu_ns = &copied_ns[0, 0], &copied_ns[1, 0]
     triads.wall_ns, triads.cpu_ns = &summed_ns[0, 0], &summed_ns[1, 0]
-    task.lines = bytes_per_array // STREAM_LINE_BYTES
+    task.lines = lines
     task.cpus, task.threads = &numbers[0], threads
     task.rounds, task.parts, task.passes = rounds, parts, passes
     task.past_caches = past_caches

@@ -60,8 +60,8 @@ bool stream_bypasses_caches(void) {
 }
 
 /* The kernels are not inlined, so that the compiler cannot see that every pass does the same work.
-   Those without a suffix "past" store through the caches. Explicit vectors: the compiler turns the
-   plain copy into memcpy, which stores past the caches from a size of its own choice. */
+   Only those named "past" store past the caches. Vectors are explicit because the compiler turns the
+   plain copy into memcpy, which decides by size whether to store past the caches. */
 static __attribute__((noinline)) void copy_plain(double *restrict to, const double *restrict from,
                                                  size_t count) {
     for (size_t i = 0; i < count; i++) to[i] = from[i];

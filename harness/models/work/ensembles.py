@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping
 
 from harness.models.work.nodes import Node
 from harness.models.work.tensors import Unknown
+
+#: What a node of a tree compares and goes on to; nothing if it is a leaf.
+_Children = Mapping[tuple[int, int], Collection[tuple[int, int]]]
 
 
 def trees(node: Node) -> int:
@@ -14,32 +17,25 @@ def trees(node: Node) -> int:
     A comparison a node on the way, and an addition of what the leaf says. Which way a row takes
     is in its values, so this is the least. Leaves have the same node on both sides.
     """
-    ids = list(zip(node.integers("nodes_treeids"), node.integers("nodes_nodeids"), strict=True))
-    trues = dict(zip(ids, node.integers("nodes_truenodeids"), strict=True))
-    falses = dict(zip(ids, node.integers("nodes_falsenodeids"), strict=True))
-    children: dict[tuple[int, int], tuple[tuple[int, int], ...]] = {
-        (tree, at): ()
-        if trues[tree, at] == falses[tree, at]
-        else ((tree, trues[tree, at]), (tree, falses[tree, at]))
-        for tree, at in ids
-    }
-    inner = {child for pair in children.values() for child in pair}
-    roots = [one for one in ids if one not in inner]
+    names = ("nodes_treeids", "nodes_nodeids", "nodes_truenodeids", "nodes_falsenodeids")
+    children: dict[tuple[int, int], Collection[tuple[int, int]]] = {}
+    for tree, at, true, false in _columns(node, *names):
+        children[tree, at] = () if true == false else ((tree, true), (tree, false))
+    reached = {child for pair in children.values() for child in pair}
+    roots = [one for one in children if one not in reached]
     return _rows(node) * sum(_shortest(children, root) + 1 for root in roots)
 
 
 def tree_ensemble(node: Node) -> int:
     """TreeEnsemble (ai.onnx.ml 5), likewise: children are indices of nodes or of leaves."""
-    trues, falses = node.integers("nodes_truenodeids"), node.integers("nodes_falsenodeids")
-    true_leaves, false_leaves = node.integers("nodes_trueleafs"), node.integers("nodes_falseleafs")
-    children: dict[tuple[int, int], tuple[tuple[int, int], ...]] = {}
-    for at in range(len(trues)):
-        pair = ((true_leaves[at], trues[at]), (false_leaves[at], falses[at]))
+    names = ("nodes_trueleafs", "nodes_truenodeids", "nodes_falseleafs", "nodes_falsenodeids")
+    children: dict[tuple[int, int], Collection[tuple[int, int]]] = {}
+    for at, (true_leaf, true, false_leaf, false) in enumerate(_columns(node, *names)):
+        pair = (true_leaf, true), (false_leaf, false)
         children[0, at] = pair
         children.update({child: () for child in pair if child[0]})
-    return _rows(node) * sum(
-        _shortest(children, (0, root)) + 1 for root in node.integers("tree_roots")
-    )
+    roots = node.integers("tree_roots")
+    return _rows(node) * sum(_shortest(children, (0, root)) + 1 for root in roots)
 
 
 def linear(node: Node) -> int:
@@ -58,16 +54,22 @@ def _rows(node: Node) -> int:
     return shape[0] if len(shape) == 2 else 1
 
 
-def _shortest(
-    children: dict[tuple[int, int], tuple[tuple[int, int], ...]], root: tuple[int, int]
-) -> int:
+def _columns(node: Node, *names: str) -> Iterator[tuple[int, ...]]:
+    """Attributes that describe the nodes of trees, one value for each node."""
+    columns = [node.integers(name) for name in names]
+    if len({len(column) for column in columns}) != 1:
+        raise Unknown
+    return zip(*columns, strict=True)
+
+
+def _shortest(children: _Children, root: tuple[int, int]) -> int:
     """Nodes that are compared on the shortest way from the root to a leaf."""
-    level: Sequence[tuple[int, int]] = [root]
-    # As many levels as there are nodes: what goes on longer goes in circles.
-    for depth in range(len(children) + 1):
-        if any(one not in children for one in level):
+    level = {root}
+    # No way is longer than there are nodes: one that is goes in circles.
+    for depth in range(len(children)):
+        if not level <= children.keys():
             break
-        if any(not children[one] for one in level) or not level:
+        if not all(children[one] for one in level):
             return depth
-        level = [child for one in level for child in children[one]]
+        level = {child for one in level for child in children[one]}
     raise Unknown

@@ -44,7 +44,7 @@ def mixture_traffic(node: Node) -> int:
 
     Tokens may all choose the same k experts: more is not certain.
     """
-    experts = node.input(1, 2).shape[1]
+    experts = max(node.input(1, 2).shape[1], 1)
     chosen = min(node.integer("k", 1), experts)
 
     def read(tensor: Tensor) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness.errors import ModelError
@@ -215,5 +215,16 @@ def _define(
             present=tuple(bool(name) for name in node.input),
             constants={at: constants[name] for at, name in inputs if name in constants},
             attributes=attributes,
-            repeats=frozenset(at for at, name in inputs if name and name in node.input[:at]),
+            repeats=_repeats(node.input),
         )
+
+
+def _repeats(names: Iterable[str]) -> frozenset[int]:
+    """Positions of names that occurred before; an empty one is no input."""
+    seen: set[str] = set()
+    repeats = []
+    for at, name in enumerate(names):
+        if name and name in seen:
+            repeats.append(at)
+        seen.add(name)
+    return frozenset(repeats)

@@ -500,6 +500,16 @@ def test_a_tree_that_goes_in_circles_is_not_counted() -> None:
         "nodes_falsenodeids": (0,), "nodes_falseleafs": (0,),
     }  # fmt: skip
     assert counted(ML, "TreeEnsemble", [f(7, 3)], [f(7, 1)], attributes).flops[0] == -1
+    # Two nodes that lead to each other, and more ways round than there is memory.
+    circle = {
+        "nodes_treeids": (0,) * 101, "nodes_nodeids": tuple(range(101)),
+        "nodes_truenodeids": tuple((at + 1) % 100 for at in range(101)),
+        "nodes_falsenodeids": tuple((at + 2) % 100 for at in range(101)),
+    }  # fmt: skip
+    work = counted(ML, "TreeEnsembleRegressor", [f(7, 3)], [f(7, 1)], circle)
+    assert work.flops[0] == -1
+    uneven = circle | {"nodes_truenodeids": (1,)}
+    assert counted(ML, "TreeEnsembleRegressor", [f(7, 3)], [f(7, 1)], uneven).flops[0] == -1
 
 
 def test_linear_regression() -> None:
