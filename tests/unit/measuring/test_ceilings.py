@@ -196,10 +196,10 @@ def test_looks_that_disagree_are_repeated() -> None:
 
 
 def test_looks_that_never_agree_are_an_absence() -> None:
-    found, taken = judged(([50], [1]), ([60], [1]), ([70], [1]), ([80], [1]))
+    found, taken = judged(([50], [1]), ([60], [1]), ([70], [1]))
     assert isinstance(found, Reading)
     assert (found.value, taken) == (None, looks.MOST_LOOKS)
-    assert "the best two of 4 looks differ by 12%" in found.reason
+    assert "the best two of 3 looks differ by 14%" in found.reason
     assert "profile again" in found.reason
 
 
@@ -213,7 +213,7 @@ def test_repetitions_without_their_cpus_count_for_nothing() -> None:
 def test_a_machine_that_is_always_busy_has_no_ceiling() -> None:
     found, _ = judged(([500, 100], [0.5, 0.6]))
     assert isinstance(found, Reading)
-    assert "throughout in 0 of 8 repetitions" in found.reason
+    assert "throughout in 0 of 6 repetitions" in found.reason
 
 
 def test_looks_at_one_subject_are_apart() -> None:
