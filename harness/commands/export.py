@@ -1,4 +1,4 @@
-"""Write what a profile holds in formats of other tools; several at a time if wanted."""
+"""Write a profile in the formats of other tools, several at once if you like."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.reporters.visible import visible
 if TYPE_CHECKING:
     from harness.records import Profile, Stacks
 
-#: Options that name an output, in the order in which they are written.
+#: Options that name an output, in the order in which the outputs are written.
 _OUTPUTS = ("pyperf", "csv", "jsonl", "parquet", "stacks")
 
 
@@ -70,7 +70,7 @@ def _stacks(profile: Profile) -> Stacks:
     """The stacks of a profile.
 
     Raises:
-        RequestError: it holds none.
+        RequestError: it has none.
     """
     stacks: Stacks | None = profile.stacks
     if stacks is None:
