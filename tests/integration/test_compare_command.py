@@ -185,7 +185,7 @@ def test_an_interrupted_profile_is_said(
     cut = dataclasses.replace(read_profile(made["slow"]), complete=False)
     write_profile(cut, tmp_path / "cut.h5")
     outcome = harness("compare", made["base"], tmp_path / "cut.h5")
-    assert "the candidate was interrupted: only 10 processes of it are here" in outcome.stdout
+    assert "the candidate was interrupted: it has only 10 processes" in outcome.stdout
 
 
 def test_files_that_cannot_be_read(harness: Harness, made: dict[str, Path], tmp_path: Path) -> None:

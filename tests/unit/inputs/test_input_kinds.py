@@ -326,7 +326,7 @@ def test_a_scalar_known_by_its_name_survives_the_other_values(run: Run) -> None:
     assert made.values["threshold"].tolist() == 0.5
     assert made.values["x"].tolist() == [1]
     assert "as random values failed" in because(made, "x")
-    assert because(made, "threshold") == "0.5: half, as a threshold"
+    assert because(made, "threshold") == "0.5: a mid-range threshold"
 
 
 @pytest.mark.parametrize(
@@ -671,7 +671,7 @@ def test_the_command_line_tells_archives_from_named_files(tmp_path: Any) -> None
         ("(float[batch, 3] x) => (float[batch, 3] y) {y = Relu(x)}", {"shapes": {"x": (5, 3)}},
          5, "'batch'"),
         ("(float[6, 3, 8, 8] x) => (float[6, 3, 8, 8] y) {y = Relu(x)}", {}, 6, "fixed in the"),
-        ("(float[128, 64] x) => (float[128, 64] y) {y = Relu(x)}", {}, 1, "no axis"),
+        ("(float[128, 64] x) => (float[128, 64] y) {y = Relu(x)}", {}, 1, "no input axis"),
     ],
 )  # fmt: skip
 def test_items_are_the_batch_that_is_fed(

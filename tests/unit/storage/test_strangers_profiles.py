@@ -211,17 +211,17 @@ WRONG: tuple[tuple[Callable[[h5py.File], None], str], ...] = (
     (nothing_checked, "/output_check: is empty"),
     (columns_of_other_lengths, "rows, not 7"),
     (column_of_two_dimensions, "not a column"),
-    (column_of_texts, "not of whole numbers"),
-    (column_of_fractions, "not of whole numbers"),
+    (column_of_texts, "does not hold integers"),
+    (column_of_fractions, "does not hold integers"),
     (group_for_a_column, "not a column"),
     (column_for_a_group, "is not a group"),
     (without_a_column, "is missing"),
     (no_process, "/processes: is empty"),
-    (process_of_another_number, "their numbers"),
+    (process_of_another_number, "do not match"),
     (time_that_went_backwards, "-5 is not between"),
-    (times_beyond_reckoning, "together"),
+    (times_beyond_reckoning, "sum to more"),
     (event_of_no_node, "is not between 0 and"),
-    (event_of_no_process, "none of those"),
+    (event_of_no_process, "not one of those allowed"),
     (node_in_itself, "level below its parent"),
     (shape_of_texts, "not a list of sizes"),
     (fact_beyond_a_counter, "no counter holds"),
@@ -358,7 +358,7 @@ def a_file(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("make", "says"),
-    [(a_link, "is a link or a file"), (open_to_others, "written to by others"), (a_file, "link")],
+    [(a_link, "is a link or a file"), (open_to_others, "by other users"), (a_file, "link")],
 )
 def test_a_partial_folder_that_others_could_fill_is_refused(
     tmp_path: Path, make: Callable[[Path], None], says: str
