@@ -250,6 +250,8 @@ def _stored_in(path: Path, option: str) -> Array | dict[str, Array]:
             for name in held.files:
                 part = f"'{name}' "
                 arrays[name] = held[name]
+                if not isinstance(arrays[name], np.ndarray):  # numpy hands other files on as bytes
+                    raise TypeError(name)
             return arrays
     except FileNotFoundError as error:
         raise RequestError(f"{option}: no such file", "check the path") from error

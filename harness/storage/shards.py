@@ -46,6 +46,7 @@ from harness.records import (
 )
 from harness.storage import bounds
 from harness.storage.files import beside
+from harness.storage.text import storable_values
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -300,7 +301,9 @@ def _read(path: Path, record_type: type[_T]) -> _T:
             content = json.loads(archive.read(_RECORD))
             version = content["partial_version"]
             if version == PARTIAL_VERSION:
-                record = _restore(archive, content["record"], record_type)
+                # A profile read from shards holds the text that its file would hold.
+                plain = storable_values(content["record"])
+                record = _restore(archive, plain, record_type)
                 if isinstance(record, Shard):
                     _check(record)
                 if isinstance(record, ProfileHeader) and not _is_object(record.config):

@@ -50,9 +50,24 @@ def write(profile: Profile, path: Path) -> int:
     count = 0
     with opened(path) as out:
         for objects in _batches(profile):
-            out.write(encoder.encode_lines(objects))
+            try:
+                lines = encoder.encode_lines(objects)
+            except UnicodeEncodeError:  # options of a command line that is not UTF-8
+                lines = encoder.encode_lines(_encodable(objects))
+            out.write(lines)
             count += len(objects)
     return count
+
+
+def _encodable(value: Any) -> Any:
+    """The value with backslash escapes in its texts for what UTF-8 cannot hold."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, list | tuple):
+        return [_encodable(each) for each in value]
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(each) for key, each in value.items()}
+    return value
 
 
 def _batches(profile: Profile) -> Iterator[Sequence[_Object]]:

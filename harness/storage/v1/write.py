@@ -31,6 +31,7 @@ from harness.records import (
 from harness.statistics import latency
 from harness.statistics.figures import Figure
 from harness.storage.columns import CHUNK_ROWS
+from harness.storage.text import storable
 from harness.storage.v1.schema import (
     CHANGED,
     DEVICE,
@@ -132,7 +133,7 @@ def _write_profile(file: h5py.File, profile: Profile) -> None:
     file.attrs["created"] = profile.created
     file.attrs["complete"] = int(profile.complete)
     file.attrs["provider"] = profile.provider
-    file.attrs["config"] = _storable(profile.config)
+    file.attrs["config"] = storable(profile.config)
 
     _write_model(_group(file, "model"), profile.model)
     _write_inputs(_group(file, "inputs"), profile.inputs)
@@ -165,7 +166,7 @@ def _write_profile(file: h5py.File, profile: Profile) -> None:
 
 def _write_model(group: h5py.Group, model: ModelRecord) -> None:
     for name in MODEL_TEXT:
-        group.attrs[name] = _storable(getattr(model, name))
+        group.attrs[name] = storable(getattr(model, name))
     _write_scalars(group, MODEL_NUMBERS, model)
     opset = _dimension(group, "opset", len(model.opsets))
     _write_text(group, "opsets", model.opsets, opset, "domain:version of each operator set")
@@ -222,7 +223,7 @@ def _write_events(group: h5py.Group, events: NodeEvents) -> None:
 
 
 def _write_device(group: h5py.Group, series: DeviceSeries) -> None:
-    group.attrs["source"] = _storable(series.source)
+    group.attrs["source"] = storable(series.source)
     group.attrs["double"] = int(series.double)
     reading = _dimension(group, "reading", len(series))
     _write_columns(group, DEVICE, series, reading)
@@ -238,7 +239,7 @@ def _write_stacks(group: h5py.Group, stacks: Stacks) -> None:
 
 
 def _write_kernels(group: h5py.Group, kernels: KernelEvents) -> None:
-    group.attrs["unjoined_reason"] = _storable(kernels.unjoined_reason)
+    group.attrs["unjoined_reason"] = storable(kernels.unjoined_reason)
     _write_number(group, "dropped", kernels.dropped, Attributes("1", "records CUPTI dropped"))
     _write_number(
         group,
@@ -357,7 +358,7 @@ def _write_text(
     dimension: h5py.Dataset,
     long_name: str = "",
 ) -> None:
-    data = np.array([_storable(text) for text in texts], dtype=object)
+    data = np.array([storable(text) for text in texts], dtype=object)
     dataset = group.create_dataset(name, data=data, dtype=h5py.string_dtype())
     dataset.dims[0].attach_scale(dimension)
     _describe(dataset, Attributes("", long_name))
@@ -367,8 +368,3 @@ def _describe(dataset: h5py.Dataset, column: Attributes) -> None:
     dataset.attrs["units"] = column.units
     if column.long_name:
         dataset.attrs["long_name"] = column.long_name
-
-
-def _storable(text: str) -> str:
-    """Text that HDF5 can store: NUL and bytes that are not UTF-8 become backslash escapes."""
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -629,6 +630,14 @@ def test_an_archive_that_does_not_fit_is_refused(
     assert "\n" not in caught.value.message
     if "other" in arrays:
         assert "its inputs: x, ids" in caught.value.remedy
+
+
+def test_a_member_of_an_archive_that_is_not_an_array_is_refused(tmp_path: Any, run: Run) -> None:
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", b"text that numpy did not write")
+    with pytest.raises(RequestError, match=r"'x' is not an array of plain numbers or text"):
+        run(model_of(PAIR), archives=(path,))
 
 
 def test_archives_that_are_none_or_give_an_input_twice_are_refused(tmp_path: Any, run: Run) -> None:
