@@ -15,17 +15,15 @@ MOST_CHARACTERS = 1_200
 
 def message(text: str) -> str:
     """The text as one line that neither controls a terminal nor fills it."""
-    return visible(one_line(worded(text), MOST_CHARACTERS))
+    # Cut before, for megabytes are slow to escape, and after, for escapes are longer.
+    shown = visible(one_line(worded(text), MOST_CHARACTERS))
+    return one_line(shown, MOST_CHARACTERS)
 
 
 def say(text: str) -> None:
     """Prints ``harness: TEXT`` on stderr; if the write fails, only this message is lost."""
     try:
-        print(
-            f"harness: {visible(one_line(worded(text), 2 * MOST_CHARACTERS))}",
-            file=sys.stderr,
-            flush=True,
-        )
+        print(f"harness: {message(text)}", file=sys.stderr, flush=True)
     except (OSError, ValueError):
         drop(2)
 

@@ -38,4 +38,5 @@ def test_numbers_and_other_texts_are_cells_as_they_are() -> None:
 
 
 def test_a_message_is_bounded() -> None:
-    assert len(message("x" * 1_000_000)) <= MOST_CHARACTERS + 10
+    for text in ("x" * 1_000_000, "\x1b" * 1_000, "\U000f0000" * 1_000):
+        assert len(message(text)) <= MOST_CHARACTERS + 10
