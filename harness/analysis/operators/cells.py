@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from harness.errors import ProfileFileError
 from harness.records import NodeEvents
 from harness.statistics.figures import Float64Array
 
@@ -35,19 +36,29 @@ class Cells:
 
     @classmethod
     def of(cls, node_count: int, events: NodeEvents) -> Cells:
-        """Sums the events of ``node_count`` nodes, one part of the events at a time."""
+        """Sums the events of ``node_count`` nodes, one part of the events at a time.
+
+        Raises:
+            ProfileFileError: an event belongs to no inference of the table.
+        """
         inferences = len(events.inference_number)
         shape = (inferences, node_count)
         own, total, calls = np.zeros(shape), np.zeros(shape), np.zeros(shape, np.int32)
         probes = np.zeros(inferences)
         # An event finds its (process, inference) pair in the inference table.
-        span = int(events.inference_number.max(initial=0)) + 1
+        span = 1 << 31  # more than any number of an inference
         known = events.inference_process.astype(np.int64) * span + events.inference_number
         order = np.argsort(known)
         known = known[order]
         for part in events.parts() if inferences else ():
             keys = part.process.astype(np.int64) * span + part.inference
-            place = order[np.searchsorted(known, keys)]
+            place = np.minimum(np.searchsorted(known, keys), inferences - 1)
+            if not np.array_equal(known[place], keys):
+                raise ProfileFileError(
+                    "damaged: an event belongs to no inference of its trace",
+                    "take a copy of it, or profile again",
+                )
+            place = order[place]
             cell = place * node_count + part.node
             _add(own, cell, part.self_ns)
             _add(total, cell, part.duration_ns)

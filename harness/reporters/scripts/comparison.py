@@ -33,7 +33,7 @@ def comparison(report: Report) -> dict[str, Any]:
 def comparison_text(report: Report, more: Mapping[str, str] | None = None) -> str:
     """The comparison as one JSON object, with ``more`` added to it."""
     found = {**comparison(report), **(more or {})}
-    return json.dumps(found, ensure_ascii=False, allow_nan=False)
+    return json.dumps(found, allow_nan=False)
 
 
 def _compared(compared: Compared, base: Profile) -> dict[str, Any]:

@@ -79,23 +79,21 @@ def _noise(verdict: NoiseVerdict) -> dict[str, Any]:
 
 def summary_text(profile: Profile) -> str:
     """The summary as one JSON object."""
-    return json.dumps(summary(profile), ensure_ascii=False)
+    return json.dumps(summary(profile))
 
 
 def operators_text(table: OperatorTable | Figure, limit: int | None = None) -> str:
     """What ``ops --json`` prints: all operators or the first ``limit``, and the accounts of all."""
     rows, accounts = _operators(table)
-    return json.dumps({"operators": rows[:limit], "accounts": accounts}, ensure_ascii=False)
+    return json.dumps({"operators": rows[:limit], "accounts": accounts})
 
 
 def kernels_text(table: KernelTable | Figure, limit: int | None = None) -> str:
     """What ``ops --by kernel --json`` prints: all functions, or the first ``limit``."""
     if isinstance(table, Figure):
-        return json.dumps(
-            {"kernels": None, "kernels_reason": worded(table.reason)}, ensure_ascii=False
-        )
+        return json.dumps({"kernels": None, "kernels_reason": worded(table.reason)})
     shown = dataclasses.replace(table, kernels=table.kernels[:limit])
-    return json.dumps(dataclasses.asdict(shown), ensure_ascii=False)
+    return json.dumps(dataclasses.asdict(shown))
 
 
 def _figures(figures: Mapping[str, Figure]) -> dict[str, Any]:

@@ -214,13 +214,13 @@ _LEAST = {"provider_ns": -1, "loops": 1}
 def _read_nodes(group: Group) -> NodeTable:
     rows = group.rows("name")
     numbers = bounds.node_table(rows)
-    # For a column that older files lack, nothing is known.
-    columns: dict[str, Any] = not_known(NodeTable, rows)
-    columns |= _read_all(_numbers(group, numbers, rows, numbers))
+    columns: dict[str, Any] = _read_all(_numbers(group, numbers, rows, numbers))
     for column in columns_of(NodeTable):
-        if not column.unit and (column.name in group or column.name not in columns):
+        if not column.unit and (column.name in group or column.unknown is None):
             columns[column.name] = group.texts(column.name, rows)
-    nodes = NodeTable(**columns)
+    # Nothing is known of a column that older files lack. These come last: the columns
+    # that are there justify the number of rows.
+    nodes = NodeTable(**not_known(NodeTable, rows) | columns)
     bounds.check_depth(nodes.depth, nodes.parent)
     return nodes
 

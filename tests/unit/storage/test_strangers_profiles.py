@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import shutil
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -96,6 +97,10 @@ def one_long_text_many_times(file: h5py.File) -> None:
 def texts_of_a_billion_rows(file: h5py.File) -> None:
     place = "processes/000/log"
     replaced(file, place, shape=(10**9,), dtype=h5py.string_dtype(), chunks=(10**6,))
+
+
+def nodes_of_a_billion_rows(file: h5py.File) -> None:
+    replaced(file, "nodes/name", shape=(10**9,), dtype=h5py.string_dtype(), chunks=(10**6,))
 
 
 def config_of_no_object(file: h5py.File) -> None:
@@ -205,6 +210,7 @@ WRONG: tuple[tuple[Callable[[h5py.File], None], str], ...] = (
     (of_constants_that_compress_well, "more data than a file"),
     (one_long_text_many_times, "bytes of text"),
     (texts_of_a_billion_rows, "stored"),
+    (nodes_of_a_billion_rows, "rows, not 1000000000"),
     (config_of_no_object, "not a JSON object"),
     (config_of_no_json, "not JSON"),
     (attribute_of_another_type, "created is not a text"),
@@ -241,6 +247,21 @@ def test_a_profile_that_is_wrong_is_one_error(
         read_profile(path)
     assert len(refusal.value.message) < 600
     assert "\n" not in refusal.value.message
+
+
+def test_rows_that_a_file_claims_take_no_memory_before_they_are_checked(tmp_path: Path) -> None:
+    path = tmp_path / "huge.h5"
+    shutil.copy(SAMPLE, path)
+    with h5py.File(path, "r+") as file:
+        nodes_of_a_billion_rows(file)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ProfileFileError):
+            read_profile(path)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 200e6
 
 
 def test_a_hole_in_the_texts_is_found_before_hdf5_stays_in_it(tmp_path: Path) -> None:
