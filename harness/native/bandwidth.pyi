@@ -1,4 +1,4 @@
-"""Types of the native module: memory bandwidth as STREAM measures it.
+"""Types of the native module: memory bandwidth, measured as by STREAM.
 
 J. D. McCalpin, "STREAM: Sustainable Memory Bandwidth in High Performance Computers",
 https://www.cs.virginia.edu/stream/.
@@ -17,7 +17,7 @@ def copy_and_triad(
     passes: int = 1,
     past_caches: bool = True,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Streams over three arrays of double with one thread on each CPU.
+    """Streams over three arrays of doubles with one thread on each CPU.
 
     A round is ``copied[i] = source[i]`` over the whole arrays and then ``sum[i] = source[i] +
     scalar * copied[i]``. STREAM counts 16 bytes an element of the copy and 24 of the triad,
