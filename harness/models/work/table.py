@@ -121,13 +121,8 @@ class Operator(NamedTuple):
     repacks: bool = False
 
 
-def has_formula(domain: str, op_type: str) -> bool:
-    """Whether an operator is counted; ``unknown`` says why one is not."""
-    return _operator(domain, op_type) is not None
-
-
 def _operator(domain: str, op_type: str) -> Operator | None:
-    return _DOMAINS.get(domain, {}).get(op_type)
+    return OPERATORS.get(domain, {}).get(op_type)
 
 
 def _all(operator: Operator, op_types: str) -> dict[str, Operator]:
@@ -388,7 +383,8 @@ _NHWC: Final[Mapping[str, Operator]] = {
     "QLinearAveragePool": _MICROSOFT["QLinearAveragePool"],
 }
 
-_DOMAINS: Final[Mapping[str, Mapping[str, Operator]]] = {
+#: How operators are counted, by domain; ``unknown`` says why one is not.
+OPERATORS: Final[Mapping[str, Mapping[str, Operator]]] = {
     "": _ONNX,
     "ai.onnx": _ONNX,
     "ai.onnx.ml": _ML,
