@@ -1,8 +1,8 @@
 """The calibrating process: ``python -m harness.measuring.calibration JOB``.
 
-It finds out once how long an inference takes where it is timed, and a session. From that the
-parent plans how many inferences make the timed pass, the same number in all processes: were each
-to find its own, chance would make some look longer at the machine than others.
+It finds out once how long an inference takes where it will be timed, and a session. From that the
+parent plans how many inferences make up the timed pass, the same number in all processes: if each
+process calibrated itself, some would by chance observe the machine for longer than others.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sessions on the graph that ONNX Runtime executes, as it is."""
+"""Saving the graph that ONNX Runtime executes, for sessions that run it unchanged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.ort.session import open_session
 
 _SAVED = "executed.onnx"
 
-#: Inferences before those that are recorded: memory patterns and caches settle.
+#: Warm-up inferences before the recorded ones, for memory patterns and caches to settle.
 WARMUP_INFERENCES = 3
 
 
@@ -53,7 +53,7 @@ def save_graph(
     """Saves the graph that ORT executes, with its nodes named after their rows.
 
     Raises:
-        HarnessError, OSError: ORT cannot save it, or it cannot be read.
+        HarnessError, OSError: ORT cannot save it, or the saved file cannot be read.
     """
     open_saving(library, model, config, folder).close()
     return saved_graph(folder)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-import json
 import math
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
+
+import msgspec
 
 #: Name of an element type, lower case and without the packing suffix (``Int4x2``), as ORT
-#: and ONNX write it -> name, bits of an element. Text has no size that shapes tell.
+#: and ONNX write it -> name, bits of an element. The size of text is not in its shape.
 _TYPES: Final[Mapping[str, tuple[str, int]]] = {
     "float": ("float32", 32),
     "double": ("float64", 64),
@@ -29,9 +30,12 @@ _TYPES: Final[Mapping[str, tuple[str, int]]] = {
 }  # fmt: skip
 _BITS: Final = dict(_TYPES.values())
 
+_Size = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+_REPORTED: Final = msgspec.json.Decoder(list[dict[str, list[_Size]]])
+
 
 class Unknown(Exception):
-    """What a formula needs is not known."""
+    """Something that a formula needs is not known."""
 
 
 class Tensor(NamedTuple):
@@ -47,22 +51,28 @@ class Tensor(NamedTuple):
 
 
 def type_name(name: str) -> str:
-    """NumPy's (or ml_dtypes') name of an element type that ORT or ONNX names."""
+    """NumPy's (or ml_dtypes') name of an element type, given ORT's or ONNX's."""
     plain = name.lower().removesuffix("x2").removesuffix("x4")
     return _TYPES[plain][0] if plain in _TYPES else plain
 
 
 @functools.lru_cache(maxsize=4096)  # few differ in a graph, however many nodes it has
 def tensors(text: str) -> tuple[Tensor, ...]:
-    """``[{"float":[1,3]},{"int64":[]}]`` as ORT's profiler writes it."""
-    entries: list[dict[str, list[int]]] = json.loads(text) if text else []
+    """``[{"float":[1,3]},{"int64":[]}]`` as ORT's profiler writes it.
+
+    Empty where the text is not of that form: it may come from a damaged profile.
+    """
+    try:
+        entries = _REPORTED.decode(text) if text else []
+    except ValueError:
+        return ()
     return tuple(
         Tensor(type_name(name), tuple(shape)) for entry in entries for name, shape in entry.items()
     )
 
 
 def nbytes(tensor: Tensor, elements: int | None = None) -> int:
-    """Bytes of a tensor, or of so many of its elements."""
+    """Bytes of a tensor, or of the given number of its elements."""
     if tensor.dtype not in _BITS:
         raise Unknown
     count = tensor.size if elements is None else elements

@@ -1,17 +1,17 @@
 """A probe before every node of the graph that ORT executes.
 
-A probe is a custom operator without an output that stamps the time. It reads tensors of the
-nodes that were executed before it, and waits for them. That the node behind it waits for the
-probe is owed to ORT's order of execution: it starts from the nodes whose outputs nobody
-reads, the last of the file first, and executes what each of them needs before it
+A probe is a custom operator without outputs that takes a timestamp. It reads tensors of the
+nodes executed before it, and thus waits for them. That the node after it also waits for the
+probe follows from ORT's execution order: ORT starts from the nodes whose outputs are not read,
+the last one in the file first, and executes everything that each of them needs before it
 (``GraphViewer`` and ``Graph::ReverseDFSFrom``). Probes are such nodes, so the file lists
-them from the last to the first. A trace of the probed graph confirms the order
-(``same_order``). The graph itself stays as it is, and with it what ORT plans for its memory.
+them in reverse. A trace of the probed graph confirms the order (``same_order``). The graph itself
+is unchanged, and so is ORT's memory plan for it.
 
-Three graphs are made: with one probe at each place; with two, which tell what a probe costs;
-and the frame, with one probe before the first node and one behind the last, followed by
-further nodes that tell what ORT spends on each node outside of its execution.
-``harness.tracing.probes.times`` makes times of what they record.
+Three graphs are made: one with a probe at each place; one with pairs of probes, which measure
+the cost of a probe; and the frame, with one probe before the first node and one after the last,
+followed by extra nodes that measure what ORT spends on each node outside its execution.
+``harness.tracing.probes.times`` turns their recordings into times.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ OPERATOR: Final = "Probe"
 _INT: Final = 2  # AttributeProto.INT
 _PREFIX: Final = "harness_probe_"
 
-#: ORT's names of element types in a profile -> ONNX's numbers, for those a probe can read.
+#: ORT's names of element types in a profile -> ONNX's numbers, for types that a probe can read.
 _ELEMENT_TYPES: Final = {
     "float": 1, "uint8": 2, "int8": 3, "uint16": 4, "int16": 5, "int32": 6, "int64": 7,
     "string": 8, "bool": 9, "float16": 10, "double": 11, "uint32": 12, "uint64": 13,
@@ -49,17 +49,17 @@ ELEMENT_TYPES: Final = frozenset(_ELEMENT_TYPES.values())
 #: Added to the place of the first probe of a pair.
 FIRST_OF_PAIR: Final = 1 << 30
 
-#: Places of the probes before and behind the further nodes of the frame graph.
+#: Places of the probes before and after the extra nodes of the frame graph.
 FURTHER_BEGIN: Final = (1 << 29) - 1
 FURTHER_END: Final = 1 << 29
 
-#: How many further nodes there are: as many as the model has, within these bounds.
+#: Bounds on the number of extra nodes, which otherwise equals that of the model's nodes.
 _FURTHER_NODES: Final = (32, 256)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ProbedFile:
-    """A model with probes, and how a trace must see it.
+    """A model with probes, and the execution order that a trace of it must show.
 
     The nodes that were added have the rows behind those of the executed graph, and their names
     tell them.
@@ -82,21 +82,21 @@ class ProbedFile:
 class ProbedGraph:
     """The executed graph with probes in it.
 
-    Place r is before the node of row r of the NodeTable. The places after those stand at
-    the ends of graphs: of the main graph, and of bodies of control-flow nodes.
+    Place r is before the node in row r of the NodeTable. The places after those are at the ends
+    of graphs: of the main graph, and of the bodies of control-flow nodes.
 
     Attributes:
-        each: with one probe at each place.
-        pairs: with two at each place.
-        frame: with one before the first node, one at the end of the main graph, and two
-            around the further nodes behind that.
+        each: graph with one probe at each place.
+        pairs: graph with two probes at each place.
+        frame: graph with one probe before the first node, one at the end of the main graph, and
+            two around the extra nodes after that.
         end_parents: int64[ends], row of the control-flow node whose body ends there, -1
             for the main graph.
-        carriers: int64[nodes], row of the node whose probe covers a node: its own where it
-            has a probe; else that of the node with one that is executed before it in its
-            graph; else, in a body, the one that covers the node which runs the body; else
-            -1, and its time is framework time.
-        further_nodes: how many the frame graph has.
+        carriers: int64[nodes], row of the node whose probe covers a node: its own row if it has
+            a probe; otherwise the closest earlier node in its graph that has one; otherwise, in
+            a body, the carrier of the node that runs the body; otherwise -1, and its time is
+            framework time.
+        further_nodes: number of extra nodes in the frame graph.
     """
 
     each: ProbedFile
@@ -108,17 +108,17 @@ class ProbedGraph:
 
 
 def insert(graph: ExecutedGraph) -> ProbedGraph:
-    """Puts the probes into a graph whose table was completed by a trace.
+    """Inserts probes into a graph whose node table was completed by a trace.
 
-    Writes three files beside graph.path: the weights stay in the side file that all of
+    Writes three files next to graph.path; the weights stay in the external file that all of
     them refer to.
 
     Args:
-        graph: as ``executed_graph`` prepared it, with order and types from one traced
+        graph: as prepared by ``executed_graph``, with order and types from one traced
             inference.
 
     Raises:
-        ValueError: no node of the main graph can be told from the rest by probes.
+        ValueError: probes cannot separate any node of the main graph from the rest.
     """
     import onnx
 
@@ -140,7 +140,7 @@ def insert(graph: ExecutedGraph) -> ProbedGraph:
 
 
 def same_order(file: ProbedFile, nodes: NodeTable, ran: Sequence[tuple[str, str]]) -> str:
-    """Whether a trace of a probed graph saw it executed as planned; "" or how it differs.
+    """How the traced execution of a probed graph differs from the planned one; "" if it does not.
 
     Args:
         file: the probed graph.
@@ -156,13 +156,13 @@ def same_order(file: ProbedFile, nodes: NodeTable, ran: Sequence[tuple[str, str]
         or (row < count and nodes.op_type[row] != op_type)
     ]
     if strange:
-        return f"{len(strange)} further nodes run, such as {strange[0]}"
+        return f"additional nodes run ({len(strange)}, such as {strange[0]})"
     seen = np.zeros(count, bool)
     seen[[row for row in rows if row < count]] = True
     missing = np.flatnonzero((nodes.order >= 0) != seen)
     if len(missing):
         row = int(missing[0])
-        return f"{len(missing)} nodes run in one graph only, such as {nodes.op_type[row]} {row}"
+        return f"nodes run in one graph only ({len(missing)}, such as {nodes.op_type[row]} {row})"
     parents = [*nodes.parent.tolist(), *file.parents.tolist()]
     branches = (*nodes.branch, *file.branches)
     planned, before = nodes.order.tolist(), file.before.tolist()
@@ -178,7 +178,7 @@ def same_order(file: ProbedFile, nodes: NodeTable, ran: Sequence[tuple[str, str]
         ]
         if moved:
             row = moved[0]
-            return f"{len(moved)} nodes run in another order, from {nodes.op_type[row]} {row} on"
+            return f"nodes run in another order ({len(moved)}, from {nodes.op_type[row]} {row})"
         following = -1
         for row in reversed(members):
             if row < count:
@@ -190,11 +190,11 @@ def same_order(file: ProbedFile, nodes: NodeTable, ran: Sequence[tuple[str, str]
 
 
 class _Placement(NamedTuple):
-    """A probe to be put into a graph.
+    """A probe to be inserted into a graph.
 
     Attributes:
-        row: the node it stands before; -1 behind the last one.
-        after: tensors that are there only when all that was executed before has finished.
+        row: row of the node that it precedes; -1 after the last one.
+        after: tensors that exist only once everything executed before has finished.
         place: as in ProbedGraph.
     """
 
@@ -243,9 +243,8 @@ class _Plan:
 class _Planner:
     """Decides where the probes go, graph by graph.
 
-    A probe is placed only where the tensors it waits for make sure that every node of its
-    graph that is executed earlier has finished, so that no node's time can get into the
-    gap of another.
+    A probe is placed only where the tensors it waits for guarantee that all earlier nodes of
+    its graph have finished, so that no node's time can end up in the gap of another.
 
     Attributes:
         end_parents: as in ProbedGraph.
@@ -323,12 +322,12 @@ class _Planner:
         """Probes of a graph in their order, the last at its end; none where none fits.
 
         Args:
-            nodes: in the order of execution.
+            nodes: in execution order.
             readable: results that a probe can read.
             parent: as in ``plan``.
         """
         outside = int(self.carriers[parent]) if parent >= 0 else -1
-        executed = [node for node in nodes if node.op_type != "Constant"]  # ORT executes none
+        executed = [node for node in nodes if node.op_type != "Constant"]  # never executed
         placements: list[_Placement] = []
         pending = _Pending(readable)
         carrier = outside
@@ -347,7 +346,7 @@ class _Planner:
         if after is not None:
             self.end_parents.append(parent)
             return [*placements, _Placement(-1, after, end)]
-        # Nothing tells that the last nodes have run: what is timed ends before them.
+        # No tensor shows that the last nodes have run, so the timed part ends before them.
         last = placements.pop()
         rows = [node.row for node in executed]
         self.carriers[rows[rows.index(last.row) :]] = outside
@@ -510,9 +509,9 @@ class _Writer:
 
 
 def _anchor(graph: onnx.GraphProto) -> str:
-    """A tensor that is there from the start: ORT does not execute a probe without an input.
+    """A tensor that exists from the start, as ORT does not execute a probe without an input.
 
-    An input of the graph costs nothing; a constant would be one value more.
+    An input of the graph costs nothing; a constant would be an additional value.
     """
     for value in graph.input:
         if value.type.tensor_type.elem_type in ELEMENT_TYPES:
@@ -521,7 +520,7 @@ def _anchor(graph: onnx.GraphProto) -> str:
 
 
 def _constant(graph: onnx.GraphProto) -> str:
-    """A number that is put into the graph."""
+    """Adds a constant to the graph and returns its name."""
     name = f"{_PREFIX}constant_{len(graph.initializer)}_{graph.node[0].name}"
     tensor = graph.initializer.add(name=name, data_type=_ELEMENT_TYPES["int64"], dims=[1])
     tensor.int64_data.append(0)

@@ -34,13 +34,13 @@ def test_same_order_compares_each_graph_by_itself() -> None:
     assert seen(5, 0, 2, 7, 3, 1, 6) == ""
     assert seen(5, 0, 2, 3, 1, 6) == "", "a probe that did not run stamps nothing"
     assert seen(2, 5, 7, 3, 0, 1, 6) == "", "graphs run side by side"
-    assert seen(5, 0, 7, 3, 2, 1, 6) == "2 nodes run in another order, from Op 2 on"
+    assert seen(5, 0, 7, 3, 2, 1, 6) == "nodes run in another order (2, from Op 2)"
     assert seen(0, 5, 2, 7, 3, 1, 6) == "Op 0 does not follow its probe"
     assert seen(5, 0, 7, 2, 3, 1, 6) == "Op 3 does not follow its probe"
     assert seen(5, 0, 2, 3, 7, 1, 6) == "Op 3 does not follow its probe"
-    assert "one graph only, such as Op 4" in seen(5, 0, 2, 7, 3, 4, 1, 6)
-    assert "one graph only, such as Op 0" in seen(5, 2, 7, 3, 1, 6)
-    assert seen(5, 0, 2, 7, 3, 1, 6, more="Cast") == "1 further nodes run, such as Cast"
+    assert "one graph only (1, such as Op 4)" in seen(5, 0, 2, 7, 3, 4, 1, 6)
+    assert "one graph only (1, such as Op 0)" in seen(5, 2, 7, 3, 1, 6)
+    assert seen(5, 0, 2, 7, 3, 1, 6, more="Cast") == "additional nodes run (1, such as Cast)"
     replaced = [("Cast" if row == 3 else op, row) for op, row in zip("OOOO", range(4), strict=True)]
     ran = [(node_name(row), "Op" if op == "O" else op) for op, row in replaced]
     assert "such as Cast" in graphs.same_order(file, nodes, ran)
