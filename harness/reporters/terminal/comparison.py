@@ -14,8 +14,10 @@ from harness.analysis.comparing.report import (
 )
 from harness.options import flag, worded
 from harness.records import Profile
+from harness.reporters.names import shortened
 from harness.reporters.numbers import joules, nanoseconds, rate
-from harness.reporters.terminal.lines import NARROW, Page, column, shorten
+from harness.reporters.terminal.lines import NARROW, PIPED, Column, Page
+from harness.reporters.visible import visible
 from harness.reporters.wording import counted, processes
 from harness.statistics.figures import Figure
 from harness.statistics.verdicts import Comparison, Verdict
@@ -23,7 +25,8 @@ from harness.statistics.verdicts import Comparison, Verdict
 #: Colour of a verdict, where the terminal has any.
 _STYLES = {Verdict.FASTER: "bold green", Verdict.SLOWER: "bold red"}
 
-#: Columns that op types get on a terminal narrower than ``NARROW``.
+#: Columns of op types on a terminal narrower than ``NARROW``; elsewhere three times as many, for
+#: those of both sides.
 _NARROW_TYPES = 16
 
 
@@ -42,7 +45,8 @@ def print_comparison(report: Report, limit: int) -> None:
         count = f" {number}" if several else ""
         # The names of two files share the line.
         room = (page.width - len(f"candidate{count}  against ")) // 2
-        base, candidate = (shorten(_file(p), room) for p in (report.base, compared.candidate))
+        files = [visible(_file(one)) for one in (report.base, compared.candidate)]
+        base, candidate = shortened(files, room)
         page.print(f"candidate{count} {candidate} against {base}", "bold")
         page.say("base", _profile(report.base))
         page.say("candidate", _profile(compared.candidate))
@@ -214,20 +218,23 @@ def _print_operators(
         f" ({'probes' if found.source == 'probe' else 'ORT profiler'})",
         "bold",
     )
-    narrow = page.width < NARROW
+    types = shortened(
+        list(map(_op_types, rows)), _NARROW_TYPES if page.width < NARROW else 3 * _NARROW_TYPES
+    )
     columns = [
-        ("change", [_signed(row.change_ns) for row in rows]),
-        ("base", [_or_none(row.base_ns) for row in rows]),
-        ("candidate", [_or_none(row.candidate_ns) for row in rows]),
-        ("ratio", [_ratio(row) for row in rows]),
+        Column("change", [_signed(row.change_ns) for row in rows]),
+        Column("base", [_or_none(row.base_ns) for row in rows]),
+        Column("candidate", [_or_none(row.candidate_ns) for row in rows]),
+        Column("ratio", [_ratio(row) for row in rows]),
+        Column("verdict", [_operator_verdict(row) for row in rows], "<"),
+        Column("op type", types, "<"),
     ]
-    cells = [column(name, values, ">") for name, values in columns]
-    cells += [
-        column("verdict", [_operator_verdict(row) for row in rows], "<"),
-        column("op type", [_op_types(row, narrow=narrow) for row in rows], "<"),
-    ]
-    lines = ["  ".join(line) for line in zip(*cells, strict=True)]
-    page.names(lines, ["node", *(_nodes(row, narrow=narrow) for row in rows)])
+    room = page.room(columns)
+    page.table(
+        columns,
+        Column("node", [_nodes(row, room) for row in rows]),
+        spared=("op type", "ratio", "candidate"),
+    )
     hidden = len(found.changes) - len(rows)
     if hidden:
         rest_ns = sum(row.change_ns for row in found.changes[len(rows) :])
@@ -242,7 +249,7 @@ def _print_accounts(page: Page, found: OperatorChanges) -> None:
     for side in ("base", "candidate"):
         names = [_nodes(row) for row in alone if row.match.how == f"{side} only"]
         if names:
-            page.say("accounts", f"only in the {side}: {_some(names)}")
+            page.say("accounts", f"only in the {side}: {_some(page.fitted(names, 0))}")
     page.say(
         "accounts",
         f"{found.judged} operators tested, family-wise error at most 5 % (Holm); ? means UNDECIDED",
@@ -285,16 +292,13 @@ def _operator_verdict(row: OperatorChange) -> str:
     return shown
 
 
-def _op_types(row: OperatorChange, *, narrow: bool) -> str:
+def _op_types(row: OperatorChange) -> str:
     sides = ["+".join(types) for types in (row.base_op_types, row.candidate_op_types) if types]
-    if narrow:
-        return shorten(max(sides, key=len), _NARROW_TYPES)
     return " → ".join(dict.fromkeys(sides))
 
 
-def _nodes(row: OperatorChange, *, narrow: bool = False) -> str:
-    """The source's names of it: those of the side that has more of them."""
+def _nodes(row: OperatorChange, room: int = PIPED) -> str:
+    """Its names in the user's file, of the side that has more of them; the first where many."""
     more = max(row.candidate_labels, row.base_labels, key=len)
-    if narrow and len(more) > 1:
-        return f"{more[0]} +{len(more) - 1}"
-    return " + ".join(more)
+    joined = " + ".join(more)
+    return joined if len(more) == 1 or len(joined) <= room else f"{more[0]} +{len(more) - 1}"

@@ -13,9 +13,11 @@ from harness.analysis.operators.table import OperatorTable, operator_table
 from harness.analysis.throughput import throughput
 from harness.options import flag, worded
 from harness.records import Profile
+from harness.reporters.names import shortened
 from harness.reporters.numbers import half_width, joules, nanoseconds, rate, size
-from harness.reporters.terminal.lines import LEAST_NAME, Page, column, shorten
+from harness.reporters.terminal.lines import Page, column
 from harness.reporters.terminal.operators import op_types, print_accounts
+from harness.reporters.visible import visible
 from harness.reporters.wording import counted, evidence, input_line, processes, threads
 from harness.statistics import latency, steady_state
 from harness.statistics.figures import Figure
@@ -76,7 +78,7 @@ def _print_finding(page: Page, found: Finding) -> None:
     """What was found, what says so, and what to try."""
     page.say("findings", found.sentence)
     told = evidence(found, nanoseconds, "{:.1%}".format)
-    names = [shorten(name, _FINDING_NAME) for name in found.nodes[:_FINDING_NODES]]
+    names = shortened(list(map(visible, found.nodes[:_FINDING_NODES])), _FINDING_NAME)
     if names:
         rest = len(found.nodes) - len(names)
         told += f": {', '.join(names)}{f' and {rest} more' if rest else ''}"
@@ -169,7 +171,8 @@ def _print_latency(page: Page, profile: Profile) -> None:
 
 def _print_branches(page: Page, profile: Profile) -> None:
     found = branches.decided(profile)
-    for one in found[:_DECIDED]:
+    names = shortened([visible(one.node) for one in found[:_DECIDED]], _FINDING_NAME)
+    for name, one in zip(names, found, strict=False):
         total = sum(one.executions.values())
         ran = [
             f"the {branch}" if count == total else f"the {branch} in {count:,} of {total:,}"
@@ -177,7 +180,7 @@ def _print_branches(page: Page, profile: Profile) -> None:
             if count
         ]
         told = f"ran {', '.join(ran)}" if ran else "ran; which branch, no trace tells"
-        page.say("branches", f"If '{shorten(one.node, _FINDING_NAME)}' {told}")
+        page.say("branches", f"If '{name}' {told}")
     if len(found) > _DECIDED:
         page.say("branches", f"and {len(found) - _DECIDED} more: {flag('json')} tells all")
 
@@ -220,7 +223,10 @@ def _print_memory(page: Page, profile: Profile) -> None:
         page.say("memory", f"no {', no '.join(missing)}: {reason}")
     if found.largest:
         shown = found.largest[:_LARGEST]
-        told = ", ".join(f"{shorten(one.name, _FINDING_NAME)} {size(one.bytes)}" for one in shown)
+        names = shortened([visible(one.name) for one in shown], _FINDING_NAME)
+        told = ", ".join(
+            f"{name} {size(one.bytes)}" for name, one in zip(names, shown, strict=True)
+        )
         page.say("memory", f"largest tensors {told}")
 
 
@@ -250,10 +256,14 @@ def _print_top(page: Page, table: OperatorTable | Figure) -> None:
         page.say("operators", f"none: {worded(table.reason)}")
         return
     top = table.operators[:TOP_OPERATORS]
-    types = column("", [shorten(op_types(row), _OP_TYPE) for row in top], "<")[1:]
-    for row, op_type in zip(top, types, strict=True):
-        bound = "" if row.bound == "unknown" else f"  {row.bound}"
-        head = f"{row.share:6.1%}  {nanoseconds(row.median_ns):>8}  {op_type}  "
-        room = max(page.width - 13 - cell_len(head + bound), LEAST_NAME)
-        page.say("operators", f"{head}{shorten(row.label, room)}{bound}".rstrip())
+    types = column("", shortened(list(map(op_types, top)), _OP_TYPE), "<")[1:]
+    bounds = ["" if row.bound == "unknown" else f"  {row.bound}" for row in top]
+    heads = [
+        f"{row.share:6.1%}  {nanoseconds(row.median_ns):>8}  {op_type}  "
+        for row, op_type in zip(top, types, strict=True)
+    ]
+    taken = max(map(cell_len, map(str.__add__, heads, bounds)), default=0)
+    names = page.fitted([row.label for row in top], taken)
+    for head, name, bound in zip(heads, names, bounds, strict=True):
+        page.say("operators", f"{head}{name}{bound}".rstrip())
     print_accounts(page, table)
