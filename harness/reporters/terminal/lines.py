@@ -98,17 +98,17 @@ class Page:
             rows: (key, value, sentence, style of the value). On a terminal a key is not repeated
                 below itself, and a sentence is broken into lines.
         """
-        keys = column("", [key for key, *_ in rows], "<")[1:]
-        values = column("", [value for _, value, *_ in rows], "<")[1:]
-        indent = cell_len(keys[0] + values[0]) + 4 if rows else 0
-        room = _SENTENCE if self._piped else max(self.width - indent, 20)
+        keys = column("", [f"{key}  " for key, *_ in rows], "<")[1:]
+        values = column("", [f"{value}  " if value else "" for _, value, *_ in rows], "<")[1:]
         above = ""
         for key, value, (name, _, text, style) in zip(keys, values, rows, strict=True):
+            indent = cell_len(key + value)
+            room = _SENTENCE if self._piped else max(self.width - indent, 20)
             first, *more = _wrapped(visible(text), room)
             repeated = name == above and not self._piped
             above = name
-            self._console.print(" " * len(key) if repeated else key, end="  ")
-            self._console.print(value, style=style, end="  ")
+            self._console.print(" " * len(key) if repeated else key, end="")
+            self._console.print(value, style=style, end="")
             self.print(first)
             for line in more:
                 self.print(" " * indent + line)
