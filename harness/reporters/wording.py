@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from harness.analysis.findings.seen import Finding
 from harness.options import worded
@@ -48,6 +48,16 @@ def counted(number: int, one: str, many: str = "") -> str:
 def processes(number: int) -> str:
     """So many processes."""
     return counted(number, "process", "processes")
+
+
+def file_names(profiles: Sequence[Profile]) -> list[str]:
+    """Names of the profiles' files, with the folders of those whose names are the same."""
+    paths = [profile.path for profile in profiles]
+    names = [path.name if path is not None else "not stored" for path in paths]
+    return [
+        str(path) if path is not None and names.count(name) > 1 else name
+        for path, name in zip(paths, names, strict=True)
+    ]
 
 
 def threads(profile: Profile) -> str:

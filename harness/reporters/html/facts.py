@@ -11,28 +11,30 @@ from harness.options import worded
 from harness.records import Reading
 from harness.reporters import wording
 from harness.reporters.html.digest import Digest
-from harness.reporters.html.markup import Content, Markup, element, foreign, join
+from harness.reporters.html.markup import Content, Markup, element, foreign, foreign_names, join
 from harness.reporters.html.quantities import of_unit, size
 from harness.reporters.html.tables import Column, table
 
-#: Lines of ORT's log that are shown, and characters of a fact.
+#: Lines of ORT's log that are shown, and characters of a fact and of a reason.
 _LOG_LINES = 200
 _FACT = 160
+_REASON = 400
 
 
 def inputs(digest: Digest) -> Markup:
     """What was fed, and why that."""
     columns = (Column("input"), Column("type"), Column("shape"), Column("chosen because"))
+    called = foreign_names([each.name for each in digest.profile.inputs])
     rows: list[list[Content]] = [
         [
-            foreign(each.name),
+            name,
             each.dtype,
             "×".join(map(str, each.shape)) or "scalar",
-            foreign(worded(each.chosen_because), _FACT),
+            foreign(worded(each.chosen_because), _REASON),
         ]
-        for each in digest.profile.inputs
+        for name, each in zip(called, digest.profile.inputs, strict=True)
     ]
-    return table(columns, rows, caption="Inputs as they were fed")
+    return table(columns, rows, caption="Inputs as they were fed", stacked=True)
 
 
 def model(digest: Digest) -> Markup:
@@ -69,16 +71,17 @@ def environment(digest: Digest) -> Markup:
 def absent(digest: Digest) -> Markup | None:
     """What could not be had, with the reason."""
     rows: list[list[Content]] = [
-        [what, foreign(worded(reason), 400)] for what, reason in digest.profile.absent
+        [what, foreign(worded(reason), _REASON)] for what, reason in digest.profile.absent
     ]
     rows += [
-        [fact.name, foreign(worded(fact.reason), 400)]
+        [fact.name, foreign(worded(fact.reason), _REASON)]
         for fact in digest.profile.environment
         if fact.value is None
     ]
     if not rows:
         return None
-    return table((Column("what"), Column("why")), rows, caption="What is absent, and why")
+    columns = (Column("what"), Column("why"))
+    return table(columns, rows, caption="What is absent, and why", stacked=True)
 
 
 def recorded(digest: Digest) -> Markup:
@@ -171,7 +174,7 @@ def _readings(readings: Iterable[Reading], caption: str) -> Markup:
         [fact.name, _value(fact), foreign(worded(fact.source), _FACT)] for fact in readings
     ]
     columns = (Column("fact"), Column("value"), Column("source"))
-    return table(columns, rows, caption=caption)
+    return table(columns, rows, caption=caption, stacked=True)
 
 
 def _value(fact: Reading) -> Markup:

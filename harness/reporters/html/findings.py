@@ -8,7 +8,7 @@ from harness.analysis.findings.seen import Finding
 from harness.options import worded
 from harness.reporters.html.answers import note
 from harness.reporters.html.digest import Digest
-from harness.reporters.html.markup import Content, Markup, element, foreign, join
+from harness.reporters.html.markup import Content, Markup, element, foreign_names, join
 from harness.reporters.html.quantities import duration, percent
 from harness.reporters.wording import evidence
 
@@ -29,8 +29,8 @@ def findings(digest: Digest) -> Markup | None:
 
 def _finding(found: Finding) -> Markup:
     named: list[Content] = []
-    for name in found.nodes[:_NODES]:
-        named += [", " if named else "", foreign(name, 48)]
+    for name in foreign_names(found.nodes[:_NODES], 48):
+        named += [", " if named else "", name]
     rest = len(found.nodes) - _NODES
     return join(
         [

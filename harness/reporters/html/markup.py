@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-#: Characters of a label, and of its tooltip, beyond which the middle is left out.
+from harness.reporters.names import Piece, pieces, shortened
+
+#: Characters of a label, of one on a phone, and of a tooltip; of longer ones a part is left out.
 LABEL_LENGTH = 72
+PHONE_LENGTH = 22
 TOOLTIP_LENGTH = 400
 
 #: Elements that have no content.
 _VOID = frozenset({"meta", "input", "br", "link"})
+
+#: Where a name may be broken into lines.
+_SEPARATED = re.compile(r"[/._:](?=[^/._:])")
 
 #: What no HTML file may hold: controls (but for tab and line feed), halves of surrogate pairs.
 _FORBIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
@@ -69,6 +75,31 @@ def foreign(text: str, length: int = LABEL_LENGTH) -> Markup:
     short = shorten(text, length)
     tip = None if short == text else shorten(text, TOOLTIP_LENGTH)
     return element("bdi", short, title=tip)
+
+
+def foreign_names(texts: Sequence[str], length: int = LABEL_LENGTH) -> list[Markup]:
+    """Names of one table or list, as ``foreign``, so short that they still differ.
+
+    On a phone they lose more of what they share (page.css), and a tap shows them whole.
+    """
+    short = shortened(texts, length)
+    found = []
+    for text, parts in zip(texts, pieces(short, PHONE_LENGTH), strict=True):
+        whole = all(part.kept for part in parts) and parts[0].text == text
+        tip = None if whole else shorten(text, TOOLTIP_LENGTH)
+        found.append(element("bdi", map(_piece, parts), title=tip))
+    return found
+
+
+def _piece(part: Piece) -> Markup:
+    """A part of a name, which a narrow place breaks at separators only."""
+    words = _SEPARATED.sub("\\g<0><wbr>", escape(part.text))
+    return Markup(words) if part.kept else element("span", Markup(words), class_="common")
+
+
+def moment(created: str) -> Markup:
+    """A time in ISO 8601, to the minute; it is not broken at a line's end (page.css)."""
+    return element("time", f"{created[:16].replace('T', ' ')} UTC", datetime=created)
 
 
 def tooltip(*lines: str) -> Markup:

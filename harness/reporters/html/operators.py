@@ -11,7 +11,15 @@ from harness.options import flag, worded
 from harness.reporters.html import plots
 from harness.reporters.html.answers import note
 from harness.reporters.html.digest import Digest
-from harness.reporters.html.markup import Content, Markup, element, foreign, join, tooltip
+from harness.reporters.html.markup import (
+    Content,
+    Markup,
+    element,
+    foreign,
+    foreign_names,
+    join,
+    tooltip,
+)
 from harness.reporters.html.quantities import count, counted, duration, metric, percent
 from harness.reporters.html.tables import Cell, Column, table
 from harness.statistics.figures import Figure
@@ -116,10 +124,10 @@ def _table(digest: Digest, found: OperatorTable, by: str) -> Markup:
     ceilings = any(row.peak_share is not None or row.bandwidth_share is not None for row in rows)
     columns = [
         Column({"node": "node", "op": "op type", "layer": "layer"}[by]),
-        Column("op type" if by == "node" else "nodes"),
         Column("share", "part of the sum of all rows' own times", number=True),
         Column("own time", "median, without the nodes of its subgraphs", number=True),
         Column("±", "half of the 95 % interval over the processes", number=True),
+        Column("op type" if by == "node" else "nodes"),
         Column("class", "what holds it back; point at it for the numbers"),
     ]
     if known:
@@ -135,7 +143,11 @@ def _table(digest: Digest, found: OperatorTable, by: str) -> Markup:
         columns.append(Column("ORT says", "what ORT's own profiler gives", number=True))
     columns.append(Column("p10 – p90", "spread over the inferences", number=True))
     largest = max((row.share for row in rows), default=0.0) or 1.0
-    cells = [_row(digest, row, by, largest, [column.name for column in columns]) for row in rows]
+    shown = [column.name for column in columns]
+    called = foreign_names([_called(row, by) for row in rows])
+    cells = [
+        _row(digest, row, by, name, largest, shown) for name, row in zip(called, rows, strict=True)
+    ]
     hidden = len(found.operators) - len(rows)
     caption = f"Operators {dict(_KINDS)[by]}, longest first"
     whole: list[Content] = [table(columns, cells, caption=caption, sortable=True, kind="tall")]
@@ -155,12 +167,16 @@ def _why_no_ceilings(digest: Digest) -> str:
     return f"No ceilings of this machine: {reason}."
 
 
-def _row(
-    digest: Digest, row: Operator, by: str, largest: float, shown: Sequence[str]
-) -> list[Content | Cell]:
-    first, second = (row.op_type, row.node) if by == "op" else (row.called, row.op_type)
-    colour = digest.colours.get(row.op_type, "cx") if by != "layer" else "c0"
+def _called(row: Operator, by: str) -> str:
+    """What stands first in a row."""
     spans = f" + {', '.join(row.spans)}" if row.spans else ""
+    return ((row.op_type if by == "op" else row.called) or "(no name)") + spans
+
+
+def _row(
+    digest: Digest, row: Operator, by: str, name: Markup, largest: float, shown: Sequence[str]
+) -> list[Content | Cell]:
+    colour = digest.colours.get(row.op_type, "cx") if by != "layer" else "c0"
     bar = element(
         "svg",
         plots.rectangle(0, 20, row.share / largest * 100, 60, colour),
@@ -181,11 +197,11 @@ def _row(
     }
     bound = row.bound.removesuffix("-bound")
     return [
-        foreign((first or "(no name)") + spans),
-        foreign(second, 32),
+        name,
         Cell([bar, element("span", percent(row.share))], row.share),
         Cell(duration(row.median_ns), row.median_ns),
         _optional(half, lambda value: percent(value) if value < 1 else "> 100 %"),
+        foreign(row.node if by == "op" else row.op_type, 32),
         element("span", bound, class_=f"bound {row.bound}", title=row.why),
         *(cell for name, cell in optional.items() if name in shown),
         Cell(f"{duration(row.p10_ns)} – {duration(row.p90_ns)}", row.p90_ns - row.p10_ns),

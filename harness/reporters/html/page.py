@@ -21,7 +21,7 @@ from harness.reporters.html import (
 )
 from harness.reporters.html.answers import answers
 from harness.reporters.html.digest import Digest
-from harness.reporters.html.markup import Content, Markup, element, foreign, join
+from harness.reporters.html.markup import Content, Markup, element, foreign, join, moment
 from harness.reporters.html.side_by_side import side_by_side
 from harness.version import __version__
 
@@ -97,7 +97,7 @@ def _title(digest: Digest, number: int | None = None) -> Markup:
     profile = digest.profile
     told: list[Content] = [f"on {profile.provider}"]
     told.append(f", {digest.threads}" if digest.threads else "")
-    told.append(f" · {profile.created[:16].replace('T', ' ')} UTC")
+    told.append([" · ", moment(profile.created)])
     if profile.path is not None:
         told.append([" · ", foreign(profile.path.name, 60)])
     name = foreign(profile.model.name, 80)

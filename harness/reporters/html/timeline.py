@@ -14,7 +14,7 @@ from harness.records import NodeEvents, NodeTable
 from harness.reporters.html import plots
 from harness.reporters.html.answers import note
 from harness.reporters.html.digest import Digest
-from harness.reporters.html.markup import Content, Markup, element, foreign, tooltip
+from harness.reporters.html.markup import Content, Markup, element, foreign_names, tooltip
 from harness.reporters.html.quantities import axis_duration, counted, duration, size
 
 #: Marks of a timeline, at most, and part of it in percent below which neighbours are joined.
@@ -252,16 +252,20 @@ def memory(digest: Digest) -> Markup:
         plots.line(place, 98, place, 100, "tickmark", tooltip(_name(profile.nodes, node)))
         for place, node in zip(scale.of(at_ns).tolist(), events.node[rows].tolist(), strict=True)
     ][:_MARKS]
-    largest = np.argsort(-profile.nodes.output_bytes, kind="stable")[:5].tolist()
+    largest = [
+        node
+        for node in np.argsort(-profile.nodes.output_bytes, kind="stable")[:5].tolist()
+        if profile.nodes.output_bytes[node] > 0
+    ]
+    called = foreign_names([_name(profile.nodes, node) for node in largest], 40)
     named = [
         element(
             "li",
-            foreign(_name(profile.nodes, node), 40),
+            name,
             element("span", profile.nodes.op_type[node], class_="quiet"),
             element("b", size(float(profile.nodes.output_bytes[node]))),
         )
-        for node in largest
-        if profile.nodes.output_bytes[node] > 0
+        for name, node in zip(called, largest, strict=True)
     ]
     return element(
         "figure",

@@ -18,7 +18,7 @@ from harness.reporters.names import shortened
 from harness.reporters.numbers import joules, nanoseconds, rate
 from harness.reporters.terminal.lines import NARROW, PIPED, Column, Page
 from harness.reporters.visible import visible
-from harness.reporters.wording import counted, processes
+from harness.reporters.wording import counted, file_names, processes
 from harness.statistics.figures import Figure
 from harness.statistics.verdicts import Comparison, Verdict
 
@@ -45,8 +45,8 @@ def print_comparison(report: Report, limit: int) -> None:
         count = f" {number}" if several else ""
         # The names of two files share the line.
         room = (page.width - len(f"candidate{count}  against ")) // 2
-        files = [visible(_file(one)) for one in (report.base, compared.candidate)]
-        base, candidate = shortened(files, room)
+        files = file_names([report.base, compared.candidate])
+        base, candidate = shortened(list(map(visible, files)), room)
         page.print(f"candidate{count} {candidate} against {base}", "bold")
         page.say("base", _profile(report.base))
         page.say("candidate", _profile(compared.candidate))
@@ -59,10 +59,6 @@ def print_comparison(report: Report, limit: int) -> None:
         for quantity in compared.quantities:
             _print_quantity(page, quantity)
         _print_operators(page, compared.operators, limit, compared.per)
-
-
-def _file(profile: Profile) -> str:
-    return profile.path.name if profile.path is not None else "not stored"
 
 
 def _profile(profile: Profile) -> str:
