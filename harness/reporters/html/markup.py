@@ -1,4 +1,4 @@
-"""HTML in which nothing that came from elsewhere can be taken for markup."""
+"""HTML that never takes foreign text for markup."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ LABEL_LENGTH = 72
 PHONE_LENGTH = 22
 TOOLTIP_LENGTH = 400
 
-#: Elements that have no content.
+#: Elements without content.
 _VOID = frozenset({"meta", "input", "br", "link"})
 
 #: Where a name may be broken into lines.
 _SEPARATED = re.compile(r"[/._:](?=[^/._:])")
 
-#: What no HTML file may hold: controls (but for tab and line feed), halves of surrogate pairs.
+#: Characters that HTML forbids: controls other than tab and line feed, and lone surrogates.
 _FORBIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
 class Markup(str):
-    """Text that is HTML already: the only kind that is not escaped."""
+    """Text that is already HTML: the only kind that is not escaped."""
 
     __slots__ = ()
 
@@ -38,7 +38,7 @@ def escape(text: str) -> Markup:
 
 
 def join(content: Content) -> Markup:
-    """Content as HTML: markup as it is, text escaped, None left out, the rest one by one."""
+    """Content as HTML: markup as it is, text escaped, None left out, iterables joined."""
     if content is None:
         return Markup()
     if isinstance(content, Markup):
@@ -53,9 +53,9 @@ def element(name: str, /, *content: Content, **attributes: str | float | bool | 
 
     Args:
         name: its name.
-        content: what is in it.
-        attributes: by name; ``_`` stands for ``-`` and one at the end is left out (``class_``).
-            None and False leave the attribute out, True leaves its value out.
+        content: its children.
+        attributes: by name; ``_`` stands for ``-``, and a trailing one is dropped (``class_``).
+            None and False omit the attribute, True omits its value.
     """
     head = [name]
     for key, value in attributes.items():
@@ -71,7 +71,7 @@ def element(name: str, /, *content: Content, **attributes: str | float | bool | 
 
 
 def foreign(text: str, length: int = LABEL_LENGTH) -> Markup:
-    """Text of a model or a machine: its direction cannot reach what is around it."""
+    """Text from a model or a machine: its direction cannot affect what surrounds it."""
     short = shorten(text, length)
     tip = None if short == text else shorten(text, TOOLTIP_LENGTH)
     return element("bdi", short, title=tip)
@@ -103,14 +103,14 @@ def moment(created: str) -> Markup:
 
 
 def tooltip(*lines: str) -> Markup:
-    """The tooltip of a mark in a plot, one line for each text that is not empty."""
-    # Isolates (U+2068 … U+2069) do in plain text what bdi does in HTML.
+    """The tooltip of a mark in a plot: one line for each non-empty text."""
+    # Isolates (U+2068 … U+2069) do for plain text what bdi does in HTML.
     parts = (f"\u2068{shorten(line, TOOLTIP_LENGTH)}\u2069" for line in lines if line)
     return element("title", "\n".join(parts))
 
 
 def shorten(text: str, length: int) -> str:
-    """The text, without its middle when it is longer."""
+    """The text, without its middle if it is too long."""
     if len(text) <= length:
         return text
     tail = (length - 1) // 2

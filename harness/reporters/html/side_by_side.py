@@ -1,4 +1,4 @@
-"""Several profiles in columns: the same questions, and what ``compare`` says."""
+"""Several profiles: a table, then a column each with the same questions and the verdict."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from harness.reporters.wording import file_names
 from harness.statistics.figures import Figure
 from harness.statistics.verdicts import Verdict
 
-#: Op types that are put beside one another.
+#: How many op types, and changed operators, are listed.
 _OPERATORS = 12
 
 
 def side_by_side(digests: Sequence[Digest], comparisons: Sequence[Compared]) -> Markup:
-    """A column a profile, the first one the base of the others.
+    """A table, and a column per profile; the first profile is the base of the others.
 
     Args:
         digests: two or more.
-        comparisons: of each but the first against the first; empty where none was made.
+        comparisons: of each except the first against the first; empty if none was made.
     """
     columns = []
     names, files = _names(digests)
@@ -75,7 +75,7 @@ def side_by_side(digests: Sequence[Digest], comparisons: Sequence[Compared]) -> 
 
 
 def _names(digests: Sequence[Digest]) -> tuple[list[Markup], list[Markup]]:
-    """Models and files of the profiles, so short that different ones still differ."""
+    """Models and files of the profiles, shortened so that different ones still differ."""
     profiles = [digest.profile for digest in digests]
     return (
         foreign_names([profile.model.name for profile in profiles], 40),
@@ -88,7 +88,7 @@ def _link(number: int, digest: Digest, name: Markup) -> Markup:
 
 
 def _overview(digests: Sequence[Digest], comparisons: Sequence[Compared]) -> Markup:
-    """What most readers came for, a profile a row."""
+    """What most readers came for, one profile per row."""
     columns = [
         Column("profile"), Column("file"), Column("median", number=True),
         Column("95 % interval", number=True),
@@ -140,7 +140,7 @@ def _base() -> Markup:
     return element(
         "div",
         element("p", "BASE", class_="big"),
-        answers.note("the others are compared with it"),
+        answers.note("the others are compared with this one"),
         class_="card",
     )
 
@@ -159,8 +159,8 @@ def verdict(compared: Compared) -> Markup:
     per_item: Content = None
     if compared.per == "item":
         per_item = answers.note(
-            "per item, batch {} against {}: the verdict, and what operators change; all else on "
-            "this page is of an inference".format(*compared.items)
+            "per item, batch {} against {}: the verdict and the operators; everything else on "
+            "this page is per inference".format(*compared.items)
         )
     return element(
         "div",
@@ -168,7 +168,7 @@ def verdict(compared: Compared) -> Markup:
         per_item,
         ratio,
         answers.note(worded(found.reason)),
-        _folded("What to know before", list(map(worded, compared.caveats))),
+        _folded("What to know first", list(map(worded, compared.caveats))),
         _folded(
             "What else differs",
             [f"{worded(one.what)}: {one.base} → {one.candidate}" for one in compared.differences],
@@ -187,7 +187,7 @@ def _folded(title: str, sentences: Sequence[str]) -> Markup | None:
 
 
 def _changes(compared: Compared) -> Markup | None:
-    """The operators that changed most, where they could be compared."""
+    """The operators that changed most, if they could be compared."""
     found = compared.operators
     if isinstance(found, Figure) or not found.changes:
         return None
@@ -235,7 +235,7 @@ def _medians(digests: Sequence[Digest]) -> Markup:
 
 
 def _op_types(digests: Sequence[Digest]) -> Markup | None:
-    """Own time of the op types in each profile; how they compare is for ``compare`` to say."""
+    """Own time of the op types in each profile, without a verdict: that is for ``compare``."""
     times: list[Mapping[str, float] | None] = []
     for digest in digests:
         found = digest.tables["op"]

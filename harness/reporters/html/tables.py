@@ -1,4 +1,4 @@
-"""Tables of a page: they scroll in their own frame, and can be sorted where that helps."""
+"""Tables of a page: they scroll in a frame of their own, and some can be sorted."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from harness.reporters.html.markup import Content, Markup, element
 
 
 class Cell(NamedTuple):
-    """What a cell shows, and the number that it is sorted by."""
+    """The content of a cell, and the number that it sorts by."""
 
     content: Content
     key: float | None = None
@@ -19,9 +19,9 @@ class Column(NamedTuple):
     """The head of a column.
 
     Attributes:
-        name: what it says.
-        explained: longer, for those who point at it.
-        number: its cells are numbers, aligned at the right.
+        name: its text.
+        explained: a longer text, shown as a tooltip.
+        number: its cells are numbers, aligned to the right.
     """
 
     name: str
@@ -38,9 +38,9 @@ def table(
     stacked: bool = False,
     kind: str = "",
 ) -> Markup:
-    """A table; where it is sortable, the heads of its columns are buttons (page.js).
+    """A table; the column heads of a sortable one are buttons (page.js).
 
-    One that is stacked shows, on a phone, each row as a block, every cell after its column's name.
+    On a phone, a stacked table shows each row as a block, each cell after its column's name.
     """
     heads = [
         element(

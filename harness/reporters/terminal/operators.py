@@ -1,4 +1,4 @@
-"""Tables of operators and of a GPU's kernels: what ``ops`` prints."""
+"""Tables of operators and of GPU kernels: what ``ops`` prints."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from harness.statistics.figures import Figure
 #: Columns of an op type on a terminal narrower than ``NARROW``; elsewhere twice as many.
 _NARROW_TYPES = 14
 
-#: Columns that a narrow terminal leaves out, in this order, until names have room.
+#: Columns that a narrow terminal leaves out, in this order, until the names have room.
 _SPARED = ("sum", "calls", "±", "total", "share", "GPU idle", "bound", "op type")
 
 
 def print_operators(
     table: OperatorTable | Figure, limit: int, *, passes: bool = False, work: bool = False
 ) -> None:
-    """What ``ops`` prints.
+    """Prints what ``ops`` shows.
 
     Args:
         table: the operators, sorted.
         limit: rows to print, 0 for all.
-        passes: put the times that ORT's profiler gives beside those of the probes.
-        work: put operations, traffic and their parts of the measured ceilings beside them.
+        passes: add a column with the times of ORT's profiler.
+        work: add operations and traffic per second, and their shares of the measured ceilings.
     """
     page = Page()
     if isinstance(table, Figure):
@@ -63,7 +63,7 @@ def print_operators(
 def _optional(
     page: Page, rows: Sequence[Operator], *, passes: bool, work: bool
 ) -> Iterator[Column]:
-    """The columns between a row's time and what it is: those asked for, and those that say more."""
+    """The columns that depend on the options, the width and what was recorded."""
     if passes:
         yield Column("ORT prof.", [_or_dash(nanoseconds, row.profiled_ns) for row in rows])
     if any(row.kernel_ns is not None for row in rows):
@@ -92,7 +92,7 @@ def _half_width(row: Operator) -> str:
 
 
 def _rate(amount: float | None, row: Operator) -> float | None:
-    """Amount of an inference for each second of the row's time."""
+    """Amount per second of the row's time."""
     return None if amount is None or not row.median_ns else amount / (row.median_ns * 1e-9)
 
 
@@ -105,12 +105,12 @@ def _or_dash(form: Callable[[float], str], value: float | None) -> str:
 
 
 def op_types(row: Operator) -> str:
-    """Its op type, and how many nodes of others, named in its label, are in its time."""
+    """Its op type, and how many nodes of other types its time includes; its label names them."""
     return f"{row.op_type} +{len(row.spans)}" if row.spans else row.op_type
 
 
 def print_kernels(table: KernelTable | Figure, limit: int) -> None:
-    """What ``ops --by kernel`` prints."""
+    """Prints what ``ops --by kernel`` shows."""
     page = Page()
     if isinstance(table, Figure):
         page.print(f"no kernels: {worded(table.reason)}")
@@ -131,21 +131,21 @@ def print_kernels(table: KernelTable | Figure, limit: int) -> None:
     page.say(
         "gpu",
         f"busy {nanoseconds(table.busy_ns)}, idle between kernels {nanoseconds(table.idle_ns)} "
-        f"in an inference under ORT's profiler ({counted(table.inferences, 'inference')})",
+        f"per inference under ORT's profiler ({counted(table.inferences, 'inference')})",
     )
-    page.say("joined", f"{table.joined:.1%} of the GPU's time to a node")
+    page.say("joined", f"{table.joined:.1%} of the GPU's time is attributed to a node")
     if table.unjoined_reason:
         page.say("joined", table.unjoined_reason)
     page.say(
         "joined",
-        f"{counted(table.disagreements, 'launch', 'launches')} outside of their node's interval",
+        f"{counted(table.disagreements, 'launch', 'launches')} outside their node's interval",
     )
     if table.dropped:
         page.say("joined", f"{table.dropped} records were lost")
 
 
 def print_accounts(page: Page, table: OperatorTable) -> None:
-    """What an inference is made of, as measured, and what speaks against it."""
+    """Prints what an inference consists of, as measured, and reasons to doubt it."""
     accounts = table.accounts
     inferences = counted(table.inferences, "inference")
     parts = f"nodes {nanoseconds(accounts.nodes_ns)} + framework "
@@ -168,7 +168,7 @@ def print_accounts(page: Page, table: OperatorTable) -> None:
             page.say(
                 "accounts",
                 f"{accounts.own_probe_share:.1%} of the nodes' time is in nodes with a probe "
-                "of their own; the others are named after +",
+                "of their own; the others are listed after +",
             )
     else:
         page.say(
@@ -179,6 +179,6 @@ def print_accounts(page: Page, table: OperatorTable) -> None:
     if accounts.doubt:
         page.say("accounts", f"do not trust the operator times: {accounts.doubt}")
     if table.uncovered:
-        page.say("accounts", f"in the framework's part: {', '.join(table.uncovered)}")
+        page.say("accounts", f"counted as framework: {', '.join(table.uncovered)}")
     if table.profiler_tax is not None:
         page.say("accounts", f"profiler tax: ORT's profiler adds {table.profiler_tax:+.0%}")

@@ -1,4 +1,4 @@
-"""A profile as text for a terminal: 80 columns, colour only where the terminal has it."""
+"""A profile as text: fits 80 columns, coloured only on a terminal with colours."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from harness.reporters.wording import counted, evidence, input_line, processes, 
 from harness.statistics import latency, steady_state
 from harness.statistics.figures import Figure
 
-#: Operators that the summary names.
+#: How many operators the summary names.
 TOP_OPERATORS = 5
 
-#: Ifs of which the summary says which branch ran.
+#: For how many Ifs the summary says which branch ran.
 _DECIDED = 5
 
-#: Nodes that a finding names, and columns of a name, so that a name fits a line.
+#: How many nodes a finding names, and the columns of a name, so that it fits a line.
 _FINDING_NODES = 3
 _FINDING_NAME = 40
 
-#: Tensors that the summary names.
+#: How many tensors the summary names.
 _LARGEST = 3
 
-#: Columns of an op type.
+#: Columns of the op type.
 _OP_TYPE = 14
 
 
 def print_summary(profile: Profile) -> None:
-    """What ``show`` and ``profile`` print."""
+    """Prints what ``show`` and ``profile`` show."""
     page = Page()
     heading = ", ".join(filter(None, (profile.provider, threads(profile))))
     page.title(profile.model.name, f" on {heading}")
@@ -75,7 +75,7 @@ def print_summary(profile: Profile) -> None:
 
 
 def _print_finding(page: Page, found: Finding) -> None:
-    """What was found, what says so, and what to try."""
+    """Prints a finding, its evidence, and what to try."""
     page.say("findings", found.sentence)
     told = evidence(found, nanoseconds, "{:.1%}".format)
     names = shortened(list(map(visible, found.nodes[:_FINDING_NODES])), _FINDING_NAME)
@@ -153,8 +153,8 @@ def _print_latency(page: Page, profile: Profile) -> None:
     if verdict.touched:
         page.say(
             "noise",
-            f"{verdict.touched:,} of {verdict.samples:,} samples overlap an interval with steal "
-            "or throttling",
+            f"{verdict.touched:,} of {verdict.samples:,} samples overlap an interval with "
+            "steal time or throttling",
         )
     if verdict.yardstick:
         parts = ", ".join(
@@ -179,10 +179,10 @@ def _print_branches(page: Page, profile: Profile) -> None:
             for branch, count in one.executions.items()
             if count
         ]
-        told = f"ran {', '.join(ran)}" if ran else "ran; which branch, no trace tells"
+        told = f"ran {', '.join(ran)}" if ran else "ran; no trace shows which branch"
         page.say("branches", f"If '{name}' {told}")
     if len(found) > _DECIDED:
-        page.say("branches", f"and {len(found) - _DECIDED} more: {flag('json')} tells all")
+        page.say("branches", f"and {len(found) - _DECIDED} more: {flag('json')} lists all")
 
 
 def _print_throughput(page: Page, profile: Profile) -> None:
@@ -190,10 +190,10 @@ def _print_throughput(page: Page, profile: Profile) -> None:
     if isinstance(found, Figure):
         page.say("throughput", f"none: {found.reason}")
         return
-    told = f"{rate(found.inferences_per_s)} inferences a second"
+    told = f"{rate(found.inferences_per_s)} inferences per second"
     several = found.items_per_inference > 1
     if several:
-        told = f"{rate(found.items_per_s)} items a second, {told}"
+        told = f"{rate(found.items_per_s)} items per second, {told}"
     if found.interval_items_per_s is not None:
         low, high = found.interval_items_per_s
         of_them = "items, " if several else ""
@@ -202,10 +202,10 @@ def _print_throughput(page: Page, profile: Profile) -> None:
     if several:
         page.say(
             "throughput",
-            f"{found.items_per_inference} items an inference: {found.items_told_by}",
+            f"{found.items_per_inference} items per inference: {found.items_told_by}",
         )
     elif found.items_reason:
-        page.say("throughput", f"items an inference {found.items_reason}")
+        page.say("throughput", f"items per inference {found.items_reason}")
 
 
 def _print_memory(page: Page, profile: Profile) -> None:
@@ -237,10 +237,10 @@ def _in_brackets(interval: tuple[float, float] | None) -> str:
 
 
 def _energy(found: Energy) -> str:
-    """One device's energy of an inference in a line."""
+    """Energy per inference of one device, in one line."""
     if found.joules.value is None or found.watts.value is None:
         return f"{found.device}: none: {found.joules.reason}"
-    text = f"{found.device}: {joules(found.joules.value)} an inference"
+    text = f"{found.device}: {joules(found.joules.value)} per inference"
     if found.interval_j is not None:
         text += f" ({joules(found.interval_j[0])} to {joules(found.interval_j[1])})"
     if found.above_idle_j.value is not None:
