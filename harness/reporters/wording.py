@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from harness.analysis.findings.seen import Finding
 from harness.options import worded
@@ -51,13 +52,13 @@ def processes(number: int) -> str:
 
 
 def file_names(profiles: Sequence[Profile]) -> list[str]:
-    """Names of the profiles' files, with the folders of those whose names are the same."""
-    paths = [profile.path for profile in profiles]
-    names = [path.name if path is not None else "not stored" for path in paths]
-    return [
-        str(path) if path is not None and names.count(name) > 1 else name
-        for path, name in zip(paths, names, strict=True)
-    ]
+    """Names of the profiles' files, with as many folders as it takes to tell them apart."""
+    paths = [one.path if one.path is not None else Path("not stored") for one in profiles]
+    depth, names = 1, [path.name for path in paths]
+    while len(set(names)) < len(set(paths)):
+        depth += 1
+        names = [str(Path(*path.parts[-depth:])) for path in paths]
+    return names
 
 
 def threads(profile: Profile) -> str:

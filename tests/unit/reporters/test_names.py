@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,6 +12,8 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from harness.reporters.names import pieces, shortened
+from harness.reporters.wording import file_names
+from harness.storage.profile_file import read_profile
 
 LAYERS = [
     f"encoder.{layer}.{name}"
@@ -51,6 +55,27 @@ def test_words_and_numbers_stay_whole(name: str, width: int, short: str) -> None
 def test_what_no_word_tells_apart_is_numbered() -> None:
     names = ["a" * 40 + middle + "b" * 40 for middle in "xyz"]
     assert shortened(names, 9) == ["aaaa…bbbb", "aaa…bbb~2", "aaa…bbb~3"]
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["a/x.h5", "b/y.h5"], ["x.h5", "y.h5"]),
+        (["/one/x.h5", "/two/x.h5"], ["one/x.h5", "two/x.h5"]),
+        (["x.h5", "/two/x.h5"], ["x.h5", "two/x.h5"]),
+        (["/a/one/x.h5", "/b/one/x.h5", "y.h5"], ["a/one/x.h5", "b/one/x.h5", "y.h5"]),
+        (["a/x.h5", "a/x.h5"], ["x.h5", "x.h5"]),
+        ([None, "a/x.h5"], ["not stored", "x.h5"]),
+    ],
+)
+def test_files_of_one_name_are_told_apart_by_their_folders(
+    paths: list[str | None], names: list[str]
+) -> None:
+    sample = read_profile(Path(__file__).parents[3] / "profiles" / "sample.h5")
+    profiles = [
+        dataclasses.replace(sample, path=None if path is None else Path(path)) for path in paths
+    ]
+    assert file_names(profiles) == names
 
 
 NAMES = st.lists(st.text(st.sampled_from("ab1./_ :节"), max_size=60), max_size=12)
