@@ -19,12 +19,8 @@ test:  ## the tests, two at a time
 slow:  ## the tests that `make test` leaves out
 	$(VENV)/python -m pytest -m slow
 
-lint:  ## ruff, mypy, cython-lint, layers of imports
-	$(VENV)/ruff check .
-	$(VENV)/ruff format --check .
-	$(VENV)/mypy
-	PATH="$(CURDIR)/$(VENV):$$PATH" cython-lint ext
-	$(VENV)/lint-imports
+lint:  ## ruff, mypy, cython-lint, layers of imports, what is kept in one room
+	.ci/lint
 
 sanitize:  ## the native tests under AddressSanitizer and UBSan
 	PYTHON=$(VENV)/python tests/native/sanitize.sh

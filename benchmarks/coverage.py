@@ -1,8 +1,8 @@
-"""How often the intervals that harness prints hold the truth, on simulated machines.
+"""How often the intervals that harness prints cover the truth, on simulated machines.
 
-Every interval is of 95 %: it should hold the figure that stands beside it, as it would be with
-processes without end, in 95 of 100 profiles. "Beside": the printed value lies in its own interval.
-Intervals that are refused are counted apart.
+Every interval is a 95 % interval: in 95 of 100 profiles, it should cover what the printed figure
+would be with infinitely many processes. "Beside": the printed value lies in its own interval.
+Refused intervals are counted separately.
 
     python benchmarks/coverage.py [--profiles N]
 """
@@ -23,7 +23,7 @@ from harness.statistics.verdicts import Side
 
 Draw = Callable[[np.random.Generator, int], np.ndarray]
 
-#: What a machine, a profile after the other, gives: (value, interval or None, truth).
+#: What one profile of a machine gives: (value, interval or None, truth).
 Trial = tuple[float | None, tuple[float, float] | None, float]
 
 PROCESSES = 10
@@ -45,14 +45,14 @@ def bimodal(random: np.random.Generator, count: int) -> np.ndarray:
 
 
 def autoregressive(random: np.random.Generator, count: int, lag: float) -> np.ndarray:
-    """Of variance 1, from its stationary state on."""
+    """Variance 1, started in the stationary state."""
     noise = random.normal(0, math.sqrt(1 - lag**2), count)
     first = random.normal()
     return np.asarray(lfilter([1], [1, -lag], noise, zi=[lag * first])[0])
 
 
 def medians(draw: Draw, processes: int) -> Callable[[np.random.Generator], Trial]:
-    """The median, also of an operator, or energy: a figure of each process."""
+    """A figure of each process: the median (also of an operator) or the energy."""
 
     def trial(random: np.random.Generator) -> Trial:
         values = np.exp(draw(random, processes))
@@ -62,7 +62,7 @@ def medians(draw: Draw, processes: int) -> Callable[[np.random.Generator], Trial
 
 
 def drifting(lag: float, *, of_this_occasion: bool) -> Callable[[np.random.Generator], Trial]:
-    """Processes on a machine that drifts: their mean level is what the occasion was."""
+    """Processes on a machine that drifts: their mean level is the truth of this occasion."""
 
     def trial(random: np.random.Generator) -> Trial:
         level = SCATTER * autoregressive(random, PROCESSES, lag)
@@ -76,7 +76,7 @@ def drifting(lag: float, *, of_this_occasion: bool) -> Callable[[np.random.Gener
 def tail(percent: float, samples: int, shift: float, processes: int = PROCESSES) -> (
     Callable[[np.random.Generator], Trial]
 ):  # fmt: skip
-    """A percentile of processes that are shifted against each other."""
+    """A percentile of processes that are shifted relative to each other."""
     from scipy.stats import norm
 
     truth = math.exp(0.1 * norm.ppf(percent / 100))
@@ -94,7 +94,7 @@ def tail(percent: float, samples: int, shift: float, processes: int = PROCESSES)
 
 
 def single(percent: float, lag: float, samples: int) -> Callable[[np.random.Generator], Trial]:
-    """A percentile of a single process whose samples hang together."""
+    """A percentile of a single process whose samples are autocorrelated."""
     from scipy.stats import norm
 
     truth = math.exp(0.1 * norm.ppf(percent / 100))
@@ -150,7 +150,7 @@ def apart(unseen: float) -> Callable[[np.random.Generator], Trial]:
 
 
 def ab(draw: Draw) -> Callable[[np.random.Generator], Trial]:
-    """``ab``: asked after every pair, until it is decided or 60 are measured; the truth +1 %."""
+    """``ab``: evaluated after every pair until it decides or 60 are measured; the truth +1 %."""
 
     def trial(random: np.random.Generator) -> Trial:
         differences = math.log(1.01) + draw(random, 60)
@@ -195,7 +195,7 @@ def machines() -> Iterator[tuple[str, str, Callable[[np.random.Generator], Trial
 def covered(
     trial: Callable[[np.random.Generator], Trial], profiles: int
 ) -> tuple[float, float, float]:
-    """(share that holds the truth, share beside which the value lies inside, share refused)."""
+    """(share that covers the truth, share that contains its own value, share refused)."""
     random = np.random.default_rng(0)
     holds = beside = refused = 0
     for _ in range(profiles):
@@ -218,7 +218,7 @@ def main() -> None:
     print(f"| {'interval of':<24} | {'machine':<34} | holds | beside | refused |")
     print(f"|{'-' * 26}|{'-' * 36}|------:|-------:|--------:|")
     for name, machine, trial in machines():
-        # Of pairs every look is asked for, which takes a second each.
+        # Pairs are evaluated at every look, which takes a second per trial.
         holds, beside, refused = covered(trial, profiles if "ab" not in name else profiles // 5)
         shown = [f"{100 * one:.1f}" for one in (holds, beside)] if refused < 1 else ["", ""]
         cells = f"{shown[0]:>5} | {shown[1]:>6} | {100 * refused:>7.1f}"

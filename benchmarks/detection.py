@@ -1,10 +1,10 @@
 """How often a real change is found, by ``compare`` and by ``ab``, and after how much.
 
 The change is real work: a chain of 100 equal operators against one of 101, 102, 105 and 110.
-``compare`` judges the profiles that ``false_alarms.py collect`` took at separate occasions,
-each of the base against each of a longer chain. ``ab`` measures: how often SLOWER was said
-within the budget, and after how many pairs. What is wrong is told too. First of all each chain
-is timed in turns with the base in one process, so that the true ratio is known.
+``compare`` judges the profiles that ``false_alarms.py collect`` took on separate occasions,
+each of the base against each of a longer chain. ``ab`` measures: how often it says SLOWER
+within the budget, and after how many pairs. Wrong verdicts are reported too. Before that, each
+chain is timed in turns with the base in one process, so that the true ratio is known.
 
     python benchmarks/detection.py compare FOLDER
     python benchmarks/detection.py ab [--trials N] [--changes 2 5] [--seconds S]
@@ -83,7 +83,7 @@ def compare(folder: Path) -> None:
 
 
 def ab(trials: int, changes: list[int], seconds: float) -> None:
-    """Pairs until it is decided or the budget is spent, so many times."""
+    """The given number of trials, each of pairs until it decides or the budget is spent."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         models = {change: planted.write(folder, change) for change in (0, *changes)}

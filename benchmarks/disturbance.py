@@ -1,11 +1,10 @@
 """What tracing costs: each model clean, with probes, and under ORT's profiler.
 
-Clean and probed inferences alternate in blocks of a millisecond: printed are what probes add to
-an inference, and for each operator, with twice its standard error: where the scatter of the
-model itself is larger than that, it says so. Beside it stands the cost of a probe by its own
-calibration. In interleaved rounds of the same process follow what ORT's profiler adds, the
-residual of the accounts (nodes + framework against the clean latency), and the share of the
-nodes' time in nodes with a probe of their own.
+Clean and probed inferences alternate in blocks of a millisecond. It prints what probes add to an
+inference and to a node, with twice the standard error; if the model's own scatter hides that, it
+says so. Next to it is the calibrated cost of a probe. Interleaved rounds in the same process then
+give what ORT's profiler adds, the residual of the accounts (nodes + framework against the clean
+latency), and the share of the nodes' time in nodes with their own probe.
 
     python benchmarks/disturbance.py [--rounds N] [--threads N] [MODEL|FOLDER ...]
 
@@ -96,7 +95,7 @@ def _models(given: list[Path], folder: Path):
 def compare(
     library: ort.Library, name: str, path: Path, rounds: int, threads: int
 ) -> dict[str, bool]:
-    """Prints one line; which of the bounds are kept."""
+    """Prints one line; returns which of the bounds hold."""
     config = SessionConfig(intra_threads=threads)
     session = open_session(library, path, config)
 

@@ -1,11 +1,11 @@
 """How often two profiles of one unchanged model are called different.
 
-Profiles are taken for half an hour and more, while a second program comes and goes and loads
-the machine. All pairs of them are compared: every FASTER or SLOWER is a false alarm. Beside
-harness' verdict stand the other ways of using the yardstick, pyperf's is_significant and a
-pooled Mann-Whitney test on the same data. Since pairs share profiles, the interval of a
-rate is that of a bootstrap over profiles. A way that never alarms finds nothing either, so
-profiles with planted changes are taken too: ``detection.py compare`` tells who finds those.
+Profiles are taken for half an hour or more, while a second program loads the machine on and off.
+All pairs of them are compared: every FASTER or SLOWER is a false alarm. Next to harness' verdict
+are other uses of the yardstick, pyperf's is_significant and a pooled Mann-Whitney test on the
+same data. Since pairs share profiles, the interval of a rate is a bootstrap over profiles. A
+method that never alarms finds nothing either, so profiles with planted changes are taken too:
+``detection.py compare`` shows which methods find those.
 
     python benchmarks/false_alarms.py collect FOLDER [--rounds N] [--minutes M]
     python benchmarks/false_alarms.py judge FOLDER
@@ -48,16 +48,16 @@ ALARMS = (Verdict.FASTER, Verdict.SLOWER)
 
 Way = Callable[["Taken", "Taken"], Verdict]
 
-#: Models of which a profile is taken in every round.
+#: Models that are profiled in every round.
 CONSTANT = ("mlp", name_of(0))
 
-#: Model of which operators are traced, and whose weights fill more than a core's own cache.
+#: Model whose operators are traced, and whose weights exceed a core's private cache.
 TRACED = "mobilenet-v2"
 
-#: Values of each process that the pooled tests get: pyperf's own files have as few.
+#: Values of each process that the pooled tests get: pyperf's own files have no more.
 POOLED = 20
 
-#: A second program: arithmetic and memory traffic on one CPU for so many seconds.
+#: The second program: arithmetic and memory traffic on one CPU for the given seconds.
 LOAD = """
 import sys, time
 import numpy as np
@@ -78,7 +78,7 @@ class Load:
         self.episodes = 0
 
     def tick(self) -> None:
-        """Begins an episode where it is time to."""
+        """Starts an episode when it is due."""
         if self._running is not None and self._running.poll() is not None:
             self._running = None
             self._quiet_until_s = time.monotonic() + self._coin.uniform(30, 240)
@@ -95,9 +95,9 @@ class Load:
 
 
 def collect(folder: Path, rounds: int, minutes: float) -> None:
-    """Takes a profile of each constant model a round, and one of the others in turns.
+    """Takes a profile of each constant model per round, and one of the others in turn.
 
-    Every second turn is that of ``TRACED``, whose operators are compared too.
+    Every second turn goes to ``TRACED``, whose operators are compared too.
     """
     folder.mkdir(parents=True)
     models = {name: name for name in ("mlp", TRACED)}
@@ -134,7 +134,7 @@ def collect(folder: Path, rounds: int, minutes: float) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Taken:
-    """One profile, as each way of comparing wants it."""
+    """One profile, in the form that each way of comparing needs."""
 
     path: Path
     figures: dict[str, Side]
@@ -160,7 +160,7 @@ def taken(path: Path) -> Taken:
 
 
 def ours(name: str = "latency_ns") -> Way:
-    """What ``compare`` says of one figure of two profiles."""
+    """What ``compare`` says about one figure of two profiles."""
 
     def verdict(one: Taken, other: Taken) -> Verdict:
         sides = one.figures[name], other.figures[name]
@@ -170,7 +170,7 @@ def ours(name: str = "latency_ns") -> Way:
 
 
 def with_yardstick(way: yardsticks.Way) -> Way:
-    """The same of the median with one use of the yardstick, of busy machines too."""
+    """The same for the median with one use of the yardstick, busy machines included."""
 
     def alarm(one: Taken, other: Taken) -> Verdict:
         return way(one.figures["latency_ns"], other.figures["latency_ns"]).verdict
@@ -228,7 +228,7 @@ def judge(folder: Path) -> None:
 
 
 def print_false_alarms(name: str, profiles: list[Taken]) -> None:
-    """The rates of one model, and what its figures differ by from one occasion to another."""
+    """The rates of one model, and how much its figures vary between occasions."""
     medians_us = [float(np.exp(np.median(one.figures["latency_ns"].log_figure))) / 1e3
                   for one in profiles]  # fmt: skip
     busy = sum(bool(one.noise.unusable) for one in profiles)
@@ -257,11 +257,11 @@ def print_false_alarms(name: str, profiles: list[Taken]) -> None:
 
 
 def occasion_sd(log_figures: list[np.ndarray]) -> float | None:
-    """Standard deviation between occasions, from profiles of one thing on several of them.
+    """Standard deviation between occasions, from profiles of one thing on several occasions.
 
     Variance component of a one-way layout by its moments (Searle, Casella & McCulloch,
-    Variance Components, 1992, section 3.6): 0 where the means of the profiles differ no
-    more than their processes make them.
+    Variance Components, 1992, section 3.6): 0 if the means of the profiles differ no more
+    than the scatter of their processes explains.
 
     Args:
         log_figures: float64[processes] of each profile.
@@ -311,7 +311,7 @@ def print_rate(way: str, alarm: Way, profiles: list[Taken], more: str = "") -> N
     total = int(alarms.sum()) // 2
     if total:
         low, high = bootstrap(alarms)
-    else:  # Drawing from nothing gives nothing: pairs that share no profile are what counts.
+    else:  # Resampling no alarms gives none: only the pairs that share no profile count.
         low, high = stats.binomtest(0, count // 2).proportion_ci()
     rate = f"{total:6} of {pairs:6} {total / pairs:8.1%}  {low:.1%} to {high:.1%}"
     print(f"{way:26} {rate}{more}", flush=True)
@@ -329,7 +329,7 @@ def bench(series: list[np.ndarray]) -> pyperf.Benchmark:
 
 
 def bootstrap(alarms: np.ndarray, rounds: int = 2000) -> tuple[float, float]:
-    """Interval of the rate: profiles drawn with replacement, a pair of the same left out."""
+    """Interval of the rate: profiles drawn with replacement, pairs of the same one left out."""
     coin = np.random.default_rng(0)
     rates = []
     for _ in range(rounds):
@@ -342,7 +342,7 @@ def bootstrap(alarms: np.ndarray, rounds: int = 2000) -> tuple[float, float]:
 
 
 def against_itself(times: int, model: str, seconds: float) -> None:
-    """``ab`` of a model with itself at its default stopping."""
+    """``ab`` of a model with itself, with the default stopping rule."""
     said: list[str] = []
     load = Load(seed=2)
     for number in range(times):

@@ -4,9 +4,9 @@
 
 The profile is a real one: ORT's profiler stays on while a chain of 100 small operators
 executes until the profiler reaches its own limit of 1,000,000 events. Each reader gets a
-fresh process that reports its time and its peak resident memory. Bytes an event are those
-that HDF5 allocated for four columns in chunks of 65,536 with gzip=1 and shuffle, of this
-profile and of one of SqueezeNet, whose operators take long enough to vary.
+fresh process that reports its time and its peak resident memory. Bytes per event are what HDF5
+allocated for four columns in chunks of 65,536 with gzip=1 and shuffle, for this profile and for
+one of SqueezeNet, whose operators take long enough to vary.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def record(
 
 
 def read(tool: str, profile: Path, renamed: Path) -> dict[str, float]:
-    """What one reader takes; in a process of its own."""
+    """Cost of one reader, in a separate process."""
     nodes = node_table(renamed) if tool == "harness" else None
     start_mb = peak_mb()
     before, cpu_before = time.perf_counter(), time.process_time()
@@ -188,7 +188,7 @@ def ort_events(profile: Path, nodes: NodeTable) -> NodeEvents:
 
 
 def peak_mb() -> float:
-    # Not getrusage: its ru_maxrss begins with what the parent held when it forked.
+    # Not getrusage: its ru_maxrss starts at the parent's size when it forked.
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) / 1024

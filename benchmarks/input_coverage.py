@@ -1,12 +1,12 @@
-"""Counts on how many models inputs chosen with no flags work, and lists the failures.
+"""Counts for how many models inputs chosen without flags work, and lists the failures.
 
 Usage: python benchmarks/input_coverage.py [MODEL.onnx | FOLDER …]
 
-Tried are the light models of the onnx package, the models of onnxruntime/datasets, the
-one-op models of onnx.backend.test.case.node (their graphs only, not the inputs that come
-with them), and what is named on the command line. A model counts when ORT's CPU loads it;
-it succeeds when an inference with chosen inputs ends well. Models are tried in worker
-processes, so that one that crashes ONNX Runtime is counted as a failure and named.
+It tries the light models of the onnx package, the models of onnxruntime/datasets, the one-op
+models of onnx.backend.test.case.node (their graphs only, not the inputs that come with them),
+and whatever is named on the command line. A model counts if ORT loads it on the CPU; it succeeds
+if an inference with the chosen inputs does. Models are tried in worker processes, so that one
+that crashes ONNX Runtime is counted as a failure and named.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from multiprocessing.connection import Connection
 
-#: The newest versions that ORT 1.31 reads. The onnx package's newer one-op models are
-#: marked with these and counted apart, their graphs left alone.
+#: The newest versions that ORT 1.31 reads. The onnx package's newer one-op models are relabelled
+#: with these and counted separately; their graphs are unchanged.
 NEWEST_IR_VERSION = 13
 NEWEST_OPSET = 26
 #: A model that takes longer than this is stopped and counted as a failure.
@@ -44,7 +44,7 @@ LIMIT_S = 120.0
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one model; reason is empty when an inference succeeded."""
+    """Result for one model; reason is empty if an inference succeeded."""
 
     group: str
     name: str
@@ -86,7 +86,7 @@ def _package_folder(name: str) -> Path:
 
 
 def serve(connection: Connection, library_path: str) -> None:
-    """Worker process: takes models, answers outcomes, until None comes."""
+    """Worker process: receives models and sends outcomes until it receives None."""
     library = ort.Library(library_path)
     while (case := connection.recv()) is not None:
         connection.send(attempt_model(library, *case))
@@ -138,7 +138,7 @@ class Worker:
         theirs.close()
 
     def ask(self, case: tuple[str, str, Path | bytes]) -> Outcome:
-        """What becomes of one model; a crash or a standstill is a failure."""
+        """Result for one model; a crash or a hang is a failure."""
         try:
             self._connection.send(case)
             if self._connection.poll(LIMIT_S):

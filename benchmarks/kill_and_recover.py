@@ -73,7 +73,7 @@ def main() -> int:
 
 
 def killed_at(folder: Path, at_s: float, group: bool) -> tuple[int, int, list[str]]:
-    """(finished processes, those that came back, what was wrong) after one kill."""
+    """(finished processes, recovered ones, what was wrong) after one kill."""
     partial, target = folder / f".{OUTPUT}.partial", folder / OUTPUT
     process = subprocess.Popen(
         PROFILE,
@@ -128,7 +128,7 @@ def read(target: Path) -> list[ProcessRecord] | None:
 
 
 def differences(found: list[ProcessRecord], kept: list[ProcessRecord]) -> list[str]:
-    """What does not agree with what was measured, or cannot have been measured."""
+    """What differs from what was measured, or cannot have been measured."""
     wrong = []
     if [process.index for process in found] != list(range(len(found))):
         wrong.append(f"processes {[process.index for process in found]}")
@@ -160,7 +160,7 @@ def children(pid: int) -> list[int]:
 
 
 def ends(pid: int, patience_s: float = 5.0) -> bool:
-    """Whether a process ends in time; what is left is a zombie that nobody reaped."""
+    """Whether a process ends in time; a zombie that was not reaped counts as ended."""
     deadline_s = time.monotonic() + patience_s
     while time.monotonic() < deadline_s:
         try:

@@ -1,11 +1,11 @@
 """Whose operator times are true: the probes' or those of ORT's built-in profiler?
 
-The true time of an operator is had without any tracer: a chain of N equal operators takes
-N times as long, so the slope of the clean latency over N is one operator. Chains of several
-operators and sizes are measured clean at several N, and one chain of each with probes and
-with ORT's profiler, all interleaved in rounds of one process. A machine that is shared is
-now twice as fast, now twice as slow: each round is compared with its own truth, and the error is
-the median over the rounds, with its interval.
+The true time of an operator can be found without any tracer: a chain of N equal operators takes N
+times as long, so the slope of the clean latency over N is one operator. Chains of several
+operators and sizes are measured clean at several N, and one chain of each with probes and with
+ORT's profiler, all interleaved in rounds of one process. The speed of a shared machine may double
+or halve in between, so each round is compared with its own truth, and the error is the median
+over the rounds, with its interval.
 
     python benchmarks/operator_truth.py [--rounds N]
 """
@@ -40,7 +40,7 @@ def relu_like(op_type: str) -> Callable[[int, str, str], tuple[onnx.NodeProto, l
 
 
 def weighted(op_type: str, shape: tuple[int, ...], **attributes: object):
-    # One weight for all, not packed a copy each: a longer chain must not need more cache.
+    # One weight for all, without a packed copy each: a longer chain must not need more cache.
     def make(number: int, x: str, y: str) -> tuple[onnx.NodeProto, list]:
         rng = np.random.default_rng(0)
         fan_in = int(np.prod(shape[1:])) if op_type == "Conv" else shape[0]
@@ -64,7 +64,7 @@ CHAINS = (
 
 
 def chain(make: Callable, shape: tuple[int, ...], length: int) -> onnx.ModelProto:
-    """Model of so many equal operators, one after the other."""
+    """Model of a chain of equal operators."""
     nodes, weights = [], []
     for number in range(length):
         node, more = make(number, f"t{number}", f"t{number + 1}")
@@ -101,7 +101,7 @@ def main() -> None:
 def compare(
     library: ort.Library, name: str, make: Callable, shape: tuple[int, ...], rounds: int
 ) -> bool:
-    """Prints one line; whether the probes are within their bounds."""
+    """Prints one line; returns whether the probes are within their bounds."""
     rng = np.random.default_rng(0)
     feeds = {"t0": rng.random(shape, dtype=np.float32)}
     clean = {}

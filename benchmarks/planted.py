@@ -1,4 +1,4 @@
-"""Models with a planted change: the same chain of operators, longer by so many per cent.
+"""Models with a planted change: the same chain of operators, longer by some per cent.
 
 The change is real work in the timed inference: a chain of 100 equal operators against one of
 101, 102, 105 and 110.
@@ -18,7 +18,7 @@ CHANGES = (0, 1, 2, 5, 10)
 
 
 def name_of(change: int) -> str:
-    """Of the model with such a change, and of its file."""
+    """Name of the model with such a change, and of its file."""
     return f"chain+{change}%"
 
 

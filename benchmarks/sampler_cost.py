@@ -1,8 +1,8 @@
 """What sampling the devices costs: the inference, the CPU, and other Python threads.
 
 A model is timed without a sampler and with one at several rates, interleaved in short rounds
-in one process; a difference is that to the round's inferences without a sampler. Then a
-Python thread spins with and without a sampler: one that held the GIL would slow it down.
+in one process; each difference is relative to the same round without a sampler. Then a Python
+thread spins with and without a sampler: a sampler that held the GIL would slow it down.
 
     python benchmarks/sampler_cost.py [--rounds N] [--gpu N] [MODEL ...]
 """
@@ -32,7 +32,7 @@ SPIN_S = 0.2
 
 
 class Cost:
-    """What the threads of the samplers of one rate took, over all rounds."""
+    """Cost of the sampling threads at one rate, over all rounds."""
 
     def __init__(self) -> None:
         self.cpu_ns = 0
@@ -42,7 +42,7 @@ class Cost:
 
     @contextlib.contextmanager
     def sampling(self, hz: float, gpu: int | None):
-        """Samples meanwhile, and adds the cost."""
+        """Samples while the block runs, and adds the cost."""
         sampler = DeviceSampler(hz, gpu, os.sched_getaffinity(0), seconds=30)
         sampler.start()
         try:
@@ -143,7 +143,7 @@ def measure(time_round, options: argparse.Namespace):
 
 
 def spin(options: argparse.Namespace) -> None:
-    """Prints the progress of a Python thread that spins, with a sampler against without."""
+    """Prints the progress of a spinning Python thread with a sampler, relative to without."""
     count = 0
     done = False
 

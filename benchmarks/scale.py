@@ -2,15 +2,15 @@
 
     python benchmarks/scale.py [--events 0.1 1 10] [--folder FOLDER] [--only show ops]
 
-A profile of N million events holds ten processes: N million executions of 200 nodes, half of
-them in the probes' pass and half in ORT's with all that its profiler tells of memory, a tenth
-as many kernels of a GPU, N million latency samples, and six series of devices. The times are
-drawn at random; the file is written by the writer that ``profile`` uses. Each command is a
-process of its own; the profiles are in the page cache when it starts.
+A profile of N million events holds ten processes: N million executions of 200 nodes, half of them
+from the probes and half from ORT's profiler with all its memory fields, a tenth as many GPU
+kernels, N million latency samples, and six device series. The times are random; the file is
+written by the writer that ``profile`` uses. Each command is a separate process; the profiles are
+in the page cache when it starts.
 
-What a command read is rchar of /proc/PID/io: also Python's modules, some 10 MB. Peak memory is
-its ru_maxrss. That begins with what its parent held, so that this
-program itself loads nothing large: the profiles are made in further processes.
+MB read are rchar of /proc/PID/io, which includes Python's modules, some 10 MB. Peak memory is
+ru_maxrss, which starts at the parent's size: so this program loads nothing large itself, and makes
+the profiles in separate processes.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ PROCESSES = 10
 NODES = 200
 MILLION = 1_000_000
 
-#: Typical time of a sample, so that device series are as long as they would be.
+#: Typical time of a sample, so that device series are as long as real ones.
 SAMPLE_NS = 50_000
 
-#: What ORT's profiler tells of each node besides its time.
+#: What ORT's profiler reports about each node besides its time.
 DETAILS = (
     "mem_in_use_bytes", "mem_in_use_delta_bytes", "mem_in_use_peak_bytes",
     "mem_requested_in_use_bytes", "mem_requested_in_use_delta_bytes", "mem_arena_held_bytes",
@@ -65,7 +65,7 @@ COMMANDS = {
 
 
 class Cost(NamedTuple):
-    """What a command took."""
+    """Cost of a command."""
 
     seconds: float
     peak_mb: float
@@ -124,7 +124,7 @@ def measure(folder: Path, sizes: list[float], names: list[str]) -> None:
 
 
 def took(command: tuple[str, ...], files: dict[str, Path], folder: Path) -> Cost:
-    """What one command takes, from its start to its end."""
+    """Cost of one command, from its start to its end."""
     given = [str(files.get(word, word)) for word in command]
     out = next((folder / word for word in command if word.startswith("OUT")), None)
     given = [str(out) if word.startswith("OUT") else word for word in given]
@@ -133,7 +133,7 @@ def took(command: tuple[str, ...], files: dict[str, Path], folder: Path) -> Cost
         process = subprocess.Popen(
             [sys.executable, "-m", "harness", *given], cwd=ROOT, stdout=printed, stderr=printed
         )
-        # A process that has ended tells what it did until it is waited for.
+        # /proc has the counters of a finished process until it is waited for.
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         seconds = time.perf_counter() - before
         io = Path(f"/proc/{process.pid}/io").read_text()
@@ -160,7 +160,7 @@ def make(target: Path, millions: float, seed: int) -> None:
 
 
 def profile(events: int, seed: int) -> Profile:
-    """A profile of so many executions of nodes."""
+    """A profile with this many node executions."""
     import numpy as np
 
     from harness.records import InputRecord, ModelRecord, NodeTable, Profile, Reading
@@ -260,7 +260,7 @@ def traced(
     events: int,
     typical_ns: NDArray[np.float64],
 ) -> NodeEvents:
-    """A traced pass of one process: all nodes in turn, an inference after the other."""
+    """A traced pass of one process: all nodes in turn, one inference after the other."""
     import numpy as np
 
     from harness.records import NodeEvents
@@ -300,7 +300,7 @@ def traced(
 
 
 def kernels(random: Generator, events: NodeEvents) -> KernelEvents:
-    """A kernel of every fifth execution of a node, which lasts as long as that."""
+    """A kernel for every fifth node execution, as long as that execution."""
     import numpy as np
 
     from harness.records import KernelEvents

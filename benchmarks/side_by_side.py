@@ -23,12 +23,12 @@ class Measured:
     """Medians over the inferences of one pass, in nanoseconds.
 
     Attributes:
-        latency_ns: the inference as it was with this tracer.
+        latency_ns: an inference under this tracer.
         node_ns: median over nodes of the median own time of each.
         nodes_ns: sum of the nodes' own times.
-        accounted_ns: nodes and framework together, the tracer's cost taken out.
-        own_share: share of the nodes' time in nodes with a probe of their own.
-        cost_ns: of a probe by its calibration, median over the places; 0 without probes.
+        accounted_ns: nodes and framework together, without the tracer's cost.
+        own_share: share of the nodes' time in nodes with their own probe.
+        cost_ns: calibrated cost of a probe, median over the places; 0 without probes.
     """
 
     latency_ns: float
@@ -70,7 +70,7 @@ class Contestants:
         return self._block(self.clean, inferences)
 
     def _block(self, binding: ort.Binding, inferences: int) -> float:
-        """Median latency of so many inferences; probes stamp into a buffer."""
+        """Median latency of a block of inferences; probes write into a buffer."""
         taken = inferences * 2 * self._probed.stamps_in_inference
         probe.start(np.zeros(taken, np.int32), np.zeros(taken, np.int64))
         start, duration = np.zeros(inferences, np.int64), np.zeros(inferences, np.int64)
@@ -81,8 +81,8 @@ class Contestants:
     def added(self, pairs: int, block: int) -> tuple[float, float]:
         """What probes add to an inference: (median, twice its standard error).
 
-        Short blocks of inferences without and with probes alternate, in turns the one first
-        and the other, so that the machine's drift falls on both alike.
+        Short blocks of inferences without and with probes alternate, each first in turn, so that
+        the machine's drift affects both alike.
         """
         difference = np.empty(pairs)
         for number in range(pairs):
@@ -92,7 +92,7 @@ class Contestants:
                 clean, probed = self.time(block), self._block(self._probed.binding, block)
             difference[number] = probed - clean
         median = float(np.median(difference))
-        # Of a normal distribution: sd = 1.4826 MAD, standard error of the median 1.2533 sd/√n.
+        # For a normal distribution: sd = 1.4826 MAD, standard error of the median 1.2533 sd/√n.
         deviation = float(np.median(np.abs(difference - median)))
         return median, 2 * 1.2533 * 1.4826 * deviation / pairs**0.5
 

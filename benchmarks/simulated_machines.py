@@ -1,9 +1,9 @@
-"""False alarms of ``compare`` on simulated machines whose course is known.
+"""False alarms of ``compare`` on simulated machines whose state is known.
 
-A machine has a state over the time of forty profiles, of which every second one is taken: ten
+A machine's state runs over the time of forty profiles, of which every second one is taken: ten
 processes each, one after the other. The model's log latency is the state times its reaction,
-plus the scatter of processes (0.8 %); the yardstick is the state plus its own (0.4 %), or
-blind to it. All pairs of profiles of the same thing are compared: FASTER or SLOWER is wrong.
+plus the scatter of processes (0.8 %); the yardstick is the state plus its own scatter (0.4 %), or
+blind to the state. All pairs of profiles of the same thing are compared: FASTER or SLOWER is wrong.
 
     python benchmarks/simulated_machines.py [--machines N]
 """

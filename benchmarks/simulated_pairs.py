@@ -1,8 +1,8 @@
-"""What ``ab``'s decision says of simulated pairs whose truth is known.
+"""What ``ab`` decides about simulated pairs whose truth is known.
 
 Equal configurations must not be called different, however the differences scatter; a difference
-of one standard deviation shall be found within 20 and within 30 pairs. The order within each pair
-is a coin's.
+of one standard deviation should be found within 20 or 30 pairs. The order within each pair is
+random.
 
     python benchmarks/simulated_pairs.py [--series N]
 """

@@ -6,9 +6,9 @@ Python's session.run. Added cost is the difference to the bare call of the same 
 
     python benchmarks/timing_loop.py [--rounds N] [MODEL ...]
 
-A difference that drowns in the scatter of the model's own latency is printed with its
-interval and called so; beside it stands what can be seen directly at any latency: the time
-that one stamp and two stores take right behind an inference, its caches cold or not.
+A difference that drowns in the scatter of the model's own latency is printed with its interval
+and marked. Next to it is what can be measured directly at any latency: the time that one stamp
+and two stores take right after an inference, whatever state it leaves the caches in.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def compare(library: ort.Library, name: str, path: Path, rounds: int) -> None:
         difference = taken[label] - bare
         added[label] = float(np.median(difference))
         low, high = interval_of_median(difference)
-        # Less than nothing is no cost: two cores of ORT differ more, or the machine drifted.
+        # A negative cost is not real: two ORT cores differ by more, or the machine drifted.
         lost = "  (drowns in the model's own scatter)" if low <= 0 else ""
         print(f"  {label:20} adds {added[label]:10,.0f} ns  [{low:,.0f}, {high:,.0f}]{lost}")
     seen_ns = np.zeros(max(count, 50), np.int64)

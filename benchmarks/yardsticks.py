@@ -1,7 +1,7 @@
-"""Uses of the yardstick that harness does not make, beside the one that it makes.
+"""Ways to use the yardstick: the one in harness, and alternatives to it.
 
-``compare`` assumes of a model's reaction to the state of the machine only that it is between
-none and ``REACH`` times the yardstick's. Here that is one way among others.
+``compare`` assumes only that a model's reaction to the state of the machine is between none and
+``REACH`` times the yardstick's. Here that is one way among others.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ Way = Callable[[Side, Side], Comparison]
 
 
 def ignored(base: Side, candidate: Side) -> Comparison:
-    """The yardstick is not looked at."""
+    """The yardstick is ignored."""
     return compare(Side(base.log_figure), Side(candidate.log_figure), same_occasion=False)
 
 
 def bounded(base: Side, candidate: Side, occasion_sd: float | None = None) -> Comparison:
-    """Nothing is said that a reaction between none and ``REACH`` would deny: what harness does."""
+    """Only what holds for every reaction from none to ``REACH`` is said: what harness does."""
     return compare(base, candidate, same_occasion=False, occasion_sd=occasion_sd)
 
 
 def divided(base: Side, candidate: Side) -> Comparison:
-    """Latencies are divided by the yardstick: the reaction is taken for 1."""
+    """Latencies are divided by the yardstick: the reaction is assumed to be 1."""
     return _of_reaction(base, candidate, 1.0, 0.0)
 
 
 def covariate(base: Side, candidate: Side) -> Comparison:
-    """The reaction is estimated within the sides, pooled, and the estimate is paid for.
+    """The reaction is estimated within the sides, pooled; its variance widens the interval.
 
     Analysis of covariance (Fisher, Statistical Methods for Research Workers, 4th ed. 1932,
     section 49).
@@ -52,7 +52,7 @@ def covariate(base: Side, candidate: Side) -> Comparison:
 
 
 def _of_reaction(base: Side, candidate: Side, reaction: float, variance: float) -> Comparison:
-    """Of one reaction, known with this variance."""
+    """The comparison for one reaction, known with this variance."""
     machine = _machine(base), _machine(candidate)
     sd = MEDIAN_OCCASION_SD_BESIDE_YARDSTICK
     found = estimate(

@@ -13,7 +13,7 @@ static inline int64_t clock_ns(clockid_t clock) {
 
 static inline int64_t monotonic_ns(void) { return clock_ns(CLOCK_MONOTONIC); }
 
-/* CLOCK_REALTIME less CLOCK_MONOTONIC: the tightest of several readings, each bracketed by
+/* CLOCK_REALTIME minus CLOCK_MONOTONIC: the tightest of several readings, each bracketed by
    two monotonic stamps, so that a preemption in between does not shift it. */
 static inline int64_t realtime_offset_ns(void) {
     int64_t best_offset = 0, best_width = INT64_MAX;

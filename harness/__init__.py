@@ -1,12 +1,12 @@
 """The profiler that tells the truth about ONNX inference.
 
-``harness.profile(config)`` measures, ``harness.read_profile(path)`` reads what was stored.
-Both give a ``harness.Profile``: arrays and texts with names and units, as records, as pandas
-frames (``to_pandas()``) or as an xarray DataTree (``to_xarray()``).
+``harness.profile(config)`` measures a model; ``harness.read_profile(path)`` reads a stored
+profile. Both return a ``harness.Profile``: named arrays and strings with units, as records, as
+pandas frames (``to_pandas()``) or as an xarray DataTree (``to_xarray()``).
 """
 
-# Nothing is imported here, not even of the standard library: ``python -m harness`` comes by this
-# file while the current folder is still where Python looks for modules first (see __main__).
+# Import nothing here, not even from the standard library: ``python -m harness`` runs this file
+# while the current folder still comes first on sys.path (see __main__).
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    # Loaded when asked for: "harness --help" needs neither numpy nor h5py.
+    # Loaded on first use: "harness --help" needs neither numpy nor h5py.
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

@@ -1,16 +1,16 @@
 """The command ``harness``, as a script and as ``python -m harness``.
 
-``python -m`` looks for modules in the current folder first. Whoever shows a profile in the folder
-that it came in would run the ``numpy.py`` beside it, so that place is given up before anything
-is imported, unless harness itself lies there.
+``python -m`` puts the current folder first on sys.path. Showing a profile in the folder it was
+downloaded to would then run a ``numpy.py`` lying next to it, so that entry is removed before
+anything is imported, unless harness itself is in that folder.
 """
 
 import sys
-from os import getcwd, path  # Python itself has imported it when it started
+from os import getcwd, path  # already imported by Python at start-up
 
 
 def main() -> int:
-    """Executes the command line of this process; returns the exit code."""
+    """Runs this process's command line; returns the exit code."""
     _look_for_no_module_here()
     from harness.commands import command_line
 
@@ -18,16 +18,16 @@ def main() -> int:
 
 
 def _look_for_no_module_here() -> None:
-    """Does what ``python -P`` does from the start."""
+    """Does late what ``python -P`` does at start-up."""
     try:
         here = path.realpath(getcwd())  # noqa: PTH109  (pathlib is not imported yet)
-    except OSError:  # the folder has gone
+    except OSError:  # the folder has been deleted
         here = ""
     if f"{here.rstrip('/')}/harness/__main__.py" == path.realpath(__file__):
         return
     if not sys.flags.safe_path and sys.path and path.realpath(sys.path[0]) == here:
         del sys.path[0]
-    sys.path[:] = [place for place in sys.path if place]  # an empty one is the current folder
+    sys.path[:] = [place for place in sys.path if place]  # empty: the current folder
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""The ways a command can fail, each with the exit code it ends with.
+"""The ways a command can fail, each with its exit code.
 
-Every error carries one line that names the problem and the input, and a remedy: the
-way out, also one line. Only ``harness.commands`` turns them into text and exit codes.
+Every error carries one line that names the problem and the input, and one line of remedy that
+says what to do about it. Only ``harness.commands`` turns them into text and exit codes.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: Error numbers of a full disk, a quota, a limit of file sizes.
+#: errno values of a full disk, an exceeded quota, an exceeded file size limit.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class HarnessError(Exception):
-    """Base of all errors that are shown without a traceback.
+    """Base class of all errors that are shown without a traceback.
 
     Args:
-        message: the problem and the input it happened with, one line.
-        remedy: what the user can do about it, one line; empty when nothing is known.
+        message: the problem and the input that caused it, one line.
+        remedy: what the user can do about it, one line; empty when nothing is known to help.
     """
 
     kind = "internal"
@@ -47,7 +47,7 @@ class ModelError(RequestError):
 
 
 class ProfileFileError(RequestError):
-    """A profile cannot be read: missing, foreign, damaged, or of an unknown version."""
+    """A profile cannot be read: missing, not a profile, damaged, or of an unknown version."""
 
     kind = "profile"
 
@@ -60,7 +60,7 @@ class MachineError(HarnessError):
 
 
 class Interrupted(HarnessError):
-    """The user ended the command; what was recorded is kept and named."""
+    """The user interrupted the command; what was recorded is kept, and the message says where."""
 
     kind = "interrupted"
     exit_code = 130
@@ -69,13 +69,13 @@ class Interrupted(HarnessError):
 def not_written(
     path: Path, error: OSError, kept: str = "", way_out: str = "make room"
 ) -> HarnessError:
-    """The error of a file that could not be written.
+    """The error for a file that could not be written.
 
     Args:
-        path: the file that was to be made.
-        error: what the system said.
-        kept: what is not lost, where a full disk is the reason.
-        way_out: from a full disk.
+        path: the file that was to be written.
+        error: what the operating system reported.
+        kept: what is not lost; mentioned when the disk is full.
+        way_out: the remedy when the disk is full.
     """
     reason = error.strerror or str(error)
     if error.errno in NO_ROOM:

@@ -1,8 +1,8 @@
-"""The options of the command line, once: which field of a request each one sets.
+"""Every command-line option, declared once, with the field of the request that it sets.
 
-Every other room names a field in its sentences, in backticks: a script's author reads
-`` `intra_threads` ``. Where a sentence is shown by a command, ``worded`` puts the option there
-instead. Commands declare their options from here.
+Messages from elsewhere name the field in backticks, as the author of a script knows it:
+`` `intra_threads` ``. When a command prints such a message, ``worded`` replaces the field with
+its option. Commands declare their options from here.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from harness.config.profile import (
 from harness.config.session import EXECUTION_MODES, OPTIMIZATION_LEVELS
 from harness.ort import providers
 
-#: ``ab`` gives up later than ``profile``: it has two to measure.
+#: Seconds after which ``ab`` gives up: later than ``profile``, as it measures two configurations.
 AB_BUDGET_S = 120.0
 
-#: Differences up to here count as none.
+#: Differences within this margin count as none.
 MARGIN_PERCENT = 1.0
 
-#: Rows of a table of operators.
+#: Rows that a table of operators shows by default.
 TABLE_ROWS = 20
 
 
@@ -44,13 +44,13 @@ class Option:
     """One option of a command.
 
     Attributes:
-        name: the field of ProfileConfig, SessionConfig or InputRequest that it sets; its own
-            name, as Python writes it, where it sets none.
+        name: the field of ProfileConfig, SessionConfig or InputRequest that it sets; if it sets
+            none, its own name as a Python identifier.
         flags: what is typed, such as ``--output`` and ``-o``.
-        help: what ``--help`` says of it.
+        help: what ``--help`` says about it.
         group: heading in ``--help``; empty for the command's own.
-        alternative: excludes the other alternatives of its command.
-        metavar, type, default, action, choices, nargs, const, required: as argparse has them.
+        alternative: mutually exclusive with the other alternatives of its command.
+        metavar, type, default, action, choices, nargs, const, required: as in argparse.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Option:
 
     @property
     def flag(self) -> str:
-        """The long one of its flags."""
+        """Its long flag."""
         return next(flag for flag in self.flags if flag.startswith("--"))
 
 
@@ -81,7 +81,7 @@ _OUTPUT = Option("output", ("-o", "--output"), "", metavar="FILE", type=Path)
 _LIMIT = Option(
     "limit",
     ("--limit",),
-    "operators, 0 for all (default: 10)",
+    "operators to show, 0 for all (default: 10)",
     metavar="N",
     type=int,
     default=10,
@@ -92,26 +92,32 @@ _INPUTS = tuple(
     dataclasses.replace(option, group="inputs")
     for option in (
         Option("dims", ("--dim",), "size of a free dimension", metavar="NAME=N", action="append"),
-        Option("shapes", ("--shape",), "whole shape", metavar="INPUT=1x3x224x224", action="append"),
-        Option("batch", ("--batch",), "size of the batch", metavar="N", type=int),
+        Option(
+            "shapes",
+            ("--shape",),
+            "full shape of an input",
+            metavar="INPUT=1x3x224x224",
+            action="append",
+        ),
+        Option("batch", ("--batch",), "batch size", metavar="N", type=int),
         Option(
             "files",
             ("--input",),
-            "values of an input; or FILE.npz, of several by their names",
+            "values of an input; or FILE.npz, for several inputs by name",
             metavar="NAME=FILE.npy",
             action="append",
         ),
         Option(
             "data_set",
             ("--data-set",),
-            "ONNX test_data_set_N folder; its outputs, if there, are checked",
+            "ONNX test_data_set_N folder; its outputs, if any, are checked",
             metavar="FOLDER",
             type=Path,
         ),
         Option(
             "seed",
             ("--seed",),
-            "of generated values (default: 0)",
+            "seed of the generated values (default: 0)",
             metavar="N",
             type=int,
             default=0,
@@ -125,27 +131,28 @@ _SESSION = tuple(
         Option(
             "provider",
             ("--provider",),
-            f"{', '.join(providers.names())} (default: {providers.HOST})",
+            f"execution provider: {', '.join(providers.names())} (default: {providers.HOST})",
             metavar="NAME",
             default=providers.HOST,
         ),
         Option(
             "provider_options",
             ("--provider-option",),
-            "by ORT's own names; enable_cuda_graph=1 times the graph as a whole",
+            "provider option, by ORT's own name; enable_cuda_graph=1 times the CUDA graph as a "
+            "whole",
             metavar="K=V",
             action="append",
         ),
         Option(
             "strict",
             ("--strict",),
-            "fail where a node of the graph is not on the provider asked for",
+            "fail if any node of the graph is not on the requested provider",
             action="store_true",
         ),
         Option(
             "intra_threads",
             ("--threads",),
-            "threads inside an operator (default: 0, ORT's own choice)",
+            "intra-op threads, within an operator (default: 0, ORT's own choice)",
             metavar="N",
             type=int,
             default=0,
@@ -153,7 +160,7 @@ _SESSION = tuple(
         Option(
             "inter_threads",
             ("--inter-threads",),
-            "threads between operators, in parallel mode (default: 0, ORT's own choice)",
+            "inter-op threads, used in parallel mode (default: 0, ORT's own choice)",
             metavar="N",
             type=int,
             default=0,
@@ -168,7 +175,7 @@ _SESSION = tuple(
         Option(
             "optimization",
             ("--optimization",),
-            f"{', '.join(OPTIMIZATION_LEVELS)} (default: all)",
+            f"graph optimisation level: {', '.join(OPTIMIZATION_LEVELS)} (default: all)",
             metavar="LEVEL",
             default="all",
         ),
@@ -182,7 +189,7 @@ _SESSION = tuple(
         Option(
             "custom_ops",
             ("--custom-ops",),
-            "shared library of custom operators (RegisterCustomOps); may be given again",
+            "shared library of custom operators (RegisterCustomOps); may be repeated",
             metavar="LIBRARY",
             type=Path,
             action="append",
@@ -190,17 +197,17 @@ _SESSION = tuple(
         Option(
             "no_arena",
             ("--no-arena",),
-            "no memory arena on the CPU: ORT frees at once",
+            "without ORT's memory arena on the CPU: memory is freed at once",
             action="store_true",
         ),
         Option(
             "no_mem_pattern",
             ("--no-mem-pattern",),
-            "allocate each tensor by itself, not all of an inference by a plan",
+            "allocate each tensor separately, not in one planned block per inference",
             action="store_true",
         ),
         dataclasses.replace(
-            _LIBRARY, help="another libonnxruntime (default: the installed wheel's)"
+            _LIBRARY, help="libonnxruntime to use (default: the installed wheel's)"
         ),
     )
 )
@@ -218,7 +225,7 @@ _MEASUREMENT = tuple(
         Option(
             "duration_s",
             ("--duration",),
-            "seconds of timed pass in each process "
+            "seconds that the timed pass lasts in each process "
             f"(default: {COMPARISON_DURATION_S:g}; {QUICK_DURATION_S:g} with --quick)",
             metavar="S",
             type=float,
@@ -226,13 +233,13 @@ _MEASUREMENT = tuple(
         Option(
             "quick",
             ("--quick",),
-            "a small measurement, not comparison-grade",
+            "a short first look, not comparison-grade",
             action="store_true",
         ),
         Option(
             "precision",
             ("--precision",),
-            "add processes until the interval of the median is this narrow, ± "
+            "add processes until the median's confidence interval is within ±PERCENT "
             f"(default: {100 * DEFAULT_PRECISION:g}; not with --processes or --quick)",
             metavar="PERCENT",
             type=float,
@@ -241,7 +248,7 @@ _MEASUREMENT = tuple(
         Option(
             "budget_s",
             ("--budget",),
-            f"seconds after which no process is added (default: {DEFAULT_BUDGET_S:g})",
+            f"seconds after which no more processes are added (default: {DEFAULT_BUDGET_S:g})",
             metavar="S",
             type=float,
             default=DEFAULT_BUDGET_S,
@@ -257,7 +264,7 @@ _MEASUREMENT = tuple(
         Option(
             "trace_inferences",
             ("--trace-inferences",),
-            "inferences a traced pass records in each process (default: 10)",
+            "inferences that each traced pass records in each process (default: 10)",
             metavar="N",
             type=int,
             default=10,
@@ -265,7 +272,7 @@ _MEASUREMENT = tuple(
         Option(
             "sample_hz",
             ("--sample-hz",),
-            "readings of the devices a second meanwhile, 0 for none "
+            "device readings per second during the timed pass, 0 for none "
             f"(default: {DEFAULT_SAMPLE_HZ:g})",
             metavar="N",
             type=float,
@@ -274,13 +281,13 @@ _MEASUREMENT = tuple(
         Option(
             "energy",
             ("--energy",),
-            "measure idle power first, and long enough for energy meters",
+            "measure idle power first, then long enough for energy meters",
             action="store_true",
         ),
         Option(
             "stacks",
             ("--stacks",),
-            "sample the stacks of one more worker with py-spy; native: of libraries too",
+            "sample the stacks of an extra worker with py-spy; native: with native frames",
             nargs="?",
             const="python",
             default="",
@@ -289,20 +296,21 @@ _MEASUREMENT = tuple(
         Option(
             "affinity",
             ("--affinity",),
-            "CPUs of the workers, such as 0-3,8; without --threads one thread on each",
+            "CPUs to pin workers to, such as 0-3,8; without --threads, one thread per CPU",
             metavar="CPUS",
         ),
         Option(
             "memory_limit_gb",
             ("--memory-limit",),
-            "of memory that a worker may take (default: 90%% of what is available)",
+            "memory that a worker may use (default: 90%% of what is available)",
             metavar="GB",
             type=float,
         ),
         Option(
             "timeout_s",
             ("--timeout",),
-            f"that a worker may take until its first inference (default: {DEFAULT_TIMEOUT_S:g})",
+            "seconds that a worker may take until its first inference "
+            f"(default: {DEFAULT_TIMEOUT_S:g})",
             metavar="S",
             type=float,
             default=DEFAULT_TIMEOUT_S,
@@ -316,22 +324,22 @@ _MADE = tuple(
         dataclasses.replace(
             _OUTPUT,
             flags=("--output", "-o"),
-            help="default: profiles/MODEL-PROVIDER-UTCTIME.h5",
+            help="file to write (default: profiles/MODEL-PROVIDER-UTCTIME.h5)",
         ),
         _FORCE,
         _JSON,
-        Option("quiet", ("--quiet", "-q"), "print the file's name only", action="store_true"),
+        Option("quiet", ("--quiet", "-q"), "print only the name of the file", action="store_true"),
     )
 )
 
-#: Options of each command that has some, in the order of its --help.
+#: Options of each command that has any, in the order of its --help.
 COMMANDS: dict[str, tuple[Option, ...]] = {
     "profile": (*_INPUTS, *_SESSION, *_MEASUREMENT, *_MADE),
     "show": (
         Option(
             "exclude_throttled",
             ("--exclude-throttled",),
-            "leave out the samples that were taken while a clock of the GPU was throttled",
+            "leave out samples taken while a GPU clock was throttled",
             action="store_true",
         ),
         _JSON,
@@ -340,15 +348,15 @@ COMMANDS: dict[str, tuple[Option, ...]] = {
         Option(
             "by",
             ("--by",),
-            "row of the table; layer: what exporters put before a node's name; kernel: functions "
-            "and copies of a GPU (default: node)",
+            "what a row is; layer: the prefix that exporters give to node names; kernel: GPU "
+            "kernels and copies (default: node)",
             choices=("node", "op", "layer", "kernel"),
             default="node",
         ),
         Option(
             "depth",
             ("--depth",),
-            "components of a layer's name to keep, 0 for all (default: 0)",
+            "components to keep of a layer's name, 0 for all (default: 0)",
             metavar="N",
             type=int,
             default=0,
@@ -356,43 +364,43 @@ COMMANDS: dict[str, tuple[Option, ...]] = {
         Option(
             "source",
             ("--source",),
-            "pass to take the times from (default: the truest there is)",
+            "pass to take the times from (default: the most accurate one recorded)",
             choices=("probe", "ort"),
         ),
         Option(
             "passes",
             ("--passes",),
-            "put the times of ORT's profiler beside the probes'",
+            "show the times of ORT's profiler next to the probes'",
             action="store_true",
         ),
         Option(
             "roofline",
             ("--roofline",),
-            "put work and the part of the measured ceilings beside the times",
+            "show work and the share of the measured ceilings next to the times",
             action="store_true",
         ),
         Option(
             "sort",
             ("--sort",),
-            "time: own time; total: with subgraphs; order: of execution (default: time)",
+            "time: own time; total: including subgraphs; order: as executed (default: time)",
             choices=("time", "total", "calls", "order", "name"),
             default="time",
         ),
         dataclasses.replace(
             _LIMIT,
-            help=f"rows, 0 for all (default: {TABLE_ROWS} of the table, all of JSON and CSV)",
+            help=f"rows, 0 for all (default: {TABLE_ROWS} in the table, all in JSON and CSV)",
             default=None,
         ),
         dataclasses.replace(_JSON, alternative=True),
         Option("csv", ("--csv",), "print CSV", alternative=True, action="store_true"),
     ),
     "ab": (
-        Option("a", ("--a",), "the base: MODEL [OPTION ...]", metavar="OPTIONS", required=True),
-        Option("b", ("--b",), "what is compared with it", metavar="OPTIONS", required=True),
+        Option("a", ("--a",), "the baseline: MODEL [OPTION ...]", metavar="OPTIONS", required=True),
+        Option("b", ("--b",), "the candidate, likewise", metavar="OPTIONS", required=True),
         Option(
             "budget_s",
             ("--budget",),
-            f"seconds after which no pair is begun (default: {AB_BUDGET_S:g})",
+            f"seconds after which no further pair is started (default: {AB_BUDGET_S:g})",
             metavar="S",
             type=float,
             default=AB_BUDGET_S,
@@ -400,7 +408,7 @@ COMMANDS: dict[str, tuple[Option, ...]] = {
         Option(
             "margin",
             ("--margin",),
-            f"differences within this count as none (default: {MARGIN_PERCENT:g})",
+            f"differences within this margin count as none (default: {MARGIN_PERCENT:g})",
             metavar="PERCENT",
             type=float,
             default=MARGIN_PERCENT,
@@ -408,26 +416,26 @@ COMMANDS: dict[str, tuple[Option, ...]] = {
         Option(
             "order_seed",
             ("--seed",),
-            "of the order within the pairs (default: a new one every time)",
+            "seed of the order within pairs (default: a new one every time)",
             metavar="N",
             type=int,
         ),
         Option(
             "fail_on",
             ("--fail-on",),
-            "exit with 4 if b is SLOWER, its whole interval by more than PERCENT; with 5 if "
-            "that is undecided or cannot be compared",
+            "exit with 4 if b is SLOWER and its whole interval is above PERCENT; with 5 if that "
+            "is undecided or the two cannot be compared",
             metavar="slower[:PERCENT]",
         ),
         _LIMIT,
         _JSON,
-        Option("quiet", ("--quiet", "-q"), "say nothing meanwhile", action="store_true"),
+        Option("quiet", ("--quiet", "-q"), "print nothing while measuring", action="store_true"),
     ),
     "compare": (
         Option(
             "margin",
             ("--margin",),
-            f"differences up to here count as the same (default: {MARGIN_PERCENT:g})",
+            f"differences within this margin count as the same (default: {MARGIN_PERCENT:g})",
             metavar="PERCENT",
             type=float,
             default=MARGIN_PERCENT,
@@ -435,24 +443,24 @@ COMMANDS: dict[str, tuple[Option, ...]] = {
         Option(
             "fail_on",
             ("--fail-on",),
-            "exit with 4 if a candidate is SLOWER, its whole interval by more than "
-            "PERCENT; with 5 if that is undecided or cannot be compared",
+            "exit with 4 if a candidate is SLOWER and its whole interval is above PERCENT; with "
+            "5 if that is undecided or the two cannot be compared",
             metavar="slower[:PERCENT]",
         ),
         _LIMIT,
-        dataclasses.replace(_JSON, help="print one JSON object, all operators"),
+        dataclasses.replace(_JSON, help="print one JSON object with all operators"),
     ),
     "trace": (
         dataclasses.replace(
             _OUTPUT,
-            help="file to write; compressed when it ends in .gz",
+            help="file to write; compressed if it ends in .gz",
             metavar="OUT",
             required=True,
         ),
         Option(
             "format",
             ("--format",),
-            "of OUT (default: perfetto where its name ends so, else chrome)",
+            "format of OUT (default: perfetto if its name says so, otherwise chrome)",
             choices=("chrome", "perfetto"),
         ),
         _FORCE,
@@ -466,16 +474,16 @@ COMMANDS: dict[str, tuple[Option, ...]] = {
                     "pyperf",
                     "timed passes for python -m pyperf stats, hist, compare_to, check, metadata",
                 ),
-                ("csv", "every inference, one a row"),
-                ("jsonl", "all of the profile, one JSON object a line"),
-                ("parquet", "every inference, one a row; needs pyarrow"),
-                ("stacks", "stacks that profile --stacks sampled"),
+                ("csv", "every inference, one per row"),
+                ("jsonl", "the whole profile, one JSON object per line"),
+                ("parquet", "every inference, one per row; needs pyarrow"),
+                ("stacks", "stacks sampled by profile --stacks"),
             )
         ),
         Option(
             "format",
             ("--format",),
-            "of --stacks (default: collapsed, for flame graphs)",
+            "format of --stacks (default: collapsed, for flame graphs)",
             choices=("collapsed", "speedscope"),
             default="collapsed",
         ),
@@ -488,20 +496,27 @@ COMMANDS: dict[str, tuple[Option, ...]] = {
         _JSON,
     ),
     "recover": (
-        dataclasses.replace(_OUTPUT, help="file to write (default: NAME.h5 beside PARTIAL)"),
+        dataclasses.replace(_OUTPUT, help="file to write (default: NAME.h5 next to PARTIAL)"),
         _FORCE,
         _JSON,
     ),
     "models": (
         dataclasses.replace(_OUTPUT, help="file to write (default: NAME.onnx)"),
-        Option("seed", ("--seed",), "of the weights", metavar="N", type=int, default=0),
+        Option(
+            "seed",
+            ("--seed",),
+            "seed of the weights (default: 0)",
+            metavar="N",
+            type=int,
+            default=0,
+        ),
         _FORCE,
         _JSON,
     ),
     "doctor": (
         _JSON,
         dataclasses.replace(
-            _LIBRARY, help="look at this libonnxruntime (default: the installed wheel's)"
+            _LIBRARY, help="libonnxruntime to examine (default: the installed wheel's)"
         ),
     ),
 }
@@ -512,8 +527,8 @@ _FLAGS = {
     for option in options
 }
 
-#: A name in backticks, or a command and a name. One letter is no name: operators'
-#: documentation calls tensors so.
+#: A name in backticks, or a command and a name. A single letter is not a name: that is how the
+#: documentation of operators refers to tensors.
 _NAMED = re.compile(r"`(?:(\w+) )?(\w{2,})`")
 
 
@@ -534,12 +549,12 @@ def declare(parser: argparse.ArgumentParser, command: str) -> None:
 
 
 def declare_version(parser: argparse.ArgumentParser) -> None:
-    """Adds the one option that stands before a command."""
+    """Adds the one option that is given before a command."""
     _add(parser, _VERSION)
 
 
 def _add(place: argparse._ActionsContainer, option: Option) -> None:
-    """Adds an option with those of argparse's arguments that it has: it refuses some together."""
+    """Adds an option, passing only what is set: argparse refuses some arguments together."""
     given: dict[str, Any] = {
         "metavar": option.metavar,
         "type": option.type,
@@ -555,15 +570,16 @@ def _add(place: argparse._ActionsContainer, option: Option) -> None:
 
 
 def flag(name: str) -> str:
-    """What is typed for a field, or for an option that sets none: ``--limit`` for ``limit``."""
+    """What to type for a field, or for an option that sets none: ``--limit`` for ``limit``."""
     return _FLAGS[name]
 
 
 def worded(text: str) -> str:
-    """A sentence for somebody who types options: fields in backticks become their options.
+    """The sentence for someone who types options: fields in backticks become their options.
 
-    `` `intra_threads` `` becomes ``--threads``, and `` `ops roofline` ``, which is typed as a
-    whole, `` `ops --roofline` ``. Anything else in backticks stays.
+    `` `intra_threads` `` becomes ``--threads``. `` `ops roofline` `` becomes
+    `` `ops --roofline` `` and keeps its backticks, because it is typed as a whole. Anything
+    else in backticks is left alone.
     """
     return _NAMED.sub(_typed, text)
 

@@ -1,4 +1,4 @@
-"""Opens files whose names others chose: a pipe never blocks, and a device is not read for ever."""
+"""Opens files named by others safely: no pipe blocks, and no device is read endlessly."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 def open_ordinary(path: Path) -> int:
-    """Descriptor of a file to read, which is ordinary: no pipe, device or folder.
+    """Opens a regular file for reading, not a pipe, device or folder; returns its descriptor.
 
-    Links are followed.
+    Symbolic links are followed.
 
     Raises:
-        OSError: it cannot be opened, or is something else; ``strerror`` says what.
+        OSError: it cannot be opened, or is not a regular file; ``strerror`` says what it is.
     """
-    # Opening a pipe without O_NONBLOCK waits for a writer; reading a file heeds it not.
+    # Without O_NONBLOCK, opening a pipe waits for a writer; a regular file ignores the flag.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     try:
         require_ordinary(path, os.fstat(descriptor).st_mode)
@@ -30,7 +30,7 @@ def open_ordinary(path: Path) -> int:
 
 
 def read_ordinary(path: Path) -> bytes:
-    """What an ordinary file holds.
+    """The contents of a regular file.
 
     Raises:
         OSError: as ``open_ordinary``.
@@ -40,11 +40,11 @@ def read_ordinary(path: Path) -> bytes:
 
 
 def require_ordinary(path: Path, mode: int) -> None:
-    """Refuses what is no ordinary file.
+    """Refuses anything but a regular file.
 
     Args:
-        path: for the error.
-        mode: ``st_mode``.
+        path: named in the error.
+        mode: its ``st_mode``.
 
     Raises:
         OSError: it is a folder (IsADirectoryError), a pipe or a device.

@@ -1,8 +1,8 @@
-"""The values that are measured, stored and reported: frozen, typed, with units in names.
+"""The data that is measured, stored and reported: frozen and typed, with units in the names.
 
-Every time stamp is CLOCK_MONOTONIC in int64 nanoseconds of the machine that measured.
-A value that could not be had is a Reading whose value is None and whose reason says why;
-a series that could not be had is absent from its mapping and named in Profile.absent.
+Every timestamp is CLOCK_MONOTONIC of the measuring machine, in int64 nanoseconds.
+A value that could not be obtained is a Reading whose value is None and whose reason says why;
+a series that could not be obtained is missing from its mapping and listed in Profile.absent.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ Int64Array = npt.NDArray[np.int64]
 Int32Array = npt.NDArray[np.int32]
 Int8Array = npt.NDArray[np.int8]
 
-#: Something that could not be had: (what, the reason and if possible the remedy).
+#: Something that could not be obtained: (what, the reason and, if there is one, the remedy).
 Absent = tuple[str, str]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reading:
-    """One fact of the machine, with its source; or its absence, with the reason.
+    """One fact about the machine with its source, or its absence with the reason.
 
     Attributes:
         name: identifier such as ``cpu_model`` or ``steal_ns``.
-        value: the fact; None when it could not be had.
-        unit: unit of a number (``ns``, ``bytes``, ``Hz``, ``1`` for a count), else empty.
+        value: the fact; None when it could not be obtained.
+        unit: unit of a number (``ns``, ``bytes``, ``Hz``, ``1`` for a count); empty for text.
         source: where it was read (``/proc/stat``, ``OrtGetApiBase``).
         reason: why value is None; empty otherwise.
     """
@@ -53,22 +53,22 @@ class Reading:
     reason: str = ""
 
 
-#: Name of the fact that tells how many items, the examples of a batch, an inference is fed.
+#: Name of the fact that holds the items (examples in the batch) fed to each inference.
 ITEMS = "items_per_inference"
 
-#: Names of what tells memory: bytes that ONNX Runtime's arena holds, and of a file's weights.
+#: Names of the memory facts: bytes held by ONNX Runtime's arena, bytes of a file's weights.
 ARENA = "arena_bytes"
 WEIGHTS = "weights_bytes"
 
-#: Between the sources of a node, which are one text of a column.
+#: Separates the sources of a node, which share one string in their column.
 BETWEEN_SOURCES = "; "
 
-#: Rows of a part: 16 chunks of the file.
+#: Rows read at a time: 16 chunks of the HDF5 file.
 PART_ROWS = 1_048_576
 
 
 class Rows:
-    """Columns of equal length, which may be too long to be looked at all at once."""
+    """Columns of equal length, possibly too long to hold in memory all at once."""
 
     __slots__ = ()
 
@@ -76,11 +76,11 @@ class Rows:
         raise NotImplementedError
 
     def part(self, rows: slice) -> Self:
-        """Some of the rows; what is no column of theirs stays as it is."""
+        """The given rows; fields that are not columns are kept."""
         raise NotImplementedError
 
     def parts(self, rows: int = PART_ROWS) -> Iterator[Self]:
-        """All rows in their order, at most so many at a time; of a file, each is read alone."""
+        """All rows in order, at most ``rows`` at a time; of a file, only these are read."""
         for first in range(0, len(self), rows):
             yield self.part(slice(first, first + rows))
 
@@ -90,8 +90,9 @@ class LatencySeries(Rows):
     """Samples in the order they were taken.
 
     Attributes:
-        start_ns: int64[n], CLOCK_MONOTONIC before the inference.
-        duration_ns: int64[n], from start until the call returned.
+        start_ns: int64[n], CLOCK_MONOTONIC just before the inference.
+        duration_ns: int64[n], until the call returned or, on a device, until its work was done;
+            ``ProcessRecord.duration_holds`` says which.
     """
 
     start_ns: Int64Array
@@ -101,18 +102,18 @@ class LatencySeries(Rows):
         return len(self.duration_ns)
 
     def part(self, rows: slice) -> LatencySeries:
-        """Some of the samples."""
+        """The given samples."""
         return LatencySeries(self.start_ns[rows], self.duration_ns[rows])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Yardstick:
-    """How fast the machine was: a fixed workload, timed around the timed pass.
+    """How fast the machine was: a fixed workload, timed just before and after the timed pass.
 
     Attributes:
         start_ns: int64[n], CLOCK_MONOTONIC before each repetition.
         compute_ns: int64[n], arithmetic in registers.
-        cache_ns: int64[n], a walk through data that fits the cache.
+        cache_ns: int64[n], a walk through data that fits in the cache.
         memory_ns: int64[n], a stream through data that does not.
     """
 
@@ -136,24 +137,24 @@ class ProcessRecord:
     Attributes:
         index: number of the process, from 0.
         pid: its process id.
-        library_ns: opening libonnxruntime (dlopen and its environment).
-        session_ns: creating the session (load, optimise, allocate).
-        first_inference_ns: the very first inference.
-        warmup: discarded inferences after the first.
+        library_ns: time to open libonnxruntime (dlopen and creating its environment).
+        session_ns: time to create the session (load, optimise, allocate).
+        first_inference_ns: duration of the very first inference.
+        warmup: inferences after the first that are discarded.
         steady: the timed pass.
-        loops: inferences in one pyperf value; len(steady) == loops * pyperf values.
-        noise: readings of the host taken over the timed pass (steal, switches, faults…).
+        loops: inferences per pyperf value; len(steady) == loops * pyperf values.
+        noise: host readings over the timed pass (steal time, context switches, page faults…).
         metadata: pyperf's metadata of this process.
-        log: lines ORT logged in this process.
+        log: lines that ORT logged in this process.
         yardstick: how fast the machine was just before and just after the timed pass.
-        duration_holds: what the durations of the timed pass are, in one sentence.
-        enqueue_ns: int64[n], of each sample of steady the part until the call returned, where
-            the work went on on a device; empty elsewhere.
-        copied: inferences with inputs and outputs copied between host and device by each;
-            empty where nothing is copied.
-        provider_ns: loading the libraries of the execution providers and what these need,
-            before the session is created; -1 where that is not known. Next to nothing on the
-            CPU, whose provider is part of ONNX Runtime.
+        duration_holds: what the durations of the timed pass include, in one sentence.
+        enqueue_ns: int64[n], the part of each duration in steady until the call returned, with
+            the work enqueued on a device; empty elsewhere.
+        copied: separate inferences, each of which copies its inputs and outputs between host
+            and device; empty where nothing is copied.
+        provider_ns: time to load the execution providers' libraries and their dependencies,
+            before the session is created; -1 where not known. 0 on the CPU, whose provider is
+            part of ONNX Runtime.
     """
 
     index: int
@@ -175,14 +176,14 @@ class ProcessRecord:
 
 
 class ColumnInfo(NamedTuple):
-    """A column of a record that has a value for each row: texts, or int64 numbers.
+    """A column of a record, with one value per row: strings, or int64 numbers.
 
     Attributes:
         name: the record's attribute.
-        unit: of the numbers, ``1`` for a count; empty for texts.
-        meaning: where the name does not tell it.
-        unknown: value of a row of which it is not known; None where it always is.
-        none: value of a row that has no such thing; None where each has one.
+        unit: unit of the numbers, ``1`` for a count; empty for strings.
+        meaning: what the name does not say; empty where it says it all.
+        unknown: value that means "not known"; None where the column is always known.
+        none: value that means "this row has none"; None where every row has one.
     """
 
     name: str
@@ -199,12 +200,12 @@ class ColumnInfo(NamedTuple):
 def _column(
     unit: str, meaning: str = "", unknown: int | str | None = None, none: int | None = None
 ) -> Mapping[str, Any]:
-    """Metadata of a field that is a column."""
+    """Metadata that marks a field as a column."""
     return {"unit": unit, "meaning": meaning, "unknown": unknown, "none": none}
 
 
 def columns_of(kind: type) -> tuple[ColumnInfo, ...]:
-    """The columns of a record, in the order of its fields: those that its fields' metadata tell."""
+    """The columns of a record, in field order: its fields that carry column metadata."""
     return tuple(
         ColumnInfo(field.name, **field.metadata)
         for field in dataclasses.fields(kind)
@@ -213,7 +214,7 @@ def columns_of(kind: type) -> tuple[ColumnInfo, ...]:
 
 
 def not_known(kind: type, rows: int) -> dict[str, Any]:
-    """Those columns of a record that may be unknown, with nothing known of any of the rows."""
+    """Those columns of a record that may be unknown, each filled with its "not known" value."""
     return {
         column.name: column.filled(column.unknown, rows)
         for column in columns_of(kind)
@@ -223,39 +224,39 @@ def not_known(kind: type, rows: int) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class NodeTable:
-    """The nodes of the graph that ORT executes, columns of equal length n.
+    """The nodes of the graph that ORT executes; columns of equal length n.
 
-    A node's number everywhere else is its row here. ``columns_of`` tells what each column is
-    measured in and which value stands in it for what is not known.
+    Everywhere else, a node is identified by its row here. ``columns_of`` gives the unit of each
+    column and the value that means "not known".
 
     Attributes:
-        name: the node's name in the executed graph; may be empty, may repeat.
-        op_type: its operator type, created by the optimiser or not.
+        name: the node's name in the executed graph; may be empty, need not be unique.
+        op_type: its operator type, possibly one that only the optimiser creates.
         domain: its operator domain (empty: ai.onnx).
         provider: execution provider that ran it; empty where it was never seen running.
-        order: int64[n], place in the order of execution within its graph; -1 if not seen.
-        depth: int64[n], 0 in the main graph, 1 in the body of an If of it, …
-        parent: int64[n], row of the enclosing control-flow node, -1 in the main graph.
+        order: int64[n], position in the execution order of its graph; -1 if not seen.
+        depth: int64[n], 0 in the main graph, 1 in the body of one of its If nodes, …
+        parent: int64[n], row of the enclosing control-flow node; -1 in the main graph.
         branch: attribute of the parent that holds the node (``then_branch``, ``body``).
         input_type_shape: JSON text as ORT reports it; empty where not seen.
         output_type_shape: likewise.
         activation_bytes: int64[n], ORT's activation_size; -1 where not seen.
         parameter_bytes: int64[n], ORT's parameter_size; -1 where not seen.
         output_bytes: int64[n], ORT's output_size; -1 where not seen.
-        carrier: int64[n], row of the node whose probe covers it: its own row where it has a
-            probe, else that of the node before it that has one, which in a body may be the
-            one that covers the control-flow node; -1 where none does.
-        flops: int64[n], floating-point or integer operations of one execution
+        carrier: int64[n], row of the node whose probe covers this one: its own row if it has a
+            probe, otherwise the nearest node before it that has one (in a body, possibly the
+            node that covers the control-flow node); -1 where no probe covers it.
+        flops: int64[n], floating-point or integer operations per execution
             (``harness.models.work.table``); -1 where not known.
-        traffic_bytes: int64[n], least memory traffic of one execution; -1 where not known.
-        arithmetic: element type that the operations are done in; empty where not known.
-        sources: nodes of the user's file that it was made of, ``; `` between them, the one that
-            does the same first (``harness.models.sources``); empty where it was made of none,
-            as copies are, or where that is not known.
+        traffic_bytes: int64[n], minimum memory traffic per execution; -1 where not known.
+        arithmetic: element type of these operations; empty where not known.
+        sources: nodes of the user's file that it was made from, separated by ``; ``, the one
+            that does the same first (``harness.models.sources``); empty where it was made from
+            none, such as a copy that ORT added, or where not known.
     """
 
     name: tuple[str, ...] = dataclasses.field(
-        metadata=_column("", "name in the executed graph, may be empty or repeat")
+        metadata=_column("", "name in the executed graph, may be empty, need not be unique")
     )
     op_type: tuple[str, ...] = dataclasses.field(metadata=_column(""))
     domain: tuple[str, ...] = dataclasses.field(
@@ -266,11 +267,11 @@ class NodeTable:
     )
     order: Int64Array = dataclasses.field(
         metadata=_column(
-            "1", "place in the order of execution within its graph, -1 if not seen", unknown=-1
+            "1", "position in the execution order of its graph, -1 if not seen", unknown=-1
         )
     )
     depth: Int64Array = dataclasses.field(
-        metadata=_column("1", "0 in the main graph, 1 in the body of a control-flow node of it")
+        metadata=_column("1", "0 in the main graph, 1 in the body of one of its control-flow nodes")
     )
     parent: Int64Array = dataclasses.field(
         metadata=_column(
@@ -299,10 +300,12 @@ class NodeTable:
         metadata=_column("1", "row of the node whose probe covers it, -1 where none does", none=-1)
     )
     flops: Int64Array = dataclasses.field(
-        metadata=_column("1", "operations of one execution, -1 where not known", unknown=-1)
+        metadata=_column("1", "operations per execution, -1 where not known", unknown=-1)
     )
     traffic_bytes: Int64Array = dataclasses.field(
-        metadata=_column("bytes", "least memory traffic of one execution, -1 not known", unknown=-1)
+        metadata=_column(
+            "bytes", "minimum memory traffic per execution, -1 where not known", unknown=-1
+        )
     )
     arithmetic: tuple[str, ...] = dataclasses.field(
         metadata=_column("", "element type of the operations, empty where not known", unknown="")
@@ -310,7 +313,7 @@ class NodeTable:
     sources: tuple[str, ...] = dataclasses.field(
         metadata=_column(
             "",
-            "nodes of the user's file that it was made of, '; ' between, empty where none",
+            "nodes of the user's file that it was made from, separated by '; ', empty where none",
             unknown="",
         )
     )
@@ -321,26 +324,26 @@ class NodeTable:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class NodeEvents(Rows):
-    """Executions of nodes in a traced pass, columns of equal length n, by start time.
+    """Node executions in a traced pass; columns of equal length n, sorted by start time.
 
     Attributes:
         source: how they were obtained: ``probe`` or ``ort``.
-        node: int32[n], row of the NodeTable.
+        node: int32[n], row in the NodeTable.
         process: int32[n], ProcessRecord.index.
         inference: int32[n], number of the traced inference in its process, from 0.
         start_ns: int64[n], CLOCK_MONOTONIC.
-        duration_ns: int64[n], total: with the nodes of the subgraphs it ran.
-        self_ns: int64[n], duration_ns less that of its direct children.
-        details: further int64[n] columns, by name with the unit as suffix (memory fields
-            and thread statistics of the ORT profiler); -1 where an event lacks one.
+        duration_ns: int64[n], total, including the nodes of the subgraphs it ran.
+        self_ns: int64[n], duration_ns minus that of its direct children.
+        details: further int64[n] columns by name, with the unit as suffix (memory fields
+            and thread statistics from the ORT profiler); -1 where an event lacks one.
         inference_process: int32[m], process of each traced inference.
         inference_number: int32[m], its number in that process.
         inference_start_ns: int64[m], CLOCK_MONOTONIC.
-        inference_duration_ns: int64[m], whole traced inference as the tracer reports it.
-        inference_framework_ns: int64[m], what of it belongs to no node; -1 where that is not
-            known. What is left besides it and the nodes' own time is the tracer's cost.
-        dropped: events that the tracer itself dropped (its limit), 0 when none.
-        resolution_ns: step of the tracer's clock (1000 for ORT's profiler).
+        inference_duration_ns: int64[m], the whole traced inference as the tracer reports it.
+        inference_framework_ns: int64[m], the part of it outside all nodes; -1 where not known.
+            What remains besides this and the nodes' self times is the tracer's cost.
+        dropped: events that the tracer itself dropped at its limit; 0 when none.
+        resolution_ns: resolution of the tracer's clock (1000 for ORT's profiler).
     """
 
     source: str
@@ -363,7 +366,7 @@ class NodeEvents(Rows):
         return len(self.node)
 
     def part(self, rows: slice) -> NodeEvents:
-        """Some of the events, and all inferences."""
+        """The given events, with all inferences."""
         names = ("node", "process", "inference", "start_ns", "duration_ns", "self_ns")
         columns: Any = {name: getattr(self, name)[rows] for name in names}
         details = {name: values[rows] for name, values in self.details.items()}
@@ -372,19 +375,19 @@ class NodeEvents(Rows):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DeviceSeries:
-    """What one quantity of one device did meanwhile, columns of equal length n, by time.
+    """Readings of one quantity of one device over the run; columns of equal length n, by time.
 
     Attributes:
         device: ``gpu0``, ``package0``, ``cpu3``, ``host``, ``sampler``.
         quantity: identifier with its unit as suffix: ``power_instant_mw``, ``energy_uj``.
-        unit: of value, for HDF5's ``units``.
+        unit: unit of value, as in the ``units`` of the HDF5 file.
         source: where it was read: ``nvmlDeviceGetFieldValues(186)``, a path under /sys.
         process: int32[n], ProcessRecord.index.
         time_ns: int64[n], CLOCK_MONOTONIC of the reading.
         value: int64[n].
-        changed: int8[n], 1 where the value differs from the reading before it in its
-            process, or is the first one there.
-        double: a test double gave the values: they are no measurement.
+        changed: int8[n], 1 where the value differs from the previous reading in its process,
+            or is the first one there.
+        double: the values come from a test double and are not a measurement.
     """
 
     device: str
@@ -403,26 +406,26 @@ class DeviceSeries:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class KernelEvents:
-    """Work of a GPU in a traced pass, columns of equal length n, by start time.
+    """GPU work in a traced pass; columns of equal length n, sorted by start time.
 
     Attributes:
-        kind: what each was: ``kernel``, ``memcpy`` or ``memset``.
-        name: of the function; for a copy its direction (``HtoD``).
-        node: int32[n], row of the NodeTable; -1 where it could not be joined to a node.
+        kind: ``kernel``, ``memcpy`` or ``memset``.
+        name: name of the function; for a copy, its direction (``HtoD``).
+        node: int32[n], row in the NodeTable; -1 where it could not be joined to a node.
         process: int32[n], ProcessRecord.index.
-        inference: int32[n], number of the traced inference in its process; -1 outside of all.
+        inference: int32[n], number of the traced inference in its process; -1 outside all of
+            them.
         start_ns: int64[n], CLOCK_MONOTONIC.
         duration_ns: int64[n].
-        launch_ns: int64[n], CLOCK_MONOTONIC at which the host began to launch it; -1 unknown.
-        stream: int32[n].
+        launch_ns: int64[n], CLOCK_MONOTONIC when the host began to launch it; -1 where not known.
+        stream: int32[n], number of the CUDA stream.
         grid: int32[n, 3]; -1 for copies.
         block: int32[n, 3]; -1 for copies.
-        registers: int32[n], a thread; -1 for copies.
-        shared_bytes: int64[n], static and dynamic, a block; -1 for copies.
-        bytes: int64[n], moved or set; -1 for kernels.
-        unjoined_reason: why node is -1 where it is, in one sentence; empty where none is.
-        disagreements: kernels whose launch lies outside of the interval of the node that
-            they were joined to.
+        registers: int32[n], per thread; -1 for copies.
+        shared_bytes: int64[n], static plus dynamic shared memory per block; -1 for copies.
+        bytes: int64[n], bytes copied or set; -1 for kernels.
+        unjoined_reason: why node is -1 where it is, in one sentence; empty where it never is.
+        disagreements: kernels launched outside the interval of the node they were joined to.
         dropped: records that CUPTI dropped.
     """
 
@@ -450,13 +453,13 @@ class KernelEvents:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Stacks:
-    """Stacks of a worker's main thread in the timing loop, columns of equal length n.
+    """Sampled stacks of a worker's main thread in the timing loop; columns of equal length n.
 
     Attributes:
-        stack: frames from the outermost to the innermost, with ``;`` between them.
-        samples: int64[n], how often each was seen.
-        rate_hz: samples a second that were asked for.
-        native: whether there are frames of native libraries.
+        stack: frames from the outermost to the innermost, separated by ``;``.
+        samples: int64[n], how often each stack was seen.
+        rate_hz: sampling rate that was requested, in samples per second.
+        native: whether frames of native libraries are included.
         failed: samples that could not be taken.
     """
 
@@ -477,9 +480,9 @@ class InputRecord:
     Attributes:
         name: its name in the model.
         dtype: numpy's (or ml_dtypes') name of the element type; ``sequence(float32)`` …
-        shape: its shape; for a sequence or an optional that of the first element.
-        chosen_because: one sentence that says why this shape and these values.
-        sha256: digest of dtype, shape and values, to tell whether two profiles fed the same.
+        shape: its shape; for a sequence or an optional, that of the first element.
+        chosen_because: one sentence that says why this shape and these values were chosen.
+        sha256: digest of dtype, shape and values: equal in two profiles that were fed the same.
     """
 
     name: str
@@ -495,15 +498,15 @@ class ModelRecord:
 
     Attributes:
         name: file name without its suffix, or the reference model's name.
-        path: as it was given.
-        sha256: digest of the model file and, after it, of its external data files.
-        size_bytes: of the same files together.
+        path: its path as given.
+        sha256: digest of the model file followed by its external data files.
+        size_bytes: total size of the same files.
         producer: producer_name and producer_version of the model.
-        ir_version: ONNX IR version; -1, as the two below, where a file in ORT's own format
-            (.ort) does not tell it.
+        ir_version: ONNX IR version; -1, like the two counts below, where a file in ORT's own
+            format (.ort) does not contain it.
         opsets: ``domain:version`` of each imported operator set.
         node_count: nodes in the file's main graph, before optimisation; or -1.
-        parameter_count: elements in its initialisers, subgraphs included; or -1.
+        parameter_count: elements in its initializers, including those of subgraphs; or -1.
     """
 
     name: str
@@ -519,23 +522,23 @@ class ModelRecord:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Asked:
-    """What a profile was asked to measure, as far as its file tells.
+    """What a profile was asked to measure, as far as its file says.
 
-    The file may be of another version, or of another hand: what it lacks, or holds as something
-    else than it should, is as if it had not been given. Names stay text, known here or not.
+    The file may come from another version of harness or from other software: an option that is
+    missing or has the wrong type counts as not given. Names stay strings, known here or not.
 
     Attributes:
-        options: the stored object as it stands, by the names of ProfileConfig; empty where
-            there is none.
-        session: the same of its SessionConfig.
+        options: the stored JSON object unchanged, keyed by the fields of ProfileConfig; empty
+            where there is none.
+        session: its SessionConfig, likewise.
         quick, energy: as in ProfileConfig.
         processes: how many were asked for; None where that was left open.
-        precision, budget_s: as in ProfileConfig; None where the file does not tell.
-        interleaved_with: random text shared with the other profile of ``ab``; may be empty.
+        precision, budget_s: as in ProfileConfig; None where the file does not say.
+        interleaved_with: random string shared with the other profile of ``ab``; empty otherwise.
         affinity: CPU list; None where none was asked for.
-        provider, execution_mode: of the session; empty where the file does not tell.
-        provider_options: of the session.
-        intra_threads: of the session, 0 for ORT's choice; None where the file does not tell.
+        provider, execution_mode: from the session; empty where the file does not say.
+        provider_options: from the session.
+        intra_threads: from the session, 0 for ORT's choice; None where the file does not say.
     """
 
     options: Mapping[str, Any]
@@ -554,7 +557,7 @@ class Asked:
 
     @classmethod
     def of(cls, config: str) -> Asked:
-        """Of the JSON text that a file holds; never fails."""
+        """Reads the JSON text that a file holds; never fails."""
         try:
             options = _object(json.loads(config))
         except (ValueError, RecursionError):
@@ -594,7 +597,7 @@ def _integer(value: object) -> int | None:
 
 
 def _number(value: object) -> float | None:
-    """A number that is one: JSON as Python reads it knows NaN and infinity too."""
+    """A finite number: Python's JSON parser also accepts NaN and infinity."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:
@@ -606,27 +609,27 @@ def _number(value: object) -> float | None:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Profile:
-    """The stored whole: what ``read_profile`` gives and ``storage`` writes.
+    """A whole profile: what ``read_profile`` returns and ``storage`` writes.
 
     Attributes:
-        path: the file it was read from; None before it was written.
+        path: the file it was read from; None before it is written.
         harness_version: version that recorded it.
         created: UTC time in ISO 8601.
-        complete: False when the run was interrupted and only part is here.
+        complete: False when the run was interrupted and only part of it is here.
         config: the ProfileConfig as a JSON object (text).
-        model: which model.
+        model: the model that was profiled.
         provider: execution provider that was used: ``cpu``, ``cuda``, ``tensorrt``.
-        inputs: what was fed.
-        output_check: largest error against a data set's expected outputs, as a Reading.
-        environment: facts of the machine, the driver, ORT and this build.
-        processes: one record a finished worker process.
-        nodes: the executed graph; None when no traced pass told it.
-        traces: NodeEvents by the name of the pass: ``probe``, ``ort``; ``probe_calibration``
-            holds the cost of the probes at each place instead of nodes.
-        devices: what devices did meanwhile, one series for each quantity of each.
-        kernels: work of the GPU in a traced pass; None where none was recorded.
-        stacks: what a worker of its own was seen doing; None where none was sampled.
-        absent: (what, reason) of every series that could not be recorded.
+        inputs: what it was fed.
+        output_check: largest error against a data set's expected outputs.
+        environment: facts about the machine, the driver, ORT and this build.
+        processes: one record for each finished worker process.
+        nodes: the executed graph; None when no traced pass recorded it.
+        traces: NodeEvents by the name of the pass: ``probe``, ``ort``; the events of
+            ``probe_calibration`` are the cost of a probe at each place, not nodes.
+        devices: device readings over the run, one series per device and quantity.
+        kernels: GPU work in a traced pass; None where none was recorded.
+        stacks: sampled stacks of an extra worker; None where none were sampled.
+        absent: (what, reason) for everything that could not be recorded.
     """
 
     path: Path | None
@@ -649,12 +652,12 @@ class Profile:
 
     @property
     def asked(self) -> Asked:
-        """What ``config`` holds, for its readers."""
+        """The request in ``config``, parsed."""
         return _asked(self.config)
 
     @property
     def latency(self) -> Latency:
-        """Latency of an inference as ``show`` prints it: calculated from the samples at each call.
+        """Latency of an inference as ``show`` prints it, calculated on each access.
 
         ``median_ns`` (float) and ``interval_ns`` ((low, high) of 95 % confidence, or None with
         ``interval_reason``), both in ns; ``harness.statistics.latency.Latency`` has the rest.
@@ -662,7 +665,7 @@ class Profile:
         Raises:
             RequestError: no process has finished a timed pass.
         """
-        from harness.statistics.latency import latency  # upwards, and only on this wish
+        from harness.statistics.latency import latency  # an upward import, made on request
 
         if not any(len(process.steady) for process in self.processes):
             raise RequestError(
@@ -673,33 +676,33 @@ class Profile:
 
     @property
     def items(self) -> Reading:
-        """How many items an inference was fed; None where the file does not tell."""
+        """How many items each inference was fed; its value is None where the file does not say."""
         told = next((one for one in self.environment if one.name == ITEMS), None)
         if told is None:
-            return Reading(ITEMS, None, "1", reason="not told: recorded before it was stored")
+            return Reading(ITEMS, None, "1", reason="not recorded: file of an older version")
         known = isinstance(told.value, int) and told.value > 0
         return told if known else dataclasses.replace(told, value=None)
 
     @property
     def node_traces(self) -> Mapping[str, NodeEvents]:
-        """The traces whose events are executions of nodes."""
+        """The traces whose events are node executions."""
         return {name: each for name, each in self.traces.items() if name != "probe_calibration"}
 
     def to_pandas(self) -> Frames:
         """Tidy pandas frames by name: ``samples``, ``operators``, ``nodes``, ``events`` and more.
 
-        ``harness.analysis.frames.Frames`` names all of them with their columns; each is made
-        when it is first asked for.
+        ``harness.analysis.frames.Frames`` lists all of them with their columns; each is built
+        on first use.
 
         Raises:
             MachineError: pandas is not installed.
         """
-        from harness.analysis.frames import Frames  # upwards, and only on this wish
+        from harness.analysis.frames import Frames  # an upward import, made on request
 
         return Frames(self)
 
     def to_xarray(self) -> xarray.DataTree:
-        """The profile as it stands in its file, whether it has one or not.
+        """The profile with the structure of its file, whether or not it has been written.
 
         Groups, dimensions, ``units`` and ``long_name`` are those of profiles/FORMAT.md:
         ``tree["processes/000/latency"].duration_ns`` is int64[sample] in ns.

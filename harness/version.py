@@ -1,3 +1,3 @@
-"""The version of the package, where everything may import it."""
+"""The version of the package, in a module that everything may import."""
 
 __version__ = "0.1.0"

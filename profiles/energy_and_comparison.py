@@ -1,7 +1,7 @@
 """Energy, and whether two profiles differ, with xarray.
 
-python energy_and_comparison.py [BASE.h5 [CANDIDATE.h5]]; of one profile the processes with an
-even number are compared with the odd ones: what they differ by is chance.
+python energy_and_comparison.py [BASE.h5 [CANDIDATE.h5]]; with one profile only, its even processes
+are compared with the odd ones: any difference is chance.
 """
 
 import sys
@@ -17,7 +17,7 @@ JOULES = {"mJ": 1e-3, "uJ": 1e-6}
 
 
 def energy_lines(profile: xarray.DataTree) -> list[str]:
-    """Joules of an inference by each energy counter, or why there is none."""
+    """Joules per inference by each energy counter, or why there is none."""
     lines = []
     counters = [
         node
@@ -27,7 +27,7 @@ def energy_lines(profile: xarray.DataTree) -> list[str]:
     for counter in counters:
         device = counter.parent.name
         if counter.attrs["double"]:
-            lines.append(f"{device}: a test double gave the readings: no measurement")
+            lines.append(f"{device}: a test double gave the readings: not a measurement")
             continue
         scale = JOULES[counter.value.attrs["units"]]
         joules = []
@@ -35,7 +35,7 @@ def energy_lines(profile: xarray.DataTree) -> list[str]:
             steady = process["latency"]
             begin = steady.start_ns[0]
             end = steady.start_ns[-1] + steady.duration_ns[-1]
-            # From one update of the counter to another: between them it tells nothing.
+            # From update to update of the counter: in between, it carries no information.
             inside = (counter.process == process["index"]) & (counter.changed == 1)
             inside &= (counter.time_ns >= begin) & (counter.time_ns <= end)
             updates = counter.to_dataset().isel(reading=np.flatnonzero(inside))
@@ -47,7 +47,7 @@ def energy_lines(profile: xarray.DataTree) -> list[str]:
         if joules:
             mean = np.exp(np.mean(np.log(joules)))
             lines.append(
-                f"{device}: {mean:.4g} J an inference, geometric mean of {len(joules)} processes"
+                f"{device}: {mean:.4g} J per inference, geometric mean of {len(joules)} processes"
             )
         else:
             lines.append(f"{device}: its counter was not updated twice in a pass: give --energy")
@@ -102,8 +102,8 @@ def main() -> None:
     else:
         print(f"comparison, {paths[1].name} against {paths[0].name}")
         print("  " + comparison(*medians))
-        # Of two occasions the machine's own change between them is in the ratio.
-        print("  harness compare knows the yardstick, harness ab measures in turns")
+        # Between two occasions the machine itself changes, and the ratio includes that.
+        print("  harness compare allows for the machine, harness ab interleaves the two")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from scipy.special import stdtrit
 path = sys.argv[1] if len(sys.argv) > 1 else Path(__file__).with_name("sample.h5")
 
 if not h5py.is_hdf5(path):
-    sys.exit(f"{path}: no HDF5 file")
+    sys.exit(f"{path}: not an HDF5 file")
 
 with h5py.File(path) as file:
     print(f"{file['model'].attrs['name']} on {file.attrs['provider']}, {file.attrs['created']}")
@@ -38,4 +38,4 @@ if count > 1:
     low, high = np.exp(logs.mean() - half), np.exp(logs.mean() + half)
     print(f"95 % confidence interval: {low:.3f} to {high:.3f} µs")
 else:
-    print("no interval: one process cannot tell how much processes differ")
+    print("no interval: one process cannot show how much processes differ")

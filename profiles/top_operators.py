@@ -26,13 +26,13 @@ print(
 if operators.attrs["doubt"]:
     print(f"do not trust these times: {operators.attrs['doubt']}")
 
-# Longest first: the sum so far tells how few nodes are worth a look.
+# Longest first: the sum so far shows how few nodes are worth a look.
 top = operators.assign(
     us=operators.median_ns / 1000,
     percent=100 * operators.share,
     so_far=100 * operators.share.cumsum(),
-    ort_us=operators.profiled_ns / 1000,  # what ORT's own profiler makes of it; NaN: not used
-    # A node without a probe of its own is in the time of the one before it: named after +.
+    ort_us=operators.profiled_ns / 1000,  # as ORT's own profiler reports it; NaN: not used
+    # A node without its own probe is included in the time of the one before it: named after +.
     node=[
         " + ".join([one, *more]) for one, more in zip(operators.node, operators.spans, strict=True)
     ],
@@ -41,7 +41,7 @@ columns = ["op_type", "node", "us", "percent", "so_far", "ort_us", "bound"]
 print(top[columns].head(rows).to_string(index=False, float_format="{:.3f}".format))
 
 print("\nby op type")
-# Added up in each inference: the median of a sum is not the sum of medians.
+# Summed within each inference: the median of a sum is not the sum of medians.
 events = frames["events"]
 own = events[events.trace == operators.attrs["source"]]
 inferences = frames["inferences"]
@@ -52,7 +52,7 @@ whole = pandas.MultiIndex.from_frame(inferences[["process", "inference"]])
 op_type = own.node.map(frames["nodes"].op_type).rename("op_type")
 sums = own.groupby(["process", "inference", op_type], observed=True).self_ns.sum()
 sums = sums.unstack("op_type", fill_value=0).reindex(whole, fill_value=0)
-# The process is the unit: its median, and of these the geometric mean.
+# The process is the unit: the geometric mean of the processes' medians.
 medians = sums.groupby("process").median()
 us = np.exp(np.log(medians).mean()).where((medians > 0).all(), medians.mean()) / 1000
 by_type = pandas.DataFrame({"us": us, "percent": 100 * us / us.sum()})

@@ -1,11 +1,11 @@
-/* CUpti_ActivityKind of the public header (cupti_activity.h): what is asked for and decoded. */
+/* CUpti_ActivityKind of the public header (cupti_activity.h): the kinds requested and decoded. */
 #ifndef HARNESS_CUPTI_ACTIVITY_H
 #define HARNESS_CUPTI_ACTIVITY_H
 
 enum {
     MEMCPY = 1,
     MEMSET = 2,
-    SERIAL_KERNEL = 3, /* decoded, but never asked for: it runs one kernel after the other */
+    SERIAL_KERNEL = 3, /* decoded, but never requested: it serialises the kernels */
     DRIVER = 4,
     RUNTIME = 5,
     CONCURRENT_KERNEL = 10,

@@ -127,11 +127,11 @@ cdef class Cupti:
         raise OSError("; ".join(reasons) or "no library was named")
 
     def start(self, int64_t limit_bytes=1 << 29):
-        """From now on CUPTI records."""
+        """Starts recording."""
         cdef cupti_failure failure
         cdef bint started
         if self.on:
-            raise ValueError("a recording is on already")
+            raise ValueError("a recording is already on")
         with nogil:
             started = cupti_start(limit_bytes, &failure)
         if not started:
@@ -139,7 +139,7 @@ cdef class Cupti:
         self.on = True
 
     def external_ids(self):
-        """Addresses of the functions that name what is launched; see cupti.pyi."""
+        """Addresses of the functions that tag launches with an id; see cupti.pyi."""
         return <uintptr_t> cupti_push, <uintptr_t> cupti_pop
 
     def stop(self):
@@ -219,7 +219,7 @@ cdef int decode_all(list buffers, cupti_columns* columns) except -1:
 
 
 def names_at(addresses):
-    """The text at each address of this process's memory: kernels' names, as C++ writes them."""
+    """The text at each address of this process's memory: kernel names, demangled."""
     cdef uintptr_t address
     cdef const char* text
     cdef char* plain

@@ -6,9 +6,9 @@
 
 #include "cupti/activity.h"
 
-/* Offsets of fields in the packed structs of cupti_activity.h. The first parts are the same in
-   CUpti_ActivityKernel3 to 13, in Memcpy to Memcpy6 and in Memset to Memset4: later versions
-   only add behind. *_NEEDS is where the last field used ends. */
+/* Offsets of fields in the packed structs of cupti_activity.h. These first fields are the same in
+   CUpti_ActivityKernel3 to 13, in Memcpy to Memcpy6 and in Memset to Memset4: later versions only
+   append. *_NEEDS is where the last field used ends. */
 enum {
     KIND = 0,
     KERNEL_REGISTERS = 6, /* uint16_t */
@@ -24,7 +24,7 @@ enum {
     KERNEL_CORRELATION = 92,
     KERNEL_NAME = 104,
     KERNEL_NEEDS = 112,
-    KERNEL_GRAPH = 156, /* in the versions that are at least this long: Kernel9 and later */
+    KERNEL_GRAPH = 156, /* in records long enough to have it: Kernel9 and later */
     KERNEL_GRAPH_NEEDS = 208,
     COPY_KIND = 4,   /* uint8_t; of a memcpy only */
     MOVE_BYTES = 8,  /* memcpy and memset alike */
@@ -48,7 +48,7 @@ enum {
     EXTERNAL_NEEDS = 20,
 };
 
-/* A record has the alignment that its buffer has: none, when the bytes come from a file. */
+/* A record is only as aligned as its buffer: not at all if the bytes come from a file. */
 #define READ(type, record, offset)                                                                 \
     ({                                                                                             \
         type value_;                                                                               \

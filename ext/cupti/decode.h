@@ -1,6 +1,6 @@
-/* Columns of what harness uses of each of CUPTI's records.
+/* Decodes the fields of CUPTI's records that harness uses into columns.
 
-   Needs no libcupti, so that records of another machine can be decoded too. */
+   Works without libcupti, so that records from a different machine can be decoded too. */
 #ifndef HARNESS_CUPTI_DECODE_H
 #define HARNESS_CUPTI_DECODE_H
 
@@ -8,7 +8,7 @@
 
 enum { CUPTI_KERNEL = 0, CUPTI_MEMCPY = 1, CUPTI_MEMSET = 2 };
 
-struct cupti_work { /* -1 where a kind of work has no such thing */
+struct cupti_work { /* -1 in fields that a kind of work does not have */
     int64_t start_ns, end_ns;
     int64_t bytes;
     int64_t shared_bytes;
@@ -16,12 +16,12 @@ struct cupti_work { /* -1 where a kind of work has no such thing */
     int32_t kind;
     int32_t copy_kind; /* CUpti_ActivityMemcpyKind */
     uint32_t device, context, stream, correlation;
-    uint32_t graph; /* number of the CUDA graph that launched it, 0 for none or unknown */
+    uint32_t graph; /* id of the CUDA graph that launched it, 0 for none or unknown */
     int32_t grid[3], block[3];
     int32_t registers;
 };
 
-struct cupti_call { /* of CUDA's runtime or driver, on the host */
+struct cupti_call { /* a host call of the CUDA runtime or driver API */
     int64_t start_ns, end_ns;
     uint32_t thread, correlation, function, result;
 };
@@ -38,16 +38,16 @@ struct cupti_columns {
     struct cupti_external *external;
     int64_t works, calls, externals; /* entries */
     int64_t skipped;                 /* records of kinds that are not used */
-    int64_t truncated; /* records shorter than their kind needs, or outside of the buffer */
+    int64_t truncated; /* records shorter than their kind needs, or outside the buffer */
 };
 
-/* Decodes records that begin at these offsets and adds them to the columns. With columns->work
-   NULL it only counts. No record is read beyond where the next one begins. */
+/* Decodes the records that begin at these offsets and appends them to the columns. With
+   columns->work NULL it only counts. No record is read past the start of the next one. */
 void cupti_decode(const uint8_t *data, int64_t bytes, const int64_t *offsets, int64_t count,
                   struct cupti_columns *columns);
 
-/* The name as C++ writes it, to be freed by the caller; NULL where it is no mangled one or
-   libstdc++ is not there. */
+/* The demangled name, to be freed by the caller; NULL if the name is not mangled or libstdc++ is
+   missing. */
 char *cupti_demangle(const char *name);
 
 #endif

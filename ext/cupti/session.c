@@ -13,19 +13,19 @@
 /* Numbers of the public headers (cupti_activity.h, cupti_result.h). */
 enum {
     SUCCESS = 0,
-    CUSTOM0 = 3, /* CUpti_ExternalCorrelationKind: for whoever wants it */
+    CUSTOM0 = 3, /* CUpti_ExternalCorrelationKind: free for users */
     FLUSH_FORCED = 1,
 };
 
-/* DRIVER too: cuDNN and cuBLAS launch through the driver without a call of the runtime, and
-   external ids are recorded only with calls that are. */
+/* DRIVER too: cuDNN and cuBLAS launch through the driver without a runtime call, and external ids
+   are recorded only for calls that are recorded themselves. */
 static const int kinds[] = {
     EXTERNAL_CORRELATION, RUNTIME, DRIVER, CONCURRENT_KERNEL, MEMCPY, MEMSET,
 };
 enum { KINDS = sizeof kinds / sizeof kinds[0] };
 
-/* From CUDA 12.6 until 13.0 kernels may get stamps of zero when there is a timestamp callback
-   (release notes of CUDA 13.1). There CUPTI's own clock is taken, CLOCK_REALTIME on Linux. */
+/* In CUDA 12.6 to 13.0 kernels may get stamps of zero if a timestamp callback is registered
+   (release notes of CUDA 13.1). There CUPTI's own clock is used: CLOCK_REALTIME on Linux. */
 enum { CALLBACK_BROKEN_FROM = 24, CALLBACK_MENDED_IN = 130100 };
 
 enum { BUFFER_BYTES = 4 << 20, BUFFER_ALIGNMENT = 8 };
@@ -50,7 +50,7 @@ static struct {
 } cupti;
 
 static struct {
-    pthread_mutex_t lock; /* of what is below: CUPTI's own thread completes buffers */
+    pthread_mutex_t lock; /* protects the fields below: CUPTI's own thread completes buffers */
     struct cupti_buffer *first, **last;
     int64_t room_bytes;
     int64_t dropped;
@@ -96,7 +96,7 @@ const char *cupti_open(const char *path) {
     }
     int code = cupti.GetVersion(&cupti.version);
     if (code != SUCCESS) {
-        snprintf(reason, sizeof reason, "%s: cuptiGetVersion gives error %d", path, code);
+        snprintf(reason, sizeof reason, "%s: cuptiGetVersion failed with %d", path, code);
         dlclose(library);
         return reason;
     }
@@ -116,7 +116,7 @@ static bool fail(struct cupti_failure *failure, const char *call, int code) {
 
 static uint64_t timestamp(void) { return (uint64_t)monotonic_ns(); }
 
-/* Called by CUPTI, also within a call of CUDA that is being recorded. */
+/* Called by CUPTI, possibly within a CUDA call that is being recorded. */
 static void request_buffer(uint8_t **data, size_t *bytes, size_t *most_records) {
     *data = NULL;
     *bytes = 0;
@@ -156,7 +156,7 @@ static void complete_buffer(void *context, uint32_t stream, uint8_t *data, size_
         buffer = NULL;
     } else {
         state.room_bytes += BUFFER_BYTES;
-        /* How many records are lost with it cannot be told. */
+        /* How many records are lost with it is unknown: count it as one. */
         if (valid_bytes > 0) state.dropped++;
     }
     pthread_mutex_unlock(&state.lock);
@@ -223,7 +223,7 @@ bool cupti_stop(struct cupti_recording *recording, struct cupti_failure *failure
         .step_ns = state.offset_used ? realtime_offset_ns() - state.offset_ns : 0,
     };
     state.first = NULL;
-    state.last = NULL; /* a buffer that comes now is freed at once */
+    state.last = NULL; /* a buffer completed from here on is freed at once */
     pthread_mutex_unlock(&state.lock);
     int code = flushed != SUCCESS ? flushed : flushed_again;
     return code == SUCCESS || fail(failure, "cuptiActivityFlushAll", code);

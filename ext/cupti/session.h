@@ -1,8 +1,8 @@
-/* What the GPU did, as CUPTI (NVIDIA's tracing library) records it: the v1 activity API.
+/* What the GPU did, as recorded by CUPTI (NVIDIA's tracing library): the v1 activity API.
 
-   libcupti is opened when it is asked for. Its records are kept as they come (cupti/decode.h
-   makes columns of them). CUPTI is one for the whole process, and so is the state here: the
-   functions that change it are for one thread. */
+   libcupti is opened on demand. Its records are kept as they come (cupti/decode.h turns them into
+   columns). CUPTI is global to the process, and so is the state here: call the functions that
+   change it from one thread only. */
 #ifndef HARNESS_CUPTI_SESSION_H
 #define HARNESS_CUPTI_SESSION_H
 
@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Opens libcupti, for good. Returns NULL, or why it cannot be used (until the next call). */
+/* Opens libcupti, for good. Returns NULL, or why it cannot be used (valid until the next call). */
 const char *cupti_open(const char *path);
 
 /* CUPTI_API_VERSION of the opened library. */
@@ -22,11 +22,11 @@ struct cupti_failure {
     const char *result; /* its name, CUPTI's own text */
 };
 
-/* From now on CUPTI records into at most so many bytes; what finds no room is counted. Returns
-   false with *failure filled, and then nothing is left on. */
+/* Starts recording into at most limit_bytes; records that do not fit are counted. On failure
+   returns false with *failure filled, and nothing is left enabled. */
 bool cupti_start(int64_t limit_bytes, struct cupti_failure *failure);
 
-/* What is launched on this thread until cupti_pop names this id. */
+/* Work launched on this thread between cupti_push and cupti_pop is tagged with this id. */
 void cupti_push(uint64_t id);
 void cupti_pop(void);
 
@@ -41,19 +41,19 @@ struct cupti_recording {
     struct cupti_buffer *buffers; /* in the order in which they were completed */
     int64_t dropped;              /* records that CUPTI dropped */
     int64_t unnamed;              /* calls of cupti_push or cupti_pop that failed */
-    int64_t offset_ns;            /* what to take from a stamp to get CLOCK_MONOTONIC */
-    int64_t step_ns;              /* by how much that differed at the end */
+    int64_t offset_ns;            /* subtract from a stamp to get CLOCK_MONOTONIC */
+    int64_t step_ns;              /* how much that offset had changed by the end */
 };
 
-/* Ends the recording. Work that was launched must be finished, or its records are lost. Returns
-   false with *failure filled if CUPTI did not end cleanly; the recording is good for what it
-   holds either way, and its buffers belong to the caller. */
+/* Ends the recording. Launched work must have finished, or its records are lost. Returns false
+   with *failure filled if CUPTI did not end cleanly; either way what the recording holds is
+   valid, and its buffers belong to the caller. */
 bool cupti_stop(struct cupti_recording *recording, struct cupti_failure *failure);
 
 void cupti_free(struct cupti_buffer *buffers);
 
-/* Finds where records begin in a buffer, by CUPTI's own count: their number, of which the first
-   `room` are stored. *whole says whether CUPTI could read the buffer to its end. */
+/* Asks CUPTI where the records in a buffer begin. Returns their number and stores the first `room`
+   offsets. *whole says whether CUPTI could read the buffer to its end. */
 int64_t cupti_offsets(const struct cupti_buffer *buffer, int64_t *offsets, int64_t room,
                       int *whole);
 

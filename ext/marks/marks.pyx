@@ -40,7 +40,7 @@ assert MARK.itemsize == sizeof(node_mark)
 Marks = namedtuple("Marks", ("first_id", "mark", "lost", "refused", "strayed"), module=__name__)
 
 cdef bint registered = False
-cdef object recording_into = None  # the marks that threads of ORT write to
+cdef object recording_into = None  # the marks that ORT's threads write to
 
 
 cdef class NodeMarks:
@@ -53,7 +53,7 @@ cdef class NodeMarks:
         cdef const char* c_path = path
         cdef OrtStatus* status
         if registered:
-            raise ValueError("there are node marks already: close them first")
+            raise ValueError("node marks already exist: close them first")
         open_library(
             &self.library, os.fsencode(library_path), NODE_MARKS_OLDEST_MINOR,
             b"cannot tell which node it executes",
@@ -64,7 +64,7 @@ cdef class NodeMarks:
         registered = True
 
     def append_to(self, uintptr_t options):
-        """Makes a session that is about to be made report its nodes."""
+        """Makes the session that will be created with these options report its nodes."""
         cdef OrtStatus* status
         if self.env == NULL:
             raise ValueError("the node marks are closed")
@@ -73,31 +73,31 @@ cdef class NodeMarks:
         require_ok(&self.library.ort, status)
 
     def hook(self, uintptr_t push, uintptr_t pop):
-        """Has a tracer told which event is being executed; see marks.pyi."""
+        """Reports each event to a tracer while it executes; see marks.pyi."""
         if self.env == NULL:
             raise ValueError("the node marks are closed")
         if recording_into is not None:
-            raise ValueError("a recording is on already")
+            raise ValueError("a recording is already on")
         node_marks_hooks(
             <void (*)(uint64_t) noexcept nogil> <void*> push,
             <void (*)() noexcept nogil> <void*> pop,
         )
 
     def unhook(self):
-        """Tells the tracer of no further event."""
+        """Stops reporting events to the tracer."""
         node_marks_hooks(NULL, NULL)
 
     def start(self, int64_t capacity):
-        """From now on every event of ORT's profiler leaves a mark."""
+        """Starts recording a mark for every event of ORT's profiler."""
         global recording_into
         if self.env == NULL:
             raise ValueError("the node marks are closed")
         if recording_into is not None:
-            raise ValueError("a recording is on already")
+            raise ValueError("a recording is already on")
         if capacity < 1:
             raise ValueError(f"capacity must be at least 1: {capacity}")
         marks = np.empty(capacity, MARK)
-        marks.view(np.uint8).fill(0)  # touched before the first inference does it
+        marks.view(np.uint8).fill(0)  # page faults now, not in the first inference
         cdef uintptr_t address = marks.ctypes.data
         recording_into = (node_marks_start(<node_mark*> address, capacity), marks)
 
@@ -117,7 +117,7 @@ cdef class NodeMarks:
         )
 
     def close(self):
-        """Takes the provider back."""
+        """Unregisters the provider."""
         cdef OrtStatus* status
         global registered
         if self.env == NULL:

@@ -24,8 +24,8 @@ typedef struct Ep Ep;
 typedef struct OrtEpFactory Factory;
 typedef struct Profiler Profiler;
 
-/* The three structs below are ours to fill and ORT's to call. ORT reads no further than the
-   version that they state: they end where API version 25 ends. */
+/* We fill the three structs below, and ORT calls them. ORT reads no further than the version that
+   they state: they end where API version 25 ends. */
 
 /* OrtEpProfilerImpl. */
 struct Profiler {
@@ -76,7 +76,7 @@ struct OrtEpFactory {
 
 enum { FAIL = 1, WARNING = 2, CPU_DEVICE = 0 };
 
-/* Filled before ORT learns of the provider. */
+/* Filled before the provider is registered. */
 static OrtFunctions ort;
 static OrtEpFunctions ort_ep;
 
@@ -95,20 +95,20 @@ static struct {
     atomic_bool on;
 } record;
 
-static atomic_int profilers; /* that began in this process */
+static atomic_int profilers; /* number started in this process */
 
-/* What has begun on this thread and not ended. ORT ends an event on the thread that began it. */
+/* Stack of this thread's open events. ORT ends an event on the thread that began it. */
 static _Thread_local struct {
     struct {
-        uint64_t correlation; /* ORT's: microseconds, so that neighbours may share one */
+        uint64_t correlation; /* ORT's: in microseconds, so neighbouring events may share one */
         int64_t id;
-        void (*pop)(void); /* to be called at its end, whether or not the recording still is on */
+        void (*pop)(void); /* called when it ends, even if the recording is over by then */
     } entry[DEPTH];
     int depth;
     int32_t thread;
 } begun;
 
-/* Whether a recording is on; if so leave() must follow. */
+/* Whether a recording is on; if so, leave() must follow. */
 static bool enter(void) {
     atomic_fetch_add(&record.inside, 1);
     if (atomic_load(&record.on)) return true;
@@ -118,7 +118,7 @@ static bool enter(void) {
 
 static void leave(void) { atomic_fetch_sub(&record.inside, 1); }
 
-/* The mark of an external id, NULL if it found no room or is of an earlier recording. */
+/* The mark of an external id; NULL if it did not fit or belongs to an earlier recording. */
 static struct node_mark *mark_of(int64_t id) {
     int64_t index = id - record.first_id;
     return index >= 0 && index < record.capacity ? &record.marks[index] : NULL;
@@ -169,14 +169,14 @@ static OrtStatus *describe(struct node_mark *mark, const OrtProfilingEvent *even
     return NULL;
 }
 
-/* ORT logs a status that it gets back from here, and goes on. */
+/* ORT logs a status returned from here, and carries on. */
 static OrtStatus *stop_event(Profiler *profiler, uint64_t correlation,
                              const OrtProfilingEvent *event) {
     int64_t stop_ns = monotonic_ns();
     int place = begun.depth - 1;
     while (place >= 0 && begun.entry[place].correlation != correlation) place--;
     int64_t id = place >= 0 ? begun.entry[place].id : -1;
-    /* What lies above in the stack was left without an end, and will not have one. */
+    /* Events above it on the stack were never ended, and will not be. */
     while (place >= 0 && begun.depth > place) {
         begun.depth--;
         if (begun.entry[begun.depth].pop != NULL) begun.entry[begun.depth].pop();
@@ -195,7 +195,7 @@ static OrtStatus *stop_event(Profiler *profiler, uint64_t correlation,
 }
 
 void node_marks_hooks(void (*push)(uint64_t id), void (*pop)(void)) {
-    /* Who sees push must find its pop, also when both are being taken away. */
+    /* A thread that sees push must find its pop, even while both are being removed. */
     if (push != NULL) atomic_store(&record.pop, pop);
     atomic_store(&record.push, push);
 }
@@ -204,7 +204,7 @@ int64_t node_marks_start(struct node_mark *marks, int64_t capacity) {
     static int64_t recordings;
     record.marks = marks;
     record.capacity = capacity;
-    /* No recording has 2^32 events, so ids of different ones differ. 0 is none. */
+    /* No recording has 2^32 events, so their ids never overlap. 0 means none. */
     record.first_id = ++recordings << 32;
     atomic_store(&record.begun, 0);
     atomic_store(&record.refused, 0);
@@ -232,7 +232,7 @@ static OrtStatus *start_profiling(Profiler *profiler, int64_t offset_ns) {
     return NULL;
 }
 
-/* ORT's file gets no events of ours: the marks are read from memory. */
+/* We add no events to ORT's file: the marks are read from memory. */
 static OrtStatus *end_profiling(Profiler *profiler, OrtProfilingEventsContainer *events) {
     return NULL;
 }
@@ -252,7 +252,7 @@ static OrtStatus *create_profiler(Ep *ep, Profiler **profiler) {
     return NULL;
 }
 
-/* ---- The execution provider: one without state, for every session ---- */
+/* ---- The execution provider: a single stateless one for every session ---- */
 
 static const char *ep_name(const Ep *ep) { return PROVIDER; }
 
@@ -307,7 +307,7 @@ static OrtStatus *create_ep(Factory *factory, const OrtHardwareDevice *const *de
 
 static void release_ep(Factory *factory, Ep *ep) {}
 
-/* ORT calls the next three without asking whether they are there. */
+/* ORT calls the next three without checking that they exist. */
 static OrtStatus *no_allocator(Factory *factory, const OrtMemoryInfo *info,
                                const OrtKeyValuePairs *options, OrtAllocator **allocator) {
     *allocator = NULL;
@@ -345,7 +345,7 @@ EXPORTED OrtStatus *ReleaseEpFactory(Factory *released);
 OrtStatus *CreateEpFactories(const char *name, const OrtApiBase *base, const OrtLogger *logger,
                              Factory **factories, size_t room, size_t *count) {
     *count = 0;
-    if (room == 0) return NULL; /* ORT says that there was no factory */
+    if (room == 0) return NULL; /* ORT then reports that there is no factory */
     factories[0] = &factory;
     *count = 1;
     return NULL;
@@ -358,7 +358,7 @@ OrtStatus *ReleaseEpFactory(Factory *released) { return NULL; }
 OrtStatus *node_marks_register(const OrtFunctions *functions, const char *path, OrtEnv **env) {
     const void *ep_api = functions->GetEpApi();
     if (ep_api == NULL)
-        return functions->CreateStatus(FAIL, "this ONNX Runtime takes no further providers");
+        return functions->CreateStatus(FAIL, "this ONNX Runtime accepts no plugin providers");
     ort = *functions;
     ort_ep_functions_fill(&ort_ep, ep_api, NODE_MARKS_OLDEST_MINOR);
     OrtStatus *status = ort.CreateEnv(WARNING, "harness", env);

@@ -2,9 +2,9 @@
 
    OrtApi is an append-only table of function pointers: a function keeps its slot for ever
    (microsoft/onnxruntime, include/onnxruntime/core/session/onnxruntime_c_api.h). So is OrtEpApi
-   (onnxruntime_ep_c_api.h), for those who write execution providers. The wheel ships no header,
-   so the functions are listed here by slot, the 1.x version that brought them, and signature.
-   Functions newer than the library are left NULL. */
+   (onnxruntime_ep_c_api.h), for authors of execution providers. The wheel does not ship the
+   headers, so the functions are listed here by slot, the 1.x version that introduced them, and
+   signature. Functions newer than the library are left NULL. */
 #ifndef HARNESS_ORT_ABI_H
 #define HARNESS_ORT_ABI_H
 
@@ -208,7 +208,7 @@ typedef struct OrtApiBase {
       (const OrtEpAssignedNode *, const char **))                                                  \
     X(415, 25, OrtStatus *, RunOptionsEnableProfiling, (OrtRunOptions *, const char *))
 
-/* The same of OrtEpApi. */
+/* The same for OrtEpApi. */
 #define ORT_EP_FUNCTIONS(X)                                                                        \
     X(0, 22, OrtStatus *, CreateEpDevice,                                                          \
       (OrtEpFactory *, const OrtHardwareDevice *, const OrtKeyValuePairs *,                        \
@@ -216,7 +216,7 @@ typedef struct OrtApiBase {
     X(67, 25, OrtStatus *, ProfilingEvent_GetCategory, (const OrtProfilingEvent *, int *))         \
     X(68, 25, OrtStatus *, ProfilingEvent_GetName, (const OrtProfilingEvent *, const char **))
 
-/* The newest function of OrtApi that has no version of its own (254) came with 1.15. */
+/* The newest function of OrtApi that is listed without a version (254) came with 1.15. */
 enum { ORT_OLDEST_MINOR = 15, ORT_NEWEST_MINOR_USED = 25 };
 
 #define ORT_FIELD(slot, since, result, name, arguments) result(*name) arguments;

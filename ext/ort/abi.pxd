@@ -1,4 +1,4 @@
-# ONNX Runtime's C ABI as far as harness calls it; ort/abi.h says where it comes from.
+# The part of ONNX Runtime's C ABI that harness calls; ort/abi.h says where it comes from.
 from libc.stdint cimport int64_t, uint64_t
 
 cdef extern from "ort/abi.h" nogil:

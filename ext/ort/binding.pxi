@@ -1,4 +1,4 @@
-# Bound inputs and outputs, and the inferences of them.
+# Bound inputs and outputs, and inferences with them.
 import os
 
 cimport cython
@@ -37,10 +37,10 @@ cdef tuple PLACES = ("host", "resident", "copied")
 
 
 cdef list undetermined_outputs(Session session):
-    """Names of the outputs that must not meet the value of the inference before.
+    """Names of the outputs that must not hold the previous inference's value.
 
-    ORT writes into what a bound output holds: a sequence grows, so do the texts of
-    StringConcat, a tensor of another shape is refused (seen with ONNX Runtime 1.31).
+    ORT writes into the value that a bound output holds: sequences and the texts of StringConcat
+    grow, and a tensor of a different shape is refused (seen with ONNX Runtime 1.31).
     """
     given = {size for described in session.inputs for size in described.shape or ()}
     return [
@@ -70,7 +70,7 @@ cdef class Binding:
         if place not in PLACES:
             raise ValueError(f"{place!r} is not one of {', '.join(PLACES)}")
         if synchronise and place != "resident":
-            raise ValueError("only what is resident on a device is synchronised with it")
+            raise ValueError("synchronise needs the place 'resident'")
         self.owner = owner
         self.kept = []
         self.inference.ort = ort
@@ -78,7 +78,7 @@ cdef class Binding:
         self.inference.synchronise = <Synchronise> synchronise
         if synchronise:
             check(ort, ort.CreateRunOptions(&self.own_options))
-            # Else Run would wait for the device itself, and nobody knew what the wait takes.
+            # Else Run would wait for the device itself, and the wait could not be timed.
             check(
                 ort,
                 ort.AddRunConfigEntry(
@@ -90,7 +90,7 @@ cdef class Binding:
         for name in inputs:
             if name not in types:
                 raise ValueError(f"the model has no input {name!r}")
-        # The C API has no absent optional: an input that is not bound is absent.
+        # The C API cannot express an absent optional: an input that is not bound is absent.
         given = [
             (name.encode(), content, types[name])
             for name, content in inputs.items() if content is not None
@@ -112,14 +112,14 @@ cdef class Binding:
         for name, content, dtype in given:
             c_name = name
             value = create_value(self.owner.library, content, dtype, self.kept)
-            with nogil:  # it copies to the device whose node reads it
+            with nogil:  # ORT copies it to the device whose node reads it
                 status = ort.BindInput(self.inference.binding, c_name, value)
                 ort.ReleaseValue(value)  # the binding holds a reference of its own
             check(ort, status)
         return 0
 
     cdef int bind_outputs(self, Session session, bint resident) except -1:
-        """Binds each output to the memory in which it is made, or to the host's."""
+        """Binds each output to the memory in which it is produced, or to the host's."""
         cdef const OrtFunctions* ort = self.inference.ort
         cdef const OrtMemoryInfo** places = NULL
         cdef const OrtMemoryInfo* place
@@ -150,7 +150,7 @@ cdef class Binding:
         return 0
 
     cdef int keep_values(self, list given, tuple outputs) except -1:
-        """Keeps the inputs in host memory, for ORT to copy them in each inference."""
+        """Keeps the inputs in host memory, so that ORT copies them in each inference."""
         cdef HostValues* values = &self.values
         cdef bytes name
         values.input_names = <const char**> calloc(len(given) + 1, sizeof(char*))
@@ -178,7 +178,7 @@ cdef class Binding:
         return 0
 
     cdef int require_idle(self) except -1:
-        """Must hold wherever the binding is used: ORT guards none of it against threads."""
+        """Call before each use: ORT does not protect a binding against concurrent use."""
         if self.busy:
             raise ValueError("the binding is in use by another thread")
         return 0
@@ -189,9 +189,9 @@ cdef class Binding:
         return self.require_idle()
 
     cdef int require_plain(self) except -1:
-        """What is measured against the timing loop is the loop of the CPU."""
+        """The loops that check the timing loop exist for its CPU form only."""
         if self.inference.values != NULL or self.inference.synchronise != NULL:
-            raise ValueError("only for a binding that copies nothing and waits for no device")
+            raise ValueError("only for a binding that neither copies nor waits for a device")
         return 0
 
     cdef int raise_failure(self, OrtStatus* failure, int device_error, int64_t completed) except -1:
@@ -199,7 +199,7 @@ cdef class Binding:
             raise_status(self.inference.ort, failure, completed)
         if device_error:
             raise OrtError(
-                f"waiting for the device failed with its error {device_error}", "FAIL", completed
+                f"waiting for the device failed with error {device_error}", "FAIL", completed
             )
         return 0
 
@@ -274,7 +274,7 @@ cdef class Binding:
 
     def time(self, int64_t[::1] start_ns not None, int64_t[::1] duration_ns not None,
              int64_t deadline_ns=0, int64_t[::1] enqueue_ns=None):
-        """The timing loop; returns the inferences that were taken."""
+        """The timing loop; returns the number of inferences."""
         cdef int64_t count = start_ns.shape[0]
         cdef int64_t completed
         cdef int64_t* enqueue = NULL
@@ -287,7 +287,7 @@ cdef class Binding:
             if enqueue_ns.shape[0] != count:
                 raise ValueError("start_ns and enqueue_ns differ in length")
             if self.inference.synchronise == NULL:
-                raise ValueError("enqueuing is told from the rest only where it is synchronised")
+                raise ValueError("enqueue_ns needs a binding with synchronise")
         if count == 0:
             return 0
         if enqueue_ns is not None:
@@ -303,7 +303,7 @@ cdef class Binding:
         return completed
 
     def repeat(self, int64_t count):
-        """Inferences without a stamp between them; returns their nanoseconds together."""
+        """Inferences without stamps in between; returns their total time in nanoseconds."""
         cdef OrtStatus* failure = NULL
         cdef int64_t total_ns
         self.require_open()
@@ -316,7 +316,7 @@ cdef class Binding:
         return total_ns
 
     def stamp_cost(self, int64_t[::1] added_ns not None):
-        """What the timing loop adds behind each of so many inferences, in nanoseconds."""
+        """Writes what the timing loop adds to each inference, in nanoseconds, into added_ns."""
         cdef int64_t count = added_ns.shape[0]
         cdef OrtStatus* failure = NULL
         self.require_open()
@@ -337,7 +337,7 @@ cdef class Binding:
         self.owner = None
 
     cdef void release(self) noexcept:
-        """Gives everything native back; nothing is left to be given back twice."""
+        """Releases everything native; safe to call again."""
         cdef const OrtFunctions* ort = self.inference.ort
         cdef HostValues* values = &self.values
         cdef OrtIoBinding* binding = self.inference.binding

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Fills the table in; false, with a reason, where the library is too old or not whole. */
+/* Fills in the table; false, with a reason, if the library is too old or incomplete. */
 static bool read_table(OrtLibrary *library, const OrtApiBase *base, const char *path,
                        int oldest_minor, const char *lacks, char *reason) {
     int major;

@@ -14,11 +14,11 @@ cdef extern from "ort/library.h" nogil:
 cdef inline int open_library(
     OrtLibrary* library, bytes path, int oldest_minor, const char* lacks
 ) except -1:
-    """Opens it, or raises OSError with the reason."""
+    """Opens the library, or raises OSError with the reason."""
     cdef char reason[ORT_REASON_BYTES]
     cdef const char* c_path = path
     cdef bint opened
-    if b"\0" in path:  # C would see only a part of it
+    if b"\0" in path:  # C would see only the part before it
         raise ValueError(f"embedded NUL in {path!r}")
     with nogil:
         opened = ort_library_open(library, c_path, oldest_minor, lacks, reason)
@@ -30,7 +30,7 @@ cdef inline int open_library(
 cdef inline tuple take_status(const OrtFunctions* ort, OrtStatus* status):
     """(message, name of the error code) of a status, which is released.
 
-    The only place where a status is read.
+    The only place that reads a status.
     """
     cdef int code
     cdef const char* name

@@ -1,4 +1,4 @@
-# The library, its environment and what it logs.
+# The library, its environment and its log.
 import os
 
 from libc.stdint cimport int64_t
@@ -23,7 +23,7 @@ cdef int ARENA_ALLOCATOR = 1, MEMORY_DEFAULT = 0
 cdef class Library:
     cdef OrtFunctions ort
     cdef OrtEnv* env
-    cdef OrtAllocator* allocator   # ORT's own default one; never released
+    cdef OrtAllocator* allocator   # ORT's default allocator; never released
     cdef OrtMemoryInfo* host
     cdef readonly str path
     cdef readonly str version

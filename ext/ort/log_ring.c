@@ -15,7 +15,7 @@ void log_ring_write(void *param, int severity, const char *category, const char 
                     const char *code_location, const char *message) {
     (void)param, (void)category, (void)logid, (void)code_location;
     size_t length = strnlen(message, LOG_LINE_BYTES - 1);
-    /* A line that is too long is not cut inside a character: 10xxxxxx continues one. */
+    /* Cut an overlong line between characters: a byte 10xxxxxx continues one. */
     while (length > 0 && ((unsigned char)message[length] & 0xC0) == 0x80) length--;
     pthread_mutex_lock(&ring.mutex);
     if (ring.count == LOG_LINES) {

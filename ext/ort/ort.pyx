@@ -23,7 +23,7 @@ def realtime_offset_ns():
 
 
 cdef bytes c_string(bytes text):
-    """The text itself; refused if C would see only a part of it."""
+    """The text itself; refused if C would see only the part before a NUL."""
     if b"\0" in text:
         raise ValueError(f"embedded NUL in {text!r}")
     return text

@@ -1,4 +1,4 @@
-# Appending execution providers to the options of a session.
+# Appending execution providers to a session's options.
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
@@ -6,7 +6,7 @@ from ort.abi cimport *
 
 
 cdef struct OptionCalls:
-    # The calls for a provider whose options are a struct of their own.
+    # The calls for a provider that has its own options struct.
     OrtStatus* (*create)(OrtProviderOptions**) noexcept nogil
     OrtStatus* (*update)(
         OrtProviderOptions*, const char* const*, const char* const*, size_t
@@ -19,9 +19,9 @@ cdef struct OptionCalls:
 cdef str append_provider(
     Library library, OrtSessionOptions* options, name, provider_options
 ):
-    """Appends an execution provider; returns its options as they took effect, if it tells them.
+    """Appends an execution provider; returns its effective options, or None if not reported.
 
-    Loading its library can fail, and says so.
+    Raises ProviderError if its library cannot be loaded.
     """
     cdef list encoded = [
         (c_string(key.encode()), c_string(text.encode()))
@@ -57,7 +57,7 @@ cdef str append_provider(
 
 
 cdef int check_provider(const OrtFunctions* ort, OrtStatus* status, kind) except -1:
-    """Like check, for errors that are of another kind."""
+    """Like check, but raises the given kind of error."""
     if status != NULL:
         raise_status(ort, status, 0, kind)
     return 0
@@ -92,8 +92,8 @@ cdef str append_with_options(
     cdef char* text = NULL
     check(ort, calls.create(&made))
     try:
-        # The first call that needs the provider's library loads it: without an option to
-        # refuse, or a library that does not load would be taken for a refused option.
+        # The first call that needs the provider's library loads it. It is made without options,
+        # or a library that does not load would look like a refused option.
         with nogil:
             status = calls.update(made, keys, values, 0)
         check_provider(ort, status, ProviderError)

@@ -1,4 +1,4 @@
-# Sessions, and what they tell about their graph.
+# Sessions, and what they report about their graph.
 import os
 
 cimport cython
@@ -16,15 +16,15 @@ cdef dict EXECUTION_MODES = {"sequential": 0, "parallel": 1}
 @cython.final
 @cython.no_gc_clear  # its memory is released with the library's functions
 cdef class SessionOwner:
-    """An OrtSession and the options of its inferences, for as long as anyone refers to it."""
+    """An OrtSession and its run options; they live as long as anything refers to them."""
 
     cdef Library library
     cdef OrtSession* session
     cdef OrtRunOptions* options
-    cdef bytes model  # a session of ORT's own format may read on in the bytes it was given
+    cdef bytes model  # with ORT's own format, a session may go on reading these bytes
 
     def __dealloc__(self):
-        with nogil:  # a session joins its threads
+        with nogil:  # releasing a session joins its threads
             if self.options != NULL:
                 self.library.ort.ReleaseRunOptions(self.options)
             if self.session != NULL:
@@ -66,7 +66,7 @@ cdef tuple describe_values(SessionOwner owner, bint inputs):
 cdef int register_custom_ops(
     const OrtFunctions* ort, OrtSessionOptions* options, bytes path
 ) except -1:
-    """ORT keeps the library loaded until the session is released."""
+    """Registers a library of custom operators; ORT keeps it loaded until the session ends."""
     cdef const char* c_path = path
     cdef OrtStatus* status
     with nogil:  # its constructors run
@@ -114,7 +114,7 @@ cdef class Session:
         cdef OrtStatus* status
         cdef int64_t start
         if self.inputs is not None:
-            raise ValueError("a session is created once")
+            raise ValueError("a session can be created only once")
         owner.library = library
         if from_memory:
             owner.model = model
@@ -195,7 +195,7 @@ cdef class Session:
 
     @property
     def profiling_start_ns(self):
-        """CLOCK_REALTIME in nanoseconds from which the session profile's stamps count."""
+        """CLOCK_REALTIME in nanoseconds at which the stamps of the session's profile start."""
         cdef SessionOwner owner = self.require_open()
         cdef uint64_t start = 0
         check(
@@ -213,7 +213,7 @@ cdef class Session:
         return Binding(self, inputs, place, synchronise)
 
     def arena(self):
-        """What the session's allocator of host memory tells of itself; see ort.pyi."""
+        """Statistics of the session's host allocator; see ort.pyi."""
         cdef SessionOwner owner = self.require_open()
         return describe_arena(owner, owner.library.host)
 
@@ -223,7 +223,7 @@ cdef class Session:
         cdef char* name = NULL
         cdef OrtStatus* status
         if not self.profiled:
-            raise ValueError("the session was made without profile_prefix")
+            raise ValueError("the session was created without profile_prefix")
         with nogil:
             status = owner.library.ort.SessionEndProfiling(
                 owner.session, owner.library.allocator, &name
@@ -233,21 +233,21 @@ cdef class Session:
         return take_text(owner.library, name)
 
     def close(self):
-        """Gives the session up; ORT's is released when its last binding is closed too."""
+        """Closes the session; ORT's is released once its last binding is closed too."""
         self.owner = None
 
 
 cdef const OrtMemoryInfo** output_places(SessionOwner owner, size_t count) except NULL:
-    """Memory into which the graph writes each output, in an array to be freed.
+    """Memory that the graph writes each output to, in an array that the caller frees.
 
-    What it points to is ORT's.
+    The elements belong to ORT.
     """
     cdef OrtFunctions* ort = &owner.library.ort
     cdef const OrtMemoryInfo** places
     cdef OrtStatus* status
     if ort.SessionGetMemoryInfoForOutputs == NULL:
         raise OrtError(
-            f"ONNX Runtime {owner.library.version} does not tell where outputs lie, "
+            f"ONNX Runtime {owner.library.version} does not report where outputs are, "
             "1.23 or newer is needed", "NOT_IMPLEMENTED",
         )
     places = <const OrtMemoryInfo**> calloc(count + 1, sizeof(OrtMemoryInfo*))
@@ -261,7 +261,7 @@ cdef const OrtMemoryInfo** output_places(SessionOwner owner, size_t count) excep
 
 
 cdef dict describe_arena(SessionOwner owner, const OrtMemoryInfo* place):
-    """Numbers by ORT's own names for them; none of an allocator that keeps no account."""
+    """Statistics by ORT's own names; empty for an allocator that keeps none."""
     cdef OrtFunctions* ort = &owner.library.ort
     cdef OrtAllocator* allocator = NULL
     cdef OrtKeyValuePairs* pairs = NULL
@@ -271,7 +271,7 @@ cdef dict describe_arena(SessionOwner owner, const OrtMemoryInfo* place):
     cdef size_t i
     if ort.AllocatorGetStats == NULL:
         raise OrtError(
-            f"ONNX Runtime {owner.library.version} does not tell what its allocators hold, "
+            f"ONNX Runtime {owner.library.version} does not report what its allocators hold, "
             "1.23 or newer is needed", "NOT_IMPLEMENTED",
         )
     check(ort, ort.CreateAllocator(owner.session, place, &allocator))
@@ -289,7 +289,10 @@ cdef dict describe_arena(SessionOwner owner, const OrtMemoryInfo* place):
 
 
 cdef tuple describe_assignments(SessionOwner owner):
-    """The strings and arrays belong to the session: nothing is to be freed."""
+    """(provider, nodes) of each part of the graph.
+
+    The C strings and arrays belong to the session: nothing has to be freed.
+    """
     cdef OrtFunctions* ort = &owner.library.ort
     cdef const OrtEpAssignedSubgraph* const* parts = NULL
     cdef const OrtEpAssignedNode* const* nodes = NULL
@@ -303,7 +306,7 @@ cdef tuple describe_assignments(SessionOwner owner):
     cdef size_t j
     if ort.Session_GetEpGraphAssignmentInfo == NULL:
         raise OrtError(
-            f"ONNX Runtime {owner.library.version} does not tell which provider takes a node, "
+            f"ONNX Runtime {owner.library.version} does not report which provider runs a node, "
             "1.24 or newer is needed", "NOT_IMPLEMENTED",
         )
     check(ort, ort.Session_GetEpGraphAssignmentInfo(owner.session, &parts, &part_count))

@@ -26,11 +26,11 @@ static void release_outputs(const Inference *inference) {
     }
 }
 
-/* The loop where an inference is more than one call: apart, so that it costs the CPU nothing. */
+/* The loop for inferences of more than one call: separate, so that the CPU's loop stays lean. */
 static int64_t device_loop(const Inference *inference, int64_t count, int64_t deadline_ns,
                            int64_t *start_ns, int64_t *duration_ns, int64_t *enqueue_ns,
                            OrtStatus **failure, int *device_error) {
-    /* Nothing that was given to the device before may count for the first inference. */
+    /* Work enqueued earlier must not count towards the first inference. */
     if (inference->synchronise != NULL) {
         *device_error = inference->synchronise();
         if (*device_error != 0) return 0;
@@ -85,7 +85,7 @@ int64_t timing_loop(const Inference *inference, int64_t count, int64_t deadline_
         start_ns[i] = before;
         duration_ns[i] = after - before;
         if (after >= deadline_ns) return i + 1;
-        before = after; /* one stamp an inference: a second would cost as much as all else here */
+        before = after; /* one stamp per inference: a second would double the loop's own cost */
     }
     return count;
 }
@@ -112,8 +112,8 @@ int64_t stamp_loop(const Inference *inference, int64_t count, int64_t *added_ns,
         if (*failure != NULL) return i;
         *failure = run(inference->session, inference->options, inference->binding);
         if (*failure != NULL) return i;
-        /* The stores go to the stack: in the timing loop nothing waits for them either, here
-           the second stamp would. */
+        /* The stores go to the stack: in the timing loop nothing waits for the stores to the
+           arrays either, whereas here the second stamp would. */
         volatile int64_t stored[2];
         int64_t before = monotonic_ns();
         stored[0] = before;

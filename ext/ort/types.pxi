@@ -1,4 +1,4 @@
-# Types of values: what a model's inputs and outputs are.
+# Types of a model's inputs and outputs.
 from collections import namedtuple
 
 from libc.stdint cimport int64_t
@@ -6,7 +6,7 @@ from libc.stdlib cimport free, malloc
 
 from ort.abi cimport *
 
-# ONNXTensorElementDataType by number: numpy's or ml_dtypes' name.
+# Names of ONNXTensorElementDataType in numpy or ml_dtypes, by number.
 cdef tuple ELEMENT_TYPES = (
     "undefined", "float32", "uint8", "int8", "uint16", "int16", "int32", "int64", "string",
     "bool", "float16", "float64", "uint32", "uint64", "complex64", "complex128", "bfloat16",
@@ -31,8 +31,8 @@ cdef str element_name(int number):
 cdef tuple describe_tensor(Library library, const OrtTensorTypeAndShapeInfo* info):
     """(element type name, shape with names of free dimensions or None).
 
-    The shape is None where the model leaves even the number of dimensions open; ONNX
-    Runtime before 1.24 does not tell that from a scalar.
+    The shape is None if the model leaves even the rank open; ONNX Runtime before 1.24 does not
+    distinguish that from a scalar.
     """
     cdef int element = 0
     cdef size_t rank = 0
@@ -65,7 +65,7 @@ cdef tuple describe_tensor(Library library, const OrtTensorTypeAndShapeInfo* inf
 
 
 cdef tuple describe_type(Library library, OrtTypeInfo* info):
-    """(kind, dtype, shape) of a type; ValueType says what they mean."""
+    """(kind, dtype, shape) of a type, as in ValueType."""
     cdef int kind = 0
     cdef int key = 0
     cdef const OrtTensorTypeAndShapeInfo* tensor = NULL

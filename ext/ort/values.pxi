@@ -1,4 +1,4 @@
-# Values: from Python to ONNX Runtime and back.
+# Values, from Python to ONNX Runtime and back.
 from libc.stdint cimport int64_t, uintptr_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
@@ -8,7 +8,7 @@ from ort.abi cimport *
 import numpy as np
 
 cdef dict ELEMENT_NUMBERS = {name: number for number, name in enumerate(ELEMENT_TYPES)}
-# Where several share a byte: ORT packs them, ml_dtypes gives each a byte of its own.
+# Sub-byte types: ORT packs several elements into a byte, ml_dtypes gives each its own.
 cdef dict ELEMENTS_PER_BYTE = {"uint4": 2, "int4": 2, "float4_e2m1fn": 2, "uint2": 4, "int2": 4}
 cdef int DEVICE_IS_CPU = 0
 
@@ -18,7 +18,7 @@ ctypedef unsigned char uint8_view
 cdef OrtValue* create_value(Library library, content, str dtype, list kept) except NULL:
     """An OrtValue of an array, a list (sequence) or a dict (map).
 
-    dtype is that of the ValueType; a dict's keys and values are brought to it.
+    dtype is the one in ValueType; a dict's keys and values are converted to it.
     """
     cdef OrtValue* value = NULL
     cdef OrtValue** parts = NULL
@@ -63,7 +63,7 @@ cdef OrtValue* create_value(Library library, content, str dtype, list kept) exce
 
 
 cdef list map_columns(dict content, str dtype):
-    """Keys and values of a map as two arrays of the types in ``KEY->VALUE``."""
+    """Keys and values of a map as two arrays, of the types named in ``KEY->VALUE``."""
     names = dtype.removeprefix("map(").removesuffix(")").split("->")
     if len(names) != 2:
         raise TypeError(f"a dict was given for an input of type {dtype}")
@@ -75,7 +75,7 @@ cdef list map_columns(dict content, str dtype):
 
 
 cdef OrtValue* create_tensor(Library library, array, list kept) except NULL:
-    """An OrtValue over the array's memory; what must outlive it is appended to kept."""
+    """An OrtValue over the array's memory; appends to kept what must outlive it."""
     cdef OrtValue* value = NULL
     cdef int64_t* shape = NULL
     cdef size_t rank = array.ndim
@@ -122,7 +122,7 @@ cdef OrtValue* create_tensor(Library library, array, list kept) except NULL:
 
 
 cdef int fill_text(Library library, OrtValue* value, list encoded) except -1:
-    """Copies bytes objects into a string tensor of as many elements."""
+    """Copies bytes objects into a string tensor with the same number of elements."""
     cdef bytes text
     cdef const char* source
     cdef char* buffer = NULL
@@ -217,7 +217,7 @@ cdef object tensor_to_python(Library library, OrtValue* value):
 
 
 cdef int require_host_memory(Library library, OrtValue* value) except -1:
-    """Reading a tensor that lies on a device would crash."""
+    """Refuses a tensor in device memory: reading it would crash."""
     cdef const OrtMemoryInfo* place = NULL
     cdef const char* name = NULL
     cdef int device = DEVICE_IS_CPU
@@ -225,7 +225,7 @@ cdef int require_host_memory(Library library, OrtValue* value) except -1:
     library.ort.MemoryInfoGetDeviceType(place, &device)
     if device != DEVICE_IS_CPU:
         check(&library.ort, library.ort.MemoryInfoGetName(place, &name))
-        raise ValueError(f"an output lies in {name.decode()} memory: bind it to the host")
+        raise ValueError(f"an output is in {name.decode()} memory: bind it to the host")
     return 0
 
 
@@ -248,7 +248,7 @@ cdef size_t packed_length(size_t count, str name):
 
 
 cdef object pack(array, str name):
-    """The array as ORT lays it out: several small elements a byte, the first lowest."""
+    """The array in ORT's layout: several sub-byte elements per byte, the first in the low bits."""
     per_byte = ELEMENTS_PER_BYTE.get(name, 1)
     if per_byte == 1:
         return array

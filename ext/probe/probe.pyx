@@ -18,7 +18,7 @@ cdef extern from "probe/probe_op.h" nogil:
     int64_t probe_stop() noexcept
 
 
-# The arrays that probes write into; they must live as long as probes may run.
+# The arrays that probes write to; they must live as long as probes may run.
 cdef object recording_into = None
 
 DOMAIN = "harness.probe"
@@ -34,10 +34,10 @@ def domain(library_path):
 
 
 def start(int32_t[::1] place not None, int64_t[::1] stamp_ns not None):
-    """From now on probes store their place and time in these arrays."""
+    """Starts recording: probes store their place and time in these arrays."""
     global recording_into
     if place.shape[0] != stamp_ns.shape[0] or place.shape[0] == 0:
-        raise ValueError("place and stamp_ns must have one length, at least 1")
+        raise ValueError("place and stamp_ns must have the same length, at least 1")
     recording_into = (place, stamp_ns)
     probe_start(&place[0], &stamp_ns[0], place.shape[0])
 

@@ -38,7 +38,7 @@ struct OrtCustomOp {
 
 enum { VARIADIC = 2, UNDEFINED_TYPE = 0, DEFAULT_MEMORY = 0 };
 
-static OrtFunctions ort; /* filled before ORT learns of the operator */
+static OrtFunctions ort; /* filled before the operator is registered */
 
 static struct {
     int32_t *place;
@@ -49,7 +49,7 @@ static struct {
 
 static OrtCustomOpDomain *domain;
 
-/* All that an operator costs besides is ORT's: no function of ORT is called here. */
+/* Calls no function of ORT: whatever else a probe costs is ORT's own overhead. */
 static OrtStatus *compute(void *kernel, OrtKernelContext *context) {
     if (record.on) {
         int64_t count = record.count++;

@@ -1,4 +1,4 @@
-/* A number that can be read again and again, and one reading of it. */
+/* A channel: a number that can be sampled repeatedly; and one reading of it. */
 #ifndef HARNESS_CHANNEL_H
 #define HARNESS_CHANNEL_H
 
@@ -6,12 +6,12 @@
 #include <stdint.h>
 
 enum channel_kind {
-    CHANNEL_FILE,             /* argument: which field of the line, from 1 */
+    CHANNEL_FILE,             /* argument: number of the field in the line, from 1 */
     CHANNEL_NVML_FIELD,       /* argument: NVML_FI_... */
     CHANNEL_NVML_CLOCK,       /* argument: nvmlClockType_t; MHz */
     CHANNEL_NVML_TEMPERATURE, /* argument: nvmlTemperatureSensors_t; °C */
-    CHANNEL_NVML_UTILIZATION, /* argument: 0 of the GPU, 1 of its memory; percent */
-    CHANNEL_NVML_REASONS,     /* reasons why clocks are as they are; a bitmask */
+    CHANNEL_NVML_UTILIZATION, /* argument: 0 for the GPU, 1 for its memory; percent */
+    CHANNEL_NVML_REASONS,     /* clock event (throttle) reasons; a bitmask */
     CHANNEL_NVML_MEMORY,      /* used memory; bytes */
     CHANNEL_KINDS
 };
@@ -20,11 +20,11 @@ struct channel {
     enum channel_kind kind;
     bool slow;
     int64_t argument;
-    int64_t scale;    /* what was read times this is the value */
+    int64_t scale;    /* the number read times this is the value */
     const char *path; /* of a file */
-    const char *key;  /* a line begins with it; "" for the first line */
+    const char *key;  /* first word of the line; "" for the first line */
     int file;         /* descriptor, shared by the channels of one file */
-    int absent;       /* status that every reading of it would have; it is not read any more */
+    int absent;       /* status that every reading would have: if not 0, it is no longer read */
 };
 
 struct reading {
@@ -32,7 +32,7 @@ struct reading {
     int64_t value;
     int64_t updated_us; /* CLOCK_REALTIME at which the driver says it updated the value; or 0 */
     int32_t status;     /* 0; else an errno for files, an nvmlReturn_t for NVML */
-    int32_t unused;     /* so that no byte of a row is left undefined */
+    int32_t unused;     /* padding, so that every byte of a row is defined */
 };
 
 static inline void channel_store(const struct channel *channel, struct reading *reading,

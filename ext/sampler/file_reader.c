@@ -16,7 +16,7 @@ void file_open(struct channel *channels, size_t count) {
     }
 }
 
-/* The first line that begins with the key as a word of its own, NULL where there is none. */
+/* The first line that begins with the key as a whole word; NULL if there is none. */
 static const char *line_of(const char *text, const char *key) {
     size_t length = strlen(key);
     while (text != NULL && length != 0) {
@@ -27,7 +27,7 @@ static const char *line_of(const char *text, const char *key) {
     return text;
 }
 
-/* The n-th field of the rest of a line. */
+/* The whole number in the n-th field of the rest of a line; returns an errno. */
 static int number(const char *rest, int64_t field, int64_t *value) {
     const char *begin = rest, *end = rest;
     for (int64_t i = 0; i < field; i++) {
@@ -40,7 +40,7 @@ static int number(const char *rest, int64_t field, int64_t *value) {
     char *stop;
     errno = 0;
     long long parsed = strtoll(begin, &stop, 10);
-    /* "3/412" of /proc/loadavg is a three; "0.52" is no whole number. */
+    /* "3/412" of /proc/loadavg reads as 3; "0.52" is not a whole number. */
     if (begin == end || stop == begin || (stop != end && *stop != '/')) return ENODATA;
     if (errno != 0) return errno;
     *value = parsed;
@@ -52,7 +52,7 @@ void file_read(const struct channel *channels, size_t count, struct reading *rea
     ssize_t bytes = pread(channels[0].file, buffer, FILE_READER_BYTES - 1, 0);
     int failure = bytes < 0 ? errno : 0;
     buffer[bytes < 0 ? 0 : bytes] = '\0';
-    /* Channels mostly come in the order of their lines: no search starts over for each of them. */
+    /* Channels mostly come in the order of their lines, so each search starts at the last match. */
     const char *from = buffer;
     for (size_t i = 0; i < count; i++) {
         int64_t value = 0;

@@ -1,5 +1,5 @@
-/* The part of NVML's binary interface that harness calls, declared from NVIDIA's documentation.
-   Functions and layouts are stable: a new layout comes as a new function (_v2). */
+/* The part of NVML's ABI that harness calls, declared from NVIDIA's documentation. Functions and
+   layouts are stable: a new layout comes as a new function (_v2). */
 #ifndef HARNESS_NVML_ABI_H
 #define HARNESS_NVML_ABI_H
 
@@ -70,7 +70,7 @@ typedef struct {
     unsigned long long total, free, used; /* bytes */
 } nvmlMemory_t;
 
-/* X(type of result, name, parameters), under the names that the library exports. */
+/* X(name, parameters), under the names that the library exports; all return nvmlReturn_t. */
 #define NVML_NEEDED(X)                                                                  \
     X(nvmlInit_v2, (void))                                                              \
     X(nvmlShutdown, (void))                                                             \

@@ -7,7 +7,7 @@
 
 nvmlReturn_t nvml_open(struct nvml *nvml, const char *library, unsigned gpu) {
     memset(nvml, 0, sizeof *nvml);
-    /* Never unmapped: a thread that was given up may still be inside. */
+    /* Never unmapped: an abandoned thread may still be inside. */
     nvml->library = dlopen(library, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
     if (nvml->library == NULL) {
         snprintf(nvml->detail, sizeof nvml->detail, "%s", dlerror());
@@ -70,7 +70,7 @@ static int field_value(const nvmlFieldValue_t *field, int64_t *value) {
     }
 }
 
-/* The fields that are not absent go into one call; their results come back in that order. */
+/* Fields that are not absent go into one call; their results come back in the same order. */
 static void read_fields(struct nvml *nvml, const struct channel *channels, size_t count,
                         struct reading *readings) {
     size_t asked = 0;
@@ -126,7 +126,7 @@ static nvmlReturn_t read_one(struct nvml *nvml, const struct channel *channel, i
         *value = number;
         break;
     case CHANNEL_NVML_REASONS:
-        /* The same function; drivers before 535 know it by its old name. */
+        /* The same function; drivers before 535 have it under its old name. */
         if (nvml->nvmlDeviceGetCurrentClocksEventReasons != NULL)
             status = nvml->nvmlDeviceGetCurrentClocksEventReasons(nvml->device, &mask);
         else if (nvml->nvmlDeviceGetCurrentClocksThrottleReasons != NULL)

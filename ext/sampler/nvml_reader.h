@@ -1,4 +1,4 @@
-/* Values of one GPU through NVML, which is opened at run time. */
+/* Reads values of one GPU through NVML, which is opened at run time. */
 #ifndef HARNESS_NVML_READER_H
 #define HARNESS_NVML_READER_H
 
@@ -8,13 +8,13 @@
 #include "sampler/channel.h"
 #include "sampler/nvml_abi.h"
 
-/* Fields asked for in one call. */
+/* Most fields requested in one call. */
 #define NVML_BATCH 16
 
 struct nvml {
     void *library;
     bool initialised;
-    bool test_double; /* the library says that it is no driver */
+    bool test_double; /* the library says that it is a test double */
     nvmlDevice_t device;
     char detail[256]; /* what could not be opened */
     nvmlFieldValue_t batch[NVML_BATCH];
@@ -27,14 +27,14 @@ struct nvml {
 /* Opens the library and finds the GPU. On failure the struct can still be closed. */
 nvmlReturn_t nvml_open(struct nvml *nvml, const char *library, unsigned gpu);
 
-/* Values of neighbouring channels that one call answers; see nvml_shared. */
+/* Reads adjacent channels that one NVML call can answer; see nvml_shared. */
 void nvml_read(struct nvml *nvml, const struct channel *channels, size_t count,
                struct reading *readings);
 
-/* Whether one call answers any two channels of this kind. */
+/* Whether one call can answer several channels of this kind. */
 bool nvml_shared(enum channel_kind kind);
 
-/* Whether a first reading with this status says that there will never be another. */
+/* Whether this status in the first reading means that no reading will ever succeed. */
 bool nvml_final(nvmlReturn_t status);
 
 void nvml_close(struct nvml *nvml);

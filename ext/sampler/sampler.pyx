@@ -1,4 +1,4 @@
-"""Numbers of the machine, read by a native thread at a steady rate.
+"""Machine counters, sampled by a native thread at a steady rate.
 
 The interface is described in harness/native/sampler.pyi.
 """
@@ -100,7 +100,7 @@ cdef class Sampler:
         cdef channel* copied
         cdef Py_ssize_t i
         if self._sampler != NULL:
-            raise RuntimeError("a Sampler is set up once")
+            raise RuntimeError("a Sampler can be set up only once")
         if not 1 <= hz <= 1000:
             raise ValueError(f"hz must be from 1 to 1000: {hz}")
         if slow_every < 1 or capacity < 1 or gpu < 0:
@@ -110,12 +110,12 @@ cdef class Sampler:
         channels = list(channels)
         slow = [bool(each.slow) for each in channels]
         if slow != sorted(slow):
-            raise ValueError("slow channels come after the fast ones")
+            raise ValueError("slow channels must come after the fast ones")
         for each in channels:
             if not 0 <= each.kind < CHANNEL_KINDS:
                 raise ValueError(f"not a kind of channel: {each.kind}")
             if each.kind == CHANNEL_FILE and each.argument < 1:
-                raise ValueError(f"the fields of a line are counted from 1: {each.argument}")
+                raise ValueError(f"fields are numbered from 1: {each.argument}")
         # Kept until sampler_new has copied them.
         texts = [(os.fsencode(each.path), each.key.encode()) for each in channels]
         library = os.fsencode(nvml_library)
@@ -168,7 +168,7 @@ cdef class Sampler:
             raise OSError(error, f"the sampling thread: {os.strerror(error)}")
 
     def stop(self):
-        """Ends the thread, or gives it up."""
+        """Ends the thread, or abandons it if it hangs."""
         cdef sampler* native = self._own()
         self._busy = True
         with nogil:
@@ -176,7 +176,7 @@ cdef class Sampler:
         self._busy = False
 
     def take(self):
-        """Readings since the last call: of the fast channels, of the slow ones."""
+        """Readings since the last call: those of the fast channels and of the slow ones."""
         return self._take(False), self._take(True)
 
     cdef object _take(self, bint slow):
@@ -199,7 +199,7 @@ cdef class Sampler:
         )
 
     def close(self):
-        """Gives everything back without waiting."""
+        """Releases everything without waiting."""
         if self._sampler != NULL:
             sampler_free(self._own())
             self._sampler = NULL

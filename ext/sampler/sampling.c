@@ -14,7 +14,7 @@
 #include "sampler/file_reader.h"
 #include "sampler/nvml_reader.h"
 
-/* Rows of one tier. The thread writes, the owner takes: one of each, so no lock is needed. */
+/* Rows of one tier. Single producer (the thread), single consumer (the owner): lock-free. */
 struct ring {
     struct reading *readings;
     size_t columns, capacity;
@@ -26,24 +26,24 @@ struct sampler {
     size_t count, slow_begin; /* slow channels come last */
     int64_t period_ns, slow_every, patience_ns;
     struct ring fast, slow;
-    char *text; /* of the file that is being read */
+    char *text; /* content of the file being read */
     char *nvml_library;
     unsigned gpu;
     struct nvml nvml;
 
     pthread_t thread;
-    bool started, joined;  /* the owner's */
+    bool started, joined;  /* used by the owner only */
     atomic_int holders;    /* the owner and the thread: the last one frees the memory */
     atomic_bool stopping;
     pthread_mutex_t lock;
     pthread_cond_t turned; /* ready or finished became true */
     bool ready, finished;
-    /* What the thread is at, for an owner who waits: in a tick since then, 0 when asleep. */
+    /* For a waiting owner: since when the thread has been in a tick, 0 while it sleeps. */
     atomic_llong busy_since_ns;
-    atomic_int at; /* channel */
+    atomic_int at; /* the channel that it is reading */
     atomic_int hung;
     atomic_llong ticks, missed, dropped, cpu_ns;
-    atomic_bool opened; /* nvml.detail and nvml.test_double are as they will stay */
+    atomic_bool opened; /* nvml.detail and nvml.test_double are final */
 };
 
 /* --- the ring --- */
@@ -57,11 +57,11 @@ static bool ring_allocate(struct ring *ring, size_t columns, size_t capacity) {
         return false;
     ring->readings = malloc(bytes > 0 ? bytes : 1);
     if (ring->readings == NULL) return false;
-    memset(ring->readings, 0xff, bytes); /* zeroes would not make the kernel hand out the pages */
+    memset(ring->readings, 0xff, bytes); /* 0 could become a calloc, which touches no page */
     return true;
 }
 
-/* The next row, all zero, or NULL where there is no room. */
+/* The next row, zeroed, or NULL if the ring is full. */
 static struct reading *ring_row(struct ring *ring) {
     size_t written = atomic_load_explicit(&ring->written, memory_order_relaxed);
     size_t taken = atomic_load_explicit(&ring->taken, memory_order_acquire);
@@ -82,7 +82,7 @@ static bool same_source(const struct channel *a, const struct channel *b) {
     return a->kind == CHANNEL_FILE ? strcmp(a->path, b->path) == 0 : nvml_shared(a->kind);
 }
 
-/* End of the channels from `begin` on that one call answers. */
+/* End of the run of channels from `begin` that one call answers. */
 static size_t source_end(const struct sampler *sampler, size_t begin) {
     size_t end = begin + 1;
     while (end < sampler->count && end - begin < NVML_BATCH &&
@@ -197,7 +197,7 @@ static void release(struct sampler *sampler) {
     free(sampler);
 }
 
-/* Deadlines are start + n * period: no lateness adds up. Those that are over are left out. */
+/* Deadlines are start + n * period, so lateness does not accumulate. Missed ones are skipped. */
 static void *work(void *argument) {
     struct sampler *sampler = argument;
     atomic_store(&sampler->busy_since_ns, monotonic_ns());
@@ -206,7 +206,7 @@ static void *work(void *argument) {
     int64_t cpu_begin_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
     int64_t start_ns = monotonic_ns(), number = 0, next_slow = 0;
     for (;;) {
-        /* Asked before the readings: the last ones are younger than the wish to stop. */
+        /* Checked before reading, so that the last readings are newer than the request to stop. */
         bool last = atomic_load(&sampler->stopping);
         bool with_slow = sampler->slow.columns > 0 && (last || number >= next_slow);
         if (with_slow) next_slow = number + sampler->slow_every;
@@ -265,7 +265,7 @@ struct sampler *sampler_new(const struct sampler_plan *plan) {
     sampler->nvml_library = strdup(plan->nvml_library);
     sampler->text = malloc(FILE_READER_BYTES);
     bool copied = copy_channels(sampler, plan);
-    /* One slow row more at the beginning, one at the end. */
+    /* One more slow row for the first tick, and one for the last. */
     size_t slow_rows = plan->capacity / (size_t)plan->slow_every + 2;
     if (!copied || sampler->nvml_library == NULL || sampler->text == NULL ||
         !ring_allocate(&sampler->fast, sampler->slow_begin + 1, plan->capacity) ||
@@ -277,7 +277,7 @@ struct sampler *sampler_new(const struct sampler_plan *plan) {
     return sampler;
 }
 
-/* Waits with the lock held until it is true or its time is over. */
+/* Waits, with the lock held, until *what is true or the time is over. */
 static bool wait_for(struct sampler *sampler, const bool *what, int64_t until_ns) {
     struct timespec until = {until_ns / 1000000000, until_ns % 1000000000};
     while (!*what)
@@ -289,7 +289,7 @@ int sampler_start(struct sampler *sampler) {
     if (sampler->started) return EALREADY;
     sigset_t all, before;
     sigfillset(&all);
-    /* Set before the thread is made and inherited: no handler of Python's ever runs in it. */
+    /* The new thread inherits the mask, so that no signal handler ever runs in it. */
     pthread_sigmask(SIG_SETMASK, &all, &before);
     atomic_fetch_add(&sampler->holders, 1);
     int error = pthread_create(&sampler->thread, NULL, work, sampler);
@@ -312,7 +312,7 @@ void sampler_stop(struct sampler *sampler) {
     pthread_mutex_lock(&sampler->lock);
     bool finished = false;
     for (;;) {
-        /* Asleep it wakes within a period; at work it has had part of its time already. */
+        /* If asleep, it wakes within a period; if busy, part of its patience is already spent. */
         int64_t now_ns = monotonic_ns(), busy_ns = atomic_load(&sampler->busy_since_ns);
         int64_t from_ns = busy_ns != 0 ? busy_ns : now_ns + sampler->period_ns;
         finished = wait_for(sampler, &sampler->finished, from_ns + sampler->patience_ns);

@@ -1,4 +1,4 @@
-/* A native thread that reads numbers of the machine at a steady rate into preallocated rings. */
+/* A native thread that samples machine counters at a steady rate into preallocated rings. */
 #ifndef HARNESS_SAMPLING_H
 #define HARNESS_SAMPLING_H
 
@@ -11,11 +11,11 @@
 struct sampler;
 
 struct sampler_plan {
-    const struct channel *channels; /* fast ones first; copied, texts included */
+    const struct channel *channels; /* fast ones first; copied, including the strings */
     size_t channel_count;
     int64_t period_ns;
-    int64_t slow_every; /* ticks from one reading of the slow channels to the next */
-    size_t capacity;    /* ticks that the ring has room for */
+    int64_t slow_every; /* ticks between two readings of the slow channels */
+    size_t capacity;    /* ticks that fit in the ring */
     int64_t patience_ns;
     const char *nvml_library;
     unsigned gpu;
@@ -24,37 +24,37 @@ struct sampler_plan {
 /* Counters of a sampler; they may be read at any time. */
 struct sampler_report {
     int64_t ticks;
-    int64_t missed;  /* deadlines that were over before the tick before them was done */
-    int64_t dropped; /* ticks whose readings found no room in the ring */
-    int64_t cpu_ns;  /* CPU time of the thread in its ticks */
-    /* Channel that did not answer within the patience, -1 for none, channel_count for the end. */
+    int64_t missed;  /* deadlines that passed before the preceding tick was done */
+    int64_t dropped; /* ticks whose readings did not fit in the ring */
+    int64_t cpu_ns;  /* CPU time that the thread spent on its ticks */
+    /* Channel that did not answer within the patience; -1: none; channel_count: closing hung. */
     int hung;
     bool test_double;
-    const char *detail; /* why NVML could not be opened, "" where it could */
+    const char *detail; /* why NVML could not be opened; "" if it could */
 };
 
-/* Allocates all memory that the thread will use and touches it. NULL without memory. */
+/* Allocates and touches all memory that the thread will use. NULL if out of memory. */
 struct sampler *sampler_new(const struct sampler_plan *plan);
 
-/* Starts the thread and waits for its first readings, but no longer than the patience: a driver
-   may take seconds to open, or for ever. Once only. Returns 0 or an errno. */
+/* Starts the thread and waits for its first readings, but no longer than the patience: opening a
+   driver may take seconds, or hang. Call it once only. Returns 0 or an errno. */
 int sampler_start(struct sampler *sampler);
 
-/* Has the thread take last readings at its next deadline and waits for its end, at most a period
-   and the patience. Past that the thread is given up: it ends by itself if its call ever
-   returns, and keeps the memory until then. */
+/* Makes the thread take its last readings at the next deadline and waits for it to end, for at
+   most a period plus the patience. After that the thread is abandoned: it ends by itself if its
+   call ever returns, and keeps the memory until then. */
 void sampler_stop(struct sampler *sampler);
 
 struct sampler_report sampler_report(const struct sampler *sampler);
 
-/* Readings in the rings, row after row. A row of the fast ring begins with the tick itself: when
-   the thread woke and how many nanoseconds after the deadline. The oldest `rows` rows are
-   copied, and forgotten. One thread at a time. */
+/* Readings in the rings, row by row. A row of the fast ring begins with the tick itself: when the
+   thread woke, and how many nanoseconds after the deadline. sampler_take copies the oldest `rows`
+   rows and drops them from the ring. One thread at a time. */
 size_t sampler_rows(const struct sampler *sampler, bool slow);
 size_t sampler_columns(const struct sampler *sampler, bool slow);
 void sampler_take(struct sampler *sampler, bool slow, struct reading *readings, size_t rows);
 
-/* Never waits: a thread that still runs stops at its next deadline and then frees the memory. */
+/* Never waits: a thread that is still running stops at its next deadline and frees the memory. */
 void sampler_free(struct sampler *sampler);
 
 #endif

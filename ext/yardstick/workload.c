@@ -12,11 +12,10 @@
 
 #include "clock.h"
 
-/* The numbers of operations are part of the meaning of every time that was ever stored: with
-   other ones old and new profiles could not be compared. Each part takes about a millisecond
-   at 3 GHz. */
+/* These operation counts are part of the meaning of every stored time: change them, and old and
+   new profiles can no longer be compared. Each part takes about a millisecond at 3 GHz. */
 #define COMPUTE_STEPS 300000
-/* Larger than any first-level cache, smaller than most that belong to one core. */
+/* The walk is larger than any L1 cache and smaller than most caches private to a core. */
 #define WALK_LINES 4096
 #define WALKERS 8
 #define WALK_STEPS 220000
@@ -25,16 +24,16 @@
 #define LINE_BYTES 64
 #define HUGE_PAGE_BYTES ((size_t)2 << 20)
 
-/* Makes the compiler hold the value in a register of its own at this point, as if something
-   else read and changed it there. So it neither removes arithmetic, nor joins several values in
-   one vector, nor a product and a sum in one instruction: whatever compiler and options, the
-   operations are these. */
+/* Forces the compiler to hold the value in its own register at this point, as if other code read
+   and changed it there. It can then neither remove arithmetic, nor vectorise, nor contract a
+   product and a sum into one instruction: the operations are these, with any compiler and
+   options. */
 #if defined(__x86_64__)
 #define HOLD_DOUBLE(value) __asm__ volatile("" : "+x"(value))
 #elif defined(__aarch64__)
 #define HOLD_DOUBLE(value) __asm__ volatile("" : "+w"(value))
 #else
-#error "The yardstick knows x86-64 and AArch64 only."
+#error "The yardstick supports x86-64 and AArch64 only."
 #endif
 #define HOLD_INTEGER(value) __asm__ volatile("" : "+r"(value))
 
@@ -50,7 +49,7 @@ struct yardstick {
     void *mapped;
     size_t mapped_bytes;
     struct line *stream, *walk;
-    const struct line *walkers[WALKERS]; /* where each of them starts */
+    const struct line *walkers[WALKERS]; /* start of each walker */
     bool flushes_unordered;
 };
 
@@ -62,8 +61,8 @@ static uint64_t next_random(uint64_t *state) {
     return *state;
 }
 
-/* One closed tour of all lines in an order that no prefetcher guesses (Sattolo, An algorithm to
-   generate a random cyclic permutation, Information Processing Letters 1986). */
+/* A single cycle through all lines in an order that no prefetcher predicts (Sattolo, An algorithm
+   to generate a random cyclic permutation, Information Processing Letters 1986). */
 static void lay_out_walk(struct line *walk) {
     uint64_t random = 88172645463325252;
     for (size_t i = 0; i < WALK_LINES; i++) walk[i].next = &walk[i];
@@ -75,13 +74,13 @@ static void lay_out_walk(struct line *walk) {
     }
 }
 
-/* Written, not only read: pages that were never written all share one page of zeros. */
+/* Written, not just read: pages that were never written all map to one page of zeros. */
 static void lay_out_stream(struct line *stream) {
     uint64_t random = 2463534242;
     for (size_t i = 0; i < STREAM_LINES; i++) stream[i].value = next_random(&random);
 }
 
-/* clflush waits for the one before it: with it a flush takes 17 ms where clflushopt takes 0.3. */
+/* Each clflush waits for the previous one: flushing takes 17 ms with it, 0.3 ms with clflushopt. */
 static bool can_flush_unordered(void) {
 #ifdef __x86_64__
     unsigned a, b, c, d;
@@ -98,8 +97,8 @@ static __attribute__((target("clflushopt"))) void flush_unordered(struct line *s
 }
 #endif
 
-/* Drops the lines from all caches, so that the stream comes from memory however large the caches
-   are, and no buffer several times their size is needed. */
+/* Flushes the lines from all caches, so that the stream comes from memory no matter how large the
+   caches are, without a buffer several times their size. */
 static void flush(const struct yardstick *yardstick) {
     struct line *stream = yardstick->stream;
 #ifdef __x86_64__
@@ -120,7 +119,7 @@ struct yardstick *yardstick_new(void) {
     struct yardstick *yardstick = malloc(sizeof *yardstick);
     if (yardstick == NULL) return NULL;
     size_t stream_bytes = STREAM_LINES * sizeof(struct line);
-    /* Room to begin at a huge page and to end with a whole one. */
+    /* Room to start on a huge-page boundary and to end with a whole huge page. */
     yardstick->mapped_bytes = stream_bytes + 2 * HUGE_PAGE_BYTES;
     yardstick->mapped = mmap(NULL, yardstick->mapped_bytes, PROT_READ | PROT_WRITE,
                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -128,8 +127,8 @@ struct yardstick *yardstick_new(void) {
         free(yardstick);
         return NULL;
     }
-    /* Where small pages lie in memory decides which of them fight for a place in a cache, and
-       differs from process to process. The kernel may have no huge ones. */
+    /* The physical placement of small pages decides which of them conflict in a cache, and differs
+       from process to process. Only a hint: the kernel may have no huge pages. */
     madvise(yardstick->mapped, yardstick->mapped_bytes, MADV_HUGEPAGE);
     uintptr_t start = (uintptr_t)yardstick->mapped;
     start = (start + HUGE_PAGE_BYTES - 1) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
@@ -166,7 +165,7 @@ static inline double multiplied_and_added(double value, double addend) {
     return sum;
 }
 
-/* Written out, not loops: which loops are unrolled is the compiler's choice. */
+/* Written out instead of looped, since the compiler decides which loops to unroll. */
 #define HELD(statement, value) \
     statement;                 \
     HOLD_INTEGER(value)
@@ -180,9 +179,9 @@ static inline double multiplied_and_added(double value, double addend) {
     HELD(a ^= c, a)
 #define STEP(walker) HELD(walker = walker->next, walker)
 
-/* Chains of doubles in which each operation waits for the one before, and between them as many
-   integer operations as it takes to keep a core busy. With the chains alone, another thread on
-   the core would go unnoticed: they leave it room. */
+/* Dependency chains of doubles, interleaved with enough integer operations to keep a core busy.
+   With the chains alone, a second hardware thread on the core would go unnoticed: they leave
+   execution slots free. */
 static __attribute__((noinline)) uint64_t compute(void) {
     double p = 1, q = 2, r = 3, s = 4;
     uint64_t a = 1, b = 2, c = 3, d = 4, e = 5, f = 6;
@@ -197,8 +196,8 @@ static __attribute__((noinline)) uint64_t compute(void) {
     return bits(p + q + r + s) ^ a ^ e ^ f;
 }
 
-/* Several walkers at a time, for they need what the cache can deliver and not only how soon:
-   latencies of models followed that more closely than the time of one. */
+/* Several walkers at once, so that the time depends on cache throughput and not only on latency:
+   the latencies of models followed that more closely than the time of a single walker. */
 static __attribute__((noinline)) uint64_t walk(const struct yardstick *yardstick, int steps) {
     const struct line *const *starts = yardstick->walkers;
     const struct line *a = starts[0], *b = starts[1], *c = starts[2], *d = starts[3];
@@ -213,7 +212,7 @@ static __attribute__((noinline)) uint64_t walk(const struct yardstick *yardstick
         STEP(g);
         STEP(h);
     }
-    /* All went equally far on one tour, so two of them tell where they are. */
+    /* All have gone equally far round one cycle, so two of them fix the position of all. */
     return (uint64_t)(a - yardstick->walk) * WALK_LINES + (uint64_t)(h - yardstick->walk);
 }
 
@@ -235,7 +234,7 @@ uint64_t yardstick_run(struct yardstick *yardstick, size_t count, int64_t *start
         start_ns[i] = start;
         compute_ns[i] = monotonic_ns() - start;
 
-        /* Untimed, each line once: whatever ran before has left its own data in the cache. */
+        /* Untimed, each line once: the cache still holds the data of whatever ran before. */
         walk(yardstick, WALK_LINES / WALKERS);
         start = monotonic_ns();
         digest += 5 * walk(yardstick, WALK_STEPS);

@@ -1,4 +1,4 @@
-"""A fixed workload whose time says how fast the machine is at the moment.
+"""A fixed workload whose time shows how fast the machine currently is.
 
 The interface is described in harness/native/yardstick.pyi.
 """
@@ -40,7 +40,7 @@ cdef class Timer:
         if count < 1 or not (
             count == compute_ns.shape[0] == cache_ns.shape[0] == memory_ns.shape[0]
         ):
-            raise ValueError("the four arrays must be of one length, at least 1")
+            raise ValueError("the four arrays must have the same length, at least 1")
         self._check_idle()
         if self._yardstick == NULL:
             raise ValueError("the yardstick is closed")

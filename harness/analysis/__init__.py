@@ -1,1 +1,1 @@
-"""From a profile to what it says; pure."""
+"""Conclusions drawn from a profile, by pure functions."""

@@ -1,4 +1,4 @@
-"""Which branch ran where an If decides: of two models in one, one was measured."""
+"""Which branch each If took: such a model is two in one, and only what ran was measured."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Decided:
     """An If that was executed.
 
     Attributes:
-        node: what it is called.
-        executions: by the name of a branch how often it ran, over all traced inferences; empty
-            where that is not known: no node of either branch was recorded.
+        node: its label.
+        executions: how often each branch ran over all traced inferences, by the name of the
+            branch; empty if unknown, because no node of either branch was recorded.
     """
 
     node: str
@@ -28,7 +28,7 @@ class Decided:
 
 
 def decided(profile: Profile) -> tuple[Decided, ...]:
-    """Each If that a traced pass saw, in the order of the graph; none without a trace."""
+    """Each If that a traced pass recorded, in the order of the graph; none without a trace."""
     nodes = profile.nodes
     events = profile.traces.get("ort", profile.traces.get("probe"))
     if nodes is None or events is None:
@@ -42,14 +42,14 @@ def decided(profile: Profile) -> tuple[Decided, ...]:
 
 
 def _executions(nodes: NodeTable, counts: Int64Array, row: int) -> dict[str, int]:
-    # A node of a branch runs as often as the branch; some are not recorded.
+    # The nodes of a branch run as often as the branch, but some are not recorded.
     ran = dict.fromkeys(BRANCHES, 0)
     for child in np.flatnonzero(nodes.parent == row):
         branch = nodes.branch[child]
         if branch in ran:
             ran[branch] = max(ran[branch], int(counts[child]))
     left = int(counts[row]) - sum(ran.values())
-    # A branch that only passes a value on has no node that could be recorded.
+    # A branch that only passes a value through has no node to record.
     silent = [branch for branch, count in ran.items() if not count]
     if left and len(silent) != 1:
         return {}

@@ -1,11 +1,11 @@
-"""Joules of one inference: from energy counters and from power, and how far to trust them.
+"""Joules of one inference, from energy counters and power readings, and how far to trust them.
 
-Over the timed pass of each process two estimates are made where the device allows: the mean
+Over the timed pass of each process two estimates are made if the device allows: the mean
 power between the first and the last update of its energy counter, and the mean of its power
-readings. Either, times the time of an inference, is its energy. The hardware averages and
-updates at its own pace, some of it looks at a part of the time only (Yang, Adamek & Armour,
-"Part-time Power Measurements", arXiv 2312.02741), so a figure needs several updates and
-the two must agree.
+readings. Either one, multiplied by the time of an inference, gives its energy. The hardware
+averages and updates at its own pace, and some of it samples only part of the time (Yang,
+Adamek & Armour, "Part-time Power Measurements", arXiv 2312.02741), so a figure needs several
+updates and the two estimates must agree.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from harness.records import DeviceSeries, ProcessRecord, Profile
 from harness.statistics.figures import Figure
 from harness.statistics.intervals import t_interval, typical
 
-#: Updates of a counter, or seconds of power readings, below which there is no figure.
+#: Fewest updates of a counter, and seconds of power readings, that give a figure.
 MIN_UPDATES = 5
 MIN_POWER_S = 0.5
 
-#: Difference of counter and power beyond which neither is trusted.
+#: Relative difference between counter and power above which neither is trusted.
 AGREEMENT_LIMIT = 0.10
 
-#: Rise of the temperature during the timed passes from which on power still drifts.
+#: If the temperature rises by more than this during a timed pass, power is still drifting.
 WARMING_LIMIT_C = 5
 
 _JOULES = {"mJ": 1e-3, "uJ": 1e-6}
@@ -39,19 +39,19 @@ _WATTS = {"mW": 1e-3, "uW": 1e-6}
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Energy:
-    """What one inference costs a device.
+    """Energy that one inference costs on a device.
 
     Attributes:
         device: as in DeviceSeries.
-        joules: of one inference, all that the device takes meanwhile; by its counter, else
-            by its power; geometric mean of the processes.
+        joules: of one inference, all that the device draws meanwhile; from its counter, else
+            from its power readings; geometric mean over the processes.
         interval_j: confidence interval of exactly that; None with fewer than two processes.
-        counter_j: by the counter.
-        power_j: by the power readings.
-        above_idle_j: joules less what the device takes when idle.
+        counter_j: from the counter.
+        power_j: from the power readings.
+        above_idle_j: joules minus what the device draws when idle.
         watts: mean power during the timed passes.
-        idle_watts: power before there was a session.
-        verdict: ``trusted``, ``doubtful``, or ``none`` where there is no figure.
+        idle_watts: power before the session was created.
+        verdict: ``trusted``, ``doubtful``, or ``none`` if there is no figure.
         causes: why it is not trusted; one sentence each.
     """
 
@@ -68,7 +68,7 @@ class Energy:
 
 
 def energy(profile: Profile) -> tuple[Energy, ...]:
-    """Energy of one inference for each device that has a counter or tells its power."""
+    """Energy of one inference on each device with an energy counter or power readings."""
     idle_s = ENERGY_IDLE_S if profile.asked.energy else 0.0
     timed = [process for process in profile.processes if len(process.steady)]
     devices: dict[str, list[DeviceSeries]] = {}
@@ -89,7 +89,7 @@ def _of_device(
     power = _mean_watts(_power_watts, _only(_is_power, series), passes)
     watts = counter if counter.watts is not None else power
     if any(each.double for each in series):
-        watts = _MeanPower(None, "the readings come from a test double: they are no measurement")
+        watts = _MeanPower(None, "the readings come from a test double: they are not measurements")
     elif watts.watts is None:
         watts = _MeanPower(None, "; ".join(dict.fromkeys([counter.reason, power.reason])))
     if watts.watts is None:
@@ -99,7 +99,7 @@ def _of_device(
     inference_s = np.array([(one.end_ns - one.start_ns) * 1e-9 for one in passes])
     inference_s /= [len(process.steady) for process in timed]
     joules = watts.watts * inference_s
-    idle = _MeanPower(None, "idle power is measured with `energy` only")
+    idle = _MeanPower(None, "idle power is measured only with `energy`")
     if idle_s:
         before = [_idle_window(series, one.process, idle_s) for one in passes]
         idle = _mean_watts(_counter_watts, _only(_is_counter, series), before)
@@ -123,7 +123,7 @@ def _of_device(
 
 
 class _Window(NamedTuple):
-    """A time in a process, CLOCK_MONOTONIC."""
+    """A span of time in a process, on CLOCK_MONOTONIC."""
 
     process: int
     start_ns: int
@@ -138,7 +138,7 @@ class _Window(NamedTuple):
 
 
 class _MeanPower(NamedTuple):
-    """Mean power in each of several windows, or why it cannot be told."""
+    """Mean power in each of several windows, or why it is unknown."""
 
     watts: npt.NDArray[np.float64] | None
     reason: str = ""
@@ -150,7 +150,7 @@ def _pass_ns(process: ProcessRecord) -> tuple[int, int]:
 
 
 def _idle_window(series: Sequence[DeviceSeries], process: int, idle_s: float) -> _Window:
-    """From the first reading on: sampling begins with the idle time."""
+    """Begins at the first reading, as sampling begins with the idle time."""
     times = [each.time_ns[each.process == process] for each in series]
     start_ns = min((int(time[0]) for time in times if len(time)), default=0)
     return _Window(process, start_ns, start_ns + round(idle_s * 1e9))
@@ -161,7 +161,7 @@ def _is_counter(series: DeviceSeries) -> bool:
 
 
 def _is_power(series: DeviceSeries) -> bool:
-    # The average lags behind by up to a second: it is stored, and not integrated.
+    # The averaged power lags by up to a second: it is stored, but not integrated.
     return (
         series.quantity.startswith("power_")
         and not series.quantity.startswith("power_average")
@@ -180,10 +180,10 @@ def _mean_watts(
     series: DeviceSeries | None,
     windows: Sequence[_Window],
 ) -> _MeanPower:
-    """An estimate in every window; where one has none, its reason stands for all."""
+    """An estimate for every window; if one has none, its reason stands for all."""
     if series is None:
-        what = "energy counter" if estimate is _counter_watts else "power"
-        return _MeanPower(None, f"the device has no {what} that could be read")
+        what = "energy counter" if estimate is _counter_watts else "power reading"
+        return _MeanPower(None, f"the device exposes no readable {what}")
     found = [estimate(series, window) for window in windows]
     reason = next((one for one in found if isinstance(one, str)), None)
     if reason is not None:
@@ -192,30 +192,30 @@ def _mean_watts(
 
 
 def _counter_watts(series: DeviceSeries, window: _Window) -> float | str:
-    """From one update of the counter to another: what lies beyond its updates is unknown."""
+    """Between the first and the last update of the counter: outside them it is unknown."""
     inside = window.of(series)
     changed = (series.changed == 1) & inside
     changed[np.flatnonzero(inside)[:1]] = False  # it may have been updated long before
     at = np.flatnonzero(changed)
     if len(at) < MIN_UPDATES:
         return (
-            f"the energy counter was updated {len(at)} times in a pass of "
-            f"{(window.end_ns - window.start_ns) * 1e-9:.2g} s, {MIN_UPDATES} are needed: "
-            "give `energy` or a longer `duration_s`"
+            f"a pass of {(window.end_ns - window.start_ns) * 1e-9:.2g} s saw {len(at)} of the "
+            f"{MIN_UPDATES} energy counter updates that it needs: "
+            "use `energy` or a longer `duration_s`"
         )
     joules = float(series.value[at[-1]] - series.value[at[0]]) * _JOULES[series.unit]
     return joules / (float(series.time_ns[at[-1]] - series.time_ns[at[0]]) * 1e-9)
 
 
 def _power_watts(series: DeviceSeries, window: _Window) -> float | str:
-    """Mean of the readings, weighted with the time up to the next one."""
+    """Mean of the readings, each weighted by the time until the next."""
     inside = window.of(series)
     time_ns, value = series.time_ns[inside], series.value[inside]
     seconds = float(time_ns[-1] - time_ns[0]) * 1e-9 if len(time_ns) else 0.0
     if seconds < MIN_POWER_S:
         return (
             f"power was read over {seconds:.2g} s of a pass, {MIN_POWER_S} s are needed: "
-            "give `energy` or a longer `duration_s`"
+            "use `energy` or a longer `duration_s`"
         )
     weights = np.diff(time_ns)
     return float(np.average(value[:-1], weights=weights)) * _WATTS[series.unit]
@@ -252,5 +252,5 @@ def _doubts(
         if each.quantity == "temperature_c":
             rise = max((int(part[-1] - part[0]) for part in parts if len(part)), default=0)
             if rise > WARMING_LIMIT_C:
-                doubts.append(f"it warmed up by {rise} °C during a pass: power still rises")
+                doubts.append(f"it warmed up by {rise} °C during a pass: power was still rising")
     return tuple(doubts)

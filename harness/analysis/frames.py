@@ -1,6 +1,6 @@
-"""A profile as users of pandas and of xarray expect it; both packages are optional.
+"""A profile in the form that pandas and xarray users expect; both packages are optional.
 
-``Profile.to_pandas()`` and ``Profile.to_xarray()`` are the ways in.
+``Profile.to_pandas()`` and ``Profile.to_xarray()`` are the entry points.
 """
 
 from __future__ import annotations
@@ -38,41 +38,41 @@ class Frames(Mapping[str, "pandas.DataFrame"]):
     """Tidy pandas frames of a profile by name, each made when it is first asked for.
 
     A frame that the profile has no data for is not in the mapping: asking for it raises a
-    KeyError that says why. So is a value: NA or NaN, never 0 or -1. ``frame.attrs["units"]``
-    gives the unit of each column that has one. Times are int64 nanoseconds, stamps are
-    CLOCK_MONOTONIC of the machine that measured, texts are strings, names that repeat are
-    categories.
+    KeyError that says why. A missing value is NA or NaN, never 0 or -1.
+    ``frame.attrs["units"]`` gives the unit of each column that has one. Times are int64
+    nanoseconds, timestamps are CLOCK_MONOTONIC of the machine that measured, texts are
+    strings, names that repeat are categories.
 
     ======================  ================================================================
-    ``samples``             a row an inference: process, pass (``warm-up``, ``timed``,
+    ``samples``             one row per inference: process, pass (``warm-up``, ``timed``,
                             ``copied``), inference (from 0 in its pass), start_ns,
-                            duration_ns; enqueue_ns where a device was waited for
+                            duration_ns; enqueue_ns if the host waited for a device
     ``processes``           by process: pid, library_ns, session_ns, first_inference_ns, loops,
-                            provider_ns (NA where not known), samples, median_ns
+                            provider_ns (NA if not known), samples, median_ns
                             (float64) of the timed pass
     ``yardstick``           the fixed workload around the timed pass: process, start_ns,
                             compute_ns, cache_ns, memory_ns
-    ``operators``           a row a node that ran, longest first: the fields of
+    ``operators``           one row per node that ran, longest first: the fields of
                             ``harness.analysis.operators.table.Operator``, the interval as
                             interval_low_ns and interval_high_ns; ``attrs`` holds source,
                             resolution_ns, inferences and doubt (why not to trust
-                            them, empty if nothing speaks against)
+                            them, empty if there is no reason)
     ``nodes``               by row number, the fields of ``harness.records.NodeTable``
-    ``events``              a row an execution of a node: trace (``probe``, ``ort``), process,
-                            inference, node (row of ``nodes``), start_ns, duration_ns, self_ns,
-                            and what else the tracer tells
-    ``inferences``          a row a traced inference: trace, process, inference, start_ns,
+    ``events``              one row per execution of a node: trace (``probe``, ``ort``),
+                            process, inference, node (row of ``nodes``), start_ns,
+                            duration_ns, self_ns, and whatever else the tracer recorded
+    ``inferences``          one row per traced inference: trace, process, inference, start_ns,
                             duration_ns, framework_ns
-    ``devices``             a row a reading: device, quantity, process, time_ns, value (int64),
-                            unit, changed (bool), source, double (True: a test double gave
-                            it, it is no measurement)
-    ``kernels``             a row a piece of a GPU's work, the fields of
+    ``devices``             one row per reading: device, quantity, process, time_ns, value
+                            (int64), unit, changed (bool), source, double (True: from a test
+                            double, not a measurement)
+    ``kernels``             one row per piece of GPU work, the fields of
                             ``harness.records.KernelEvents``
     ``stacks``              stack, samples; ``attrs`` holds rate_hz, native, failed
     ``inputs``              by name: dtype, shape (tuple), chosen_because, sha256
     ``environment``         by name: value (int, float or text), unit, source, reason
-    ``noise``               the host during a timed pass: process, name, and the same
-    ``absent``              what could not be recorded, and the reason
+    ``noise``               the host during a timed pass: process, name, then as above
+    ``absent``              what could not be recorded, and why
     ======================  ================================================================
     """
 
@@ -88,7 +88,7 @@ class Frames(Mapping[str, "pandas.DataFrame"]):
 
     def __getitem__(self, name: str) -> pandas.DataFrame:
         if name not in _MAKERS:
-            raise KeyError(f"{name}: no such frame, there are {', '.join(_MAKERS)}")
+            raise KeyError(f"{name}: no such frame, the frames are {', '.join(_MAKERS)}")
         frame = self._frame(name)
         if isinstance(frame, str):
             raise KeyError(f"{name}: not in this profile: {frame}")
@@ -101,7 +101,7 @@ class Frames(Mapping[str, "pandas.DataFrame"]):
         return sum(1 for _ in self)
 
     def __repr__(self) -> str:
-        # Of a profile of millions of events not every frame is made only to name it.
+        # A profile may hold millions of events: frames are not made only to list their names.
         return f"<Frames of {self._profile.model.name}, made when asked for: {', '.join(_MAKERS)}>"
 
     def _frame(self, name: str) -> pandas.DataFrame | str:
@@ -120,7 +120,7 @@ class Frames(Mapping[str, "pandas.DataFrame"]):
         frame.attrs = {"units": units, **facts}
         if index is None:
             return frame
-        # The index of rows without a name of their own is their number.
+        # Rows without a name of their own are indexed by number.
         return frame.set_index(index) if index in columns else frame.rename_axis(index)
 
     def _column(self, values: Any) -> Any:
@@ -133,7 +133,7 @@ class Frames(Mapping[str, "pandas.DataFrame"]):
 
 
 def data_tree(profile: Profile) -> xarray.DataTree:
-    """The groups of the profile's file (profiles/FORMAT.md) as an xarray DataTree, loaded.
+    """The groups of the profile's file (profiles/FORMAT.md) as an xarray DataTree, in memory.
 
     Raises:
         MachineError: xarray is not installed, or is too old to have a DataTree.
@@ -141,7 +141,7 @@ def data_tree(profile: Profile) -> xarray.DataTree:
     package = _package("xarray", "to_xarray")
     if not hasattr(package, "DataTree"):
         raise MachineError(
-            f"to_xarray needs xarray 2024.10, {package.__version__} is installed",
+            f"to_xarray needs xarray 2024.10 or newer, {package.__version__} is installed",
             "python -m pip install --upgrade xarray",  # another program's
         )
     tree: xarray.DataTree = package.DataTree.from_dict(
@@ -157,7 +157,7 @@ def _package(name: str, method: str) -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if error.name != name:  # it is there, and broken
+        if error.name != name:  # it is installed, but broken
             raise
         raise MachineError(
             f"{method} needs {name}, which is not installed", f"python -m pip install {name}"
@@ -166,21 +166,21 @@ def _package(name: str, method: str) -> Any:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Gaps:
-    """Whole numbers of which -1 stands for none."""
+    """Integers in which -1 stands for a missing value."""
 
     numbers: npt.NDArray[np.integer[Any]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Names:
-    """Names that repeat: a code a row, an index of names."""
+    """Names that repeat: one code per row, an index into the names."""
 
     codes: npt.NDArray[np.intp]
     names: tuple[str, ...]
 
     @classmethod
     def of(cls, names: list[str], lengths: list[int]) -> _Names:
-        """Each name so many rows long."""
+        """Each name repeated for its number of rows."""
         once = tuple(dict.fromkeys(names))
         codes = [once.index(name) for name in names]
         return cls(np.repeat(np.array(codes, np.intp), lengths), once)
@@ -349,7 +349,7 @@ def _kernels(profile: Profile) -> _Made:
     kernels = profile.kernels
     if kernels is None:
         table = kernel_table(profile)
-        return table.reason if isinstance(table, Figure) else "none was recorded"
+        return table.reason if isinstance(table, Figure) else "no kernel was recorded"
     columns: _Columns = {"kind": kernels.kind, "name": kernels.name}
     for name in ("process", "start_ns", "duration_ns", "stream"):
         columns[name] = getattr(kernels, name)
@@ -399,7 +399,7 @@ def _absent(profile: Profile) -> _Made:
     }, {}
 
 
-#: Frames by name, each with what makes its columns.
+#: Frames by name, each with the function that makes its columns.
 _MAKERS: Mapping[str, Callable[[Profile], _Made]] = {
     "samples": _samples,
     "processes": _processes,
@@ -423,7 +423,7 @@ def _readings(readings: list[Reading]) -> _Columns:
         name: [getattr(each, name) for each in readings]
         for name in ("name", "value", "unit", "source", "reason")
     }
-    # As objects, or pandas would make floats of whole numbers.
+    # As objects, or pandas would turn integers into floats.
     columns["value"] = np.array([*columns["value"], None], object)[:-1]
     return columns
 

@@ -1,4 +1,4 @@
-"""What the GPU did in an inference: by kernel, and by the node that launched it."""
+"""GPU work in an inference: by kernel, and by the node that launched it."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from harness.statistics.figures import Figure, Float64Array
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Kernel:
-    """All work of one name in one inference.
+    """All GPU work under one name in one inference.
 
     Attributes:
-        name: of the function; for a copy its direction.
+        name: of the kernel function; for a copy its direction.
         kind: ``kernel``, ``memcpy`` or ``memset``.
-        median_ns: median over the traced inferences of its durations together.
+        median_ns: its durations summed, median over the traced inferences.
         share: median_ns divided by the sum over all rows.
-        calls: in an inference, on average.
+        calls: per inference, on average.
         nodes: names of the nodes that launch it, in the order of the executed graph.
-        unjoined: share of its work that no node is known for.
+        unjoined: share of its calls that could not be joined to a node.
     """
 
     name: str
@@ -38,14 +38,15 @@ class Kernel:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class KernelTable:
-    """Kernels, longest first, and what the GPU was not doing.
+    """Kernels, longest first, and how long the GPU was busy and idle.
 
     Attributes:
-        busy_ns: mean over the inferences of the time in which any of them ran.
-        idle_ns: mean of the time between them, from the first launch's begin to the last end.
-        joined: share of the work, by time, that a node is known for.
-        unjoined_reason: why not all of it.
-        disagreements: launches outside of the interval of the node that they were joined to.
+        busy_ns: time in which any of them ran, mean over the inferences.
+        idle_ns: time between them, from the start of the first to the end of the last, mean
+            over the inferences.
+        joined: share of the work, by time, that is joined to a node.
+        unjoined_reason: why not all of it is.
+        disagreements: launches outside the interval of the node that they were joined to.
         dropped: records that were lost.
     """
 
@@ -64,10 +65,10 @@ class NodeWork:
     """Means over the inferences, by row of the NodeTable.
 
     Attributes:
-        kernel_ns: float64[nodes], durations of its work on the GPU.
-        launches: float64[nodes], pieces of work.
-        idle_ns: float64[nodes], while the GPU had nothing to do before work of the node, since
-            the inference's work before it had ended.
+        kernel_ns: float64[nodes], duration of the node's work on the GPU.
+        launches: float64[nodes], pieces of work: kernels, copies and memsets.
+        idle_ns: float64[nodes], how long the GPU was idle just before the node's work, since
+            the inference's previous work had ended.
     """
 
     kernel_ns: Float64Array
@@ -76,12 +77,12 @@ class NodeWork:
 
 
 class Occupation(NamedTuple):
-    """What the GPU does in an inference; means over the traced inferences.
+    """How busy the GPU is in an inference; means over the traced inferences.
 
     Attributes:
-        launches: kernels, copies and settings of memory.
+        launches: kernels, copies and memsets.
         busy_ns: time in which any of them runs.
-        idle_ns: time between them, from the first one's begin to the last one's end.
+        idle_ns: time between them, from the start of the first to the end of the last.
     """
 
     launches: float
@@ -94,11 +95,11 @@ def kernel_table(profile: Profile) -> KernelTable | Figure:
     kernels = profile.kernels
     if kernels is None:
         reasons = [why for what, why in profile.absent if what == "trace/kernels"]
-        none = f"the provider is {profile.provider}, no GPU works for it"
+        none = f"the provider is {profile.provider}, which uses no GPU"
         return Figure(None, "; ".join(reasons) or none)
     inference, count = _inferences(kernels)
     if not count:
-        return Figure(None, "no work of the GPU lies in a traced inference")
+        return Figure(None, "no GPU work falls within a traced inference")
     within = inference >= 0
     kinds: dict[tuple[str, str], int] = {}
     pairs = zip(kernels.kind, kernels.name, strict=True)
@@ -137,13 +138,13 @@ def kernel_table(profile: Profile) -> KernelTable | Figure:
 
 
 def occupation(kernels: KernelEvents) -> Occupation | None:
-    """How much of an inference the GPU works; None where none was recorded as a whole."""
+    """How busy the GPU is in an inference; None if no GPU work falls within one."""
     inference, count = _inferences(kernels)
     return _occupation(kernels, inference, count) if count else None
 
 
 def node_work(kernels: KernelEvents | None, rows: int) -> NodeWork | None:
-    """What the GPU did for each node of an inference; None where it was not recorded."""
+    """GPU work of each node in an inference; None if it was not recorded."""
     if kernels is None:
         return None
     inference, count = _inferences(kernels)
@@ -158,7 +159,7 @@ def node_work(kernels: KernelEvents | None, rows: int) -> NodeWork | None:
 
 
 def _inferences(kernels: KernelEvents) -> tuple[npt.NDArray[np.int64], int]:
-    """(number of the inference over all processes, -1 outside of all; how many there are)."""
+    """(inference of each piece of work, numbered over all processes, -1 outside; their count)."""
     span = int(kernels.inference.max(initial=-1)) + 1
     key = kernels.process.astype(np.int64) * max(span, 1) + kernels.inference
     inside = kernels.inference >= 0
@@ -175,7 +176,7 @@ def _names(nodes: NodeTable | None, rows: npt.NDArray[np.int32]) -> tuple[str, .
 
 
 def _grouped(number: npt.NDArray[np.int64], count: int) -> list[npt.NDArray[np.intp]]:
-    """Places of each number from 0 to below count, in their order; of others none."""
+    """Positions of each number in range(count), in order; other numbers are left out."""
     order = np.argsort(number, kind="stable")
     bounds = np.searchsorted(number[order], np.arange(count + 1))
     return np.split(order, bounds)[1:-1]
@@ -184,7 +185,7 @@ def _grouped(number: npt.NDArray[np.int64], count: int) -> list[npt.NDArray[np.i
 def _idle_before(
     kernels: KernelEvents, inference: npt.NDArray[np.int64], count: int
 ) -> npt.NDArray[np.int64]:
-    """How long nothing had run when each piece of work began; 0 for the first of an inference."""
+    """How long the GPU was idle before each piece of work; 0 for the first of an inference."""
     start_ns = kernels.start_ns
     end_ns = start_ns + kernels.duration_ns
     idle_ns = np.zeros(len(kernels), np.int64)

@@ -1,4 +1,4 @@
-"""How fast the machine was beside each process, told by the yardstick."""
+"""How fast the machine was around each process, according to the yardstick."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import numpy.typing as npt
 
 from harness.records import ProcessRecord, Yardstick
 
-#: What the workload is made of, in the order of all arrays by part.
+#: Parts of the reference workload, in the order used by every array over parts.
 PARTS = ("compute", "cache", "memory")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Speed:
-    """How fast the machine was beside all processes of a profile, told by one part.
+    """How fast the machine was around the processes of a profile, according to one part.
 
     Attributes:
         part: one of PARTS.
-        time_ns: geometric mean over the processes of what it took.
-        spread: the slowest process over the fastest, less 1.
+        time_ns: time it took, geometric mean over the processes.
+        spread: the slowest process over the fastest, minus 1.
     """
 
     part: str
@@ -30,30 +30,30 @@ class Speed:
 
 
 def speed(timed: Yardstick) -> npt.NDArray[np.float64]:
-    """Log of what each part took (compute, cache, memory), for ``comparison.Side``.
+    """float64[parts], log of the time in ns that each part took, for ``verdicts.Side``.
 
-    Of the lower quartile: on a shared machine it scattered less from process to process than
-    the median, which preemptions reach, and needs no lucky repetition as the minimum does.
+    Uses the lower quartile: on a shared machine it scattered less between processes than the
+    median, which preemption affects, and unlike the minimum it needs no lucky repetition.
 
     Raises:
         ValueError: the yardstick has no repetition.
     """
     if len(timed) == 0:
-        raise ValueError("a yardstick that was not timed tells no speed")
+        raise ValueError("a yardstick that was not timed shows no speed")
     parts = np.array([timed.compute_ns, timed.cache_ns, timed.memory_ns])
     logs: npt.NDArray[np.float64] = np.log(np.percentile(parts, 25, axis=1))
     return logs
 
 
 def speeds(processes: Sequence[ProcessRecord]) -> npt.NDArray[np.float64] | None:
-    """float64[processes, parts], ``speed`` beside each; None where it was not timed beside one."""
+    """float64[processes, parts], ``speed`` of each; None if one has no timed yardstick."""
     if not processes or not all(len(process.yardstick) for process in processes):
         return None
     return np.array([speed(process.yardstick) for process in processes])
 
 
 def summary(processes: Sequence[ProcessRecord]) -> tuple[Speed, ...]:
-    """What each part tells of all processes; empty where it was not timed beside one."""
+    """Each part over all processes; empty if one of them has no timed yardstick."""
     logs = speeds(processes)
     if logs is None:
         return ()

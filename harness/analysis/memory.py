@@ -1,4 +1,4 @@
-"""What a worker's memory holds: its peak, weights, ONNX Runtime's arena, the largest tensors."""
+"""Memory of a worker: its peak, the weights, ONNX Runtime's arena and the largest tensors."""
 
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ from harness.models.work.tensors import Unknown, nbytes, tensors
 from harness.records import ARENA, WEIGHTS, NodeTable, Profile
 from harness.statistics.figures import Figure
 
-#: Tensors that are told.
+#: Number of tensors reported.
 LARGEST = 5
 
-#: Operators whose outputs are their inputs under another shape, in the same memory.
+#: Operators whose output is their input with a different shape, in the same memory.
 _VIEWS = frozenset({"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LargeTensor:
-    """What a node hands on.
+    """An output of a node.
 
     Attributes:
-        name: what the node is called to the user, with the number of the output where it has
-            several.
+        name: the node's label for the user, with the number of the output if it has several.
         node: its name in the executed graph.
         dtype: element type.
         shape: as executed.
@@ -40,15 +39,15 @@ class LargeTensor:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Memory:
-    """Memory of the worker in which it was greatest.
+    """Memory of the workers, each figure from the one in which it was greatest.
 
     Attributes:
-        peak_bytes: of resident memory up to the timed pass, all of the process.
+        peak_bytes: peak resident memory of the whole process up to the timed pass.
         weights_bytes: initialisers of the user's file.
         arena_bytes: held by ONNX Runtime's allocator of host memory when the timed pass ended:
-            what nodes hand on, with the weights that it has copied.
-        largest: tensors that nodes hand on, the largest first; empty where no trace told them.
-        largest_reason: why there are none; empty where there are some.
+            outputs of nodes, and the weights that it has copied.
+        largest: outputs of nodes, the largest first; empty if no trace recorded them.
+        largest_reason: why there are none; empty if there are some.
     """
 
     peak_bytes: Figure
@@ -59,7 +58,7 @@ class Memory:
 
 
 def memory(profile: Profile) -> Memory:
-    """What is known of it, and why the rest is not."""
+    """What is known of the memory of a profile's workers, and why the rest is not."""
     found = [] if profile.nodes is None else list(_tensors(profile.nodes))
     found.sort(key=lambda one: -one.bytes)
     return Memory(
@@ -67,12 +66,12 @@ def memory(profile: Profile) -> Memory:
         weights_bytes=_fact(profile, WEIGHTS),
         arena_bytes=_greatest(profile, ARENA),
         largest=tuple(found[:LARGEST]),
-        largest_reason="" if found else "no traced pass told shapes",
+        largest_reason="" if found else "no traced pass recorded shapes",
     )
 
 
 def _greatest(profile: Profile, name: str) -> Figure:
-    """The most that a process read, or why none did."""
+    """The greatest value that any process read, or why none did."""
     readings = [one for process in profile.processes for one in process.noise if one.name == name]
     values = [float(one.value) for one in readings if isinstance(one.value, (int, float))]
     if values:
@@ -96,7 +95,7 @@ def _tensors(nodes: NodeTable) -> Iterator[LargeTensor]:
         for number, tensor in enumerate(outputs):
             try:
                 size = nbytes(tensor)
-            except Unknown:  # text
+            except Unknown:  # strings
                 continue
             which = f", output {number}" if len(outputs) > 1 else ""
             yield LargeTensor(

@@ -1,7 +1,7 @@
-"""Whether the machine left the timed passes alone, why not, and which samples it touched.
+"""Whether the machine disturbed the timed passes, how, and which samples it affected.
 
-Two sources are judged: counters of the host read before and after each timed pass, and the
-series that were sampled during it.
+Two sources are judged: host counters read before and after each timed pass, and the series
+sampled during it.
 """
 
 from __future__ import annotations
@@ -20,63 +20,63 @@ from harness.records import DeviceSeries, LatencySeries, ProcessRecord, Profile,
 
 BoolArray = npt.NDArray[np.bool_]
 
-#: Shares of the timed passes' wall time above which a disturbance is named. A hundredth is
+#: Shares of the timed passes' wall time above which a disturbance is reported. A hundredth is
 #: the precision that a comparison-grade profile aims at.
 STEAL_LIMIT = 0.01
 WAIT_LIMIT = 0.01
 OTHER_LOAD_LIMIT = 0.10
 
-#: The memory has neighbours that a core has not: beside nothing else its part of the yardstick
-#: scattered by 3 to 17 %.
+#: The same as SPREAD_LIMIT, for the yardstick's memory part. Memory is shared with neighbours
+#: even where a core is not: with nothing else running this part scattered by 3 to 17 %.
 MEMORY_SPREAD_LIMIT = 0.25
 
-#: Difference between the slowest and the fastest process that one left alone does not show.
+#: Difference between the slowest and the fastest process that only a disturbance explains.
 SPREAD_LIMIT = 0.10
 
-#: Change of a clock, of its highest value, that changes latencies by more than they scatter.
+#: Drop of a clock, as a share of its highest value, that shifts latencies beyond their scatter.
 CLOCK_LIMIT = 0.05
 
-#: A cause this many times its limit leaves nothing to be learnt but that the machine was busy.
+#: At this many times its limit, a cause makes figures unusable: they show only a busy machine.
 UNUSABLE = 10
 
-#: Share of samples under throttling from which on the profile is one of the throttling.
+#: At or above this share of throttled samples, the profile measures the throttling.
 THROTTLED_LIMIT = 0.5
 
-#: Utilisation in percent, before there is a session, that another program must have caused.
+#: GPU utilisation in percent that, before the session exists, only another program explains.
 IDLE_UTILIZATION = 5
 
-#: Step of the kernel's CPU time counters (USER_HZ, 100 for every program), and about what a thread
-#: that is preempted between reading a counter and the clock may lose: a single one means nothing
-#: in a pass that is not much longer, and nothing is known of passes that are shorter.
+#: Step of the kernel's CPU time counters (USER_HZ, 100 for every program), and about as much as a
+#: thread may lose when preempted between reading a counter and the clock. A single step means
+#: nothing unless the pass is much longer; of shorter passes the counters show nothing at all.
 CPU_TIME_STEP_NS = 10_000_000
 
-#: Difference between the slowest and the fastest process within which their medians agree: what
-#: the machine did to some of the samples has then not reached them.
+#: Up to this difference between the slowest and the fastest process their medians agree: whatever
+#: disturbed some of the samples has then not reached the medians.
 AGREEMENT = 0.05
 
-#: The figures of a profile that waiting and steal reach before they reach its median.
+#: Figures that waiting for a CPU and steal time affect before they affect the median.
 BESIDE_THE_MEDIAN = ("mean", "p90", "p99", "throughput", "cold start")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class NoiseVerdict:
-    """Whether the host and the device left the timed passes alone.
+    """Whether the host or a device disturbed the timed passes.
 
     Attributes:
-        verdict: ``quiet``, ``disturbed``, ``unusable`` where not even the median is usable, or
-            ``unknown`` where the host does not tell.
-        causes: one sentence each, with the figure, or with the reason why it is not known; the
-            last one names what is unusable.
-        samples: of all timed passes.
+        verdict: ``quiet``, ``disturbed``, ``unusable`` if not even the median is usable, or
+            ``unknown`` if the host does not report it.
+        causes: one sentence each, with the figure, or with the reason why it is unknown; the
+            last one names the unusable figures, if any.
+        samples: number of samples in all timed passes.
         touched: samples during which the hypervisor took a CPU or a clock was throttled, as
-            far as the sampled series tell.
+            far as the sampled series show.
         throttled: samples during which a clock was throttled.
-        waited: share of the timed passes that the timing thread was ready to run and had no CPU,
-            at most 1; None where the host does not tell, or the passes were too short to.
-        yardstick: how fast the machine was by each part of the yardstick; empty where it was
-            not timed beside every process.
-        unusable: figures of which nothing can be learnt, "median" and what is named in
-            BESIDE_THE_MEDIAN; empty where there are none.
+        waited: share of the timed passes in which the timing thread was ready to run but had
+            no CPU, at most 1; None if the host does not report it or the passes were too short.
+        yardstick: how fast the machine was according to each part of the yardstick; empty if
+            it was not timed with every process.
+        unusable: the unusable figures: those in BESIDE_THE_MEDIAN, perhaps "median" too; empty
+            if all are usable.
     """
 
     verdict: str
@@ -91,10 +91,10 @@ class NoiseVerdict:
 
 @dataclasses.dataclass(slots=True)
 class _Causes:
-    """What was found to disturb.
+    """The disturbances found.
 
     Attributes:
-        spread: the slowest process over the fastest by their medians, less 1; None of one.
+        spread: the slowest process over the fastest by their medians, minus 1; None with one.
     """
 
     spread: float | None
@@ -102,12 +102,12 @@ class _Causes:
     unusable: tuple[str, ...] = ()
 
     def add(self, text: str, excess: float, *, in_median: bool = True) -> None:
-        """Names a cause.
+        """Adds a cause.
 
         Args:
             text: the sentence.
-            excess: how many times its limit it is.
-            in_median: it is in the median however well the processes agree.
+            excess: the cause as a multiple of its limit.
+            in_median: it affects the median however well the processes agree.
         """
         self.causes.append(text)
         if excess < UNUSABLE:
@@ -124,12 +124,12 @@ class _Causes:
             return self.causes
         text = f"unusable: {', '.join(self.unusable)}"
         if "median" not in self.unusable and self.spread is not None:
-            text += f"; the processes' medians agree to {self.spread:.1%}, so that theirs is usable"
+            text += f"; the processes' medians agree to {self.spread:.1%}, so the median is usable"
         return [*self.causes, text]
 
 
 def judge(profile: Profile) -> NoiseVerdict:
-    """The verdict over all processes together."""
+    """The verdict on all processes together."""
     medians = [float(np.median(p.steady.duration_ns)) for p in profile.processes if len(p.steady)]
     spread = max(medians) / max(min(medians), 1.0) - 1 if len(medians) > 1 else None
     found = _Causes(spread)
@@ -142,7 +142,7 @@ def judge(profile: Profile) -> NoiseVerdict:
     slowed = [one for one in machine if excess[one] > 1]
     if slowed:
         parts = ", ".join(f"{one.part} {one.spread:.0%}" for one in slowed)
-        text = f"the machine itself was slower beside some processes (yardstick: {parts})"
+        text = f"the machine itself was slower around some processes (yardstick: {parts})"
         found.add(text, max(map(excess.__getitem__, slowed)), in_median=False)
     _clocks(profile, found)
     _strangers(profile, found)
@@ -182,39 +182,39 @@ def _waited(processes: Sequence[ProcessRecord]) -> float | None:
         wall_ns.append(other)
     if _too_short(wall_ns):
         return None
-    # The counter is read a little before the clock and a little after it.
+    # The counter is read just outside the span of the clock, so the ratio may exceed 1.
     return min(sum(waited_ns) / sum(wall_ns), 1.0)
 
 
 def _too_short(wall_ns: Sequence[float]) -> bool:
-    """Whether counters in steps tell nothing of passes that lasted so long."""
+    """Whether the passes are too short for counters that advance in steps."""
     return sum(wall_ns) < CPU_TIME_STEP_NS * max(len(wall_ns), 1)
 
 
 def _cpus(profile: Profile) -> float:
-    """CPUs that the counters are summed over; infinite where that is not known."""
+    """CPUs that the counters are summed over; infinite if that is unknown."""
     told = [one.value for one in profile.environment if one.name == "affinity_cpus"]
     try:
         if profile.asked.affinity is not None:
             return float(len(cpu_list(profile.asked.affinity)))
-    except ValueError:  # no CPU list: the file is not harness' own
+    except ValueError:  # not a CPU list: harness did not write the file
         return math.inf
     return float(told[0]) if told and isinstance(told[0], (int, float)) else math.inf
 
 
 def throttled_samples(profile: Profile) -> list[BoolArray]:
-    """bool[samples] of each process: a clock of the GPU was held back during the sample."""
+    """bool[samples] of each process: a GPU clock was throttled during the sample."""
     series = [each for each in profile.devices if each.quantity == "clock_reasons_mask"]
     return _touched(profile, [(each, (each.value & THROTTLED) != 0) for each in series])
 
 
 def stolen_samples(profile: Profile) -> list[BoolArray]:
-    """bool[samples] of each process: the hypervisor took a CPU since the reading before."""
+    """bool[samples] of each process: steal time grew between the readings around the sample."""
     series = [each for each in profile.devices if each.quantity == "steal_ns"]
     grew = []
     for each in series:
         same = np.append(False, each.process[1:] == each.process[:-1])
-        # The reading that shows it comes after it: what it touched is the time before.
+        # Steal shows in the next reading: the time that it affected lies before that.
         grew.append(
             (each, np.append((np.append(0, np.diff(each.value)) > 0)[1:] & same[1:], False))
         )
@@ -222,7 +222,7 @@ def stolen_samples(profile: Profile) -> list[BoolArray]:
 
 
 def without_throttled(profile: Profile) -> Profile:
-    """The profile without the samples that were taken while a clock was throttled."""
+    """The profile without the samples taken while a clock was throttled."""
     processes = []
     for process, touched in zip(profile.processes, throttled_samples(profile), strict=True):
         kept = LatencySeries(
@@ -247,7 +247,7 @@ def _touched(profile: Profile, marked: Sequence[tuple[DeviceSeries, BoolArray]])
             until_ns = np.append(time_ns[1:], np.iinfo(np.int64).max)
             begins, ends = time_ns[mark], until_ns[mark]
             # Intervals are disjoint and sorted: the first that ends after the sample begins
-            # is the only one that it need be compared with.
+            # is the only one to compare it with.
             at = np.searchsorted(ends, start_ns, side="right")
             inside = at < len(begins)
             touched[inside] |= begins[at[inside]] < end_ns[inside]
@@ -266,7 +266,7 @@ def _reasons(profile: Profile) -> str:
 
 
 def _counters(profile: Profile, found: _Causes) -> list[str]:
-    """Judges the counters around the timed passes; returns what they do not tell."""
+    """Judges the counters around the timed passes; returns what they leave unknown."""
     processes = profile.processes
 
     def read(name: str) -> list[Reading]:
@@ -282,10 +282,10 @@ def _counters(profile: Profile, found: _Causes) -> list[str]:
     unknown: list[str] = []
     if _too_short(walls):
         unknown.append(
-            f"timed passes of {wall_ns / len(walls) * 1e-6:.2g} ms are shorter than the steps of "
-            f"{CPU_TIME_STEP_NS * 1e-6:.0f} ms of the meters of waiting and load"
+            f"timed passes of {wall_ns / len(walls) * 1e-6:.2g} ms are shorter than the "
+            f"{CPU_TIME_STEP_NS * 1e-6:.0f} ms steps of the counters of waiting and load"
         )
-    # Each pass is read to a step: too much as often as too little.
+    # Each pass is read to within one step, too high as often as too low.
     slack_ns = CPU_TIME_STEP_NS * math.sqrt(len(walls))
     cpus = _cpus(profile)
     for name, limit, says, most, possible in (
@@ -293,8 +293,14 @@ def _counters(profile: Profile, found: _Causes) -> list[str]:
             *("steal_ns", STEAL_LIMIT, "the hypervisor took {:.1%} of a CPU's time (steal)"),
             *(math.inf, cpus),
         ),
-        ("cpu_wait_ns", WAIT_LIMIT, "it waited {:.1%} of the time for a CPU", math.inf, 1.0),
-        # On a machine with CPUs to spare it takes none away, only caches and memory.
+        (
+            "cpu_wait_ns",
+            WAIT_LIMIT,
+            "the timing thread waited {:.1%} of the time for a CPU",
+            math.inf,
+            1.0,
+        ),
+        # On a machine with CPUs to spare, other load takes no CPU away, only caches and memory.
         (
             *("other_load_ns", OTHER_LOAD_LIMIT, "other processes used {:.0%} of a CPU meanwhile"),
             *(1, cpus),
@@ -330,30 +336,30 @@ def _clocks(profile: Profile, found: _Causes) -> None:
         change, device, values = max(changed, key=lambda one: one[0])
         if change > CLOCK_LIMIT:
             found.add(
-                f"the {what}'s clock went between {values.min() * 1e-9:.2f} and "
+                f"the {what} clock varied between {values.min() * 1e-9:.2f} and "
                 f"{values.max() * 1e-9:.2f} GHz ({device})",
                 1,
             )
 
 
 def _strangers(profile: Profile, found: _Causes) -> None:
-    """Names use of a GPU before the first inference, which was not ours."""
+    """Reports use of a GPU before the first inference: it was not ours."""
     for series in profile.devices:
         if series.quantity != "utilization_gpu_percent":
             continue
-        # Sampling begins before there is a session.
+        # Sampling begins before the session is created.
         _, first = np.unique(series.process, return_index=True)
         values = series.value[first]
         if len(values) and float(np.median(values)) > IDLE_UTILIZATION:
             found.add(
                 f"another program used {series.device} ({np.median(values):.0f} % utilisation "
-                "before there was a session)",
+                "before the session was created)",
                 1,
             )
 
 
 def _during_passes(profile: Profile, series: DeviceSeries) -> npt.NDArray[np.int64]:
-    """Values of a series that were read during a timed pass."""
+    """Values of a series read during the timed passes."""
     parts = [np.empty(0, np.int64)]
     for process in profile.processes:
         steady = process.steady

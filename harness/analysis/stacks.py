@@ -1,4 +1,4 @@
-"""Whose time sampled stacks are: Python's, the timing loop's or ONNX Runtime's."""
+"""Where sampled stacks spend their time: in Python, the timing loop or ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _FRAME = re.compile(r"^(?P<function>.*) \((?P<file>.*?)(?::(?P<line>\d+))?\)$")
 _OUR_MODULE = re.compile(r"(?:^|/)(?:native/|_)\w+\.(?:cpython-|abi3|so)[^/]*$")
 
 
-#: The function of ours in which a Python frame calls the native loop.
+#: Our function, and its file, whose Python frame calls the native loop.
 _CALLER: Final = ("Measurement.take", "worker.py")
 
 
-NATIVE_NEEDED = "stacks of Python alone do not tell the two apart; see `stacks`=native"
+NATIVE_NEEDED = "Python stacks alone cannot tell the two apart; see `stacks`=native"
 
 
 def parse(text: str) -> tuple[tuple[str, ...], Int64Array]:
-    """Stacks and how often each was seen, of py-spy's ``raw`` format.
+    """Stacks and how often each was sampled, from py-spy's ``raw`` format.
 
     Raises:
         ValueError: the text is not in that format.
@@ -49,10 +49,10 @@ def frames(stack: str) -> tuple[str, ...]:
 
 
 def place(stack: str) -> str:
-    """Who the time of a stack belongs to: ``python``, ``native_loop``, ``ort`` or ``native``.
+    """Where the time of a stack belongs: ``python``, ``native_loop``, ``ort`` or ``native``.
 
-    The innermost frame that is known to be somebody's says so: what libc does for ONNX
-    Runtime is ONNX Runtime's. ``native`` is what Python alone can say of the two: the
+    The innermost frame with a known owner decides: what libc does for ONNX Runtime counts as
+    ONNX Runtime's. ``native`` is either of the two: a stack of Python alone ends at the
     statement that calls the loop.
     """
     for depth, frame in enumerate(reversed(frames(stack))):
@@ -66,17 +66,17 @@ def place(stack: str) -> str:
         if _OUR_MODULE.search(file) and "harness" in file:
             return "native_loop"
         if parts["line"] is not None and (name.endswith(".py") or name.startswith("<")):
-            # py-spy names methods with their class where the interpreter tells it.
+            # py-spy prefixes a method with its class if the interpreter exposes it.
             called = depth == 0 and name == _CALLER[1] and _CALLER[0].endswith(function)
             return "native" if called else "python"
     return "python"
 
 
 def shares(stacks: Stacks) -> tuple[Reading, ...]:
-    """Share of the samples in Python, in our native loop, in ONNX Runtime, and in the last two.
+    """Share of samples in Python, in our native loop, in ONNX Runtime, and in the last two.
 
-    Without native frames what ``worker.Measurement.take`` itself does in Python, some
-    microseconds around each call of the loop, counts as the call.
+    Without native frames, what ``worker.Measurement.take`` itself does in Python (a few
+    microseconds around each call of the loop) counts as part of the call.
     """
     total = int(stacks.samples.sum())
     source = f"py-spy, {total} samples at {stacks.rate_hz} Hz" + (
@@ -91,7 +91,7 @@ def shares(stacks: Stacks) -> tuple[Reading, ...]:
         counts[place(stack)] += samples
     if stacks.native and counts["native"]:
         # The unwinder gave up below the statement that calls the loop: it is one of the two.
-        source += f"; {counts['native']} without native frames are in native_share alone"
+        source += f"; {counts['native']} without native frames count in native_share only"
     native = counts["native"] + counts["native_loop"] + counts["ort"]
     values: dict[str, float | None] = {
         "python_share": counts["python"] / total,

@@ -1,4 +1,4 @@
-"""How many inferences, and how many items of their batches, a second."""
+"""Inferences per second, and batch items per second."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from harness.statistics.intervals import t_interval
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Throughput:
-    """What one worker at a time gets done, inferences back to back.
+    """Throughput of one worker at a time, inferences back to back.
 
     Attributes:
         inferences_per_s: geometric mean over the processes.
-        items_per_s: the same of the items that each inference is fed.
-        interval_items_per_s: 95 % confidence interval of it, processes vary; None with fewer
-            than two of them.
-        items_per_inference: the batch; 1 where the file does not tell it.
-        items_told_by: the axis that is the batch, and why; empty where it is not told.
-        items_reason: why it is not told; empty where it is.
+        items_per_s: the same for the items fed to each inference.
+        interval_items_per_s: 95 % confidence interval of items_per_s over processes; None with
+            fewer than two of them.
+        items_per_inference: the batch size; 1 if the file does not record it.
+        items_told_by: which axis is the batch, and why; empty if that is not recorded.
+        items_reason: why it is not recorded; empty if it is.
     """
 
     inferences_per_s: float
@@ -55,7 +55,7 @@ def throughput(profile: Profile) -> Throughput | Figure:
 
 
 def time_per_inference_ns(process: ProcessRecord) -> float:
-    """Wall time of an inference, without what lies between two values of pyperf's."""
+    """Wall time per inference, without the gaps between pyperf's values of ``loops`` each."""
     steady = process.steady
     end_ns = steady.start_ns + steady.duration_ns
     last = np.arange(0, len(steady), process.loops) + process.loops - 1

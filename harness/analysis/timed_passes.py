@@ -1,4 +1,4 @@
-"""How long the timed passes lasted, beside what was asked for."""
+"""How long the timed passes lasted, compared with what was asked for."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from harness.config.profile import (
 )
 from harness.records import ProcessRecord, Profile
 
-#: How many times as long, or as short, as asked for a pass may be before it is said.
+#: Factor by which a pass may be longer or shorter than asked for without being reported.
 AS_ASKED = 1.5
 
-#: How many times as long the passes of one profile may be as those of another. Two sides whose
-#: latencies are within it take the same number of samples (``harness.measuring.plan``): chance
-#: makes the calibrations of equal ones differ too.
+#: Factor by which the passes of one profile may be longer than another's. Two sides whose
+#: latencies are within it take the same number of samples (``harness.measuring.plan``), as
+#: calibrations of equal sides differ by chance too.
 ALIKE = 1.5
 
 
 def lasted_s(processes: Sequence[ProcessRecord]) -> float | None:
-    """Median of what the timed passes took from end to end; None where there are none."""
+    """Median duration of the timed passes, in seconds; None if there are none."""
     took = [
         float(one.steady.start_ns[-1] + one.steady.duration_ns[-1] - one.steady.start_ns[0]) * 1e-9
         for one in processes
@@ -35,10 +35,10 @@ def lasted_s(processes: Sequence[ProcessRecord]) -> float | None:
 
 
 def unlike_asked(profile: Profile) -> str:
-    """That the timed passes lasted much longer or shorter than asked for, and why.
+    """Says that the timed passes lasted much longer or shorter than asked for, and why.
 
     Returns:
-        Empty where they did not, or where the file does not tell what was asked for.
+        Empty if they did not, or if the file does not record what was asked for.
     """
     lasted, asked = lasted_s(profile.processes), _asked_s(profile)
     if lasted is None or asked is None or asked / AS_ASKED <= lasted <= asked * AS_ASKED:
@@ -46,27 +46,27 @@ def unlike_asked(profile: Profile) -> str:
     samples = [len(one.steady) for one in profile.processes if len(one.steady)]
     most = ENERGY_SAMPLES_PER_PROCESS if profile.asked.energy else MAX_SAMPLES_PER_PROCESS
     if lasted < asked:
-        why = "too few were planned, or the machine became faster"
+        why = "too few samples were planned, or the machine became faster"
         if max(samples) >= 0.95 * most:
-            why = f"a process takes {most:,} samples at most"
+            why = f"a process takes at most {most:,} samples"
     elif max(samples) <= 3:
-        why = "it takes three inferences at least"
+        why = "it takes at least three inferences"
     else:
-        why = "too many were planned, or the machine became slower"
+        why = "too many samples were planned, or the machine became slower"
     if profile.asked.interleaved_with:
         why += ", or the other side was asked for less"
-    return f"timed passes lasted {_told(lasted)} of the {_told(asked)} asked for: {why}"
+    return f"timed passes lasted {_told(lasted)} instead of the {_told(asked)} asked for: {why}"
 
 
 def unlike_each_other(base: Profile, candidate: Profile) -> str:
-    """That a process of one side was timed for much longer; empty where none was."""
+    """Says that processes of one side were timed for much longer; empty if none was."""
     times = [lasted_s(one.processes) for one in (base, candidate)]
     one, other = times
     if not one or not other or max(one, other) <= ALIKE * min(one, other):
         return ""
     return (
-        f"timed passes of {_told(one)} and {_told(other)}: a longer look at the machine is another "
-        "one"
+        f"timed passes of {_told(one)} and {_told(other)}: passes of different lengths sample "
+        "the machine differently"
     )
 
 

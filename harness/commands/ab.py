@@ -1,12 +1,11 @@
-"""Measure two configurations in turns until it is known whether they differ.
+"""Measure two configurations alternately until it is clear whether they differ.
 
-Each configuration is a command line of 'harness profile' in quotes:
+Each configuration is a quoted command line of 'harness profile':
 
     harness ab --a "resnet50 --threads 1" --b "resnet50 --threads 2"
 
-Processes of the two are measured in pairs, the order within each pair drawn by a coin, until
-the verdict is decided or the budget is spent. Both profiles are stored; 'harness compare' of
-the two tells the rest.
+Processes of the two are measured in pairs, in random order within each pair, until the verdict
+is decided or the budget is spent. Both profiles are stored; 'harness compare' shows the details.
 """
 
 from __future__ import annotations
@@ -25,20 +24,20 @@ if TYPE_CHECKING:
     from harness.config.profile import ProfileConfig
     from harness.statistics.pairs import Decision
 
-#: Seconds of timed pass of each process: many short ones tell more than few long ones.
+#: Seconds of timed pass per process: many short ones tell more than a few long ones.
 DURATION_S = 0.5
 
-_UNTIL_DECIDED = "leave it out: pairs are measured until decided, at most for ab's own `budget_s`"
+_UNTIL_DECIDED = "leave it out: pairs are measured until decided, within ab's own `budget_s`"
 _PRINTED_ONCE = "leave it out, or give it to ab itself"
 
-#: Options of ``profile`` that say how many processes there are or what is printed in the end,
-#: by field, and what to do instead.
+#: Options of ``profile`` that set the number of processes or what is printed at the end, by
+#: field, with what to do instead.
 _IGNORED = {
     "processes": _UNTIL_DECIDED,
-    "quick": "leave it out: ab's processes are short ones, see `duration_s`",
+    "quick": "leave it out: ab's processes are short anyway, see `duration_s`",
     "precision": _UNTIL_DECIDED,
     "budget_s": _UNTIL_DECIDED,
-    "stacks": "leave it out: 'harness profile' samples stacks",
+    "stacks": "leave it out: only 'harness profile' samples stacks",
     "json": _PRINTED_ONCE,
     "quiet": _PRINTED_ONCE,
 }
@@ -91,26 +90,27 @@ def execute(options: argparse.Namespace) -> int:
 
 
 class _Quoted(argparse.ArgumentParser):
-    """Raises what is wrong with a command line in quotes; argparse would print it and exit."""
+    """Raises the errors of a quoted command line; argparse would print them and exit."""
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(message)
 
 
 def _config(name: str, text: str) -> ProfileConfig:
-    """The configuration that a command line of ``profile`` means."""
+    """The configuration that a command line of ``profile`` describes."""
     from harness.commands import profile
     from harness.commands.command_line import require_values
 
     typed, see = f"{flag(name)} {text!r}", "see 'harness profile `help`'"
     parser = _Quoted(prog=flag(name), allow_abbrev=False, exit_on_error=False)
     profile.add_arguments(parser)
-    # Defaults are set for what a namespace does not hold: what is still absent was not given.
+    # argparse sets defaults only where the namespace has no value: what is still absent afterwards
+    # was not given.
     absent = object()
     namespace = argparse.Namespace(**dict.fromkeys(map(_parsed, _IGNORED), absent))
     try:
         words = shlex.split(text)
-        require_values(words)
+        require_values(words, "harness profile")
         given, unknown = parser.parse_known_args(words, namespace)
     except (argparse.ArgumentError, ValueError) as error:
         raise RequestError(f"{typed}: {error}", see) from error
@@ -126,12 +126,12 @@ def _config(name: str, text: str) -> ProfileConfig:
 
 
 def _parsed(field: str) -> str:
-    """Where argparse puts what is given for a field."""
+    """Name under which argparse stores the value of a field."""
     return flag(field).removeprefix("--").replace("-", "_")
 
 
 def _named(config: ProfileConfig, side: str) -> ProfileConfig:
-    """With an output of its own."""
+    """The configuration with an output file of its own."""
     if config.output is not None:
         return config
     time = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")

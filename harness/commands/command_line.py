@@ -23,22 +23,22 @@ from harness.version import __version__
 #: Subcommands in the order of --help, each a module here with add_arguments and execute.
 COMMANDS = {
     "profile": "measure a model and store everything in one HDF5 file",
-    "show": "summary of a profile",
-    "ops": "where the time goes: per-operator table",
-    "ab": "measure two configurations in turns until it is known whether they differ",
-    "compare": "whether profiles really differ, and which operators did it",
+    "show": "print the summary of a profile",
+    "ops": "show where the time goes, operator by operator",
+    "ab": "measure two configurations alternately until it is clear whether they differ",
+    "compare": "tell whether profiles really differ, and which operators are the cause",
     "trace": "write a trace that ui.perfetto.dev opens",
     "export": "write CSV, JSON lines, Parquet, pyperf's JSON, or stacks",
-    "report": "write one page for a browser, of one profile or several side by side",
-    "recover": "make a profile of what an interrupted one left",
+    "report": "write a web page of one profile, or of several side by side",
+    "recover": "make a profile from what an interrupted run left behind",
     "models": "list the built-in reference models, or write one out",
-    "doctor": "say what this machine can measure, what not, and the remedy",
-    "complete": "print what makes a shell complete commands, options and files",
+    "doctor": "say what this machine can and cannot measure, and the remedy",
+    "complete": "print a script that makes a shell complete commands, options and files",
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Executes one command line; returns the exit code.
+    """Runs one command line; returns the exit code.
 
     0 done, 1 our fault, 2 the request is wrong, 3 this machine cannot do it,
     4 --fail-on tripped, 5 --fail-on is undecided or there is nothing to compare, 130 interrupted.
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     open_standard_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A terminal that knows no µ, a file name that is not UTF-8.
+        # For terminals that cannot show µ, and file names that are not UTF-8.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         try:
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
             return _fail(full, as_json=flag("json") in given)
     except BrokenPipeError:
-        # The reader (head, less) has gone.
+        # The reader (head, less) has closed the pipe.
         drop(1)
         return 0
     except OSError as error:
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(_refused(error), as_json=False)
 
 
-#: What a wrong name makes the system say; all else is the machine's doing.
+#: Errors that a wrong file name causes; all others are blamed on the machine.
 _WRONG_NAME = (
     errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM,
     errno.ELOOP, errno.EINVAL, errno.EROFS,
@@ -77,14 +77,14 @@ _WRONG_NAME = (
 
 
 def _refused(error: OSError) -> HarnessError:
-    """The error of what the system refused, where nobody nearer to it knew more to say."""
+    """The error for a system call that failed and that no code closer to it has explained."""
     reason = error.strerror or str(error) or type(error).__name__
     if error.errno in NO_ROOM and error.filename is None:
         return MachineError("the output cannot be written: the disk is full", "make room there")
     place = "" if error.filename is None else f"{os.fsdecode(os.fspath(error.filename))}: "
     if error.errno in _WRONG_NAME and error.filename is not None:
-        return RequestError(f"{place}{reason}", "check the name and its rights")
-    remedy = "make room there" if error.errno in NO_ROOM else "see ulimit -a, and what df says"
+        return RequestError(f"{place}{reason}", "check the name and its permissions")
+    remedy = "make room there" if error.errno in NO_ROOM else "check ulimit -a and df"
     return MachineError(f"{place}{reason}", remedy)
 
 
@@ -96,10 +96,10 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _Command(_Parser):
-    """A command's parser: options may stand between its files, as with other commands.
+    """The parser of one command: its options may stand between its files.
 
-    argparse can do so, but not for a parser that another one calls: it calls ``parse_known_args``,
-    as do the two passes of ``parse_known_intermixed_args``.
+    argparse calls ``parse_known_args`` of a subcommand's parser, which stops at the first file.
+    ``parse_known_intermixed_args`` does not, but calls ``parse_known_args`` itself, twice.
     """
 
     _intermixed = False
@@ -107,8 +107,8 @@ class _Command(_Parser):
     def parse_known_args(  # type: ignore[override]  # the stub knows its overloads only
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """As argparse's, with the options taken out before files are counted."""
-        # What follows "--" is no option, which the second pass would not know any more.
+        """As argparse's, except that options are taken out before files are counted."""
+        # Words after "--" are not options, which the second pass would no longer know.
         if self._intermixed or "--" in (args or ()):
             return super().parse_known_args(args, namespace)
         self._intermixed = True
@@ -119,12 +119,12 @@ class _Command(_Parser):
 
 
 def command_line() -> argparse.ArgumentParser:
-    """The parser of the whole command line; a command's function is ``execute`` of its options."""
+    """The parser of the whole command line; ``options.execute`` is then the command's function."""
     parser = _Parser(
         prog="harness",
         allow_abbrev=False,
         description="The profiler that tells the truth about ONNX inference.",
-        epilog=f"'harness COMMAND {flag('help')}' tells the options of a command.",
+        epilog=f"'harness COMMAND {flag('help')}' lists the options of a command.",
     )
     declare_version(parser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Command)
@@ -142,8 +142,8 @@ def command_line() -> argparse.ArgumentParser:
     return parser
 
 
-def require_values(given: Sequence[str]) -> None:
-    """Refuses ``--option=--``, of which argparse makes an option without its value.
+def require_values(given: Sequence[str], program: str = "harness") -> None:
+    """Refuses ``--option=--``, which argparse would take for an option without a value.
 
     Raises:
         RequestError: there is one.
@@ -152,15 +152,14 @@ def require_values(given: Sequence[str]) -> None:
         if word == "--":
             return
         if re.fullmatch(r"(--[\w-]+=|-\w)--", word):
-            command = next((f" {word}" for word in given if word in COMMANDS), "")
             raise RequestError(
                 f"{word.removesuffix('--').rstrip('=')}: needs a value",
-                f"give one, see 'harness{command} `help`'",
+                f"give one, see '{program} `help`'",
             )
 
 
 def _unknown(command: str | None, word: str, given: Sequence[str]) -> RequestError:
-    """The error of a word that a command does not know, with the nearest option."""
+    """The error for a word that a command does not know, with the nearest known option."""
     program = "harness" if command is None else f"harness {command}"
     if command is not None and word in given[: given.index(command)]:
         return RequestError(
@@ -175,7 +174,8 @@ def _unknown(command: str | None, word: str, given: Sequence[str]) -> RequestErr
 
 
 def _execute(given: Sequence[str]) -> int:
-    require_values(given)
+    command = next((f" {word}" for word in given if word in COMMANDS), "")
+    require_values(given, f"harness{command}")
     options, unknown = command_line().parse_known_args(given)
     if unknown:
         raise _unknown(options.command, unknown[0], given)
@@ -208,7 +208,7 @@ def _fail(error: HarnessError, *, as_json: bool) -> int:
         }
         try:
             print(json.dumps({"error": report}), flush=True)
-        except OSError:  # nobody reads it, or it cannot be written: the exit code remains
+        except OSError:  # nobody reads it, or the write failed: the exit code still tells
             drop(1)
     else:
         say(message(error.message) + (f" ({message(error.remedy)})" if error.remedy else ""))

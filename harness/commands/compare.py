@@ -1,9 +1,9 @@
-"""Whether profiles really differ, what else changed, and which operators did it.
+"""Tell whether profiles really differ, what else changed, and which operators are the cause.
 
-The first file is the baseline. FASTER and SLOWER are said of the others against it, wrongly
-in 5 % of cases at most; SAME within the margin; UNDECIDED with the number of processes that
-would decide. Profiles of separate occasions carry what the machine changes in between:
-"harness ab" measures two configurations side by side.
+The first file is the baseline that the others are compared with. FASTER and SLOWER are wrong in
+at most 5 % of cases; SAME means within the margin; UNDECIDED comes with the number of processes
+that would decide. Profiles of separate occasions also differ by what changed on the machine in
+between; "harness ab" avoids this by measuring two configurations side by side.
 """
 
 from __future__ import annotations
@@ -21,19 +21,21 @@ if TYPE_CHECKING:
     from harness.analysis.comparing.report import Report
     from harness.records import Profile
 
-#: Exit codes of ``fail_on``; its help tells them: it tripped; it is undecided or not comparable.
+#: Exit codes of ``fail_on``, as in its help: it tripped; it is undecided or not comparable.
 TRIPPED = 4
 UNDECIDED = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of ``harness compare``."""
-    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="the first is the base")
+    parser.add_argument(
+        "files", type=Path, nargs="+", metavar="FILE", help="profiles; the first is the baseline"
+    )
     declare(parser, "compare")
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Reads the profiles, prints the comparison, and says by its code whether to fail."""
+    """Reads the profiles and prints the comparison; the exit code is that of --fail-on."""
     if len(options.files) < 2:
         raise RequestError(
             "a comparison needs at least two profiles", "harness compare BASE.h5 CANDIDATE.h5"
@@ -53,10 +55,10 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def fail_on(options: argparse.Namespace) -> float | None:
-    """Ratio above which --fail-on trips; None without it. Asked before anything is done.
+    """Ratio above which --fail-on trips; None without it. Call it before any work is done.
 
     Raises:
-        RequestError: it means nothing.
+        RequestError: its value makes no sense.
     """
     return None if options.fail_on is None else _threshold(options.fail_on)
 
@@ -65,9 +67,9 @@ def conclude(profiles: Sequence[Profile], options: argparse.Namespace, **more: s
     """Prints the comparison with the first profile; returns the exit code.
 
     Args:
-        profiles: the first is the base.
+        profiles: the first is the baseline.
         options: margin, limit, json and fail_on of the command line.
-        more: what the command knows besides, for --json.
+        more: what else the command knows, for --json.
     """
     from harness.analysis.comparing.profiles import compare_profiles
     from harness.reporters.scripts.comparison import comparison_text
@@ -100,7 +102,7 @@ def _judged(report: Report, threshold: float) -> int:
     for compared in report.candidates:
         found = compared.latency.comparison
         if found.interval is not None and found.interval[1] <= threshold:
-            continue  # what is known to be no slower need not be seen any better
+            continue  # known not to be slower: no better resolution is needed
         if found.verdict in ("SAME", "FASTER"):
             continue
         if found.verdict == "SLOWER" and found.interval and found.interval[0] > threshold:
@@ -109,7 +111,7 @@ def _judged(report: Report, threshold: float) -> int:
         # A gate that cannot see must not let everything through.
         reason = found.doubt or found.reason
         if found.verdict == "SLOWER":
-            reason = f"it is slower, but not surely by more than {threshold - 1:.2%}: {reason}"
+            reason = f"it is slower, but not certainly by more than {threshold - 1:.2%}: {reason}"
         say(f"{flag('fail_on')} cannot judge {compared.candidate.path}: {reason}")
         code = code or UNDECIDED
     return code

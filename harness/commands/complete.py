@@ -1,4 +1,4 @@
-"""Print what makes a shell complete commands, options, models and profiles.
+"""Print a script that makes a shell complete commands, options, models and profiles.
 
 bash: eval "$(harness complete bash)" in ~/.bashrc
 zsh:  eval "$(harness complete zsh)" in ~/.zshrc, below compinit
@@ -17,7 +17,7 @@ from harness.ort import providers
 
 SHELLS = ("bash", "zsh", "fish")
 
-#: Choices of options that ``harness.config`` checks and argparse does not know.
+#: Choices of options that are checked by ``harness.config`` and unknown to argparse.
 _CHOICES = {
     "provider": providers.names(),
     "execution_mode": EXECUTION_MODES,
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Prints the script: a Tab then asks no Python, so it costs no start-up."""
+    """Prints the script: pressing Tab then starts no Python."""
     import shtab
 
     from harness.commands.command_line import command_line
@@ -57,8 +57,8 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
-    """Arguments of the parser and of its commands."""
-    for action in parser._actions:  # argparse tells them nowhere else
+    """The arguments of the parser and of its commands."""
+    for action in parser._actions:  # argparse has no public access to them
         yield action
         if isinstance(action, argparse._SubParsersAction):
             for command in action.choices.values():
@@ -71,16 +71,16 @@ def _files(*patterns: str) -> dict[str, Any]:
 
     given = shtab.glob(*patterns)
     if len(patterns) == 1:
-        # shtab puts parentheses around, and zsh takes a lone pattern in them for a glob qualifier.
+        # shtab adds parentheses, in which zsh takes a single pattern for a glob qualifier.
         given["zsh"] = f"_files -g '{patterns[0]}'"
     return given
 
 
 def _model_files(references: str) -> dict[str, Any]:
-    """Reference models and files of models (.onnx, .ort), in the words of each shell."""
+    """Reference models and model files (.onnx, .ort), in the syntax of each shell."""
     files = _files("*.onnx", "*.ort")
     return {
-        # By "files" in its name shtab knows that a folder does not end the word.
+        # With "files" in the name, shtab knows that a folder does not complete the word.
         "bash": "_harness_model_files",
         "zsh": "_harness_model_files",
         "fish": f"(printf '%s\\n' {references}; {files['fish'][1:-1]})",

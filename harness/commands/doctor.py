@@ -1,4 +1,4 @@
-"""Tells what this machine can measure, what it cannot, and how to mend it."""
+"""Report what this machine can measure, what it cannot, and how to fix that."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Looks at the machine and prints what it can do.
+    """Examines the machine and prints what it can do.
 
     Returns:
         0, or 3 when ONNX Runtime cannot be opened: then nothing can be profiled.
@@ -54,7 +54,7 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def _typed(one: Capability) -> Capability:
-    """With options in the place of fields."""
+    """The capability as shown: fields in its sentences become options."""
     return dataclasses.replace(one, detail=worded(one.detail), remedy=worded(one.remedy))
 
 
@@ -79,17 +79,17 @@ def _print_table(capabilities: Sequence[Capability]) -> None:
 
 
 def _verdict(capabilities: Sequence[Capability]) -> str:
-    """All of them in one sentence."""
+    """One sentence that sums them up."""
     named = {
         state: ", ".join(one.name for one in capabilities if one.state == state)
         for state in ("limited", "absent")
     }
     runtime = next(one for one in capabilities if one.name == "ONNX Runtime")
     if runtime.state == "absent":
-        return "Nothing can be profiled here until ONNX Runtime opens."
+        return "Nothing can be profiled here until ONNX Runtime can be opened."
     parts = ["Models can be profiled here"]
     if named["absent"]:
         parts.append(f"without: {named['absent']}")
     if named["limited"]:
-        parts.append(f"with care for: {named['limited']}")
+        parts.append(f"with limits on: {named['limited']}")
     return "; ".join(parts) + "."

@@ -1,8 +1,9 @@
-"""Write what a profile holds in formats of other tools; several at a time if wanted."""
+"""Write a profile in the formats of other tools, several at once if you like."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from harness.reporters.visible import visible
 if TYPE_CHECKING:
     from harness.records import Profile, Stacks
 
-#: Options that name an output, in the order in which they are written.
+#: Options that name an output, in the order in which the outputs are written.
 _OUTPUTS = ("pyperf", "csv", "jsonl", "parquet", "stacks")
 
 
@@ -41,6 +42,8 @@ def execute(options: argparse.Namespace) -> int:
     if not asked:
         names = ", ".join(f"`{name}`" for name in _OUTPUTS)
         raise RequestError("nothing to export", f"give one of {names}")
+    if len(set(asked.values())) < len(asked):
+        raise RequestError("two outputs have the same file name", "give each a name of its own")
     profile = read_profile(options.file)
 
     def stacks(profile: Profile, path: Path) -> int:
@@ -54,9 +57,11 @@ def execute(options: argparse.Namespace) -> int:
         "stacks": stacks,
     }
     written = {}
-    for name, path in asked.items():
-        with new_file(path, force=options.force) as unfinished:
-            written[name] = {"file": str(path), "count": writers[name](profile, unfinished)}
+    # All are written before the first is put in place: a request that fails leaves no part of it.
+    with contextlib.ExitStack() as unfinished:
+        for name, path in asked.items():
+            file = unfinished.enter_context(new_file(path, force=options.force))
+            written[name] = {"file": str(path), "count": writers[name](profile, file)}
     if options.json:
         print(json.dumps({"written": written}))
     else:
@@ -70,7 +75,7 @@ def _stacks(profile: Profile) -> Stacks:
     """The stacks of a profile.
 
     Raises:
-        RequestError: it holds none.
+        RequestError: it has none.
     """
     stacks: Stacks | None = profile.stacks
     if stacks is None:

@@ -1,4 +1,4 @@
-"""What a command says on stderr: one line each, of harmless characters, whoever reads it or not."""
+"""Messages on stderr: one line each, printable characters only, lost if nobody can read them."""
 
 from __future__ import annotations
 
@@ -9,39 +9,36 @@ from harness.errors import one_line
 from harness.options import worded
 from harness.reporters.visible import visible
 
-#: Characters of a line at most: a name may have megabytes.
+#: Longest line, in characters: a name in a model may be megabytes long.
 MOST_CHARACTERS = 1_200
 
 
 def message(text: str) -> str:
-    """The text as one line that cannot do anything to a terminal, nor fill it."""
-    return visible(one_line(worded(text), MOST_CHARACTERS))
+    """The text as one line that neither controls a terminal nor fills it."""
+    # Cut before, for megabytes are slow to escape, and after, for escapes are longer.
+    shown = visible(one_line(worded(text), MOST_CHARACTERS))
+    return one_line(shown, MOST_CHARACTERS)
 
 
 def say(text: str) -> None:
-    """Prints ``harness: TEXT`` on stderr; where that cannot be written, only this is lost."""
+    """Prints ``harness: TEXT`` on stderr; if the write fails, only this message is lost."""
     try:
-        print(
-            f"harness: {visible(one_line(worded(text), 2 * MOST_CHARACTERS))}",
-            file=sys.stderr,
-            flush=True,
-        )
+        print(f"harness: {message(text)}", file=sys.stderr, flush=True)
     except (OSError, ValueError):
         drop(2)
 
 
 def drop(descriptor: int) -> None:
-    """Sends what else is written there to nowhere, or Python fails once more when it ends."""
+    """Discards further output there; otherwise Python would fail again when it flushes at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, descriptor)
     os.close(nowhere)
 
 
 def open_standard_streams() -> None:
-    """Opens to nowhere what whoever started us has closed of descriptors 0 to 2.
+    """Opens /dev/null on any of descriptors 0 to 2 that the parent process has closed.
 
-    Else the next file to be opened would get such a number, and be written to by what means to
-    print.
+    Otherwise the next file to be opened would get that number, and prints would end up in it.
     """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)

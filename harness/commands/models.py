@@ -13,7 +13,7 @@ from harness.reporters.visible import visible
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of ``harness models``."""
-    parser.add_argument("name", nargs="?", metavar="NAME", help="model to write; none: list them")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="model to write; omit to list all")
     declare(parser, "models")
 
 

@@ -1,6 +1,6 @@
-"""Where the time goes: one row a node, an op type or a layer, longest first.
+"""Show where the time goes: one row per node, op type, layer or GPU kernel, longest first.
 
-Times are the probes' where there are some, else those of ORT's profiler.
+Times come from the probes if recorded, otherwise from ORT's profiler.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def execute(options: argparse.Namespace) -> int:
         if (getattr(options, name) or 0) < 0:
             raise RequestError(f"`{name}` must not be negative", f"give `{name}` N, 0 for all")
     profile = read_profile(options.file)
-    # Scripts get all rows but where they want fewer.
+    # Scripts get all rows unless they ask for fewer.
     rows = options.limit or None
     shown = TABLE_ROWS if options.limit is None else options.limit
     if options.by == "kernel":

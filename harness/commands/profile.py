@@ -44,7 +44,7 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def configuration(options: argparse.Namespace) -> ProfileConfig:
-    """What the parsed options ask for."""
+    """The request that the parsed options describe."""
     archives = [text for text in options.input if _is_archive(text)]
     files = [text for text in options.input if text not in archives]
     return ProfileConfig(
@@ -94,14 +94,14 @@ def configuration(options: argparse.Namespace) -> ProfileConfig:
 
 
 def _is_archive(text: str) -> bool:
-    """Whether --input names a .npz file; one whose path holds "=" is told by being there."""
+    """Whether --input names a .npz file; if the path contains "=", only if that file exists."""
     return text.lower().endswith(".npz") and ("=" not in text or Path(text).is_file())
 
 
 def _pairs(field: str, given: list[str]) -> list[tuple[str, str]]:
     pairs = []
     for text in given:
-        # A tensor's name may hold "=", a size or a file's suffix after the last one not.
+        # Split at the last "=": a tensor's name may contain one; a size or file suffix does not.
         name, found, value = text.rpartition("=")
         if not (name and found and value):
             raise RequestError(f"`{field}` {text}: not NAME=VALUE", f"give `{field}` NAME=VALUE")

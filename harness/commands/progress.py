@@ -1,4 +1,4 @@
-"""What ``profile`` says on stderr while it works."""
+"""What ``profile`` and ``ab`` print on stderr while they measure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from harness.reporters.wording import input_line, processes
 
 
 class _Lossy(io.FileIO):
-    """A stream that loses what cannot be written: a full disk there costs no measurement."""
+    """A stream that drops what it cannot write: a full disk there must not cost a measurement."""
 
     def write(self, data: Any) -> int:
         try:
@@ -30,14 +30,14 @@ class _Lossy(io.FileIO):
 
 
 class Progress(Observer):
-    """Lines on stderr, and a bar with the time left where stderr is a terminal.
+    """Lines on stderr, and a bar with the time left if stderr is a terminal.
 
-    The bar moves when a process has finished, never by a thread of its own: one would run
-    beside the timed pass.
+    The bar is updated when a process finishes, never by a thread of its own, which would run
+    during the timed pass.
     """
 
     def __init__(self, *, quiet: bool) -> None:
-        # Descriptor 2 is redirected while workers run; this one stays with the terminal.
+        # Descriptor 2 is redirected while workers run; this copy stays with the terminal.
         self._stream = io.TextIOWrapper(
             io.BufferedWriter(_Lossy(os.dup(2), "w")), encoding="utf-8", errors="replace"
         )
@@ -77,12 +77,12 @@ class Progress(Observer):
         self._stream.close()
 
     def warning(self, text: str) -> None:
-        """Prints a warning, also when quiet."""
+        """Prints a warning, even when quiet."""
         self._console.print(f"harness: warning: {message(text)}")
 
     def preparing(self, model: str) -> None:
         """Says what is being read."""
-        self._say(f"reading and trying {model}")
+        self._say(f"loading and trying out {model}")
 
     def prepared(self, preparation: Preparation, plan: Plan) -> None:
         """Says what is fed and how long it will take."""
@@ -92,7 +92,7 @@ class Progress(Observer):
             self.warning(f"no {what}: {reason}")
         more = ""
         if plan.budget_s is not None:
-            more = f"; more of them, up to {_duration(plan.budget_s)}, if they vary too much"
+            more = f"; more if they vary too much, up to {_duration(plan.budget_s)}"
         self._say(
             f"measuring {processes(plan.processes)}, about {_duration(plan.expected_s)}{more}"
         )
@@ -103,14 +103,14 @@ class Progress(Observer):
     def measured(self, finished: int, plan: Plan) -> None:
         """Moves the bar."""
         left = time_left(plan, finished, time.monotonic() - self._began_s)
-        # Beyond the planned processes one more is always under way.
+        # After the planned processes, there is always one more under way.
         more = finished >= plan.processes and plan.budget_s is not None
         total = finished + 1 if more else plan.processes
         self._bar.update(self._task, total=total, completed=finished, left=left)
         self._bar.refresh()
 
     def pairs_planned(self, pairs: int, least_s: float) -> None:
-        """Says how long it takes at least until something can be decided."""
+        """Says the least time that a decision takes."""
         self._say(
             f"a decision takes at least {pairs} pairs of processes, about {_duration(least_s)}"
         )
@@ -127,8 +127,8 @@ class Progress(Observer):
 def time_left(plan: Plan, finished: int, elapsed_s: float) -> str:
     """How much longer it takes, in words.
 
-    The plan tells it until a process has finished, then those that have; and when all that were
-    planned have finished but not reached the precision, what is left of the budget.
+    An estimate from the plan until a process has finished, then from those that have. When all
+    planned processes have finished without reaching the precision, what is left of the budget.
     """
     if finished >= plan.processes and plan.budget_s is not None:
         return f"at most {_duration(plan.budget_s - elapsed_s)} left"

@@ -1,4 +1,4 @@
-"""Make a readable profile of the partial folder that an interrupted one left."""
+"""Make a readable profile from the partial folder that an interrupted run left behind."""
 
 from __future__ import annotations
 

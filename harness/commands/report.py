@@ -1,6 +1,6 @@
-"""Write profiles as one page for a browser: self-contained, nothing is loaded from elsewhere.
+"""Write profiles as one self-contained web page, which loads nothing from elsewhere.
 
-Several profiles are put side by side, each compared with the first one.
+Several profiles are shown side by side, each compared with the first one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from harness.reporters.visible import visible
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of ``harness report``."""
     parser.add_argument(
-        "files", type=Path, nargs="+", metavar="FILE", help="profiles; the first is the base"
+        "files", type=Path, nargs="+", metavar="FILE", help="profiles; the first is the baseline"
     )
     declare(parser, "report")
 

@@ -1,4 +1,4 @@
-"""Summary of a profile: latency with its confidence, noise, where the time goes."""
+"""Print the summary of a profile: latency and its confidence interval, noise, where time goes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Write every pass of a profile as a trace, on one time axis; ui.perfetto.dev opens it.
+"""Write all passes of a profile as one trace on a single time axis, for ui.perfetto.dev.
 
-The name of OUT tells the format: Perfetto's own where it ends in .pftrace or
-.perfetto-trace, else Chrome's JSON; compressed where .gz follows.
+The name of OUT sets the format: Perfetto's own if it ends in .pftrace or .perfetto-trace,
+otherwise Chrome's JSON; compressed if .gz follows.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from harness.options import declare
 from harness.reporters.visible import visible
 
-#: Endings of Perfetto's own format, before .gz.
+#: File name endings of Perfetto's own format, before .gz.
 _PERFETTO = (".pftrace", ".perfetto-trace", ".perfetto")
 
 

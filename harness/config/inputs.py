@@ -14,12 +14,12 @@ class InputRequest:
     """What the user fixed about the inputs; the rest is chosen from the model.
 
     Attributes:
-        dims: size of a free dimension by its name in the model.
-        shapes: whole shape of an input by its name.
-        batch: size of the batch, or None: of the free axes that are named so, else of the
-            leading ones.
-        files: .npy file of an input by its name.
-        archives: .npz files that hold inputs by their names.
+        dims: sizes of free dimensions, by their names in the model.
+        shapes: full shapes of inputs, by name.
+        batch: batch size, given to the free axes known to be the batch or, without any, to the
+            leading ones; None leaves it open.
+        files: .npy files of inputs, by name.
+        archives: .npz files that hold inputs by name.
         data_set: folder in ONNX's test_data_set_N layout, or None.
         seed: seed of the generated values.
     """

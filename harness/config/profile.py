@@ -18,26 +18,26 @@ from harness.errors import RequestError
 STACKS = ("python", "native")
 TRACE_PASSES = ("probe", "ort", "kernels")
 
-#: Processes of a comparison-grade profile: Welch's test on per-process medians finds a
-#: 2 % shift with 97 % power at ten processes.
+#: Processes of a comparison-grade profile: with ten, Welch's test on per-process medians
+#: detects a 2 % shift with 97 % power.
 COMPARISON_PROCESSES = 10
 COMPARISON_DURATION_S = 2.0
 
-#: Half width of the interval of the median, relative to it, that more processes are to reach,
-#: and the seconds after which that is given up.
+#: Half width of the median's confidence interval, relative to the median, that processes are
+#: added to reach; and the seconds after which no more are added.
 DEFAULT_PRECISION = 0.01
 DEFAULT_BUDGET_S = 60.0
 QUICK_PROCESSES = 3
 QUICK_DURATION_S = 0.3
 
-#: A timed pass stops growing here: 4 MB of raw samples a process say all there is to say.
+#: A timed pass ends at this many samples: 4 MB of raw data per process say all there is to say.
 MAX_SAMPLES_PER_PROCESS = 250_000
 
-#: With ``energy``: meters need seconds, however short an inference is.
+#: The same with ``energy``: meters need seconds, however short an inference is.
 ENERGY_SAMPLES_PER_PROCESS = 2_000_000
 ENERGY_DURATION_S = 3.0
 
-#: How long devices are left idle before a session is made, when energy is asked for.
+#: Seconds that devices are left idle before the session is created, with ``energy``.
 ENERGY_IDLE_S = 1.5
 
 #: Seconds that a worker may take from its start to its first inference.
@@ -55,26 +55,27 @@ class ProfileConfig:
 
     Attributes:
         model: path of an ONNX file, or the name of a built-in reference model.
-        session: how the ORT session is made.
+        session: how the ORT session is created.
         inputs: what is fixed about the inputs.
-        processes: worker processes measured; None for the default of the grade, and more of
-            them until the precision is reached or the budget is spent.
-        duration_s: seconds of timed pass in each process; None for the default.
-        quick: small fixed measurement, not comparison-grade.
-        precision: half width of the interval of the median, relative to it.
+        processes: worker processes to measure; None for the default number and, unless
+            ``quick``, further ones until the precision is reached or the budget is spent.
+        duration_s: seconds that the timed pass lasts in each process; None for the default.
+        quick: short fixed measurement, not comparison-grade.
+        precision: half width to reach of the median's confidence interval, relative to the
+            median.
         budget_s: seconds of measuring after which no further process is added.
-        interleaved_with: random text that two profiles share which ``ab`` measured in pairs
-            of processes; empty otherwise.
-        order_seed: of the coin that drew the order of these pairs; None without them.
+        interleaved_with: random string shared by two profiles that ``ab`` measured in pairs of
+            processes; empty otherwise.
+        order_seed: seed of the random order within these pairs; None without pairs.
         trace: traced passes that follow the timed pass, out of TRACE_PASSES.
         trace_inferences: inferences recorded by each traced pass of a process.
-        sample_hz: readings of the devices a second during the timed pass; 0 for none.
-        energy: measure idle power before each session, and long enough for energy meters.
-        stacks: ``python`` or ``native``: sample the stacks of a worker of its own with py-spy;
-            empty for none.
-        affinity: CPU list of the workers in Linux' notation (``0-3,8``), or None.
-        memory_limit_gb: of 10**9 bytes, resident, that a worker may take; None for most of what
-            is available.
+        sample_hz: device readings per second during the timed pass; 0 for none.
+        energy: measure idle power before each session, then long enough for energy meters.
+        stacks: sample the stacks of an extra worker with py-spy: ``python`` for Python frames,
+            ``native`` for native ones too; empty for none.
+        affinity: CPUs of the workers in Linux notation (``0-3,8``), or None.
+        memory_limit_gb: resident memory that a worker may use, in units of 10**9 bytes; None
+            for most of what is available.
         timeout_s: seconds that a worker may take until its first inference.
         output: file to write; None for ``profiles/MODEL-PROVIDER-UTCTIME.h5``.
         force: overwrite an existing output.
@@ -150,7 +151,7 @@ class ProfileConfig:
             )
         if self.energy and not self.sample_hz:
             raise RequestError(
-                "`energy` needs samples of the devices, and `sample_hz` 0 takes none",
+                "`energy` needs device readings, and `sample_hz` 0 takes none",
                 "drop one of them",
             )
         if self.stacks:
@@ -169,12 +170,12 @@ class ProfileConfig:
 
     @property
     def timed_s(self) -> float:
-        """Seconds of timed pass asked of each process."""
+        """Seconds that the timed pass of each process shall last."""
         if self.duration_s is None and self.energy:
             return ENERGY_DURATION_S
         return self.duration_s or (QUICK_DURATION_S if self.quick else COMPARISON_DURATION_S)
 
     @property
     def most_samples(self) -> int:
-        """Samples at which the timed pass of a process stops growing."""
+        """Number of samples at which the timed pass of a process ends."""
         return ENERGY_SAMPLES_PER_PROCESS if self.energy else MAX_SAMPLES_PER_PROCESS

@@ -1,4 +1,4 @@
-"""How an ONNX Runtime session is made."""
+"""How an ONNX Runtime session is created."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ EXECUTION_MODES = ("sequential", "parallel")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SessionConfig:
-    """How the ORT session is made; every field maps to one session option of its C API.
+    """How the ORT session is created; every field maps to one session option of ORT's C API.
 
     Attributes:
-        provider: execution provider asked for (``harness.ort.providers``).
+        provider: requested execution provider (``harness.ort.providers``).
         provider_options: options of that provider, by ORT's own names.
-        intra_threads: threads inside one operator; 0 leaves the choice to ORT.
-        inter_threads: threads between operators (parallel mode); 0 leaves it to ORT.
+        intra_threads: threads within one operator; 0 leaves the choice to ORT.
+        inter_threads: threads across operators (parallel mode); 0 leaves the choice to ORT.
         optimization: graph optimisation level, one of OPTIMIZATION_LEVELS.
         execution_mode: one of EXECUTION_MODES.
         entries: ORT session config entries (``session.intra_op.allow_spinning`` …).
-        custom_ops: libraries of custom operators that a session registers.
-        no_arena: take memory on the CPU from the system, not from ORT's arena.
-        no_mem_pattern: allocate each tensor by itself, not all of an inference by a plan.
-        library: path of another libonnxruntime, or None for the installed wheel's.
-        strict: refuse a graph of which a node is not on the provider asked for.
+        custom_ops: libraries of custom operators that the session registers.
+        no_arena: take CPU memory from the system, not from ORT's arena.
+        no_mem_pattern: allocate each tensor separately, not in one planned block per inference.
+        library: path of the libonnxruntime to use, or None for the installed wheel's.
+        strict: refuse a graph if any of its nodes is not on the requested provider.
     """
 
     provider: str = "cpu"

@@ -1,7 +1,8 @@
-"""Which free axes of the inputs count the examples of a batch, and which the steps of time.
+"""Which free axes of the inputs are the batch, and which are time steps.
 
-An axis is known by its name; else by the operators that it reaches (a recurrent layer takes
-steps x batch x features, its states layers x batch x units); else by its place.
+An axis is recognised by its name; failing that, by the operators it reaches (a recurrent layer
+takes steps x batch x features, and states of layers x batch x units); failing that, by its
+position.
 """
 
 from __future__ import annotations
@@ -21,42 +22,42 @@ if TYPE_CHECKING:
     from harness.inputs.origins import Origin
 
 BY_NAME = "batch"
-BY_PLACE = "taken for the batch, as the leading axis"
-BY_STATE = "taken for the batch, as the free axis of a state"
+BY_PLACE = "assumed to be the batch, as the leading axis"
+BY_STATE = "assumed to be the batch, as the free axis of a state"
 
 _BATCH = r"batch|^(bsz?|bsize|nb|mb)$"
-#: Names of a batch that are also those of other things: believed where a batch may be.
+#: Names of a batch that may mean something else: accepted only where a batch axis can be.
 _PERHAPS_BATCH = r"^[bn]$"
-#: Names of steps: an axis so named is no batch, not even in the leading place.
+#: Names of time steps: such an axis is not the batch, even in the leading position.
 _STEPS = r"seq|len|time|token|frame|step|^[tls]$"
-#: The same for a tensor of one axis, which may be a list of anything.
+#: The same for a one-dimensional tensor, which may be a list of anything.
 _ONLY_STEPS = r"seq|len|time|token|frame|step|position|sample"
-#: Names that exporters make up, which say nothing.
+#: Names that exporters generate: they carry no meaning.
 _MADE_UP = r"^(unk(nown)?_|dynamicdimension|dim_?\d|[ds]\d+$|none$)|dynamic_axes_|_dim_\d+$"
-#: What an encoder gives: a sequence, though its name speaks of states.
+#: Encoder outputs: sequences, although their names mention states.
 _ACTIVATIONS = r"encoder|hidden_states"
 _CACHE_NAME = r"past|cache|mem"
 _STATE_NAME = r"^[hc](_?(\d+|n|t|in|prev))?$|^[hc]n|state|hidden|cell|mem|cache|rnn|lstm|gru"
-#: Inputs of a recurrent layer: its sequence, and what it begins with.
+#: Input slots of a recurrent layer: its sequence, and its initial states.
 _SEQUENCE_AND_STATES = (0, 5, 6)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Axes:
-    """Free dimensions by what they count.
+    """Free dimensions by their meaning.
 
     Attributes:
-        batch: those of the batch, with the reason.
-        steps: those that a recurrent layer counts its steps by.
+        batch: the batch dimensions, each with the reason.
+        steps: dimensions that a recurrent layer uses as its time steps.
     """
 
     batch: dict[Dimension, str]
     steps: frozenset[Dimension]
 
     def batch_option(self) -> list[Dimension]:
-        """What ``--batch`` sets: the axes that are known, else those in the leading place.
+        """The axes that ``--batch`` sets: the recognised ones, else those in the leading position.
 
-        An axis without a telling name follows the known ones; one with another name does not.
+        Once one is recognised, a leading axis is set with it only if its name has no meaning.
         """
         known = any(why not in (BY_PLACE, BY_STATE) for why in self.batch.values())
         return [
@@ -66,12 +67,12 @@ class Axes:
         ]
 
     def batch_axis(self, port: Port) -> int | None:
-        """The axis of the batch in an input, when it is free."""
+        """The batch axis of an input; None if the input has no free one."""
         return next((axis for axis, size in enumerate(port.dims) if size in self.batch), None)
 
 
 def find_axes(model: onnx.ModelProto, ports: Sequence[Port]) -> Axes:
-    """What the free axes of a model's inputs count."""
+    """Classifies the free axes of a model's inputs."""
     met, steps = _met_by_layers(model, ports)
     batch: dict[Dimension, str] = {}
     for port in ports:
@@ -83,7 +84,7 @@ def find_axes(model: onnx.ModelProto, ports: Sequence[Port]) -> Axes:
             batch.setdefault(part, BY_NAME)
     for dimension, layer in met.items():
         if not _says_other(dimension):
-            batch.setdefault(dimension, f"batch, by its place in {layer}")
+            batch.setdefault(dimension, f"batch, by its position in {layer}")
     for port in ports:
         if port.rank and not any(size in batch for size in port.dims):
             first = port.dims[0]
@@ -111,7 +112,7 @@ def _is_steps(dimension: int | Dimension) -> bool:
 
 
 def _leads_steps(port: Port, first: Dimension) -> bool:
-    """Whether the leading axis counts steps, or follows from other axes."""
+    """Whether the leading axis is time steps, or is calculated from other axes."""
     if isinstance(first, tuple):
         return False
     names = _STEPS if port.rank > 1 else _ONLY_STEPS
@@ -119,22 +120,22 @@ def _leads_steps(port: Port, first: Dimension) -> bool:
 
 
 def _tells(dimension: Dimension) -> bool:
-    """Whether a dimension has a name that says something."""
+    """Whether a dimension has a meaningful name."""
     return isinstance(dimension, str) and not re.search(_MADE_UP, dimension, re.IGNORECASE)
 
 
 def _says_other(dimension: Dimension) -> bool:
-    """Whether a name speaks against a batch."""
+    """Whether a name rules out a batch."""
     return isinstance(dimension, str) and (is_composed(dimension) or _is_steps(dimension))
 
 
 def _state_axis(
     port: Port, ports: Sequence[Port], batch: Mapping[Dimension, str]
 ) -> Dimension | None:
-    """The batch of what looks like a state: layers x batch x units, the layers fixed.
+    """The batch axis of what looks like a state: layers x batch x units, the layers fixed.
 
-    Where nothing says that it is a state, it may as well be one example of several steps: it
-    is a state where another input has a free batch. A cache has steps after the batch.
+    Without a name to go by, the input may as well be one example of several steps: it counts
+    as a state only if another input has a free batch. A cache has steps after the batch.
     """
     if not port.is_float or port.rank < 3 or not isinstance(port.dims[0], int):
         return None
@@ -152,7 +153,7 @@ def _state_axis(
 def _met_by_layers(
     model: onnx.ModelProto, ports: Sequence[Port]
 ) -> tuple[dict[Dimension, str], set[Dimension]]:
-    """Free dimensions that recurrent layers take for the batch, with the layer; and for steps."""
+    """Free dimensions that recurrent layers use as the batch, with the layer; and as steps."""
     origins = axis_origins(model, ports)
     batch: dict[Dimension, str] = {}
     steps: set[Dimension] = set()
@@ -172,7 +173,7 @@ def _met_by_layers(
 def _dimension(
     node: onnx.NodeProto, slot: int, axis: int, origins: Mapping[str, Origin]
 ) -> Dimension | None:
-    """The free dimension that an axis of a node's input is."""
+    """The free dimension behind an axis of a node's input; None if there is none."""
     if slot >= len(node.input) or node.input[slot] not in origins:
         return None
     found = origins[node.input[slot]].size(axis)

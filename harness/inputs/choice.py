@@ -1,9 +1,8 @@
-"""Valid input tensors from the model alone, seeded; or those that the user gave.
+"""Valid input tensors: generated from the model alone with a seed, or given by the user.
 
-Candidates are made in the order of plausibility, from the sizes of free dimensions
-(``input_sizes``) and the values that the graph demands (``input_demands``). Whether the
-model takes them is tried: ``choose`` goes on to the next candidate when it does not, and
-learns from ORT's reason.
+Candidates come in order of plausibility, from the sizes of free dimensions
+(``inputs/sizes.py``) and the values that the graph demands (``inputs/demands.py``). Each is
+tried on the model: if it fails, ``choose`` learns from ORT's error and moves on to the next.
 """
 
 from __future__ import annotations
@@ -58,20 +57,20 @@ if TYPE_CHECKING:
 
     from harness.config.inputs import InputRequest
 
-#: Attempts before a model is given up.
+#: Attempts before giving up on a model.
 MAX_ATTEMPTS = 32
-#: Of these, attempts that ORT's reasons for earlier ones suggested.
+#: How many of these may be attempts that ORT's earlier errors suggested.
 MAX_LEARNED = 16
-#: A candidate whose tensors are larger than this together is left out.
+#: A candidate whose tensors together exceed this is skipped.
 MAX_BYTES = 512 << 20
-#: The same where the user fixed sizes: what is asked for is only kept from being absurd.
+#: The same where the user fixed sizes: a sanity limit only.
 MAX_GIVEN_BYTES = 64 << 30
 
-#: Sizes given to all free dimensions but the batch when the customary ones fail: 1 and 2 for
+#: Sizes tried for all free dimensions but the batch when the customary ones fail: 1 and 2 for
 #: plain tensors, multiples of 32 for networks that halve the image five times, 77 and 512
 #: for fixed position tables (CLIP, BERT).
 _FALLBACK_SIZES = (1, 2, 32, 64, 640, 320, 4, 8, 16, 77, 256, 512, 3, 5)
-#: The same for the batch too.
+#: The same, with the batch included.
 _FALLBACK_BATCHES = (2, 3, 4, 8)
 _ORT_ASKED = "as ORT asked"
 
@@ -86,8 +85,8 @@ class InputSet:
             absent optional.
         records: the same inputs described, in the model's order.
         dims: sizes of the named free dimensions.
-        items: how many items, the examples of a batch, are fed, and which axis tells it.
-        expected: outputs that a data set says should come out, in the model's order.
+        items: number of items (the examples of a batch) that are fed, and the axis it is from.
+        expected: outputs that the data set expects, in the model's order; None without any.
     """
 
     values: Mapping[str, Any]
@@ -98,11 +97,11 @@ class InputSet:
 
 
 def candidates(model: onnx.ModelProto, request: InputRequest) -> Iterator[InputSet]:
-    """Input sets in the order of plausibility; the same request gives the same sets.
+    """Input sets in order of plausibility; the same request gives the same sets.
 
     Raises:
         RequestError: the request does not fit the model, or a file does not.
-        ModelError: an input has a type that cannot be made.
+        ModelError: an input has a type that cannot be fed.
     """
     chooser = _Chooser(model, request)
     for plan in chooser.plans():
@@ -115,7 +114,7 @@ def choose(
     request: InputRequest,
     attempt: Callable[[InputSet], list[Any]],
 ) -> tuple[InputSet, list[Any]]:
-    """The first candidate that the model runs with, and its outputs.
+    """The first candidate that the model accepts, and its outputs.
 
     Args:
         model: the model.
@@ -125,7 +124,7 @@ def choose(
 
     Raises:
         RequestError: the request does not fit the model.
-        ModelError: nothing worked; says ORT's reason and the flag that would help.
+        ModelError: no candidate worked; gives ORT's reason and the option that would help.
     """
     chooser = _Chooser(model, request)
     waiting = chooser.plans()
@@ -155,7 +154,7 @@ def choose(
             better = list(chooser.learn(plan, reasons[-1]))[: MAX_LEARNED - learned]
             learned += len(better)
             failed = failing_node(reasons[-1])
-            if failed == failed_before:  # no further: what else was suggested comes first
+            if failed == failed_before:  # no progress: earlier suggestions come first
                 suggested.extend((item, failed) for item in better)
             else:
                 suggested.extendleft((item, failed) for item in reversed(better))
@@ -166,7 +165,7 @@ def choose(
 class _Plan:
     """One way to choose: sizes of free dimensions, kind of values, rank where none is given.
 
-    replaced tells whether that kind stands in for settings known by their names too.
+    replaced: whether that kind also replaces settings recognised by their names.
     """
 
     sizes: Mapping[Dimension, int]
@@ -202,7 +201,7 @@ class _Chooser:
         self._walked: dict[tuple[Shape | None, ...], Demands] = {}
 
     def plans(self) -> Iterator[_Plan]:
-        """Ways to choose, in the order of plausibility."""
+        """Ways to choose, in order of plausibility."""
         first = _Plan(self._customary.sizes, self._customary.reasons)
         sized = list(self._sized(first))
         kinds = VALUE_KINDS[1:]
@@ -219,7 +218,7 @@ class _Chooser:
             yield dataclasses.replace(first, values=kind, replaced=True)
 
     def _changeable(self, plan: _Plan) -> list[Dimension]:
-        """Free dimensions that nothing dictates and that do not follow from others."""
+        """Free dimensions that nothing fixes and that are not calculated from others."""
         dictated = self._given.sizes.keys() | self._customary.required.keys()
         return [
             dimension
@@ -230,14 +229,14 @@ class _Chooser:
         ]
 
     def _apart(self, plan: _Plan) -> Iterator[_Plan]:
-        """The plan with one axis without a name set to 1: which are equal, nothing says."""
+        """The plan with one unnamed axis set to 1, since nothing says which of them are equal."""
         unnamed = [item for item in self._changeable(plan) if isinstance(item, tuple)]
         if len(unnamed) > 1:
             inner = [item for item in unnamed if item not in self._axes.batch]
             yield from (plan.resized({dimension: 1}, "tried") for dimension in inner[:4])
 
     def _sized(self, plan: _Plan) -> Iterator[_Plan]:
-        """The plan with every free dimension that nothing dictates set to one size."""
+        """The plan with every free dimension that nothing fixes set to the same size."""
         free = self._changeable(plan)
         inner = [dimension for dimension in free if dimension not in self._axes.batch]
         spatial = {
@@ -317,7 +316,7 @@ class _Chooser:
         return f"free dimension {', '.join(parts)}" if parts else ""
 
     def learn(self, plan: _Plan, reason: str) -> Iterator[_Plan]:
-        """Better plans, where ORT's message says what it wanted."""
+        """Better plans, if ORT's message says what it wanted."""
         if match := _INDEX_RANGE.search(reason):
             limit = int(match[1])
             if plan.index_limit is None or limit < plan.index_limit:
@@ -325,7 +324,7 @@ class _Chooser:
             return
         sizes = self._customary.resolve(plan.sizes, self._given.sizes)
         free = [item for item in self._changeable(plan) if plan.reasons[item] != _ORT_ASKED]
-        # The batch last: it fits most often as it is.
+        # The batch last: it usually fits as it is.
         free.sort(key=lambda dimension: dimension in self._axes.batch)
         for got, wanted in clashes(reason):
             yield from self._instead(plan, sizes, free, got, wanted)
@@ -339,7 +338,7 @@ class _Chooser:
                 if dimension not in self._axes.batch and sizes[dimension] < _LONGEST
             }
             if longer:
-                yield plan.resized(longer, "as fewer are too few")
+                yield plan.resized(longer, "as ORT found fewer too short")
 
     def _instead(
         self,
@@ -349,7 +348,7 @@ class _Chooser:
         got: int,
         wanted: int,
     ) -> Iterator[_Plan]:
-        """Plans with another size where one was met: of a dimension, or of what it follows from."""
+        """Plans that change the size ORT got: of a dimension, or of those it is calculated from."""
         for name in plan.sizes:
             if sizes[name] == got and isinstance(name, str):
                 for part, size in self._customary.parts_for(name, wanted, sizes):
@@ -359,7 +358,7 @@ class _Chooser:
         if len(same) > 1 and got > 1 and wanted > 1:
             yield plan.resized(dict.fromkeys(same, wanted), _ORT_ASKED)
         yield from (plan.resized({dimension: wanted}, _ORT_ASKED) for dimension in same)
-        if not same and got and wanted:  # a size that was met may grow with another
+        if not same and got and wanted:  # the size ORT got may scale with a dimension
             for dimension in free:
                 size, rest = divmod(sizes[dimension] * wanted, got)
                 if not rest and dimension not in self._axes.batch:
@@ -369,8 +368,8 @@ class _Chooser:
         """Says why nothing worked: the most plausible candidate's reason, and the way out."""
         if not reasons:
             return ModelError(
-                f"every input set that was tried needs more than {self._max_bytes >> 20} MiB",
-                "give smaller sizes by `dims`, `batch` or `shapes`",
+                f"every input set tried needs more than {self._max_bytes >> 20} MiB",
+                "give smaller sizes with `dims`, `batch` or `shapes`",
             )
         unnamed = [
             port
@@ -384,23 +383,21 @@ class _Chooser:
             *(f"`files` {port.name}=FILE.npy" for port in integers[:1]),
         ]
         if self._given.sizes or self._given.values:
-            remedy = (
-                "the sizes or values that were given may not fit: change them, or leave them out"
-            )
+            remedy = "the given sizes or values may not fit: change them, or leave them out"
         elif flags:
             remedy = f"set what the model needs: {' or '.join(flags[:4])}"
         else:
             remedy = "feed inputs known to work: `files` NAME=FILE.npy or `data_set` FOLDER"
         return ModelError(
-            f"no inputs were found that the model runs with ({len(reasons)} tried): "
+            f"no inputs were found that the model accepts ({len(reasons)} tried): "
             f"{one_line(_without_origin(reasons[0]), 300)}",
             remedy,
         )
 
 
-#: ORT's greatest index.
+#: The largest index that ORT accepts, in its error message.
 _INDEX_RANGE = re.compile(r"inclusive range \[-?\d+,\s*(\d+)\]")
-#: Largest size that grows where ORT says that a tensor is too short.
+#: Dimensions of this size or more are not grown when ORT finds a tensor too short.
 _LONGEST = 4096
 
 
@@ -411,7 +408,7 @@ def _without_origin(reason: str) -> str:
         r"\1 '\2': ",
         text,
     )
-    # Source file, C++ signature with its template arguments: what follows is the reason.
+    # Drops the source file and the C++ signature with its template arguments.
     return re.sub(r"/\S*onnxruntime_src/\S+ .*?\)( const)?( \[with [^]]*\])? (?=\S)", "", text)
 
 

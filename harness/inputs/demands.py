@@ -1,7 +1,7 @@
-"""Which values a model's inputs must have: a walk through the graph, asking each operator.
+"""Which values a model's inputs must have, found by walking the graph and asking each operator.
 
-An operator's demand on a tensor is one on the inputs whose elements the tensor holds
-(``input_flow``): to index inside a table, to be the shape, axis or count that fits the
+An operator's demand on a tensor is a demand on the inputs whose elements the tensor holds
+(``inputs/flow.py``): to index within a table, to be the shape, axis or count that fits the
 declared output, to mask nothing.
 """
 
@@ -39,13 +39,13 @@ _Shapes = collections.ChainMap[str, Shape]
 
 @dataclasses.dataclass(slots=True)
 class Demands:
-    """What the graph asks of the values of its inputs, by input name.
+    """What the graph demands of its input values, by input name.
 
     Attributes:
-        exact: value by element; the element None stands for all.
-        bounds: least and greatest value.
+        exact: value by element index; the index None stands for all elements.
+        bounds: smallest and largest value.
         masks: inputs that act as masks.
-        reasons: what asks for the values or bounds.
+        reasons: what demands the values or bounds.
     """
 
     exact: dict[str, dict[int | None, float]] = dataclasses.field(default_factory=dict)
@@ -54,14 +54,14 @@ class Demands:
     reasons: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def ask(self, node: Node) -> None:
-        """Takes in what one node asks."""
+        """Adds the demands of one node."""
         try:
             asked = _ASKED[node.op]
             wishes = asked(node) if callable(asked) else asked
-        except LookupError:  # nothing, or it depends on a shape that is not known
+        except LookupError:  # it demands nothing, or depends on an unknown shape
             return
         for slot, wish in wishes.items():
-            fact, reason = node.fact(slot), f"as {node.label} asks"
+            fact, reason = node.fact(slot), f"as {node.label} requires"
             match wish:
                 case _Mask():
                     self.masks |= {term.input for term in fact.terms()}
@@ -98,7 +98,7 @@ class Demands:
 def find_demands(
     model: onnx.ModelProto, ports: Iterable[Port], shapes: Mapping[str, Shape]
 ) -> Demands:
-    """Walks through the model, whose inputs have the shapes given."""
+    """Collects the demands of a model whose inputs have these shapes."""
     demands = Demands()
     facts = {
         port.name: input_fact(port.name, shapes[port.name], apart=port.kind != "sequence")
@@ -114,9 +114,9 @@ def find_demands(
 
 
 def _inferred(model: onnx.ModelProto, shapes: Mapping[str, Shape]) -> onnx.ModelProto:
-    """The model's structure with inputs of fixed shapes and what follows from them.
+    """The model's structure with fixed input shapes and the shapes inferred from them.
 
-    Large weights are left behind: shape inference wants their shapes only.
+    Large weights are dropped: shape inference needs only their shapes.
     """
     bare = onnx.ModelProto(ir_version=model.ir_version)
     bare.opset_import.extend(model.opset_import)
@@ -142,12 +142,12 @@ def _inferred(model: onnx.ModelProto, shapes: Mapping[str, Shape]) -> onnx.Model
         if bare.functions:
             bare = onnx.inliner.inline_local_functions(bare)
         return onnx.shape_inference.infer_shapes(bare, data_prop=True)
-    except Exception:  # inference is a bonus: it rejects some models that ORT takes
+    except Exception:  # inference is a bonus: it rejects some models that ORT accepts
         return bare
 
 
 def _held(proto: onnx.TypeProto) -> onnx.TypeProto:
-    """A type itself, or the one that an optional holds."""
+    """The type itself, or the one inside an optional."""
     return proto.optional_type.elem_type if proto.HasField("optional_type") else proto
 
 
@@ -169,7 +169,7 @@ def _walk(graph: onnx.GraphProto, facts: _Facts, shapes: _Shapes, demands: Deman
             _walk_bodies(proto, facts, shapes, demands)
             continue
         fact = flow(node)
-        # Others than the first are indices or masks, not values; only Split deals out values.
+        # Outputs after the first are indices or masks, not values, except those of Split.
         for name in proto.output if node.op == "Split" else proto.output[:1]:
             facts[name] = fact
             if fact.elements is not None:
@@ -177,10 +177,10 @@ def _walk(graph: onnx.GraphProto, facts: _Facts, shapes: _Shapes, demands: Deman
 
 
 def _walk_bodies(proto: onnx.NodeProto, facts: _Facts, shapes: _Shapes, demands: Demands) -> None:
-    """Walks through the bodies of an If, Loop or Scan.
+    """Walks the bodies of an If, Loop or Scan.
 
-    What a body gets changes from turn to turn, so nothing is known of it element by element.
-    Of an operator that generates, the first body reads the prompt.
+    The inputs of a body change between iterations, so nothing is known of them element by
+    element. In a generation operator, the first body reads the prompt.
     """
     bodies = [attribute for attribute in proto.attribute if attribute.HasField("g")]
     generates = proto.op_type in _GENERATING
@@ -196,13 +196,13 @@ def _walk_bodies(proto: onnx.NodeProto, facts: _Facts, shapes: _Shapes, demands:
         _walk(body, inner, shapes.new_child(), demands)
         if generates:
             continue
-        # A Loop gives back what it carries, without the condition; an If all of it.
+        # A Loop returns its carried values without the condition; an If returns everything.
         results = body.output[1:] if proto.op_type == "Loop" else body.output
         for name, result in zip(proto.output, results, strict=False):
             facts[name] = mixed(inner.get(result.name, Fact()), facts.get(name, Fact()))
 
 
-# --- What the operators ask ------------------------------------------------------------
+# --- What the operators demand ---------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -215,7 +215,7 @@ class _Within:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Index:
-    """A wish for indexes into an axis of another input; the attribute of a name tells it."""
+    """A wish for indices into an axis of another input; a str names the attribute that holds it."""
 
     table: int
     axis: int | str = 0
@@ -226,14 +226,14 @@ class _Mask:
     """A wish for a mask that hides nothing."""
 
 
-#: A wish for values in C order, or for one that all elements have.
+#: A wish for these values in C order, or for one value in all elements.
 _Exact = float | Iterable[float]
 #: What an operator asks of its inputs, by slot.
 _Wishes = Mapping[int, _Exact | _Within | _Index | _Mask]
 
 
 def _axes(long: Shape | None, short: Shape | None, count: int, keep: bool = False) -> list[int]:
-    """The count axes that, dropped from long or kept as 1, make it short; else likely ones."""
+    """The axes that turn long into short when dropped or kept as 1; else likely ones."""
     if long is None:
         return list(range(count))
     for axes in itertools.combinations(range(len(long)), count):
@@ -248,33 +248,33 @@ def _axes(long: Shape | None, short: Shape | None, count: int, keep: bool = Fals
 
 
 def _compared(node: Node) -> _Wishes:
-    """More than two numbers to compare with are the classes of a one-hot written by hand."""
+    """Equal with more than two numbers is a hand-written one-hot: they are its classes."""
     classes = set(node.constant(1) or ())
     return {0: _Within(min(classes), max(classes))} if len(classes) > 2 else {}
 
 
 def _counted(node: Node) -> _Wishes:
-    """Of TopK: as many as the declared output has, else no more than there are."""
+    """TopK: as many as the declared output has, else at most the size of the axis."""
     axis, out = node.attribute("axis", -1), node.out()
     return {1: out[axis] if out else _Within(1, max(1, node.dims(0)[axis]))}
 
 
 def _cached(node: Node) -> _Wishes:
-    """Of GroupQueryAttention: the last token's place, and the number of all tokens."""
+    """GroupQueryAttention: the position of the last token, and the total number of tokens."""
     past = node.shape(3)
     total = node.dims(0)[1] + (past[2] if past else 0)
     return {5: total - 1, 6: total}
 
 
 def _encoded(node: Node) -> _Wishes:
-    """Classes of a OneHot: as many as given, as the declared output has, else any."""
+    """OneHot: as many classes as given, or as the declared output has, else 10."""
     depth, out = node.constant(1), node.out()
     classes = int(depth[0]) if depth else out[node.attribute("axis", -1)] if out else 10
     return {0: _Within(0, classes - 1), 1: classes}
 
 
 def _generated(node: Node) -> _Wishes:
-    """Of search operators: more tokens than the decoder begins with, and what masks nothing."""
+    """Search operators: more tokens than the decoder starts with, and masks that hide nothing."""
     beams = "Beam" in node.op_type
     begins = 1  # an encoder reads the prompt, the decoder begins with one token
     if node.attribute("model_type", 0) == 0:
@@ -298,7 +298,7 @@ def _padded(node: Node) -> _Wishes:
 
 
 def _placed(node: Node) -> _Wishes:
-    """Index tuples of GatherND and ScatterND: inside the smallest axis that they count."""
+    """Index tuples of GatherND and ScatterND: within the smallest axis that they index."""
     batch = node.attribute("batch_dims", 0)
     axes = node.dims(0)[batch : batch + node.dims(1)[-1]]
     return {1: _Within(0, min(axes, default=1) - 1)}
@@ -325,7 +325,7 @@ def _repeated(node: Node) -> _Wishes:
 
 
 def _reshaped(node: Node) -> _Wishes:
-    """The declared output, else all elements on the first open axis."""
+    """The declared output shape, else all elements on the first open axis."""
     out, target = node.out(), node.elements(1)
     if out is not None and len(out) == target.size:
         return {1: out}
@@ -347,13 +347,13 @@ def _resized(node: Node) -> _Wishes:
 
 
 def _rotated(node: Node) -> _Wishes:
-    """A position alone is that of the first token; the others follow it."""
+    """A single position is the first token's; the others follow it."""
     tokens = node.dims(0)[-2] if node.size(1) == 1 else 1
     return {1: _Within(0, node.dims(2)[0] - tokens)}
 
 
 def _sliced(node: Node) -> _Wishes:
-    """Starts, ends, axes and steps that give the declared output."""
+    """Starts, ends, axes and steps that produce the declared output."""
     shape, count = node.dims(0), node.size(1)
     out = node.out() or ()
     target = out if len(out) == len(shape) else shape
@@ -378,7 +378,7 @@ def _split(node: Node) -> _Wishes:
     return {1: declared if len(declared) == count else equal}
 
 
-#: Beams of a beam search: customary.
+#: A customary number of beams for beam search.
 _BEAMS = 4
 _GENERATING = ("BeamSearch", "GreedySearch", "Sampling", "WhisperBeamSearch")
 _DIVISOR = {1: _Within(1, 9)}
@@ -389,7 +389,7 @@ _ELEMENT_INDEX = {1: _Index(0, "axis")}
 _SIZED = "BlackmanWindow ConstantOfShape HammingWindow HannWindow"
 _REDUCTIONS = "L1 L2 LogSum LogSumExp Max Mean Min Prod Sum SumSquare"
 
-#: What each op type asks.
+#: What each op type asks of its inputs.
 _ASKED: dict[str, _Wishes | Callable[[Node], _Wishes]] = {
     **dict.fromkeys(("GRU", "LSTM", "RNN"), _recurrent),
     **dict.fromkeys(_SIZED.split(), lambda node: {0: node.out() or 2}),

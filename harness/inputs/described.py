@@ -1,7 +1,7 @@
-"""A model without its graph, from what a session tells of its inputs.
+"""A model without its graph, made from the inputs that a session reports.
 
-A file in ORT's own format cannot be read but by ORT: inputs are chosen from their names, types
-and shapes alone.
+Only ORT can read a file in its own format: inputs are then chosen from their names, types and
+shapes alone.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from harness.inputs.ports import dtype_name, element_dtype
 if TYPE_CHECKING:
     from harness.native import ort
 
-#: What ``ValueType.dtype`` says of a value that holds another, or maps to one.
+#: ``ValueType.dtype`` of a value that contains another, and of a map.
 _HOLDS = re.compile(r"(sequence|optional)\((.*)\)")
 _MAPS = re.compile(r"(?:map\()?(\w+)->(\w+)\)?")
 
 
 def model_of(inputs: Iterable[ort.ValueType]) -> onnx.ModelProto:
-    """A model of these inputs that has no nodes.
+    """A model with these inputs and no nodes.
 
     Raises:
         ModelError: an input has a type that ONNX does not know.
@@ -60,7 +60,7 @@ def _type(
     mapped = _MAPS.fullmatch(dtype) if kind == "map" else None
     if mapped is None:
         raise ModelError(
-            f"input '{name}' is of the kind {kind}, which cannot be fed",
+            f"input '{name}' is of kind {kind}, which cannot be fed",
             "export the model with tensor inputs",
         )
     value_type = onnx.helper.make_tensor_type_proto(_element_type(mapped[2], name), ())
@@ -68,7 +68,7 @@ def _type(
 
 
 def _element_type(dtype: str, name: str) -> int:
-    """ONNX's number of an element type."""
+    """ONNX's number for an element type."""
     for number in TensorProto.DataType.values():
         with contextlib.suppress(ModelError):
             if number != TensorProto.UNDEFINED and dtype_name(element_dtype(number)) == dtype:

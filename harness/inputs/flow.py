@@ -1,7 +1,7 @@
-"""What the tensors of a graph hold: which elements of its inputs, moved, scaled and shifted.
+"""What a graph's tensors hold: which elements of its inputs, moved, scaled or shifted.
 
-Of a small tensor every element is known, as a number or a Term. Of a large one it is only
-known which Terms its elements may be, whatever their places.
+Every element of a small tensor is tracked, as a number or a Term. For a large one, only the set
+of Terms that its elements may be is tracked, regardless of position.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from harness.inputs.ports import Shape
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-#: Largest number of elements that are kept apart.
+#: Largest tensor, in elements, whose elements are tracked one by one.
 MAX_ELEMENTS = 1024
 
 Elements = np.ndarray[Any, Any]
@@ -32,7 +32,7 @@ _Known = TypeVar("_Known")
 class Term:
     """``scale * input[index] + offset``, with the arithmetic of numbers.
 
-    An index of None stands for any element; an input of "" for a value that is not known.
+    An index of None stands for any element; an input of "" for an unknown value.
     """
 
     input: str
@@ -66,7 +66,7 @@ class Term:
     __rmul__ = __mul__
 
     def solve(self, value: float) -> float:
-        """The input's element for which the term is value."""
+        """The input element that makes the term equal to value."""
         return (value - self.offset) / self.scale
 
 
@@ -75,11 +75,11 @@ _UNKNOWN = Term("")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fact:
-    """What is known of a tensor.
+    """What is known about a tensor.
 
     Attributes:
-        elements: object array of numbers and Terms in the tensor's shape; None when they
-            are not known one by one.
+        elements: object array of numbers and Terms in the tensor's shape; None if they are
+            not known one by one.
         loose: Terms that its elements may be, where elements is None.
     """
 
@@ -92,7 +92,7 @@ class Fact:
         return {term for term in held if isinstance(term, Term) and term.input}
 
     def numbers(self) -> list[Any] | None:
-        """The elements, when all of them are numbers."""
+        """The elements, if all of them are numbers."""
         if self.elements is None or any(isinstance(item, Term) for item in self.elements.flat):
             return None
         return list(self.elements.flat)
@@ -102,13 +102,13 @@ _NOTHING = Fact()
 
 
 def mixed(*facts: Fact) -> Fact:
-    """Of a tensor that holds elements of others, at whatever places."""
+    """The fact of a tensor that holds elements of others, in any position."""
     terms = (term for fact in facts for term in fact.terms())
     return Fact(loose=frozenset(dataclasses.replace(term, index=None) for term in terms))
 
 
 def input_fact(name: str, shape: Shape, apart: bool = True) -> Fact:
-    """Of an input itself; apart tells whether its elements may be kept apart."""
+    """The fact of an input; apart: whether its elements may be tracked one by one."""
     size = math.prod(shape)
     if size > MAX_ELEMENTS or not apart:
         return Fact(loose=frozenset({Term(name)}))
@@ -117,7 +117,7 @@ def input_fact(name: str, shape: Shape, apart: bool = True) -> Fact:
 
 
 def constant_fact(tensor: onnx.TensorProto) -> Fact:
-    """Of an initialiser: its numbers, when they are few and in the model itself."""
+    """The fact of an initialiser: its numbers, if they are few and stored in the model itself."""
     try:
         return Fact(_stored(tensor))
     except (LookupError, TypeError, ValueError):
@@ -125,13 +125,13 @@ def constant_fact(tensor: onnx.TensorProto) -> Fact:
 
 
 class Node:
-    """A node as the walk meets it, with what is known of its inputs and outputs.
+    """A node on the walk, with what is known about its inputs and outputs.
 
     Attributes:
-        op: its op type, with the domain in front where that is not ONNX's own.
+        op: its op type, prefixed with the domain unless that is ONNX's own.
         op_type: its op type alone.
         label: op type and name, as a user would look for it.
-        slots: number of inputs, absent ones between others included.
+        slots: number of inputs, including absent ones in between.
     """
 
     def __init__(
@@ -153,53 +153,53 @@ class Node:
         return default if found is None else onnx.helper.get_attribute_value(found)
 
     def name(self, slot: int) -> str:
-        """Name of the tensor that is an input; empty when it is absent."""
+        """Name of an input tensor; empty if it is absent."""
         return self._proto.input[slot] if slot < self.slots else ""
 
     def fact(self, slot: int) -> Fact:
-        """What is known of an input."""
+        """What is known about an input."""
         return self._facts.get(self.name(slot), _NOTHING)
 
     def elements(self, slot: int) -> Elements:
-        """Elements of an input; LookupError when they are not known one by one."""
+        """Elements of an input; LookupError if they are not known one by one."""
         return known(self.fact(slot).elements)
 
     def constant(self, slot: int) -> list[Any] | None:
-        """Elements of an input, when all of them are numbers."""
+        """Elements of an input, if all of them are numbers."""
         return self.fact(slot).numbers()
 
     def setting(self, name: str, slot: int) -> list[Any] | None:
-        """What was an attribute in older versions of an operator and is an input in newer."""
+        """A setting that older versions of an operator take as an attribute, newer as an input."""
         found: list[Any] | None = self.attribute(name)
         return found or self.constant(slot)
 
     def shape(self, slot: int) -> Shape | None:
-        """Shape of an input, when it is known."""
+        """Shape of an input, if it is known."""
         return self._shapes.get(self.name(slot))
 
     def dims(self, slot: int) -> Shape:
-        """Shape of an input; LookupError when it is not known."""
+        """Shape of an input; LookupError if it is not known."""
         return known(self.shape(slot))
 
     def size(self, slot: int) -> int:
-        """Number of elements of an input; LookupError when it is not known."""
+        """Number of elements of an input; LookupError if it is not known."""
         return math.prod(self.dims(slot))
 
     def out(self, number: int = 0) -> Shape | None:
-        """Shape of an output, when it is known."""
+        """Shape of an output, if it is known."""
         outputs = self._proto.output
         return self._shapes.get(outputs[number]) if number < len(outputs) else None
 
 
 def known(value: _Known | None) -> _Known:
-    """The value; LookupError when it is None."""
+    """The value; LookupError if it is None."""
     if value is None:
         raise LookupError
     return value
 
 
 def flow(node: Node) -> Fact:
-    """What is known of a node's first output (of every output, for Split)."""
+    """What is known about a node's first output (about every output, for Split)."""
     try:
         return Fact(np.asarray(_COMPUTED[node.op](node), dtype=object))
     except (LookupError, TypeError, ValueError, ZeroDivisionError):
@@ -211,7 +211,7 @@ def flow(node: Node) -> Fact:
 
 
 def _combined(node: Node) -> set[Term]:
-    """Terms from those of one input and the ends of the other's numbers."""
+    """The Terms of one input combined with the smallest and largest number of the other."""
     left, right = (_ends(node.fact(slot)) for slot in (0, 1))
     try:
         values = {_ARITHMETIC[node.op](one, other) for one in left for other in right}
@@ -295,7 +295,7 @@ _MOVING = (
     "SequenceAt SequenceConstruct Slice Split Tile TopK Transpose"
 )
 
-#: How the elements of an output come from those of the inputs, where all are known.
+#: How an output's elements are computed from those of the inputs, if all are known.
 _COMPUTED: dict[str, Callable[[Node], Any]] = {
     **dict.fromkeys(_KEEPING.split(), lambda node: node.elements(0)),
     **dict.fromkeys(_RESHAPING.split(), lambda node: node.elements(0).reshape(known(node.out()))),
@@ -312,7 +312,7 @@ _COMPUTED: dict[str, Callable[[Node], Any]] = {
     "Transpose": lambda node: node.elements(0).transpose(node.attribute("perm")),
 }
 
-#: Inputs whose values an output holds, or the whole parts of them.
+#: Inputs whose values, or their integer parts, an output holds.
 _CARRIED: dict[str, slice] = {
     **dict.fromkeys(f"{_KEEPING} {_RESHAPING} {_MOVING}".split(), slice(1)),
     **dict.fromkeys(("Concat", "Max", "Min"), slice(None)),

@@ -1,4 +1,4 @@
-"""How many items, the examples of a batch, one inference is fed."""
+"""How many items (the examples of a batch) one inference processes."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ if TYPE_CHECKING:
 def items_per_inference(
     ports: Sequence[Port], axes: Axes, sizes: Mapping[Dimension, int]
 ) -> Reading:
-    """The batch that is fed; its source says which axis that is, and why.
+    """The batch size that is fed; its source says which axis it is, and why.
 
     Args:
         ports: the model's inputs.
-        axes: what their free axes count.
-        sizes: of all free dimensions.
+        axes: the meaning of their free axes.
+        sizes: sizes of all free dimensions.
 
     Returns:
-        1 where no axis is known to be the batch. A batch that the file fixes is known of images
-        alone: no name is left that could tell another input's examples from its steps.
+        1 where no axis is known to be the batch. A batch size fixed in the file is recognised
+        for images only: in other inputs no name is left to tell examples from time steps.
     """
     fed = [dimension for dimension in axes.batch_option() if dimension in sizes]
     if fed:
         first = fed[0]
         unlike = {sizes[dimension] for dimension in fed} - {sizes[first]}
-        also = f"; others are of {', '.join(map(str, sorted(unlike)))}" if unlike else ""
+        also = f"; other batch axes: {', '.join(map(str, sorted(unlike)))}" if unlike else ""
         return Reading(ITEMS, sizes[first], "1", f"{_named(first)}: {axes.batch[first]}{also}")
     for port in ports:
         if port.rank >= 4 and is_image(port) and isinstance(port.dims[0], int):
             return Reading(ITEMS, port.dims[0], "1", f"'{port.name}' axis 0, fixed in the model")
-    return Reading(ITEMS, 1, "1", "no axis of an input is known to be the batch: taken as one item")
+    return Reading(ITEMS, 1, "1", "no input axis is known to be the batch: counted as one item")
 
 
 def _named(dimension: Dimension) -> str:

@@ -1,4 +1,4 @@
-"""What ONNX Runtime's reason for a failed inference says about sizes that would do."""
+"""What ONNX Runtime's error for a failed inference says about sizes that would work."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _SHAPE = r"\{([\d,]*)\}"
-#: Two sizes that should be one (a broadcast, a concatenation), whichever is right.
+#: Two sizes that should be equal (a broadcast, a concatenation), whichever is right.
 _EITHER = re.compile(
     r"dimension other than 1\. (\d+) by (\d+)|mismatched dimensions of (\d+) and (\d+)"
 )
-#: Two shapes that should be one, whichever is right.
+#: Two shapes that should be equal, whichever is right.
 _EITHER_SHAPE = re.compile(rf"Left ?[Ss]hape: ?{_SHAPE},? .*?Right ?[Ss]hape: ?{_SHAPE}")
-#: The shape that is wanted and the one that was met.
+#: The shape that ORT wants and the one it got.
 _WANTED_SHAPE = re.compile(rf"must have shape {_SHAPE}\. Actual: ?{_SHAPE}")
-#: The size that was met and the one that is wanted.
+#: The size that ORT got and the one it wants.
 _WANTED = re.compile(r"[Gg]ot:? (\d+)\W+(?:but )?[Ee]xpected:? (\d+)")
-#: Greatest length of a generation, and that of its prompt.
+#: Maximum length of a generation, and the length of its prompt.
 _GENERATION = re.compile(
     r"max_length \((\d+)\) shall be greater than input sequence length \((\d+)"
 )
@@ -30,10 +30,10 @@ _TOO_SHORT = re.compile(r"Invalid input shape: \{|exceeds maximum allowed|requir
 
 
 def clashes(reason: str) -> Iterator[tuple[int, int]]:
-    """Sizes that were met, each with the size that is wanted instead; likely ones first."""
+    """Sizes that ORT got, each with the size it wants instead; likely ones first."""
     for match in _WANTED_SHAPE.finditer(reason):
         yield from _unequal(match[2], match[1])
-        yield from _unequal(match[1], match[2])  # where what was met is fixed
+        yield from _unequal(match[1], match[2])  # in case the size it got is fixed
     for match in _WANTED.finditer(reason):
         yield int(match[1]), int(match[2])
     for match in _GENERATION.finditer(reason):
@@ -47,7 +47,7 @@ def clashes(reason: str) -> Iterator[tuple[int, int]]:
 
 
 def reshapes(reason: str, size: int) -> int | None:
-    """The size instead of one that a Reshape did not take; None where it says nothing of it."""
+    """The size to replace one that a Reshape rejected; None if the error does not concern it."""
     match = _RESHAPE.search(reason)
     if match is None:
         return None
@@ -55,7 +55,7 @@ def reshapes(reason: str, size: int) -> int | None:
     count = math.prod(shape)
     if not size or not count or count % size:
         return None
-    # A 0 keeps the size that is there.
+    # A 0 keeps the size of the input.
     wanted = math.prod(
         (shape[place] if place < len(shape) else 1) if item == 0 else item
         for place, item in enumerate(target)
@@ -69,13 +69,13 @@ def reshapes(reason: str, size: int) -> int | None:
 
 
 def failing_node(reason: str) -> str:
-    """Op type and name of the innermost node that failed; empty where it is not told."""
+    """Op type and name of the innermost node that failed; empty if the error names none."""
     found = re.findall(r"while running (\w+) node\. Name:'([^']*)'", reason)
     return " ".join(found[-1]) if found else ""
 
 
 def is_too_short(reason: str) -> bool:
-    """Whether a tensor was too short for what a kernel or a padding reaches over."""
+    """Whether a tensor was shorter than a kernel or a padding needs."""
     return _TOO_SHORT.search(reason) is not None
 
 

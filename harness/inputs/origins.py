@@ -13,7 +13,7 @@ import onnx.numpy_helper
 
 from harness.inputs.ports import Dimension, Port
 
-#: Largest number of elements of a constant that is looked at: axes, or one index.
+#: Largest constant that is examined, in elements: axes, or one index.
 _SHORT = 8
 _ELEMENTWISE_TYPES = (
     "Abs Cast Celu Clip Dropout Elu Erf Exp Floor Gelu HardSigmoid HardSwish Identity "
@@ -31,28 +31,28 @@ class Origin:
 
     Attributes:
         port: the input.
-        axes: for each axis that of the input; None for one that is new or of another size.
+        axes: for each axis, the input axis it comes from; None if it is new or was resized.
     """
 
     port: Port
     axes: tuple[int | None, ...]
 
     def size(self, axis: int) -> int | Dimension | None:
-        """Size of an axis as the input has it; None where it is not one of the input's."""
+        """Size of an axis in the input; None if it does not come from the input."""
         if not -len(self.axes) <= axis < len(self.axes):
             return None
         place = self.axes[axis]
         return None if place is None else self.port.dims[place]
 
     def changed(self, *gone: int) -> Origin:
-        """With axes that are no longer those of the input."""
+        """The same origin, with these axes no longer those of the input."""
         places = {axis % len(self.axes) for axis in gone} if self.axes else set()
         kept = (None if at in places else axis for at, axis in enumerate(self.axes))
         return Origin(self.port, tuple(kept))
 
 
 def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """All nodes, those of bodies before the node that has them."""
+    """All nodes, those of a body before the node that contains it."""
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.HasField("g"):
@@ -70,7 +70,7 @@ def all_weights(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
 
 
 def axis_origins(model: onnx.ModelProto, ports: Sequence[Port]) -> dict[str, Origin]:
-    """By tensor, where its axes come from; of those that come from one input."""
+    """Where the axes of each tensor come from, for tensors that derive from one input."""
     origins = {
         port.name: Origin(port, tuple(range(port.rank))) for port in ports if port.kind == "tensor"
     }
@@ -100,7 +100,7 @@ def _carried(
         for one, other in ((0, 1), (1, 0)):
             origin, beside = known[one], node.input[other]
             rank = len(origins[beside].axes) if beside in origins else ranks.get(beside, 0)
-            # Of one that is calculated nothing is known: it is taken for the smaller.
+            # Nothing is known about a calculated operand: it is assumed to be the smaller.
             if origin is not None and rank <= len(origin.axes):
                 return origin
         return None
@@ -143,7 +143,7 @@ def _carried(
 def _sliced_axes(
     node: onnx.NodeProto, ints: Mapping[str, list[int]], constants: Mapping[str, _Constant | None]
 ) -> list[int] | None:
-    """Axes that a Slice cuts; None when they are not known."""
+    """Axes that a Slice cuts; None if they are not known."""
     if "starts" in ints:
         return ints.get("axes", list(range(len(ints["starts"]))))
     given = len(node.input) > 3 and node.input[3]
@@ -154,7 +154,7 @@ def _sliced_axes(
 
 
 def _short(tensor: onnx.TensorProto) -> _Constant | None:
-    """A short integer tensor that lies in the model; None for any other."""
+    """A short integer tensor stored in the model; None for any other."""
     if tensor.data_type not in (onnx.TensorProto.INT64, onnx.TensorProto.INT32):
         return None
     if tensor.data_location == onnx.TensorProto.EXTERNAL or math.prod(tensor.dims) > _SHORT:

@@ -1,4 +1,4 @@
-"""How far outputs are from those that a data set expects."""
+"""How far the outputs are from those that a data set expects."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 def output_error(outputs: Sequence[Any], expected: Sequence[Any] | None) -> Reading:
     """Largest absolute error of floating outputs against a data set's; unit 1.
 
-    The largest relative error, ``|got - wanted| / |wanted|`` where wanted is not 0, is told
-    in the source. A different shape, type, integer, text or NaN makes the value None, with
-    the difference as the reason.
+    The source gives the largest relative error, ``|got - wanted| / |wanted|`` where wanted is
+    not 0. A different shape, type, integer, text or NaN makes the value None, with the
+    difference as the reason.
     """
     name = "output_error"
     if expected is None:
-        return Reading(name, None, reason="there are no expected outputs to compare with")
+        return Reading(name, None, reason="no expected outputs to compare with")
     if len(outputs) != len(expected):
         reason = f"{len(outputs)} outputs, but the data set expects {len(expected)}"
         return Reading(name, None, reason=reason)
@@ -48,7 +48,7 @@ def output_error(outputs: Sequence[Any], expected: Sequence[Any] | None) -> Read
 
 def _difference(got: Any, wanted: Any) -> tuple[float, float]:
     """Largest absolute and relative error; ValueError says what else differs."""
-    if isinstance(got, (int, float, str, np.generic)):  # ORT gives what a map holds as Python's own
+    if isinstance(got, (int, float, str, np.generic)):  # ORT returns map values as Python objects
         got = np.asarray(got, np.asarray(wanted).dtype)
     if _outline(got) != _outline(wanted):
         raise ValueError(f"{_outline(got)}, but {_outline(wanted)} is expected")

@@ -1,7 +1,7 @@
 """What the user fixes about the inputs, checked against the model.
 
-``dims``, ``batch`` and ``shapes`` fix sizes; ``files`` and ``data_set`` fix values,
-and with them sizes.
+``dims``, ``batch`` and ``shapes`` fix sizes; ``files`` and ``data_set`` fix values, and thereby
+sizes.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
-#: How a stored value is read, by kind of port: its message, and what gives the value.
+#: How a stored value is read, by kind of port: its protobuf message, and the conversion from it.
 _STORED: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "tensor": (onnx.TensorProto, onnx.numpy_helper.to_array),
     "sequence": (onnx.SequenceProto, onnx.numpy_helper.to_list),
@@ -52,7 +52,7 @@ class Overrides:
         sizes: sizes of free dimensions.
         reasons: the option that fixed each.
         shapes: whole shapes of inputs.
-        values: values of inputs, with where they are from.
+        values: values of inputs, each with its origin.
         expected: outputs of the data set.
 
     Raises:
@@ -125,7 +125,7 @@ class Overrides:
         if held.kind != "tensor":
             raise RequestError(
                 f"{option}: the input is a {port.type_name}, not a tensor",
-                "give it by `data_set` FOLDER",
+                "give it with `data_set` FOLDER",
             )
         return port
 
@@ -135,12 +135,12 @@ class Overrides:
             raise RequestError(
                 f"{option}: sets '{name}' to {size}, but {self.reasons[dimension]} "
                 f"sets it to {self.sizes[dimension]}",
-                "give one of them only, or the same size in both",
+                "give only one of them, or the same size in both",
             )
         self.reasons.setdefault(dimension, option)
 
     def _fit(self, port: Port, shape: Shape, option: str) -> None:
-        """Takes over the sizes of a whole shape, where they fit the model's input."""
+        """Adopts the sizes of a whole shape once they are found to fit the model's input."""
         self.shapes[port.name] = shape
         if port.shape is None:
             return
@@ -154,14 +154,14 @@ class Overrides:
             raise RequestError(
                 f"{option}: the shape is {shape_text(shape)}, "
                 f"but '{port.name}' takes {shape_text(takes)}",
-                "make it of the shape that the model takes",
+                "give it the shape that the model takes",
             )
         for size, wanted in zip(shape, port.shape, strict=True):
             if not isinstance(wanted, int):
                 self._fix(wanted, size, option)
 
     def _take(self, port: Port, value: Any, option: str, source: str) -> None:
-        """Takes over a value, where its type and shape fit the model's input."""
+        """Adopts a value once its type and shape are found to fit the model's input."""
         if isinstance(value, np.ndarray):
             if value.dtype != port.dtype:
                 wanted = dtype_name(port.dtype)
@@ -195,7 +195,7 @@ class Overrides:
         if len(outputs) != len(model.graph.output):
             raise RequestError(
                 f"{option}: has {len(outputs)} outputs, "
-                f"but the model gives {len(model.graph.output)}",
+                f"but the model has {len(model.graph.output)}",
                 "remove its output_*.pb to profile without comparing",
             )
         self.expected = tuple(
@@ -205,7 +205,7 @@ class Overrides:
 
 
 def read_archives(request: InputRequest) -> dict[str, tuple[Path, Array]]:
-    """The arrays of the request's .npz files, with the file of each, by their names.
+    """The arrays of the request's .npz files by name, each with its file.
 
     Raises:
         RequestError: a file cannot be read, or an input is given twice.
@@ -239,7 +239,7 @@ def _read_npy(path: Path, option: str) -> Array:
 
 
 def _stored_in(path: Path, option: str) -> Array | dict[str, Array]:
-    """The array of a .npy file, or those of a .npz file by their names."""
+    """The array of a .npy file, or the arrays of a .npz file by name."""
     part = ""
     try:
         with os.fdopen(open_ordinary(path), "rb") as file:
@@ -250,11 +250,15 @@ def _stored_in(path: Path, option: str) -> Array | dict[str, Array]:
             for name in held.files:
                 part = f"'{name}' "
                 arrays[name] = held[name]
+                if not isinstance(arrays[name], np.ndarray):  # numpy hands other files on as bytes
+                    raise TypeError(name)
             return arrays
     except FileNotFoundError as error:
         raise RequestError(f"{option}: no such file", "check the path") from error
     except OSError as error:
-        raise RequestError(f"{option}: cannot be read ({error.strerror})", "check it") from error
+        raise RequestError(
+            f"{option}: cannot be read ({error.strerror})", "check the file and its permissions"
+        ) from error
     except Exception as error:  # numpy raises many kinds on a damaged header, MemoryError too
         kind, writer = (".npz", "savez") if path.suffix == ".npz" else (".npy", "save")
         wanted = "is not an array" if part else f"is not a {kind} file"
@@ -265,16 +269,16 @@ def _stored_in(path: Path, option: str) -> Array | dict[str, Array]:
 
 
 def _as_fed(array: Array, port: Port, option: str) -> Array:
-    """A stored array in the form in which it is fed."""
+    """A stored array, converted to the form in which it is fed."""
     # numpy.save keeps only the width of an ml_dtypes type.
     if array.dtype.kind == "V" and array.dtype.itemsize == port.dtype.itemsize:
         array = array.view(port.dtype)
     if array.dtype.kind == "U" and port.dtype.kind == "O":
         try:
             array = array.astype(object)
-        except Exception as error:  # SystemError over characters that are none
+        except Exception as error:  # SystemError on invalid characters
             raise RequestError(
-                f"{option}: holds what is not text", "write it with numpy.save, without objects"
+                f"{option}: holds invalid text", "write it with numpy.save, without objects"
             ) from error
     return np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(array.shape)
 
@@ -295,10 +299,10 @@ def _read_pb(file: Path, port: Port, option: str) -> Any:
         proto.ParseFromString(read_ordinary(file))
         value = value_of(proto)
         if port.kind == "tensor":
-            value = value.view(element_dtype(proto.data_type))  # onnx before 1.19 has stand-ins
+            value = value.view(element_dtype(proto.data_type))  # onnx before 1.19 uses stand-ins
     except Exception as error:  # protobuf and numpy_helper raise many kinds on damaged data
         raise RequestError(
-            f"{option}: {file.name} holds no {port.kind}", "write it anew from the model's inputs"
+            f"{option}: {file.name} holds no {port.kind}", "write it again from the model's inputs"
         ) from error
     if isinstance(value, dict):
         return {

@@ -20,7 +20,7 @@ Shape = tuple[int, ...]
 #: A free dimension: its name, or the input and axis of one without a name.
 Dimension = str | tuple[str, int]
 
-# By number: onnx before 1.19 gives stand-ins for these types, and lacks the newest names.
+# By number: onnx before 1.19 has stand-ins for these types, and lacks the newest names.
 _ML_DTYPES = {
     16: "bfloat16",
     17: "float8_e4m3fn",
@@ -43,9 +43,10 @@ class Port:
     Attributes:
         name: its name in the model.
         kind: ``tensor``, ``sequence``, ``map`` or ``optional``.
-        dtype: element type, object for text; of a sequence's elements, of a map's values.
-        shape: of the tensor or the elements; a free dimension is a Dimension. None when
-            the model leaves the rank open.
+        dtype: element type, object for text; for a sequence its elements', for a map its
+            values'.
+        shape: of the tensor or the elements; a free dimension is a Dimension. None if the
+            model leaves the rank open.
         element: what a sequence or an optional holds.
         key_text: whether a map's keys are text; they are int64 otherwise.
     """
@@ -59,17 +60,17 @@ class Port:
 
     @property
     def dims(self) -> tuple[int | Dimension, ...]:
-        """The shape, empty when the rank is open."""
+        """The shape; empty if the rank is open."""
         return self.shape or ()
 
     @property
     def rank(self) -> int:
-        """Number of axes, 0 when it is open."""
+        """Number of axes; 0 if it is open."""
         return len(self.dims)
 
     @property
     def free(self) -> tuple[Dimension, ...]:
-        """Free dimensions, each once, in their order."""
+        """Free dimensions in order, each once."""
         return tuple(dict.fromkeys(size for size in self.dims if not isinstance(size, int)))
 
     @property
@@ -84,7 +85,7 @@ class Port:
 
     @property
     def type_name(self) -> str:
-        """Type as InputRecord.dtype tells it."""
+        """Type as InputRecord.dtype gives it."""
         if self.kind == "map":
             return f"map({'string' if self.key_text else 'int64'}->{dtype_name(self.dtype)})"
         if self.element is not None:
@@ -92,15 +93,15 @@ class Port:
         return dtype_name(self.dtype)
 
     def named(self, pattern: str) -> bool:
-        """Whether a regular expression is found in the name, case aside."""
+        """Whether a regular expression matches somewhere in the name, ignoring case."""
         return re.search(pattern, self.name, re.IGNORECASE) is not None
 
 
 def fed_ports(model: onnx.ModelProto, named: Collection[str]) -> tuple[Port, ...]:
-    """Inputs to feed: those that no initialiser stands for, and those named.
+    """Inputs to feed: those without an initialiser, and those named.
 
     Raises:
-        ModelError: an input has a type that cannot be made.
+        ModelError: an input has a type that cannot be fed.
     """
     initialised = {tensor.name for tensor in model.graph.initializer}
     initialised |= {sparse.values.name for sparse in model.graph.sparse_initializer}
@@ -115,7 +116,7 @@ def port(name: str, proto: onnx.TypeProto) -> Port:
     """The port of one type.
 
     Raises:
-        ModelError: the type cannot be made.
+        ModelError: the type cannot be fed.
     """
     kind = proto.WhichOneof("value")
     if kind == "tensor_type":
@@ -142,7 +143,7 @@ def _dims(name: str, proto: onnx.TypeProto) -> tuple[int | Dimension, ...] | Non
             shape.append(dim.dim_value)
         elif re.search(r"\w", dim.dim_param):
             shape.append(dim.dim_param)
-        else:  # unnamed, or a placeholder such as "?" that promises no equality
+        else:  # unnamed, or a placeholder such as "?" that implies no equality
             shape.append((name, axis))
     return tuple(shape)
 
@@ -151,7 +152,7 @@ def element_dtype(elem_type: int) -> np.dtype[Any]:
     """The numpy or ml_dtypes type of an ONNX element type; object for text.
 
     Raises:
-        ModelError: it is not known.
+        ModelError: the type is not known.
     """
     try:
         if elem_type in _ML_DTYPES:
@@ -166,7 +167,7 @@ def element_dtype(elem_type: int) -> np.dtype[Any]:
 
 
 def dtype_name(dtype: np.dtype[Any]) -> str:
-    """Name of an element type, ``string`` for text."""
+    """Name of an element type; ``string`` for text."""
     return "string" if dtype.kind == "O" else dtype.name
 
 
@@ -198,7 +199,7 @@ def is_composed(name: str) -> bool:
 
 
 def parts(name: str) -> list[str]:
-    """The names that a composed one calculates with; none of another."""
+    """The names that a composed name is calculated from; none for any other name."""
     if not is_composed(name):
         return []
     return [part for part in re.split(r"\s*[+*-]\s*", name) if not part.isdigit()]

@@ -1,4 +1,4 @@
-"""Customary sizes of free dimensions: what the weights need, what a name says, what an
+"""Customary sizes of free dimensions, from what the weights need, what a name says and what an
 input looks like.
 """
 
@@ -22,25 +22,25 @@ if TYPE_CHECKING:
 
     from harness.inputs.axes import Axes
 
-#: Height and width of an image: of ImageNet classifiers.
+#: Height and width of an image, as ImageNet classifiers take it.
 IMAGE = 224
-#: Height and width for text in a line: PaddleOCR recognisers.
+#: Height and width of a line of text, as PaddleOCR recognisers take it.
 TEXT_LINE = (48, 320)
-#: Samples a second of speech.
+#: Sample rate of speech, Hz.
 SAMPLE_RATE = 16_000
 ONE_SECOND = "one second of audio at 16 kHz"
-#: Samples that a streaming model of speech takes at a time.
+#: Samples that a streaming speech model takes at a time.
 WINDOW = 512
-#: The roles of dimensions around a decoder's cache; also the reasons of their sizes.
+#: Roles of the dimensions around a decoder's cache; also the reasons given for their sizes.
 PAST = "tokens in the cache"
 NEW = "one new token after those in the cache"
 BOTH = "tokens in the cache and new ones"
 
 _TOKENS = 128
-_DETECTOR_IMAGE = 640  # YOLO, RT-DETR and their kin
+_DETECTOR_IMAGE = 640  # YOLO, RT-DETR and similar
 _TEXT_LINE_HEIGHTS = (32, 48, 64)
 _MEL_BINS = (80, 128)
-_MAX_PART = 256  # largest size that a part of a composed name is tried with
+_MAX_PART = 256  # largest size tried for a part of a composed name
 
 #: A size and the reason for it.
 _Choice = tuple[int, str]
@@ -54,7 +54,7 @@ _AUDIO_NAME = r"audio|wav|speech|input_values|sample|signal|pcm"
 _IMAGE_NAME = r"image|pixel|img|frame|photo|picture|video"
 _HEIGHT_OR_WIDTH = r"height|width|^[hw]$"
 
-#: Sizes by what is found in a dimension's name, first match first.
+#: Sizes by pattern in a dimension's name; the first match wins.
 _BY_NAME: tuple[tuple[str, _Choice], ...] = (
     (r"past", (_TOKENS - 1, PAST)),
     (r"total|kv_len", (_TOKENS, BOTH)),
@@ -68,8 +68,8 @@ class CustomarySizes:
 
     Attributes:
         sizes: size of each free dimension.
-        reasons: why.
-        required: those that a weight dictates.
+        reasons: reason for each size.
+        required: sizes that a weight dictates.
         image: height and width of an image.
     """
 
@@ -100,18 +100,18 @@ class CustomarySizes:
         return is_cache(port) and (free or port.rank > 3)
 
     def size_of(self, role: str, sizes: Mapping[Dimension, int]) -> int | None:
-        """Among sizes, that of the first dimension with a role (PAST, NEW)."""
+        """Size of the first dimension with a role (PAST, NEW); None if there is none."""
         return next((sizes[name] for name in self._in_role(role)), None)
 
     def resolve(
         self, sizes: Mapping[Dimension, int], fixed: Mapping[Dimension, int]
     ) -> dict[Dimension, int]:
-        """Sizes with those that are fixed, and with those that follow from others."""
+        """Sizes with the fixed ones applied, and those that depend on others recalculated."""
         resolved = _evaluated({**sizes, **fixed})
         new = self.size_of(NEW, resolved)
         new = 1 if new is None else new
         given = [fixed[name] for name, why in self.reasons.items() if why == BOTH and name in fixed]
-        if given:  # what is not new of all tokens is in the cache
+        if given:  # all tokens but the new ones are in the cache
             followers = dict.fromkeys(self._in_role(PAST), max(given[0] - new, 0))
         else:
             both = (self.size_of(PAST, resolved) or 0) + new
@@ -121,7 +121,7 @@ class CustomarySizes:
     def parts_for(
         self, name: str, wanted: int, sizes: Mapping[Dimension, int]
     ) -> Iterator[tuple[Dimension, int]]:
-        """Parts of a composed name with sizes that make it wanted."""
+        """Parts of a composed name, each with the size that brings the whole to ``wanted``."""
         for part in parts(name):
             if part not in self._axes.batch:
                 for size in range(min(wanted, _MAX_PART) + 1):
@@ -163,7 +163,7 @@ class CustomarySizes:
         if port.is_float and port.rank == 3 and any(size in _MEL_BINS for size in port.dims):
             return _MEL_FRAMES
         if not re.search(_SEQUENCE_NAME, name) and port.rank > 3:
-            return 1, "the least"
+            return 1, "the minimum"
         if not self._has_cache:
             return _SEQUENCE
         return (_TOKENS, BOTH) if port.named("mask") else (1, NEW)
@@ -184,12 +184,12 @@ class CustomarySizes:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Lengths:
-    """Sizes that the values of other inputs speak of.
+    """Sizes that the values of other inputs refer to.
 
     Attributes:
-        tokens: of the main sequence (frames, for audio).
+        tokens: length of the main sequence (frames, for audio).
         past: tokens in the cache.
-        empty_cache: whether there is a cache that holds none.
+        empty_cache: whether there is a cache and it is empty.
         image: height and width of the image.
     """
 
@@ -206,9 +206,9 @@ def lengths(
     past: int | None,
     image: int,
 ) -> Lengths:
-    """The lengths that shapes say; past (None without a cache) and image are told."""
+    """The lengths that the shapes imply; past (None without a cache) and image are given."""
     tokens, spatial_sizes = 1, (image, image)
-    for port in reversed(ports):  # the first of its kind has the last word
+    for port in reversed(ports):  # so that the first of its kind wins
         shape = shapes[port.name] or ()
         if is_image(port):
             (top, left), _ = image_axes(port)
@@ -226,7 +226,7 @@ def is_cache(port: Port) -> bool:
 
 
 def is_sample_rate(port: Port) -> bool:
-    """Whether the input tells the samples a second of audio."""
+    """Whether the input is the sample rate of audio."""
     return port.rank <= 1 and port.named(r"sampl(e|ing)_?(rate|freq)|(^|[^a-z])(sr|fs)($|[^a-z])")
 
 
@@ -244,7 +244,7 @@ def is_image(port: Port) -> bool:
 
 
 def image_axes(port: Port) -> tuple[tuple[int, ...], int]:
-    """Spatial axes of an image-like input, none under three axes, and the channel axis."""
+    """Spatial axes of an image-like input (none below rank 3), and the channel axis."""
     rank = port.rank
     if rank < 3:
         return (), -1
@@ -263,8 +263,8 @@ def _is_detector(model: onnx.ModelProto) -> bool:
 
 
 _RECURRENT = ("GRU", "LSTM", "RNN")
-#: Axis of the first input and its size, from the shape of the weight in the second one and
-#: the integer attributes.
+#: Axis of the first input and the size it must have, from the shape of the weight (the second
+#: input) and the integer attributes.
 _WEIGHED: dict[str, Callable[[Shape, Mapping[str, int]], tuple[int, int]]] = {
     "Conv": lambda weight, attributes: (1, weight[1] * attributes.get("group", 1)),
     "ConvInteger": lambda weight, attributes: (1, weight[1] * attributes.get("group", 1)),
@@ -282,7 +282,7 @@ _WEIGHED: dict[str, Callable[[Shape, Mapping[str, int]], tuple[int, int]]] = {
 
 
 def _required_sizes(model: onnx.ModelProto, ports: Sequence[Port]) -> dict[Dimension, int]:
-    """Sizes that a weight dictates to the inputs whose axes it meets."""
+    """Sizes that weights dictate to the input axes that reach them."""
     origins = axis_origins(model, ports)
     weights = {tensor.name: tuple(tensor.dims) for tensor in all_weights(model.graph)}
     required: dict[Dimension, int] = {}
@@ -310,7 +310,7 @@ def _required_sizes(model: onnx.ModelProto, ports: Sequence[Port]) -> dict[Dimen
 
 
 def _part_choice(name: str, model: onnx.ModelProto) -> _Choice:
-    """A size for a name that occurs in composed ones only."""
+    """A size for a name that occurs only within composed names."""
     for pattern, choice in _BY_NAME:
         if re.search(pattern, name):
             return choice
@@ -321,15 +321,15 @@ def _part_choice(name: str, model: onnx.ModelProto) -> _Choice:
             for item in node.attribute
             if item.name in ("num_heads", "q_num_heads")
         ]
-        return (heads[0], "heads of the attention") if heads else (1, "the least")
-    return _SEQUENCE if re.search(_SEQUENCE_NAME, name) else (1, "the least")
+        return (heads[0], "attention heads") if heads else (1, "the minimum")
+    return _SEQUENCE if re.search(_SEQUENCE_NAME, name) else (1, "the minimum")
 
 
 _OPERATORS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
 
 
 def _evaluated(sizes: Mapping[Dimension, int]) -> dict[Dimension, int]:
-    """Sizes with those of composed names (``past + 1``) calculated from left to right."""
+    """Sizes, with composed names (``past + 1``) calculated from left to right."""
     result = dict(sizes)
     for name in sizes:
         parts = re.split(r"\s*([+*-])\s*", name.strip()) if isinstance(name, str) else []

@@ -1,4 +1,4 @@
-"""Values for one input: what the graph demands of them, else what its name and type suggest."""
+"""Values for one input: what the graph demands, else what its name and type suggest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: Kinds of values, in the order they are tried; the last three stand in for values that failed.
 VALUE_KINDS = ("chosen", "positive", "ones", "zeros", "counting")
 
-_SEQUENCE_LENGTH = 3  # elements of a value of type sequence
+_SEQUENCE_LENGTH = 3  # elements of an input of type sequence
 _WORD = "harness"
 
 Array = np.ndarray[Any, Any]
@@ -40,13 +40,13 @@ class ValueMaker:
     """Makes the values of one input.
 
     Attributes:
-        demands: what the graph asks.
-        axes: which axes count the batch.
-        lengths: sizes that values speak of.
+        demands: what the graph demands.
+        axes: which axes are the batch.
+        lengths: sizes that values refer to.
         kind: one of VALUE_KINDS.
-        replaced: whether the kind takes the place of settings known by their names too.
-        index_limit: greatest integer that ORT said it accepts, or None.
-        rng: the only source of chance.
+        replaced: whether the kind also replaces settings recognised by their names.
+        index_limit: largest integer that ORT said it accepts, or None.
+        rng: the only source of randomness.
     """
 
     demands: Demands
@@ -58,7 +58,7 @@ class ValueMaker:
     rng: np.random.Generator
 
     def make(self, port: Port, shape: Shape) -> tuple[Any, str]:
-        """A value for the port, and why it is so."""
+        """A value for the port, and the reason for it."""
         if port.kind == "map":
             keys = [_WORD] if port.key_text else [0, 1, 2]
             values, reason = self._tensor(port, (len(keys),))
@@ -92,7 +92,7 @@ class ValueMaker:
         return values, chosen if whole else f"{chosen}, else {reason}"
 
     def _plain(self, port: Port, shape: Shape) -> _Made:
-        """Ones, zeros, or small whole numbers, kept inside what they index."""
+        """Ones, zeros, or small whole numbers, clipped to what they index."""
         name, values_of = _PLAIN[self.kind]
         values = values_of(math.prod(shape)).reshape(shape)
         if port.dtype.kind == "b":
@@ -107,7 +107,7 @@ class ValueMaker:
         return min(low, high), high
 
     def _set(self, port: Port, shape: Shape, known: Known) -> _Made:
-        """A value known by its name; where it indexes too, bounds are kept."""
+        """A value implied by the name, within the bounds if it is also an index."""
         low, high = self.demands.bounds.get(port.name, (-math.inf, math.inf))
         value = min(max(known.value, low), high)
         reason = f"{value:g}: {known.reason}"
@@ -117,7 +117,7 @@ class ValueMaker:
         return _fitting(np.full(shape, value), port.dtype), reason
 
     def _free(self, port: Port, shape: Shape) -> _Made:
-        """Values of elements of which nothing exact is asked."""
+        """Values for elements without an exact demand."""
         if port.dtype.kind == "b":
             return np.ones(shape, port.dtype), "all true"
         if port.named("mask") or (port.is_integer and port.name in self.demands.masks):
@@ -127,7 +127,7 @@ class ValueMaker:
         return self._floats(port, shape)
 
     def _told(self, port: Port, shape: Shape) -> _Made | None:
-        """Integers whose name tells what they mean; where they index too, bounds are kept."""
+        """Integers whose name says what they mean, within the bounds if they are also indices."""
         if port.named(r"size|im(age)?_shape") and shape[-1:] == (2,):
             values = np.broadcast_to(self.lengths.image, shape)
             return _fitting(values, port.dtype), "height and width of the image"
@@ -146,13 +146,13 @@ class ValueMaker:
         return None
 
     def _token_axis(self, port: Port, shape: Shape) -> int:
-        """The axis that positions count along: the last, where it is not that of the batch."""
+        """The axis that positions run along: the last, unless that is the batch."""
         return 0 if len(shape) == 2 and self.axes.batch_axis(port) == 1 else len(shape) - 1
 
     def _integers(self, port: Port, shape: Shape) -> _Made:
         least, most = _limits(port.dtype)
         low, high = self._bounds(port)
-        if low < 0 <= high:  # an index may count from the end, but none is fed so
+        if low < 0 <= high:  # an index may count from the end, but no such index is fed
             low = 0 if math.isfinite(high) else 1
         if not math.isfinite(high):
             high = max(low, 9)
@@ -175,7 +175,7 @@ class ValueMaker:
             values = np.asarray(self.rng.integers(least, most, shape, endpoint=True))
             return _fitting(values, port.dtype), self._range_reason(port, least, most)
         if low > 0 or self.kind == "positive" or "e8m0" in port.dtype.name:
-            # At least what is above 0 in eight bits too.
+            # At least 2**-6, which is above 0 even in an eight-bit type.
             drawn: Any = np.maximum(self.rng.random(shape, np.float32), np.float32(2**-6))
             reason = "uniform values in (0, 1)"
         elif is_image(port):
@@ -191,7 +191,7 @@ def _limits(dtype: np.dtype[Any]) -> tuple[int, int]:
 
 
 def _fitting(values: Any, dtype: np.dtype[Any]) -> Array:
-    """Values clipped to what the type holds."""
+    """Values clipped to the range of the type."""
     array = np.asarray(values)
     if is_integer(dtype):
         array = np.clip(np.trunc(array), *_limits(dtype))

@@ -1,4 +1,4 @@
-"""Memory that can be had without swapping or meeting a limit of a control group."""
+"""Memory that is available without swapping or hitting a control group's limit."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 from harness.machine.control_groups import control_groups
 
-#: Limit and usage of a control group, and the key of its cache that is given back, by "is of
-#: version 2".
+#: Whether a control group is of version 2 -> files of its limit and its usage, and the key of
+#: its reclaimable file cache in memory.stat.
 _FILES = {
     True: (("memory.max", "memory.current"), "inactive_file"),
     False: (("memory.limit_in_bytes", "memory.usage_in_bytes"), "total_inactive_file"),
@@ -19,7 +19,7 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def available_bytes(root: Path = Path("/")) -> int | None:
-    """Memory that this process and its children may still take; None where nobody tells."""
+    """Memory that this process and its children may still take; None if it is not reported."""
     found = []
     with contextlib.suppress(OSError, ValueError, LookupError):
         facts = dict(line.split(":") for line in (root / "proc/meminfo").read_text().splitlines())
@@ -34,7 +34,7 @@ def available_bytes(root: Path = Path("/")) -> int | None:
 
 
 def _given_back_bytes(folder: Path, cache: str) -> int:
-    """Of a group's memory, files that the kernel drops where it needs room."""
+    """The part of a group's memory that is file cache, which the kernel drops under pressure."""
     for line in (folder / "memory.stat").read_text().splitlines():
         name, _, value = line.partition(" ")
         if name == cache:
@@ -43,5 +43,5 @@ def _given_back_bytes(folder: Path, cache: str) -> int:
 
 
 def resident_bytes() -> int:
-    """Of this process."""
+    """Resident memory of this process."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_BYTES

@@ -7,15 +7,15 @@ from pathlib import Path
 
 
 def control_groups(root: Path, controller: str) -> Iterator[tuple[Path, bool]]:
-    """Folders of this process' group for a controller and of those around it, inside out.
+    """Folders of this process's group for a controller and of its parents, innermost first.
 
     Args:
         root: where /proc and /sys are looked for.
         controller: ``cpu`` or ``memory``.
 
     Yields:
-        (folder, whether it is of version 2). In a container the path that the kernel tells
-        may be the host's and not exist here; the folders around it do.
+        (folder, whether it is of version 2). In a container, the path reported by the kernel
+        may be the host's and not exist here; its parents do.
 
     Raises:
         OSError: /proc/self/cgroup cannot be read.

@@ -1,4 +1,4 @@
-"""CPU and node sets in Linux' notation."""
+"""CPU and node sets in Linux notation."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Iterable, Iterator
 
 
 def cpu_list(text: str) -> list[int]:
-    """``0-2,8`` -> [0, 1, 2, 8], Linux' notation of CPU and node sets.
+    """``0-2,8`` -> [0, 1, 2, 8], Linux notation for CPU and node sets.
 
     Raises:
-        ValueError: a part is neither a number nor a range; the text names it.
+        ValueError: a part is neither a number nor a range; the message names it.
     """
     return [cpu for part in cpu_parts(text) for cpu in part]
 
 
 def cpu_parts(text: str) -> Iterator[range]:
-    """``0-2,8`` -> range(0, 3), range(8, 9): for lists that may name far more than there is.
+    """``0-2,8`` -> range(0, 3), range(8, 9): for lists that may name far more CPUs than exist.
 
     Raises:
         ValueError: as ``cpu_list``.

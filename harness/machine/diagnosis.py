@@ -1,4 +1,4 @@
-"""What this machine can measure, what it cannot, and how to mend it."""
+"""What this machine can measure, what it cannot, and how to fix that."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _CAP_SYS_PTRACE, _CAP_SYS_ADMIN, _CAP_PERFMON = 19, 21, 38
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Capability:
-    """What doctor says about one subject.
+    """What doctor reports about one subject.
 
     Attributes:
         name: the subject.
         state: ``ok``, ``limited`` (usable, or measured, with a caveat) or ``absent``.
         detail: what was found; for ``absent`` the reason.
-        remedy: what would mend it; empty only where ``ok``.
+        remedy: what would fix it; empty only if ``ok``.
     """
 
     name: str
@@ -43,15 +43,15 @@ class Capability:
 
 
 def of_facts(facts: Facts) -> Iterator[Capability]:
-    """What follows from the facts of the machine, by their names."""
+    """The capabilities that follow from the facts of the machine, given by name."""
     return (look(facts) for look in _LOOKS)
 
 
 def of_this_moment(folder: Path) -> Iterator[Capability]:
-    """What may be different a minute later.
+    """The capabilities that may be different a minute later.
 
     Args:
-        folder: where profiles are put; it need not exist.
+        folder: where profiles are written; it need not exist.
     """
     yield _other_load()
     yield _disk(folder)
@@ -82,7 +82,7 @@ def _cpu_energy(facts: Facts) -> Capability:
     if "only root may read it" in energy.reason:
         remedy = "sudo chmod -R a+r /sys/class/powercap, or measure as root"
     elif _is_virtual(facts):
-        remedy = "hypervisors hide it: measure on the machine itself"
+        remedy = "hypervisors hide it: measure on bare metal"
     else:
         remedy = "sudo modprobe intel_rapl_msr (AMD too), or amd_hsmp on EPYC"
     return Capability("CPU energy", "absent", energy.reason, remedy)
@@ -93,9 +93,9 @@ def _hardware_counters(facts: Facts) -> Capability:
     if cycles.value is not None:
         return Capability("Hardware counters", "ok", "the cycles counter opens and counts")
     if _is_virtual(facts):
-        remedy = "a virtual machine with a virtual PMU, or the machine itself"
+        remedy = "use a virtual machine with a virtual PMU, or bare metal"
     else:
-        remedy = "see perf events; where those are permitted, the kernel needs a PMU driver"
+        remedy = "see perf events; if those are permitted, the kernel needs a PMU driver"
     return Capability("Hardware counters", "absent", cycles.reason, remedy)
 
 
@@ -109,7 +109,7 @@ def _perf_events(facts: Facts) -> Capability:
     remedy = "sudo sysctl kernel.perf_event_paranoid=1"
     level = int(paranoid.value)
     if level > 2:
-        return Capability(name, "absent", f"{detail}: refused to users", remedy)
+        return Capability(name, "absent", f"{detail}: not permitted to users", remedy)
     if level == 2:
         return Capability(
             name, "limited", f"{detail}: user-space events only, no kernel events", remedy
@@ -127,17 +127,17 @@ def _clock(facts: Facts) -> Capability:
     cost_ns = min(timeit.repeat(monotonic_ns, number=_STAMPS, repeat=5)) / _STAMPS * 1e9
     source = facts["clock_source"]
     detail = (
-        f"{source.value or source.reason}; a stamp costs at most {cost_ns:.0f} ns "
-        f"(best of 5 x {_STAMPS} calls of {reader} from Python, the call included)"
+        f"{source.value or source.reason}; a timestamp costs at most {cost_ns:.0f} ns "
+        f"(best of 5 x {_STAMPS} calls of {reader} from Python, call overhead included)"
     )
-    # The clocks that the vDSO can read; any other costs a system call for each stamp.
+    # Clocks that the vDSO can read; with any other, each timestamp costs a system call.
     fast = ("tsc", "kvm-clock", "hyperv_clocksource_tsc_page", "arch_sys_counter")
     if source.value in fast:
         return Capability("Clock", "ok", detail)
     if "tsc" in str(facts["clock_sources"].value).split():
         remedy = f"echo tsc | sudo tee {source.source}"
     else:
-        remedy = "boot with tsc=reliable where the CPU has an invariant TSC"
+        remedy = "boot with tsc=reliable if the CPU has an invariant TSC"
     return Capability("Clock", "limited", detail, remedy)
 
 
@@ -145,13 +145,13 @@ def _governor(facts: Facts) -> Capability:
     name, governor = "Frequency governor", facts["frequency_governor"]
     if governor.value is None:
         remedy = (
-            "set on the host: have the performance governor selected there"
+            "the host sets it: have the performance governor selected there"
             if _is_virtual(facts)
             else "load a cpufreq driver (firmware: let the OS control P-states)"
         )
         return Capability(name, "absent", governor.reason, remedy)
     detail = f"{governor.value} ({facts['frequency_driver'].value}), boost "
-    detail += str(facts["boost"].value or "not told")
+    detail += str(facts["boost"].value or "not reported")
     if governor.value == "performance":
         return Capability(name, "ok", detail)
     return Capability(name, "limited", detail, "sudo cpupower frequency-set -g performance")
@@ -170,7 +170,7 @@ def _smt(facts: Facts) -> Capability:
             "SMT",
             "limited",
             f"{detail}, as reported to the guest; vCPUs may still share a physical core",
-            "ask the host for one core for each vCPU",
+            "have the host assign one core to each vCPU",
         )
     return Capability("SMT", "ok", detail)
 
@@ -184,8 +184,8 @@ def _virtualisation(facts: Facts) -> Capability:
     return Capability(
         name,
         "limited",
-        f"virtual machine ({virtual.value}): others can take time from it, see steal_ns",
-        "measure on the machine itself, or compare interleaved",
+        f"virtual machine ({virtual.value}): other guests can take its CPU time, see steal_ns",
+        "measure on bare metal, or compare interleaved",
     )
 
 
@@ -200,7 +200,7 @@ def _cpu_limit(facts: Facts) -> Capability:
     return Capability(
         name,
         "limited",
-        f"{detail}; {limit.source} allows {limit.value:g} CPUs, beyond that all threads stop",
+        f"{detail}; {limit.source} allows {limit.value:g} CPUs, above that all threads stall",
         f"lift the quota, or `intra_threads` {max(1, int(min(limit.value, usable)))}",
     )
 
@@ -212,12 +212,14 @@ def _memory(facts: Facts) -> Capability:
     free = float(available.value) / _GIB
     detail = f"{free:.1f} of {float(total.value) / _GIB:.1f} GiB available"
     if free < 1:
-        return Capability("Memory", "limited", detail, "end other programs: large models need more")
+        return Capability(
+            "Memory", "limited", detail, "stop other programs: large models need more"
+        )
     return Capability("Memory", "ok", detail)
 
 
 def _stacks(facts: Facts) -> Capability:
-    """py-spy reads another process' memory, which Yama may forbid."""
+    """Whether py-spy may read another process's memory, which Yama may forbid."""
     name = "Stacks (py-spy)"
     try:
         detail = f"py-spy {version('py-spy')}"
@@ -225,21 +227,21 @@ def _stacks(facts: Facts) -> Capability:
         return Capability(name, "absent", "py-spy is not installed", "pip install py-spy")
     scope = facts["ptrace_scope"]
     if _has_capability(facts, _CAP_SYS_PTRACE):
-        return Capability(name, "ok", f"{detail}, this process may trace any other")
+        return Capability(name, "ok", f"{detail}, this process may trace any other process")
     if scope.value is None or scope.value == 0:
         return Capability(name, "ok", f"{detail}, no Yama restriction")
     detail += f", ptrace_scope is {scope.value}"
     remedy = "sudo sysctl kernel.yama.ptrace_scope=0"
     if scope.value == 1:
         return Capability(
-            name, "limited", f"{detail}: only processes py-spy itself started", remedy
+            name, "limited", f"{detail}: only processes that py-spy itself started", remedy
         )
     if scope.value == 3:
         remedy += " after a reboot: 3 cannot be lowered"
     return Capability(name, "absent", f"{detail}: not permitted", remedy)
 
 
-#: Capabilities that need nothing but the facts of the machine, in the order they are shown.
+#: Capabilities that only need the facts of the machine, in the order in which they are shown.
 _LOOKS: tuple[Callable[[Facts], Capability], ...] = (
     _nvml,
     _cpu_energy,
@@ -266,7 +268,7 @@ def _other_load() -> Capability:
     busy = float(other.value) / float(wall.value)
     stolen = float(steal.value or 0) / float(wall.value)
     detail = f"{busy:.2f} CPUs busy with other work, {stolen:.2f} stolen, over {_LOAD_SAMPLE_S} s"
-    # A tick of 10 ms a CPU in 200 ms reads as 0.05: below two of them is nothing to report.
+    # One 10 ms tick of a CPU in 200 ms reads as 0.05; fewer than two are not worth reporting.
     if busy + stolen < 0.1:
         return Capability(name, "ok", detail)
     return Capability(
@@ -275,7 +277,7 @@ def _other_load() -> Capability:
 
 
 def _disk(folder: Path) -> Capability:
-    """Room where ``profile`` puts its files: profiles/ under the current folder."""
+    """Free space where ``profile`` writes its files: profiles/ in the current folder."""
     existing = folder if folder.is_dir() else folder.absolute().parent
     free = shutil.disk_usage(existing).free / _GIB
     detail = f"{free:.1f} GiB free for {folder}/"

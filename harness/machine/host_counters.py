@@ -1,7 +1,7 @@
 """What else the host did during a timed pass: counters read just before and just after.
 
-There is no thread and nothing runs in between. Both snapshots are raw text; all parsing
-waits until the second one is taken.
+There is no thread, and nothing runs in between. Both snapshots are raw text, parsed only after
+the second one is taken.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from harness.records import Reading
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-#: Step of the times in /proc/stat.
+#: Resolution of the times in /proc/stat, in ns.
 TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 _TICKS = f"in steps of {TICK_NS // 1_000_000} ms a CPU"
 
 
-#: Of the calling thread: nanoseconds on a CPU, nanoseconds waiting for one, and how often
-#: (Linux, Documentation/scheduler/sched-stats.rst).
+#: Of the calling thread: nanoseconds on a CPU, nanoseconds waiting in a run queue, and number of
+#: time slices (Linux, Documentation/scheduler/sched-stats.rst).
 _SCHEDULER = "proc/thread-self/schedstat"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Snapshot:
-    """Counters at one moment; a file that could not be read is its error."""
+    """Counters at one moment; for a file that could not be read, the error."""
 
     wall_ns: int
     cpu_ns: int
@@ -44,8 +44,8 @@ class _Snapshot:
 class HostNoise:
     """Counters of the host over a timed pass.
 
-    Call ``start`` as the last thing before it and ``stop`` as the first thing after it.
-    The allowed CPUs are those of the calling thread at ``start``.
+    Call ``start`` immediately before the pass and ``stop`` immediately after it. The allowed
+    CPUs are those of the calling thread at ``start``.
 
     Args:
         root: where /proc and /sys are looked for.
@@ -60,7 +60,7 @@ class HostNoise:
         self._cpus = sorted(os.sched_getaffinity(0))
         self._throttle = _throttle_file(self._root)
         self._frequencies = _frequency_files(self._root, self._cpus)
-        # From the slowest to read to the one that matters most; stop() goes backwards.
+        # From the slowest to read to the most important one; stop() reads in reverse order.
         self._paths = [
             *self._frequencies,
             "proc/pressure/cpu",
@@ -74,16 +74,16 @@ class HostNoise:
         self._before = _Snapshot(time.monotonic_ns(), time.process_time_ns(), usage, files)
 
     def stop(self) -> tuple[Reading, ...]:
-        """Takes the second snapshot, the clocks first, and tells the differences.
+        """Takes the second snapshot, the clocks first, and returns the differences.
 
         Returns:
             ``wall_ns``; ``cpu_time_ns`` of this process; ``cpu_wait_ns``, how long the calling
-            thread was ready to run and had no CPU; ``steal_ns`` and
-            ``other_load_ns``, summed over the allowed CPUs; context switches and page
-            faults of this process, all its threads; ``cgroup_throttled_ns`` and
-            ``cgroup_throttled_periods``; ``cpu_pressure_ns`` and ``memory_pressure_ns``
-            of the whole host; the smallest, mean and largest frequency of the allowed
-            CPUs in the two snapshots. One that cannot be had is absent with the reason.
+            thread was runnable but waited for a CPU; ``steal_ns`` and ``other_load_ns``, summed
+            over the allowed CPUs; context switches and page faults of all threads of this
+            process; ``cgroup_throttled_ns`` and ``cgroup_throttled_periods``;
+            ``cpu_pressure_ns`` and ``memory_pressure_ns`` of the whole host; the lowest, mean
+            and highest frequency of the allowed CPUs in the two snapshots. A counter that
+            cannot be read is absent, with the reason.
 
         Raises:
             RuntimeError: start() was not called.
@@ -125,7 +125,7 @@ def _delta(
     unit: str,
     source: str = "",
 ) -> Reading:
-    """The growth of one counter of a file between two snapshots."""
+    """How much one counter in a file grew between two snapshots."""
     source = source or f"/{path}"
     texts = before.files[path], after.files[path]
     for text in texts:
@@ -154,7 +154,7 @@ def _cpu_time(before: _Snapshot, after: _Snapshot, cpus: list[int]) -> tuple[Rea
         return sum(int(lines[f"cpu{cpu}"][column]) for cpu in cpus for column in columns)
 
     # Columns of proc_stat(5), after the name: user nice system idle iowait irq softirq steal.
-    # Guest time is part of user time already.
+    # User time already includes guest time.
     where = "/proc/stat, allowed CPUs"
     steal = _delta(
         before,
@@ -172,7 +172,7 @@ def _cpu_time(before: _Snapshot, after: _Snapshot, cpus: list[int]) -> tuple[Rea
         "proc/stat",
         lambda text: ticks(text, (1, 2, 3, 6, 7)) * TICK_NS,
         "ns",
-        f"{where}: busy time less cpu_time_ns, {_TICKS}, not below 0",
+        f"{where}: busy time minus cpu_time_ns, {_TICKS}, not below 0",
     )
     if isinstance(busy.value, int):
         others = busy.value - (after.cpu_ns - before.cpu_ns)
@@ -193,7 +193,7 @@ def _usage(before: resource.struct_rusage, after: resource.struct_rusage) -> tup
 
 
 def _throttle_file(root: Path) -> str:
-    """cpu.stat of the control group whose CPU quota this process lives under."""
+    """cpu.stat of the control group whose CPU quota applies to this process."""
     folders = [root / "sys/fs/cgroup"]
     with contextlib.suppress(OSError):
         folders = [*(folder for folder, _ in control_groups(root, "cpu")), *folders]
@@ -249,7 +249,7 @@ def _pressure(before: _Snapshot, after: _Snapshot, scarce: str) -> Reading:
 
 
 def _frequency_files(root: Path, cpus: list[int]) -> list[str]:
-    """scaling_cur_freq of every allowed CPU, else /proc/cpuinfo."""
+    """scaling_cur_freq of every allowed CPU if all have one, otherwise /proc/cpuinfo."""
     files = [f"sys/devices/system/cpu/cpu{cpu}/cpufreq/scaling_cur_freq" for cpu in cpus]
     return files if all((root / file).exists() for file in files) else ["proc/cpuinfo"]
 

@@ -1,4 +1,4 @@
-"""The most memory that this process has had at a time."""
+"""Peak resident memory of this process."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ PEAK_MEMORY = "peak_memory_bytes"
 
 
 def peak_memory(root: Path = Path("/")) -> Reading:
-    """Peak of resident memory since the program began (VmHWM, proc_pid_status(5)).
+    """Peak resident memory since the program started (VmHWM, proc_pid_status(5)).
 
-    Unlike ``ru_maxrss`` it is not inherited from the process that started this one.
+    Unlike ``ru_maxrss``, it is not inherited from the parent process.
 
     Args:
         root: where /proc is looked for.

@@ -1,4 +1,4 @@
-"""What could not be had, noted by the way while everything else goes on."""
+"""What could not be measured, noted along the way while everything else goes on."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from harness.records import Absent
 
 
 class Absences(list[Absent]):
-    """(what, reason) of all that could not be had, in the order in which it was missed."""
+    """(what, reason) pairs of everything that is absent, in the order it was found missing."""
 
     @contextlib.contextmanager
     def noting(self, what: str, because: str = "") -> Iterator[None]:
-        """Goes on behind the block where it fails with what a part of a profile may fail with.
+        """Catches the errors a part of a profile may fail with, and notes them as an absence.
 
-        ValueError is among it: those who record say with it why they cannot. Anything else is
-        a fault of this program and is raised.
+        ValueError is one of them: recorders raise it to say why they cannot record. Anything
+        else is a bug in this program and propagates.
 
         Args:
-            what: what is absent then.
-            because: put before the reason that the error gives.
+            what: what is absent if the block fails.
+            because: prefix to the error's message, which is the reason.
         """
         try:
             yield

@@ -1,8 +1,8 @@
 """The calibrating process: ``python -m harness.measuring.calibration JOB``.
 
-It finds out once how long an inference takes where it is timed. From that the parent plans how
-many of them make the timed pass, the same number in all processes: were each to find its own,
-chance would make some look longer at the machine than others.
+It finds out once how long an inference takes where it will be timed. From that the parent plans
+how many inferences make up the timed pass, the same number in all processes: if each process
+calibrated itself, some would by chance observe the machine for longer than others.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from harness.measuring.timed_pass import Measurement
 
 
 def latency_file(job: Job) -> Path:
-    """Where the calibrating process leaves what it found, in ns."""
+    """Where the calibrating process leaves the latency it found, in ns."""
     return job.work_folder / "latency_ns.txt"
 
 

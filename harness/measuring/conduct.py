@@ -1,4 +1,4 @@
-"""Conduct of a worker process: where it finds harness, with whom it ends, whom it tells what."""
+"""Conduct of a worker process: where it finds harness, how it dies, where it leaves errors."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def python(module: str, *arguments: str) -> tuple[str, ...]:
-    """Command line of a worker: this Python, that module, and none of the current folder (-P)."""
+    """Command line of a worker: this Python, that module, current folder not on the path (-P)."""
     return (sys.executable, "-P", "-m", module, *arguments)
 
 
 def python_path() -> str:
-    """PYTHONPATH of a worker, which is to run this harness and no other."""
+    """PYTHONPATH of a worker, so that it runs this harness and not another one."""
     root = str(Path(__file__).resolve().parents[2])
     places = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    return os.pathsep.join(filter(None, (root, *places)))  # an empty one is the current folder
+    return os.pathsep.join(filter(None, (root, *places)))  # "" would be the current folder
 
 
 @contextlib.contextmanager
 def process(job: Job) -> Iterator[None]:
-    """Conduct of a worker process: it dies with its parent, and leaves it Ctrl-C and errors."""
-    for number in (signal.SIGINT, signal.SIGHUP):  # the terminal sends them to it too
+    """Conduct of a worker process: it dies with its parent, which handles Ctrl-C and errors."""
+    for number in (signal.SIGINT, signal.SIGHUP):  # the terminal sends them to workers too
         signal.signal(number, signal.SIG_IGN)
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != job.parent:  # it died before this one could ask to die with it
+    if os.getppid() != job.parent:  # the parent died before prctl took effect
         sys.exit(1)
     try:
         yield
@@ -45,7 +45,7 @@ def process(job: Job) -> Iterator[None]:
     except OSError as error:
         if error.errno not in NO_ROOM:
             _leave_unexpected(job, error)
-        # Else there may be no room to say so.
+        # Otherwise there may be no room left for the error itself.
         drop_inputs(job)
         leave_error(job, no_room(job.work_folder))
     except Exception as error:  # the parent shows it, whatever it is
@@ -53,7 +53,7 @@ def process(job: Job) -> Iterator[None]:
 
 
 def no_room(folder: Path) -> MachineError:
-    """The error of a full disk."""
+    """The error for a full disk."""
     return MachineError(
         f"{folder}: no room to work in", "make room there, or choose another `output`"
     )

@@ -1,8 +1,8 @@
 """What the command and its workers hand over to each other: job, inputs, preparation, errors.
 
-Each is a file of the work folder in JSON; arrays, of which the JSON holds the numbers, lie
-beside it in a .npz of plain numbers. Reading them runs nothing, and nobody but the user can
-write them: the folder is made for the user alone, and so is each file.
+Each is a JSON file in the work folder. Arrays go into an .npz of plain numbers next to it, and
+the JSON refers to them by index. Reading these files executes nothing, and only the user can
+write them: the folder and each file are created accessible to the user alone.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _T = TypeVar("_T")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Job:
-    """What a worker process is told.
+    """The instructions for a worker process.
 
     Attributes:
         config: what to measure.
@@ -46,7 +46,7 @@ class Job:
         work_folder: where the preparation leaves its results.
         partial_folder: where a measuring process leaves its shard.
         cpus: CPUs that the workers may use.
-        parent: process id of the command, without which no worker goes on.
+        parent: process id of the command; its workers die with it.
     """
 
     config: ProfileConfig
@@ -65,7 +65,7 @@ class Job:
 
     @property
     def inferred(self) -> Path:
-        """File that a worker makes when it has made its first inference."""
+        """File that a worker creates after its first inference."""
         return self.work_folder / "inferred"
 
     def write(self) -> None:
@@ -86,18 +86,18 @@ class Preparation:
         model: the model file.
         inputs: what is fed, and why.
         output_check: largest error against expected outputs, or why there is none.
-        facts: of ORT: version, library, build, providers.
+        facts: about ORT: version, library, build, providers.
         graph: the graph ORT executes; None with the reason in absent.
-        probed: the same with probes; None with the reason in absent.
-        repeatable: whether two inferences of the same inputs gave the same outputs.
-        executions: of nodes in one inference, bodies of loops as often as they ran; 0 where
-            no trace told it.
-        profiled_ns: one inference under ORT's profiler, to plan with; 0 where there is none.
+        probed: the same graph with probes; None with the reason in absent.
+        repeatable: whether two inferences with the same inputs gave the same outputs.
+        executions: node executions in one inference, loop bodies counted per iteration; 0 if
+            not traced.
+        profiled_ns: one inference under ORT's profiler, to plan with; 0 if there was none.
         latency_ns: fastest of a few inferences, to plan with; not a result.
-        session_ns: creating the session, its providers loaded first, to plan with.
-        executed_session_ns: creating one of the executed graph, to plan with; 0 where there is
-            none.
-        absent: what could not be had.
+        session_ns: time to create the session, including loading its providers, to plan with.
+        executed_session_ns: time to create a session of the executed graph, to plan with; 0 if
+            there is none.
+        absent: what could not be determined, with reasons.
     """
 
     model: ModelRecord
@@ -116,33 +116,33 @@ class Preparation:
 
 
 def write_inputs(job: Job, values: Mapping[str, Any]) -> None:
-    """Leaves what is fed to the model for the measuring processes.
+    """Leaves the model's inputs for the measuring processes.
 
     Args:
         job: of the workers.
         values: as ``ort.Session.bind`` takes them, by name.
 
     Raises:
-        TypeError: a value is of a type that no input has.
+        TypeError: a value has a type that no model input can have.
     """
     plain = {name: plain_values.encode(value) for name, value in values.items()}
     _write(job.work_folder / _INPUTS, plain)
 
 
 def read_inputs(job: Job) -> dict[str, Any]:
-    """What is fed to the model, as ``ort.Session.bind`` takes it, by name."""
+    """The model's inputs, as ``ort.Session.bind`` takes them, by name."""
     plain = _read(job.work_folder / _INPUTS, dict[str, plain_values.Plain])
     return {name: plain_values.decode(value) for name, value in plain.items()}
 
 
 def drop_inputs(job: Job) -> None:
-    """Makes room."""
+    """Deletes the saved inputs, to free disk space."""
     for path in (job.work_folder / _INPUTS, _arrays_of(job.work_folder / _INPUTS)):
         path.unlink(missing_ok=True)
 
 
 def write_preparation(job: Job, preparation: Preparation) -> None:
-    """Leaves what was found out for the parent and the measuring processes."""
+    """Leaves the results of the preparation for the parent and the measuring processes."""
     _write(job.work_folder / _PREPARATION, preparation)
 
 
@@ -161,13 +161,13 @@ class _Error:
 
 
 def leave_error(job: Job, error: HarnessError) -> NoReturn:
-    """Ends a worker, with its error where the command finds it."""
+    """Ends a worker, leaving its error where the command finds it."""
     _write(job.work_folder / _ERROR, _Error(error.kind, error.message, error.remedy))
     sys.exit(error.exit_code)
 
 
 def take_error(job: Job) -> HarnessError | None:
-    """The error that a worker of this job left, once."""
+    """The error that a worker of this job left; None if there is none, or it was taken."""
     path = job.work_folder / _ERROR
     if not path.exists():
         return None
@@ -184,12 +184,12 @@ def _kinds(kind: type[HarnessError]) -> Iterator[type[HarnessError]]:
 
 
 def _arrays_of(path: Path) -> Path:
-    """The file of the arrays of a JSON file."""
+    """The file that holds a JSON file's arrays."""
     return path.with_suffix(".npz")
 
 
 def _write(path: Path, record: object) -> None:
-    """Writes a record; the JSON file is there whole or not at all, whoever is killed."""
+    """Writes a record atomically: the JSON file is complete or missing, even after a kill."""
     arrays: list[np.ndarray[Any, Any]] = []
 
     def reduce(value: object) -> object:
@@ -200,7 +200,7 @@ def _write(path: Path, record: object) -> None:
             return str(value)
         raise NotImplementedError(f"{type(value)} in {path.name}")
 
-    # json, not msgspec: it keeps NaN, infinity and the lone surrogates of odd path names.
+    # json rather than msgspec, because it keeps NaN, infinity and lone surrogates in path names.
     text = json.dumps(msgspec.to_builtins(record, enc_hook=reduce))
     if arrays:
         with _created(_arrays_of(path)) as stream, zipfile.ZipFile(stream, "w") as archive:
@@ -214,7 +214,7 @@ def _write(path: Path, record: object) -> None:
 
 
 def _created(path: Path) -> IO[bytes]:
-    """A new file that is the user's alone."""
+    """A new file that only the user can access."""
     return open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600))
 
 

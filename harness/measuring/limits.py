@@ -1,7 +1,7 @@
-"""What a worker may take: memory, and time until its first inference. The parent watches.
+"""Limits of a worker: resident memory, and time to its first inference. The parent watches.
 
-A model may ask for all the memory there is, or never come to an end. The address space is not
-limited (RLIMIT_AS): CUDA reserves far more than it uses. What counts is what is resident.
+A model may ask for all memory, or never finish. The address space is not limited (RLIMIT_AS),
+because CUDA reserves far more than it uses; only resident memory counts.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from pathlib import Path
 from harness.machine.available_memory import available_bytes
 from harness.measuring.handover import Job
 
-#: Seconds between two looks. Each takes some microseconds of one CPU.
+#: Seconds between two checks. Each takes some microseconds of one CPU.
 _LOOK_S = 0.25
 
-#: Of the memory that is available, what the workers may take where nothing is said.
+#: Default memory limit of the workers, as a share of the available memory.
 MOST_OF_AVAILABLE = 0.9
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class Watch:
-    """Ends a worker that takes more than it may.
+    """Kills workers that exceed a limit.
 
     Args:
-        memory_bytes: resident, of all workers together; None for most of what is available.
+        memory_bytes: resident memory of all workers together; None for ``MOST_OF_AVAILABLE``.
         timeout_s: seconds from the start of a worker to its first inference.
-        job: path of the workers' job, by which they are known among other children.
-        inferred: file that a worker makes when it has made its first inference.
+        job: path of the workers' job, which tells them apart from other child processes.
+        inferred: file that a worker creates after its first inference.
 
     Attributes:
-        reason: why it has ended one; empty where it has not.
-        remedy: for that.
+        reason: why a worker was killed; empty if none was.
+        remedy: what the user can do about it.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Watch:
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[Watch]:
-        """Looks at the workers meanwhile."""
+        """Watches the workers for the duration of the block."""
         thread = threading.Thread(target=self._look, name="harness-limits", daemon=True)
         self.begin()
         thread.start()
@@ -68,14 +68,14 @@ class Watch:
             thread.join()
 
     def begin(self) -> None:
-        """Another worker is about to start."""
+        """Restarts the clock: another worker is about to start."""
         with contextlib.suppress(OSError):
             self._inferred.unlink(missing_ok=True)
         self._began_s = time.monotonic()
 
     def _look(self) -> None:
         while not self._ended.wait(_LOOK_S):
-            with contextlib.suppress(OSError):  # no descriptor is free: at the next look
+            with contextlib.suppress(OSError):  # out of file descriptors: retry at the next check
                 self._look_once()
 
     def _look_once(self) -> None:
@@ -86,7 +86,7 @@ class Watch:
         if self._memory_bytes is not None and taken > self._memory_bytes:
             self.reason = (
                 f"took {taken / 1e9:.2f} GB of memory, more than the "
-                f"{self._memory_bytes / 1e9:.2f} GB that it may"
+                f"{self._memory_bytes / 1e9:.2f} GB allowed"
             )
             self.remedy = "give smaller inputs, or `memory_limit_gb` GB"
         elif time.monotonic() - self._began_s > self._timeout_s and not self._inferred.exists():
@@ -99,7 +99,7 @@ class Watch:
 
 
 def of(job: Job) -> Watch:
-    """The watch over the workers of a job, as its configuration asks."""
+    """A watch over the workers of a job, with the limits of its configuration."""
     limit_gb = job.config.memory_limit_gb
     limit_bytes = None if limit_gb is None else int(limit_gb * 1e9)
     return Watch(limit_bytes, job.config.timeout_s, job.path, job.inferred)
@@ -129,7 +129,7 @@ def _resident_bytes(process: int) -> int:
 
 
 def _kill(process: int) -> None:
-    """Ends a child; its number cannot have gone to another one meanwhile."""
+    """Kills a child process; a pidfd guards against the pid having been reused."""
     with contextlib.suppress(OSError):
         descriptor = os.pidfd_open(process)
         try:

@@ -1,4 +1,4 @@
-"""Who is told how a profile proceeds."""
+"""The interface that reports the progress of a profile."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from harness.measuring.plan import Plan
 
 
 class Observer:
-    """Told how a profile proceeds; this one keeps silent. Subclass to show it."""
+    """Receives the progress of a profile and ignores it; subclass to show it."""
 
     def warning(self, text: str) -> None:
-        """Something the user should know; the profile goes on."""
+        """Something the user should know; the profile continues."""
 
     def preparing(self, model: str) -> None:
         """The model is being read and tried."""
 
     def prepared(self, preparation: Preparation, plan: Plan) -> None:
-        """Inputs are chosen; measuring begins and takes about plan.expected_s."""
+        """Inputs are chosen; measuring begins and will take about plan.expected_s."""
 
     def pairs_planned(self, pairs: int, least_s: float) -> None:
-        """Pairs of processes are measured: no decision takes fewer, nor less than that."""
+        """Measuring in pairs begins: a decision takes at least this many pairs and seconds."""
 
     def measured(self, finished: int, plan: Plan) -> None:
-        """So many processes have finished."""
+        """This many processes have finished."""

@@ -1,7 +1,7 @@
 """Two configurations measured in pairs of processes, until it is known whether they differ.
 
-Drift of the machine falls on both members of a pair alike, and a fair coin draws their
-order: whatever the machine does, it cannot tell the two apart (``harness.statistics.pairs``).
+Drift of the machine affects both members of a pair alike, and a fair coin draws their order:
+whatever the machine does, it cannot favour one of them (``harness.statistics.pairs``).
 """
 
 from __future__ import annotations
@@ -27,30 +27,30 @@ from harness.statistics.pairs import Decision, decide, fewest_pairs
 from harness.statistics.verdicts import DECIDED, Verdict
 from harness.storage import shards
 
-#: Pairs whose processes make traced passes: enough for an interval of each operator, and
-#: fewer than any decision needs, so that looking again and again does not choose how many.
+#: Pairs whose processes make traced passes: enough for an interval of each operator, and fewer
+#: than any decision needs, so that their number does not depend on when the comparison stops.
 TRACED_PAIRS = 5
 
-#: Pairs that are traced however long it takes, and share of the budget after which no further
-#: one is: with a slow model tracing would leave no time for the verdict.
+#: Pairs that are always traced, and the share of the budget after which no more are: with a
+#: slow model, tracing would leave no time for the verdict.
 LEAST_TRACED_PAIRS = 2
 TRACING_SHARE = 0.5
 
-#: Of a wrong verdict.
+#: Probability of a wrong verdict.
 CHANCE_OF_ERROR = 0.05
 
-#: Pairs beyond which a difference is too small for this to find.
+#: Pairs after which to give up: a difference still undecided is too small to find this way.
 MOST_PAIRS = 200
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the pairs told.
+    """The result of a comparison in pairs.
 
     Attributes:
-        decision: of the second configuration against the first.
-        ended_by: why no further pair was measured: ``decided``; ``budget``; ``undecidable``, as
-            the pairs contradict each other or there were ``MOST_PAIRS``.
+        decision: about the second configuration against the first.
+        ended_by: why measuring stopped: ``decided``; ``budget``; ``undecidable``, because the
+            pairs contradict each other or ``MOST_PAIRS`` was reached.
         profiles: of both configurations, as they were stored.
     """
 
@@ -70,29 +70,30 @@ def ab(
     observer: Observer,
     on_pair: Callable[[Decision], None],
 ) -> Outcome:
-    """Measures both in turns and stores both profiles.
+    """Measures both configurations in turns and stores both profiles.
+
+    With different batch sizes, the time per item is compared.
 
     Args:
-        first: the base.
-        second: what is compared with it; another output than the first's.
+        first: the baseline.
+        second: what is compared with it; its output must differ from the first's.
         margin: ratios from 1 / (1 + margin) to 1 + margin count as the same.
         budget_s: seconds of measuring after which no further pair is begun.
-        threshold: where SLOWER is not enough, the ratio that it is to be told from as well.
-        seed: of the coin that draws the order within each pair; None for one that nobody
-            knows beforehand. It is stored with both profiles.
-        observer: told about the preparation of both, and how long a decision takes at least.
-        on_pair: told what is known after each pair.
-
-    Of different batches the time of an item is compared.
+        threshold: a ratio; when the verdict is SLOWER, measuring goes on until it is known on
+            which side of this ratio the difference lies. None to stop at the verdict.
+        seed: of the coin that draws the order within each pair; None for a random one. It is
+            stored with both profiles.
+        observer: receives the preparation of both, and the least time a decision takes.
+        on_pair: called with the decision so far after each pair.
 
     Raises:
-        RequestError: the two are not fed inputs of the same shapes, the batch aside, or the
-            budget does not suffice for any decision.
-        HarnessError: as ``harness.profile`` does; what has finished is kept.
+        RequestError: the inputs of the two differ in shape other than in batch size, or the
+            budget is too small for any decision.
+        HarnessError: as ``harness.profile`` does; finished processes are kept.
     """
     shared = uuid.uuid4().hex
-    # The same order every time would put whatever the machine always does at first, such as
-    # to cool down, on the same side every time.
+    # With a fixed order, anything the machine does at the start of each pair, such as cooling
+    # down, would always fall on the same side.
     seed = secrets.randbits(32) if seed is None else seed
     configs = [
         dataclasses.replace(one, interleaved_with=shared, order_seed=seed)
@@ -133,7 +134,7 @@ def ab(
                 if not decision.go_on and not is_between(decision, threshold):
                     ended_by = "decided" if decision.verdict in DECIDED else "undecidable"
                     break
-                # The last pair, not their average: the first ones are traced.
+                # The last pair, not the average: the first ones are traced and take longer.
                 if now_s - began_s + (now_s - pair_began_s) > budget_s:
                     ended_by = "budget"
                     break
@@ -141,7 +142,7 @@ def ab(
 
 
 def _require_budget(budget_s: float, plans: tuple[Plan, Plan], observer: Observer) -> None:
-    """Says how long a decision takes at least; refuses a budget that cannot suffice for one."""
+    """Reports the least time a decision takes; refuses a budget below it."""
     pairs = fewest_pairs(CHANCE_OF_ERROR)
     least_s = sum(
         pairs * plan.timed_process_s + LEAST_TRACED_PAIRS * plan.traced_s for plan in plans
@@ -156,7 +157,7 @@ def _require_budget(budget_s: float, plans: tuple[Plan, Plan], observer: Observe
 
 
 def is_between(decision: Decision, threshold: float | None) -> bool:
-    """Whether it is slower, but not known on which side of the threshold: more pairs tell."""
+    """Whether it is slower, but more pairs are needed to know on which side of the threshold."""
     if threshold is None or decision.verdict != Verdict.SLOWER or decision.interval is None:
         return False
     low, high = decision.interval
@@ -164,12 +165,12 @@ def is_between(decision: Decision, threshold: float | None) -> bool:
 
 
 def traced(pair: int, spent: float) -> bool:
-    """Whether the processes of a pair make traced passes after so much of the budget."""
+    """Whether the processes of a pair make traced passes, given the share of the budget spent."""
     return pair < LEAST_TRACED_PAIRS or (pair < TRACED_PAIRS and spent < TRACING_SHARE)
 
 
 def _nobody_waits(_finished: int) -> None:
-    """Progress is told pair by pair."""
+    """Ignores single processes: progress is reported pair by pair."""
 
 
 def _items(measuring: Measuring) -> Reading:
@@ -177,10 +178,10 @@ def _items(measuring: Measuring) -> Reading:
 
 
 class _Side:
-    """One of the two, measured process by process.
+    """One of the two configurations, measured process by process.
 
     Attributes:
-        medians_ns: of the processes so far.
+        medians_ns: median latency of each process so far.
     """
 
     def __init__(self, measuring: Measuring, plan: Plan) -> None:
@@ -190,11 +191,11 @@ class _Side:
 
     @property
     def median_ns(self) -> float:
-        """Of the last process."""
+        """Median latency of the last process."""
         return self.medians_ns[-1]
 
     def measure(self, pair: int, *, trace: bool) -> None:
-        """Measures the process of this number."""
+        """Measures the process with this index."""
         plan = self._plan
         if not trace:
             plan = dataclasses.replace(plan, trace_inferences=0, probe_inferences=0)

@@ -1,9 +1,8 @@
-"""What is fed to a model, as numbers, text and lists that every reader of JSON and .npy knows.
+"""Model inputs as plain numbers, text and lists that any reader of JSON and .npy understands.
 
 Arrays of Python objects (text) and of the types that ``ml_dtypes`` adds to numpy (bfloat16,
-float8, int4 ...) are none of that: text becomes UTF-8 with offsets, as in Apache Arrow's
-layout of strings, and the others become unsigned numbers of the same bits and the name of
-their type.
+float8, int4 ...) need converting: text becomes UTF-8 with offsets, as in Apache Arrow's string
+layout, and the others become unsigned integers with the same bits, plus the name of their type.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ _Array = npt.NDArray[Any]
 
 
 class Numbers(msgspec.Struct, frozen=True, tag="numbers"):
-    """A tensor of numbers, booleans or text of fixed width.
+    """A tensor of numbers, booleans or fixed-width text.
 
     Attributes:
-        array: of its shape.
-        dtype: name of its element type in ml_dtypes, whose bits the array holds; empty where
-            the array has the element type itself.
+        array: in the shape of the tensor.
+        dtype: name of the ml_dtypes element type whose bits the array holds; empty if the array
+            has the element type itself.
     """
 
     array: _Array
@@ -38,9 +37,9 @@ class Text(msgspec.Struct, frozen=True, tag="text"):
 
     Attributes:
         shape: of the tensor.
-        characters: uint8[bytes], all elements behind one another.
+        characters: uint8[bytes], all elements concatenated.
         offsets: int64[elements + 1], where each begins and the last ends.
-        decoded: the characters are UTF-8 of text; else the elements are bytes as they are.
+        decoded: whether the elements are text, encoded as UTF-8; otherwise they are raw bytes.
     """
 
     shape: tuple[int, ...]
@@ -56,21 +55,21 @@ class Sequence(msgspec.Struct, frozen=True, tag="sequence"):
 
 
 class Map(msgspec.Struct, frozen=True, tag="map"):
-    """A map: keys, and their values in the same order, each as a tensor of one dimension."""
+    """A map: keys, and their values in the same order, each as a one-dimensional tensor."""
 
     keys: Numbers | Text
     values: Numbers | Text
 
 
-#: None is an optional value that is not given.
+#: None is an optional input that is not given.
 Plain = Numbers | Text | Sequence | Map | None
 
 
 def encode(value: Any) -> Plain:
-    """A value that ``ort.Session.bind`` takes, in plain terms.
+    """A value for ``ort.Session.bind``, in plain form.
 
     Raises:
-        TypeError: it takes no such value.
+        TypeError: ``bind`` does not take such a value.
     """
     if value is None:
         return None
@@ -84,7 +83,7 @@ def encode(value: Any) -> Plain:
 
 
 def decode(plain: Plain) -> Any:
-    """The value again: arrays, lists of values, dicts of numpy's scalars or text, None."""
+    """The original value: an array, a list of values, a dict of numpy scalars or text, None."""
     match plain:
         case None:
             return None

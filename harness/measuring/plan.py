@@ -1,4 +1,4 @@
-"""How the time asked for is divided over processes, passes and inferences."""
+"""How the requested time is divided between processes, passes and inferences."""
 
 from __future__ import annotations
 
@@ -9,40 +9,41 @@ from harness.analysis.timed_passes import ALIKE
 from harness.config.profile import ENERGY_IDLE_S, ProfileConfig
 from harness.tracing.probes.turns import ROUNDS, SPINNING_S, THREADED_ROUNDS
 
-#: Chunks of a timed pass, a call of the native timing loop each: enough to see drift inside a
-#: process, few enough that one is long against the cost of switching to the next.
+#: Chunks of a timed pass, each one call of the native timing loop: enough to see drift within a
+#: process, few enough that each is long compared with the cost of switching to the next.
 COMPARISON_CHUNKS = 10
 QUICK_CHUNKS = 3
 MIN_CHUNKS = 3
 
-#: Part of the samples asked for that may be lost or added to make chunks of equal size of them.
+#: Share of the requested samples that may be dropped or added to get chunks of equal size.
 ROUNDED_OFF = 0.05
 
-#: Seconds a worker needs besides its session and inferences: interpreter, imports, dlopen,
+#: Seconds a worker needs in addition to its session and inferences: interpreter, imports, dlopen,
 #: metadata of the process, the yardstick. Measured as 0.35 to 0.45 s on a 2-core EPYC; only the
-#: announced duration of the whole depends on it.
+#: announced total duration depends on it.
 PROCESS_OVERHEAD_S = 0.4
 
-#: An inference shorter than this is taken for the work of one thread: to share an operator out
-#: would take ONNX Runtime about as long (mlp of 2 µs did not settle, mobilenet-v2 of 3 ms did).
+#: An inference shorter than this is assumed to run on one thread: splitting an operator between
+#: threads would cost ONNX Runtime about as much (mlp at 2 µs did not settle, mobilenet-v2 at
+#: 3 ms did).
 ONE_THREAD_S = 50e-6
 
-#: Seconds a traced pass may take in each process before it records fewer inferences.
+#: Seconds a traced pass may take in each process; a slower model gets fewer recorded inferences.
 TRACE_BUDGET_S = 0.5
 
-#: Inferences recorded with probes: enough for a steady median of each node; of a slow model at
-#: least two, whatever they take.
+#: Inferences recorded with probes: the maximum is enough for a stable median of each node, the
+#: minimum applies to slow models, however long they take.
 MIN_PROBE_INFERENCES = 2
 MAX_PROBE_INFERENCES = 200
 
-#: Events that a traced pass of a process stores: about what its raw samples take.
+#: Events that a traced pass stores per process: about the size of its raw samples.
 TRACE_EVENTS = 50_000
 
-#: Rough cost of a probe, and of an event of ORT's profiler that is read.
+#: Rough cost of running a probe, and of reading an event of ORT's profiler.
 PROBE_S = 300e-9
 EVENT_S = 10e-6
 
-#: Inferences that each session of a traced pass makes besides those that it records.
+#: Inferences that each session of a traced pass makes in addition to the recorded ones.
 TRACED_WARMUP = 4
 
 
@@ -55,14 +56,14 @@ class Plan:
         warmup_chunks: chunks of warm-up in each.
         steady_chunks: chunks of the timed pass in each.
         chunk_inferences: inferences in a chunk, the same number in all processes.
-        latency_ns: rough latency of one inference, which the numbers come from.
+        latency_ns: rough latency of one inference, from which these numbers are derived.
         trace_inferences: inferences of a pass with ORT's profiler.
         probe_inferences: inferences of a pass with probes, in each of its three graphs.
-        untimed_s: how long a measuring process will take besides its chunks and its traced
-            passes, roughly.
-        traced_s: how long its traced passes will take.
-        budget_s: of measuring, until which processes are added to those planned where these do
-            not reach the precision; None where none are.
+        untimed_s: roughly how long a measuring process takes apart from its chunks and traced
+            passes.
+        traced_s: roughly how long its traced passes take.
+        budget_s: seconds of measuring up to which processes are added if the planned ones do
+            not reach the precision; None if none are added.
     """
 
     processes: int
@@ -78,31 +79,32 @@ class Plan:
 
     @property
     def process_s(self) -> float:
-        """How long a measuring process will take, roughly."""
+        """Roughly how long a measuring process takes."""
         return self.timed_process_s + self.traced_s
 
     @property
     def expected_s(self) -> float:
-        """How long the planned processes will take together, roughly."""
+        """Roughly how long the planned processes take together."""
         return self.processes * self.process_s
 
     @property
     def timed_process_s(self) -> float:
-        """How long a measuring process will take without its traced passes."""
+        """Roughly how long a measuring process takes without its traced passes."""
         chunks = self.warmup_chunks + self.steady_chunks
         return self.untimed_s + chunks * self.chunk_inferences * self.latency_ns * 1e-9
 
     @property
     def timed_s(self) -> float:
-        """How long a timed pass lasts where an inference takes as long as it should."""
+        """How long a timed pass takes if inferences take ``latency_ns``."""
         return self.steady_chunks * self.chunk_inferences * self.latency_ns * 1e-9
 
 
 def equal_looks(first: Plan, second: Plan) -> tuple[Plan, Plan]:
-    """The plans of two sides whose processes are timed equally long, as the shorter one was.
+    """Adjusts the plans of two sides so that both time for as long as the shorter one.
 
-    A longer look at a machine is another look: with the same configuration on both sides it
-    would be a difference. So what is alike takes the same number of samples.
+    How long a process observes the machine affects what it sees: two sides with the same
+    configuration would differ by that alone. So sides of similar latency take the same number
+    of samples.
     """
     seconds = min(first.timed_s, second.timed_s)
     slower = max(first.latency_ns, second.latency_ns)
@@ -126,11 +128,11 @@ def equal_looks(first: Plan, second: Plan) -> tuple[Plan, Plan]:
 
 
 def _divided(samples: int, least: int) -> tuple[int, int]:
-    """(chunks, inferences in each) that come nearest to so many samples.
+    """(chunks, inferences in each) whose product comes closest to this many samples.
 
     Args:
-        samples: of a slow model fewer than there would be chunks.
-        least: chunks, if there are samples enough.
+        samples: wanted; with a slow model possibly fewer than ``least``.
+        least: minimum number of chunks, if there are enough samples.
     """
     if samples <= least:
         return max(MIN_CHUNKS, samples), 1
@@ -151,16 +153,16 @@ def divide_time(
     profiled_ns: int,
     executed_session_ns: int = 0,
 ) -> Plan:
-    """Divides the time asked for over processes, and within each over its passes.
+    """Divides the requested time between processes, and within each between its passes.
 
     Args:
-        config: what was asked for.
-        latency_ns: what an inference takes, as calibrated.
+        config: the request.
+        latency_ns: calibrated latency of one inference.
         session_ns: rough time to create a session.
-        executions: of nodes in one inference, 0 where not known.
-        profiled_ns: rough latency under ORT's profiler, 0 where not known.
-        executed_session_ns: rough time to create a session of the executed graph, whose nodes
-            need not be optimised any more; 0 where there is none.
+        executions: node executions in one inference, 0 if not known.
+        profiled_ns: rough latency under ORT's profiler, 0 if not known.
+        executed_session_ns: rough time to create a session of the executed graph, which is
+            already optimised; 0 if there is none.
     """
     latency_s = max(latency_ns, 1) * 1e-9
     samples = min(round(config.timed_s / latency_s), config.most_samples)
@@ -187,12 +189,12 @@ def divide_time(
         rounds = max(1, min(ROUNDS if single else THREADED_ROUNDS, probe_inferences // 2))
         traced = TRACED_WARMUP + rounds + probe_inferences
         settling_s = 0.0 if single else rounds * SPINNING_S
-        # Three graphs; whether one thread does it all is asked of the first of them, and where it
-        # does, the others need not settle.
+        # Three graphs: the first shows whether one thread does all the work; if so, the others
+        # need not settle.
         settled = 1 if latency_s < ONE_THREAD_S else 3
         traced_s += 3 * (traced_session_s + traced * probed_s) + settled * settling_s
         traced_s += 3 * probed_s
-    # The first inference, and those behind the yardstick.
+    # The first inference, and the discarded ones after the yardstick.
     untimed_s = PROCESS_OVERHEAD_S + session_ns * 1e-9 + 5 * latency_s
     untimed_s += ENERGY_IDLE_S if config.energy else 0.0
     added = config.processes is None and not config.quick

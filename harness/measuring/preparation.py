@@ -1,7 +1,7 @@
-"""What the preparation process does: it reads the model and finds inputs that it accepts.
+"""What the preparation process does: read the model and find inputs that it accepts.
 
 Only that process imports this module: onnx takes a third of a second to import, and the
-measuring processes do without it.
+measuring processes do not need it.
 """
 
 from __future__ import annotations
@@ -36,28 +36,28 @@ from harness.tracing.sessions import save_graph
 
 #: Why a file in ORT's own format is not traced with probes.
 NO_PROBES = (
-    "a .ort file holds no ONNX graph that probes could be put into: profile the .onnx file that "
-    "it was made from"
+    "a .ort file holds no ONNX graph to insert probes into: profile the .onnx file that it was "
+    "made from"
 )
 
 #: Why the size of its weights is not known.
-NO_WEIGHTS = "a .ort file can be read by ONNX Runtime alone"
+NO_WEIGHTS = "only ONNX Runtime can read a .ort file"
 
 
 def prepare(job: Job) -> Preparation:
-    """Reads the model, finds inputs that it accepts, saves both for the workers.
+    """Reads the model, finds inputs that it accepts, and saves them for the workers.
 
-    Leaves the inputs and, where it can be had, the executed graph in the work folder.
+    Leaves the inputs and, if it can be determined, the executed graph in the work folder.
 
     Raises:
         RequestError: an input option does not fit the model.
-        ModelError: the model cannot be read or no inputs were found that it accepts.
+        ModelError: the model cannot be read, or no inputs were found that it accepts.
         MachineError: the execution provider or the library cannot be used here.
     """
     ort_format = file.is_ort_format(job.model)
     model = None if ort_format else file.load(job.model)
     library = open_library(job.library, job.config.session)
-    # Never captured here: a session that holds a CUDA graph serves one binding only.
+    # No graph capture here: a session that holds a CUDA graph works with one binding only.
     config = providers.uncaptured(job.config.session)
     began_ns = time.monotonic_ns()
     load_provider_libraries(library, config)
@@ -83,7 +83,7 @@ def prepare(job: Job) -> Preparation:
             latency_ns = min(binding.run() for _ in range(3))
         except ort.OrtError as error:
             raise ModelError(
-                f"{job.model}: runs once, and then fails: {one_line(str(error))}",
+                f"{job.model}: ran once, then failed: {one_line(str(error))}",
                 "fix the inputs with `files` or `shapes`",
             ) from error
         repeatable = same_values(outputs, binding.outputs())
@@ -149,10 +149,10 @@ def _placement(
     log: Sequence[str],
     options: Mapping[str, str | None],
 ) -> tuple[Reading, ...]:
-    """The gate against silent fallback: where the nodes run, and with which options.
+    """Guards against silent fallback: where the nodes run, and with which options.
 
     Raises:
-        MachineError: ``strict``, and a node is not on the provider asked for.
+        MachineError: ``strict`` is set, and a node is not on the requested provider.
     """
     nodes = None if graph is None else graph.nodes
     if assignments is not None:
@@ -171,10 +171,10 @@ def _placement(
 def _executed_graph(
     library: ort.Library, job: Job, values: Mapping[str, Any]
 ) -> tuple[ExecutedGraph, NodeEvents, int]:
-    """The graph ORT executes, its table completed by the events of one profiled inference.
+    """The graph ORT executes, its node table completed from one profiled inference.
 
     Returns:
-        The graph, these events, and how long creating a session of it took, in ns.
+        The graph, the events of that inference, and the time to create its session, in ns.
     """
     config, folder = providers.uncaptured(job.config.session), job.work_folder
     graph = save_graph(library, job.model, config, folder)
@@ -186,7 +186,7 @@ def _executed_graph(
 
 
 def _custom_ops(config: SessionConfig) -> tuple[Reading, ...]:
-    """Which libraries of custom operators: one that was built anew has the same path."""
+    """The custom-operator libraries, with digests: a rebuilt library keeps its path."""
     digests = (hashlib.sha256(path.read_bytes()).hexdigest()[:12] for path in config.custom_ops)
     told = ", ".join(
         f"{path.name} {digest}" for path, digest in zip(config.custom_ops, digests, strict=True)

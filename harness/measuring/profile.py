@@ -35,7 +35,7 @@ def profile(config: ProfileConfig, observer: Observer | None = None) -> Profile:
 
     Args:
         config: what to measure.
-        observer: told about the progress.
+        observer: receives the progress.
 
     Returns:
         The profile as it was stored; ``path`` says where.
@@ -43,8 +43,8 @@ def profile(config: ProfileConfig, observer: Observer | None = None) -> Profile:
     Raises:
         RequestError: the request is wrong.
         ModelError: the model cannot be read or does not run.
-        MachineError: this machine cannot do what was asked.
-        Interrupted: the user ended it; finished processes are kept in the named file.
+        MachineError: this machine cannot do what was asked for.
+        Interrupted: the user interrupted it; finished processes are kept in the named file.
     """
     observer = observer or Observer()
     with interruptible(), started(config, observer) as measuring:
@@ -59,7 +59,7 @@ def profile(config: ProfileConfig, observer: Observer | None = None) -> Profile:
                 lambda finished: observer.measured(finished, measuring.plan),
                 enough=stop_rule.is_met if stop_rule else None,
             )
-            # Ctrl-C while a further worker is looked at keeps what has finished, too.
+            # Inside kept(), so that Ctrl-C while stacks are sampled keeps finished processes too.
             sampled = _sample_stacks(measuring, observer) if config.stacks else ()
         return measuring.store(*sampled)
 
@@ -67,7 +67,7 @@ def profile(config: ProfileConfig, observer: Observer | None = None) -> Profile:
 def _sample_stacks(
     measuring: Measuring, observer: Observer
 ) -> tuple[Stacks | None, tuple[Absent, ...]]:
-    """What one more worker is seen doing; or why that cannot be seen."""
+    """The sampled stacks of one more worker, or the reason why there are none."""
     try:
         native = measuring.job.config.stacks == "native"
         inferences = measuring.plan.chunk_inferences
@@ -86,11 +86,11 @@ class Measuring:
     """A profile that is being measured.
 
     Attributes:
-        job: what the workers are told.
+        job: the instructions for the workers.
         preparation: what the preparation process found out.
         plan: how the processes spend their time.
-        header: all that is known beforehand.
-        partial: folder of what has finished.
+        header: everything known before measuring.
+        partial: folder of the finished processes' shards.
         target: file to write.
     """
 
@@ -103,7 +103,7 @@ class Measuring:
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
-        """Where measuring fails, what has finished is stored, and the error names the file."""
+        """If measuring fails, stores the finished processes and names the file in the error."""
         try:
             shards.write_header(self.partial, self.header)
             yield
@@ -113,11 +113,11 @@ class Measuring:
                 raise _keep_finished(error, self.partial, self.target, force) from error
 
     def store(self, stacks: Stacks | None = None, absent: tuple[Absent, ...] = ()) -> Profile:
-        """Writes the profile, now that all is measured: Ctrl-C must not cost it.
+        """Writes the finished profile; Ctrl-C is ignored meanwhile, so as not to lose it.
 
         Args:
             stacks: of one more worker.
-            absent: what could not be had after the processes.
+            absent: what could not be measured after the processes had finished.
         """
         force = self.job.config.force
         with _signals(signal.SIG_IGN):
@@ -128,7 +128,7 @@ class Measuring:
 
 @contextlib.contextmanager
 def started(config: ProfileConfig, observer: Observer) -> Iterator[Measuring]:
-    """Prepares a profile, and cleans up behind it.
+    """Prepares a profile, and cleans up afterwards.
 
     Raises:
         HarnessError: as ``profile`` does.
@@ -172,7 +172,7 @@ def _started(
             inputs=preparation.inputs,
             output_check=preparation.output_check,
             environment=(*facts.collect(), *preparation.facts),
-            # Pairs are measured until they are decided: nobody plans their number.
+            # Pairs are measured until decided, so their number is not planned.
             planned_processes=0 if config.interleaved_with else plan.processes,
             absent=preparation.absent,
         )
@@ -180,7 +180,7 @@ def _started(
 
 
 def interruptible() -> contextlib.AbstractContextManager[None]:
-    """Ctrl-C, SIGTERM and SIGHUP raise Interrupted meanwhile."""
+    """Makes Ctrl-C, SIGTERM and SIGHUP raise Interrupted inside the block."""
     return _signals(_interrupt)
 
 
@@ -191,7 +191,7 @@ def _model_file(model: str, work: Path) -> tuple[Path, str]:
         path = work / f"{model}.onnx"
         try:
             catalogue.write(model, path)
-        except RequestError as error:  # not a file that the user asked for
+        except RequestError as error:  # the user did not ask for this file
             raise MachineError(
                 error.message, "make room there, or choose another `output`"
             ) from error
@@ -201,19 +201,20 @@ def _model_file(model: str, work: Path) -> tuple[Path, str]:
 
 @contextlib.contextmanager
 def _work_folder(partial: Path) -> Iterator[Path]:
-    """Folder for what the workers share, inside the partial folder, which is held meanwhile.
+    """Folder for what the workers share, inside the partial folder, which stays locked.
 
-    Shards of an interrupted profile are never mixed with new ones: they are refused.
+    Refuses a folder that holds shards of an interrupted profile, so that they are never mixed
+    with new ones.
     """
     work = partial / "work"
     shards.make_private(partial)
     with shards.hold(partial):
-        if any(partial.glob("[!.]*.shard")):  # one that was being written starts with a dot
+        if any(partial.glob("[!.]*.shard")):  # a half-written one starts with a dot
             raise RequestError(
                 f"{partial}: left by an interrupted profile",
                 f"harness recover {partial}, or delete it, or choose another `output`",
             )
-        # Without a shard it was killed before anything was measured.
+        # Without shards, the earlier profile was killed before anything was measured.
         _remove(work)
         work.mkdir(mode=0o700)
         try:
@@ -224,17 +225,17 @@ def _work_folder(partial: Path) -> Iterator[Path]:
             if work.is_dir():
                 raise
             raise MachineError(
-                f"{work}: has been removed meanwhile", "profile again, and leave it there"
+                f"{work}: was removed while in use", "profile again, and leave the folder alone"
             ) from error
         finally:
             shutil.rmtree(work, ignore_errors=True)
-            # Goes only when no shard is left in it.
+            # Succeeds only if no shard is left in it.
             with contextlib.suppress(OSError):
                 partial.rmdir()
 
 
 def _remove(path: Path) -> None:
-    """Whatever it is; a link is not followed."""
+    """Removes a file or a folder; symbolic links are not followed."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -250,7 +251,7 @@ def _store(
     stacks: Stacks | None = None,
     absent: tuple[Absent, ...] = (),
 ) -> Profile:
-    """Writes what is in the partial folder to the target."""
+    """Assembles the shards in the partial folder and writes them to the target."""
     header = shards.read_header(partial)
     finished, damaged = shards.read_shards(partial)
     complete = complete and not damaged
@@ -260,12 +261,12 @@ def _store(
 
 
 def _keep_finished(error: HarnessError, partial: Path, target: Path, force: bool) -> HarnessError:
-    """Stores what has finished; returns the error, which then names the file."""
+    """Stores the finished processes; returns the error, extended by the name of the file."""
     finished = len(shards.read_shards(partial)[0])
     if not finished:
         shutil.rmtree(partial, ignore_errors=True)
-        # What the remedy may want to recover from is gone.
-        remedy = error.remedy if str(partial) not in error.remedy else "mend that, profile again"
+        # The folder is gone, so a remedy that mentions it no longer applies.
+        remedy = error.remedy if str(partial) not in error.remedy else "fix that, profile again"
         return type(error)(f"{error.message}; no process had finished", remedy)
     try:
         _store(partial, target, force, complete=False)
@@ -284,13 +285,13 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 def _signals(
     handler: Callable[[int, FrameType | None], None] | signal.Handlers,
 ) -> Iterator[None]:
-    """Ctrl-C, SIGTERM, SIGHUP go to the handler meanwhile; outside the main thread they stay."""
+    """Sends Ctrl-C, SIGTERM and SIGHUP to the handler; no effect outside the main thread."""
     before = {}
     try:
         with contextlib.suppress(ValueError):  # not in the main thread
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
-                    continue  # nohup
+                    continue  # started with nohup
                 before[number] = signal.signal(number, handler)
         yield
     finally:

@@ -1,4 +1,4 @@
-"""What of a request can be told to be wrong before anything is measured."""
+"""Checks of a request that can be made before anything is measured."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def output_file(config: ProfileConfig, created: datetime.datetime) -> Path:
     """The file to write.
 
     Raises:
-        RequestError: there is such a file already.
+        RequestError: the file exists already.
     """
     target = config.output
     if target is None:
@@ -34,10 +34,10 @@ def output_file(config: ProfileConfig, created: datetime.datetime) -> Path:
 
 @contextlib.contextmanager
 def folder_of(target: Path) -> Iterator[None]:
-    """Makes the folder of the output, and takes it away again where nothing came into it.
+    """Creates the output folder, and removes it again if nothing was written into it.
 
     Raises:
-        RequestError: it cannot be made or written to.
+        RequestError: it cannot be created or written to.
     """
     folder = target.parent
     made = [each for each in (folder, *folder.parents) if not each.exists()]
@@ -45,39 +45,39 @@ def folder_of(target: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RequestError(
-            f"{folder}: cannot be made: {error.strerror}", "choose another `output`"
+            f"{folder}: cannot be created: {error.strerror}", "choose another `output`"
         ) from error
     if not os.access(folder, os.W_OK | os.X_OK):
         raise RequestError(f"{folder}: the folder is not writable", "choose another `output`")
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):  # one that holds something stays
+        with contextlib.suppress(OSError):  # one that is not empty stays
             for each in made:
                 each.rmdir()
 
 
 def fit_to_cpus(config: ProfileConfig, cpus: set[int], observer: Observer) -> ProfileConfig:
-    """The configuration with threads that stay on the CPUs asked for."""
+    """The configuration, with a thread count that keeps ORT's threads on the requested CPUs."""
     if config.affinity is not None and not config.session.intra_threads:
-        # Threads that ORT counts by itself it also pins by itself: to any CPU of the
-        # machine, whatever affinity they inherit.
+        # When ORT chooses the number of threads, it also pins them itself, to any CPU of the
+        # machine and regardless of the affinity they inherit.
         session = dataclasses.replace(config.session, intra_threads=len(cpus))
         config = dataclasses.replace(config, session=session)
     if config.session.intra_threads > len(cpus):
         observer.warning(
             f"`intra_threads` {config.session.intra_threads} on {len(cpus)} "
             f"CPU{'s' if len(cpus) != 1 else ''}: threads will wait for each other, "
-            "latencies will be longer and scatter more"
+            "latencies will be longer and more scattered"
         )
     return config
 
 
 def usable_cpus(text: str | None) -> set[int]:
-    """CPUs of a list in Linux' notation, ``0-3,8``, all of them allowed; None for all.
+    """The CPUs in a list in Linux notation, such as ``0-3,8``; for None, all allowed ones.
 
     Raises:
-        RequestError: it is no such list, or names a CPU that this process may not use.
+        RequestError: it is not such a list, or names a CPU that this process may not use.
     """
     allowed = os.sched_getaffinity(0)
     if text is None:
@@ -101,10 +101,10 @@ def usable_cpus(text: str | None) -> set[int]:
 
 
 def require_custom_ops(config: ProfileConfig) -> None:
-    """Refuses libraries of custom operators that are not there.
+    """Refuses custom-operator libraries that do not exist.
 
     Raises:
-        RequestError: one is not.
+        RequestError: a library does not exist.
     """
     for path in config.session.custom_ops:
         if not path.is_file():
@@ -115,22 +115,22 @@ def require_custom_ops(config: ProfileConfig) -> None:
 
 
 def warn_of_unread_keys(config: ProfileConfig, library: Path, observer: Observer) -> None:
-    """Warns of session config entries that nothing reads: most likely they are misspelt."""
+    """Warns of session config entries that nothing reads, most likely because of a typo."""
     session = config.session
     if not session.entries:
         return
     plugins = [one.plugin for one, _ in providers.chain(session) if one.plugin]
     others = [*(library.parent / name for name in plugins), *session.custom_ops]
     for key, nearest in config_keys.unread(session.entries, library, others).items():
-        hint = f", the nearest key there is {nearest}" if nearest else ""
-        observer.warning(f"`entries` {key}: {library.name} holds no such text{hint}")
+        hint = f"; its closest key is {nearest}" if nearest else ""
+        observer.warning(f"`entries` {key}: {library.name} contains no such string{hint}")
 
 
 def require_provider(config: ProfileConfig, library: Path) -> None:
     """Refuses a provider that cannot work, before anything is measured.
 
     Raises:
-        RequestError: there is no such provider, or options are given for a provider that has none.
+        RequestError: there is no such provider, or it takes no options but some are given.
         MachineError: the provider cannot work here; the text says why.
     """
     provider = providers.by_name(config.session.provider)

@@ -1,30 +1,30 @@
-"""Spawns worker processes and collects what they leave. The only importer of pyperf.
+"""Spawns worker processes and collects their results. The only importer of pyperf.
 
-pyperf's Runner spawns one fresh process after the other, and collects their metadata.
+pyperf's Runner spawns one fresh process after another, and collects their metadata.
 ``python -m harness.measuring.spawning`` is the measuring process that it spawns: the function
-pyperf times there is the native timing loop, which keeps every raw sample. pyperf's *value* is a
-chunk elsewhere, its *loops* the inferences of one.
+pyperf times there is the native timing loop, which keeps every raw sample. A *value* of pyperf
+is called a chunk elsewhere in harness, and its *loops* are the inferences of a chunk.
 
-pyperf is made for a script that times functions of its own. What is done to it to serve here,
-written against pyperf 2.11; a number in the code refers to this list:
+pyperf is made for scripts that time functions of their own. These are the workarounds to use it
+here, written against pyperf 2.11; numbers in the code refer to this list:
 
-1. It allows one instance of a Runner class in a process, because its workers find their
-   benchmark by executing the script again; ours find it in the job. Each call of ``measure``
-   has a class of its own, with a private ``_created`` of its own.
+1. It allows one instance of a Runner class per process, because its workers find their
+   benchmark by running the script again; ours find it in the job. So each call of ``measure``
+   defines a class of its own, with a private ``_created``.
 2. ``add_cmdline_args``, meant to complete a worker's command line, is called before each
-   process and after the one before has ended: that is where progress is told and the stop rule
-   is asked.
-3. It spawns as many processes as it was told at first. Where a stop rule decides, it is told
-   ``MOST_PROCESSES``, and ``_Enough`` is raised through it to end it.
-4. It calibrates by doubling the inferences of a chunk until one lasts long enough, by chance
-   twice as many in one profile as in another. It is told how many (``--loops``) by the plan.
-5. It prints its errors to stdout, which is the command's result; stdout is redirected
-   meanwhile. How a worker ended it tells in the text of an exception alone, from which the
-   exit code is read.
+   process, after the previous one has ended: this hook reports progress and evaluates the stop
+   rule.
+3. The number of processes is fixed in advance. With a stop rule it is set to
+   ``MOST_PROCESSES``, and ``_Enough`` is raised through pyperf to stop it.
+4. It calibrates by doubling the inferences of a chunk until one lasts long enough, which by
+   chance gives twice as many in one profile as in another. Here the plan sets the number
+   (``--loops``).
+5. It prints errors to stdout, where the command's result goes, so stdout is redirected
+   meanwhile. The only trace of a worker's exit code is in an exception's text, which is parsed.
 6. Its workers inherit descriptor 2, which is redirected to a file: what a crashing library
-   prints becomes part of the error and does not tear the progress bar.
-7. It gives a worker 60 s to end once it has closed the pipe of its result; a traced pass may
-   take longer, so a worker holds a second descriptor of the pipe until it ends.
+   prints becomes part of the error and does not garble the progress bar.
+7. It allows a worker 60 s to exit once the pipe of its result is closed. A traced pass may take
+   longer, so a worker holds a second descriptor of the pipe until it exits.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def prepare(job: Job) -> Preparation:
     """Runs the preparation process; see ``preparation.prepare``.
 
     Raises:
-        HarnessError: of the kind the process ended with.
+        HarnessError: the process failed; of the kind that it left.
     """
     with _inherited(job) as output, limits.of(job).watching() as watch:
         code = subprocess.run(
@@ -68,10 +68,10 @@ def prepare(job: Job) -> Preparation:
 
 
 def calibrate(job: Job) -> int:
-    """Runs the calibrating process: what an inference takes, in ns, where nothing disturbs it.
+    """Runs the calibrating process: the latency of an undisturbed inference, in ns.
 
     Raises:
-        HarnessError: of the kind the process ended with.
+        HarnessError: the process failed; of the kind that it left.
     """
     with _inherited(job) as output, limits.of(job).watching() as watch:
         os.truncate(output, 0)
@@ -83,12 +83,12 @@ def calibrate(job: Job) -> int:
     return int(calibration.latency_file(job).read_text())
 
 
-#: Processes of one profile at most, however far its precision is (3).
+#: Most processes of one profile, even if it has not reached its precision (3).
 MOST_PROCESSES = 1000
 
 
 class _Enough(Exception):
-    """No further process is to be spawned (3)."""
+    """Raised to stop pyperf from spawning further processes (3)."""
 
 
 def measure(
@@ -99,25 +99,25 @@ def measure(
     enough: Callable[[], bool] | None = None,
     first: int = 0,
 ) -> None:
-    """Measures plan.processes processes or more, one after the other.
+    """Measures at least plan.processes processes, one after another.
 
     Each finished process leaves its shard in job.partial_folder.
 
     Args:
-        job: what to measure; prepared.
-        plan: how.
+        job: what to measure; must be prepared.
+        plan: how to measure it.
         on_process: called between processes with the number of finished ones; nothing is
             being timed meanwhile.
-        enough: asked after plan.processes and each further one whether to stop; without it
-            there are no further ones.
-        first: number of the first process.
+        enough: asked after plan.processes, and after each further process, whether to stop; if
+            None, there are no further ones.
+        first: index of the first process.
 
     Raises:
-        HarnessError: a process failed; finished shards stay.
+        HarnessError: a process failed; shards of finished processes are kept.
     """
 
     class Runner(pyperf.Runner):  # type: ignore[misc]
-        # (1) Keyed by the class's address, which a later class may get again.
+        # (1) Keyed by the address of the class, which a later class may reuse.
         _created: ClassVar[set[int]] = set()
 
     spawned = 0
@@ -146,7 +146,7 @@ def measure(
     _add_worker_arguments(runner)
     arguments = [
         "--quiet",  # pyperf's option
-        # Or LD_LIBRARY_PATH, CUDA_VISIBLE_DEVICES, OMP_NUM_THREADS are lost.
+        # Without it, LD_LIBRARY_PATH, CUDA_VISIBLE_DEVICES and OMP_NUM_THREADS are lost.
         "--copy-env",  # pyperf's option
         "--processes", str(plan.processes if enough is None else MOST_PROCESSES),  # pyperf's option
         "--values", str(plan.steady_chunks),  # pyperf's option
@@ -175,12 +175,12 @@ def measure(
 
 
 def _never_timed_here(_loops: int) -> float:
-    raise AssertionError("pyperf times in its workers only")
+    raise AssertionError("pyperf only times in its workers")
 
 
 @contextlib.contextmanager
 def _inherited(job: Job) -> Iterator[Path]:
-    """What worker processes inherit meanwhile: where to find harness, and a file for stderr (6)."""
+    """Sets what workers inherit: where to find harness, and a file as their stderr (6)."""
     output = job.work_folder / "stderr.txt"
     python_path = os.environ.get("PYTHONPATH")
     sys.stderr.flush()
@@ -202,7 +202,7 @@ def _inherited(job: Job) -> Iterator[Path]:
 def _worker_failure(
     job: Job, what: str, detail: int | str, output: Path, watch: Watch
 ) -> HarnessError:
-    """The error a worker left; else what is known of how it died."""
+    """The error a worker left; otherwise what is known about how it died."""
     if watch.reason:
         return MachineError(f"{what}: it {watch.reason}", watch.remedy)
     left = handover.take_error(job)
@@ -211,9 +211,11 @@ def _worker_failure(
     if detail == -signal.SIGKILL:
         return MachineError(
             f"{what}: killed by SIGKILL, most likely by the kernel because memory ran out",
-            "see dmesg, give smaller inputs, or `memory_limit_gb` N to be told before",
+            "see dmesg, give smaller inputs, or set `memory_limit_gb` N to stop before that",
         )
-    remedy = "try fewer `intra_threads` or another `library`; if it stays, report it with the model"
+    remedy = (
+        "try fewer `intra_threads` or another `library`; if it persists, report it with the model"
+    )
     if isinstance(detail, int):
         detail = f"killed by {signal.Signals(-detail).name}" if detail < 0 else f"exit {detail}"
     printed = output.read_text(errors="replace").strip().splitlines()

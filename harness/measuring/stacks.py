@@ -1,7 +1,7 @@
-"""Where a worker spends its time, seen from outside: stacks that py-spy samples.
+"""Where a worker spends its time, seen from outside: stacks sampled by py-spy.
 
-One more worker process, never a timed one, goes through the timing loop while py-spy looks at
-it. The share of Python in that time is the proof that Python is out of the way.
+One extra worker process, which is never timed, runs the timing loop while py-spy samples it.
+The share of samples in Python shows whether Python is out of the way.
 ``python -m harness.measuring.stacks JOB INFERENCES`` is that worker.
 """
 
@@ -29,14 +29,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 
-#: How long, and how often a second, py-spy looks. 10 ms would be a beat of Linux' scheduler.
+#: How long py-spy samples, and how often per second. A period of 10 ms would beat with Linux's
+#: scheduler tick.
 SECONDS = 2
 RATE_HZ = 199
 
-#: Seconds that py-spy may take beyond the sampling, native stacks are slow to unwind.
+#: Seconds that py-spy may take on top of sampling: native stacks are slow to unwind.
 _PATIENCE_S = 60
 
-#: What the worker prints when it is in the loop.
+#: What the worker prints once it is in the loop.
 _READY: Final = "looping"
 
 _PR_SET_PTRACER = 0x59616D61  # prctl(2), Yama
@@ -49,16 +50,15 @@ _PERMISSION = (
 
 
 def sample(job: Job, inferences: int, *, native: bool) -> Stacks:
-    """Starts one more worker and has py-spy look at its timing loop.
+    """Starts one more worker and samples its timing loop with py-spy.
 
     Args:
-        job: what to measure; prepared.
-        inferences: in a call of the native timing loop, as in the timed pass.
-        native: with frames of native libraries.
+        job: what to measure; must be prepared.
+        inferences: per call of the native timing loop, as in the timed pass.
+        native: whether to include frames of native libraries.
 
     Raises:
-        MachineError: py-spy is missing, or may not look at another process; the remedy is
-            given.
+        MachineError: py-spy is missing or failed, or may not look at another process.
         HarnessError: the worker failed.
     """
     spy = py_spy()
@@ -86,13 +86,13 @@ def sample(job: Job, inferences: int, *, native: bool) -> Stacks:
 
 
 def py_spy() -> str:
-    """Path of the program.
+    """Path of the py-spy program.
 
     Raises:
         MachineError: it is not installed.
     """
     beside = Path(sysconfig.get_path("scripts")) / "py-spy"
-    # Not one of the current folder, however PATH asks for it.
+    # Never from the current folder, even if PATH contains it.
     folders = filter(os.path.isabs, os.get_exec_path())
     found = (
         str(beside) if beside.exists() else shutil.which("py-spy", path=os.pathsep.join(folders))
@@ -104,7 +104,7 @@ def py_spy() -> str:
 
 def failure(said: str) -> MachineError:
     """The error for what py-spy printed when it failed."""
-    text = one_line(said.replace("py-spy>", " ")) or "it said nothing"
+    text = one_line(said.replace("py-spy>", " ")) or "it printed nothing"
     if re.search(r"permission denied|operation not permitted|EPERM|os error 1\b", text, re.I):
         return MachineError("`stacks`: py-spy may not look at another process here", _PERMISSION)
     remedy = "leave `stacks` out"
@@ -115,7 +115,7 @@ def failure(said: str) -> MachineError:
 
 @contextlib.contextmanager
 def _looping(job: Job, inferences: int) -> Iterator[int]:
-    """Process id of a worker that goes through the timing loop meanwhile."""
+    """Process id of a worker that runs the timing loop for the duration of the block."""
     printed = job.work_folder / "stacks-stderr.txt"
     with (
         limits.of(job).watching() as watch,
@@ -139,7 +139,7 @@ def _looping(job: Job, inferences: int) -> Iterator[int]:
                     left
                     if left is not None
                     else MachineError(
-                        f"`stacks`: the worker ended with {process.returncode}: "
+                        f"`stacks`: the worker exited with {process.returncode}: "
                         f"{one_line(printed.read_text(errors='replace'))}",
                         "leave `stacks` out",
                     )
@@ -150,11 +150,11 @@ def _looping(job: Job, inferences: int) -> Iterator[int]:
 
 
 def _work(arguments: Sequence[str]) -> None:
-    """Body of the worker: ends when it is killed, or with its parent."""
+    """Body of the worker: runs until it is killed or its parent dies."""
     job, inferences = Job.read(Path(arguments[0])), int(arguments[1])
     with conduct.process(job):
         os.sched_setaffinity(0, job.cpus)
-        # Where Yama lets only a parent look, the one that is looked at may allow others.
+        # Where Yama lets only a parent trace a process, the process itself may allow others.
         ctypes.CDLL(None).prctl(_PR_SET_PTRACER, _PTRACER_ANY, 0, 0, 0)
         measurement = Measurement(job, -1, 0, sys.maxsize)
         measurement.take(inferences)

@@ -13,12 +13,12 @@ from harness.storage import shards
 
 
 class StopRule:
-    """Stops at the precision asked for, or before a process would exceed the budget.
+    """Stops once the requested precision is reached, or before a process would exceed the budget.
 
     Args:
-        precision: half width of the interval of the median, relative to it, to be reached.
-        budget_s: seconds of measuring after which it is given up.
-        partial: folder of what has finished.
+        precision: half-width of the median's interval to reach, relative to the median.
+        budget_s: seconds of measuring after which to give up.
+        partial: folder of the finished processes' shards.
     """
 
     def __init__(self, precision: float, budget_s: float, partial: Path) -> None:
@@ -29,7 +29,7 @@ class StopRule:
         self._medians_ns: list[float] = []
 
     def is_met(self) -> bool:
-        """Asked between two processes, at least one of which has finished."""
+        """Whether to stop; call between processes, once at least one has finished."""
         while (self._partial / shards.file_name(len(self._medians_ns))).exists():
             shard = shards.read_shard(self._partial, len(self._medians_ns))
             self._medians_ns.append(float(np.median(shard.process.steady.duration_ns)))
@@ -41,5 +41,5 @@ class StopRule:
 
 
 def is_spent(budget_s: float, elapsed_s: float, finished: int) -> bool:
-    """Whether one more, as long as those that have finished, would exceed the budget."""
+    """Whether one more process, as long as the average so far, would exceed the budget."""
     return elapsed_s * (1 + 1 / finished) > budget_s

@@ -41,25 +41,25 @@ from harness.records import (
 )
 from harness.storage import shards
 
-#: Repetitions of the yardstick just before the timed pass, and just after; some 4 ms each.
-#: With fewer it follows latencies less (benchmarks/false_alarms.py).
+#: Repetitions of the yardstick just before the timed pass, and just after; about 4 ms each.
+#: With fewer, it tracks latencies less well (benchmarks/false_alarms.py).
 YARDSTICK_REPETITIONS = 10
 
-#: Inferences behind it are discarded for so long, and so many at least and at most: it leaves
-#: the caches full of its own data.
+#: How long to discard inferences after the yardstick, which leaves the caches full of its own
+#: data; and the least and most inferences to discard.
 YARDSTICK_DISCARDED_S = 0.02
 YARDSTICK_DISCARDED = (3, 2000)
 
-#: Seconds of inferences that calibration takes, and inferences at least; of a slow model it takes
-#: as many as begin within the longest.
+#: Seconds that calibration takes, its minimum number of inferences, and the seconds after which
+#: a slow model's calibration stops even if it has fewer.
 CALIBRATION_S = 0.1
 CALIBRATION_LEAST = 3
 CALIBRATION_LONGEST_S = 1.0
 
-#: Inferences with copies between host and device, at least.
+#: Minimum number of inferences timed with copies between host and device.
 MIN_COPIED = 10
 
-#: How long opening ORT and making a session may take while devices are sampled already.
+#: Seconds allowed in the sampler's buffers for opening ORT and creating a session.
 SESSION_S = 30.0
 
 
@@ -68,9 +68,9 @@ class Measurement:
 
     Args:
         job: what to measure; its preparation must have finished.
-        index: number of this process, -1 of the one that calibrates.
+        index: number of this process; -1 if it is not a measuring process.
         warmup_chunks: calls of take() that are warm-up.
-        steady_chunks: calls of take() after them that are the timed pass.
+        steady_chunks: calls of take() after them that make up the timed pass.
     """
 
     def __init__(self, job: Job, index: int, warmup_chunks: int, steady_chunks: int) -> None:
@@ -86,7 +86,7 @@ class Measurement:
         self._absent: list[Absent] = []
         self._sampler: DeviceSampler | None = None
         if job.config.sample_hz and index >= 0:
-            # Before there is a session: what the devices do now is not our doing.
+            # Before there is a session, to record the devices' state without our load.
             latency_ns = handover.read_preparation(job).latency_ns
             self._sampler = _device_sampler(job, latency_ns, warmup_chunks + steady_chunks)
             self._sampler.start()
@@ -100,7 +100,7 @@ class Measurement:
         self._provider_ns = time.monotonic_ns() - began_ns
         self._session = open_session(self._library, job.model, job.config.session)
         self._provider_ns += self._session.provider_ns
-        if not provider.plugin:  # built in: what was timed is the asking
+        if not provider.plugin:  # built in: nothing was loaded
             self._provider_ns = 0
         self._on_device = provider.on_device
         self._enqueued: list[Int64Array] = []
@@ -112,18 +112,18 @@ class Measurement:
         job.inferred.touch()
 
     def take(self, inferences: int) -> float:
-        """Takes the next chunk of samples; returns the seconds it took in the native loop.
+        """Takes the next chunk of samples; returns the seconds spent in the native loop.
 
         Raises:
             ModelError: an inference failed.
         """
         number = len(self._chunks)
-        # Zeroed pages are not yet backed by memory; touching them now keeps their page
-        # faults out of the timed region.
+        # Not np.zeros, whose pages are not backed by memory yet: writing them now keeps their
+        # page faults out of the timed region.
         start_ns = np.full(inferences, -1, dtype=np.int64)
         duration_ns = np.full(inferences, -1, dtype=np.int64)
         if number == self._warmup_chunks:
-            # Before the yardstick, whose memory is none of the model's.
+            # Before the yardstick, whose memory does not belong to the model.
             self._peak_memory = peak_memory()
             self._yardsticks.append(yardstick.measure(YARDSTICK_REPETITIONS))
             self._discard()
@@ -146,11 +146,11 @@ class Measurement:
         return float(start_ns[-1] + duration_ns[-1] - start_ns[0]) * 1e-9
 
     def undisturbed_latency_ns(self) -> int:
-        """What an inference takes that nothing disturbs, to plan with; not a result.
+        """Latency of an undisturbed inference, in ns, to plan with; not a result.
 
-        The lower quartile of those that come last: the first ones warm up, and on a busy
-        machine most of the others may have waited for a CPU. Too low, it makes the timed pass
-        longer than asked for, which costs time; too high, it would cost samples.
+        The lower quartile of the second half: the first half is warm-up, and on a busy machine
+        most of the others may have waited for a CPU. An estimate that is too low makes the timed
+        pass too long, which costs time; one that is too high would cost samples.
         """
         took: list[Int64Array] = []
         began_s = time.monotonic()
@@ -174,19 +174,19 @@ class Measurement:
         """Times as many inferences as the arrays hold.
 
         Raises:
-            ModelError: one failed.
+            ModelError: an inference failed.
         """
         try:
             self._binding.time(start_ns, duration_ns, enqueue_ns=enqueue_ns)
         except ort.OrtError as error:
             raise ModelError(
-                f"inference failed after {error.completed} of {len(start_ns)} that succeeded: "
+                f"an inference failed after {error.completed} of {len(start_ns)} had succeeded: "
                 f"{one_line(str(error))}",
                 "fix the inputs with `files` or `shapes`",
             ) from error
 
     def _discard(self) -> None:
-        """Inferences that fill the caches again."""
+        """Runs inferences that fill the caches with the model's data again."""
         least, most = YARDSTICK_DISCARDED
         end_s = time.monotonic() + YARDSTICK_DISCARDED_S
         for number in range(most):
@@ -201,7 +201,7 @@ class Measurement:
         probe_inferences: int,
         metadata: Mapping[str, str | int | float],
     ) -> shards.Shard:
-        """Closes the timed session, makes the traced passes, returns all that was measured.
+        """Closes the timed session, makes the traced passes and returns all measurements.
 
         Args:
             chunk_inferences: inferences in a chunk.
@@ -249,17 +249,17 @@ class Measurement:
 
     @property
     def _holds(self) -> str:
-        """What the durations of the timed pass are: a key of DURATION_HOLDS."""
+        """What the durations of the timed pass include: a key of DURATION_HOLDS."""
         if not self._on_device:
             return "host"
         return "captured" if providers.captures_graph(self._job.config.session) else "resident"
 
     def _outputs(self) -> tuple[list[Any], LatencySeries]:
-        """What the model computed, and inferences with copies where it runs on a device."""
+        """The model's outputs; on a device, also the latencies of inferences with copies."""
         if not self._on_device:
             return self._binding.outputs(), LatencySeries(NOTHING, NOTHING)
         session = self._session
-        if self._holds == "captured":  # it serves the binding that captured it only
+        if self._holds == "captured":  # such a session only works with the binding it captured
             config = providers.uncaptured(self._job.config.session)
             session = open_session(self._library, self._job.model, config)
         with contextlib.closing(bind(session, self._inputs, "copied")) as binding:
@@ -274,7 +274,7 @@ class Measurement:
 
 
 def _device_sampler(job: Job, latency_ns: int, chunks: int) -> DeviceSampler:
-    """The sampler of a process, with room for twice as long as its passes should take."""
+    """The sampler of a process, with room for twice the expected duration of its passes."""
     config = job.config
     passes_s = config.timed_s + chunks * latency_ns * 1e-9
     seconds = SESSION_S + 2 * (passes_s + (ENERGY_IDLE_S if config.energy else 0.0))

@@ -1,4 +1,4 @@
-"""The traced passes of a measuring process: they follow the timed pass, each with its session."""
+"""The traced passes of a measuring process, after the timed pass, each with its own session."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from harness.tracing.probes.graphs import ProbedGraph
 from harness.tracing.probes.recorder import ProbePass
 
 NOT_REPEATABLE = (
-    "two inferences of the same inputs differ without probes already (random or "
+    "two inferences with the same inputs differ even without probes (random or "
     "non-deterministic nodes), so outputs with probes were not compared"
 )
 
@@ -30,10 +30,10 @@ class Traced:
     """What the traced passes of one process recorded.
 
     Attributes:
-        nodes: the executed graph as this process completed it; None where nothing tells it.
+        nodes: the executed graph's nodes as this process completed them; None if not known.
         events: NodeEvents by the name of the pass, as in Profile.traces.
-        kernels: work of the GPU; None where none was recorded.
-        absent: what could not be recorded.
+        kernels: work of the GPU; None if none was recorded.
+        absent: what could not be recorded, with reasons.
     """
 
     nodes: NodeTable | None
@@ -50,7 +50,7 @@ class TracedPasses:
         job: what is measured.
         preparation: what the preparation process found out.
         library: the opened ONNX Runtime.
-        inputs: what to feed.
+        inputs: to feed, by name.
         process: ProcessRecord.index.
     """
 
@@ -61,10 +61,10 @@ class TracedPasses:
     process: int
 
     def record(self, outputs: list[Any], trace_inferences: int, probe_inferences: int) -> Traced:
-        """Makes those passes that are asked for and can be had.
+        """Makes the requested passes, as far as they are possible.
 
         Args:
-            outputs: of the model without probes, to compare with.
+            outputs: of the model without probes, to compare those with probes against.
             trace_inferences: inferences to record with ORT's profiler; 0 for no such pass.
             probe_inferences: inferences to record with probes; 0 for no such pass.
         """
@@ -90,7 +90,7 @@ class TracedPasses:
     def _probes(
         self, graph: ExecutedGraph, probed: ProbedGraph, outputs: list[Any], inferences: int
     ) -> dict[str, NodeEvents]:
-        """Records through probes; refuses where they change what the model computes."""
+        """Records through probes; refuses if they change the model's outputs."""
         with contextlib.closing(
             ProbePass(self.library, self.job.config.session, probed, graph.nodes, self.inputs)
         ) as probe_pass:
@@ -102,7 +102,7 @@ class TracedPasses:
         return {"probe": events, "probe_calibration": calibration}
 
     def _ort_pass(self, graph: ExecutedGraph | None) -> OrtPass:
-        """ORT's profiler on the executed graph; where that is not known, on the model."""
+        """ORT's profiler on the executed graph or, if that is not known, on the model."""
         config, folder = providers.uncaptured(self.job.config.session), self.job.work_folder
         if graph is None:
             return OrtPass(self.library, config, self.job.model, None, self.inputs, folder)
@@ -119,7 +119,7 @@ class TracedPasses:
     def _kernels(self, graph: ExecutedGraph | None, inferences: int) -> KernelEvents:
         """Records what the GPU does."""
         if graph is None:
-            raise ValueError("the executed graph is not known, nor are the names of its nodes")
+            raise ValueError("neither the executed graph nor the names of its nodes are known")
         with contextlib.closing(
             KernelPass(
                 self.library,

@@ -1,7 +1,7 @@
 """The preparation process: ``python -m harness.measuring.worker JOB``.
 
 It reads the model, finds inputs that it accepts, and saves them with the graph that ORT will
-execute. Like the measuring processes (``harness.measuring.spawning``) it does not import the
+execute. Like the measuring processes (``harness.measuring.spawning``), it does not import the
 Python package onnxruntime: two ORT cores in one process break CUDA.
 """
 

@@ -1,11 +1,11 @@
-"""How fast the machine is at the moment, told by a fixed workload.
+"""How fast the machine currently is, measured with a fixed workload.
 
-It runs on the calling thread alone, on whatever CPUs that one may use. What slows one thread
-(clock, a neighbour on the core or on the memory) slows those of a model of several threads
-too; that another program takes some of their CPUs away it hardly sees.
+It runs on the calling thread only, on any CPU that thread may use. Whatever slows one thread
+(clock, contention on the core or on memory) also slows the threads of a multi-threaded model;
+but it hardly notices when another program takes away some of their CPUs.
 
-It leaves the caches full of its own data: a few inferences should be discarded between it
-and anything that is timed.
+It leaves the caches full of its own data: discard a few inferences between it and anything that
+is timed.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from harness.records import NO_YARDSTICK, Yardstick
 
 
 def measure(repetitions: int) -> Yardstick:
-    """Times the workload so often; 3 to 5 ms each, and a few more for its memory.
+    """Times the workload this many times; 3 to 5 ms each, and a few more to set up its memory.
 
     Raises:
-        ValueError: repetitions is not at least 1.
-        MemoryError: there is no memory for it.
+        ValueError: repetitions is below 1.
+        MemoryError: there is not enough memory for it.
     """
     if repetitions < 1:
         msg = f"repetitions must be at least 1: {repetitions}"
         raise ValueError(msg)
-    # Written, so that their pages are there before anything is timed.
+    # Written, so that their pages are backed by memory before anything is timed.
     columns = tuple(np.full(repetitions, -1, np.int64) for _ in range(4))
     workload = yardstick.Timer()
     try:

@@ -1,1 +1,1 @@
-"""Model files, the graphs made of them, and the work that they hold."""
+"""Model files, the graphs made from them, and the work that they contain."""

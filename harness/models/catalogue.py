@@ -2,11 +2,11 @@
 
 They exist so that a profile can be taken and compared anywhere without a download. The
 graphs are written the way exporters write them (batch normalisation as nodes, GELU spelt
-out with Erf, the attention mask added to the scores), because ONNX Runtime's optimiser
-is to find the work that it finds in real files. Every initialiser is a weight; scalars,
-shapes and tables are Constant nodes.
+out with Erf, the attention mask added to the scores), so that ONNX Runtime's optimiser has
+the same work to do as in real files. Every initialiser is a weight; scalars, shapes and
+tables are Constant nodes.
 
-Nothing here imports numpy or onnx until a model is built: listing them costs nothing.
+Nothing here imports numpy or onnx until a model is built: listing the models costs nothing.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def write(name: str, path: Path, seed: int = 0) -> None:
 
     Raises:
         RequestError: there is no such model, or the file cannot be written.
-        MachineError: the disk is full; what is left of the file is not a model.
+        MachineError: the disk is full; the partial file is not a model.
     """
     content = serialised(name, seed)
     try:

@@ -6,8 +6,8 @@ reports nothing but names, so every node is renamed after its row in the NodeTab
 session of the renamed file with ``optimization="disable"`` executes the same nodes, and
 each of its profile events then names its row.
 
-Make the saving session with these entries, or weights are copied into the file and a
-model above protobuf's 2 GB cannot be saved at all::
+Create the saving session with these entries: otherwise weights are copied into the file, and a
+model above protobuf's limit of 2 GB cannot be saved at all::
 
     session.optimized_model_external_initializers_file_name = "NAME.weights"
     session.optimized_model_external_initializers_min_size_in_bytes = "1024"
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 
     import onnx
 
-#: What ORT puts before the op type of a node that does more, or does it in another layout.
+#: Prefixes that ORT adds to the op type of a fused node, or of one in a different layout.
 _KINDS = re.compile(r"^(Fused|Nhwc|Bias|Skip|Fast|Quick|QLinear|Transpose(?=MatMul))")
 
-#: What ORT puts in itself, where the layout or the device changes.
+#: Nodes that ORT itself inserts where the layout or the device changes.
 MOVES = frozenset({"ReorderInput", "ReorderOutput", "MemcpyFromHost", "MemcpyToHost"})
 
 
 def plain_kind(op_type: str) -> str:
-    """An op type without what ORT puts before it."""
+    """An op type without ORT's prefix."""
     return _KINDS.sub("", op_type)
 
 
@@ -51,10 +51,10 @@ class ExecutedGraph:
     """The executed graph and the file in which it can be executed under known names.
 
     Attributes:
-        nodes: its nodes, a body's right after the node that runs it; what only a trace
-            can tell (provider, order, shapes, sizes) is still empty or -1.
-        path: the renamed model. Inputs that no node reads are not among its inputs: bind
-            only what its session lists.
+        nodes: its nodes, a body's right after the node that runs it; columns that only a
+            trace can fill (provider, order, shapes, sizes) are still empty or -1.
+        path: the renamed model. It lacks inputs that no node reads: bind only what its
+            session lists.
     """
 
     nodes: NodeTable
@@ -104,7 +104,7 @@ def prepare(saved: Path, renamed: Path) -> ExecutedGraph:
 
 
 def bodies(node: onnx.NodeProto) -> Iterator[tuple[str, onnx.GraphProto]]:
-    """(attribute, graph) of each body of a control-flow node; none of any other."""
+    """(attribute, graph) of each body of a control-flow node; nothing for any other node."""
     for attribute in node.attribute:
         for body in (*attribute.graphs, *((attribute.g,) if attribute.HasField("g") else ())):
             yield attribute.name, body
@@ -145,9 +145,9 @@ def _table(places: list[_Place]) -> NodeTable:
 
 
 def _drop_doubled_constants(graph: onnx.GraphProto) -> None:
-    """Removes Constant nodes whose value the graph has as an initialiser too.
+    """Removes Constant nodes whose value the graph also has as an initialiser.
 
-    ORT 1.31 saves constants of nested bodies both ways, and then refuses what it saved.
+    ORT 1.31 saves constants of nested bodies both ways, and then refuses to load the file.
     """
     initialised = {tensor.name for tensor in graph.initializer}
     kept = [
@@ -166,9 +166,9 @@ def _drop_doubled_constants(graph: onnx.GraphProto) -> None:
 def _drop_unread_inputs(graph: onnx.GraphProto, places: list[_Place]) -> None:
     """Removes inputs without a reader.
 
-    Files of IR version 3 and older list their initialisers as inputs too. Where the
-    optimiser folded such an initialiser away the input stays behind, and is then one that
-    the caller would have to feed.
+    Files of IR version 3 and older list their initialisers as inputs too. If the optimiser
+    folds such an initialiser away, the input stays behind, and the caller would have to feed
+    it.
     """
     read = {name for place in places for name in place.node.input}
     read |= {output.name for output in graph.output}

@@ -1,4 +1,4 @@
-"""Reads an ONNX model file without its weights, and says which model it is."""
+"""Reads an ONNX model file without its weights, and identifies the model."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 _CHUNK_BYTES = 1 << 20
 
-#: Dimensions of an array in numpy.
+#: Most dimensions that a numpy array can have.
 _MOST_RANK = 64
 
-#: ORT's locations of weights that are in memory begin so; they name no file.
+#: Prefix of ORT's external-data locations for weights in memory; these do not name a file.
 _IN_MEMORY_LOCATION = "*/_ORT_"
 
-#: Behind its first four bytes a file in ORT's own format holds this.
+#: Identifier in bytes 4 to 7 of a file in ORT's own format.
 _ORT_FORMAT = b"ORTM"
 
-#: What people hand over instead of a model, by the first bytes, and the way out.
+#: Files often passed in place of a model: first bytes, what the file is, and the way out.
 _FOREIGN = (
     (b"version https://git-lfs", "a Git LFS pointer", "fetch the model itself: git lfs pull"),
     (b"PK\x03\x04", "a zip archive", "unpack it, or export the PyTorch model to ONNX"),
@@ -43,16 +43,16 @@ _NOT_ONNX_REMEDY = "give the path of an .onnx file"
 
 
 def is_ort_format(path: Path) -> bool:
-    """Whether a file holds ORT's own format, which ORT knows by the name: it ends in .ort."""
+    """Whether a file is in ORT's own format, which ORT recognises by the suffix .ort."""
     if path.suffix != ".ort" or not path.is_file():
         return False
     return _read(path)[4:8] == _ORT_FORMAT
 
 
 def load(path: Path) -> onnx.ModelProto:
-    """Reads the model; external data is checked to be there but not read.
+    """Reads the model; external data is checked to exist but not read.
 
-    The ONNX checker is not asked: ORT loads models that it rejects.
+    The ONNX checker is not run: ORT loads models that the checker rejects.
 
     Raises:
         ModelError: no such file, not ONNX, truncated, or external data missing or short.
@@ -62,7 +62,7 @@ def load(path: Path) -> onnx.ModelProto:
         model: onnx.ModelProto = onnx.ModelProto.FromString(content)
     except DecodeError as error:
         raise _unreadable(path, content) from error
-    # Operator sets are written behind the graph, and required since IR version 3.
+    # Operator sets are serialised after the graph, and required since IR version 3.
     headless = model.ir_version >= 3 and not model.opset_import
     if not model.HasField("graph") or not model.ir_version or headless:
         raise _unreadable(path, content)
@@ -111,7 +111,7 @@ def describe(path: Path, model: onnx.ModelProto, name: str) -> ModelRecord:
 
 
 def describe_ort_format(path: Path, name: str) -> ModelRecord:
-    """Identity and size of a file in ORT's own format; what else it holds, ORT alone can read.
+    """Identity and size of a file in ORT's own format; only ORT can read the rest.
 
     Args:
         path: the model file.
@@ -135,7 +135,7 @@ def describe_ort_format(path: Path, name: str) -> ModelRecord:
 
 
 def _digest(files: list[Path]) -> tuple[str, int]:
-    """(sha256 of the files behind one another, bytes of them together)."""
+    """(SHA-256 of the concatenated files, their total size in bytes)."""
     digest = hashlib.sha256()
     size_bytes = 0
     for file in files:
@@ -146,7 +146,7 @@ def _digest(files: list[Path]) -> tuple[str, int]:
                     size_bytes += len(chunk)
         except OSError as error:
             raise ModelError(
-                f"{file}: cannot be read ({error.strerror})", "check the file and its rights"
+                f"{file}: cannot be read ({error.strerror})", "check the file and its permissions"
             ) from error
     return digest.hexdigest(), size_bytes
 
@@ -156,29 +156,29 @@ def _read(path: Path) -> bytes:
         return read_ordinary(path)
     except FileNotFoundError as error:
         raise ModelError(
-            f"{path}: no such file", "check the path, or name a model of `harness models`"
+            f"{path}: no such file", "check the path, or name a model listed by `harness models`"
         ) from error
     except IsADirectoryError as error:
         raise ModelError(f"{path}: is a folder", _NOT_ONNX_REMEDY) from error
     except OSError as error:
         raise ModelError(
-            f"{path}: cannot be read ({error.strerror})", "check the file and its rights"
+            f"{path}: cannot be read ({error.strerror})", "check the file and its permissions"
         ) from error
 
 
 def _unreadable(path: Path, content: bytes) -> ModelError:
-    """Says what a file that is no ONNX model seems to be."""
+    """Says what a file that is not an ONNX model seems to be."""
     if not content:
         return ModelError(f"{path}: is empty", "export or copy the model again")
     if content[4:8] == _ORT_FORMAT:
         return ModelError(
-            f"{path}: is in ORT's own format, which ORT knows by the name of the file",
+            f"{path}: is in ORT's own format, which ORT recognises by the file name",
             "give it a name that ends in .ort",
         )
     for start, what, remedy in _FOREIGN:
         if content.startswith(start):
             return ModelError(f"{path}: is {what}, not ONNX", remedy)
-    # Field 1 of ModelProto, ir_version, is a small varint in front of all that is written.
+    # ir_version, field 1 of ModelProto, is a small varint and is serialised first.
     if content[0] == 0x08 and len(content) > 1 and 0 < content[1] < 0x20:
         return ModelError(
             f"{path}: begins like ONNX but cannot be read to its end: truncated or damaged",
@@ -188,7 +188,7 @@ def _unreadable(path: Path, content: bytes) -> ModelError:
 
 
 def _check_texts(path: Path, model: onnx.ModelProto) -> None:
-    """Refuses names that are no UTF-8, which protobuf gives as bytes."""
+    """Refuses names that are not UTF-8, which protobuf returns as bytes."""
     for what, text in _texts(model):
         if not isinstance(text, str):
             raise ModelError(
@@ -229,7 +229,7 @@ def _node_texts(nodes: Iterable[onnx.NodeProto]) -> Iterator[tuple[str, object]]
 
 
 def _dimensions(of: onnx.TypeProto) -> Iterator[onnx.TensorShapeProto.Dimension]:
-    """Of a tensor, or of the tensors in a sequence or an optional."""
+    """Dimensions of a tensor, or of the tensors in a sequence, an optional or a map."""
     held = of.WhichOneof("value")
     if held in ("sequence_type", "optional_type"):
         yield from _dimensions(getattr(of, held).elem_type)
@@ -260,17 +260,17 @@ def _check_external_data(path: Path, model: onnx.ModelProto) -> None:
             raise ModelError(
                 f"{path}: its external data file {info.location} has {sizes[info.location]} bytes "
                 f"but '{tensor.name}' ends at {end}",
-                f"copy {info.location} again, it is truncated or of another model",
+                f"copy {info.location} again: it is truncated or belongs to a different model",
             )
 
 
 def _external_size(path: Path, location: str) -> int:
-    """Size of a file of external data, which is looked at before anybody opens it.
+    """Size of an external data file, which is checked before it is opened.
 
-    It must be an ordinary file in the model's folder: a model may not have others read, hashed,
-    or waited for.
+    It must be an ordinary file in the model's folder: a model must not cause any other file to
+    be read, hashed, or waited for.
     """
-    remedy = f"put {location} beside the model"
+    remedy = f"put {location} next to the model"
     try:
         file = _external_file(path, location)
         state = file.stat()
@@ -283,11 +283,11 @@ def _external_size(path: Path, location: str) -> int:
         raise ModelError(
             f"{path}: its external data file {location} cannot be read: {reason}", remedy
         ) from error
-    # The folder may be one of links into a store, beside whose model the data lies.
+    # The folder may hold links into a store, where the data lies next to the real model.
     folders = (path.parent.resolve(), path.resolve().parent)
     if not any(found.is_relative_to(folder) for folder in folders):
         raise ModelError(
-            f"{path}: its external data file {location} is outside of the model's folder", remedy
+            f"{path}: its external data file {location} is outside the model's folder", remedy
         )
     return state.st_size
 
@@ -307,7 +307,7 @@ def _data_bytes(path: Path, tensor: onnx.TensorProto) -> int:
         itemsize: int = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
     except (KeyError, ValueError) as error:
         raise ModelError(
-            f"{path}: '{tensor.name}' has the element type {tensor.data_type}, which ONNX lacks",
+            f"{path}: '{tensor.name}' has the unknown element type {tensor.data_type}",
             "export the model again",
         ) from error
     return count * itemsize
@@ -338,11 +338,11 @@ def _external_info(path: Path, tensor: onnx.TensorProto) -> ExternalDataInfo:
         info = ExternalDataInfo(tensor)
         if isinstance(info.location, str) and min(info.offset or 0, info.length or 0) >= 0:
             return info
-        reason = "its place is not one"
+        reason = "its location is not valid"
     except (ValueError, TypeError, AttributeError) as error:
         reason = one_line(str(error), 100)
     raise ModelError(
-        f"{path}: where the values of '{tensor.name}' lie cannot be told: {reason}",
+        f"{path}: cannot tell where the values of '{tensor.name}' are stored: {reason}",
         "export the model again",
     )
 
@@ -365,7 +365,7 @@ def _parameter_count(model: onnx.ModelProto) -> int:
 
 
 def weights_bytes(model: onnx.ModelProto) -> int:
-    """Bytes of all initialisers, wherever they are stored; text counts nothing."""
+    """Bytes of all initialisers, wherever they are stored; text counts as 0."""
     stored = [
         tensor
         for graph in graphs(model)

@@ -1,4 +1,4 @@
-"""ONNX graphs by hand: named nodes and seeded weights."""
+"""ONNX graphs built by hand: named nodes and seeded weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ IR_VERSION = 8
 #: Scale of the last normalisation of a residual branch. The sum with the shortcut then
 #: grows slowly over the blocks, as it does in trained networks, instead of doubling.
 RESIDUAL_GAIN = 0.3
-#: A layer without an activation behind it needs half the variance of one before a Relu.
+#: A layer not followed by an activation needs half the variance of one before a Relu.
 LINEAR_GAIN = math.sqrt(0.5)
 
 
@@ -106,7 +106,7 @@ class GraphBuilder:
         tensor.raw_data = values.tobytes()
         return name
 
-    # Layers. Weights have variance gain^2 * 2 / fan_in (He et al. 2015), which keeps the
+    # Layers. Weights have variance gain^2 * 2 / fan_in (He et al. 2015), which preserves the
     # mean square of activations from one Relu to the next.
 
     def conv_bn(
@@ -127,7 +127,7 @@ class GraphBuilder:
             scope: dotted name of the layer.
             channels: input and output channels.
             kernel: height and width of the kernel.
-            stride: of both directions.
+            stride: in both directions.
             group: groups of channels; channels[0] for a depthwise convolution.
             gain: scale of the normalised output.
         """
@@ -184,7 +184,7 @@ class GraphBuilder:
         return self.node("LayerNormalization", scope, (x, scale, bias), axis=-1, epsilon=1e-5)
 
     def global_average(self, x: str) -> str:
-        """GlobalAveragePool without the last two axes."""
+        """GlobalAveragePool, with the last two axes flattened away."""
         x = self.node("GlobalAveragePool", "pool", (x,))
         return self.node("Flatten", "flatten", (x,), axis=1)
 
@@ -193,7 +193,7 @@ class GraphBuilder:
         return self.node("Relu", scope, (x,))
 
     def relu6(self, x: str, scope: str) -> str:
-        """Clip to 0 to 6."""
+        """Clip to the range 0 to 6."""
         low = self.constant(scope, 0, "float32")
         high = self.constant(scope, 6, "float32")
         return self.node("Clip", scope, (x, low, high))
@@ -223,7 +223,7 @@ class GraphBuilder:
         Args:
             x: value, batch x sequence x width.
             scope: dotted name of the layer.
-            width: of the model; a multiple of heads.
+            width: width of the model; a multiple of heads.
             heads: attention heads.
             feed_forward: width between the two dense layers.
             activation: self.relu or self.gelu.

@@ -1,4 +1,4 @@
-"""What a model computed: is it the same?"""
+"""Whether a model computed the same outputs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def same_values(one: Any, other: Any) -> bool:
         if one.dtype == object:
             return bool(one.tolist() == other.tolist())
         return bool(one.tobytes() == other.tobytes())
-    if isinstance(one, Mapping):  # in text a NaN equals itself
+    if isinstance(one, Mapping):  # as text, NaN equals itself
         return repr(dict(one)) == repr(dict(other))
     if isinstance(one, Sequence) and not isinstance(one, str):
         return len(one) == len(other) and all(map(same_values, one, other))

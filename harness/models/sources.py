@@ -1,13 +1,13 @@
-"""Which nodes of the user's file each node that ONNX Runtime executes was made of.
+"""Traces each node that ONNX Runtime executes back to the nodes of the user's file.
 
 ORT keeps no record of what its optimiser fused, but tensors keep their names: a fused node
-hands on what the last of its sources did, and reads what the first of them read. So from the
-outputs of an executed node the file is walked backwards, up to tensors that other executed
-nodes hand on; what lies between are its sources. Where ORT renamed an output (a changed layout,
-an added cast) the name of the node still tells it.
+produces the output of the last of its sources and reads the inputs of the first. So the file is
+walked backwards from the outputs of an executed node, up to tensors that other executed nodes
+produce; the nodes in between are its sources. Where ORT renamed an output (a changed layout, an
+added cast), the name of the node still identifies it.
 
-Changes of layout and copies that ORT put in have no source, nor has what it folded into
-constants.
+Layout changes and copies that ORT inserted have no sources, and folded constants appear as no
+node's source.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from harness.records import BETWEEN_SOURCES
 if TYPE_CHECKING:
     import onnx
 
-#: What ORT puts around the name of a tensor, or of the node that hands it on.
+#: Prefixes and suffixes that ORT adds to the name of a tensor, or of the node that produces it.
 _AROUND = re.compile(
     r"^(InsertedPrecisionFreeCast_|InsertedCast_|fused )"
     r"|(_token_\d+|_bn|_mul|_nchwc|_nhwc|_reordered|_transformed|_transposed|/duplicated)$"
 )
 
-#: What ORT puts in as well as files have it: of a tensor that is another operator's in the file,
-#: it is the copy.
+#: Operators that ORT inserts but files contain as well: where a different operator produces the
+#: tensor in the file, the executed node is ORT's addition.
 _ADAPTERS = frozenset({"Transpose", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Identity"})
 
-#: What ORT adds to a convolution in its blocked layout after it has named it.
+#: Operators that ORT fuses into a convolution in its blocked layout after naming it.
 _ADDED_LATER = frozenset(
     {"Add", "Sum", "Relu", "LeakyRelu", "Clip", "HardSigmoid", "Sigmoid", "Tanh"}
 )
@@ -43,14 +43,14 @@ _DROPPED = frozenset({"Identity", "Dropout"})
 
 
 def sources(model: onnx.ModelProto, graph: ExecutedGraph) -> tuple[str, ...]:
-    """Names of each executed node's sources, ``; `` between them; empty where there are none.
+    """Names of each executed node's sources, joined with ``; ``; empty if there are none.
 
-    The source that does the same as the executed node comes first, the others in the order of
-    the file. One without a name is told as ``OpType(output)``.
+    The source of the same kind as the executed node comes first, the others in file order. One
+    without a name appears as ``OpType(output)``.
 
     Args:
         model: the user's file.
-        graph: what ORT made of it.
+        graph: the graph that ORT made from it.
 
     Raises:
         OSError: the executed graph cannot be read.
@@ -68,10 +68,10 @@ class _File:
 
     Attributes:
         graph: the graph.
-        producer: number of the node that hands a tensor on.
-        by_name: numbers of the nodes of a name.
-        readers: numbers of the nodes that read a tensor; -1 where the graph hands it on.
-        constant: tensors that depend on nothing that is fed.
+        producer: by tensor, the number of the node that produces it.
+        by_name: by node name, the numbers of the nodes that have it.
+        readers: by tensor, the numbers of the nodes that read it; -1 for the graph's outputs.
+        constant: tensors that do not depend on any input.
     """
 
     def __init__(self, graph: onnx.GraphProto, around: _File | None = None) -> None:
@@ -104,12 +104,12 @@ class _File:
                 continue
             if all(not name or name in self.constant for name in node.input):
                 self.constant |= {name for name in node.output if name}
-            else:  # a constant may be as large as a weight, and nobody asks for its twins
+            else:  # a constant may be as large as a weight, and its twins are never needed
                 self._alike[number] = alike[_does(node)]
                 self._alike[number].append(number)
 
     def tensor(self, name: str) -> str | None:
-        """The tensor of the file that a name of ORT's is of."""
+        """The tensor of the file that one of ORT's names refers to; None if there is none."""
         while name not in self.producer:
             shorter = _AROUND.sub("", name)
             if shorter == name:
@@ -118,7 +118,7 @@ class _File:
         return name
 
     def handed_on_by(self, name: str) -> tuple[str, ...]:
-        """What the node of the file hands on that an executed node is named after."""
+        """Outputs of the node of the file that an executed node is named after."""
         while True:
             numbers = self.by_name.get(name, ())
             if len(numbers) == 1:
@@ -135,21 +135,21 @@ class _File:
         return {name for name in self.graph.node[number].output if name}
 
     def op_type(self, tensor: str) -> str:
-        """What the node does that hands a tensor on."""
+        """Op type of the node that produces a tensor."""
         op_type: str = self.graph.node[self.producer[tensor]].op_type
         return op_type
 
     def twins(self, number: int) -> Sequence[int]:
-        """Nodes that compute the very same, which the optimiser makes one."""
+        """Other nodes that compute exactly the same, which the optimiser merges with it."""
         return [one for one in self._alike.get(number, ()) if one != number]
 
     def between(self, ends: Sequence[str], alive: set[str], read: set[str]) -> set[int]:
-        """Nodes that lead to some tensors, from those that others hand on.
+        """Nodes that lead to some tensors, starting from tensors that other nodes produce.
 
         Args:
             ends: the tensors.
-            alive: all that executed nodes hand on.
-            read: what the node reads that hands these on.
+            alive: all tensors that executed nodes produce.
+            read: what the executed node that produces the ends reads.
         """
 
         def stops(name: str) -> bool:
@@ -171,7 +171,7 @@ class _File:
         return found
 
     def label(self, number: int) -> str:
-        """Name of a node; what it does and hands on where it has none."""
+        """Name of a node; its op type and output if it has none."""
         node = self.graph.node[number]
         return node.name or f"{node.op_type}({next(filter(None, node.output), '')})"
 
@@ -191,7 +191,7 @@ def _trace(
     for node, claimed in zip(executed.node, claims, strict=True):
         read = {tensor for tensor in map(file.tensor, node.input) if tensor}
         between = file.between(claimed, alive, read)
-        # What computed the very same twice is computed once.
+        # Nodes that compute exactly the same are executed once, so all of them are sources.
         doubled = {twin for number in between for twin in file.twins(number)}
         traced.append(between | {one for one in doubled if alive.isdisjoint(file.hands_on(one))})
     _of_unclaimed(executed, file, claims, traced)
@@ -202,7 +202,7 @@ def _trace(
 
 
 def _claims(executed: onnx.GraphProto, file: _File, names: Sequence[str]) -> list[tuple[str, ...]]:
-    """For each executed node, the tensors of the file that are its to hand on."""
+    """For each executed node, the tensors of the file that it produces."""
     exact = [tuple(t for t in node.output if t in file.producer) for node in executed.node]
     taken = {
         tensor
@@ -235,10 +235,10 @@ def _claims(executed: onnx.GraphProto, file: _File, names: Sequence[str]) -> lis
 def _with_what_follows(
     executed: onnx.GraphProto, file: _File, claims: list[tuple[str, ...]]
 ) -> None:
-    """Moves claims on to what a node does more than what its name tells.
+    """Extends claims to the operators that a node does beyond those its name refers to.
 
-    ORT names a convolution in its blocked layout after what it handed on first, and adds sums
-    and activations to it later: the nodes that read that alone, besides what it reads itself.
+    ORT names a convolution in its blocked layout after its first output, and fuses sums and
+    activations into it later: nodes that read only that output and the convolution's own inputs.
     """
     claimed = {tensor for tensors in claims for tensor in tensors}
     stands_for: dict[str, str] = {}
@@ -273,9 +273,10 @@ def _of_unclaimed(
     claims: Sequence[tuple[str, ...]],
     traced: list[set[int]],
 ) -> None:
-    """Gives nodes whose outputs have no name of the file what they do of their readers' sources.
+    """Gives nodes whose outputs the file does not name their share of their readers' sources.
 
-    A node that ORT made of one of the file's, by taking it apart, has that one.
+    They take the sources of their own kind. If ORT split a single node of the file, each part
+    has that node as its source.
     """
     readers = collections.defaultdict(list)
     for number, node in enumerate(executed.node):
@@ -302,7 +303,7 @@ def _of_unclaimed(
 
 
 def _in_order(file: _File, node: onnx.NodeProto, numbers: Iterable[int]) -> list[int]:
-    """Sources without what computes nothing, that of the same kind first."""
+    """Sources without those that compute nothing, the one of the same kind first."""
     nodes = file.graph.node
     ordered = sorted(numbers)
     ordered = [n for n in ordered if nodes[n].op_type not in _DROPPED] or ordered
@@ -314,7 +315,7 @@ def _in_order(file: _File, node: onnx.NodeProto, numbers: Iterable[int]) -> list
 
 
 def _body(file: _File, numbers: Iterable[int], node: onnx.NodeProto, attribute: str) -> _File:
-    """The body of the file that an executed one was made of; the graph around where none is."""
+    """The body of the file that an executed one was made from; else the surrounding graph."""
     for number in numbers:
         source = file.graph.node[number]
         if source.op_type == node.op_type:
@@ -325,7 +326,7 @@ def _body(file: _File, numbers: Iterable[int], node: onnx.NodeProto, attribute: 
 
 
 def _read(node: onnx.NodeProto) -> Iterator[str]:
-    """What a node reads, its bodies included."""
+    """Tensors that a node reads, including in its bodies."""
     yield from filter(None, node.input)
     for _, body in bodies(node):
         for inner in body.node:
@@ -334,6 +335,6 @@ def _read(node: onnx.NodeProto) -> Iterator[str]:
 
 
 def _does(node: onnx.NodeProto) -> tuple[object, ...]:
-    """The same for nodes that compute the same of the same."""
+    """A key that is equal for nodes that compute the same from the same inputs."""
     attributes = sorted(attribute.SerializeToString() for attribute in node.attribute)
     return (node.domain, node.op_type, tuple(node.input), tuple(attributes))

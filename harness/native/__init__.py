@@ -1,5 +1,5 @@
 """Compiled modules, built from ``ext/``.
 
-They are imported as ``from harness.native import NAME`` only: import-linter sees packages, and
-would silently drop ``from harness.native.NAME import …``.
+Import them only as ``from harness.native import NAME``: import-linter sees only packages, and
+would silently ignore ``from harness.native.NAME import …``.
 """

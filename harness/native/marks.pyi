@@ -1,11 +1,10 @@
-"""Types of the native module: which node of the graph ONNX Runtime executes when.
+"""Types of the native module: when ONNX Runtime executes which node of the graph.
 
-NodeMarks registers this module with ONNX Runtime as an execution provider that executes no node
-but has a profiler: ORT (1.25 or newer) calls that on the executing thread around each node,
-whatever provider the node belongs to, while an inference is profiled
-(``Binding.run(profile_prefix=…)``) or a session is. Hooked to a tracer of the GPU
-(``cupti.Cupti.external_ids``), everything that is launched meanwhile carries the external id of
-the mark during which it was.
+NodeMarks registers this module with ONNX Runtime as an execution provider that executes no nodes
+but has a profiler. While an inference (``Binding.run(profile_prefix=…)``) or a session is
+profiled, ORT (1.25 or newer) calls that profiler on the executing thread around each node,
+whatever provider the node belongs to. When it is hooked to a GPU tracer
+(``cupti.Cupti.external_ids``), everything launched during a mark carries that mark's external id.
 """
 
 from typing import NamedTuple
@@ -20,14 +19,14 @@ class Marks(NamedTuple):
     """Events of ORT's profiler in the order in which they began.
 
     Attributes:
-        first_id: external id of mark[0]; that of mark[i] is greater by i.
+        first_id: external id of mark[0]; mark[i] has first_id + i.
         mark: structured array. ``start_ns`` and ``stop_ns`` in CLOCK_MONOTONIC (stop_ns is -1
-            where ORT never ended the event), ``parent`` the index of the event around it on its
-            thread (-1), ``thread`` the kernel's number of the thread, ``profiler`` a number that
-            each inference profiled by itself has for its own, ``category`` (1 for a node, 0 for
-            the inference or the session), ``name`` as bytes, cut after 64, and ``name_bytes`` its
-            length before.
-        lost: events that found no room.
+            if ORT never ended the event), ``parent`` the index of the enclosing event on its
+            thread (-1 for none), ``thread`` the kernel's thread id, ``profiler`` a number
+            unique to each separately profiled inference, ``category`` (1 for a node, 0 for the
+            inference or the session), ``name`` as bytes, truncated to 64, and ``name_bytes``
+            its full length.
+        lost: events that did not fit.
         refused: events nested too deeply.
         strayed: events that ended without having begun, or began before the recording.
     """
@@ -39,12 +38,12 @@ class Marks(NamedTuple):
     strayed: int
 
 class NodeMarks:
-    """The execution provider's place in ORT's environment; one at a time in a process.
+    """The execution provider, registered in ORT's environment; one at a time per process.
 
-    Who gives it up without close() leaves it registered: sessions may still use it.
+    Dropping it without close() leaves it registered, as sessions may still use it.
 
     Args:
-        library_path: that of the opened Library, which must outlive this object.
+        library_path: path of the opened Library, which must outlive this object.
 
     Raises:
         OSError: ONNX Runtime is older than 1.25, or refuses the provider.
@@ -53,16 +52,16 @@ class NodeMarks:
 
     def __init__(self, library_path: str) -> None: ...
     def append_to(self, options: int) -> None:
-        """Makes a session that is about to be made report its nodes.
+        """Makes a session that is about to be created report its nodes.
 
         Args:
             options: address of its OrtSessionOptions.
         """
     def hook(self, push: int, pop: int) -> None:
-        """Has a tracer of the GPU name what is launched during each event.
+        """Has a GPU tracer tag what is launched during each event.
 
-        Not while a recording is on. Both functions must stay loaded for good: an event that
-        has begun calls pop at its end, whatever happened meanwhile.
+        Must not be called while recording. Both functions must never be unloaded: an event that
+        has begun calls pop at its end, whatever happened in between.
 
         Args:
             push: address of a C function ``void f(uint64_t id)``, called on the event's thread
@@ -70,10 +69,10 @@ class NodeMarks:
             pop: address of a C function ``void f(void)``, called after it.
         """
     def unhook(self) -> None:
-        """Events that begin from now on call nothing."""
+        """Stops tagging: events that begin from now on call no function."""
     def start(self, capacity: int) -> None:
-        """From now on events leave marks, in room for so many (104 bytes each)."""
+        """Starts recording, with memory for ``capacity`` marks (104 bytes each)."""
     def stop(self) -> Marks:
-        """Ends the recording."""
+        """Stops recording."""
     def close(self) -> None:
-        """Takes the provider back; its sessions must be closed. Twice is as good as once."""
+        """Unregisters the provider; its sessions must be closed. May be called twice."""

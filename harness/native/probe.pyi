@@ -6,17 +6,17 @@ import numpy.typing as npt
 DOMAIN: str
 
 def domain(library_path: str) -> int:
-    """Address of the probe's OrtCustomOpDomain, to be given to a Session.
+    """Address of the probe's OrtCustomOpDomain, to pass to a Session.
 
     Raises:
         OSError: the library is not ONNX Runtime 1.18 or newer, or refuses the operator.
     """
 
 def start(place: npt.NDArray[np.int32], stamp_ns: npt.NDArray[np.int64]) -> None:
-    """From now on every execution of a probe stores its place and CLOCK_MONOTONIC.
+    """Starts recording: each execution of a probe stores its place and CLOCK_MONOTONIC.
 
-    What no longer fits is only counted. One recording at a time in a process.
+    Stamps that do not fit are only counted. One recording at a time per process.
     """
 
 def stop() -> int:
-    """Ends the recording; returns how many stamps were taken, stored or not."""
+    """Stops recording; returns how many stamps were taken, stored or not."""

@@ -1,16 +1,16 @@
-"""Types of the native module: a fixed workload whose time says how fast the machine is."""
+"""Types of the native module: a fixed workload whose duration shows how fast the machine is."""
 
 import numpy as np
 import numpy.typing as npt
 
 class Timer:
-    """The workload and its memory, 14 MiB, allocated and touched here.
+    """The workload and its 14 MiB of memory, allocated and touched by the constructor.
 
-    Its operations are the same in number and kind on every machine and with every compiler;
+    The number and kind of its operations are the same on every machine and with every compiler;
     each part takes about a millisecond at 3 GHz.
 
     Raises:
-        MemoryError: there is no memory for it.
+        MemoryError: there is not enough memory for it.
     """
 
     def __init__(self) -> None: ...
@@ -21,24 +21,23 @@ class Timer:
         cache_ns: npt.NDArray[np.int64],
         memory_ns: npt.NDArray[np.int64],
     ) -> int:
-        """Times as many repetitions as the arrays have elements, one after the other.
+        """Times as many repetitions as the arrays have elements, back to back.
 
-        On the calling thread, without the GIL and without allocating anything. The parts are
+        Runs on the calling thread, without the GIL and without allocating anything. The parts:
 
-        * compute: additions and multiplications of doubles in registers, in chains in which
-          each waits for the one before, beside integer operations that wait for little;
-        * cache: eight walks at a time from pointer to pointer through 256 KiB, in a fixed
-          random order;
-        * memory: a read through 10 MiB that were dropped from all caches just before.
+        * compute: additions and multiplications of doubles in registers, in dependent chains,
+          along with integer operations that have few dependencies;
+        * cache: eight interleaved pointer chases through 256 KiB, in a fixed random order;
+        * memory: a read through 10 MiB that were just flushed from all caches.
 
         Args:
-            start_ns: takes CLOCK_MONOTONIC at the start of each repetition.
-            compute_ns: takes what this part took.
-            cache_ns: likewise; a first lap of the walk is not in it.
-            memory_ns: likewise; dropping data from the caches is not in it.
+            start_ns: receives CLOCK_MONOTONIC at the start of each repetition.
+            compute_ns: receives the duration of this part.
+            cache_ns: likewise, without a first lap of the chase.
+            memory_ns: likewise, without flushing the caches.
 
         Returns:
-            A digest of what the last repetition calculated: always the same number.
+            A digest of the last repetition's results: always the same number.
 
         Raises:
             ValueError: the arrays differ in length or are empty, the yardstick is closed, or

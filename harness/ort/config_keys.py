@@ -1,4 +1,4 @@
-"""Keys of session config entries that nothing reads: ONNX Runtime takes any, and says nothing."""
+"""Session config keys that nothing reads: ONNX Runtime accepts any key without complaint."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-#: What the keys that are known begin with.
+#: Prefixes of the known keys.
 _AREAS = ("session.", "optimization.", "ep.", "mlas.")
 
-#: Documented keys that official builds hold in pieces only: the compiler made instructions of them.
+#: Documented keys that official builds do not hold as one string: the compiler inlined them.
 _IN_PIECES = frozenset(
     {
         "ep.context_node_name_prefix",
@@ -26,17 +26,18 @@ _IN_PIECES = frozenset(
 
 
 def unread(keys: Collection[str], library: Path, others: Iterable[Path] = ()) -> dict[str, str]:
-    """Keys whose text occurs in no library, each with the nearest that does.
+    """Keys whose text does not occur in any library, each with the most similar one that does.
 
-    A key that a library puts together from parts is not found either: no reason to refuse it.
+    A key that a library assembles from parts is not found either, so not finding one is no
+    reason to refuse it.
 
     Args:
-        keys: as they were given.
+        keys: as the user gave them.
         library: libonnxruntime.
         others: further libraries that may read keys of their own.
 
     Returns:
-        The nearest key that libonnxruntime knows, by the one not found; empty where none is near.
+        By key not found, the most similar one that libonnxruntime knows; empty without any.
     """
     left = [key for key in keys if key not in _IN_PIECES]
     for path in (library, *others):
@@ -53,7 +54,7 @@ def unread(keys: Collection[str], library: Path, others: Iterable[Path] = ()) ->
 
 @contextlib.contextmanager
 def _content(path: Path) -> Iterator[mmap.mmap | bytes]:
-    """What a file holds; nothing where it cannot be read."""
+    """Content of a file; empty if it cannot be read."""
     try:
         with path.open("rb") as file:
             content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

@@ -1,4 +1,4 @@
-"""Whether ONNX Runtime could use a GPU here."""
+"""Whether ONNX Runtime can use a GPU here."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from harness.records import Reading
 _PROBE_TIMEOUT_S = 60
 
 
-#: Asks the driver in a process of its own, for its libraries start threads and may crash.
-#: Prints the CUDA version that the driver can serve (13000 for 13.0), or its complaint.
+#: Asks the driver in a separate process, since its libraries start threads and may crash.
+#: Prints the CUDA version that the driver supports (13000 for 13.0), or its error.
 _ASK_DRIVER = """
 import ctypes
 try:
@@ -38,21 +38,21 @@ print(number.value)
 
 
 def cuda_state(library: Path, *, name: str, plugin: str) -> tuple[Reading, str]:
-    """Whether ORT could use the GPU here, told without loading anything into this process.
+    """Whether ORT can use the GPU here, without loading anything into this process.
 
-    Asks, in this order: the driver, whether this build of ORT has the provider, and the
-    loader and the nvidia wheels for every library that the provider needs. The provider
-    itself is not opened: its constructors call into an ORT core and crash where there is none.
+    Checks, in this order: the driver, whether this build of ORT has the provider, and whether
+    the loader or the nvidia wheels have every library that the provider needs. The provider
+    itself is not opened: its constructors call into an ORT core and crash without one.
 
     Args:
-        library: the libonnxruntime in question; its providers lie beside it.
-        name: of the provider.
+        library: the libonnxruntime in question; its providers are next to it.
+        name: name of the provider.
         plugin: file name of its library.
 
     Returns:
         A Reading named after the provider, ``usable`` or absent with the reason; and the
-        remedy, empty when nothing is missing. A usable provider has a remedy too when
-        a library that it loads only when an operator wants it, cuDNN above all, is missing.
+        remedy, empty if nothing is missing. A usable provider has a remedy too if it lacks a
+        library that it loads only when an operator needs it (above all cuDNN).
     """
     path = library.parent / plugin
     source = f"libcuda.so.1, {plugin}"
@@ -62,7 +62,7 @@ def cuda_state(library: Path, *, name: str, plugin: str) -> tuple[Reading, str]:
 
     driver = _ask([sys.executable, "-IS", "-c", _ASK_DRIVER])
     if driver.returncode:
-        complaint = _last_line(driver.stderr) or f"ended with {driver.returncode}"
+        complaint = _last_line(driver.stderr) or f"exited with {driver.returncode}"
         return absent(
             f"no usable NVIDIA driver: {complaint}",
             "use a machine on which nvidia-smi lists a GPU "
@@ -70,7 +70,7 @@ def cuda_state(library: Path, *, name: str, plugin: str) -> tuple[Reading, str]:
         )
     if not path.exists():
         return absent(
-            f"{library.name} is built without it: no {plugin} beside it",
+            f"{library.name} is built without it: no {plugin} next to it",
             "pip install onnxruntime-gpu, or name a GPU build with `library`",
         )
     try:
@@ -86,12 +86,12 @@ def cuda_state(library: Path, *, name: str, plugin: str) -> tuple[Reading, str]:
     served = int(driver.stdout) // 1000
     if needs.cuda and served < int(needs.cuda):
         return absent(
-            f"the driver serves CUDA {served}, {plugin} needs CUDA {needs.cuda}",
+            f"the driver supports CUDA {served}, but {plugin} needs CUDA {needs.cuda}",
             f"update the NVIDIA driver, or use an ONNX Runtime built for CUDA {served}",
         )
     remedy = ""
     if needs.missing_lazy:
-        remedy = f"operators that want {', '.join(needs.missing_lazy)} fail: {needs.remedy}"
+        remedy = f"operators that need {', '.join(needs.missing_lazy)} fail: {needs.remedy}"
     return Reading(name, "usable", "", source), remedy
 
 

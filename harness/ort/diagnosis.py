@@ -1,4 +1,4 @@
-"""What the ONNX Runtime that is installed here could do, and how to mend what it could not."""
+"""What the installed ONNX Runtime can do, and how to fix what it cannot."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def open_library(path: Path | None) -> ort.Library:
 
 
 def of_library(library: ort.Library | HarnessError) -> Iterator[Capability]:
-    """What a libonnxruntime can do, or why nothing.
+    """What a libonnxruntime can do, or why it can do nothing.
 
     Args:
         library: the opened one, or what ``open_library`` raised.
@@ -74,7 +74,7 @@ def _usable(
 ) -> Capability:
     name = provider.title
     if isinstance(library, Exception):
-        return Capability(name, "absent", "there is no ONNX Runtime to use it", library.remedy)
+        return Capability(name, "absent", "no ONNX Runtime to use it", library.remedy)
     reading, remedy = state(Path(library.path))
     if reading.value is None:
         return Capability(name, "absent", reading.reason, remedy)
@@ -89,7 +89,7 @@ def _provider_libraries(
     """Each file that a provider needs, found or missing."""
     name = f"{provider.title} libraries"
     if isinstance(library, Exception):
-        return Capability(name, "absent", "there is no ONNX Runtime to need them", library.remedy)
+        return Capability(name, "absent", "no ONNX Runtime to use them", library.remedy)
     plugin = Path(library.path).parent / provider.plugin
     if not plugin.exists():
         return Capability(
@@ -107,6 +107,6 @@ def _provider_libraries(
         parts = [f"found: {', '.join(parts)}"] if parts else []
         parts.append(f"missing: {', '.join(needs.missing)}")
     if needs.missing_lazy:
-        parts.append(f"missing where an operator wants it: {', '.join(needs.missing_lazy)}")
+        parts.append(f"missing for operators that need it: {', '.join(needs.missing_lazy)}")
     state: Literal["ok", "limited", "absent"] = "limited" if needs.missing_lazy else "ok"
     return Capability(name, "absent" if needs.missing else state, "; ".join(parts), needs.remedy)

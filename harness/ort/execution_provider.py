@@ -1,4 +1,4 @@
-"""What there is to know of an execution provider, in one frozen value."""
+"""Everything harness knows about an execution provider, in one frozen value."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from harness.ort.nvidia_libraries import Needs
     from harness.records import Reading
 
-#: What ONNX Runtime's parser of provider options takes for true (core/common/parse_string.h);
-#: it refuses a text that it takes for neither true nor false.
+#: Text that ONNX Runtime's parser of provider options reads as true
+#: (core/common/parse_string.h); it refuses text that is neither true nor false.
 TRUE = ("1", "true", "True")
 
 
@@ -21,30 +21,34 @@ class ExecutionProvider:
     """An execution provider of ONNX Runtime.
 
     Attributes:
-        name: by which users ask for it.
-        title: as sentences call it.
-        ort_name: in graphs, traces and logs.
-        api_name: by which the C API appends it to a session; empty for the one that always is.
-        memory: whose memory its tensors live in. A device is taken for NVIDIA's: that is what
-            is sampled and whose kernels are recorded.
+        name: name that users ask for it by.
+        title: its name in sentences.
+        ort_name: its name in graphs, traces and logs.
+        api_name: name with which the C API appends it to a session; empty for the one that is
+            always there.
+        memory: where its tensors live. A device is assumed to be NVIDIA's: those are sampled,
+            and their kernels recorded.
         takes_options: whether it has options of its own.
-        followers: names of the providers behind it, which take the nodes that it cannot. They
+        followers: names of the fallback providers, which take the nodes that it cannot. They
             get those of its options that ``shared_options`` names.
-        capture_option: option that has the first inference captured as a graph, which the others
-            replay; empty where there is none.
-        capture_values: values of that option that ask for it.
-        faster_start: option and value that shorten the first inference; empty where none does.
+        shared_options: names of its options that the followers have too.
+        capture_option: option that makes the first inference capture a graph, which later ones
+            replay; empty if there is none.
+        capture_values: values of that option that switch it on.
+        faster_start: option and value that shorten the first inference; empty if there is none.
         logs_copies: whether ORT's log counts the copies that it adds between host and device.
-        plugin: file name of its shared library beside libonnxruntime; empty where it is built in.
-        state: whether it can be used with the libonnxruntime of this path, told without loading
-            it into this process: a Reading that has its name, absent with the reason, and the
-            remedy. None: it always can.
-        needs: what the plugin of this path needs, found or missing. None: nothing.
-        preload: loads what the plugin of this path needs, before ORT does. None: nothing.
-        facts: of its libraries, in a process that has a session with it. None: there are none.
-        synchronise: address of a C function that waits until the device is idle; None where
-            inferences end with the call.
-        drivers: beginnings of the names of facts that tell of its driver and libraries.
+        plugin: file name of its shared library next to libonnxruntime; empty if it is built in.
+        state: whether it can be used with the libonnxruntime at a path, without loading that
+            into this process: a Reading with its name, absent with the reason, and the remedy.
+            None: it always can.
+        needs: what the plugin at a path needs, found or missing. None: it needs nothing.
+        preload: loads what the plugin at a path needs, before ORT loads it. None: nothing to
+            load.
+        facts: facts about its libraries, in a process that has a session with it. None: it has
+            none.
+        synchronise: address of a C function that waits until the device is idle. None: an
+            inference is finished when Run returns.
+        drivers: prefixes of the names of facts about its driver and libraries.
     """
 
     name: str
@@ -73,10 +77,10 @@ class ExecutionProvider:
         return self.memory == "device"
 
     def captures(self, options: Mapping[str, str]) -> bool:
-        """Whether these options of it ask for a captured graph.
+        """Whether these options ask for a captured graph.
 
         The graph reads and writes the memory that it was captured with: such a session serves
-        one binding, resident on the device, and tells the total time only.
+        one binding, resident on the device, and shows only the total time.
         """
         asked = options.get(self.capture_option) if self.capture_option else None
         return asked in self.capture_values

@@ -13,7 +13,7 @@ def ort_library() -> Path:
     """Finds libonnxruntime of the installed wheel, without importing the package.
 
     Raises:
-        MachineError: no onnxruntime distribution is installed, or it brings no such file.
+        MachineError: no onnxruntime distribution is installed, or it lacks the file.
     """
     remedy = "pip install onnxruntime-gpu, or name a libonnxruntime with `library`"
     spec = importlib.util.find_spec("onnxruntime")

@@ -1,10 +1,10 @@
 """The CUDA, cuDNN and TensorRT libraries that ONNX Runtime's GPU providers need.
 
-The loader finds them by itself only where they are on its path, and pip's ``nvidia-*`` wheels
-never are. Here they are looked for in this order: the user's LD_LIBRARY_PATH, the wheels
-beside this interpreter, CUDA toolkits under /usr/local, the loader's own path. What a worker
-loads by its whole path before the provider serves every later request for the same name, so
-no variable has to be set.
+The loader finds them by itself only if they are on its path, and pip's ``nvidia-*`` wheels never
+are. They are searched for in this order: the user's LD_LIBRARY_PATH, the wheels installed for
+this interpreter, CUDA toolkits under /usr/local, the loader's own path. A library that a worker
+loads by its full path before the provider satisfies every later request for the same name, so no
+environment variable has to be set.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ DRIVER = "libcuda.so.1"
 _OURS = re.compile(r"lib(cu|nv|onnxruntime_providers)")
 _TIMEOUT_S = 60
 
-#: Libraries that the CUDA provider opens by name when an operator wants them, by CUDA version.
+#: Libraries that the CUDA provider opens by name when an operator needs them, by CUDA version.
 _LAZY = {
     "12": ("libcudnn.so.9", "libcufft.so.11", "libnvrtc.so.12"),
     "13": ("libcudnn.so.9", "libcufft.so.12", "libnvrtc.so.13"),
 }
 
-#: Wheels by the start of the library's name. Those of CUDA lost their suffix with CUDA 13.
+#: Wheels by library-name prefix. CUDA's own wheels lost their suffix with CUDA 13.
 _WHEELS = (
     ("libcublas", "nvidia-cublas", "-cu12"),
     ("libcudart", "nvidia-cuda-runtime", "-cu12"),
@@ -62,10 +62,10 @@ class NeededLibrary:
     """A library that a provider needs.
 
     Attributes:
-        name: as it is asked for: ``libcublas.so.13``.
-        path: the file that will serve; its name alone where the loader knows the place; None
-            where there is none.
-        lazy: opened only when an operator wants it: the provider loads without it.
+        name: the name it is requested by: ``libcublas.so.13``.
+        path: the file that will be loaded; the bare name if the loader finds it; None if there
+            is none.
+        lazy: opened only when an operator needs it: the provider loads without it.
     """
 
     name: str
@@ -79,9 +79,9 @@ class Needs:
 
     Attributes:
         plugin: the provider's library.
-        libraries: those that it needs of CUDA, cuDNN and TensorRT, its dependencies' included.
-        others: names of further libraries, or of versions of their symbols, that are missing.
-        cuda: major version of CUDA that it was built for; empty where it does not tell.
+        libraries: the CUDA, cuDNN and TensorRT libraries that it and its dependencies need.
+        others: names of other libraries, or of symbol versions, that are missing.
+        cuda: major version of CUDA that it was built for; empty if it cannot be determined.
     """
 
     plugin: Path
@@ -99,17 +99,17 @@ class Needs:
 
     @property
     def missing_lazy(self) -> tuple[str, ...]:
-        """What operators will miss that want it."""
+        """What is missing only for the operators that need it."""
         return tuple(one.name for one in self.libraries if one.path is None and one.lazy)
 
     @property
     def remedy(self) -> str:
-        """How to get what is missing; empty when nothing is."""
+        """How to get what is missing; empty if nothing is."""
         return remedy((*self.missing, *self.missing_lazy), self.cuda)
 
 
 def remedy(missing: tuple[str, ...], cuda: str) -> str:
-    """How to get libraries of these names; empty where there is none."""
+    """How to get the libraries of these names; empty without any."""
     wheels: dict[str, None] = {}
     others = []
     for name in missing:
@@ -129,7 +129,7 @@ def remedy(missing: tuple[str, ...], cuda: str) -> str:
 
 
 def _wheel(name: str, cuda: str) -> str:
-    """Requirement of the wheel that brings a library; empty where none is known."""
+    """Requirement specifier of the wheel that contains a library; empty if none is known."""
     for start, wheel, suffix in _WHEELS:
         if name.startswith(start):
             package = wheel.format(cuda=cuda or "13") + (suffix if cuda == "12" else "")
@@ -139,11 +139,11 @@ def _wheel(name: str, cuda: str) -> str:
 
 
 def folders(packages: Path | None = None, root: Path = Path("/")) -> tuple[Path, ...]:
-    """Folders with libraries that the loader does not know: of wheels, then of toolkits.
+    """Library folders that the loader does not search: those of wheels, then of toolkits.
 
     Args:
-        packages: site-packages; this interpreter's where it is None.
-        root: where usr/local is looked for.
+        packages: site-packages; this interpreter's if None.
+        root: folder that contains usr/local.
     """
     packages = packages or Path(sysconfig.get_path("purelib"))
     toolkits = sorted((root / "usr/local").glob("cuda*"), key=_version, reverse=True)
@@ -156,7 +156,7 @@ def folders(packages: Path | None = None, root: Path = Path("/")) -> tuple[Path,
 
 
 def _version(toolkit: Path) -> tuple[bool, list[int]]:
-    """``cuda``, which the administrator chose, before ``cuda-13.0`` before ``cuda-9.2``."""
+    """Sort key: ``cuda``, the administrator's choice, then ``cuda-13.0``, then ``cuda-9.2``."""
     chosen = toolkit.name == "cuda"  # not a provider
     return chosen, [int(part) for part in re.findall(r"\d+", toolkit.name)]
 
@@ -166,8 +166,8 @@ def needs(plugin: Path, extra: tuple[Path, ...] | None = None) -> Needs:
 
     Args:
         plugin: the provider's library. It is not opened: its constructors call into an ORT
-            core and crash where there is none.
-        extra: folders to look into besides the loader's; folders() where it is None.
+            core and crash without one.
+        extra: folders to search besides the loader's; folders() if None.
 
     Raises:
         MachineError: the loader cannot be asked.
@@ -177,7 +177,7 @@ def needs(plugin: Path, extra: tuple[Path, ...] | None = None) -> Needs:
     path = os.pathsep.join(filter(None, (given, *map(str, extra))))
     answer = _ask(["ldd", str(plugin)], path)
     said = answer.stdout + answer.stderr
-    # A library that several need is listed again where it is not found.
+    # ldd repeats a library that is not found for each one that needs it.
     places = dict(
         re.findall(
             r"^\s*(\S+) => (not found|.*?)(?: \(0x[0-9a-f]+\))?$", answer.stdout, re.MULTILINE
@@ -192,7 +192,7 @@ def needs(plugin: Path, extra: tuple[Path, ...] | None = None) -> Needs:
     others += re.findall(r"version [`'](\S+)' not found", said)
     if answer.returncode and not (others or any(one.path is None for one in ours)):
         complaint = (answer.stderr or answer.stdout).strip().rpartition("\n")[2]
-        others.append(complaint or f"ldd ended with {answer.returncode}")
+        others.append(complaint or f"ldd exited with {answer.returncode}")
     cuda = next((name[13:] for name in (one.name for one in ours) if "libcudart.so." in name), "")
     known = {one.name for one in ours}
     lazy = [name for name in _LAZY.get(cuda, ("libcudnn.so.9",)) if name not in known]
@@ -200,7 +200,7 @@ def needs(plugin: Path, extra: tuple[Path, ...] | None = None) -> Needs:
 
 
 def _lazy(names: list[str], path: str) -> Iterator[NeededLibrary]:
-    """Libraries that are opened by name, tried in a process of its own."""
+    """Libraries that are opened by name, tried in a separate process."""
     places = [Path(folder) for folder in path.split(os.pathsep) if folder]
     candidates = {
         name: next((place / name for place in places if (place / name).exists()), Path(name))
@@ -234,19 +234,19 @@ def _ask(command: list[str], path: str) -> subprocess.CompletedProcess[str]:
 
 
 def preload(plugin: Path, extra: tuple[Path, ...] | None = None) -> tuple[Path, ...]:
-    """Loads what a provider needs from folders that the loader does not know.
+    """Loads what a provider needs from folders that the loader does not search.
 
-    To be called before ONNX Runtime loads the provider. A library that is found in a known
-    place is left to the loader; what is missing is left out, and the provider then tells.
+    Call it before ONNX Runtime loads the provider. A library that the loader finds is left to
+    it; a missing one is skipped, and the provider then reports it.
 
     Returns:
-        The files that were loaded, in that order.
+        The files that were loaded, in load order.
 
     Raises:
-        MachineError: a library is there and does not load, or the loader cannot be asked.
+        MachineError: a library is there but does not load, or the loader cannot be asked.
     """
     extra = folders() if extra is None else extra
-    # A dependency comes after what needs it in the loader's list, so most load at once.
+    # ldd lists a dependency after the library that needs it: in reverse, most load at once.
     waiting = [
         one.path
         for one in reversed(needs(plugin, extra).libraries)
@@ -257,7 +257,7 @@ def preload(plugin: Path, extra: tuple[Path, ...] | None = None) -> tuple[Path, 
         failed: dict[Path, str] = {}
         for path in waiting:
             try:
-                # Local: later requests match the name, symbols need not be everyone's.
+                # Local: later requests match by name, so symbols need not be global.
                 ctypes.CDLL(str(path), mode=os.RTLD_NOW | os.RTLD_LOCAL)
             except OSError as error:
                 failed[path] = str(error)
@@ -287,9 +287,9 @@ def mapped(maps: Path = Path("/proc/self/maps")) -> dict[str, Path]:
 
 
 def readings(maps: Path = Path("/proc/self/maps")) -> tuple[Reading, ...]:
-    """The GPU libraries that this process has loaded, and what versions they say they have.
+    """The GPU libraries that this process has loaded, and the versions that they report.
 
-    To be called when an inference has run: an operator may load what it alone wants.
+    Call it after an inference: an operator may load libraries that it alone needs.
     """
     files = mapped(maps)
     return (
@@ -305,9 +305,9 @@ def readings(maps: Path = Path("/proc/self/maps")) -> tuple[Reading, ...]:
 
 
 def _version_of(files: dict[str, Path], name: str, library: str, function: str) -> Reading:
-    """A version as the loaded library tells it."""
+    """A version as the loaded library reports it."""
     if library not in files:
-        return Reading(name, None, "", function, f"{library} is not loaded: nothing asked for it")
+        return Reading(name, None, "", function, f"{library} is not loaded: nothing needed it")
     opened = ctypes.CDLL(str(files[library]), mode=os.RTLD_NOLOAD | os.RTLD_NOW)
     if library == "libcudart":
         number = ctypes.c_int()
@@ -329,9 +329,9 @@ def _version_of(files: dict[str, Path], name: str, library: str, function: str) 
 def synchronise_address(maps: Path = Path("/proc/self/maps")) -> int:
     """Address of the function that waits for the device, for ``Session.bind``.
 
-    It is cudaDeviceSynchronize of the CUDA runtime that the provider loaded: it waits for all
-    streams, however many a provider made, of the device that Run has just made the calling
-    thread's current one. ORT's own Sync of the provider calls nothing else.
+    It is cudaDeviceSynchronize of the CUDA runtime that the provider loaded: it waits for every
+    stream, however many the provider created, on the device that Run has just made current for
+    the calling thread. The provider's own Sync in ORT calls nothing else.
 
     Raises:
         MachineError: no CUDA runtime is loaded: there is no session with such a provider.
@@ -339,7 +339,7 @@ def synchronise_address(maps: Path = Path("/proc/self/maps")) -> int:
     file = mapped(maps).get("libcudart")
     if file is None:
         raise MachineError(
-            "no CUDA runtime is loaded: the device cannot be waited for",
+            "no CUDA runtime is loaded, so waiting for the device is impossible",
             "see 'harness doctor', or profile with `provider` cpu",
         )
     opened = ctypes.CDLL(str(file), mode=os.RTLD_NOLOAD | os.RTLD_NOW)

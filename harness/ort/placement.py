@@ -1,11 +1,11 @@
-"""Which execution provider takes which node: the gate against silent fallback.
+"""Which execution provider runs which node: the gate against silent fallback.
 
-ONNX Runtime gives a node that the provider asked for cannot take to the next one, at last to
-the CPU, and adds copies between them, with no more than a line in its log. Here that is
-counted and named.
+If the requested provider cannot take a node, ONNX Runtime passes it to the next provider, in the
+end to the CPU, and adds copies between them, with no more than a line in its log. This module
+counts and names those nodes and copies.
 
-A session made with ``RECORD`` tells it before any inference. The copies are not part of that:
-they are counted in the table of the executed graph where there is one, else in ORT's log.
+A session made with ``RECORD`` reports the placement before any inference. It does not include the
+copies: they are counted in the table of the executed graph if there is one, else in ORT's log.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from harness.errors import MachineError
 from harness.ort import providers
 from harness.records import NodeTable, Reading
 
-#: Entries of a session whose ``assignments()`` are to be read.
+#: Config entries that a session needs for its ``assignments()`` to be read.
 RECORD = {"session.record_ep_graph_assignment_info": "1"}
 
 #: Operators that ORT adds to copy a tensor from one provider's memory to another's.
@@ -36,15 +36,16 @@ class Placement:
     """Where the nodes of a graph run.
 
     Attributes:
-        asked: provider asked for, by our name.
-        source: who tells: ``assignments`` or ``trace``.
-        counts: nodes by provider, copies not counted, most first.
-        elsewhere: (provider, name, op type) of each node that is not on the provider asked
-            for; the name may be empty.
-        unseen: nodes of which no provider is known: a trace did not meet them.
-        copies: copies between host and device that ORT added; None where nothing tells.
-        copy_names: their names; empty where only their number is known.
-        copies_source: who tells the copies: ``executed graph``, ``ORT's log``; empty: nobody.
+        asked: the requested provider, by harness' name.
+        source: where the placement is from: ``assignments`` or ``trace``.
+        counts: nodes by provider without copies, most first.
+        elsewhere: (provider, name, op type) of each node that is not on the requested
+            provider; the name may be empty.
+        unseen: nodes whose provider is unknown because the trace did not see them run.
+        copies: copies between host and device that ORT added; None if unknown.
+        copy_names: their names; empty if only their number is known.
+        copies_source: where the copies are from: ``executed graph``, ``ORT's log`` or ``no node
+            is on a device``; empty if unknown.
     """
 
     asked: str
@@ -58,7 +59,7 @@ class Placement:
 
     @property
     def whole(self) -> bool:
-        """Whether all of the graph is known to be on the provider asked for."""
+        """Whether all of the graph is known to be on the requested provider."""
         return not (self.elsewhere or self.unseen)
 
     @property
@@ -79,7 +80,7 @@ class Placement:
         if self.unseen:
             parts.append(f"{_count(self.unseen, 'node')} never seen running")
         if self.copies is None:
-            parts.append("added copies not told")
+            parts.append("added copies not known")
         elif self.copies:
             names = f" ({_names(self.copy_names)})" if self.copy_names else ""
             copied = f"{self.copies} {'copy' if self.copies == 1 else 'copies'} added{names}"
@@ -96,11 +97,11 @@ def from_assignments(
     """Placement as the session recorded it.
 
     Args:
-        asked: provider asked for, by our name.
-        assignments: of ``Session.assignments()``.
-        nodes: table of the executed graph, which shows the copies; None where there is none.
-        log: lines that ORT logged while it made the session; those of some providers count
-            their copies. None where they are not at hand.
+        asked: the requested provider, by harness' name.
+        assignments: result of ``Session.assignments()``.
+        nodes: table of the executed graph, which shows the copies; None if there is none.
+        log: lines that ORT logged while creating the session; with some providers they count
+            the copies. None if they were not kept.
     """
     placed = [
         (provider, name, op_type)
@@ -133,7 +134,7 @@ def _placement(
     asked: str, source: str, placed: list[tuple[str, str, str]], unseen: int
 ) -> Placement:
     counts = Counter(provider for provider, _, _ in placed)
-    # A provider of a later version is known by its name alone.
+    # Of a provider that only a later harness knows, the name is all there is.
     known = providers.known(asked)
     wanted = f"{asked}ExecutionProvider" if known is None else known.ort_name
     elsewhere = tuple(node for node in placed if node[0].lower() != wanted.lower())
@@ -161,7 +162,7 @@ def _with_copies(placement: Placement, nodes: NodeTable) -> Placement:
 
 
 def _logged_copies(log: Iterable[str]) -> int:
-    """Copies that ORT's log counts; it says nothing where it added none."""
+    """Copies that ORT's log counts; ORT logs nothing if it added none."""
     return sum(int(match[1]) for line in log if (match := _COPIES_LOGGED.search(line)))
 
 
@@ -169,25 +170,25 @@ def require_whole(placement: Placement) -> None:
     """The gate of ``strict``.
 
     Raises:
-        MachineError: a node is not, or not known to be, on the provider asked for.
+        MachineError: a node is not, or not known to be, on the requested provider.
     """
     if not placement.whole:
         raise MachineError(
             f"`strict`: {placement.text}",
-            "drop `strict` to measure the graph as ONNX Runtime divides it, or change the model",
+            "drop `strict` to measure the graph as ONNX Runtime splits it, or change the model",
         )
 
 
 def readings(
     placement: Placement, options: Mapping[str, str | None], asked_options: Mapping[str, str]
 ) -> tuple[Reading, ...]:
-    """What a profile records of its providers.
+    """What a profile records about its providers.
 
     Args:
         placement: where the nodes run.
         options: ``Session.provider_options``. ORT 1.31 leaves some out, enable_cuda_graph
             among them.
-        asked_options: those of the configuration.
+        asked_options: the options in the configuration.
     """
     source = {
         "assignments": "OrtApi::Session_GetEpGraphAssignmentInfo",
@@ -203,7 +204,7 @@ def readings(
             placement.copies,
             "1",
             placement.copies_source,
-            "" if placement.copies is not None else "no executed graph shows them, no log counts",
+            "" if placement.copies is not None else "no executed graph or log shows them",
         )
     )
     facts += [
@@ -211,7 +212,7 @@ def readings(
             f"provider_options_{name}",
             text,
             source=f"OrtApi::Get{name}ProviderOptionsAsString",
-            reason="" if text is not None else "this provider does not tell its options",
+            reason="" if text is not None else "this provider does not report its options",
         )
         for name, text in options.items()
     ]
@@ -222,7 +223,7 @@ def readings(
 
 
 def _names(names: Iterable[str]) -> str:
-    """The first few names, and how many there are besides."""
+    """The first few names, and how many more there are."""
     listed = list(names)
     rest = len(listed) - _NAMED
     return ", ".join(listed[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,4 +1,4 @@
-"""An ORT session made as the configuration says, with its errors in the user's terms."""
+"""ORT sessions made as the configuration says, with errors in the user's terms."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.errors import HarnessError, MachineError, ModelError, RequestError,
 from harness.native import ort
 from harness.ort import providers
 
-#: What a duration holds, by what was timed; the label to store and show beside it.
+#: What a duration covers, by what was timed; the label to store and show with it.
 DURATION_HOLDS = {
     "host": "from the call of Run until it returned; inputs and outputs in host memory",
     "resident": "from an idle device until it had done the work (cudaDeviceSynchronize); inputs "
@@ -24,22 +24,22 @@ DURATION_HOLDS = {
     "captured": "as resident; each inference replays a CUDA graph that the first one captured",
 }
 
-#: What ORT says where a device or one of NVIDIA's libraries failed, not the model.
+#: ORT's message when a device or one of NVIDIA's libraries failed, not the model.
 _DEVICE_FAILURE = re.compile(r"\b(?:CUDA|CUDNN|CUBLAS|CUFFT|CURAND) failure -?\d+: [^;]*")
 
-#: What ORT says of an operator that neither it nor a registered library has.
+#: ORT's message about an operator that neither it nor a registered library has.
 _UNKNOWN_OPERATOR = re.compile(r"No Op registered for|is not a registered function/op")
 
-#: Where in its source ORT says it, in front of what it says.
+#: What ORT puts before a message: its status code, and the place in its source.
 _IN_SOURCE = re.compile(r"^.*\[ONNXRuntimeError\] : \d+ : \w+ : (?:\S+\.\w+:\d+ \w+ )?", re.DOTALL)
 
 
 def open_library(path: Path, config: SessionConfig) -> ort.Library:
-    """libonnxruntime, opened.
+    """Opens libonnxruntime.
 
     Args:
-        path: where it lies.
-        config: whether it was asked for, or is the installed one.
+        path: its file.
+        config: tells whether the user asked for it, or it is the installed one.
 
     Raises:
         RequestError: ``library`` is not ONNX Runtime, or is too old.
@@ -71,7 +71,8 @@ def open_session(
 
     Raises:
         MachineError: the execution provider cannot be used here.
-        RequestError: it refuses its options, or a library of custom operators is none.
+        RequestError: the provider refuses its options, or a library of custom operators cannot
+            be registered.
         ModelError: ONNX Runtime refuses the model.
     """
     load_provider_libraries(library, config)
@@ -93,7 +94,7 @@ def open_session(
         named = ", ".join(map(str, config.custom_ops))
         raise RequestError(
             f"`custom_ops` {named}: cannot be registered: {one_line(str(error))}",
-            "give a shared library that exports RegisterCustomOps, made for this ONNX Runtime",
+            "give a shared library that exports RegisterCustomOps, built for this ONNX Runtime",
         ) from error
     except ort.OrtError as error:
         if appended and (refused := _provider_failure(error, model, config)) is not None:
@@ -102,7 +103,7 @@ def open_session(
         remedy = "check the model, or try another version with `library`"
         if _UNKNOWN_OPERATOR.search(reason):
             remedy = (
-                "name the library that brings the operator with `custom_ops`, "
+                "name the library that has the operator with `custom_ops`, "
                 "or try another version with `library`"
             )
         raise ModelError(
@@ -113,7 +114,7 @@ def open_session(
 def _provider_failure(
     error: ort.OrtError, model: Path, config: SessionConfig
 ) -> HarnessError | None:
-    """The error where the provider is the cause; None where it is the model."""
+    """The error if the provider is the cause; None if it is the model."""
     failure = _DEVICE_FAILURE.search(str(error))
     said = one_line(failure[0] if failure else _IN_SOURCE.sub("", str(error)))
     if failure is None and isinstance(error, ort.ProviderOptionError):
@@ -123,7 +124,7 @@ def _provider_failure(
         )
     if "graph capture" in said:
         return RequestError(
-            f"`provider_options`: no CUDA graph can be captured of {model}: {said}",
+            f"`provider_options`: cannot capture {model} as a CUDA graph: {said}",
             "drop the option that asks for CUDA graphs",
         )
     if failure is None and not isinstance(error, ort.ProviderError):
@@ -135,12 +136,12 @@ def _provider_failure(
 
 
 def load_provider_libraries(library: ort.Library, config: SessionConfig) -> None:
-    """Loads what the providers need from where the loader does not look; once a process.
+    """Loads what the providers need from folders the loader does not search; once per process.
 
-    ``open_session`` does so too: only who wants to know how long it takes does it before.
+    ``open_session`` does so too: call this first only to time it separately.
 
     Raises:
-        MachineError: a library is there and does not load.
+        MachineError: a library is there but does not load.
     """
     for provider, _ in providers.chain(config):
         if provider.preload is not None:
@@ -149,7 +150,7 @@ def load_provider_libraries(library: ort.Library, config: SessionConfig) -> None
 
 @functools.cache
 def _preload(preload: Callable[[Path], object], plugin: Path) -> None:
-    """Once a process: what is loaded stays."""
+    """Once per process: what is loaded stays."""
     if plugin.exists():
         preload(plugin)
 

@@ -1,1 +1,1 @@
-"""A Profile as text: each reporter takes records and opens no file but its own output."""
+"""Profiles as text: each reporter takes records and opens no file other than its output."""

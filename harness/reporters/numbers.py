@@ -1,4 +1,4 @@
-"""Numbers with the unit that fits them, as the terminal and the page write them."""
+"""Numbers with a fitting unit, as the terminal and the page write them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ def nanoseconds(value: float) -> str:
 
 
 def counted_times(value: float) -> str:
-    """How often something is done, on average: whole from a hundred on, else three digits."""
+    """An average count: without decimals at or above a hundred, three digits below."""
     return f"{value:,.0f}" if abs(value) >= 99.95 else f"{value:.3g}"
 
 
 def half_width(interval: tuple[float, float], centre: float, digits: int = 0) -> str:
-    """Half of an interval as a part of the figure that it is of, as far as that says anything."""
+    """Half width of an interval relative to its figure; ``>±100%`` where it is no smaller."""
     half = (interval[1] - interval[0]) / 2 / centre
     return f"±{half:.{digits}%}" if half < 1 else ">±100%"
 
@@ -32,7 +32,7 @@ def joules(value: float) -> str:
 
 
 def size(value_bytes: float) -> str:
-    """An amount of memory with three digits or all before the point, in powers of 1024."""
+    """An amount of memory in powers of 1024: three digits, or all before the point if more."""
     for unit, amount in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
         if abs(value_bytes) >= amount:
             return f"{rate(value_bytes / amount)} {unit}"
@@ -40,5 +40,5 @@ def size(value_bytes: float) -> str:
 
 
 def rate(value: float) -> str:
-    """A number a second, with three digits or all before the point."""
+    """A rate: three digits, or all before the point if more."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -1,18 +1,18 @@
-"""Texts of others, made harmless for the terminal and for spreadsheets.
+"""Untrusted text made harmless for terminals and spreadsheets.
 
-Names come from models and profiles, and may hold anything.
+Names come from models and profiles and may contain anything.
 """
 
 from __future__ import annotations
 
-#: Beginnings of a cell that a spreadsheet takes for a formula.
+#: First characters of a cell that a spreadsheet takes for a formula.
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def visible(text: str) -> str:
-    """The text without what would move the cursor, colour or turn the line: escaped.
+    """The text with everything escaped that would move the cursor, set colours or reverse the line.
 
-    White space of any kind becomes a blank, so that no text makes lines of its own.
+    White space of any kind becomes a space, so that no text can start a line of its own.
     """
     if text.isprintable():
         return text
@@ -23,7 +23,7 @@ def visible(text: str) -> str:
 
 
 def cell(value: object) -> object:
-    """A cell of CSV; a text that begins like a formula is marked as a text."""
+    """A CSV cell; text that begins like a formula gets a leading ``'``, which marks it as text."""
     if not isinstance(value, str):
         return value
     return visible(f"'{value}" if value.startswith(_FORMULAS) else value)

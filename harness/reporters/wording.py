@@ -1,4 +1,4 @@
-"""Phrases that the terminal, the page and progress share."""
+"""Phrases shared by the terminal, the page and the progress messages."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from harness.records import InputRecord, Profile
 def evidence(
     found: Finding, duration: Callable[[float], str], share: Callable[[float], str]
 ) -> str:
-    """The figures of a finding, each after its name.
+    """The figures of a finding, each preceded by its name.
 
     Args:
-        found: what was found.
-        duration: how the page writes a time in ns.
-        share: how it writes a part of 1.
+        found: the finding.
+        duration: formats a time in ns.
+        share: formats a fraction of 1.
     """
     parts = []
     for name, value in found.evidence.items():
@@ -47,7 +47,7 @@ def counted(number: int, one: str, many: str = "") -> str:
 
 
 def processes(number: int) -> str:
-    """So many processes."""
+    """A number of processes: ``1 process``, ``3 processes``."""
     return counted(number, "process", "processes")
 
 
@@ -62,14 +62,14 @@ def file_names(profiles: Sequence[Profile]) -> list[str]:
 
 
 def threads(profile: Profile) -> str:
-    """How many threads an operator may use; empty where the request does not tell."""
+    """How many threads an operator may use; empty where the request does not say."""
     asked = profile.asked.intra_threads
     if asked is None:
         return ""
-    return counted(asked, "thread") if asked else "threads as ORT chooses"
+    return counted(asked, "thread") if asked else "threads chosen by ORT"
 
 
 def input_line(record: InputRecord) -> str:
-    """One input, as it was fed and why."""
+    """One input: what was fed, and why."""
     shape = "x".join(map(str, record.shape)) or "scalar"
     return f"{record.name}: {record.dtype} {shape}; {worded(record.chosen_because)}"

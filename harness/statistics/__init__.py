@@ -1,1 +1,1 @@
-"""From series to figures, intervals and verdicts; pure."""
+"""Figures, intervals and verdicts computed from series of samples; pure functions."""

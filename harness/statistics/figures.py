@@ -1,4 +1,4 @@
-"""Numbers that may be missing, and percentiles that have enough samples behind them."""
+"""Figures that may be missing with a reason, and percentiles with enough samples behind them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CONFIDENCE = 0.95
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Figure:
-    """A number, or why there is none."""
+    """A number, or the reason why there is none."""
 
     value: float | None
     reason: str = ""

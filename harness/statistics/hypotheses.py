@@ -1,4 +1,4 @@
-"""Tests of two groups of processes: of their means, of their ranks, of many figures at once."""
+"""Tests between two groups of processes: on means, on ranks, and on many figures at once."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import numpy as np
 from harness.statistics.figures import Float64Array
 from harness.statistics.occasions import drift_factor, unexplained
 
-#: Pooled processes up to which the rank test counts all orders.
+#: Up to this many processes in both groups together, the rank test is exact: it counts all orders.
 _EXACT_RANKS = 40
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p-values: all at most alpha are rejected with a joint error of alpha.
+    """Adjusted p-values: rejecting all at or below alpha keeps the family-wise error at alpha.
 
     Holm, A simple sequentially rejective multiple test procedure, Scand. J. Stat. 1979.
 
     Raises:
-        ValueError: a value is no probability.
+        ValueError: a value is not a probability.
     """
     values = np.asarray(p_values, np.float64)
     if not ((values >= 0) & (values <= 1)).all():
-        msg = f"not all are probabilities: {list(p_values)}"
+        msg = f"p-values must be probabilities, got {list(p_values)}"
         raise ValueError(msg)
     order = np.argsort(values, kind="stable")
     steps = values[order] * np.arange(len(values), 0, -1)
@@ -35,15 +35,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def rank_test(base: Float64Array, candidate: Float64Array) -> tuple[float, float, float]:
-    """Mann-Whitney test with mid-ranks, given the ties that there are.
+    """Mann-Whitney test with mid-ranks, conditional on the observed ties.
 
-    Mann & Whitney, Ann. Math. Stat. 1947. All orders are counted up to forty processes,
-    beyond that the normal approximation with the variance for ties is used (Lehmann,
-    Nonparametrics, 1975, section 1.4).
+    Mann & Whitney, Ann. Math. Stat. 1947. Up to forty processes in all, every order is
+    counted; above that, the normal approximation with tie-corrected variance is used
+    (Lehmann, Nonparametrics, 1975, section 1.4).
 
     Returns:
-        (share of pairs in which the candidate is larger, a tie being half a pair;
-        two-sided p-value; the smallest p-value that the numbers of processes allow).
+        (share of pairs in which the candidate is larger, a tie counting as half a pair;
+        two-sided p-value; the smallest p-value possible with these numbers of processes).
     """
     few, many = len(base), len(candidate)
     count = few + many
@@ -74,13 +74,14 @@ def rank_test(base: Float64Array, candidate: Float64Array) -> tuple[float, float
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Estimate:
-    """A difference of logarithms under one reaction to the machine.
+    """A difference of logarithms, for one assumed reaction to the machine.
 
     Attributes:
         difference: candidate minus base.
-        variances, freedoms: of its parts that shrink with the number of processes.
-        fixed: variance that does not.
-        base, candidate: adjusted values of the processes, for the ranks.
+        variances, freedoms: variance and degrees of freedom of each part of it that shrinks
+            as processes are added.
+        fixed: variance that does not shrink.
+        base, candidate: adjusted values of the processes, for the rank test.
     """
 
     difference: float
@@ -91,10 +92,10 @@ class Estimate:
     candidate: Float64Array
 
     def spread(self, times: float = 1.0) -> tuple[float, float]:
-        """Standard error and degrees of freedom with so many times as many processes."""
+        """Standard error and degrees of freedom with ``times`` as many processes."""
         variances = self.variances / times
         total = float(variances.sum()) + self.fixed
-        # Freedoms plus one is what grows with the processes, near enough.
+        # To a good approximation, freedom + 1 is what grows with the number of processes.
         freedoms = (self.freedoms + 1) * times - 1
         return math.sqrt(total), total**2 / float((variances**2 / freedoms).sum())
 
@@ -109,16 +110,16 @@ def estimate(
     same_occasion: bool,
     occasion_sd: float,
 ) -> Estimate:
-    """The difference of two sides whose model reacts so to what the yardstick sees.
+    """The difference of two sides, for one assumed reaction of the model to the machine.
 
     Args:
         base: float64[processes], logarithms of the figure, in the order of measuring.
         candidate: likewise.
         base_yardstick: float64[processes], logarithms of the yardstick; zeros without one.
         candidate_yardstick: likewise.
-        reaction: how many times as much as the yardstick the model reacts to the machine.
-        same_occasion: the sides were measured interleaved, so that drift is in both.
-        occasion_sd: standard deviation between occasions of what the yardstick does not see.
+        reaction: how strongly the model reacts to the machine, as a multiple of the yardstick.
+        same_occasion: the sides were measured interleaved, so drift affects both.
+        occasion_sd: standard deviation between occasions that the yardstick does not capture.
     """
     left, right = base - reaction * base_yardstick, candidate - reaction * candidate_yardstick
     variances: list[float] = []
@@ -146,7 +147,7 @@ def estimate(
 
 
 def bounds(estimates: Sequence[Estimate], level: float) -> tuple[float, float]:
-    """The interval that holds those of all the estimates, its upper end at this quantile of t."""
+    """The smallest interval around those of all estimates, each out to this quantile of t."""
     from scipy.special import stdtrit  # a tenth of a second to import, needed only here
 
     lows, highs = [], []
@@ -159,7 +160,7 @@ def bounds(estimates: Sequence[Estimate], level: float) -> tuple[float, float]:
 
 
 def p_difference(estimates: Sequence[Estimate]) -> float:
-    """Largest p-value that any of the reactions gives; 1 if they differ in direction."""
+    """Largest p-value under any of the reactions; 1 if they disagree in direction."""
     signs = {math.copysign(1, e.difference) for e in estimates}
     if len(signs) > 1:
         return 1.0
@@ -167,7 +168,7 @@ def p_difference(estimates: Sequence[Estimate]) -> float:
 
 
 def p_same(estimates: Sequence[Estimate], limit: float) -> float:
-    """Largest p-value, under any of the reactions, of a difference beyond the limit."""
+    """Largest p-value, under any of the reactions, for a difference beyond the limit."""
     return max(_upper_tail(e, limit - abs(e.difference)) for e in estimates)
 
 

@@ -1,4 +1,4 @@
-"""Confidence intervals: of a mean of processes, and of a percentile within one."""
+"""Confidence intervals: for a mean over processes, and for a percentile within one."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from harness.statistics.figures import (
     Samples,
 )
 
-#: Independent samples below which a series that hangs together tells nothing of the chance in
-#: it: long episodes are few, however many samples they last (docs/METHODS.md).
+#: An autocorrelated series worth fewer independent samples than this gets no interval: it holds
+#: too few long episodes, however many samples each of them lasts (docs/METHODS.md).
 INDEPENDENT_SAMPLES = 200
 
 
 def typical(values: npt.NDArray[np.float64]) -> float:
-    """The figure that ``t_interval`` is the interval of: the geometric mean of the processes.
+    """The geometric mean over the processes: the figure that ``t_interval`` brackets.
 
     Args:
         values: float64[processes], at least one.
 
     Returns:
-        Their mean where one of them took no time, of which there is no logarithm.
+        The arithmetic mean if a process took no time, as zero has no logarithm.
     """
     if (values > 0).all():
-        # Relative to one of them: of equal values it is exactly that value.
+        # Relative to the first, so that the mean of equal values is exactly that value.
         return float(values[0]) * math.exp(float(np.log(values / values[0]).mean()))
     return float(values.mean())
 
@@ -37,16 +37,16 @@ def typical(values: npt.NDArray[np.float64]) -> float:
 def t_interval(medians: npt.NDArray[np.float64]) -> tuple[float, float] | None:
     """Student's t interval of the mean logarithm of the per-process medians.
 
-    Latencies of processes scatter by factors, not by amounts, so the logarithm is what is
-    nearly normal (Kalibera & Jones, Rigorous Benchmarking in Reasonable Time, ISMM 2013,
-    use the same unit of replication). Put around the median of the medians, which scatters
-    more than their mean, it would hold the truth in 92 % of cases at ten processes.
+    Latencies of processes vary by factors, not by amounts, so their logarithms are nearly
+    normal (Kalibera & Jones, Rigorous Benchmarking in Reasonable Time, ISMM 2013, use the
+    same unit of replication). Centred on the median of the medians, which scatters more than
+    their mean, the interval would cover the truth in only 92 % of cases at ten processes.
 
     Args:
         medians: float64[processes].
 
     Returns:
-        (low, high); None with fewer than two processes, or where one of them took no time.
+        (low, high); None with fewer than two processes, or if one of them took no time.
     """
     count = len(medians)
     if count < 2 or not (medians > 0).all():
@@ -60,15 +60,16 @@ def t_interval(medians: npt.NDArray[np.float64]) -> tuple[float, float] | None:
 
 
 def effective_sample_size(samples: Samples, percent: float | None = None) -> float:
-    """How many independent samples tell as much as these.
+    """How many independent samples would carry as much information as these.
 
     n / (1 + 2 sum of autocorrelations), summed over pairs of lags while these are positive
-    and fall (initial monotone sequence: Geyer, Practical Markov chain Monte Carlo, Stat.
-    Sci. 1992), of the ranks, as latencies may have no variance to speak of; of the
-    indicator of lying below it where a percentile is what matters.
+    and decreasing (initial monotone sequence: Geyer, Practical Markov chain Monte Carlo,
+    Stat. Sci. 1992). The autocorrelations are those of the ranks, because heavy-tailed
+    latencies may have no finite variance; for a percentile, those of the indicator of lying
+    below it.
 
     Returns:
-        From 1 to n; n for a constant series, which does not vary in any order.
+        From 1 to n; n for a constant series, in which order means nothing.
     """
     values = np.asarray(samples)
     count = len(values)
@@ -105,34 +106,34 @@ def percentile_of_process(samples: Samples, percent: float) -> Figure:
         return Figure(float(np.percentile(samples, percent)))
     told = f"{len(samples):,} were taken"
     if worth:
-        told = f"the {len(samples):,} taken are worth {worth}"
-    return Figure(None, f"p{percent:g} needs {needed} independent samples of a process, {told}")
+        told = f"the {len(samples):,} taken are worth only {worth}"
+    return Figure(None, f"p{percent:g} needs {needed} independent samples per process, {told}")
 
 
 def _samples_needed(percent: float) -> int:
-    """Independent samples from which on enough lie beyond a percentile."""
+    """Fewest independent samples with which enough lie beyond a percentile."""
     return math.ceil(SAMPLES_BEYOND_PERCENTILE * 100 / min(percent, 100 - percent))
 
 
 def percentile_interval(
     samples: Samples, percent: float, confidence: float = CONFIDENCE
 ) -> tuple[tuple[float, float] | None, str]:
-    """Confidence interval of a percentile, between two of the samples.
+    """Confidence interval of a percentile, bounded by two of the samples.
 
-    Order statistics, the number of samples below the percentile being binomial (David &
-    Nagaraja, Order Statistics, 3rd ed. 2003, section 7.1), of the effective samples: the
-    ranks that would bound it among these are taken as shares of all.
+    Uses order statistics: the number of samples below the percentile is binomial (David &
+    Nagaraja, Order Statistics, 3rd ed. 2003, section 7.1). The ranks of the bounds are
+    computed for the effective sample size, then scaled to the actual one.
 
     Args:
         samples: of one process.
         percent: above 0, below 100.
-        confidence: at least reached with independent samples.
+        confidence: reached or exceeded if the samples are independent.
 
     Returns:
-        ((low, high), ""), or (None, reason) where too few stand behind it.
+        ((low, high), ""), or (None, reason) if too few samples support it.
 
     Raises:
-        ValueError: percent or confidence is not inside its range.
+        ValueError: percent or confidence is out of range.
     """
     if not 0 < percent < 100 or not 0 < confidence < 1:
         msg = f"needs 0 < percent < 100 and 0 < confidence < 1, got {percent} and {confidence}"
@@ -150,7 +151,7 @@ def percentile_interval(
     if count >= INDEPENDENT_SAMPLES > together:
         reason = (
             f"an interval of p{percent:g} needs {INDEPENDENT_SAMPLES} independent samples: the "
-            f"{count} hang together, as if they were {math.floor(together)}"
+            f"{count} are autocorrelated, worth only {math.floor(together)}"
         )
         return None, reason
     from scipy.special import bdtr  # a tenth of a second to import, needed only here

@@ -1,9 +1,9 @@
-"""Pure functions from the arrays of a profile to the figures that are reported.
+"""The reported figures, computed from the arrays of a profile by pure functions.
 
 The process is the unit of replication: samples of one process share its memory layout and
-its moment, so an interval over pooled samples is far too narrow. Every figure that has an
-interval is one of a process, its median or a percentile, in the geometric mean of the
-processes, and the interval is one of exactly that, on the occasion of the profile.
+its moment in time, so an interval over pooled samples would be far too narrow. Every figure
+with an interval is a geometric mean over the processes, of each one's median or percentile;
+the interval is for exactly that mean, on the occasion of the profile.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from harness.statistics.intervals import (
     typical,
 )
 
-#: Processes from which on a percentile has an interval: tails scatter so much that fewer give
-#: one that reaches below the fastest sample.
+#: Fewest processes that give a percentile an interval: tails scatter so much that with fewer it
+#: reaches below the fastest sample.
 PROCESSES_OF_PERCENTILE = 5
 
 
@@ -33,15 +33,15 @@ class Latency:
     """Steady-state latency of one inference.
 
     Attributes:
-        median_ns: median of a process, in the geometric mean of the processes.
-        interval_ns: confidence interval of exactly that, (low, high), as it would be with more
-            processes on this occasion; None with the reason.
-        mean_ns: mean of their means.
+        median_ns: geometric mean over the processes of their medians.
+        interval_ns: confidence interval of exactly that, (low, high): where it would be with
+            more processes on this occasion; None with the reason.
+        mean_ns: mean of the processes' means.
         min_ns: fastest sample of all.
-        p90_ns, p99_ns: percentile of a process, in the geometric mean of the processes; None
-            where too few independent samples stand behind that of one.
-        p90_interval_ns, p99_interval_ns: confidence interval of exactly that; of a single
-            process between two of its samples; None with few processes or samples.
+        p90_ns, p99_ns: geometric mean over the processes of their percentiles; None if one of
+            them has too few independent samples.
+        p90_interval_ns, p99_interval_ns: confidence interval of exactly that; for a single
+            process bounded by two of its samples; None with too few processes or samples.
         interval_reason: why there is no interval; empty otherwise.
         samples: how many there are, over all processes.
         processes: how many contributed.
@@ -77,8 +77,9 @@ def latency(processes: Sequence[ProcessRecord]) -> Latency:
     p90, p90_interval = percentile_of_processes(series, 90)
     p99, p99_interval = percentile_of_processes(series, 99)
     if p90.value is None and p99.value is not None:
-        # Spikes that recur are independent; what they rise from is not, and a tail is of it.
-        p99, p99_interval = Figure(None, "p99 is not told where p90 is not"), None
+        # Recurring spikes pass as independent, but the level they rise from does not, and the
+        # tail depends on it.
+        p99, p99_interval = Figure(None, "p99 is not reported where p90 is not"), None
     return Latency(
         median_ns=typical(medians),
         interval_ns=interval,
@@ -98,16 +99,16 @@ def _interval_of_median(
     medians: npt.NDArray[np.float64],
 ) -> tuple[tuple[float, float] | None, str]:
     interval = t_interval(medians)
-    return interval, "" if interval else "one process cannot tell how much processes differ"
+    return interval, "" if interval else "one process cannot show how much processes differ"
 
 
 def percentile_of_processes(
     series: Sequence[npt.NDArray[np.int64]], percent: float
 ) -> tuple[Figure, tuple[float, float] | None]:
-    """A percentile of a process, in the geometric mean of the processes, and its interval.
+    """Geometric mean over the processes of a percentile, and its interval.
 
     Args:
-        series: durations of the timed pass of each process, none of them empty.
+        series: durations of each process's timed pass, none of them empty.
         percent: 50 or more, below 100.
 
     Returns:
@@ -130,8 +131,8 @@ def is_precise(interval_ns: tuple[float, float] | None, median_ns: float, precis
 
     Args:
         interval_ns: confidence interval of the median, (low, high); None where there is none.
-        median_ns: what it is the interval of.
-        precision: half width of the interval to be reached, relative to the median.
+        median_ns: the median that the interval is for.
+        precision: target half-width of the interval, relative to the median.
     """
     if interval_ns is None:
         return False
@@ -140,12 +141,12 @@ def is_precise(interval_ns: tuple[float, float] | None, median_ns: float, precis
 
 
 def ended_by(profile: Profile) -> str:
-    """What ended the adding of processes.
+    """Why no more processes were added.
 
     Returns:
-        ``precision``: the interval became as narrow as asked for; ``budget``: its seconds were
-        spent before; ``request``: so many processes were asked for, or a quick look;
-        ``interruption``; empty where the profile does not tell.
+        ``precision``: the interval became as narrow as asked for; ``budget``: the time budget
+        was spent before; ``request``: the number of processes was asked for, or a quick look;
+        ``interruption``; empty if the profile does not show it.
     """
     asked = profile.asked
     if not profile.complete:
@@ -163,10 +164,10 @@ def ended_by(profile: Profile) -> str:
 
 
 def cold_start(processes: Sequence[ProcessRecord]) -> dict[str, Figure]:
-    """Medians over the processes of what happens once.
+    """Medians over the processes of the one-off costs.
 
     ``library_ns`` (opening ORT), ``session_ns``, ``first_inference_ns``, and ``provider_ns``
-    (loading the execution providers' libraries) where it was timed.
+    (loading the execution providers' libraries) if it was timed.
     """
     names = ("library_ns", "session_ns", "first_inference_ns", "provider_ns")
     if not processes:
@@ -176,12 +177,12 @@ def cold_start(processes: Sequence[ProcessRecord]) -> dict[str, Figure]:
         for name in names
     }
     if any(process.provider_ns < 0 for process in processes):
-        figures["provider_ns"] = Figure(None, "it was not timed, as in files of older versions")
+        figures["provider_ns"] = Figure(None, "it was not timed, as in files from older versions")
     return figures
 
 
 def summary(profile: Profile) -> dict[str, Figure]:
-    """The figures that are stored with a profile, by name with the unit as suffix."""
+    """The figures stored with a profile, by name with the unit as suffix."""
     if not profile.processes:
         return {}
     figures = latency(profile.processes)

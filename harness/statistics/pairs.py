@@ -1,10 +1,10 @@
-"""Whether two configurations differ, asked again after every pair of processes.
+"""Whether two configurations differ, decided anew after every pair of processes.
 
 ``ab`` measures pairs: one process of each configuration, the order within the pair drawn by
 a fair coin. If the two are the same, the coin alone decides the sign of the difference,
-whatever the machine did meanwhile. This is the only thing that the decision relies on: no
-distribution is assumed, the size of a difference may depend on all that came before it, and
-a test of fair coins may be looked at after every toss.
+whatever the machine did meanwhile. The decision relies on nothing else: no distribution is
+assumed, the size of a difference may depend on everything before it, and a test of fair
+coins may be checked after every toss.
 """
 
 from __future__ import annotations
@@ -18,38 +18,38 @@ import numpy.typing as npt
 from harness.statistics.figures import Float64Array
 from harness.statistics.verdicts import Verdict
 
-#: Stakes on a difference of one scale, so that both a faint and a plain one are found.
+#: Bet sizes, for a difference of one scale: mixing them finds both small and large differences.
 _STAKES = (0.5, 1.0, 2.0)
 
-#: Scales beyond which a difference counts no more: one disturbed pair cannot lose all that
-#: the others have won. Simulated from 0.8 to 3: less finds normal differences later, more
-#: those among disturbed pairs.
+#: Differences are clipped at this many scales, so that one disturbed pair cannot wipe out the
+#: evidence of the others. Simulated from 0.8 to 3: less is slower to find normal differences,
+#: more is slower to find those among disturbed pairs.
 _CLIP = 1.25
 
-#: Median absolute value of a normal variable, in its standard deviations.
+#: Median absolute value of a normal variable, in standard deviations.
 _MEDIAN_OF_NORMAL = 0.6745
 
-#: Bracketing of the ends of the interval: candidates at first, then in each finer grid.
+#: Search for the interval's ends: candidates in the first grid, then in each finer one.
 _CANDIDATES = 120
 _FINER = 24
 
-#: How far out, in widths of the data, an end of the interval is looked for.
+#: How far out the ends of the interval are searched for, in widths of the data.
 _FARTHEST = 100.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Decision:
-    """What the pairs measured so far tell.
+    """What the pairs measured so far show.
 
     Attributes:
-        verdict: of the second configuration of the pairs against the first.
+        verdict: on the second configuration of the pairs against the first.
         ratio: latency of the second over the first (Hodges-Lehmann); None where unknown.
-        interval: holds the true ratio with the confidence 1 - alpha at this look and all
-            others together; None with the reason.
+        interval: holds the true ratio with confidence 1 - alpha, at this look and all others
+            together; None with the reason.
         pairs: how many there are.
-        pairs_needed: how many would decide if the evidence went on growing as it did so
-            far; None if decided, or if it does not grow.
-        go_on: whether another pair is to be measured.
+        pairs_needed: how many would decide if the evidence kept growing at its present rate;
+            None if decided, or if it does not grow.
+        go_on: whether to measure another pair.
         reason: one sentence.
     """
 
@@ -69,32 +69,32 @@ def decide(
     alpha: float = 0.05,
     budget: int | None = None,
 ) -> Decision:
-    """Verdict after any number of pairs, to be asked as often as one likes.
+    """Verdict after any number of pairs; may be called after every one of them.
 
-    A bet on the sign of each difference from a tested value: wealth is multiplied by
-    ``1 + tanh(stake * z)``, which is fair where the sign is a coin's, so that it ever
-    exceeds 1/alpha with a chance of alpha at most (Ville's inequality). ``z`` is the
-    difference over the median size of those so far, clipped; stakes of both signs are
-    averaged. Bets on symmetry: Ramdas, Ruf, Larsson & Koolen, Admissible anytime-valid
-    sequential inference must rely on nonnegative martingales, 2020, section 5; all values
-    not yet refuted are the confidence sequence: Waudby-Smith & Ramdas, Estimating means of
-    bounded random variables by betting, JRSS B 2024. FASTER or SLOWER is said when it
-    leaves out a ratio of 1, SAME when it lies within the margin: as one sequence gives
-    all three, nothing more is to be paid for asking three questions.
+    Each pair is a bet on the sign of its difference from a tested value: wealth is multiplied
+    by ``1 + tanh(stake * z)``, a fair game if a coin decides the sign, so the chance that it
+    ever exceeds 1/alpha is at most alpha (Ville's inequality). ``z`` is the difference over
+    the median size of those so far, clipped; stakes of both signs are averaged. Bets on
+    symmetry: Ramdas, Ruf, Larsson & Koolen, Admissible anytime-valid sequential inference
+    must rely on nonnegative martingales, 2020, section 5. The values not yet refuted form the
+    confidence sequence: Waudby-Smith & Ramdas, Estimating means of bounded random variables
+    by betting, JRSS B 2024. The verdict is FASTER or SLOWER once that sequence excludes a
+    ratio of 1, SAME once it lies within the margin: one sequence answers all three questions,
+    so asking three costs nothing extra.
 
-    Nothing holds without the coin: where the order within the pairs is not drawn, a machine that
-    drifts is taken for a difference. What the alternatives do is in docs/METHODS.md.
+    None of this holds without the coin: if the order within the pairs is not drawn at random,
+    drift of the machine passes for a difference. docs/METHODS.md compares the alternatives.
 
     Args:
         differences: float64[pairs], log(second / first) of the latency of the two
-            configurations, in the order of measuring, the order *within* each pair drawn
-            by an independent fair coin. Not alternated, not balanced.
+            configurations, in the order of measuring. The order *within* each pair must be
+            drawn by an independent fair coin, neither alternated nor balanced.
         margin: ratios from 1 / (1 + margin) to 1 + margin count as the same.
         alpha: chance of a wrong verdict, over all looks together.
-        budget: most pairs that may be measured; None for no such limit.
+        budget: most pairs that may be measured; None for no limit.
 
     Raises:
-        ValueError: the margin or alpha makes no sense.
+        ValueError: the margin or alpha is out of range.
     """
     if not 0 < alpha < 1 or not (0 < margin < math.inf):
         msg = f"needs 0 < alpha < 1 and a margin above 0, got alpha {alpha}, margin {margin}"
@@ -112,13 +112,13 @@ def decide(
     if count >= needed_at_least and np.ptp(differences) == 0:
         reason = (
             f"all {count} pairs differ by exactly the same amount: "
-            "the clock is too coarse for what is measured, or it is no measurement"
+            "the clock is too coarse for this latency, or these are not measurements"
         )
         return Decision(Verdict.NOT_COMPARABLE, None, None, count, None, False, reason)
     centre = _hodges_lehmann(differences)
     ratio = math.exp(centre)
     if count < needed_at_least:
-        reason = f"{count} pairs cannot decide anything, {needed_at_least} are the fewest that can"
+        reason = f"{count} pairs cannot decide anything, at least {needed_at_least} are needed"
         return Decision(Verdict.UNDECIDED, ratio, None, count, needed_at_least, may_go_on, reason)
     threshold = math.log(1 / alpha)
     limit = math.log1p(margin)
@@ -127,10 +127,10 @@ def decide(
         reason = "the pairs scatter too much for any interval yet"
         return Decision(Verdict.UNDECIDED, ratio, None, count, None, may_go_on, reason)
     low, high = bounds
-    if not low <= centre <= high:  # of all pairs together against those up to each pair
+    # The estimate is from all pairs; the interval had to stand at every look so far.
+    if not low <= centre <= high:
         reason = (
-            "the difference itself changed while it was measured: "
-            "no single ratio agrees with all pairs"
+            "the difference itself changed while it was measured: no single ratio fits all pairs"
         )
         return Decision(Verdict.UNDECIDED, ratio, None, count, None, False, reason)
     interval = (math.exp(low), math.exp(high))
@@ -154,9 +154,9 @@ def _log_wealth(differences: Float64Array, tested: Float64Array) -> Float64Array
     offsets = differences[None, :] - tested[:, None]
     sizes = np.abs(offsets)
     scale = np.empty_like(sizes)
-    for seen in range(1, sizes.shape[1] + 1):  # of the past and this pair, signs unseen
+    for seen in range(1, sizes.shape[1] + 1):  # sizes up to this pair, never signs
         scale[:, seen - 1] = np.median(sizes[:, :seen], axis=1)
-    # A scale of zero: half of the pairs agree with the value exactly, any other is far off.
+    # A scale of zero: half of the pairs equal the value exactly, so any other is far off.
     limits = np.where(scale > 0, _CLIP * scale / _MEDIAN_OF_NORMAL, np.finfo(np.float64).tiny)
     z = _CLIP * np.clip(offsets / limits, -1.0, 1.0)
     bets = [np.cumsum(np.log1p(np.tanh(s * z)), axis=1) for k in _STAKES for s in (k, -k)]
@@ -165,7 +165,7 @@ def _log_wealth(differences: Float64Array, tested: Float64Array) -> Float64Array
 
 
 def fewest_pairs(alpha: float) -> int:
-    """Pairs after which a value far below or above all of them is refuted."""
+    """Fewest pairs that can refute a value far below or above all of them."""
     pairs = 1
     far = np.full(1, _FARTHEST)
     while _log_wealth(np.zeros(pairs), far)[0, -1] < math.log(1 / alpha):
@@ -177,8 +177,8 @@ def _interval(differences: Float64Array, threshold: float) -> tuple[float, float
     """Smallest interval around all values not refuted by this pair or an earlier one.
 
     Returns:
-        (low, high), low above high if all values are refuted; None if one of them has no
-        end within sight.
+        (low, high), low above high if all values are refuted; None if an end lies outside
+        the range searched.
     """
     walsh = _walsh_averages(differences)
     width = float(np.ptp(differences))
@@ -205,7 +205,7 @@ def _interval(differences: Float64Array, threshold: float) -> tuple[float, float
 
 
 def _end(differences: Float64Array, threshold: float, refuted: float, standing: float) -> float:
-    """The outermost value, from a refuted one towards one that stands, that may be true."""
+    """The outermost value that may be true, searched from a refuted one towards a standing one."""
     for _ in range(2):
         grid = np.linspace(refuted, standing, _FINER)
         stands = _not_refuted(differences, grid, threshold)
@@ -234,9 +234,9 @@ def _hodges_lehmann(differences: Float64Array) -> float:
 
 
 def _pairs_needed(differences: Float64Array, limit: float, threshold: float) -> int | None:
-    """Pairs at which the evidence, growing as before, refutes 1 or both ends of the margin."""
+    """Pairs at which evidence growing at this rate refutes 1, or both ends of the margin."""
     count = len(differences)
-    # The average over the stakes costs a constant, all else grows with the pairs.
+    # Averaging over the stakes costs a constant; everything else grows with the pairs.
     price = math.log(2 * len(_STAKES))
     tested = np.array([0.0, -limit, limit])
     growth = (_log_wealth(differences, tested)[:, -1] + price) / count

@@ -1,4 +1,4 @@
-"""How many processes would decide."""
+"""How many processes it would take to decide."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from collections.abc import Sequence
 
 from harness.statistics.hypotheses import Estimate
 
-#: Chance of a decision that ``processes_needed`` is counted for.
+#: Statistical power that ``processes_needed`` aims at: the chance of a decision.
 POWER = 0.8
 
-#: Processes beyond which nobody is told to take more.
+#: More processes than this are never suggested.
 MOST_PROCESSES = 1000
 
 
 def processes_needed(
     estimates: Sequence[Estimate], count: int, limit: float, confidence: float
 ) -> int | None:
-    """Fewest processes a side that decide with the chance ``POWER``, the estimates being true.
+    """Fewest processes per side that decide with probability ``POWER`` if the estimates are true.
 
-    Power of the t test with the noncentral t replaced by a shifted one (Chow, Shao & Wang,
+    Power of the t test, with a shifted t in place of the noncentral t (Chow, Shao & Wang,
     Sample Size Calculations in Clinical Research, 2003, section 3.2).
     """
     from scipy.special import stdtrit

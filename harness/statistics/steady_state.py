@@ -1,7 +1,7 @@
-"""Whether the samples of a process are of one state.
+"""Whether the samples of a process come from one steady state.
 
-Latencies have heavy tails and are no independent draws: load comes and goes, clocks change.
-So states are told from the middles of blocks.
+Latencies have heavy tails and are not independent: load comes and goes, clocks change. So
+states are detected from the centres of blocks of samples.
 """
 
 from __future__ import annotations
@@ -20,37 +20,37 @@ from harness.statistics.figures import Samples
 
 Kind = Literal["flat", "warm-up", "drift", "unstable", "unknown"]
 
-#: Blocks that a timed pass is cut into.
+#: Number of blocks that a timed pass is cut into.
 BLOCKS = 64
 
-#: Samples of the smallest block whose middle says something.
+#: Samples in the smallest block whose centre is meaningful.
 FEWEST_IN_BLOCK = 5
 
-#: Blocks below which no state is told.
+#: With fewer blocks than this, no state is reported.
 FEWEST_BLOCKS = 16
 
-#: Difference of two states that does not count: the precision that a profile aims at.
+#: States that differ by less than this share are the same: the precision a profile aims at.
 SAME_STATE = 0.01
 
-#: A state that lasts at least so long until the end is steady.
+#: The last state is steady if it covers at least this share of the pass.
 STEADY_SHARE = 0.5
 
-#: Samples in a row above the 99th percentile of the steady rest that are warm-up.
+#: This many first samples in a row above the 99th percentile of the rest are warm-up.
 _SLOW_RUN = 3
 
-#: Rank correlation of blocks with time from which changes are one drift.
+#: At or above this rank correlation of blocks with time, the changes are one drift.
 _TREND = 0.8
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SteadyState:
-    """What became of the latency in the course of a timed pass.
+    """How the latency developed during a timed pass.
 
     Attributes:
         kind: ``flat``, one state; ``warm-up``, slower at first, then steady; ``drift``,
             moving in one direction, or faster at first, then steady; ``unstable``, several
             states and none lasts; ``unknown``, too few samples to tell.
-        start: index of the first steady sample; None where there is no steady state.
+        start: index of the first steady sample; None if there is no steady state.
         reason: one sentence.
     """
 
@@ -60,41 +60,41 @@ class SteadyState:
 
 
 def classify(duration_ns: Samples) -> SteadyState:
-    """Class of the samples of one process, in the order in which they were taken.
+    """Classifies the samples of one process, in the order in which they were taken.
 
-    The classes and the rule that small differences are none follow Barrett, Bolz-Tereick,
-    Killick, Mount & Tratt, Virtual Machine Warmup Blows Hot and Cold, OOPSLA 2017. The
-    changes are the optimal partition of the centres of the logarithms in 64 blocks
-    (Jackson et al., An algorithm for optimal partitioning of data on an interval, IEEE
-    Signal Process. Lett. 2005) under squared loss with the penalty of three log n (a
-    change point costs a place and a level: Yao, Stat. Probab. Lett. 1988, with half as
-    much again for the tails). The noise of a block is told from differences of neighbours
-    (von Neumann, Ann. Math. Stat. 1941), without the largest, which may be steps.
+    The classes, and the rule to ignore small differences, follow Barrett, Bolz-Tereick,
+    Killick, Mount & Tratt, Virtual Machine Warmup Blows Hot and Cold, OOPSLA 2017. Change
+    points come from the optimal partition of the log latency's centres in 64 blocks (Jackson
+    et al., An algorithm for optimal partitioning of data on an interval, IEEE Signal Process.
+    Lett. 2005) under squared loss with a penalty of 3 log n (a change point costs a place and
+    a level: Yao, Stat. Probab. Lett. 1988, with half as much again for the tails). The noise
+    of a block is estimated from differences between neighbours (von Neumann, Ann. Math. Stat.
+    1941), without the largest, which may be steps.
 
-    Simulated, 300 series of one state each, called flat in % of 200 / 1000 / 10,000
-    samples: Student's t(3) 96 / 98 / 100, two modes 100 / 100 / 100, one in fifty thrice as
-    long 89 / 99 / 100, AR(0.5) 94 / 99 / 100, AR(0.9) 14 / 77 / 99: what wanders for longer
-    than a block lasts is not told from states.
+    In simulation, 300 series of a single state each were classified as flat, at 200 / 1000 /
+    10,000 samples, in these percentages: Student's t(3) 96 / 98 / 100, two modes 100 / 100 /
+    100, one sample in fifty three times as long 89 / 99 / 100, AR(0.5) 94 / 99 / 100, AR(0.9)
+    14 / 77 / 99. Wandering that outlasts a block cannot be told from a change of state.
 
     Args:
-        duration_ns: at least 80 samples, or nothing is told.
+        duration_ns: at least 80 samples; fewer are ``unknown``.
     """
     count = len(duration_ns)
     size = max(FEWEST_IN_BLOCK, count // BLOCKS)
     blocks = count // size
     if blocks < FEWEST_BLOCKS:
         needed = FEWEST_BLOCKS * FEWEST_IN_BLOCK
-        return SteadyState("unknown", None, f"too few samples to classify: {count}, needs {needed}")
+        return SteadyState("unknown", None, f"too few samples to classify: {count} of {needed}")
     values = np.asarray(duration_ns, np.float64)
     if not (np.isfinite(values).all() and (values > 0).all()):
         return SteadyState("unknown", None, "some samples took no time at all")
-    # What does not fill the last block joins no block: less than one block of samples.
+    # The remainder, less than one block of samples, is left out.
     centres = _block_centres(np.log(values[: blocks * size]).reshape(blocks, size))
     noise = _noise(centres)
     bounds = _partition(centres, max(noise, SAME_STATE / 10))
     levels = np.array([centres[a:b].mean() for a, b in bounds])
     same = np.abs(levels - levels[-1]) <= max(SAME_STATE, 2 * noise)
-    # The steady state begins after the last segment that differs from the last one.
+    # The steady state begins after the last segment that differs from the final level.
     first = 0 if same.all() else len(same) - int((~same)[::-1].argmax())
     start = bounds[first][0] * size
     if first == 0:
@@ -117,13 +117,13 @@ def classify(duration_ns: Samples) -> SteadyState:
 
 
 def states(processes: Sequence[ProcessRecord]) -> dict[Kind, int]:
-    """How many of the processes with a timed pass are of each class, the commonest first."""
+    """Number of processes with a timed pass in each class, the most common class first."""
     kinds = [classify(p.steady.duration_ns).kind for p in processes if len(p.steady)]
     return dict(Counter(kinds).most_common())
 
 
 def _flat_or_slow_start(values: npt.NDArray[np.float64]) -> SteadyState:
-    """Flat, but for some samples at the very beginning that no block shows."""
+    """Flat, or a warm-up of a few samples at the very start that no block shows."""
     usual = np.quantile(values[len(values) // 4 :], 0.99)
     slow = int((values <= usual).argmax())
     if slow >= _SLOW_RUN:
@@ -133,8 +133,8 @@ def _flat_or_slow_start(values: npt.NDArray[np.float64]) -> SteadyState:
 
 
 def _block_centres(blocks: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Means of the middle halves: as blind to tails as medians, but of two modes that take
-    turns within a block they see the mixture, not now one and now the other.
+    """Mean of each block's middle half: as robust to tails as the median, but where two modes
+    alternate within a block it sees their mixture instead of flipping between them.
     """
     size = blocks.shape[1]
     cut = size // 4
@@ -144,10 +144,10 @@ def _block_centres(blocks: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _noise(centres: npt.NDArray[np.float64]) -> float:
-    """Standard deviation of blocks of one state, from the differences of neighbours.
+    """Standard deviation of the blocks of one state, from differences between neighbours.
 
-    The fifth that differs most is left out, steps may be among it; 0.6616 is the standard
-    deviation of the rest of a standard normal variable.
+    The largest fifth is left out, as it may include steps; 0.6616 is the standard deviation
+    of a standard normal variable without its largest fifth.
     """
     steps = np.sort(np.abs(np.diff(centres)))
     usual = steps[: max(1, round(0.8 * len(steps)))]
@@ -155,7 +155,7 @@ def _noise(centres: npt.NDArray[np.float64]) -> float:
 
 
 def _partition(values: npt.NDArray[np.float64], noise: float) -> list[tuple[int, int]]:
-    """Segments of least squared loss plus penalty, two blocks long at least."""
+    """Segments that minimise squared loss plus penalty, each at least two blocks long."""
     count = len(values)
     z = (values - np.median(values)) / noise
     sums = np.concatenate([[0.0], np.cumsum(z)])

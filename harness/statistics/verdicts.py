@@ -1,9 +1,9 @@
-"""Two profiles compared, the process as unit, and how sure one may be of the result.
+"""Comparison of two profiles, with the process as the unit, and how certain its result is.
 
-Everything is done on logarithms: latencies of processes scatter by factors. Three things
+Everything is computed on logarithms, as latencies of processes vary by factors. Three things
 make two profiles of the same thing differ: processes scatter, the machine drifts while a
-profile is taken, and it is another machine, so to speak, on another occasion. The interval
-carries all three, or says that it cannot.
+profile is taken, and on another occasion it is effectively a different machine. The interval
+includes all three, or says that it cannot.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from harness.statistics.occasions import (
 )
 from harness.statistics.sample_size import processes_needed
 
-#: Margin within which latencies are the same: the precision of a comparison-grade profile.
+#: Latencies within this margin are the same: the precision of a comparison-grade profile.
 MARGIN = 0.01
 
 
 class Verdict(enum.StrEnum):
-    """What is said of the candidate against the base."""
+    """The verdict on the candidate against the base."""
 
     FASTER = "FASTER"
     SLOWER = "SLOWER"
@@ -41,7 +41,7 @@ class Verdict(enum.StrEnum):
     NOT_COMPARABLE = "NOT_COMPARABLE"
 
 
-#: Verdicts that say something.
+#: Verdicts that settle the question.
 DECIDED = (Verdict.FASTER, Verdict.SLOWER, Verdict.SAME)
 
 
@@ -50,10 +50,10 @@ class Side:
     """The processes of one side, in the order in which they were measured.
 
     Attributes:
-        log_figure: float64[processes], log of a figure of each process: of its median latency
-            in ns, of a percentile, of the time of a session …
+        log_figure: float64[processes], log of one figure per process: its median latency in
+            ns, a percentile, the time to create its session …
         log_yardstick: float64[processes] or float64[processes, parts], log of the time that
-            the reference workload took around the process; None where it was not timed.
+            the reference workload took around the process; None if it was not timed.
         unusable: why nothing can be compared; empty otherwise.
     """
 
@@ -68,16 +68,16 @@ class Comparison:
 
     Attributes:
         verdict: FASTER is a lower latency than the base's.
-        ratio: latency of the candidate over the base's; None if not comparable. Beside a
-            yardstick the raw ratio, as no reaction to the machine is taken for true.
+        ratio: latency of the candidate over the base's; None if not comparable. The raw ratio
+            even with a yardstick, as no single reaction to the machine is known to be true.
         interval: of the ratio, (low, high).
-        reason: one sentence, always there.
-        processes_needed: on each side, that would decide four times out of five if the
-            ratio and the scatter are what they seem; None if decided, or if none would do.
-        rank_agrees: the rank test sees the difference too; None if not comparable.
-        p_value: two-sided, of no difference.
-        p_value_same: of a difference larger than the margin.
-        occasion_sd: the standard deviation between occasions that the interval carries.
+        reason: one sentence, never empty.
+        processes_needed: per side, to decide four times out of five if the ratio and the
+            scatter are as estimated; None if decided, or if no number would do.
+        rank_agrees: the rank test confirms the difference; None if not comparable.
+        p_value: two-sided, for no difference.
+        p_value_same: for a difference larger than the margin.
+        occasion_sd: the standard deviation between occasions that the interval includes.
         doubt: why the verdict that the figures alone would give is withheld; empty otherwise.
     """
 
@@ -99,7 +99,7 @@ def side(
     *,
     percent: float = 50,
 ) -> Side:
-    """The processes of a profile as their latencies are compared.
+    """The processes of a profile, ready for a comparison of their latencies.
 
     Args:
         durations_ns: of the timed pass of each process, in the order of measuring.
@@ -107,8 +107,8 @@ def side(
         percent: which percentile of a process is compared.
     """
     if percent == 50:
-        # The process is the unit, so a slow model may have few samples in each: what too few
-        # of them scatter is in the scatter of the processes.
+        # The process is the unit, so a slow model may have few samples in each: the scatter
+        # that this causes is part of the scatter of the processes.
         figures = [Figure(float(np.median(d)) if len(d) else None) for d in durations_ns]
         unusable = percentile(np.concatenate([NOTHING, *durations_ns]), percent).reason
     else:
@@ -134,27 +134,27 @@ def compare(
 ) -> Comparison:
     """Verdict, ratio and interval of one figure.
 
-    Welch's t on the logarithms of the figures of the processes with Satterthwaite's degrees of
-    freedom (Welch, The generalization of Student's problem, Biometrika 1947), to whose
-    variance that between occasions is added twice. FASTER or SLOWER where the interval
-    leaves out 1 and a rank test on the same numbers does not contradict (Mann & Whitney,
-    Ann. Math. Stat. 1947; all orders counted, ties kept). SAME where two one-sided tests
-    both reject a difference as large as the margin (Schuirmann, J. Pharmacokinet. Biopharm.
-    1987), be 1 in the interval or not.
+    Welch's t on the logarithms of the per-process figures, with Satterthwaite's degrees of
+    freedom (Welch, The generalization of Student's problem, Biometrika 1947); the variance
+    between occasions is added twice, once for each side. FASTER or SLOWER if the interval
+    excludes 1 and a rank test on the same numbers does not contradict (Mann & Whitney, Ann.
+    Math. Stat. 1947; all orders counted, ties kept). SAME if two one-sided tests both reject
+    a difference as large as the margin (Schuirmann, J. Pharmacokinet. Biopharm. 1987),
+    whether or not the interval includes 1.
 
-    Where the occasions differ and both sides have a yardstick, it enters as ``log latency -
-    reaction * log yardstick``. The reaction is only assumed to be between 0 and ``REACH``:
-    the interval holds those of all such reactions (partial identification: Manski, Partial
-    Identification of Probability Distributions, 2003), for each part of the yardstick. Of
-    the part of the drift within a side that the yardstick does not explain, the lag-1
-    autocorrelation widens the interval (``drift_factor``).
+    If the occasions differ and both sides have a yardstick, it enters as ``log latency -
+    reaction * log yardstick``. The reaction is assumed only to lie between 0 and ``REACH``:
+    the interval covers those under every such reaction (partial identification: Manski,
+    Partial Identification of Probability Distributions, 2003), for each part of the
+    yardstick. Drift within a side that the yardstick does not explain widens the interval
+    through its lag-1 autocorrelation (``drift_factor``).
 
-    How often it is wrong on machines of many kinds, beside other uses of the yardstick, is in
-    docs/METHODS.md. A yardstick that does not see what slows the model helps nothing: then only
-    an ``occasion_sd`` that was measured does, or ``ab``.
+    docs/METHODS.md gives the error rates on many kinds of machine, next to those of other uses
+    of the yardstick. A yardstick blind to what slows the model does not help: then only a
+    measured ``occasion_sd`` does, or ``ab``.
 
     Args:
-        base: the side that ratios are over.
+        base: the denominator of ratios.
         candidate: the side that is judged.
         same_occasion: the processes of both sides were measured interleaved, in random
             order. One profile right after another is not the same occasion.
@@ -165,7 +165,7 @@ def compare(
             ``MEDIAN_OCCASION_SD``.
 
     Raises:
-        ValueError: margin, confidence or occasion_sd makes no sense.
+        ValueError: margin, confidence or occasion_sd is out of range.
     """
     _check(margin, confidence, occasion_sd)
     have = base.log_yardstick is not None and candidate.log_yardstick is not None
@@ -197,17 +197,17 @@ def judge(
     occasion_sd: float,
     also: str = "",
 ) -> Comparison:
-    """What estimates of one difference, each under another assumption, say together.
+    """The joint verdict of estimates of one difference, each under a different assumption.
 
     Args:
-        estimates: the one that is shown first.
+        estimates: the first one is shown.
         margin: as in ``compare``.
         confidence: likewise.
-        occasion_sd: that they carry.
-        also: what else the interval holds, appended to the reason.
+        occasion_sd: standard deviation between occasions that they include.
+        also: what else the interval includes, appended to the reason.
     """
     low, high = hypotheses.bounds(estimates, (1 + confidence) / 2)
-    # Two one-sided tests at level alpha are an interval of confidence 1 - 2 alpha.
+    # Two one-sided tests at level alpha amount to an interval of confidence 1 - 2 alpha.
     inner_low, inner_high = hypotheses.bounds(estimates, confidence)
     limit = math.log1p(margin)
     nearest = min(estimates, key=lambda e: abs(e.difference))
@@ -242,7 +242,7 @@ def judge(
         )
         if needed is None:
             reason += (
-                "; more processes alone would not decide, `ab` measures both sides interleaved"
+                "; more processes alone would not decide: use `ab`, which interleaves both sides"
             )
     return Comparison(
         verdict,
@@ -260,11 +260,11 @@ def judge(
 def with_holm(
     comparisons: Mapping[str, Comparison], *, confidence: float = CONFIDENCE
 ) -> dict[str, Comparison]:
-    """The same comparisons, with the verdicts that may be said of all of them together.
+    """The same comparisons, with verdicts that hold for all of them jointly.
 
-    FASTER and SLOWER are one family of tests, SAME another. What is not comparable belongs
-    to neither, nor is a verdict without a p-value, as those of pairs are: it stands for itself.
-    Intervals stay those of each one alone.
+    FASTER and SLOWER form one family of tests, SAME another. Figures that cannot be compared
+    belong to neither, nor do verdicts without a p-value (those of pairs), which stay as they
+    are. Intervals are not adjusted.
     """
     names = [n for n, c in comparisons.items() if c.p_value is not None]
     adjusted = {
@@ -278,36 +278,36 @@ def with_holm(
         kind = "p_value_same" if found.verdict is Verdict.SAME else "p_value"
         decided = found.verdict in (Verdict.FASTER, Verdict.SLOWER, Verdict.SAME)
         if decided and adjusted[kind].get(name, 0.0) > 1 - confidence:
-            reason = f"{found.verdict} alone, but not as one of {len(names)} (Holm)"
+            reason = f"{found.verdict} on its own, but not as one of {len(names)} (Holm)"
             found = dataclasses.replace(found, verdict=Verdict.UNDECIDED, reason=reason)
         result[name] = found
     return result
 
 
 def _refusal(base: Side, candidate: Side) -> str:
-    """Why no number would mean anything; empty if one would."""
+    """Why no comparison would be meaningful; empty if one is."""
     one, other = base.log_figure, candidate.log_figure
     for name, profile, values in (("base", base, one), ("candidate", candidate, other)):
         if profile.unusable:
             return f"the {name} cannot be compared: {profile.unusable}"
         if len(values) < 2:
             count = "one process" if len(values) else "no process"
-            return f"the {name} has {count}, which cannot tell how much processes differ"
+            return f"the {name} has {count}, which cannot show how much processes differ"
         if not np.isfinite(values).all():
             return f"a process of the {name} has no latency above zero"
     if np.ptp(one) == 0 and np.ptp(other) == 0:
         return (
-            "the processes of either side agree exactly, so nothing tells how much chance "
-            "does: the clock is too coarse for what is measured, or it is no measurement"
+            "the processes of each side agree exactly, so their scatter is unknown: "
+            "the clock is too coarse for this latency, or these are not measurements"
         )
     return ""
 
 
 def _refusal_of_yardstick(base: Side, candidate: Side) -> str:
-    """Why the yardsticks of the sides are of no use; empty if they are of some."""
+    """Why the yardsticks of the sides cannot be used; empty if they can."""
     first, second = _parts(base), _parts(candidate)
     if len(first) != len(base.log_figure) or len(second) != len(candidate.log_figure):
-        return "the yardstick was not timed beside every process"
+        return "the yardstick was not timed with every process"
     if first.shape[1] != second.shape[1]:
         return "the sides were measured with different yardsticks"
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
@@ -316,7 +316,7 @@ def _refusal_of_yardstick(base: Side, candidate: Side) -> str:
 
 
 def _of_all_reactions(base: Side, candidate: Side, occasion_sd: float) -> list[Estimate]:
-    """Estimates at both ends of the reactions that a model may have, without a reaction first."""
+    """Estimates at both ends of the range of reactions, the one without a reaction first."""
     first, second = _parts(base), _parts(candidate)
     free, ends = (
         [
@@ -333,7 +333,7 @@ def _of_all_reactions(base: Side, candidate: Side, occasion_sd: float) -> list[E
         ]
         for reaction in (0.0, REACH)
     )
-    # Without a reaction all drift is unexplained, unless a part explains it.
+    # Without a reaction, the parts differ only in how much drift they explain: the best one counts.
     return [min(free, key=lambda e: float(e.variances.sum())), *ends]
 
 

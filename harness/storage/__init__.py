@@ -1,1 +1,1 @@
-"""Profiles in files: the only place that knows HDF5."""
+"""Profiles in files: the only package that knows about HDF5."""

@@ -1,4 +1,4 @@
-"""Puts the shards of finished processes together into one Profile."""
+"""Assembles the shards of finished processes into one Profile."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def assemble(
     complete: bool,
     damaged: Sequence[tuple[str, str]] = (),
 ) -> Profile:
-    """One Profile of all shards; ``damaged`` as ``read_shards`` gave them become absences.
+    """One Profile from all shards; ``damaged`` shards, as from ``read_shards``, become absences.
 
-    The rows of all node tables agree, as every process executes the same graph; what a
-    trace tells of a node is taken from the first process that saw it. A process whose
-    graph differs keeps its samples, and its traces are named as absent.
+    The rows of all node tables agree, as every process executes the same graph. What a trace
+    adds about a node is taken from the first process that saw it. If the graph of a process
+    differs, its samples are kept and its traces are listed as absent.
     """
     absent = list(header.absent)
     if len(shards) < header.planned_processes:
@@ -56,7 +56,7 @@ def assemble(
             traced.setdefault(name, []).append(events)
 
     if any(what == "trace/probe" for what, _ in absent):
-        # A guard that failed in one process makes the times of all of them doubtful.
+        # If the guard failed in one process, the probed times of all of them are doubtful.
         for name in ("probe", "probe_calibration"):
             traced.pop(name, None)
 
@@ -81,7 +81,7 @@ def assemble(
 
 
 def _merge_nodes(one: NodeTable, other: NodeTable) -> NodeTable | None:
-    """``one``, completed by what only ``other`` saw; None if they are not the same graph."""
+    """``one``, completed with what only ``other`` saw; None if they are not the same graph."""
     columns: dict[str, Any] = {}
     for column in columns_of(NodeTable):
         mine, its = getattr(one, column.name), getattr(other, column.name)
@@ -100,7 +100,7 @@ def _merge_nodes(one: NodeTable, other: NodeTable) -> NodeTable | None:
 
 
 def merge_events(parts: Sequence[NodeEvents]) -> NodeEvents:
-    """Events of all processes by start time, stable where two start together."""
+    """Events of all processes, sorted by start time (stable)."""
     by_start = np.argsort(np.concatenate([part.start_ns for part in parts]), kind="stable")
     by_inference_start = np.argsort(
         np.concatenate([part.inference_start_ns for part in parts]), kind="stable"
@@ -139,7 +139,7 @@ def merge_events(parts: Sequence[NodeEvents]) -> NodeEvents:
 
 
 def merge_devices(series: Sequence[DeviceSeries]) -> tuple[DeviceSeries, ...]:
-    """One series for each quantity of each device, of all processes by time."""
+    """One series for each quantity of each device, with all processes, sorted by time."""
     parts: dict[tuple[str, str], list[DeviceSeries]] = {}
     for each in series:
         parts.setdefault((each.device, each.quantity), []).append(each)
@@ -147,7 +147,7 @@ def merge_devices(series: Sequence[DeviceSeries]) -> tuple[DeviceSeries, ...]:
 
 
 def merge_kernels(parts: Sequence[KernelEvents]) -> KernelEvents | None:
-    """The work of all processes by start time; None without any."""
+    """The GPU work of all processes, sorted by start time; None if there is none."""
     if not parts:
         return None
     return dataclasses.replace(
@@ -162,7 +162,7 @@ _Columns = TypeVar("_Columns", DeviceSeries, KernelEvents)
 
 
 def _merge_columns(parts: Sequence[_Columns], time: str) -> _Columns:
-    """The columns of all parts, by time, stable; what is no column comes from the first."""
+    """The columns of all parts, sorted by time (stable); other fields come from the first part."""
     by_time = np.argsort(np.concatenate([getattr(part, time) for part in parts]), kind="stable")
     columns: dict[str, Any] = {}
     for field in dataclasses.fields(parts[0]):

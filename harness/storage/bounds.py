@@ -1,7 +1,7 @@
-"""What the numbers of a record must keep, whoever wrote the file that they come from.
+"""The bounds that the numbers of a record must satisfy, whoever wrote the file.
 
-Whoever reads a profile reckons with them: an index leads into a table, a sum of durations stays
-within int64, and what was timed took some time.
+All code that reads a profile relies on them: an index points into its table, a sum of durations
+fits int64, and a timed duration is not 0.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Bounds:
-    """What the values of a column of whole numbers must keep.
+    """Bounds on the values of an integer column.
 
     Attributes:
-        low: the least value.
-        high: the greatest one.
-        most: their sum must not exceed; None where a sum says nothing.
-        among: the only values there may be; None where others are possible.
+        low: smallest allowed value.
+        high: largest allowed value.
+        most: largest allowed sum; None if a sum is meaningless.
+        among: the only allowed values; None for all between low and high.
     """
 
     low: int
@@ -30,10 +30,10 @@ class Bounds:
     among: frozenset[int] | None = None
 
     def check(self, values: np.ndarray[Any, Any], name: str) -> None:
-        """Looks at all values.
+        """Checks all values.
 
         Raises:
-            ValueError: one does not keep them.
+            ValueError: a value, or the sum, is out of bounds.
         """
         if not len(values):
             return
@@ -42,15 +42,15 @@ class Bounds:
             wrong = low if low < self.low else high
             raise ValueError(f"{name}: {wrong} is not between {self.low} and {self.high}")
         if self.most is not None and values.sum(dtype=np.float64) > self.most:
-            raise ValueError(f"{name}: its values are more than {self.most} together")
+            raise ValueError(f"{name}: its values sum to more than {self.most}")
         if self.among is not None:
             known = np.fromiter(self.among, np.int64, len(self.among))
             if not np.isin(values, known).all():
-                raise ValueError(f"{name}: a value is none of those that it may be")
+                raise ValueError(f"{name}: a value is not one of those allowed")
 
 
-#: Nanoseconds that a clock may show, a duration may last, or durations may last together: 146
-#: years. So sums and differences of two stay within int64.
+#: Largest clock reading, duration, or sum of durations, in ns: 146 years. Sums and differences
+#: of two of them still fit int64.
 MOST_NS = 2**62
 
 ANY = Bounds(-MOST_NS, MOST_NS)
@@ -66,26 +66,26 @@ LATENCY = {"start_ns": TIME, "duration_ns": TIMED}
 YARDSTICK = {"start_ns": TIME, "compute_ns": TIMED, "cache_ns": TIMED, "memory_ns": TIMED}
 STACKS = {"samples": Bounds(0, 2**48, most=2**53)}
 
-#: Places of probes for each node: one before it, and one at the end of each graph in it.
+#: Most probe places per node: one before it, and one at the end of each of its subgraphs.
 PLACES = 16
 
-#: Rows of a node table that the file does not hold.
+#: Assumed rows of the node table if the file holds none.
 MOST_NODES = 2**24
 
 
 def nodes_below(nodes: int | None, *, places: bool = False) -> int:
-    """The end of the numbers that events may give to a node.
+    """Exclusive upper bound of the node numbers in events.
 
     Args:
-        nodes: rows of the node table; None without one.
-        places: whether the numbers are places of probes.
+        nodes: rows of the node table; None if there is none.
+        places: whether the numbers are probe places.
     """
     rows = MOST_NODES if nodes is None else nodes
     return PLACES * (rows + 1) if places else rows
 
 
 def node_table(rows: int) -> dict[str, Bounds]:
-    """Of the columns of a NodeTable of so many rows."""
+    """Bounds of the columns of a NodeTable with this many rows."""
     row = Bounds(-1, rows - 1)
     return {
         "order": COUNT,
@@ -101,10 +101,10 @@ def node_table(rows: int) -> dict[str, Bounds]:
 
 
 def check_depth(depth: np.ndarray[Any, Any], parent: np.ndarray[Any, Any]) -> None:
-    """Makes sure that no node is inside itself: each is one level below its parent.
+    """Makes sure that no node is inside itself: each must be one level below its parent.
 
     Raises:
-        ValueError: one is not.
+        ValueError: a node is not.
     """
     wanted = np.where(parent < 0, 0, depth[parent] + 1) if len(depth) else depth
     if not np.array_equal(depth, wanted):
@@ -112,11 +112,11 @@ def check_depth(depth: np.ndarray[Any, Any], parent: np.ndarray[Any, Any]) -> No
 
 
 def events(processes: frozenset[int], nodes: int) -> dict[str, Bounds]:
-    """Of the columns of NodeEvents; their details may be anything.
+    """Bounds of the columns of NodeEvents; their details may be anything.
 
     Args:
-        processes: that there are.
-        nodes: the end of their numbers.
+        processes: indices of the existing processes.
+        nodes: exclusive upper bound of the node numbers.
     """
     process = dataclasses.replace(NUMBER, among=processes)
     return {
@@ -135,13 +135,13 @@ def events(processes: frozenset[int], nodes: int) -> dict[str, Bounds]:
 
 
 def device(processes: frozenset[int]) -> dict[str, Bounds]:
-    """Of the columns of a DeviceSeries of these processes."""
+    """Bounds of the columns of a DeviceSeries of these processes."""
     process = dataclasses.replace(NUMBER, among=processes)
     return {"process": process, "time_ns": TIME, "value": ANY, "changed": FLAG}
 
 
 def kernels(processes: frozenset[int], nodes: int) -> dict[str, Bounds]:
-    """Of the columns of KernelEvents of these processes, with nodes below that number."""
+    """Bounds of the columns of KernelEvents of these processes, with node numbers below nodes."""
     return {
         "node": Bounds(-1, nodes - 1),
         "process": dataclasses.replace(NUMBER, among=processes),
@@ -161,21 +161,21 @@ def kernels(processes: frozenset[int], nodes: int) -> dict[str, Bounds]:
 def check_columns(
     record: object, bounds: Mapping[str, Bounds], rows: int, texts: tuple[str, ...] = ()
 ) -> None:
-    """Looks at the columns of a record that is in memory.
+    """Checks the columns of a record in memory.
 
     Args:
-        record: with these attributes.
-        bounds: of its columns of whole numbers.
-        rows: that each must have.
-        texts: its columns of texts.
+        record: has the columns as attributes.
+        bounds: of its integer columns, by name.
+        rows: number of rows that each column must have.
+        texts: names of its text columns.
 
     Raises:
-        ValueError, TypeError: one is of another type or length, or a value is out of bounds.
+        ValueError, TypeError: a column has a wrong type or length, or a value is out of bounds.
     """
     for name, bound in bounds.items():
         values = getattr(record, name)
         if values.dtype not in (np.int32, np.int64, np.int8):
-            raise TypeError(f"{name}: is not of whole numbers")
+            raise TypeError(f"{name}: does not hold integers")
         if values.shape[:1] != (rows,) or values.ndim != (2 if name in ("grid", "block") else 1):
             raise ValueError(f"{name}: has the shape {values.shape}, not {rows} rows")
         bound.check(values, name)

@@ -1,9 +1,9 @@
-"""Groups of a profile file that anybody may have made: each member is looked at before it is used.
+"""Groups of a profile file from an untrusted source: each member is checked before it is used.
 
-Of what HDF5 can do, a profile needs little, and everything else is refused before it is touched:
-links (they may name another file, or lead in circles), data in other files or made of other
-datasets, filters that are loaded from somewhere, and lengths that the file's size cannot justify.
-The contents of a column are checked when they are read, a long one's in the parts that are read.
+A profile needs only a few features of HDF5, and all others are refused before they are touched:
+links (which may name another file, or form cycles), external and virtual datasets, filters
+loaded as plug-ins, and lengths that the size of the file cannot justify. The values of a column
+are checked when they are read; those of a long column, part by part.
 """
 
 from __future__ import annotations
@@ -18,31 +18,32 @@ import numpy as np
 from harness.storage.bounds import Bounds
 from harness.storage.columns import Column, ProfileFile, text_bytes
 
-#: How many times larger than in the file a column may be in memory: gzip cannot do more.
+#: Largest ratio of a column's size in memory to its size in the file: gzip cannot exceed it.
 MOST_COMPRESSION = 1_100
 
-#: The same of all columns together, which are not all constant; and what any file may have.
+#: The same ratio for all columns together, which are not all constant; and the memory that any
+#: file may use.
 MOST_EXPANSION = 100
 LEAST_BUDGET_BYTES = 64 << 20
 
-#: Filters of a column of numbers, all built into HDF5: gzip, shuffle and a checksum.
+#: Allowed filters of a dataset, all built into HDF5: gzip, shuffle and a checksum.
 _FILTERS = (h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32)
 
 _INTEGERS = (np.dtype(np.int32), np.dtype(np.int64))
 
 
 class Budget:
-    """What the columns of a file may take in memory, all together."""
+    """The memory that all columns of a file together may take."""
 
     def __init__(self, file_bytes: int) -> None:
         self.file_bytes = file_bytes
         self._left = max(MOST_EXPANSION * file_bytes, LEAST_BUDGET_BYTES)
 
     def take(self, size_bytes: int, name: str) -> None:
-        """Takes what a column needs.
+        """Takes the memory of a column from the budget.
 
         Raises:
-            ValueError: so much is not left.
+            ValueError: not enough is left.
         """
         self._left -= size_bytes
         if self._left < 0:
@@ -51,10 +52,10 @@ class Budget:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Group:
-    """A group whose members are checked when they are asked for.
+    """A group whose members are checked when they are accessed.
 
-    Its methods raise KeyError, TypeError or ValueError where a member is missing, or is not what
-    it must be; ``ProfileFile.opened`` makes a ProfileFileError of them.
+    Its methods raise KeyError, TypeError or ValueError if a member is missing or not what it must
+    be; ``ProfileFile.opened`` turns these into a ProfileFileError.
     """
 
     file: ProfileFile
@@ -63,7 +64,7 @@ class Group:
 
     @property
     def name(self) -> str:
-        """Its place in the file."""
+        """Its path in the file."""
         return str(self.group.name)
 
     def __contains__(self, name: str) -> bool:
@@ -74,14 +75,14 @@ class Group:
         yield from self.group
 
     def group_of(self, name: str) -> Group:
-        """A group in it."""
+        """A subgroup."""
         member = self._member(name)
         if not isinstance(member, h5py.Group):
             raise TypeError(f"{self._place(name)}: is not a group")
         return dataclasses.replace(self, group=member)
 
     def groups(self) -> dict[str, Group]:
-        """The groups in it that hold something, by name; what else is there is passed over."""
+        """The non-empty subgroups by name; other members are ignored."""
         members = {name: self._member(name) for name in self}
         return {
             name: dataclasses.replace(self, group=member)
@@ -90,7 +91,7 @@ class Group:
         }
 
     def text_attribute(self, name: str) -> str:
-        """An attribute that is one text."""
+        """An attribute that is a single text."""
         return _text_attribute(self.group, name)
 
     def flag(self, name: str) -> bool:
@@ -101,7 +102,7 @@ class Group:
         return bool(value)
 
     def number(self, name: str, low: int = 0) -> int:
-        """A dataset that is one whole number, not below another one."""
+        """A dataset that is a single integer, not below ``low``."""
         dataset = self._dataset(name, _INTEGERS)
         if dataset.shape != ():
             raise ValueError(f"{self._place(name)}: is not one number")
@@ -111,7 +112,7 @@ class Group:
         return value
 
     def unit(self, name: str) -> str:
-        """The unit of a column."""
+        """The unit of an integer column."""
         return _text_attribute(self._dataset(name, _INTEGERS), "units")
 
     def rows(self, name: str) -> int:
@@ -119,29 +120,29 @@ class Group:
         return len(self._column(self._member(name), name))
 
     def numbers(self, name: str, rows: int, bounds: Bounds) -> Column:
-        """A column of whole numbers, still to be read.
+        """An integer column, to be read later.
 
         Args:
             name: of the dataset.
-            rows: it must have.
-            bounds: that its values must keep, looked at when they are read.
+            rows: number of rows that it must have.
+            bounds: of its values, checked when they are read.
         """
         dataset = self._long_enough(self._dataset(name, _INTEGERS), name, rows)
         self._justify(dataset, name, dataset.dtype.itemsize)
         return self._as_column(dataset, name, bounds)
 
     def number_rows(self, names: tuple[str, ...], rows: int, bounds: Bounds) -> Column:
-        """Columns of whole numbers that are read as one array [rows, columns]."""
+        """Integer columns that are read as one array [rows, columns]."""
         columns = [self.numbers(name, rows, bounds) for name in names]
         return dataclasses.replace(
             columns[0], places=tuple(place for column in columns for place in column.places)
         )
 
     def text_column(self, name: str, rows: int | None = None) -> Column:
-        """A column of texts, still to be read."""
+        """A text column, to be read later."""
         dataset = self._member(name)
         if not isinstance(dataset, h5py.Dataset) or not h5py.check_string_dtype(dataset.dtype):
-            raise TypeError(f"{self._place(name)}: is not a column of texts")
+            raise TypeError(f"{self._place(name)}: is not a text column")
         self._plain(dataset, name)
         self._long_enough(dataset, name, len(self._column(dataset, name)) if rows is None else rows)
         self._justify(dataset, name, dataset.dtype.itemsize)
@@ -149,12 +150,12 @@ class Group:
         return self._as_column(dataset, name)
 
     def texts(self, name: str, rows: int | None = None) -> tuple[str, ...]:
-        """A column of texts; of any length where no number of rows is given."""
+        """A text column, read at once; of any length if ``rows`` is None."""
         texts: tuple[str, ...] = self.text_column(name, rows).read()
         return texts
 
     def is_number_column(self, name: str, rows: int) -> bool:
-        """Whether there is a column of whole numbers of that length."""
+        """Whether there is an integer column of this length."""
         member = self._member(name)
         return (
             isinstance(member, h5py.Dataset)
@@ -166,7 +167,7 @@ class Group:
         return f"{self.name.rstrip('/')}/{name}"
 
     def _member(self, name: str) -> Any:
-        """What has a name in this group by itself, not by a link to somewhere else."""
+        """The member of this name; it must be a hard link, not a soft or external one."""
         try:
             link = self.group.id.links.get_info(name.encode("utf-8", "surrogateescape"))
         except (KeyError, RuntimeError):
@@ -178,11 +179,11 @@ class Group:
     def _dataset(self, name: str, dtypes: tuple[np.dtype[Any], ...]) -> h5py.Dataset:
         member = self._member(name)
         if not isinstance(member, h5py.Dataset) or member.dtype not in dtypes:
-            raise TypeError(f"{self._place(name)}: is not of whole numbers")
+            raise TypeError(f"{self._place(name)}: does not hold integers")
         return self._plain(member, name)
 
     def _plain(self, dataset: h5py.Dataset, name: str) -> h5py.Dataset:
-        """A dataset whose values lie in this file, as numbers or compressed by HDF5 itself."""
+        """A dataset whose values are in this file, plain or compressed with built-in filters."""
         made = dataset.id.get_create_plist()
         if made.get_layout() not in (h5py.h5d.COMPACT, h5py.h5d.CONTIGUOUS, h5py.h5d.CHUNKED):
             raise ValueError(f"{self._place(name)}: is a virtual dataset")
@@ -209,7 +210,7 @@ class Group:
         return Column(self.file, (place,), 0, len(dataset), bounds)
 
     def _justify(self, dataset: h5py.Dataset, name: str, itemsize: int) -> None:
-        """Refuses more rows than are stored."""
+        """Refuses more rows than the stored bytes can hold."""
         needed, stored = len(dataset) * itemsize, dataset.id.get_storage_size()
         if needed > MOST_COMPRESSION * min(stored, self.budget.file_bytes):
             raise ValueError(f"{self._place(name)}: {len(dataset)} rows in {stored} stored bytes")
@@ -222,5 +223,5 @@ def _text_attribute(item: h5py.Group | h5py.Dataset, name: str) -> str:
     value = item.attrs[name]
     if not isinstance(value, str):
         raise TypeError(f"{item.name}: the attribute {name} is not a text")
-    value.encode()  # bytes that are no UTF-8 would stop whoever writes it
+    value.encode()  # raises for bytes that are not UTF-8, which could not be written again
     return value

@@ -1,7 +1,7 @@
-"""Columns of a profile file that are read when they are first touched.
+"""Columns of a profile file that are read on first access.
 
-A profile may hold millions of events, and a command looks at few of their columns: what is not
-looked at is never read. A long column is read a part at a time where its user asks for parts.
+A profile may hold millions of events, but a command uses few of their columns: the others are
+never read. A long column is read part by part if its user asks for parts.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from harness.storage.bounds import Bounds
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: Rows of a chunk: 512 KiB of int64, the unit that is compressed and read.
+#: Rows of a chunk: 512 KiB of int64, the unit of compression and reading.
 CHUNK_ROWS = 65_536
 
-#: What h5py raises over a damaged file: truncation, a lost object, a corrupt chunk.
+#: What h5py raises for a damaged file: truncation, a lost object, a corrupt chunk.
 _DAMAGE = (
     OSError,
     LookupError,
@@ -40,16 +40,17 @@ _DAMAGE = (
     ArithmeticError,
 )
 
-#: A global heap begins so; then come its size, and objects with a number and a size each.
+#: Signature of a global heap. Its size follows, then objects with a number and a size each.
 _HEAP = b"GCOL"
 _HEAP_SIZE = struct.Struct("<8xQ")
 _HEAP_OBJECT = struct.Struct("<H6xQ")
 
-#: A column of texts holds of each its length (uint32) and where it lies: a global heap's address
-#: and a number in it.
+#: How a text column stores a text: its length, the address of a global heap, and the number of
+#: the object in it.
 _TEXT = np.dtype([("bytes", "<u4"), ("heap", "<u8"), ("number", "<u4")])
 
-#: Times what is in the file HDF5 may read of it while it opens it, and what it may in any case.
+#: What HDF5 may read each time it opens a file: this many times its size, but at least this many
+#: bytes.
 _MOST_READ = 200
 _LEAST_READ_BYTES = 1 << 30
 
@@ -57,8 +58,8 @@ _LEAST_READ_BYTES = 1 << 30
 class ProfileFile:
     """A profile file, kept open as long as a record may still read from it.
 
-    So its columns are those of the file that was opened, also where another one has taken its
-    name since. HDF5 itself has it open only while something is read.
+    So its columns always come from the file that was opened, even if another one has taken its
+    name since. HDF5 itself has it open only during reads.
 
     Args:
         path: the file.
@@ -69,8 +70,8 @@ class ProfileFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        # Through a stream HDF5 takes no lock: locks fail on read-only network folders, and
-        # clash with those of another reader in this process.
+        # HDF5 takes no lock on a stream: locks fail on read-only network folders, and conflict
+        # with those of another reader in this process.
         self._stream = _Stream(io.FileIO(open_ordinary(path)))
         self._opened: h5py.File | None = None
         self._datasets: dict[str, h5py.Dataset] = {}
@@ -79,16 +80,16 @@ class ProfileFile:
 
     @property
     def size_bytes(self) -> int:
-        """Of the file."""
+        """Size of the file."""
         return self._stream.size_bytes
 
     def read_at(self, offset: int, size_bytes: int) -> bytes:
-        """Some of its bytes."""
+        """Bytes from this offset; fewer at the end of the file."""
         return self._stream.read_at(offset, size_bytes)
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[h5py.File]:
-        """The file as HDF5 sees it; may be nested.
+        """Opens the file with HDF5; may be nested.
 
         Raises:
             ProfileFileError: it is damaged.
@@ -104,32 +105,32 @@ class ProfileFile:
             except _DAMAGE as error:
                 raise ProfileFileError(
                     f"{self.path}: damaged: {_reason(error)}",
-                    "take a copy of it, or profile again",
+                    "restore it from a copy, or profile again",
                 ) from error
             finally:
                 self._opened = None
                 self._datasets.clear()
 
     def dataset(self, place: str) -> h5py.Dataset:
-        """A dataset of the opened file; HDF5 is asked for each once."""
+        """A dataset of the opened file; each is looked up once."""
         if place not in self._datasets:
             assert self._opened is not None
             self._datasets[place] = self._opened[place]
         return self._datasets[place]
 
     def keep(self, place: str, dataset: h5py.Dataset) -> None:
-        """Gives this one where it is asked for, until the file is closed again."""
+        """Remembers an opened dataset for ``dataset``, until the file is closed again."""
         self._datasets[place] = dataset
 
 
 def _reason(error: Exception) -> str:
-    """What is wrong, in one line."""
+    """The problem, in one line."""
     text = error.args[0] if isinstance(error, KeyError) and error.args else error
     return one_line(str(text)) or type(error).__name__
 
 
 class _Stream(io.RawIOBase):
-    """A file with a place of its own in each process: forked ones share that of the system."""
+    """A file with its own position: forked processes would share that of the descriptor."""
 
     def __init__(self, file: io.FileIO) -> None:
         super().__init__()
@@ -139,15 +140,15 @@ class _Stream(io.RawIOBase):
 
     @property
     def size_bytes(self) -> int:
-        """Of the file."""
+        """Size of the file."""
         return os.fstat(self._file.fileno()).st_size
 
     def begin(self) -> None:
-        """From here on so much of it may be read: HDF5 follows a circle without end."""
+        """Resets the limit on what may be read: HDF5 would follow a cycle for ever."""
         self._may_read = max(_MOST_READ * self.size_bytes, _LEAST_READ_BYTES)
 
     def read_at(self, offset: int, size_bytes: int) -> bytes:
-        """Some of it; fewer bytes at its end."""
+        """Bytes from this offset; fewer at the end of the file."""
         return os.pread(self._file.fileno(), size_bytes, offset)
 
     def readable(self) -> bool:
@@ -169,18 +170,18 @@ class _Stream(io.RawIOBase):
         self._at += count
         self._may_read -= max(count, 1)
         if self._may_read < 0:
-            raise ValueError("it is read over and over again without an end")
+            raise ValueError("reading it does not end: it seems to refer to itself")
         return count
 
     def _check_heap(self, begin: int, heap: bytes) -> None:
-        """Looks at a global heap, in which texts lie, before HDF5 does.
+        """Checks a global heap, which holds texts, before HDF5 reads it.
 
-        HDF5 has no checksum of it, and goes from object to object by their sizes: at one of no
-        size, such as zeros in a hole of the file, it would stay for ever.
+        HDF5 keeps no checksum of it, and steps from object to object by their sizes: at an object
+        of size 0, such as zeros in a hole of the file, it would loop for ever.
         """
         end = _HEAP_SIZE.unpack_from(heap)[0] if len(heap) >= 16 else 0
         if end > self.size_bytes - begin:
-            return  # HDF5 refuses it
+            return  # HDF5 refuses it itself
         if end > len(heap):
             heap = self.read_at(begin, end)
         object_at, at, last = _HEAP_OBJECT.unpack_from, 16, end - 16
@@ -188,7 +189,7 @@ class _Stream(io.RawIOBase):
             number, size = object_at(heap, at)
             if number:
                 at += 16 + (size + 7 & ~7)
-            elif size >= 16:  # free room, whose size is with its header
+            elif size >= 16:  # free space, whose size includes its header
                 at += size
             else:
                 raise ValueError(f"a hole at byte {begin + at}")
@@ -200,14 +201,14 @@ class _Stream(io.RawIOBase):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Column:
-    """Rows of a dataset, or of several beside each other, which are read as one array.
+    """Rows of one dataset, or of several that are read as one two-dimensional array.
 
     Attributes:
-        file: that holds them.
-        places: of the datasets in the file, all equally long.
-        first: row.
-        length: rows.
-        bounds: of its values, checked when they are read; None where any will do.
+        file: the file that holds them.
+        places: paths of the datasets in the file, all of the same length.
+        first: first row.
+        length: number of rows.
+        bounds: of its values, checked when they are read; None if any value is allowed.
     """
 
     file: ProfileFile
@@ -217,10 +218,10 @@ class Column:
     bounds: Bounds | None = None
 
     def part(self, rows: slice) -> Column:
-        """These rows of it."""
+        """A contiguous range of its rows."""
         first, last, step = rows.indices(self.length)
         if step != 1:
-            msg = f"a part is made of rows in a row, not of every {step}th"
+            msg = f"a part must be contiguous rows, not every {step}th"
             raise ValueError(msg)
         return dataclasses.replace(self, first=self.first + first, length=max(last - first, 0))
 
@@ -246,10 +247,10 @@ class Column:
 
 
 def text_bytes(file: ProfileFile, dataset: h5py.Dataset) -> int:
-    """Bytes of all texts of a column, told without reading them.
+    """Total bytes of the texts in a column, found without reading them.
 
     Raises:
-        ValueError: they are more than the file: one text stands for many.
+        ValueError: they exceed the size of the file, because rows share one text.
     """
     offset = dataset.id.get_offset()
     if dataset.id.get_create_plist().get_layout() != h5py.h5d.CONTIGUOUS or (
@@ -261,12 +262,12 @@ def text_bytes(file: ProfileFile, dataset: h5py.Dataset) -> int:
     stored = file.read_at(offset, len(dataset) * _TEXT.itemsize)
     total = int(np.frombuffer(stored, _TEXT)["bytes"].sum(dtype=np.int64))
     if total > file.size_bytes:
-        raise ValueError(f"{dataset.name}: {total} bytes of text in {file.size_bytes} of file")
+        raise ValueError(f"{dataset.name}: {total} bytes of text in a {file.size_bytes}-byte file")
     return total
 
 
 class Columns(Mapping[str, Any]):
-    """Columns by name, each read when it is first asked for."""
+    """Columns by name, each read on first access."""
 
     def __init__(self, columns: Mapping[str, Column]) -> None:
         self._columns = columns
@@ -290,8 +291,8 @@ class Columns(Mapping[str, Any]):
         return repr(dict(self))
 
     def __reduce__(self) -> Any:
-        return dict, (dict(self),)  # a copy is read whole, and needs no file
+        return dict, (dict(self),)  # a copy is read completely, and needs no file
 
     def part(self, rows: slice) -> Columns:
-        """These rows of all columns."""
+        """A contiguous range of rows of all columns."""
         return Columns({name: column.part(rows) for name, column in self._columns.items()})

@@ -1,9 +1,8 @@
-"""Files that are there whole or not at all, and never in place of another one unasked.
+"""Atomic writing of files, which never overwrites another file unasked.
 
-Every file that is made for the user is written beside its place under a fresh name that nobody
-can foretell, synced to the disk, and renamed. So a reader never sees half of it, a failure or a
-power cut leaves the file that was there before, and a link that somebody put in the way is not
-followed.
+Every file made for the user is written next to its destination under a fresh, unpredictable
+name, synced to disk, and renamed. So a reader never sees half of it, a failure or power cut
+leaves the previous file in place, and a link that somebody planted is not followed.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ from harness.errors import RequestError, not_written
 
 @contextlib.contextmanager
 def new_file(path: Path, *, force: bool) -> Iterator[Path]:
-    """A path to write to, whose file gets the name ``path`` when all has been written.
+    """A temporary path to write to, renamed to ``path`` at the end of the block.
 
-    It ends as ``path`` does. What is not an ordinary file (a pipe, ``/dev/stdout``) is written
-    to as it is.
+    It has the suffix of ``path``. If ``path`` is not an ordinary file (a pipe, ``/dev/stdout``),
+    it is written to directly.
 
     Args:
-        path: the file to make; its folder must exist.
-        force: it may take the place of another file.
+        path: the file to create; its folder must exist.
+        force: overwrite an existing file.
 
     Raises:
         RequestError: the file exists (without force), or cannot be written.
@@ -39,15 +38,15 @@ def new_file(path: Path, *, force: bool) -> Iterator[Path]:
             return
         with beside(path) as unfinished:
             yield unfinished
-            refuse_existing(path, force=force)  # somebody else may have made it meanwhile
+            refuse_existing(path, force=force)  # somebody else may have created it meanwhile
     except BrokenPipeError:
-        raise  # the reader of a pipe has gone: no failure, as on the standard output
+        raise  # the reader of a pipe has gone: not a failure, as on standard output
     except OSError as error:
         raise not_written(path, error) from error
 
 
 def refuse_existing(path: Path, *, force: bool) -> None:
-    """Makes sure that a file of this name takes nothing away.
+    """Makes sure that writing to this path overwrites nothing unasked.
 
     Raises:
         RequestError: it is a folder, or a file that exists (without force).
@@ -62,19 +61,20 @@ def refuse_existing(path: Path, *, force: bool) -> None:
 
 @contextlib.contextmanager
 def beside(path: Path, folder: Path | None = None) -> Iterator[Path]:
-    """A new empty file to write, which is put in the place of ``path`` at the end.
+    """A new empty file to write to, which replaces ``path`` at the end of the block.
 
-    It is removed where an error ends the block. It ends as ``path`` does.
+    If an error ends the block, it is removed. It has the suffix of ``path``.
 
     Args:
-        path: what it becomes; replaced if it exists.
-        folder: where it is written, on the same file system; that of ``path`` where it is None.
+        path: what the file becomes; replaced if it exists.
+        folder: where it is written, on the same file system; None for the folder of ``path``.
 
     Raises:
-        OSError: it cannot be made, or put in place.
+        OSError: it cannot be created, or put in place.
     """
     token = secrets.token_hex(8)
-    # A part of the name tells whose it is if this process is killed; all of it may be too long.
+    # Part of the name shows what the file was for if this process is killed; all of it may be
+    # too long.
     unfinished = (folder or path.parent) / f".{path.stem[:32]}-{token}{path.suffix}"
     exclusive = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     os.close(os.open(unfinished, exclusive, 0o666))
@@ -87,14 +87,14 @@ def beside(path: Path, folder: Path | None = None) -> Iterator[Path]:
 
 
 def put_in_place(unfinished: Path, path: Path) -> None:
-    """Renames a written file so that a power cut leaves the old state or the new one.
+    """Renames a written file so that a power cut leaves either the old file or the new one.
 
     Raises:
         OSError: it cannot be synced or renamed.
     """
     _sync(unfinished, os.O_NOFOLLOW)
     unfinished.replace(path)
-    # Some network file systems cannot sync a folder; the file is in place there all the same.
+    # Some network file systems cannot sync a folder; the file is in place there anyway.
     with contextlib.suppress(OSError):
         _sync(path.parent, os.O_DIRECTORY)
 
@@ -108,9 +108,9 @@ def _sync(path: Path, flag: int) -> None:
 
 
 def _is_special(path: Path) -> bool:
-    """Whether a path is not a name that can be given to another file.
+    """Whether a path must be written to directly, because no file can be renamed to it.
 
-    ``/dev/stdout`` is one also where the output goes to an ordinary file.
+    That includes ``/dev/stdout``, even if it is redirected to an ordinary file.
     """
     open_files = ("/dev", "/dev/fd", "/proc/self/fd")
     return str(path.absolute().parent) in open_files or (path.exists() and not path.is_file())

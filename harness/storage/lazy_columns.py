@@ -1,40 +1,40 @@
-"""Records whose columns are read when they are first touched.
+"""Records whose columns are read on first access.
 
 The problem
 -----------
-A profile of some minutes holds millions of events and samples, eight bytes a row and column, and
-a command looks at few of the columns. Yet all of the code above storage takes plain records:
-frozen dataclasses with slots, whose attributes are arrays. So a record is needed that passes for
-one of these, but whose attributes are read from the file when somebody asks for them.
+A profile of a few minutes holds millions of events and samples, with eight bytes per row and
+column, but a command uses only a few of the columns. Yet all code above storage takes plain
+records: frozen dataclasses with slots, whose attributes are arrays. So we need a record that
+looks like one of these, but reads its attributes from the file on demand.
 
-The way
+The solution
+------------
+``stored(LatencySeries, {"start_ns": Column, "duration_ns": Column}, length)`` returns
+
+* for short columns (at most one chunk of the file), an ordinary LatencySeries, read at once;
+* for longer ones, an instance of a subclass of LatencySeries, defined here once for each type.
+  It is created with ``object.__new__``, so that the generated ``__init__`` does not run and *no
+  slot is filled*. For an empty slot, Python calls ``__getattr__``, which reads the column, fills
+  the slot with ``object.__setattr__`` (as the dataclass is frozen), and returns the value. From
+  then on Python finds the slot filled and does not call ``__getattr__`` again.
+
+The subclass has no ``__slots__`` of its own and therefore a ``__dict__``, which holds the three
+things that it needs for reading later: ``_columns``, ``_length``, ``_others``.
+
+Details
 -------
-``stored(LatencySeries, {"start_ns": Column, "duration_ns": Column}, length)`` gives
-
-* for short columns (a chunk of the file or less) an ordinary LatencySeries: all is read at once;
-* for longer ones an instance of a subclass of LatencySeries, made here once for each type. It is
-  created with ``object.__new__``, so that the generated ``__init__`` does not run and *no slot is
-  filled*. An empty slot makes Python call ``__getattr__``, which reads the column, fills the slot
-  with ``object.__setattr__`` (the dataclass is frozen: the ordinary way is closed), and returns
-  it. From then on the slot is found first and ``__getattr__`` is not called again.
-
-The subclass has no ``__slots__`` of its own and with that a ``__dict__``, in which lie the three
-things that it needs to read later: ``_columns``, ``_length``, ``_others``.
-
-What had to be thought of
--------------------------
-* ``len(record)`` must not read a column to count its rows: it is the length that was given.
-* ``record.part(rows)`` must read those rows alone: it makes another such record, of parts of the
-  columns, whatever was read before. ``Rows.parts`` then walks through a file part by part.
-* ``dataclasses.replace`` calls the type of the record with all attributes: ``__new__`` gives the
-  plain type, whose attributes are then read.
-* ``pickle`` and ``copy`` go through ``__reduce__``: a copy is read whole, is of the plain type,
-  and needs no file.
-* ``isinstance``, ``dataclasses.fields`` and ``repr`` work as for the plain type, which the
-  subclass inherits from; ``repr`` shows its name, for ``__qualname__`` is the plain one.
-* An attribute that there is not is an AttributeError, as on any object. Damage that is found only
-  when a column is touched is a ProfileFileError, as when a file is opened.
-* ``details`` of NodeEvents is a mapping of columns: ``Columns`` does there what ``__getattr__``
+* ``len(record)`` must not read a column to count its rows: it returns the given length.
+* ``record.part(rows)`` must read only those rows: it creates another lazy record, from parts of
+  the columns, whatever has been read before. ``Rows.parts`` thus walks a file part by part.
+* ``dataclasses.replace`` calls the type of the record with all attributes: ``__new__`` returns
+  the plain type, so all attributes are read.
+* ``pickle`` and ``copy`` go through ``__reduce__``: a copy is read completely, has the plain
+  type, and needs no file.
+* ``isinstance``, ``dataclasses.fields`` and ``repr`` work as for the plain type, from which the
+  subclass inherits; ``repr`` shows the plain name, because ``__qualname__`` is set to it.
+* A missing attribute is an AttributeError, as on any object. Damage that is only found when a
+  column is accessed is a ProfileFileError, as when a file is opened.
+* ``details`` of NodeEvents is a mapping of columns: there, ``Columns`` does what ``__getattr__``
   does here.
 """
 
@@ -53,15 +53,15 @@ _Record = TypeVar("_Record")
 def stored(
     kind: type[_Record], columns: Mapping[str, Column | Columns], length: int, **others: Any
 ) -> _Record:
-    """A record whose columns are read when they are first touched.
+    """A record whose columns are read on first access.
 
-    What is shorter than a chunk is read at once: to come back for it would take longer.
+    Columns of at most one chunk are read at once: coming back for them would take longer.
 
     Args:
         kind: a dataclass of ``harness.records``.
         columns: its attributes that have a value for each of its rows.
-        length: rows.
-        others: all its other attributes; a Column for one with rows of its own.
+        length: number of rows.
+        others: all its other attributes; a Column for one with a row count of its own.
 
     Raises:
         ProfileFileError: the file is damaged.
@@ -92,15 +92,15 @@ def _later(
 
 @functools.cache
 def _stored(kind: Any) -> Any:
-    """The record type, with attributes that are looked for when they are touched."""
+    """A subclass of the record type whose attributes are read on first access."""
 
     class Stored(kind):  # type: ignore[misc]
         def __new__(cls, **attributes: Any) -> Any:
-            # dataclasses.replace asks for another one, and gives it all attributes.
+            # Called by dataclasses.replace, with all attributes.
             return kind(**attributes)
 
         def __getattr__(self, name: str) -> Any:
-            # Python comes here only while the slot of this name is empty.
+            # Python calls this only while the slot of this name is empty.
             if name not in self._columns and name not in self._others:
                 raise AttributeError(f"{kind.__name__} has no attribute {name}")
             value = self._columns.get(name, self._others.get(name))
@@ -109,7 +109,7 @@ def _stored(kind: Any) -> Any:
             return value
 
         def __reduce__(self) -> Any:
-            # A copy is read whole, and needs no file.
+            # A copy is read completely, and needs no file.
             return kind, tuple(getattr(self, field.name) for field in dataclasses.fields(kind))
 
         def __len__(self) -> int:

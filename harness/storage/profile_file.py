@@ -1,4 +1,4 @@
-"""Profiles on disk: one module per format version, chosen here; the only user of h5py."""
+"""Profiles on disk: chooses the module for each format version."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 _READERS = {FORMAT_VERSION: read_v1}
 
-#: An HDF5 file begins so. One with something in front of it is not ours.
+#: Signature at the start of an HDF5 file. A file with a user block before it is not ours.
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 def write_profile(profile: Profile, target: Path, *, force: bool = False) -> Profile:
     """Writes a profile in the newest format, and removes its partial folder.
 
-    A partial folder of another profile (its ``created`` differs) is left as it is.
+    The partial folder of a different profile (its ``created`` differs) is left alone.
 
     Args:
         profile: what to write.
-        target: the file to make; its folder must exist.
+        target: the file to create; its folder must exist.
         force: overwrite an existing target.
 
     Returns:
@@ -52,7 +52,7 @@ def write_profile(profile: Profile, target: Path, *, force: bool = False) -> Pro
     try:
         _write(image(profile), target, force, folder)
     finally:
-        # Only an empty folder goes: after a failure the shards stay for ``recover``.
+        # Only removes an empty folder: after a failure, the shards stay for ``recover``.
         with contextlib.suppress(OSError):
             folder.rmdir()
     if ours:
@@ -63,9 +63,9 @@ def write_profile(profile: Profile, target: Path, *, force: bool = False) -> Pro
 def read_profile(path: str | Path) -> Profile:
     """Reads a profile file of any version, or the partial folder of an interrupted one.
 
-    A partial folder gives the processes that have finished, with ``complete`` False. Of a file,
-    long columns are read when they are first touched, of this file whatever has become of its
-    name since; damage that is found only then is a ProfileFileError too.
+    For a partial folder, returns the finished processes, with ``complete`` False. Long columns of
+    a file are read on first access, always from the file that was opened, even if its name has
+    been reused since; damage that is only found then is also a ProfileFileError.
 
     Raises:
         ProfileFileError: no such file, not a profile, damaged, or of an unknown version.
@@ -73,7 +73,7 @@ def read_profile(path: str | Path) -> Profile:
     path = Path(path)
     try:
         is_folder = path.is_dir()
-    except (OSError, ValueError) as error:  # a name too long, or with a NUL
+    except (OSError, ValueError) as error:  # a name that is too long or contains NUL
         raise ProfileFileError(f"{path}: cannot be read: {_reason(error)}") from error
     if is_folder:
         finished, damaged = shards.read_shards(path)
@@ -101,7 +101,7 @@ def read_profile(path: str | Path) -> Profile:
         version = int(file.attrs["format_version"])
         if version not in _READERS:
             raise ProfileFileError(
-                f"{path}: format version {version}, this harness reads {max(_READERS)} and older",
+                f"{path}: format version {version}, this harness reads up to {max(_READERS)}",
                 f"read it with harness {one_line(str(file.attrs.get('harness_version', '')), 40)} "
                 "or newer",
             )
@@ -109,19 +109,19 @@ def read_profile(path: str | Path) -> Profile:
 
 
 def file_groups(profile: Profile) -> Iterator[FileGroup]:
-    """What a file of the profile in the newest format holds, group by group from the root on."""
+    """The contents of the profile's file in the newest format, group by group from the root."""
     return groups(profile)
 
 
 def recover(partial: Path, target: Path | None = None, force: bool = False) -> Path:
-    """Makes a readable profile of what an interrupted command left; returns its path.
+    """Writes a readable profile from what an interrupted command left; returns its path.
 
-    It is ``complete`` if every planned process had finished. The folder is removed, but
-    kept if a shard in it is damaged, which ``absent`` of the profile then names.
+    It is ``complete`` if every planned process had finished. The folder is removed, unless a
+    shard in it is damaged; the profile's ``absent`` then names that shard.
 
     Args:
         partial: the ``.NAME.h5.partial`` folder.
-        target: the file to make; None for NAME.h5 beside the folder.
+        target: the file to create; None for NAME.h5 next to the folder.
         force: overwrite an existing target.
 
     Raises:
@@ -141,12 +141,12 @@ def recover(partial: Path, target: Path | None = None, force: bool = False) -> P
         target = _target_of(partial) if target is None else Path(target)
         if not force and _holds_complete(target, header):
             raise RequestError(
-                f"{target}: holds this profile already, complete; only the cleanup was cut off",
+                f"{target}: already holds this complete profile; only the cleanup was cut off",
                 f"delete {partial}",
             )
         if not finished:
             raise ProfileFileError(
-                f"{partial}: no process had finished, there is nothing to recover"
+                f"{partial}: no process had finished, so there is nothing to recover"
                 + "".join(f"; {name} is damaged: {reason}" for name, reason in damaged),
                 "delete it and profile again",
             )
@@ -154,7 +154,7 @@ def recover(partial: Path, target: Path | None = None, force: bool = False) -> P
         with _fitting(partial):
             profile = assemble(header, finished, complete, damaged)
             content = image(profile)
-        # A file can be renamed within one file system only.
+        # A file can only be renamed within one file system.
         near = target.absolute().parent == partial.absolute().parent
         _write(content, target, force, partial if near else target.parent, of=partial)
         if not damaged:
@@ -164,7 +164,7 @@ def recover(partial: Path, target: Path | None = None, force: bool = False) -> P
 
 @contextlib.contextmanager
 def _fitting(partial: Path) -> Iterator[None]:
-    """Shards that do not fit each other are damage of the folder: anybody may have made it."""
+    """Reports shards that do not fit together as damage: the folder is not trusted."""
     try:
         yield
     except (ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
@@ -176,9 +176,9 @@ def _fitting(partial: Path) -> Iterator[None]:
 def _write(
     content: bytes, target: Path, force: bool, folder: Path, *, of: Path | None = None
 ) -> None:
-    """Writes the file in a folder of the target's file system, and puts it in place.
+    """Writes the file in a folder on the target's file system, and moves it into place.
 
-    What is made of somebody's shards, ``of`` a partial folder, must be readable first.
+    A file made from the shards ``of`` a partial folder must first prove readable.
     """
     refuse_existing(target, force=force)
     try:
@@ -186,7 +186,7 @@ def _write(
             unfinished.write_bytes(content)
             if of is not None:
                 _require_readable(unfinished, of)
-            refuse_existing(target, force=force)  # somebody else may have made it meanwhile
+            refuse_existing(target, force=force)  # somebody else may have created it meanwhile
     except OSError as error:
         if any(folder.glob("process-*.shard")):
             kept = f"every finished process is kept in {folder}"
@@ -219,7 +219,7 @@ def _target_of(partial: Path) -> Path:
     name = partial.name
     if not (name.startswith(".") and name.endswith(".partial")):
         raise RequestError(
-            f"{partial}: its name is not .NAME.h5.partial, so the output has no name",
+            f"{partial}: is not named .NAME.h5.partial, so the name of the output is unknown",
             "name the output file",
         )
     return partial.with_name(name.removeprefix(".").removesuffix(".partial"))

@@ -1,12 +1,12 @@
 """The partial state of a running profile: one immutable file per finished process.
 
-``.NAME.h5.partial/`` beside the target NAME.h5 holds ``header.shard``, written before the
-first worker starts, and ``process-NNN.shard`` of every worker that has finished. A file
-is written beside, synced, renamed, and the folder synced, so that a kill at any moment leaves
-each of them whole or not there.
+``.NAME.h5.partial/`` next to the target NAME.h5 holds ``header.shard``, written before the
+first worker starts, and ``process-NNN.shard`` for every worker that has finished. Each file is
+written under a temporary name, synced and renamed, and the folder synced, so that a kill at any
+moment leaves it either complete or missing.
 
-A shard is an uncompressed zip archive (its CRC tells damage): ``record.json`` holds the
-record, in which an array is the number N of the member ``N.npy``.
+A shard is an uncompressed zip archive (its CRCs detect damage): ``record.json`` holds the record,
+in which the number N stands for the array in member ``N.npy``.
 """
 
 from __future__ import annotations
@@ -46,11 +46,12 @@ from harness.records import (
 )
 from harness.storage import bounds
 from harness.storage.files import beside
+from harness.storage.text import storable_values
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: Layout of the files of a partial folder; a change of a record that they hold raises it.
+#: Version of the files in a partial folder; increase it when a record stored in them changes.
 PARTIAL_VERSION = 3
 
 _HEADER = "header.shard"
@@ -61,12 +62,12 @@ _T = TypeVar("_T")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ProfileHeader:
-    """Everything of a Profile that is known before the workers start.
+    """Everything in a Profile that is known before the workers start.
 
     Attributes:
-        planned_processes: shards that will be there when the profile is complete; 0 where
-            that is open, as with pairs.
-        absent: (what, reason) of what is known from the start to be missing.
+        planned_processes: number of shards of a complete profile; 0 if it is not known in
+            advance, as with pairs.
+        absent: (what, reason) of everything known from the start to be missing.
         harness_version: as in Profile, like all the others.
     """
 
@@ -88,10 +89,10 @@ class Shard:
 
     Attributes:
         process: its measurements.
-        traces: NodeEvents by the name of the pass, of this process alone.
+        traces: NodeEvents by the name of the pass, of this process only.
         nodes: the executed graph as completed by this process's trace; None without one.
-        absent: (what, reason) of what this process could not record.
-        devices: what devices did during its timed pass.
+        absent: (what, reason) of everything this process could not record.
+        devices: series of the devices during its timed pass.
         kernels: work of the GPU in its traced pass; None without one.
     """
 
@@ -109,15 +110,15 @@ def partial_folder(target: Path) -> Path:
 
 
 def file_name(index: int) -> str:
-    """Name of the shard of the process of this number."""
+    """Name of the shard of the process with this index."""
     return f"process-{index:03d}.shard"
 
 
 def write_header(folder: Path, header: ProfileHeader) -> Path:
-    """Makes the partial folder, with its header.
+    """Creates the partial folder, with its header.
 
     Raises:
-        RequestError: the folder holds an interrupted profile, or cannot be made.
+        RequestError: the folder holds an interrupted profile, or cannot be created.
         MachineError: there is no room.
     """
     path = folder / _HEADER
@@ -132,12 +133,14 @@ def write_header(folder: Path, header: ProfileHeader) -> Path:
 
 
 def make_private(folder: Path) -> None:
-    """Makes the partial folder, which is the user's alone; one that is there must be so too.
+    """Creates the partial folder so that only the user can access it.
 
-    Another user who may write to it could put something in the place of what a worker reads.
+    An existing folder must belong to the user and not be writable by others: another user who
+    can write to it could replace files that a worker reads.
 
     Raises:
-        RequestError: it cannot be made, or is a link, somebody else's, or open to others.
+        RequestError: it cannot be created, is a link, belongs to another user, or is writable
+            by others.
         MachineError: there is no room.
     """
     wrong = ""
@@ -146,15 +149,15 @@ def make_private(folder: Path) -> None:
     except FileExistsError:
         state = folder.lstat()
         if not stat.S_ISDIR(state.st_mode):
-            wrong = "is there already, and is a link or a file"
+            wrong = "exists already, and is a link or a file"
         elif state.st_uid != os.geteuid():
             wrong = "belongs to another user"
         elif state.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            wrong = "can be written to by others"
+            wrong = "can be written to by other users"
     except OSError as error:
         if error.errno in NO_ROOM:
             raise not_written(folder, error) from error
-        wrong = f"cannot be made: {error.strerror}"
+        wrong = f"cannot be created: {error.strerror}"
     if wrong:
         raise RequestError(f"{folder}: {wrong}", "choose another `output`")
 
@@ -163,7 +166,7 @@ def read_header(folder: Path) -> ProfileHeader:
     """The header of a partial folder.
 
     Raises:
-        ProfileFileError: there is none, or it is damaged, or of an unknown version.
+        ProfileFileError: there is none, it is damaged, or it has an unknown version.
     """
     path = folder / _HEADER
     if not path.exists():
@@ -180,10 +183,10 @@ def read_header(folder: Path) -> ProfileHeader:
 
 
 def write_shard(folder: Path, shard: Shard) -> Path:
-    """Writes what a finished process leaves; when this returns it survives any kill.
+    """Writes the shard of a finished process; once this returns, it survives any kill.
 
     Raises:
-        FileExistsError: this process has written its shard before.
+        FileExistsError: this process has already written its shard.
         MachineError: there is no room, or the folder cannot be written to.
     """
     path = folder / file_name(shard.process.index)
@@ -194,10 +197,10 @@ def write_shard(folder: Path, shard: Shard) -> Path:
 
 
 def read_shard(folder: Path, index: int) -> Shard:
-    """What the process of this number left.
+    """The shard of the process with this index.
 
     Raises:
-        ProfileFileError: it is damaged, or not there.
+        ProfileFileError: it is damaged or missing.
     """
     path = folder / file_name(index)
     try:
@@ -210,7 +213,7 @@ def read_shards(folder: Path) -> tuple[tuple[Shard, ...], tuple[tuple[str, str],
     """All shards of a partial folder, and the damaged ones as (file name, reason).
 
     Raises:
-        ProfileFileError: a shard is of an unknown version.
+        ProfileFileError: a shard has an unknown version.
     """
     shards = []
     damaged = []
@@ -218,7 +221,7 @@ def read_shards(folder: Path) -> tuple[tuple[Shard, ...], tuple[tuple[str, str],
         try:
             shard = _read(path, Shard)
             if path.name != file_name(shard.process.index):
-                raise _DamageError(f"it is of process {shard.process.index}")
+                raise _DamageError(f"it belongs to process {shard.process.index}")
             shards.append(shard)
         except _DamageError as damage:
             damaged.append((path.name, str(damage)))
@@ -228,19 +231,19 @@ def read_shards(folder: Path) -> tuple[tuple[Shard, ...], tuple[tuple[str, str],
 
 @contextlib.contextmanager
 def hold(folder: Path) -> Iterator[None]:
-    """Keeps ``recover`` away from a folder that is being filled; ends with the process.
+    """Locks a folder that is being filled against ``recover``; released when the process ends.
 
     Raises:
-        RequestError: another process holds it, or it is no folder.
+        RequestError: another process holds the lock, or it is not a folder.
     """
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError as error:
         raise RequestError(
-            f"{folder}: cannot be held: {error.strerror}", "give the folder itself, not a link"
+            f"{folder}: cannot be locked: {error.strerror}", "give the folder itself, not a link"
         ) from error
     try:
-        # Some network file systems know no locks; there we go on without.
+        # Some network file systems do not support locks; there we do without.
         with contextlib.suppress(OSError):
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -255,7 +258,7 @@ def hold(folder: Path) -> Iterator[None]:
 
 
 class _DamageError(Exception):
-    """A shard cannot be read; the text says why."""
+    """A shard cannot be read; the message says why."""
 
 
 def _write(path: Path, record: ProfileHeader | Shard) -> None:
@@ -271,7 +274,7 @@ def _write(path: Path, record: ProfileHeader | Shard) -> None:
             return value.item()
         raise NotImplementedError(f"{type(value)} in a shard")
 
-    # json, not msgspec: it keeps NaN, infinity and the lone surrogates of odd path names.
+    # json rather than msgspec, because it keeps NaN, infinity and lone surrogates in path names.
     content = {
         "partial_version": PARTIAL_VERSION,
         "record": msgspec.to_builtins(record, enc_hook=reduce),
@@ -285,20 +288,22 @@ def _write(path: Path, record: ProfileHeader | Shard) -> None:
     except OSError as error:
         raise MachineError(
             f"{path} cannot be written: {error.strerror or error}",
-            f"mend that; the finished processes are safe: harness recover {path.parent}",
+            f"fix that; the finished processes are safe: harness recover {path.parent}",
         ) from error
 
 
 def _read(path: Path, record_type: type[_T]) -> _T:
-    # A damaged zip shows itself as BadZipFile, EOFError, KeyError, ValueError,
-    # NotImplementedError, MemoryError … depending on the byte that was hit.
+    # A damaged zip file raises BadZipFile, EOFError, KeyError, ValueError, NotImplementedError,
+    # MemoryError … depending on which byte is damaged.
     try:
         with os.fdopen(open_ordinary(path), "rb") as stream, zipfile.ZipFile(stream) as archive:
             _require_plain(archive, os.fstat(stream.fileno()).st_size)
             content = json.loads(archive.read(_RECORD))
             version = content["partial_version"]
             if version == PARTIAL_VERSION:
-                record = _restore(archive, content["record"], record_type)
+                # A profile read from shards holds the text that its file would hold.
+                plain = storable_values(content["record"])
+                record = _restore(archive, plain, record_type)
                 if isinstance(record, Shard):
                     _check(record)
                 if isinstance(record, ProfileHeader) and not _is_object(record.config):
@@ -317,16 +322,16 @@ def _is_object(text: str) -> bool:
 
 
 def _require_plain(archive: zipfile.ZipFile, file_bytes: int) -> None:
-    """Refuses compressed members: what is read is never more than the file."""
+    """Refuses compressed members, so that no more is read than the size of the file."""
     members = archive.infolist()
     if any(each.compress_type != zipfile.ZIP_STORED for each in members):
         raise ValueError("it is compressed")
     if sum(each.file_size for each in members) > file_bytes:
-        raise ValueError("it holds more than itself")
+        raise ValueError("its members are larger than the file")
 
 
 def _check(shard: Shard) -> None:
-    """Makes sure that columns fit each other, and that numbers keep their bounds."""
+    """Makes sure that columns have matching lengths and numbers are within their bounds."""
     process = shard.process
     if process.index < 0 or process.loops < 1 or not len(process.steady):
         raise ValueError("a process that measured nothing")

@@ -1,4 +1,4 @@
-"""Sessions on the graph that ONNX Runtime executes, as it is."""
+"""Saving the graph that ONNX Runtime executes, for sessions that run it unchanged."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.models.executed_graph import ExecutedGraph
 from harness.native import ort
 from harness.ort.session import open_session
 
-#: Inferences before those that are recorded: memory patterns and caches settle.
+#: Warm-up inferences before the recorded ones, for memory patterns and caches to settle.
 WARMUP_INFERENCES = 3
 
 
@@ -20,7 +20,7 @@ def save_graph(
     """Saves the graph that ORT executes, with its nodes named after their rows.
 
     Raises:
-        HarnessError, OSError: ORT cannot save it, or it cannot be read.
+        HarnessError, OSError: ORT cannot save it, or the saved file cannot be read.
     """
     saved = folder / "executed.onnx"
     open_session(
@@ -28,7 +28,7 @@ def save_graph(
         model,
         config,
         optimized_model_path=str(saved),
-        # Weights stay out of the file, so that naming its nodes is cheap at any size.
+        # Weights go into a separate file, so that naming the nodes is cheap at any model size.
         entries=config.entries
         | {
             "session.optimized_model_external_initializers_file_name": "executed.weights",

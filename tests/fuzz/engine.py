@@ -350,7 +350,7 @@ def _judge_files(
             content = path.read_bytes()
             # What another command line names is of the format that its option says.
             judged = done and content != OLD and reader.OUTPUTS_BY_NAME
-            if (judged and not _whole(path, content)) or (
+            if (judged and not is_whole(path, content)) or (
                 not done and (content != OLD or path.name not in before)
             ):
                 message = f"{path.name} has {len(content)} bytes"
@@ -365,7 +365,8 @@ def _judge_files(
     return None
 
 
-def _whole(path: Path, content: bytes) -> bool:
+def is_whole(path: Path, content: bytes) -> bool:
+    """Whether a file of this name is complete, as far as its format shows it."""
     if path.suffix == ".html":
         return content.rstrip().endswith(b"</html>")
     if path.suffix in (".json", ".jsonl"):

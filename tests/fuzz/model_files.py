@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,8 @@ from tests.fuzz.engine import Case
 NAME = "onnx"
 REFUSALS = ("is not an ONNX model", "truncated or damaged", "is empty", "format, not ONNX")
 LIMIT_S = 10.0
+#: What a first inference may take, as a user's --timeout would have it.
+INFERENCE_S = 5.0
 OUTPUTS_BY_NAME = True
 
 _HEAD = '<ir_version: 8, opset_import: ["" : 17, "ai.onnx.ml" : 3]>'
@@ -465,9 +469,23 @@ def attempt(words: list[str]) -> int:
     )
     cpus = tuple(os.sched_getaffinity(0))
     job = worker.Job(config, _library[0], Path(words[1]), "input", work, work, cpus)
+    threading.Thread(target=_watch_inference, args=(threading.get_ident(),), daemon=True).start()
     try:
         worker.prepare(job)
     except HarnessError as error:
         print(f"harness: {ascii(error.message)[:300]}", file=sys.stderr)
         return error.exit_code
     return 0
+
+
+def _watch_inference(thread: int) -> None:
+    """Stands for the parent's watch (``--timeout``): a model may loop for ever, we may not.
+
+    So it ends the process only while ONNX Runtime executes the model.
+    """
+    time.sleep(INFERENCE_S)
+    frame = sys._current_frames()[thread]
+    place = f"{Path(frame.f_code.co_filename).name} {frame.f_code.co_name}"
+    if place == "preparation.py attempt":
+        os.write(2, b"harness: made no inference in time\n")
+        os._exit(3)

@@ -171,7 +171,9 @@ def test_energy_of_a_counter_and_a_change_that_was_made(
 
     arguments = (SAMPLE, tmp_path / "slower.h5")
     shown = printed("energy_and_comparison.py", *arguments, surroundings=surroundings)
-    joules = re.search(r"package0: ([\d.e-]+) J an inference, geometric mean of 4 processes", shown)
+    joules = re.search(
+        r"package0: ([\d.e-]+) J per inference, geometric mean of 4 processes", shown
+    )
     assert joules
     (told,) = energy(metered)
     assert told.counter_j.value is not None
@@ -184,7 +186,7 @@ def test_energy_of_a_counter_and_a_change_that_was_made(
     double = dataclasses.replace(metered, devices=(dataclasses.replace(counter, double=True),))
     write_profile(double, tmp_path / "slower.h5", force=True)
     shown = printed("energy_and_comparison.py", *arguments, surroundings=surroundings)
-    assert "package0: a test double gave the readings: no measurement" in shown
+    assert "package0: a test double gave the readings: not a measurement" in shown
 
 
 def test_the_example_of_readme(sample: Profile, surroundings: dict[str, str]) -> None:
@@ -200,7 +202,8 @@ def test_the_example_of_readme(sample: Profile, surroundings: dict[str, str]) ->
     )
     assert (done.returncode, done.stderr) == (0, "")
     first = sample.processes[0].steady.duration_ns
-    assert done.stdout.startswith(f"0 {first.min()}\n")
+    assert done.stdout.startswith(f"{sample.latency.median_ns} {sample.latency.interval_ns}\n")
+    assert f"\n0 {first.min()}\n" in done.stdout
     assert "fused fc1/Gemm" in done.stdout
     assert re.search(rf"^ +timed +{np.median(first):.1f}$", done.stdout, re.MULTILINE)
     assert "<xarray.DataArray 'duration_ns' (sample: 640)>" in done.stdout

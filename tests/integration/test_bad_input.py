@@ -93,7 +93,7 @@ def impossible_inputs(folder: Path) -> Path:
         (truncated, "truncated or damaged"),
         (without_its_external_data, "external data file weights is missing"),
         (unknown_operator, "No Op registered for Blorb"),
-        (unknown_operator, "name the library that brings the operator with --custom-ops"),
+        (unknown_operator, "name the library that has the operator with --custom-ops"),
         (ort_format_by_another_name, "give it a name that ends in .ort"),
         (impossible_inputs, "--dim n=N"),
     ],

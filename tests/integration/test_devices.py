@@ -95,7 +95,7 @@ def test_series_are_stored_and_those_of_a_double_are_no_measurement(
     (gpu,) = (one for one in energy.energy(found.profile) if one.device == "gpu0")
     assert gpu.joules.value is None
     assert "test double" in gpu.joules.reason
-    assert "no measurement" in harness("show", "out.h5").stdout
+    assert "not measurements" in harness("show", "out.h5").stdout
     told = json.loads(harness("show", "out.h5", "--json").stdout)
     assert told["energy"]["gpu0"]["joules"] is None
     assert "test double" in told["energy"]["gpu0"]["joules_reason"]
@@ -110,7 +110,7 @@ FAULTS = (
     ("timeout", 20, "gpu0", "in time"),
     ("gpu_lost", 20, "gpu0", "Xid"),
     ("counter_reset", 20, "gpu0 energy_mj", "was reset"),
-    ("hang", 20, "gpu0", "did not return for 2 s"),
+    ("hang", 20, "gpu0", "did not return within 2 s"),
     ("hang_init", 0, "gpu0", "within 2 s"),
     ("hang_shutdown", 0, "sampler_gpu0", "did not close within 2 s"),
     ("slow", 0, "", ""),

@@ -159,7 +159,7 @@ def test_restricted_machine_gets_the_remedy_for_each_restriction(tmp_path: Path)
         ("Frequency governor", "limited"): "performance",
         ("SMT", "limited"): "`affinity`",
         ("CPU limit", "limited"): "`intra_threads` 1",
-        ("Memory", "limited"): "end other programs",
+        ("Memory", "limited"): "stop other programs",
         ("CPU energy", "absent"): "modprobe",
     }
     for (name, state), remedy in remedies.items():

@@ -75,6 +75,9 @@ def test_several_outputs_at_a_time(harness: Harness, recorded: Recorded, tmp_pat
         (("--stacks", "x.txt"), "holds no stacks"),
         (("--csv", "nowhere/x.csv"), "cannot be written"),
         (("--csv", "."), "is a folder"),
+        (("--csv", "x", "--jsonl", "x"), "two outputs have the same file name"),
+        (("--csv", "x.csv", "--stacks", "x.txt"), "holds no stacks"),
+        (("--csv", "x.csv", "--jsonl", "."), "is a folder"),
     ],
 )
 def test_wrong_requests_are_one_line_and_leave_nothing(

@@ -201,7 +201,7 @@ def test_latency_noise_and_cold_start(file: Path) -> None:
         )
         why_not = f"p{percent} needs {needed}"
         if known and unknown:
-            known, why_not = False, "p99 is not told where p90 is not"
+            known, why_not = False, "p99 is not reported where p90 is not"
         unknown = not known
         values = [float(np.percentile(one, percent)) for one in of.durations]
         close(latency[f"p{percent}_ns"], mean(values) if known else None)

@@ -40,7 +40,7 @@ def test_profile_and_show_close_with_them(harness: Harness, crowded: tuple[Path,
         found = [line.removeprefix("  findings ").strip() for line in lines]
         at = next(k for k, line in enumerate(found) if SENTENCE in line)
         assert found[at + 1].startswith(f"– threads {THREADS}, cpus ")
-        assert found[at + 2].startswith("→ --threads ")
+        assert found[at + 2].startswith("→ Use --threads ")
 
 
 def test_scripts_get_the_figures(harness: Harness, crowded: tuple[Path, str]) -> None:

@@ -142,7 +142,7 @@ def test_interrupted_while_preparing(start: Start, tmp_path: Path, number: int) 
     os.killpg(process.pid, number)
     code, out, err = end(process)
     assert (code, out) == (130, "")
-    assert err == "reading and trying mlp\nharness: interrupted\n"
+    assert err == "loading and trying out mlp\nharness: interrupted\n"
     assert names(tmp_path) == []
     wait_until(lambda: not is_alive(worker), "the end of the worker")
 

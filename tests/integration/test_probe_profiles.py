@@ -456,7 +456,7 @@ def test_what_cannot_be_probed_is_refused_with_the_reason(
 
     sine = "(float[8,8] x) => (float[8,8] y) { y = Sin (x) }"
     parallel = SessionConfig(intra_threads=1, execution_mode="parallel")
-    assert "parallel execution has no order" in refusal(sine, {"x": X}, parallel)
+    assert "parallel execution has no fixed order" in refusal(sine, {"x": X}, parallel)
     sequence = "(float[8,8] x) => (seq(float[8,8]) y) { y = SequenceConstruct (x, x) }"
     assert "no node has an output that a probe can wait for" in refusal(sequence, {"x": X})
 
@@ -550,8 +550,8 @@ model.graph.node.append(onnx.helper.make_node("Neg", ["x"], ["spoiling"]))
     ("spoil", "reason"),
     [
         (OTHER_WEIGHT, "outputs with probes differ from those without"),
-        (OTHER_ORDER, "with probes 2 nodes run in another order, from "),
-        (ANOTHER_NODE, "with probes 1 further nodes run, such as Neg"),
+        (OTHER_ORDER, "with probes, nodes run in another order (2, from "),
+        (ANOTHER_NODE, "with probes, additional nodes run (1, such as Neg"),
     ],
     ids=["weight", "order", "node"],
 )
@@ -608,7 +608,7 @@ def test_a_model_that_is_random_is_probed_and_said_to_be_unchecked(
     profile = package.read_profile(tmp_path / "out.h5")
     assert set(profile.traces) == {"probe", "probe_calibration", "ort"}
     (why,) = (why for what, why in profile.absent if what == "probe guard")
-    assert "differ without probes already" in why
+    assert "differ even without probes" in why
     told = json.loads(harness("ops", "out.h5", "--json").stdout)
     assert told["accounts"]["uncovered"] == []
     assert {row["source"] for row in told["operators"]} == {"probe"}
@@ -641,7 +641,7 @@ def test_parallel_execution_is_profiled_without_probes_and_says_why(
     profiled = harness(*PROFILE, "--execution-mode", "parallel", "model.onnx")
     assert profiled.returncode == 0, profiled.stderr
     profile = package.read_profile(tmp_path / "out.h5")
-    assert ("trace/probe", "parallel execution has no order that probes could keep") in (
+    assert ("trace/probe", "parallel execution has no fixed order, which probes need") in (
         profile.absent
     )
     assert set(profile.traces) == {"ort"}

@@ -37,7 +37,7 @@ def test_progress_goes_to_stderr_and_says_what_is_fed_and_how_long_it_takes(
     recorded: Recorded,
 ) -> None:
     lines = recorded.outcome.stderr.splitlines()
-    assert lines[0] == "reading and trying mlp"
+    assert lines[0] == "loading and trying out mlp"
     assert lines[1].startswith("feeding input: float32 1x64; ")
     assert lines[2].startswith("measuring 2 processes, about ")
     assert len(lines) == 3
@@ -158,10 +158,10 @@ def test_summary_without_interval_and_operators_says_why(
     (file,) = (tmp_path / "profiles").iterdir()
     assert file.name.startswith("tiny-cpu-")
     lines = outcome.stdout.splitlines()
-    assert lines[0] == "tiny on cpu, threads as ORT chooses"
+    assert lines[0] == "tiny on cpu, threads chosen by ORT"
     assert lines[1].startswith("--quick: ")
     assert "median of 1 process, " in lines[2]
-    assert "no confidence interval: one process cannot tell" in lines[3]
+    assert "no confidence interval: one process cannot show" in lines[3]
     assert "  operators  none: no traced pass was asked for" in lines
     assert lines[-1] == f"  file       profiles/{file.name}"
 

@@ -404,7 +404,7 @@ class TestHooks:
     def test_hooks_are_not_set_while_a_recording_is_on(self, node_marks: marks.NodeMarks) -> None:
         tracer = Tracer()
         node_marks.start(10)
-        with pytest.raises(ValueError, match="on already"):
+        with pytest.raises(ValueError, match="already on"):
             node_marks.hook(*tracer.addresses)
         node_marks.close()
         with pytest.raises(ValueError, match="closed"):
@@ -450,7 +450,7 @@ class TestFaults:
         with pytest.raises(ValueError, match="capacity"):
             node_marks.start(0)
         node_marks.start(10)
-        with pytest.raises(ValueError, match="on already"):
+        with pytest.raises(ValueError, match="already on"):
             node_marks.start(10)
         node_marks.close()
         node_marks.close()

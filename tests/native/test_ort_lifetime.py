@@ -49,7 +49,7 @@ def test_a_session_that_was_never_opened_is_closed() -> None:
 def test_a_session_is_opened_once(library: ort.Library, model: Callable[..., bytes]) -> None:
     opened = ort.Session(library, model(NEGATE))
     for _ in range(2):
-        with pytest.raises(ValueError, match="created once"):
+        with pytest.raises(ValueError, match="created only once"):
             opened.__init__(library, model(NEGATE))  # type: ignore[misc]
         opened.close()
 

@@ -74,7 +74,7 @@ def test_the_probes_domain_is_made_once_and_stays() -> None:
         ("RegisterExecutionProviderLibrary", "not today"),
         ("GetEpDevices", "not today"),
         ("UnregisterExecutionProviderLibrary", "not today"),
-        ("GetEpApi", "this ONNX Runtime takes no further providers"),
+        ("GetEpApi", "this ONNX Runtime accepts no plugin providers"),
         ("", "ONNX Runtime knows no CPU to register HarnessNodeMarks for"),
     ],
 )

@@ -1,11 +1,19 @@
-"""Documents name files and tests that are there."""
+"""Documents name what is there, and what is there is listed where users and code look for it."""
 
 from __future__ import annotations
 
+import inspect
+import pkgutil
 import re
 from pathlib import Path
 
 import pytest
+
+from harness.analysis import findings
+from harness.analysis.findings.rules import RULES
+from harness.commands.command_line import COMMANDS
+from harness.models.work import nodes, operations, table, traffic
+from harness.storage.v1 import schema
 
 REPOSITORY = Path(__file__).parents[2]
 DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md")])
@@ -29,3 +37,39 @@ def test_what_a_document_names_exists(document: Path) -> None:
             text += f" `{name}`"
     missing += [name for name in _TEST.findall(text) if not re.search(rf"def {name}\b", tests)]
     assert not missing, sorted(set(missing))
+
+
+def test_every_column_is_in_the_description_of_the_format() -> None:
+    described = (REPOSITORY / "profiles" / "FORMAT.md").read_text()
+    columns = {
+        name
+        for table in vars(schema).values()
+        if isinstance(table, dict)
+        and all(isinstance(each, schema.Attributes) for each in table.values())
+        for name in table
+    }
+    assert len(columns) > 50
+    assert not [name for name in sorted(columns) if f"`{name}`" not in described]
+
+
+def test_every_subcommand_is_in_the_documents() -> None:
+    text = "".join(path.read_text() for path in REPOSITORY.glob("docs/*.md"))
+    assert not [name for name in COMMANDS if f"harness {name}" not in text]
+
+
+def test_every_finding_is_among_the_rules() -> None:
+    modules = {each.name for each in pkgutil.iter_modules(findings.__path__)} - {"rules", "seen"}
+    assert {rule.__module__.rpartition(".")[2] for rule in RULES} == modules
+
+
+def test_every_formula_is_used_by_an_operator() -> None:
+    tables = inspect.getsource(table) + inspect.getsource(nodes)
+    defined = [
+        name
+        for module in (operations, traffic)
+        for name, value in vars(module).items()
+        if inspect.isfunction(value) and value.__module__ == module.__name__ and name[0] != "_"
+    ]
+    unused = [name for name in defined if not re.search(rf"\b{name}\b", tables)]
+    assert len(defined) > 20
+    assert not unused

@@ -1,1 +1,1 @@
-"""From several profiles to what differs between them."""
+"""Comparison of profiles: what differs between them, and how certainly."""

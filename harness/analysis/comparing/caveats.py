@@ -8,7 +8,7 @@ from harness.analysis.comparing.report import SIDES
 from harness.records import Profile
 from harness.statistics import steady_state
 
-#: Processes of a profile from which on a difference of 2 % is found.
+#: Processes that a profile needs for a difference of 2 % to be found.
 COMPARISON_GRADE = 10
 
 
@@ -24,12 +24,12 @@ def caveats(judge: Judge, base: Profile, candidate: Profile) -> tuple[str, ...]:
             caveats.append(f"{_processes(alone)} of the {name} without a partner: left out")
         count = len(profile.processes)
         if not profile.complete:
-            caveats.append(f"the {name} was interrupted: only {_processes(count)} of it are here")
+            caveats.append(f"the {name} was interrupted: it has only {_processes(count)}")
         if profile.asked.quick:
             caveats.append(f"the {name} was measured with `quick`: not comparison-grade")
         elif 1 < count < COMPARISON_GRADE and not judge.paired:
             caveats.append(
-                f"the {name} has {_processes(count)}: {COMPARISON_GRADE} are comparison-grade"
+                f"the {name} has {_processes(count)}: comparison-grade takes {COMPARISON_GRADE}"
             )
         if verdict.verdict in ("disturbed", "unusable"):
             caveats.append(f"the {name} is {verdict.verdict}: {'; '.join(verdict.causes)}")
@@ -43,7 +43,7 @@ def _processes(count: int) -> str:
 
 
 def _unsteady(name: str, profile: Profile) -> list[str]:
-    """Says of how many processes the samples are not of one state."""
+    """Says in how many processes the samples are not from one steady state."""
     kinds = steady_state.states(profile.processes)
     moving = {kind: n for kind, n in kinds.items() if kind in ("warm-up", "drift", "unstable")}
     count = sum(kinds.values())

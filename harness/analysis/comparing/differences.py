@@ -1,4 +1,4 @@
-"""What else differs between two profiles besides their times."""
+"""What differs between two profiles besides their times."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.analysis.ceilings import is_ceiling
 from harness.ort import providers
 from harness.records import ITEMS, WEIGHTS, InputRecord, Profile, Reading
 
-#: Readings that differ from one moment to the next.
+#: Readings that vary from one moment to the next.
 _OF_THE_MOMENT = frozenset(
     {
         "uptime_s",
@@ -20,9 +20,9 @@ _OF_THE_MOMENT = frozenset(
         "load_average_15m",
         "steal_since_boot_ns",
         "frequency_now_hz",
-        "package_harness",  # told by harness_version, as is the next
+        "package_harness",  # covered by harness_version, as is the next
         "package_onnx-harness",
-        "provider_options_asked",  # told by the configuration
+        "provider_options_asked",  # covered by the configuration
     }
 )
 #: Parts of the configuration that change what is executed, or how it is timed.
@@ -40,7 +40,7 @@ _SESSION = (
 )
 _MEASUREMENT = ("affinity", "duration_s", "quick", "energy", "sample_hz", "trace")
 
-#: Where in the machine a reading belongs that is neither of ONNX Runtime nor a package.
+#: How the names of readings on a driver or a GPU begin; each provider adds its own.
 _DRIVER = ("nvml", "driver", "gpu")
 
 
@@ -51,7 +51,7 @@ class Difference:
     Attributes:
         kind: ``model``, ``inputs``, ``session``, ``ort``, ``driver``, ``machine``,
             ``software`` or ``measurement``, in this order.
-        what: name of the fact; of a field of the configuration in backticks.
+        what: name of the fact; a field of the configuration is in backticks.
         base, candidate: its values as text.
     """
 
@@ -62,7 +62,7 @@ class Difference:
 
 
 def differences(base: Profile, candidate: Profile) -> tuple[Difference, ...]:
-    """All that is known to differ, what matters most first."""
+    """All known differences, the most important first."""
     found = [
         *_model(base, candidate),
         *_inputs(base, candidate),
@@ -82,9 +82,9 @@ def unlike_inputs(
     """Why the two do not do the same amount of work, in one sentence; empty if they do.
 
     Args:
-        base: what the one was fed.
-        candidate: what the other was fed.
-        items: how many items that were on each side; sizes may be as many times greater.
+        base: inputs of the base.
+        candidate: inputs of the candidate.
+        items: items per inference on each side; one size may differ in that proportion.
     """
     if len(base) != len(candidate):
         return (
@@ -101,12 +101,12 @@ def unlike_inputs(
 
 
 def items_of(base: Profile, candidate: Profile) -> tuple[int, int]:
-    """Items of an inference on both sides, where both tell and they differ; else (1, 1)."""
+    """Items per inference on each side, if both are known and differ; else (1, 1)."""
     return items_apart(base.items, candidate.items)
 
 
 def items_apart(base: Reading, candidate: Reading) -> tuple[int, int]:
-    """The same of the facts that tell it."""
+    """The same, from the readings that hold them."""
     one, other = base.value, candidate.value
     if isinstance(one, int) and isinstance(other, int) and one != other:
         return one, other
@@ -114,7 +114,7 @@ def items_apart(base: Reading, candidate: Reading) -> tuple[int, int]:
 
 
 def _alike(one: tuple[int, ...], other: tuple[int, ...], items: tuple[int, int]) -> bool:
-    """Whether shapes differ in nothing but the number of items."""
+    """Whether shapes differ only in the number of items."""
     if len(one) != len(other):
         return False
     unlike = [pair for pair in zip(one, other, strict=True) if pair[0] != pair[1]]
@@ -157,7 +157,7 @@ def _inputs(base: Profile, candidate: Profile) -> Iterator[Difference]:
 def _paired(
     base: Sequence[InputRecord], candidate: Sequence[InputRecord]
 ) -> list[tuple[InputRecord, InputRecord]]:
-    """Inputs by name, or by place where another model calls them otherwise."""
+    """Inputs paired by name, or by position if the models name them differently."""
     others = {record.name: record for record in candidate}
     if others.keys() == {record.name for record in base}:
         return [(record, others[record.name]) for record in base]
@@ -181,7 +181,7 @@ def _fields(
     candidate: Mapping[str, Any],
 ) -> Iterator[Difference]:
     for field in fields:
-        # A field that an older harness did not know yet had its default's meaning.
+        # Without the field, an older harness behaved as its default says.
         if field in base and field in candidate and base[field] != candidate[field]:
             yield Difference(kind, f"`{field}`", _text(base[field]), _text(candidate[field]))
 
@@ -238,7 +238,7 @@ def _reading(reading: Reading) -> str:
 
 
 def _timing(base: Profile, candidate: Profile) -> Iterator[Difference]:
-    """What the durations hold: with copies or without."""
+    """What the durations include: copies or not."""
     one, other = (
         ", ".join(dict.fromkeys(p.duration_holds for p in profile.processes if p.duration_holds))
         for profile in (base, candidate)

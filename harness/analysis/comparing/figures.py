@@ -1,4 +1,4 @@
-"""Every figure of two profiles against each other, all in the same way."""
+"""Compares every figure of two profiles, all in the same way."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from harness.statistics.verdicts import DECIDED, MARGIN, Comparison, Side, Verdi
 
 
 def figures(processes: Sequence[ProcessRecord]) -> dict[str, Side]:
-    """What every process has one of, by name with the unit as suffix, ready to be compared.
+    """Per-process figures, by name with the unit as suffix, ready to be compared.
 
     Args:
         processes: with a timed pass each, in the order in which they were measured.
@@ -58,20 +58,20 @@ def compare_apart(
     noise: tuple[NoiseVerdict, NoiseVerdict],
     margin: float = MARGIN,
 ) -> Comparison:
-    """One figure of two profiles of separate occasions.
+    """Compares one figure of two profiles from separate occasions.
 
     Args:
-        name: of the figure, which tells by how much it differs between occasions.
+        name: of the figure; selects its standard deviation between occasions.
         base: the figure of each process.
         candidate: likewise.
-        noise: the verdicts on both profiles; of a machine too busy for the figure nothing is
-            decided.
+        noise: the verdicts on both profiles; nothing is decided if a machine was too busy for
+            the figure.
         margin: above 0, what counts as the same.
 
     Raises:
-        ValueError: the margin makes no sense.
+        ValueError: the margin is out of range.
     """
-    # Energy is power over the time of an inference.
+    # Energy is power times the time of an inference, and varies as that time does.
     known = OCCASION_SD_OF.get("time_per_inference_ns" if name.startswith("energy_") else name)
     occasion_sd = OPERATOR_OCCASION_SD if name == "operator" else known
     if occasion_sd is not None and (base.log_yardstick is None or candidate.log_yardstick is None):
@@ -85,7 +85,7 @@ def compare_apart(
         doubt = ""
         if verdict.unusable:
             # However well its processes agree: all of them may have been slowed alike.
-            doubt = f"the {side} is unusable beside another occasion, the machine was too busy"
+            doubt = f"the {side} cannot be compared with another occasion: its machine was too busy"
         elif known is not None and verdict.waited is None:
             doubt = f"unknown whether the {side} waited for a CPU"
         elif known is not None and verdict.waited is not None and verdict.waited > LONGEST_WAIT:
@@ -97,7 +97,7 @@ def compare_apart(
     return found
 
 
-#: Figures of a session, not of an inference: a greater batch makes them no less.
+#: Figures of a session, not of an inference: they are not divided by the batch size.
 _OF_A_SESSION = frozenset({"session_ns", "first_inference_ns"})
 
 
@@ -106,10 +106,10 @@ class Judge:
 
     Attributes:
         paired: whether processes are compared in pairs.
-        alone: processes without a partner on both sides.
-        noise: the verdicts on both sides.
-        items: that an inference was fed on both sides, where they differ: its times and
-            energies are then those of an item. (1, 1) where it is compared as a whole.
+        alone: number of processes without a partner, on each side.
+        noise: the noise verdicts on both sides.
+        items: items per inference on each side, if they differ: times and energies are then
+            those of an item. (1, 1) if inferences are compared as a whole.
     """
 
     def __init__(self, base: Profile, candidate: Profile, margin: float) -> None:
@@ -136,7 +136,7 @@ class Judge:
         self._yardsticks = [side["latency_ns"].log_yardstick for side in self._figures]
 
     def latency(self, refusal: str) -> Quantity:
-        """Of the median; refused where a reason is given."""
+        """Compares the median latency; refuses to if a reason is given."""
         if not refusal and self.paired and not self._sides[0]:
             refusal = "no pair of processes has finished on both sides"
         return unknown("latency_ns", refusal) if refusal else self._figure("latency_ns")
@@ -144,8 +144,8 @@ class Judge:
     def quantities(self) -> tuple[Quantity, ...]:
         """Tails, cold start, throughput, energy and memory.
 
-        The verdicts hold together (Holm). Those of pairs have no p-value to be ordered by: each
-        has its part of the chance of a wrong one (Bonferroni).
+        The verdicts hold jointly (Holm). Those of pairs have no p-value to order them by: each
+        gets an equal share of the chance of a wrong verdict (Bonferroni).
         """
         found = [
             *(self._figure(name) for name in self._figures[0] if name != "latency_ns"),
@@ -156,7 +156,7 @@ class Judge:
         return tuple(dataclasses.replace(one, comparison=together[one.name]) for one in found)
 
     def machine(self) -> Mapping[str, float]:
-        """Time of the yardstick beside the candidate over that beside the base."""
+        """Yardstick time around the candidate over that around the base, by part."""
         one, other = self._yardsticks
         if one is None or other is None:
             return {}
@@ -166,7 +166,7 @@ class Judge:
     def judge_operator(
         self, base: Mapping[int, float], candidate: Mapping[int, float]
     ) -> Comparison:
-        """Own times of an operator by process, on their own."""
+        """Compares own times of an operator, by process; not corrected for their number."""
         sides = [self._of_times(k, times) for k, times in enumerate((base, candidate))]
         return self._unpaired("operator", sides[0], sides[1])
 
@@ -185,8 +185,8 @@ class Judge:
         found = self._judged(name, base, candidate)
         if found.verdict is Verdict.NOT_COMPARABLE:
             return Quantity(name, None, None, found, note)
-        # The ratio of pairs is a median of theirs: next to means, one odd process would contradict
-        # it.
+        # The ratio of pairs is a median of theirs: shown next to means, one odd process would
+        # contradict it.
         middle = _middle if self.paired else _typical
         return Quantity(name, middle(base.log_figure), middle(candidate.log_figure), found, note)
 
@@ -198,7 +198,7 @@ class Judge:
         return self._of_pairs(candidate.log_figure - base.log_figure, alpha)
 
     def _alpha_of_others(self) -> float:
-        """Chance of a wrong verdict that each figure of pairs but the median has, memory too."""
+        """Chance of a wrong verdict for each figure of pairs but the median, memory included."""
         devices = {each.device for profile in self._profiles for each in profile.devices}
         return (1 - CONFIDENCE) / (len(self._figures[0]) + len(devices))
 
@@ -215,7 +215,7 @@ class Judge:
         )
 
     def _energy(self) -> list[Quantity]:
-        """Joules of one inference on each device that both sides tell it of."""
+        """Joules of one inference on each device; unknown unless both sides have them."""
         found = [{e.device: e for e in energy.energy(profile)} for profile in self._profiles]
         quantities = []
         for device in dict.fromkeys([*found[0], *found[1]]):
@@ -225,12 +225,12 @@ class Judge:
                 quantities.append(unknown(f"energy_{device}_j", reason))
                 continue
             doubts = [
-                f"the {name}'s is doubtful: {'; '.join(one.causes)}"
+                f"the {name}'s energy is doubtful: {'; '.join(one.causes)}"
                 for name, one in zip(SIDES, pair, strict=True)
                 if one is not None and one.verdict == "doubtful"
             ]
             joules = [self._joules(k, device) for k in (0, 1)]
-            if self.paired:  # a process whose meter told nothing has no partner
+            if self.paired:  # a process without a meter reading has no partner
                 both = joules[0].keys() & joules[1].keys()
                 joules = [{k: j for k, j in each.items() if k in both} for each in joules]
             sides = [self._of_times(k, each) for k, each in enumerate(joules)]
@@ -240,7 +240,7 @@ class Judge:
         return quantities
 
     def _joules(self, which: int, device: str) -> dict[int, float]:
-        """Energy of an inference by process, or of an item."""
+        """Energy of an inference, or of an item, by process."""
         joules = {}
         for index, process in self._sides[which].items():
             alone = dataclasses.replace(self._profiles[which], processes=(process,))
@@ -250,7 +250,7 @@ class Judge:
         return joules
 
     def _memory(self) -> Quantity:
-        """Peak of resident memory, which no occasion changes."""
+        """Peak of resident memory, which does not vary between occasions."""
         name = PEAK_MEMORY
         values = [
             [
@@ -300,7 +300,7 @@ def _middle(logs: Float64Array) -> float:
 
 
 def _typical(logs: Float64Array) -> float:
-    """Geometric mean over the processes: ratios are of these."""
+    """Geometric mean over the processes, which ratios are formed from."""
     return math.exp(float(logs.mean()))
 
 

@@ -1,10 +1,10 @@
 """Which operators of two executed graphs do the same work, however the optimiser fused them.
 
-ORT keeps no record of what a fused node was made of. What is left of it: the order of
-execution, the shapes that nodes hand on, and names that still carry the source's. Nodes are
-aligned in executed order first. What is left between two aligned nodes does their neighbours'
-work where a fused neighbour shows it, or each other's where both hand on the same shape;
-otherwise it has no match, and is listed so.
+ORT keeps no record of what a fused node was made of. What remains is the order of execution,
+the shapes of outputs, and names that still contain the source's. Nodes are first aligned in
+executed order. Nodes left over between two aligned ones go to a neighbour if a fused neighbour
+shows that it does their work, or to each other if both sides output the same shape; otherwise
+they have no match, and are listed as such.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ from harness.models.executed_graph import MOVES, plain_kind
 from harness.records import NodeEvents, NodeTable
 from harness.statistics.figures import Figure
 
-#: Cells of the alignment beyond which two graphs are both too large and too different.
+#: Most cells of an alignment: beyond, two graphs are both too large and too different.
 _MOST_CELLS = 100_000_000
 
-#: Channels are padded to whole blocks in ORT's blocked layout, by 16 at most.
+#: ORT's blocked layout pads channels to whole blocks of at most 16.
 _BLOCK = 16
 
 #: What ORT puts around a source name: of the node, or of the output that it was named after.
 _PREFIX = re.compile(r"^fused ")
 _SUFFIXES = re.compile(r"(_token_\d+|_nchwc|_nhwc|_transformed|/\w*Fusion/?\w*|_output(_\d+)?)$")
 
-#: Least part of the smaller graph that must be aligned before the rest is believed.
+#: Smallest share of the smaller graph that must be aligned for the rest to be trusted.
 _LEAST_COMMON = 0.2
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Executed:
-    """The nodes that ran, as one tracer tells their time.
+    """The nodes that ran, as timed by one tracer.
 
     Attributes:
         nodes: the executed graph.
-        rows: of those whose time is told, in the order of execution; a body follows the
+        rows: of the timed nodes, in the order of execution; the nodes of a subgraph follow the
             node that runs it.
-        carrier: by row, the row whose time holds that of the node; itself where it has one
-            of its own.
+        carrier: by row, the row whose time includes the node's; the row itself if the node has
+            a time of its own.
     """
 
     nodes: NodeTable
@@ -58,7 +58,7 @@ class Match:
     """Nodes of the base and nodes of the candidate that do the same work.
 
     Attributes:
-        base, candidate: rows in the order of execution; empty where there is no match.
+        base, candidate: rows in the order of execution; empty if there is no match.
     """
 
     base: tuple[int, ...]
@@ -75,7 +75,7 @@ class Match:
 
 
 def executed(nodes: NodeTable, events: NodeEvents) -> Executed:
-    """The nodes whose time a traced pass tells, be it as a part of another node's."""
+    """The nodes timed by a traced pass, even if only as part of another node's time."""
     timed = {row for part in events.parts() for row in np.unique(part.node).tolist()}
     carrier = {row: row for row in timed}
     if events.source == "probe":
@@ -88,7 +88,7 @@ def executed(nodes: NodeTable, events: NodeEvents) -> Executed:
 
 
 def source_name(name: str) -> str:
-    """The name without what the optimiser put around it; empty where nothing is left."""
+    """The name without what the optimiser put around it; empty if nothing is left."""
     name = _PREFIX.sub("", name)
     while (shorter := _SUFFIXES.sub("", name)) != name:
         name = shorter
@@ -98,12 +98,13 @@ def source_name(name: str) -> str:
 def match(base: Executed, candidate: Executed) -> tuple[Match, ...] | Figure:
     """All timed nodes of both sides, each in exactly one match, in the order of execution.
 
-    The alignment is the one of the largest sum of likenesses in which both sides keep their
-    order (Needleman & Wunsch, J. Mol. Biol. 1970, without a price for gaps). Nodes left
-    over that only one other can be, by name or by type and shapes, were executed at another
-    place. Of what is then left between two aligned nodes, a node joins the one that bears
-    its name, all of both sides join where they hand on the same shape, and a node joins its
-    neighbour where that is plain on its own side and made by the optimiser on the other.
+    The alignment maximises the sum of similarities while both sides keep their order
+    (Needleman & Wunsch, J. Mol. Biol. 1970, without a gap penalty). A node left over with
+    only one possible counterpart, by name or by type and shapes, is matched with it: it ran
+    at a different place. Of the nodes still left, one joins the fused node that kept its
+    name. Between two aligned pairs, all nodes of both sides join if they output the same
+    shape, and a node joins its neighbour if that is plain on its own side and made by the
+    optimiser on the other.
 
     Returns:
         The matches, or a Figure with the reason why the graphs cannot be matched.
@@ -111,9 +112,7 @@ def match(base: Executed, candidate: Executed) -> tuple[Match, ...] | Figure:
     left, right = _described(base), _described(candidate)
     pairs = _aligned(left, right)
     if pairs is None:
-        return Figure(
-            None, f"graphs of {len(left)} and {len(right)} nodes are too large to be aligned"
-        )
+        return Figure(None, f"graphs of {len(left)} and {len(right)} nodes are too large to align")
     in_order = len(pairs)
     pairs += _elsewhere(left, right, pairs, lambda node: node.key if node.name else None)
     pairs += _elsewhere(left, right, pairs, lambda node: node.work if node.output else None)
@@ -132,17 +131,17 @@ def match(base: Executed, candidate: Executed) -> tuple[Match, ...] | Figure:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Node:
-    """What tells a node from others.
+    """What identifies a node.
 
     Attributes:
         row: in its NodeTable.
         name: source name, may be empty.
-        kind: op type without what fusing puts before it.
+        kind: op type without the prefix that fusing adds.
         op_type, domain: as executed.
         level: depth and branch.
-        output: shape of what it hands on, channels rounded up to blocks; empty if not known.
-        inputs: likewise, of what it reads.
-        shape: of what it hands on, as it is.
+        output: shapes of its outputs, channels rounded up to blocks; empty if not known.
+        inputs: likewise, of its inputs.
+        shape: shapes of its outputs, not rounded.
     """
 
     row: int
@@ -165,7 +164,7 @@ class _Node:
 
     @property
     def made(self) -> bool:
-        """The optimiser made it: its domain is none that models are exported to."""
+        """The optimiser made it: models are not exported to its domain."""
         return self.domain.startswith("com.microsoft")
 
 
@@ -188,7 +187,7 @@ def _described(side: Executed) -> list[_Node]:
 
 
 def _in_blocks(type_shape: str) -> str:
-    """The shapes as ORT reports them, with channels rounded up where there may be blocks."""
+    """The shapes as ORT reports them, with channels rounded up if there may be blocks."""
     if not type_shape:
         return ""
     rounded = []
@@ -202,7 +201,7 @@ def _in_blocks(type_shape: str) -> str:
 
 
 def _place(nodes: NodeTable, row: int) -> tuple[tuple[int, str, int], ...]:
-    """Sorts rows by execution, bodies behind the node that runs them."""
+    """Sorts rows by execution, subgraphs after the node that runs them."""
     path: list[tuple[int, str, int]] = []
     while row >= 0:
         order = int(nodes.order[row])
@@ -212,7 +211,7 @@ def _place(nodes: NodeTable, row: int) -> tuple[tuple[int, str, int], ...]:
 
 
 def _aligned(left: Sequence[_Node], right: Sequence[_Node]) -> list[tuple[int, int]] | None:
-    """Places of the aligned nodes; None if there are too many to be tried."""
+    """Positions of the aligned nodes; None if there are too many to try."""
     first = _alike_from_the_start(left, right)
     last = _alike_from_the_start(left[first:][::-1], right[first:][::-1])
     rows, columns = len(left) - first - last, len(right) - first - last
@@ -235,7 +234,7 @@ def _alike_from_the_start(left: Sequence[_Node], right: Sequence[_Node]) -> int:
 
 
 def _likeness(left: Sequence[_Node], right: Sequence[_Node]) -> npt.NDArray[np.int8]:
-    """How much speaks for two nodes being the same; 0 where they cannot be."""
+    """int8[left, right], how strongly two nodes look the same; 0 if they cannot be."""
 
     def agree(of: Callable[[_Node], Hashable]) -> npt.NDArray[np.bool_]:
         numbers: dict[Hashable, int] = {}
@@ -248,7 +247,7 @@ def _likeness(left: Sequence[_Node], right: Sequence[_Node]) -> npt.NDArray[np.i
 
     named = np.array([bool(node.name) for node in left], bool)[:, None]
     same_name = agree(lambda node: node.key) & named
-    # A node whose name the other side has too is that one, and no other.
+    # A node whose name occurs on the other side is that one, and no other.
     taken = same_name.any(axis=1)[:, None] | same_name.any(axis=0)[None, :]
     same_kind = agree(lambda node: (node.level, node.kind))
     same_output = agree(lambda node: node.output)
@@ -258,12 +257,12 @@ def _likeness(left: Sequence[_Node], right: Sequence[_Node]) -> npt.NDArray[np.i
 
 
 def _best_path(likeness: npt.NDArray[np.int8]) -> list[tuple[int, int]]:
-    """The pairs, ascending on both sides, whose likenesses add up to the most."""
+    """The pairs, ascending on both sides, with the largest sum of likenesses."""
     rows, columns = likeness.shape
     best = np.zeros((rows + 1, columns + 1), np.int32)
     for i in range(rows):
         paired = best[i, :-1] + likeness[i]
-        # Gaps cost nothing, so the best up to a column is the best of all before it.
+        # Gaps cost nothing, so the best up to a column is a running maximum.
         best[i + 1, 1:] = np.maximum.accumulate(np.maximum(paired, best[i, 1:]))
     pairs = []
     i, j = rows, columns
@@ -285,7 +284,7 @@ def _elsewhere(
     pairs: Sequence[tuple[int, int]],
     key: Callable[[_Node], Hashable | None],
 ) -> list[tuple[int, int]]:
-    """Nodes left over that share their key with exactly one of the other side."""
+    """Nodes left over that share their key with exactly one node of the other side."""
 
     def single(side: Sequence[_Node], matched: set[int]) -> dict[Hashable, int]:
         keys = {p: key(node) for p, node in enumerate(side) if p not in matched}
@@ -298,7 +297,7 @@ def _elsewhere(
 
 
 class _Groups:
-    """Places of both sides put together, first the pairs, then what belongs to them."""
+    """Positions of both sides in groups: first the pairs, then the nodes that belong to them."""
 
     def __init__(
         self, left: Sequence[_Node], right: Sequence[_Node], pairs: Sequence[tuple[int, int]]
@@ -309,7 +308,7 @@ class _Groups:
             self._join((0, one), (1, other))
 
     def join_names(self) -> None:
-        """A node joins the fused one of the other side that kept its name."""
+        """Joins a node to the fused node of the other side that kept its name."""
         for side in (0, 1):
             bearers: dict[str, list[int]] = {}
             for place, node in enumerate(self._sides[1 - side]):
@@ -321,7 +320,7 @@ class _Groups:
                     self._join((1 - side, fused[0]), (side, place))
 
     def join_gaps(self, pairs: Sequence[tuple[int, int]]) -> None:
-        """Treats what is left between each two aligned pairs."""
+        """Assigns the nodes left between consecutive aligned pairs."""
         ends = (len(self._sides[0]), len(self._sides[1]))
         before = (-1, -1)
         for after in (*pairs, ends):
@@ -342,7 +341,7 @@ class _Groups:
             before = after
 
     def join_carriers(self, *carriers: dict[int, int]) -> None:
-        """A node whose time is in another's goes where that one goes."""
+        """Joins a node to the one whose time includes its own."""
         for side, carrier in enumerate(carriers):
             places = {node.row: place for place, node in enumerate(self._sides[side])}
             for row, place in places.items():
@@ -358,7 +357,7 @@ class _Groups:
         return tuple(Match(tuple(one), tuple(other)) for one, other in members.values())
 
     def _in_order(self) -> Iterator[tuple[int, int]]:
-        """Both sides interleaved, so that what has no match stands near its neighbours."""
+        """Both sides interleaved, so that unmatched nodes stay near their neighbours."""
         left, right = (len(side) for side in self._sides)
         everything = [(0, place, (place + 0.5) / max(left, 1)) for place in range(left)]
         everything += [(1, place, (place + 0.5) / max(right, 1)) for place in range(right)]
@@ -366,7 +365,7 @@ class _Groups:
             yield side, place
 
     def _join_both(self, gap: Sequence[int], other: Sequence[int]) -> None:
-        """What stands at the same place on both sides, if it hands on the same."""
+        """Joins the nodes left at the same place on both sides, if they output the same shape."""
         one, two = self._sides[0][gap[-1]], self._sides[1][other[-1]]
         if one.level == two.level and one.output == two.output:
             for place in gap:
@@ -377,23 +376,26 @@ class _Groups:
     def _join_neighbours(
         self, side: int, gap: Sequence[int], before: tuple[int, int], after: tuple[int, int]
     ) -> None:
-        """What a neighbour does on the other side: mostly the one before, as with activations."""
+        """Joins nodes to the neighbour that the other side fused them with.
+
+        Mostly the one before, as with activations.
+        """
         left = list(gap)
         while left and self._does_more(side, before) and self._hands_on(side, left[0], before):
             self._join((side, before[side]), (side, left.pop(0)))
-        # What the optimiser itself put in, such as a change of layout, is nobody's part.
+        # Nodes that the optimiser itself inserted, such as layout changes, belong to no other.
         while left and self._does_more(side, after) and not self._sides[side][left[-1]].made:
             self._join((side, after[side]), (side, left.pop()))
 
     def _does_more(self, side: int, pair: tuple[int, int]) -> bool:
-        """Whether a pair is of a plain node here and one that the optimiser made there."""
+        """Whether a pair is a plain node here and one that the optimiser made on the other side."""
         if not (0 <= pair[0] < len(self._sides[0]) and 0 <= pair[1] < len(self._sides[1])):
             return False
         here, there = self._sides[side][pair[side]], self._sides[1 - side][pair[1 - side]]
         return there.made and (here.domain, here.op_type) != (there.domain, there.op_type)
 
     def _hands_on(self, side: int, place: int, pair: tuple[int, int]) -> bool:
-        """Whether a node hands on what the fused node of the other side does."""
+        """Whether a node outputs the same shapes as the fused node of the other side."""
         node, fused = self._sides[side][place], self._sides[1 - side][pair[1 - side]]
         return node.level == fused.level and node.output == fused.output
 

@@ -19,7 +19,7 @@ from harness.statistics.figures import Figure
 from harness.statistics.intervals import typical
 from harness.statistics.verdicts import Comparison, Verdict
 
-#: Part of the nodes' time of either side below which an operator is listed, not judged.
+#: Share of the nodes' time below which, on both sides, an operator is listed but not judged.
 SMALLEST_SHARE = 0.001
 
 
@@ -82,7 +82,7 @@ class _Traced:
         }
 
     def own_ns(self, rows: Sequence[int]) -> dict[int, float]:
-        """Median over the inferences of each process, of all these nodes together."""
+        """Own time of these nodes together, by process: the median over its inferences."""
         together = self._own[:, list(rows)].sum(axis=1)
         return {one: float(np.median(together[at])) for one, at in self._members.items()}
 
@@ -130,7 +130,7 @@ def _worth_judging(change: OperatorChange, changes: Sequence[OperatorChange]) ->
 def _total(
     profile: Profile, items: int, own: Sequence[float | None], others: Sequence[float | None]
 ) -> Total:
-    """Accounts of one side whose operators take such times, given their counterparts'."""
+    """Accounts of one side, from the times of its operators and of their counterparts."""
     matched = unmatched = 0.0
     for mine, counterpart in zip(own, others, strict=True):
         if counterpart is None:

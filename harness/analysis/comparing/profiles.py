@@ -1,4 +1,4 @@
-"""Profiles against the first of them: what else changed, then every figure, then operators."""
+"""Compares profiles with the first: what else changed, then every figure, then operators."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def compare_profiles(
 ) -> Report:
     """Compares each candidate with the base.
 
-    Two profiles are from separate occasions, and their intervals carry what differs from
-    one to another, unless they share a random text under ``interleaved_with`` of their
-    configuration: then ``ab`` measured them in pairs, which are compared as pairs.
-    Of several candidates the verdicts hold together (Holm).
+    Two profiles count as separate occasions, and intervals include the variance between
+    occasions, unless both have the same random text as ``interleaved_with`` in their
+    configuration: then ``ab`` measured them in pairs, and they are compared as pairs.
+    With several candidates, the verdicts hold jointly (Holm).
 
     Args:
         base: first profile.
@@ -34,7 +34,7 @@ def compare_profiles(
         margin: above 0, what counts as the same.
 
     Raises:
-        ValueError: the margin makes no sense.
+        ValueError: the margin is out of range.
     """
     compared = [_compared(base, candidate, margin) for candidate in candidates]
     if len(compared) > 1:
@@ -83,7 +83,7 @@ def _compared(base: Profile, candidate: Profile, margin: float) -> Compared:
 
 
 def _refusal(base: Profile, candidate: Profile) -> str:
-    """Why no verdict on the two would mean anything; empty if one may."""
+    """Why a verdict on the two would be meaningless; empty if it would not."""
     unlike = unlike_inputs(base.inputs, candidate.inputs, items_of(base, candidate))
     if unlike:
         return unlike
@@ -98,7 +98,7 @@ def _refusal(base: Profile, candidate: Profile) -> str:
         ):
             return (
                 f"every sample of the {name} is {int(durations[0][0])} ns: a series that never "
-                "varies is no measurement"
+                "varies is not a measurement"
             )
     return ""
 

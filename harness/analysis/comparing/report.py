@@ -1,4 +1,4 @@
-"""What a comparison of profiles finds."""
+"""The result of a comparison of profiles."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.records import Profile
 from harness.statistics.figures import Figure
 from harness.statistics.verdicts import Comparison
 
-#: What the two profiles of a comparison are called.
+#: Names of the two profiles of a comparison.
 SIDES = ("base", "candidate")
 
 
@@ -21,9 +21,9 @@ class Quantity:
 
     Attributes:
         name: with the unit as suffix: ``latency_p90_ns``, ``energy_gpu0_j`` …
-        base, candidate: geometric means over the processes, medians where they were measured
-            in pairs; None where not known.
-        comparison: of the two; ``FASTER`` is the lower value, whatever the quantity.
+        base, candidate: geometric means over the processes, medians if they were measured in
+            pairs; None if not known.
+        comparison: of the two; ``FASTER`` means the lower value, whatever the quantity.
         note: what to know about the figures, in one sentence; may be empty.
     """
 
@@ -41,10 +41,10 @@ class OperatorChange:
     Attributes:
         match: their rows in the NodeTables.
         base_nodes, candidate_nodes: their names in the executed graphs.
-        base_labels, candidate_labels: what they are called to the user, after their sources.
+        base_labels, candidate_labels: their labels for the user, from their sources.
         base_op_types, candidate_op_types: their op types.
         base_ns, candidate_ns: own time in one inference, geometric mean over the processes of
-            each one's median (mean where a process took no time); None without counterpart.
+            each one's median (arithmetic mean if one took no time); None on a side without nodes.
         comparison: of the two, Holm's correction over all operators applied.
     """
 
@@ -61,19 +61,19 @@ class OperatorChange:
 
     @property
     def change_ns(self) -> float:
-        """By how much it lengthens an inference."""
+        """How much it adds to an inference."""
         return (self.candidate_ns or 0.0) - (self.base_ns or 0.0)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Total:
-    """Where the latency of one side is: matched + unmatched + rest = latency.
+    """Where the latency of one side goes: matched + unmatched + rest = latency.
 
     Attributes:
         matched_ns: operators with a counterpart.
-        unmatched_ns: operators without.
-        rest_ns: the framework, and by how much tracing misses the timed pass; may be
-            negative where the machine was slower while it was traced.
+        unmatched_ns: operators without one.
+        rest_ns: the framework, and by how much the traced pass misses the timed pass; may be
+            negative if the machine was slower during tracing.
         latency_ns: of the timed pass.
     """
 
@@ -85,7 +85,7 @@ class Total:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OperatorChanges:
-    """Operators of two profiles, what changed most first.
+    """Operators of two profiles, the largest change first.
 
     Attributes:
         changes: one for each match.
@@ -114,11 +114,11 @@ class Compared:
         paired: both were measured interleaved, and processes are compared in pairs.
         latency: of the median.
         quantities: all other figures; empty if the latencies cannot be compared.
-        operators: or why there are none.
-        machine: by how much the machine was slower beside the candidate by each part of
-            the yardstick, as a ratio; empty where it was not timed on both sides.
-        items: fed by an inference on both sides where they differ: what is of an inference
-            is then divided by them. (1, 1) where nothing is.
+        operators: their changes, or why there are none.
+        machine: how much slower the machine was around the candidate, as a ratio for each part
+            of the yardstick; empty if it was not timed on both sides.
+        items: items per inference on each side, if they differ: figures of an inference are
+            then divided by them. (1, 1) if nothing is divided.
     """
 
     candidate: Profile
@@ -133,7 +133,7 @@ class Compared:
 
     @property
     def per(self) -> str:
-        """What times, rates and energies are of: an ``inference``, or an ``item`` of one."""
+        """Unit of times, rates and energies: an ``inference``, or an ``item`` of one."""
         return "inference" if self.items == (1, 1) else "item"
 
 
@@ -142,7 +142,7 @@ class Report:
     """All candidates against the base.
 
     Attributes:
-        base: profile that ratios are over.
+        base: the denominator of ratios.
         candidates: the others, in the order given.
         margin: ratios from 1 / (1 + margin) to 1 + margin count as the same.
     """

@@ -1,4 +1,4 @@
-"""The first inference prepares what the others find ready."""
+"""The first inference includes preparation that later ones do not need."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import numpy as np
 from harness.analysis.findings.seen import WORTH_CHANGING, Finding, Seen, agree
 from harness.statistics import latency
 
-#: A first inference this many times a later one includes one-off preparation. It must also be a
-#: tenth (WORTH_CHANGING) of the cold start, or nobody waits for it.
+#: A first inference that takes this many times as long as later ones includes one-off preparation.
+#: It must also be a tenth (WORTH_CHANGING) of the cold start to be worth avoiding.
 FIRST_TIMES = 10
 
 
 def first_inference(seen: Seen) -> Finding | None:
-    """The first inference prepares what the others find ready."""
+    """The first inference includes preparation that later ones do not need."""
     timed = [one for one in seen.profile.processes if one.index in seen.medians]
     times = [one.first_inference_ns / seen.medians[one.index] for one in timed]
     if seen.verdict == "unusable" or not agree(times, FIRST_TIMES):
@@ -33,6 +33,6 @@ def first_inference(seen: Seen) -> Finding | None:
             "session_ns": cold["session_ns"],
         },
         nodes=(),
-        next_step=f"Make one inference of the same shapes before the first request{faster}.",
+        next_step=f"Run one inference with the same shapes before the first request{faster}.",
         weight=0.0,
     )

@@ -1,4 +1,4 @@
-"""Most of an inference is ONNX Runtime's own work."""
+"""Most of an inference is ONNX Runtime's own overhead."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from harness.analysis.operators.accounts import dispatch_ns
 
 
 def framework(seen: Seen) -> Finding | None:
-    """Most of an inference is spent on nodes, whatever they do, and around them."""
+    """Most of an inference is spent dispatching nodes, whatever they do, and around them."""
     table = seen.table
-    # What ran before the first probe, or behind the last, is in the framework's part.
+    # Nodes before the first probe, or after the last, count as framework time.
     if table is None or table.source != "probe" or table.uncovered or not seen.on_host:
         return None
     events = seen.profile.traces["probe"]

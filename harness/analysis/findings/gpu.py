@@ -36,20 +36,20 @@ def copies(seen: Seen) -> Finding | None:
         why = f"because {counted(len(causes), 'node')} {'runs' if len(causes) == 1 else 'run'}"
         sentence = f"{copied}, {why} on the CPU."
         next_step = (
-            "Replace these nodes by some that the provider has (another opset or export), or "
-            "move them to the ends of the model."
+            "Replace these nodes with ones that the provider supports (a different opset or "
+            "export), or move them to the ends of the model."
         )
     else:
         sentence = f"{copied}, though no node runs on the CPU: kernels read values there."
-        next_step = "Export with fixed shapes, so that shapes are constants and not calculated."
+        next_step = "Export with fixed shapes, so that shapes are constants and not computed."
     return Finding("copies", sentence, evidence, tuple(causes), next_step, share)
 
 
 def gpu_idle(seen: Seen) -> Finding | None:
     """The GPU waits for the host to launch its work.
 
-    ORT's profiler, under which kernels are recorded, lengthens the gaps between them and not
-    the kernels: they are held against the timed pass, against its fastest inference.
+    Kernels are recorded under ORT's profiler, which lengthens the gaps between them but not
+    the kernels themselves: so they are compared with the fastest inference of the timed pass.
     """
     kernels = seen.profile.kernels
     if seen.on_host or kernels is None or kernels.dropped or seen.verdict == "unusable":
@@ -72,6 +72,6 @@ def gpu_idle(seen: Seen) -> Finding | None:
             "launches": work.launches,
         },
         nodes=(),
-        next_step=f"{step}{'g' if step else 'G'}ive it more work in one (`batch`).",
+        next_step=f"{step}{'g' if step else 'G'}ive it more work per inference (`batch`).",
         weight=share,
     )

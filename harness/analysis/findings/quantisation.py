@@ -13,7 +13,7 @@ from harness.analysis.findings.seen import MOST, WORTH_CHANGING, Finding, Seen, 
 from harness.analysis.operators.labels import node_label
 from harness.records import NodeTable
 
-#: Operators that turn numbers into int8 ones, or back.
+#: Operators that convert numbers to int8, or back.
 CONVERSIONS = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
 
 
@@ -38,17 +38,17 @@ def quantisation(seen: Seen) -> Finding | None:
         )
         evidence["unfused_share"] = share
         next_step = (
-            "Leave these nodes out of quantisation (nodes_to_exclude of onnxruntime.quantization),"
-            " or quantise all that they read, their bias too, so that ORT fuses them."
+            "Exclude these nodes from quantisation (nodes_to_exclude in onnxruntime.quantization),"
+            " or quantise all of their inputs, bias included, so that ORT fuses them."
         )
     elif agree(conversions, WORTH_CHANGING):
         share, unfused = 0.0, []
         if "DynamicQuantizeLinear" in nodes.op_type:
-            sentence = "Activations are quantised anew in every inference."
+            sentence = "Activations are quantised afresh in every inference."
             next_step = "Quantise statically (quantize_static): the scales are known beforehand."
         else:
-            sentence = "Tensors are turned into int8 ones and back between the operators."
-            next_step = "Quantise the operators between them too, or leave their neighbours out."
+            sentence = "Tensors are converted to int8 and back between the operators."
+            next_step = "Quantise the operators in between too, or exclude their neighbours."
     else:
         return None
     evidence["conversions_share"] = float(np.median(conversions))
@@ -63,10 +63,10 @@ def quantisation(seen: Seen) -> Finding | None:
 
 
 def _behind_conversions(nodes: NodeTable) -> list[int]:
-    """Rows of the nodes that compute what was turned back into floating point just before them.
+    """Rows of the nodes whose input was converted back to floating point just before them.
 
-    The table has no edges: such a node is executed right behind a DequantizeLinear of the same
-    graph and reads a tensor of the type and shape that it gives.
+    The table has no edges: such a node is executed right after a DequantizeLinear of the same
+    graph and reads a tensor of the type and shape that this one outputs.
     """
     found = []
     ran = np.flatnonzero(nodes.order >= 0)
@@ -84,7 +84,7 @@ def _behind_conversions(nodes: NodeTable) -> list[int]:
 
 
 def _shares_of_time(seen: Seen, rows: Sequence[int]) -> list[float]:
-    """Part of all nodes' time that some take, by process: on the GPU where one does the work."""
+    """Share of all nodes' time that some take, by process; on the GPU if one does the work."""
     kernels, table = seen.profile.kernels, seen.table
     node: npt.NDArray[np.int32]
     if not seen.on_host:

@@ -7,13 +7,13 @@ import numpy as np
 from harness.analysis.findings.seen import MOST, Finding, Seen, counted
 from harness.analysis.operators.table import Operator
 
-#: Part of its roofline below which a node is far from it. Kernels that suit their shapes reach
-#: 60 to 95 % (convolutions of mobilenet-v2, products of bert-small, on a shared machine): those
-#: below half of that have a reason that can be found.
+#: Below this share of its roofline a node is far from it. Kernels that suit their shapes reach
+#: 60 to 95 % (convolutions of mobilenet-v2, matrix products of bert-small, on a shared machine):
+#: one that reaches less than half of that has a cause that can be found.
 FAR_FROM_ROOFLINE = 0.25
 
-#: How much slower others can make the fastest tenth of the inferences of a profile that they
-#: did not make unusable: two that share a core or its memory halve each other's speed.
+#: Factor by which other load can slow the fastest tenth of the inferences without making the
+#: profile unusable: two processes that share a core or its memory halve each other's speed.
 SLOWED_BY_OTHERS = 2
 
 
@@ -35,16 +35,16 @@ def roofline(seen: Seen) -> Finding | None:
     sums = np.cumsum([row.share for row, _ in far])
     if not len(sums) or sums[-1] < MOST:
         return None
-    # The fewest that are most of it.
+    # The fewest nodes that make up most of it.
     far = far[: int(np.searchsorted(sums, MOST)) + 1]
     share = sum(row.share for row, _ in far)
     reached = sum(row.share * one for row, one in far) / share
     op_types = ", ".join(list(dict.fromkeys(row.op_type for row, _ in far))[:3])
     if all(row.flops == 0 for row, _ in far):
-        next_step = "Export another layout or order of axes, so that less has to be moved."
+        next_step = "Export a different layout or order of axes, so that less data has to be moved."
     else:
         next_step = (
-            "See `ops roofline`; try other shapes (channels in multiples of 16), another "
+            "See `ops roofline`; try other shapes (channels in multiples of 16), a different "
             "`intra_threads`, or a newer ONNX Runtime (`library`)."
         )
     verbs = ("take", "reach") if len(far) > 1 else ("takes", "reaches")
@@ -64,10 +64,10 @@ def roofline(seen: Seen) -> Finding | None:
 
 
 def _reached(row: Operator) -> float | None:
-    """Part of its roofline that a node reaches in the fastest tenth of the inferences.
+    """Share of its roofline that a node reaches in the fastest tenth of the inferences.
 
-    None where the roofline is not known. Where the traffic holds an operator back that
-    computes too, neither is: a Tanh counts as one operation and takes the time of many.
+    None if the roofline is unknown. It counts as unknown for an operator that computes but is
+    limited by its traffic: a Tanh counts as one operation but takes the time of many.
     """
     compute = 0.0 if row.flops == 0 else row.peak_share
     memory = 0.0 if row.traffic_bytes == 0 else row.bandwidth_share

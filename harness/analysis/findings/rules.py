@@ -1,4 +1,4 @@
-"""All rules, and what they say of a profile."""
+"""All rules, and what they find in a profile."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from harness.analysis.operators.table import OperatorTable
 from harness.records import Profile
 from harness.statistics.figures import Figure
 
-#: Sentences that are told: more are a list and no advice.
+#: Most findings that are reported: more would be a list, not advice.
 MOST_TOLD = 5
 
 
@@ -37,11 +37,11 @@ RULES: Sequence[Callable[[Seen], Finding | None]] = (
 
 
 def findings(profile: Profile, table: OperatorTable | Figure) -> tuple[Finding, ...]:
-    """What there is to say of a profile, the weightiest first; nothing where there is nothing.
+    """The findings on a profile, the weightiest first; empty if there are none.
 
     Args:
         profile: as it was read.
-        table: its operators by node, as ``operator_table(profile)`` gives them.
+        table: its operators by node, as ``operator_table(profile)`` returns them.
     """
     timed = [process.steady for process in profile.processes if len(process.steady)]
     if not timed or not all(np.median(steady.duration_ns) > 0 for steady in timed):

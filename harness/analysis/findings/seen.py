@@ -1,4 +1,4 @@
-"""What rules may look at, what they say, and how sure a figure must be."""
+"""What rules look at, what they report, and how certain a figure must be."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from harness.records import Profile
 from harness.statistics.figures import Figure
 from harness.statistics.intervals import typical
 
-#: Processes that must agree: one cannot tell its luck from the model.
+#: Fewest processes that must agree: a single one cannot tell chance from the model.
 FEWEST_PROCESSES = 2
 
-#: Part of an inference from which on something is most of it.
+#: At or above this share of an inference, something is most of it.
 MOST = 0.5
 
-#: Part of the time below which a change is not worth making, and within what a disturbed machine
-#: does to a median.
+#: Below this share of the time a change is not worth making, and is no more than what a disturbed
+#: machine does to a median.
 WORTH_CHANGING = 0.1
 
 
@@ -33,13 +33,13 @@ class Finding:
     Attributes:
         kind: which rule says so: ``framework``, ``roofline``, ``copies``, ``threads``,
             ``throttled``, ``first_inference``, ``quantisation``, ``gpu_idle``.
-        sentence: what there is.
-        evidence: figures of the profile by name. The suffix tells the unit: ``_ns``, ``_share``
-            for a part of 1; without one it is a number of things, or a text.
-        nodes: names of the nodes that it is about, in full; empty where it is about all.
+        sentence: what was found.
+        evidence: figures of the profile by name. The suffix gives the unit: ``_ns``, ``_share``
+            for a fraction of 1; without one it is a count or a text.
+        nodes: full names of the nodes that it is about; empty if it is about all.
         next_step: what to try, in one sentence.
-        weight: part of an inference's time that it is about, 0 to 1; 0 where it is about
-            something else, or the part is not known.
+        weight: share of an inference's time that it is about, 0 to 1; 0 if it is about
+            something else, or the share is not known.
     """
 
     kind: str
@@ -56,8 +56,8 @@ class Seen:
 
     Attributes:
         profile: without the series of test doubles, which measure nothing.
-        verdict: on noise; ``unusable`` where any figure is.
-        table: operators by node; None where their times cannot be trusted.
+        verdict: on noise; ``unusable`` if any figure is.
+        table: operators by node; None if their times cannot be trusted.
         medians: of the timed pass, in ns, by ProcessRecord.index.
         fastest_ns: the fastest sample of all.
     """
@@ -70,7 +70,7 @@ class Seen:
 
     @classmethod
     def of(cls, profile: Profile, table: OperatorTable | Figure) -> Seen:
-        """Of a profile with a timed pass, and of its operators by node."""
+        """From a profile with a timed pass, and its operators by node."""
         devices = tuple(series for series in profile.devices if not series.double)
         profile = dataclasses.replace(profile, devices=devices)
         judged = noise.judge(profile)
@@ -89,25 +89,25 @@ class Seen:
 
     @property
     def median_ns(self) -> float:
-        """As the profile's latency is told."""
+        """Latency as it is reported for the profile."""
         return typical(np.array(list(self.medians.values())))
 
     @property
     def provider(self) -> ExecutionProvider | None:
-        """The profile's provider; None where it is not known here."""
+        """The profile's provider; None if it is not known here."""
         return providers.known(self.profile.provider)
 
     @property
     def on_host(self) -> bool:
-        """Whether the times of operators are those of the processor that does the work."""
+        """Whether operator times come from the processor that does the work."""
         return self.provider is not None and not self.provider.on_device
 
     def fact(self, name: str) -> float | str | None:
-        """A fact of the environment; None where it is absent."""
+        """A fact of the environment; None if it is absent."""
         return next((one.value for one in self.profile.environment if one.name == name), None)
 
     def noted(self, name: str) -> list[float]:
-        """A counter around each timed pass, of the processes where it was read."""
+        """A counter around each timed pass, for the processes in which it was read."""
         return [
             float(reading.value)
             for process in self.profile.processes
@@ -117,7 +117,7 @@ class Seen:
 
 
 def agree(values: Sequence[float], least: float) -> bool:
-    """Whether there are values enough, one of each process, and none is below the limit."""
+    """Whether there are enough values, one per process, and none is below the limit."""
     return len(values) >= FEWEST_PROCESSES and min(values) >= least
 
 

@@ -1,4 +1,4 @@
-"""More threads than CPUs, or than operators that could use them."""
+"""More threads than CPUs, or than the operators can use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.machine.cpu_lists import cpu_list
 
 
 def threads(seen: Seen) -> Finding | None:
-    """More threads than CPUs, or than operators that could use them."""
+    """More threads than CPUs, or than the operators can use."""
     threads, cpus = seen.profile.asked.intra_threads, _usable_cpus(seen)
     if not seen.on_host or threads is None:
         return None
@@ -26,13 +26,13 @@ def threads(seen: Seen) -> Finding | None:
             sentence=f"{threads} threads share {counted(cpus, 'CPU')}: they wait for each other.",
             evidence=evidence,
             nodes=(),
-            next_step=f"`intra_threads` {math.floor(cpus) or 1}, or allow more CPUs.",
+            next_step=f"Use `intra_threads` {math.floor(cpus) or 1}, or allow more CPUs.",
             weight=1 - cpus / threads,
         )
     if seen.profile.asked.execution_mode == "parallel":
-        return None  # the trace does not tell what goes on between operators at a time
+        return None  # the trace does not show which operators ran at the same time
     parallel = _parallel_share(seen)
-    # ORT makes a thread for each core where the choice is left to it.
+    # Left to choose, ORT makes one thread per core.
     if parallel is None or (threads or seen.fact("cpu_cores") or 1) == 1:
         return None
     if parallel >= WORTH_CHANGING:
@@ -42,25 +42,25 @@ def threads(seen: Seen) -> Finding | None:
         sentence="ONNX Runtime runs almost all of this model on one thread.",
         evidence={"divided_share": parallel, "threads": threads or "as ORT chooses"},
         nodes=(),
-        next_step="`intra_threads` 1; for throughput run several sessions in parallel, "
+        next_step="Use `intra_threads` 1; for throughput run several sessions in parallel, "
         "one per CPU.",
         weight=0.0,
     )
 
 
 def _usable_cpus(seen: Seen) -> float | None:
-    """CPUs' worth of time that the workers may use; None where nothing tells."""
+    """CPU time that the workers may use, in CPUs; None if unknown."""
     affinity = seen.profile.asked.affinity
     try:
         allowed = seen.fact("affinity_cpus") if affinity is None else len(cpu_list(affinity))
-    except ValueError:  # no CPU list: the file is not harness' own
+    except ValueError:  # not a CPU list: harness did not write the file
         allowed = None
     known = [one for one in (allowed, seen.fact("cgroup_cpu_limit")) if not isinstance(one, str)]
     return min((float(one) for one in known if one is not None), default=None)
 
 
 def _parallel_share(seen: Seen) -> float | None:
-    """Part of the nodes' time in operators that ORT ever divided; None where nothing tells."""
+    """Share of the nodes' time in operators that ORT ever split over threads; None if unknown."""
     trace, nodes = seen.profile.traces.get("ort"), seen.profile.nodes
     if seen.table is None or trace is None or nodes is None:
         return None

@@ -1,4 +1,4 @@
-"""A clock of the GPU, or the CPU time of the control group, was held back."""
+"""A GPU clock, or the CPU time of the control group, was throttled."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from harness.analysis import noise
 from harness.analysis.findings.seen import Finding, Seen
 from harness.machine.devices.clock_reasons import POWER, THROTTLED, clock_reasons
 
-#: Part of the samples from which on throttling is in the figures: the median and p90 do not
-#: notice what touches fewer.
+#: At or above this share of the samples, throttling affects the figures: less does not reach the
+#: median and p90.
 THROTTLED_SHARE = 0.05
 
 
 def throttled(seen: Seen) -> Finding | None:
-    """A clock of the GPU, or the CPU time of the control group, was held back."""
+    """A GPU clock, or the CPU time of the control group, was throttled."""
     return _throttled_gpu(seen) or _throttled_group(seen)
 
 
@@ -40,7 +40,7 @@ def _throttled_gpu(seen: Seen) -> Finding | None:
             "reasons": " ".join(clock_reasons(mask)),
         },
         nodes=(),
-        next_step=f"{step}, or lock lower clocks that it can hold (nvidia-smi "
+        next_step=f"{step}, or lock its clocks at a lower rate it can hold (nvidia-smi "
         "--lock-gpu-clocks); "  # another program's
         "show `exclude_throttled` leaves these samples out.",
         weight=share,
@@ -64,7 +64,7 @@ def _throttled_group(seen: Seen) -> Finding | None:
         sentence=f"The container's CPU limit stopped the work for {share:.0%} of the time.",
         evidence=evidence,
         nodes=(),
-        next_step="Use no more threads (`intra_threads`) than the limit has CPUs, or raise the "
+        next_step="Use no more threads (`intra_threads`) than the limit allows CPUs, or raise the "
         "limit.",
         weight=share,
     )

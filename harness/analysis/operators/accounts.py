@@ -1,4 +1,4 @@
-"""Where a traced inference went, and whether that can be believed."""
+"""Where the time of a traced inference went, and whether the accounts can be trusted."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from harness.analysis.operators.cells import Cells
 from harness.records import NodeEvents, Profile
 from harness.statistics.intervals import typical
 
-#: Part of the timed pass by which nodes + framework may miss it, and of the probed inference
-#: that may stay unexplained, before operator times are called doubtful.
+#: Share of the timed pass by which nodes + framework may miss it, and share of the probed
+#: inference that may stay unexplained, before operator times are called doubtful.
 TRUSTED_RESIDUAL = 0.05
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Accounts:
-    """Where a traced inference went.
+    """Where the time of a traced inference went.
 
     Means over the middle half of the traced inferences by duration, so that they add up:
     nodes + framework + tracer_cost + unexplained = traced.
 
     Attributes:
         nodes_ns: all nodes.
-        framework_ns: what belongs to no node.
-        tracer_cost_ns: what the probes cost by their calibration; None for ORT's profiler,
-            whose cost is hidden in the nodes and the framework.
+        framework_ns: time that belongs to no node.
+        tracer_cost_ns: cost of the probes according to their calibration; None for ORT's
+            profiler, whose cost is hidden in the nodes and the framework.
         unexplained_ns: what is left; None for ORT's profiler.
         traced_ns: the traced inference.
-        told_ns: nodes + framework of a process, geometric mean of those with a timed pass; with
+        told_ns: nodes + framework, geometric mean over the processes with a timed pass; for
             ORT's profiler the traced inference.
-        clean_ns: median of the timed pass of a process, geometric mean of the same ones.
-        residual: told_ns / clean_ns - 1; None where there is no timed pass.
+        clean_ns: median of the timed pass, geometric mean over the same processes.
+        residual: told_ns / clean_ns - 1; None if there is no timed pass.
         own_probe_share: share of nodes_ns in nodes that have a probe of their own and share
             it with no other; None for ORT's profiler.
         dropped: events that the tracer dropped.
-        doubt: why operator times should not be trusted; empty where nothing speaks against.
+        doubt: why operator times should not be trusted; empty if there is no reason.
     """
 
     nodes_ns: float
@@ -59,10 +59,10 @@ def accounts_of(
     """The accounts of a traced pass.
 
     Args:
-        profile: with the timed pass that they are held against.
+        profile: with the timed pass that they are checked against.
         events: of the traced pass.
-        cells: the same summed up.
-        spans: rows of the nodes that share the probe of another, by the row of that one.
+        cells: the same events, summed.
+        spans: rows of the nodes that share another node's probe, by the row of that node.
     """
     sums = cells.own.sum(axis=1)
     clean = {
@@ -76,7 +76,7 @@ def accounts_of(
     untraced: list[float] = []
     for process in np.unique(cells.process):
         mine = np.flatnonzero(cells.process == process)
-        # Samples themselves, not values between them: of two, both are the middle.
+        # Samples, not values interpolated between them: of two, both are the middle half.
         low = np.percentile(cells.duration[mine], 25, method="lower")
         high = np.percentile(cells.duration[mine], 75, method="higher")
         kept = mine[(cells.duration[mine] >= low) & (cells.duration[mine] <= high)]
@@ -93,7 +93,7 @@ def accounts_of(
     residual = told_ns / clean_ns - 1 if told_ns is not None and clean_ns else None
     tracer_cost_ns = unexplained_ns = None
     if exact:
-        # One probe more is outside of all gaps: half before the first, half after the last.
+        # One more probe lies outside all gaps: half before the first, half after the last.
         tracer_cost_ns = probes_ns + (dispatch_ns(profile) or 0.0)
         unexplained_ns = traced_ns - nodes_ns - framework_ns - tracer_cost_ns
     alone = np.setdiff1d(np.arange(cells.own.shape[1]), list(spans))
@@ -133,7 +133,7 @@ def _doubt(
 
 
 def dispatch_ns(profile: Profile) -> float | None:
-    """What the executor spends on a node that does nothing: probes are such nodes."""
+    """What the executor spends on a node that does nothing, which is what a probe is."""
     calibration = profile.traces.get("probe_calibration")
     if calibration is None or not len(calibration):
         return None

@@ -9,20 +9,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from harness.errors import ProfileFileError
 from harness.records import NodeEvents
 from harness.statistics.figures import Float64Array
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Cells:
-    """A traced pass by inference and node; only inferences that are there as a whole.
+    """A traced pass by inference and node; only inferences recorded in full.
 
     Attributes:
         own, total: float64[inferences, nodes], ns.
         calls: int32[inferences, nodes], executions.
         process: int64[inferences], ProcessRecord.index.
         duration, framework: int64[inferences], ns.
-        probes: float64[inferences], what the probes cost, ns.
+        probes: float64[inferences], cost of the probes, ns.
     """
 
     own: Float64Array
@@ -35,19 +36,29 @@ class Cells:
 
     @classmethod
     def of(cls, node_count: int, events: NodeEvents) -> Cells:
-        """Sums the events of so many nodes, some events at a time."""
+        """Sums the events of ``node_count`` nodes, one part of the events at a time.
+
+        Raises:
+            ProfileFileError: an event belongs to no inference of the table.
+        """
         inferences = len(events.inference_number)
         shape = (inferences, node_count)
         own, total, calls = np.zeros(shape), np.zeros(shape), np.zeros(shape, np.int32)
         probes = np.zeros(inferences)
         # An event finds its (process, inference) pair in the inference table.
-        span = int(events.inference_number.max(initial=0)) + 1
+        span = 1 << 31  # more than any number of an inference
         known = events.inference_process.astype(np.int64) * span + events.inference_number
         order = np.argsort(known)
         known = known[order]
         for part in events.parts() if inferences else ():
             keys = part.process.astype(np.int64) * span + part.inference
-            place = order[np.searchsorted(known, keys)]
+            place = np.minimum(np.searchsorted(known, keys), inferences - 1)
+            if not np.array_equal(known[place], keys):
+                raise ProfileFileError(
+                    "damaged: an event belongs to no inference of its trace",
+                    "take a copy of it, or profile again",
+                )
+            place = order[place]
             cell = place * node_count + part.node
             _add(own, cell, part.self_ns)
             _add(total, cell, part.duration_ns)
@@ -73,10 +84,10 @@ class Cells:
         return own
 
     def medians_ns(self, values: Float64Array) -> Float64Array:
-        """float64[processes], median of each over its inferences of what there is one of in each.
+        """float64[processes], the median of each over its inferences.
 
         Args:
-            values: float64[inferences].
+            values: float64[inferences], one for each.
         """
         indices = np.unique(self.process)
         return np.array([float(np.median(values[self.process == one])) for one in indices])
@@ -88,7 +99,7 @@ class Cells:
 
         Args:
             members: their rows.
-            outermost: of them those that are in no other one, whose time holds all of it.
+            outermost: those of them nested in no other, whose total time includes the rest.
         """
         return (
             self.own_ns(members),
@@ -100,9 +111,10 @@ class Cells:
 def _add(
     table: npt.NDArray[Any], cell: npt.NDArray[np.int64], values: npt.NDArray[np.int64] | None
 ) -> None:
-    """Adds the values, or ones, to cells of a table, whose events come in the order of time.
+    """Adds the values, or ones, to cells of a table.
 
-    So the cells of some events lie near each other, and only these are gone through.
+    Events come in the order of time, so the cells of one part lie close together and only that
+    range is touched.
     """
     first = int(cell.min())
     sums = np.bincount(cell - first, values)

@@ -20,7 +20,7 @@ from harness.records import NodeEvents, NodeTable, Profile
 from harness.statistics.figures import Figure
 from harness.statistics.intervals import t_interval, typical
 
-#: Passes that time operators, the truest first.
+#: Passes that time operators, the most accurate first.
 SOURCES = ("probe", "ort")
 
 #: What a row of the table can be.
@@ -32,39 +32,39 @@ class Operator:
     """Time of a node, or of all nodes of an op type or a layer, in one inference.
 
     Attributes:
-        node: name of the node that ONNX Runtime gives it, ``Add #4`` where it has none, or of
-            the layer; for an op type how many nodes it has, as text.
-        op_type: operator type; for a layer how many nodes it has, as text.
+        node: ONNX Runtime's name for the node, ``Add #4`` if it has none; for a layer its name;
+            for an op type its number of nodes, as text.
+        op_type: operator type; for a layer its number of nodes, as text.
         provider: execution provider.
         order: row of the node in the NodeTable; for a group that of its first node.
         median_ns: its own time (without the nodes of its subgraphs) in a traced inference, all
-            executions together: the median of a process, in the geometric mean of the
-            processes (the mean where it took no time in one).
-        interval_ns: 95 % confidence interval of exactly that. Each process has a calibration of
-            its own, so the scatter of the probes' cost is in it, a systematic error of it is
-            not. None with fewer than two processes, or where it took no time in one.
-        total_ns: likewise with the nodes of its subgraphs; what lies within another of the same
-            group is in it once.
+            executions together: geometric mean over the processes of each one's median
+            (arithmetic mean if it took no time in one).
+        interval_ns: 95 % confidence interval of exactly that. Each process calibrates anew, so
+            the interval includes scatter of the probes' cost, but not a systematic error in it.
+            None with fewer than two processes, or if it took no time in one.
+        total_ns: likewise with the nodes of its subgraphs; a node nested in another of the same
+            group counts once.
         p10_ns, p90_ns: spread of its own time over the inferences.
         share: median_ns divided by the sum over all rows.
-        calls: executions in an inference, on average.
-        source: how the times were obtained, ``probe`` or ``ort``. On a GPU they are
-            those of the host, which launches and does not wait.
-        kernel_ns: what the GPU worked for it, kernels, copies and settings of memory; None
-            where that was not recorded.
-        launches: of them, in an inference; None likewise.
-        profiled_ns: median that ORT's profiler gives for the same, beside the probe's; None
-            where it has none.
-        spans: names of further nodes whose time is in it: they carry no probe of their own.
-        flops, traffic_bytes: of one inference; None where not known.
-        peak_share, bandwidth_share: part of this machine's measured ceilings that it reached;
-            None where the work is not known or the ceiling was not measured. A bandwidth above
-            1 comes from caches.
-        idle_ns: how long the GPU had nothing to do before its kernels; None as for kernel_ns.
+        calls: executions per inference, on average.
+        source: how the times were obtained, ``probe`` or ``ort``. On a GPU they are host times:
+            the host launches the work and does not wait for it.
+        kernel_ns: time of its work on the GPU: kernels, copies and memsets; None if that was
+            not recorded.
+        launches: number of these per inference; None likewise.
+        profiled_ns: ORT's profiler's median for the same, next to the probe's; None if it has
+            none.
+        spans: names of further nodes whose time is included: they have no probe of their own.
+        flops, traffic_bytes: of one inference; None if not known.
+        peak_share, bandwidth_share: share of this machine's measured ceilings that it reached;
+            None if the work is not known or the ceiling was not measured. A bandwidth share
+            above 1 comes from caches.
+        idle_ns: how long the GPU was idle before its kernels; None as for kernel_ns.
         bound: ``compute-bound``, ``memory-bound``, ``overhead-bound`` or ``unknown``.
-        why: the numbers that say so.
+        why: the numbers behind that.
         sources: nodes of the user's file that the node was made of, the main one first; empty
-            where that is not known, and for an op type or a layer.
+            if that is not known, and for an op type or a layer.
     """
 
     node: str
@@ -94,34 +94,34 @@ class Operator:
 
     @property
     def called(self) -> str:
-        """Its main source; its name where that is not known, what it does where it has none."""
+        """Its main source; its name if that is not known; without one, its op type."""
         return label(self.node, self.op_type, self.order, self.sources)
 
     @property
     def label(self) -> str:
-        """What it is called, and after ``+`` the nodes whose time is in it."""
+        """What it is called, and after ``+`` the nodes whose time it includes."""
         return " + ".join((self.called, ", ".join(self.spans))) if self.spans else self.called
 
     @property
     def name_in_ort(self) -> str:
-        """ONNX Runtime's name of a node, where that is none of its sources'; else empty."""
+        """ONNX Runtime's name for a node, if it differs from its sources' names; else empty."""
         unnamed = label("", self.op_type, self.order)
         return self.node if self.sources and self.node not in (*self.sources, unnamed) else ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OperatorTable:
-    """Operators that ran, their accounts, and what stands behind them.
+    """Operators that ran, their accounts, and how they were measured.
 
     Attributes:
         source: how the times were obtained, ``probe`` or ``ort``.
         resolution_ns: step of the clock that took them.
         inferences: traced inferences, over all processes.
-        profiler_tax: by how much ORT's profiler lengthens an inference, as a share; None
-            where it was not used.
-        uncovered: names of nodes that ran before the first probe or behind the last: their
-            time is framework time.
-        known_work: share of the nodes' time in which the operations are known.
+        profiler_tax: share by which ORT's profiler lengthens an inference; None if it was not
+            used.
+        uncovered: names of nodes that ran before the first probe or after the last: their time
+            counts as framework time.
+        known_work: share of the nodes' time spent in nodes whose operations are known.
     """
 
     operators: tuple[Operator, ...]
@@ -156,7 +156,7 @@ def operator_table(
         profile: with a traced pass.
         by: what a row is, one of GROUPS.
         sort: ``time``, ``total``, ``calls``, ``order`` or ``name``.
-        source: the pass to take, one of SOURCES; None for the truest there is.
+        source: the pass to take, one of SOURCES; None for the most accurate one.
         depth: components of a layer's name that are kept; 0 for all.
 
     Returns:
@@ -184,11 +184,11 @@ class OperatorTimes:
 
     @classmethod
     def of(cls, profile: Profile, source: str | None = None) -> OperatorTimes | Figure:
-        """Sums a pass up, or says why that cannot be.
+        """Sums up a pass, or says why it cannot.
 
         Args:
             profile: with a traced pass.
-            source: the pass to take, one of SOURCES; None for the truest there is.
+            source: the pass to take, one of SOURCES; None for the most accurate one.
         """
         name = source or next((one for one in SOURCES if one in profile.traces), "")
         events = profile.traces.get(name)
@@ -206,11 +206,11 @@ class OperatorTimes:
 
     @functools.cached_property
     def accounts(self) -> Accounts:
-        """Where a traced inference went."""
+        """Where the time of a traced inference went."""
         return accounts_of(self.profile, self.events, self.cells, self._spans)
 
     def table(self, by: str = "node", sort: str = "time", depth: int = 0) -> OperatorTable:
-        """What ``operator_table`` gives."""
+        """What ``operator_table`` returns."""
         nodes, cells = self.nodes, self.cells
         ceilings = Ceilings.of(self.profile)
         rows = [
@@ -242,7 +242,7 @@ class OperatorTimes:
     def _operator(
         self, group: tuple[str, ...], members: list[int], ceilings: Ceilings, by: str
     ) -> Operator:
-        """A row of the table; its share is that of no table yet."""
+        """A row of the table; its share is filled in once all rows are known."""
         nodes, cells, work = self.nodes, self.cells, self._gpu_work
         own, total, calls = cells.sums(members, self._outermost(members))
         count = float(calls.mean())
@@ -261,7 +261,7 @@ class OperatorTimes:
             ceilings.bandwidth,
             None if self._dispatch_ns is None else self._dispatch_ns * count,
         )
-        # Beside ORT's own times there is nothing to tell of its profiler.
+        # Times from ORT's profiler have no second figure to stand next to them.
         profiled = self._profiled if self.source == "probe" else None
         return Operator(
             node=group[0],
@@ -293,10 +293,10 @@ class OperatorTimes:
         )
 
     def _work(self, column: npt.NDArray[np.int64], members: Sequence[int]) -> float | None:
-        """Operations or bytes of all that is in the time of some nodes, in one inference.
+        """Operations or bytes of all work included in the time of some nodes, in one inference.
 
         Returns:
-            None where one of them is not known, or how often it ran is not.
+            None if any of them is unknown, or how often it ran.
         """
         calls = self.cells.calls[:, members].mean(axis=0).tolist()
         work = 0.0
@@ -309,9 +309,9 @@ class OperatorTimes:
         return work
 
     def _outermost(self, members: Sequence[int]) -> list[int]:
-        """The nodes whose time is not part of another's among them.
+        """Those of some nodes whose time is not part of another's among them.
 
-        The time of a control-flow node without a probe of its own is in that of its carrier.
+        The time of a control-flow node without a probe of its own is part of its carrier's.
         """
         nodes, among = self.nodes, set(members)
         outermost = []
@@ -324,12 +324,12 @@ class OperatorTimes:
         return outermost
 
     def _timed_by(self, row: int) -> int:
-        """Row of the node in whose time that of this one is."""
+        """Row of the node whose time includes this one's."""
         return int(self.nodes.carrier[row]) if self.source == "probe" else row
 
     @functools.cached_property
     def _dispatch_ns(self) -> float | None:
-        """Cost of a node that does nothing, where it is measured as the times are."""
+        """Cost of a node that does nothing, if it is measured in the same way as the times."""
         return dispatch_ns(self.profile) if self.source == "probe" else None
 
     @functools.cached_property
@@ -338,7 +338,7 @@ class OperatorTimes:
 
     @functools.cached_property
     def _profiled(self) -> Cells | None:
-        """What ORT's profiler tells of the same."""
+        """The same, from ORT's profiler."""
         if self.source == "ort":
             return self.cells
         events = self.profile.traces.get("ort")
@@ -386,7 +386,7 @@ def _groups(
 
 
 def _spans(nodes: NodeTable) -> dict[int, list[int]]:
-    """Rows of the nodes that share the probe of another, by the row of that one."""
+    """Rows of the nodes that share another node's probe, by the row of that node."""
     shared: dict[int, list[int]] = {}
     for row in np.flatnonzero((nodes.carrier >= 0) & (nodes.order >= 0)).tolist():
         carrier = int(nodes.carrier[row])
@@ -396,7 +396,7 @@ def _spans(nodes: NodeTable) -> dict[int, list[int]]:
 
 
 def _share(amount: float | None, ceiling: float | None, time_ns: float) -> float | None:
-    """Part of a ceiling that was reached."""
+    """Share of a ceiling that was reached."""
     if amount is None or ceiling is None or not time_ns:
         return None
     return amount / (time_ns * 1e-9) / ceiling
@@ -409,4 +409,4 @@ def _why_absent(profile: Profile, passes: Sequence[str | None]) -> str:
     reasons = [why for what, why in profile.absent if what in wanted]
     if reasons or not profile.traces:
         return "; ".join(reasons) or "no traced pass was asked for"
-    return f"this profile holds no such pass ({', '.join(filter(None, passes))}): see `trace`"
+    return f"this profile has no such pass ({', '.join(filter(None, passes))}): see `trace`"

@@ -1,1 +1,1 @@
-"""Devices that are sampled while a model is timed."""
+"""Devices that are sampled while a model is being timed."""

@@ -1,7 +1,7 @@
-"""What there is to sample: the one protocol between kinds of devices and the sampling threads.
+"""What can be sampled: the protocol between kinds of devices and the sampling threads.
 
-A source looks at the machine once and offers channels; a native thread reads their
-numbers (``harness.native.sampler``); the source then says what a failed reading means.
+A source inspects the machine once and offers channels; a native thread reads their numbers
+(``harness.native.sampler``); the source then explains what failed readings mean.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from harness.records import Absent
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Channel:
-    """A number that can be sampled, under the names that its series will have.
+    """A number that can be sampled, with the names that its series will have.
 
     Attributes:
         device: as in DeviceSeries.
@@ -24,9 +24,9 @@ class Channel:
         unit: as in DeviceSeries.
         source: as in DeviceSeries.
         reads: how the native thread reads it.
-        counter: it only grows. A reading below the one before it is a wrap-around where
-            `largest` is known, else a reset.
-        largest: of a counter, after which it starts again from 0.
+        counter: whether it only grows. A reading below the previous one is then a wrap-around if
+            `largest` is known, otherwise a reset.
+        largest: the value after which a counter starts again from 0.
     """
 
     device: str
@@ -39,7 +39,7 @@ class Channel:
 
     @property
     def name(self) -> str:
-        """What it is called where it is absent."""
+        """Its name in the list of absences."""
         return f"{self.device} {self.quantity}"
 
 
@@ -55,10 +55,10 @@ class ChannelSource(Protocol):
     """A kind of device."""
 
     def offer(self) -> Offer:
-        """Looks at the machine: channels that may be sampled, and what cannot be."""
+        """Inspects the machine: channels that may be sampled, and what cannot be."""
 
     def explain(self, status: int) -> str:
-        """Says what a reading that failed with this status means, and the remedy."""
+        """Explains a reading that failed with this status, and the remedy."""
 
 
 def explain_errno(status: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-#: Bits of the series clock_reasons_mask.
+#: Names of the bits in the series clock_reasons_mask.
 _REASONS = {
     0x001: "gpu_idle",
     0x002: "applications_clocks_setting",
@@ -18,10 +18,10 @@ _REASONS = {
 }
 
 
-#: Reasons that mean that the GPU was held back: not idle, and not as its owner set it.
+#: Reasons that mean the GPU was throttled: all but idling and settings made by its owner.
 THROTTLED = 0x004 | 0x008 | 0x010 | 0x020 | 0x040 | 0x080 | 0x200 | 0x400
 
-#: Those of them that more power would lift: sw_power_cap, hw_power_brake_slowdown.
+#: Throttling for lack of power: sw_power_cap, hw_power_brake_slowdown.
 POWER = 0x004 | 0x080
 
 

@@ -14,16 +14,16 @@ from harness.records import Absent
 _POWERCAP = "sys/class/powercap"
 _HWMON = "sys/class/hwmon"
 _PERMISSION = (
-    "only root may read it: run as root, or let it be read with "
+    "only root may read it: run as root, or make it readable with "
     "`sudo chmod a+r /sys/class/powercap/*/energy_uj`"
 )
 
 
 class CpuEnergy:
-    """Source of the energy counters of the packages, or of their power.
+    """Source of the energy counters of the CPU packages, or of their power.
 
-    The first of these that the kernel offers: package zones of powercap, the hwmon devices
-    of the drivers amd_energy (a counter) and amd_hsmp (power).
+    Uses the first of these that the kernel offers: the package zones of powercap, then the hwmon
+    devices of the drivers amd_energy (a counter) and amd_hsmp (power).
 
     Args:
         root: where /sys and /proc are looked for.
@@ -33,7 +33,7 @@ class CpuEnergy:
         self._root = root
 
     def offer(self) -> Offer:
-        """A channel for each package, or why there is none."""
+        """A channel for each package, or the reason why there are none."""
         absent: list[Absent] = []
         for source in (self._powercap, self._hwmon):
             channels = []
@@ -55,7 +55,7 @@ class CpuEnergy:
         return _PERMISSION if status in (errno.EACCES, errno.EPERM) else explain_errno(status)
 
     def _powercap(self) -> Iterator[Channel]:
-        """Package zones; the zones of intel-rapl-mmio are the same packages again."""
+        """Package zones; those of intel-rapl-mmio are skipped, as they repeat the same packages."""
         for zone in sorted((self._root / _POWERCAP).glob("intel-rapl:*")):
             try:
                 found = re.fullmatch(
@@ -81,7 +81,7 @@ class CpuEnergy:
             if driver == "amd_energy":
                 yield from self._amd_energy(folder)
             elif driver == "amd_hsmp_hwmon":
-                # One a socket, registered in their order; nothing else tells which it is.
+                # One per socket, registered in order; nothing else identifies the socket.
                 path = folder / "power1_input"
                 read = sampler.Channel(sampler.FILE, 1, path=path)
                 yield Channel(f"package{sockets}", "power_uw", "uW", self._source(path), read)
@@ -113,15 +113,15 @@ class CpuEnergy:
             virtual = None
         if virtual:
             return (
-                "this is a virtual machine and its hypervisor passes no energy counter on: "
-                "measure on the host, or on a machine without one"
+                "this is a virtual machine whose hypervisor exposes no energy counter: "
+                "measure on the host, or on bare metal"
             )
         if (self._root / "dev/hsmp").exists():
             return (
-                "/dev/hsmp is here, but the kernel shows no sensor of it under /sys/class/hwmon: "
+                "/dev/hsmp exists, but the kernel lists no sensor for it under /sys/class/hwmon: "
                 "use a kernel whose amd_hsmp driver has one, or load intel_rapl_msr"
             )
         return (
             f"no package zone under /{_POWERCAP}, no amd_energy or amd_hsmp under /{_HWMON}: "
-            "load the module intel_rapl_msr (it serves AMD too)"
+            "load the module intel_rapl_msr (it supports AMD too)"
         )

@@ -1,4 +1,4 @@
-"""What the host did meanwhile: frequency and steal of each CPU, run queue, memory pressure."""
+"""Series of the host: frequency and steal time of each CPU, run queue, memory pressure."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from harness.records import Absent
 class HostSeries:
     """Source of series about the host.
 
-    Only the run queue is cheap enough for every tick: the kernel walks over all CPUs and
-    interrupts to answer the others.
+    Only the run queue is cheap enough for every tick: for the others, the kernel walks over all
+    CPUs and interrupts.
 
     Args:
-        cpus: those that the inference may use.
+        cpus: the CPUs that the inference may use.
         root: where /proc and /sys are looked for.
     """
 
@@ -28,25 +28,25 @@ class HostSeries:
         self._root = root
 
     def offer(self) -> Offer:
-        """Series of the CPUs that tell them; the reasons of the others."""
+        """The series that this host reports, and the reasons why others are absent."""
         frequencies, absent = self._frequencies()
         return Offer((*self._host(), *self._steal(), *frequencies), absent)
 
     def explain(self, status: int) -> str:
         """The error of the file."""
         if status == errno.ENODATA:
-            return "the kernel does not tell it here: no such line, field or number"
+            return "the kernel does not report it here: no such line, field or number"
         if status == errno.EOPNOTSUPP:
-            return "the kernel was started without it (boot with psi=1)"
+            return "the kernel was booted without it (boot with psi=1)"
         return explain_errno(status)
 
     def _host(self) -> Iterable[Channel]:
-        # As procs_running of /proc/stat, at a hundredth of its cost.
+        # The same number as procs_running in /proc/stat, at a hundredth of the cost.
         yield Channel(
             "host",
             "runnable_threads",
             "1",
-            "/proc/loadavg, running or ready to, the sampler itself included",
+            "/proc/loadavg, running or runnable, the sampler itself included",
             sampler.Channel(sampler.FILE, argument=4, path=self._root / "proc/loadavg"),
         )
         yield Channel(

@@ -1,6 +1,6 @@
-"""GPUs through NVML: which there are, what of them can be sampled, and what its answers mean.
+"""GPUs through NVML: which ones there are, what can be sampled, and what NVML's errors mean.
 
-Names come from nvidia-ml-py (``pynvml``, imported when asked for); values are read by the
+The facts come from nvidia-ml-py (``pynvml``, imported on demand); the series are read by the
 native thread, which opens the library itself.
 """
 
@@ -19,10 +19,10 @@ LIBRARY = "libnvidia-ml.so.1"
 
 _UNSUPPORTED, _LIBRARY_NOT_FOUND, _FUNCTION_NOT_FOUND = 3, 12, 13
 
-#: nvmlReturn_t -> what it means here, with the remedy where there is one.
+#: nvmlReturn_t -> what it means here, with the remedy if there is one.
 _MEANINGS = {
-    1: "NVML was shut down meanwhile",
-    2: "the driver does not know it, or there is no GPU of this index: see `nvidia-smi -L`",
+    1: "NVML was shut down in the meantime",
+    2: "the driver does not know it, or there is no GPU with this index: see `nvidia-smi -L`",
     _UNSUPPORTED: "this GPU does not support it",
     4: "no permission: run as root, or have an administrator allow it",
     6: "not found",
@@ -34,8 +34,8 @@ _MEANINGS = {
     _FUNCTION_NOT_FOUND: "the driver is too old for it",
     15: "the GPU is lost (it fell off the bus, or was reset): see `dmesg | grep Xid`",
     16: "the GPU needs a reset: `sudo nvidia-smi --gpu-reset`",  # another program's
-    18: "the library and the kernel's driver are of different versions: restart the machine, "
-    "or reload the driver, after its update",
+    18: "the library and the kernel driver have different versions: after a driver update, "
+    "reload the driver or restart the machine",
     21: "the driver has no data for it",
     999: "an error inside the driver",
 }
@@ -44,18 +44,18 @@ _MEANINGS = {
 class Nvml:
     """Source of the series of one GPU.
 
-    The native thread finds out which of them the GPU has: a channel that its first reading
-    says is not supported is not read again.
+    The native thread finds out which of them the GPU supports: a channel whose first reading
+    returns "not supported" is not read again.
 
     Args:
-        gpu: NVML's index, which counts all GPUs of the machine in the order of their bus.
+        gpu: NVML's index, which counts all GPUs of the machine in PCI bus order.
     """
 
     def __init__(self, gpu: int) -> None:
         self._device = f"gpu{gpu}"
 
     def offer(self) -> Offer:
-        """All series there may be; nothing is opened yet."""
+        """All series that a GPU may have; nothing is opened yet."""
         field, clock = sampler.NVML_FIELD, sampler.NVML_CLOCK
         return Offer(
             (
@@ -111,7 +111,7 @@ class Nvml:
         )
 
     def explain(self, status: int) -> str:
-        """NVML's error, its meaning here and the remedy."""
+        """The meaning of an NVML error here, and the remedy."""
         return explain(status)
 
     def _field(self, quantity: str, unit: str, field: int, *, counter: bool = False) -> Channel:
@@ -124,7 +124,7 @@ class Nvml:
 
 
 def explain(status: int, detail: str = "") -> str:
-    """A sentence a user can act on, for an nvmlReturn_t."""
+    """A sentence that the user can act on, for an nvmlReturn_t."""
     meaning = f"{_MEANINGS.get(status, 'NVML failed')} (NVML {status})"
     return f"{meaning}: {detail}" if detail else meaning
 
@@ -134,8 +134,8 @@ class Gpu:
     """One GPU as NVML describes it.
 
     Attributes:
-        index: NVML's.
-        bus_id: of its PCI function, ``00000000:01:00.0``.
+        index: NVML's index.
+        bus_id: PCI address, such as ``00000000:01:00.0``.
         facts: readings named after its index: ``gpu0_name``, ``gpu0_uuid``,
             ``gpu0_power_limit_mw``, …
     """
@@ -151,9 +151,9 @@ class Gpus:
 
     Attributes:
         found: all of them.
-        driver: its version; empty where it cannot be asked.
-        reason: why the GPUs cannot be told, with the remedy; empty where they can, and there
-            may then be none.
+        driver: driver version; empty if it cannot be queried.
+        reason: why the GPUs cannot be listed, with the remedy; empty if they can be, even if
+            there are none.
     """
 
     found: tuple[Gpu, ...]
@@ -162,11 +162,11 @@ class Gpus:
 
 
 def gpus(library: str | None = None) -> Gpus:
-    """Asks nvidia-ml-py which GPUs there are, and what each is.
+    """Lists the GPUs through nvidia-ml-py, with facts about each.
 
     Args:
-        library: another libnvidia-ml.so.1. It must come before any other use of NVML in
-            this process, for nvidia-ml-py opens the library once and by that name.
+        library: another libnvidia-ml.so.1. Give it before any other use of NVML in this process:
+            nvidia-ml-py opens the library once, by that name.
     """
     try:
         import pynvml
@@ -174,7 +174,7 @@ def gpus(library: str | None = None) -> Gpus:
         return Gpus((), reason=f"{error}: `pip install nvidia-ml-py`")
     try:
         if library is not None:
-            ctypes.CDLL(library)  # its SONAME is then taken
+            ctypes.CDLL(library)  # later opens of the same SONAME get this one
         pynvml.nvmlInit()
     except OSError as error:
         return Gpus((), reason=explain(_LIBRARY_NOT_FOUND, str(error)))
@@ -192,10 +192,10 @@ def gpus(library: str | None = None) -> Gpus:
 
 
 def index_of(device_id: str) -> int:
-    """NVML's index of the GPU that CUDA calls by this number in this process.
+    """NVML's index of the GPU that has this CUDA device number in this process.
 
-    CUDA counts the visible GPUs, fastest first; NVML counts all, by bus. Where the driver
-    cannot be asked the number itself is returned: NVML then says what is missing.
+    CUDA counts the visible GPUs, fastest first; NVML counts all of them, in bus order. If the
+    driver cannot be queried, returns the number unchanged: NVML then reports what is missing.
     """
     number = int(device_id) if device_id.isdecimal() else 0
     try:
@@ -209,7 +209,7 @@ def index_of(device_id: str) -> int:
         or cuda.cuDeviceGetPCIBusId(bus_id, len(bus_id), device)
     ):
         return number
-    # NVML writes eight digits of the PCI domain, CUDA four.
+    # NVML writes the PCI domain with eight digits, CUDA with four.
     wanted = bus_id.value.decode().lower().lstrip("0")
     return next(
         (gpu.index for gpu in gpus().found if gpu.bus_id.lower().lstrip("0") == wanted), number
@@ -223,7 +223,7 @@ def _gpu(nvml: Any, index: int) -> Gpu:
 
 
 def _facts(nvml: Any, index: int, device: Any) -> Iterator[Reading]:
-    """What a profile records of a GPU; each by itself may be absent."""
+    """What a profile records about a GPU; any of these facts may be absent."""
     queries: tuple[tuple[str, str, tuple[int, ...], Callable[..., int | str], str], ...] = (
         ("name", "nvmlDeviceGetName", (), _text, ""),
         ("uuid", "nvmlDeviceGetUUID", (), _text, ""),

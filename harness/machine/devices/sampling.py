@@ -1,4 +1,4 @@
-"""What the devices did during a pass: starts the sampling threads, makes series of their rows."""
+"""What the devices did during a pass: runs the sampling threads, and turns readings into series."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from harness.machine.devices.host_channels import HostSeries
 from harness.native import sampler
 from harness.records import Absent, DeviceSeries
 
-#: Times a second that the slow channels are read.
+#: How often the slow channels are read, in Hz.
 _SLOW_HZ = 10
-#: Longest time in which a driver's stamp may stand still before its values are called stale.
+#: How long a driver's timestamp may stay unchanged before its values are called stale.
 _STALE_NS = 1_000_000_000
 
 
-#: READING[n]
+#: Readings of one channel or one thread: READING[n].
 _Rows = npt.NDArray[np.void]
 
 
 class DeviceSampler:
     """Samples the host, its CPU packages and one GPU during a pass.
 
-    Files and the GPU have a thread each, so that a slow driver does not hold the files up.
-    The threads belong to the CPUs that the thread that calls start() may use.
+    Files and the GPU have a thread each, so that a slow driver does not delay the files. The
+    threads inherit the CPU affinity of the thread that calls start().
 
     Args:
-        hz: readings a second, 1 to 1000; costly ones are read ten times a second.
+        hz: readings per second, 1 to 1000; expensive channels are read ten times a second.
         gpu: NVML's index of the GPU, None for none.
-        cpus: those that the inference may use.
-        root: where /proc and /sys are looked for; any other than / makes doubles of the
-            series of the host.
+        cpus: the CPUs that the inference may use.
+        root: where /proc and /sys are looked for; if it is not /, the host's series are marked
+            as test doubles.
         nvml_library: another libnvidia-ml.so.1.
-        seconds: how long the pass may be; memory for its readings is allocated before. Of a
-            longer pass the rest is dropped and counted.
+        seconds: longest expected pass; memory for its readings is allocated up front. Readings
+            after that are dropped and counted.
 
     Raises:
-        ValueError: hz is out of its range.
+        ValueError: hz is out of range.
     """
 
     def __init__(
@@ -65,9 +65,9 @@ class DeviceSampler:
             )
 
     def start(self) -> None:
-        """Starts sampling; returns after the first readings, at most 2 s a thread later.
+        """Starts sampling; returns after the first readings, or after at most 2 s per thread.
 
-        Other Python threads go on meanwhile. Called once.
+        Other Python threads keep running meanwhile. Call it once.
 
         Raises:
             OSError: a thread cannot be started.
@@ -76,16 +76,16 @@ class DeviceSampler:
             thread.native.start()
 
     def stop(self, process: int) -> tuple[tuple[DeviceSeries, ...], tuple[Absent, ...]]:
-        """Takes last readings and ends the threads, or gives up one that hangs after 2 s.
+        """Takes the last readings and ends the threads; a hanging one is abandoned after 2 s.
 
         Args:
             process: ProcessRecord.index of the series.
 
         Returns:
-            The series, of successful readings only, and what is missing in them or altogether,
-            with the reason. Counters that wrapped around are unwrapped. Of the threads
-            themselves, as device ``sampler`` and ``sampler_gpuN``: ``lateness_ns`` of each
-            tick, and at the end one value each of ``cpu_time_ns``, ``missed_ticks`` and
+            The series, with successful readings only, and what is missing partly or entirely,
+            with the reasons. Counters that wrapped around are unwrapped. The threads themselves
+            have series too, as devices ``sampler`` and ``sampler_gpuN``: ``lateness_ns`` of each
+            tick, and one value each, at the end, of ``cpu_time_ns``, ``missed_ticks`` and
             ``dropped_ticks``.
         """
         for thread in self._threads:
@@ -100,7 +100,7 @@ class DeviceSampler:
 
 
 class _Thread:
-    """One native thread and whose channels it reads."""
+    """One native thread and the channels that it reads."""
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class _Thread:
             offer = source.offer()
             self._absent += offer.absent
             offered += [(channel, source) for channel in offer.channels]
-        # The fast ones first; channels of one source stay together, for sorting is stable.
+        # Fast channels first; the sort is stable, so channels of one source stay together.
         offered.sort(key=lambda pair: pair[0].reads.slow)
         self._offered = offered
         self.native = sampler.Sampler(
@@ -135,7 +135,7 @@ class _Thread:
         )
 
     def results(self, process: int) -> tuple[list[DeviceSeries], list[Absent]]:
-        """Series of all channels, then those of the thread itself."""
+        """Series of all channels, followed by those of the thread itself."""
         fast, slow = self.native.take()
         report = self.native.report()
         self.native.close()
@@ -156,7 +156,7 @@ class _Thread:
         if report.hung is not None:
             absent.append(self._hung(report))
         if report.dropped:
-            reason = f"{report.dropped} ticks found no room: the pass was longer than announced"
+            reason = f"{report.dropped} ticks did not fit: the pass was longer than announced"
             absent.append((self._name, reason))
         if series:
             series += self._own(process, fast[:, 0], report, double=double)
@@ -171,11 +171,11 @@ class _Thread:
 
     def _hung(self, report: sampler.Report) -> Absent:
         if report.hung == len(self._offered):
-            return self._name, "NVML did not close within 2 s and was given up; no reading is lost"
+            return self._name, "NVML did not close within 2 s and was abandoned; no reading is lost"
         channel = self._offered[report.hung or 0][0]
         if report.ticks == 0:
-            return channel.device, "NVML did not open and answer within 2 s and was given up"
-        reason = f"{channel.source} did not return for 2 s: sampling by this thread ended there"
+            return channel.device, "NVML did not open and answer within 2 s and was abandoned"
+        reason = f"{channel.source} did not return within 2 s: this thread stopped sampling there"
         return channel.name, reason
 
     def _own(
@@ -189,7 +189,7 @@ class _Thread:
             "dropped_ticks": ("1", report.dropped),
         }
         nothing = sampler.Channel(sampler.FILE, 1)
-        lateness = Channel(self._name, "lateness_ns", "ns", "wake-up less its deadline", nothing)
+        lateness = Channel(self._name, "lateness_ns", "ns", "wake-up minus its deadline", nothing)
         yield _series(lateness, process, ticks, double=double)
         for quantity, (unit, value) in counts.items():
             row = ticks[-1:].copy()
@@ -199,7 +199,7 @@ class _Thread:
 
 
 def _missing(source: ChannelSource, rows: _Rows, detail: str) -> Iterator[str]:
-    """Why readings of a channel are missing; a thread that hung is told elsewhere."""
+    """Why readings of a channel are missing; a hung thread is reported elsewhere."""
     failed = rows[rows["status"] != 0]
     for status in np.unique(failed["status"]):
         these = failed[failed["status"] == status]
@@ -213,11 +213,11 @@ def _missing(source: ChannelSource, rows: _Rows, detail: str) -> Iterator[str]:
     if len(stamps) and len(np.unique(stamps["updated_us"])) == 1:
         still_ns = int(stamps["time_ns"][-1] - stamps["time_ns"][0])
         if still_ns > _STALE_NS:
-            yield f"stale: the driver did not update it in {still_ns / 1e9:.1f} s"
+            yield f"stale: the driver did not update it for {still_ns / 1e9:.1f} s"
 
 
 def _before_reset(channel: Channel, good: _Rows) -> tuple[_Rows, str]:
-    """A counter unwrapped; one that was reset ends there, for what follows has another origin."""
+    """Readings with wrap-arounds removed, cut at a counter reset, and the reason for a cut."""
     falls = np.flatnonzero(np.diff(good["value"]) < 0) if channel.counter else np.array([])
     if not len(falls):
         return good, ""

@@ -1,7 +1,7 @@
 """Facts of the machine, the driver and the installed software, each with its source.
 
-Nothing here loads ONNX Runtime or an NVIDIA library that a measured process would then
-carry; what needs one is asked in a process of its own.
+Nothing here loads ONNX Runtime or an NVIDIA library into a process that measures; facts that
+need one are read in a separate process.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from harness.records import Reading
 def collect(root: Path = Path("/")) -> tuple[Reading, ...]:
     """Reads everything that a profile records about where it was measured.
 
-    Takes some tens of milliseconds, more where a GPU driver has to start.
+    Takes some tens of milliseconds, more if a GPU driver has to start.
 
     Args:
-        root: where /proc, /sys, /etc and /dev are looked for. What is not a file
-            (affinity, the cycles counter, NVML, Python's packages) is always this
-            process' own.
+        root: where /proc, /sys, /etc and /dev are looked for. Facts that do not come from files
+            (affinity, the cycles counter, NVML, Python packages) are always those of this
+            process.
     """
     return (
         *host.system(root),

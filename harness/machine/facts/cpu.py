@@ -1,4 +1,4 @@
-"""The CPU, what of it this process may use, and its frequency."""
+"""The CPU, how much of it this process may use, and its frequency."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CPUS = "sys/devices/system/cpu"
 
 
 def processor(root: Path) -> Iterator[Reading]:
-    """Model, topology, caches, and what of it this process may use."""
+    """Model, topology, caches, and how much of the CPU this process may use."""
     yield read(root, "cpu_model", "proc/cpuinfo", matching(r"^model name\s*:\s*(.+)"))
     yield from _topology(root)
     yield read(
@@ -44,7 +44,7 @@ def processor(root: Path) -> Iterator[Reading]:
 
 
 def _topology(root: Path) -> Iterator[Reading]:
-    """Sockets, cores and hardware threads that are online."""
+    """Online sockets, cores and hardware threads."""
     source = f"/{_CPUS}/cpu*/topology"
     sockets, cores = set(), set()
     try:
@@ -63,17 +63,17 @@ def _topology(root: Path) -> Iterator[Reading]:
 
 
 def cgroup_cpu_limit(root: Path = Path("/")) -> Reading:
-    """CPUs' worth of time that control groups allow this process.
+    """CPU time that control groups allow this process, as a number of CPUs.
 
-    The tightest quota of the process' group and those around it, versions 1 and 2;
-    the value is ``none`` when no group sets one.
+    The tightest quota of the process's group and its parents, versions 1 and 2; the value is
+    ``none`` if no group sets one.
     """
     name, unit = "cgroup_cpu_limit", "CPUs"
     try:
         groups = [folder for folder, _ in control_groups(root, "cpu")]
         next((root / "sys/fs/cgroup").iterdir())
     except (OSError, StopIteration):
-        reason = "/proc/self/cgroup or /sys/fs/cgroup is not there"
+        reason = "/proc/self/cgroup or /sys/fs/cgroup does not exist"
         return Reading(name, None, unit, "/sys/fs/cgroup", reason)
     limits = [
         (cpus, f"/{folder.relative_to(root)}")
@@ -87,7 +87,7 @@ def cgroup_cpu_limit(root: Path = Path("/")) -> Reading:
 
 
 def _quota(group: Path) -> float | None:
-    """CPUs that one control group allows, None where it sets no limit."""
+    """Number of CPUs that one control group allows; None if it sets no limit."""
     try:
         if (group / "cpu.max").exists():
             quota, period = (group / "cpu.max").read_text().split()
@@ -100,7 +100,7 @@ def _quota(group: Path) -> float | None:
 
 
 def frequency(root: Path) -> Iterator[Reading]:
-    """Governor, driver, limits, and the frequency just now."""
+    """Governor, driver, limits, and the current frequency."""
     first = f"{_CPUS}/cpu0/cpufreq"
     governors = {
         reading.value

@@ -1,4 +1,4 @@
-"""One fact out of one file of /proc or /sys."""
+"""Single facts from files of /proc or /sys."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ Parse = Callable[[str], int | float | str]
 
 
 def read(root: Path, name: str, path: str, parse: Parse = str.strip, unit: str = "") -> Reading:
-    """One fact out of one file; absent with the reason when it is not there."""
+    """One fact from one file; absent with the reason if it cannot be read."""
     source = f"/{path}"
     try:
         return Reading(name, parse((root / path).read_text()), unit, source)
     except OSError as error:
         return Reading(name, None, unit, source, f"{source}: {error.strerror}")
     except (LookupError, ValueError):
-        return Reading(name, None, unit, source, f"{source} does not tell it")
+        return Reading(name, None, unit, source, f"{source} does not report it")
 
 
 def matching(pattern: str, convert: Callable[[str], int | float | str] = str.strip) -> Parse:
-    """A parser: the pattern's group, converted; LookupError where it does not match."""
+    """A parser: the pattern's group, converted; LookupError if it does not match."""
 
     def parse(text: str) -> int | float | str:
         match = re.search(pattern, text, re.MULTILINE)

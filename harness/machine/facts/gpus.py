@@ -1,4 +1,4 @@
-"""The GPUs, as the reader of NVML tells them."""
+"""The GPUs, as NVML reports them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from harness.records import Reading
 
 
 def gpus() -> Iterator[Reading]:
-    """Version of the driver, number of GPUs, and what each is."""
+    """Driver version, number of GPUs, and facts about each."""
     try:
         from harness.machine.devices import nvml
     except ImportError as error:
-        reason = f"harness' own native module does not load: {error}"
+        reason = f"harness's own native module does not load: {error}"
         yield Reading("nvml_driver", None, "", "NVML", reason)
         return
     told = nvml.gpus()

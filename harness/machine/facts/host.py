@@ -1,4 +1,4 @@
-"""The host: its kernel, memory and load, and which counters it lets a user read."""
+"""The host: its kernel, memory and load, and which counters users may read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.records import Reading
 
 
 def system(root: Path) -> Iterator[Reading]:
-    """Names of host and kernel, its clocks and settings."""
+    """Names of the host and its kernel, clocks and settings."""
     yield read(root, "host_name", "proc/sys/kernel/hostname")
     yield read(root, "kernel", "proc/sys/kernel/osrelease")
     yield read(root, "os", "etc/os-release", matching(r'^PRETTY_NAME="?([^"\n]+)'))
@@ -32,7 +32,7 @@ def system(root: Path) -> Iterator[Reading]:
 
 
 def _virtualisation(root: Path) -> Reading:
-    """``none``, or the hypervisor as far as the guest is told."""
+    """``none``, or the hypervisor as far as it identifies itself to the guest."""
     name = "virtualisation"
     guest = read(root, name, "proc/cpuinfo", matching(r"^flags\s*:.*\b(hypervisor)\b"))
     vendor = read(root, name, "sys/class/dmi/id/sys_vendor")
@@ -45,14 +45,14 @@ def _virtualisation(root: Path) -> Reading:
 
 
 def memory(root: Path) -> Iterator[Reading]:
-    """All memory, and what of it is free."""
+    """Total and available memory."""
     for name, field in (("total", "MemTotal"), ("available", "MemAvailable")):
         parse = matching(rf"^{field}:\s*(\d+) kB", kibi)
         yield read(root, f"memory_{name}_bytes", "proc/meminfo", parse, "bytes")
 
 
 def load(root: Path) -> Iterator[Reading]:
-    """Load averages, and the time that a hypervisor has taken."""
+    """Load averages, and the steal time since boot."""
     for column, minutes in enumerate((1, 5, 15)):
         yield read(
             root,
@@ -67,7 +67,7 @@ def load(root: Path) -> Iterator[Reading]:
 
 
 def counters(root: Path) -> Iterator[Reading]:
-    """What this process is permitted to read, and which counters work."""
+    """What this process may read, and which counters work."""
     yield read(root, "perf_event_paranoid", "proc/sys/kernel/perf_event_paranoid", int)
     yield read(root, "ptrace_scope", "proc/sys/kernel/yama/ptrace_scope", int)
     yield read(
@@ -82,9 +82,9 @@ def _cycles_counter() -> Reading:
     name, source = "cycles_counter", "perf_event_open"
     number = {"x86_64": 298, "aarch64": 241}.get(platform.machine())
     if number is None:
-        reason = f"the number of perf_event_open on {platform.machine()} is not known here"
+        reason = f"the syscall number of perf_event_open on {platform.machine()} is not known here"
         return Reading(name, None, "", source, reason)
-    # struct perf_event_attr of perf_event_open(2), its first published size: type HARDWARE,
+    # struct perf_event_attr of perf_event_open(2) in its first published size: type HARDWARE,
     # size 64, config CPU_CYCLES, …, flags exclude_kernel (bit 5) and exclude_hv (bit 6).
     attributes = struct.pack("=IIQQQQQIIQ", 0, 64, 0, 0, 0, 0, 1 << 5 | 1 << 6, 0, 0, 0)
     libc = ctypes.CDLL(None, use_errno=True)
@@ -92,7 +92,7 @@ def _cycles_counter() -> Reading:
     if descriptor < 0:
         code = ctypes.get_errno()
         absent = code in (errno.ENOENT, errno.EOPNOTSUPP, errno.ENODEV)
-        why = "the machine shows its kernel no such counter" if absent else os.strerror(code)
+        why = "the machine exposes no such counter" if absent else os.strerror(code)
         return Reading(name, None, "", source, f"{why} ({errno.errorcode[code]})")
     try:
         (cycles,) = struct.unpack("=Q", os.read(descriptor, 8))
@@ -104,12 +104,12 @@ def _cycles_counter() -> Reading:
 
 
 def _cpu_energy(root: Path) -> Reading:
-    """The series of the CPU's energy or power that the sampler can read here."""
+    """The CPU energy or power series that the sampler can read here."""
     name, source = "cpu_energy", "powercap, hwmon"
     try:
         from harness.machine.devices.cpu_energy import CpuEnergy
     except ImportError as error:
-        reason = f"harness' own native module does not load: {error}"
+        reason = f"harness's own native module does not load: {error}"
         return Reading(name, None, "", source, reason)
     offer = CpuEnergy(root).offer()
     if not offer.channels:

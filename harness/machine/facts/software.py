@@ -1,4 +1,4 @@
-"""Versions of Python and of the packages that matter."""
+"""Versions of Python and of the relevant packages."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PACKAGES = ("onnx-harness", "numpy", "onnx", "pyperf", "h5py")
 
 
 def versions() -> Iterator[Reading]:
-    """Python, ONNX Runtime's distributions and the other packages."""
+    """Versions of Python, the installed ONNX Runtime distributions and the other packages."""
     version = f"{platform.python_implementation()} {platform.python_version()}"
     yield Reading("python", version, "", "platform")
     providers = [_package(name) for name in ORT_DISTRIBUTIONS]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
+
+import msgspec
 
 #: Name of an element type, lower case and without the packing suffix (``Int4x2``), as ORT
 #: and ONNX write it -> name, bits of an element. Text has no size that shapes tell.
@@ -27,6 +28,9 @@ _TYPES: Final[Mapping[str, tuple[str, int]]] = {
     "complex128": ("complex128", 128),
 }  # fmt: skip
 _BITS: Final = dict(_TYPES.values())
+
+_Size = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+_REPORTED: Final = msgspec.json.Decoder(list[dict[str, list[_Size]]])
 
 
 class Unknown(Exception):
@@ -52,8 +56,14 @@ def type_name(name: str) -> str:
 
 
 def tensors(text: str) -> tuple[Tensor, ...]:
-    """``[{"float":[1,3]},{"int64":[]}]`` as ORT's profiler writes it."""
-    entries: list[dict[str, list[int]]] = json.loads(text) if text else []
+    """``[{"float":[1,3]},{"int64":[]}]`` as ORT's profiler writes it.
+
+    Empty where the text is not of that form: it may come from a damaged profile.
+    """
+    try:
+        entries = _REPORTED.decode(text) if text else []
+    except ValueError:
+        return ()
     return tuple(
         Tensor(type_name(name), tuple(shape)) for entry in entries for name, shape in entry.items()
     )

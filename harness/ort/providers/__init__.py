@@ -1,6 +1,6 @@
-"""The execution providers that harness knows: a module each, found by being here.
+"""The execution providers that harness knows: one module each, discovered in this package.
 
-A new one is one more module with a ``PROVIDER``, named as users ask for it.
+To add one, add a module with a ``PROVIDER``, named as users ask for it.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
     from harness.config.session import SessionConfig
     from harness.ort.execution_provider import ExecutionProvider
 
-#: The one that takes what no other does, always there.
+#: The provider that takes the nodes no other does; it is always there.
 HOST = "cpu"
 
 
 def names() -> tuple[str, ...]:
-    """What users can ask for, the host first. Imports none of them."""
+    """Names that users can ask for, the host first. Does not import the modules."""
     found = {module.name for module in pkgutil.iter_modules(__path__)}
     return (HOST, *sorted(found - {HOST}))
 
 
 def by_name(name: str) -> ExecutionProvider:
-    """The provider that is asked for.
+    """The provider with this name.
 
     Raises:
-        RequestError: there is none of this name.
+        RequestError: there is none.
     """
     found = known(name)
     if found is None:
@@ -39,7 +39,7 @@ def by_name(name: str) -> ExecutionProvider:
 
 
 def known(name: str) -> ExecutionProvider | None:
-    """The provider of a profile's file; None where it is of another version's knowledge."""
+    """The provider that a profile names; None if this version of harness does not know it."""
     if name not in names():
         return None
     provider: ExecutionProvider = importlib.import_module(f"{__name__}.{name}").PROVIDER
@@ -47,12 +47,12 @@ def known(name: str) -> ExecutionProvider | None:
 
 
 def every() -> tuple[ExecutionProvider, ...]:
-    """All of them, the host first."""
+    """All providers, the host first."""
     return tuple(map(by_name, names()))
 
 
 def chain(config: SessionConfig) -> tuple[tuple[ExecutionProvider, dict[str, str]], ...]:
-    """Providers to append to a session with their options, in order; the host is none of them.
+    """Providers to append to a session with their options, in order, without the host.
 
     Raises:
         RequestError: there is no such provider.
@@ -79,7 +79,7 @@ def captures_graph(config: SessionConfig) -> bool:
 
 
 def uncaptured(config: SessionConfig) -> SessionConfig:
-    """The same without captured graphs: for all sessions but the one that is timed.
+    """The same without captured graphs: for every session but the timed one.
 
     Raises:
         RequestError: there is no such provider.

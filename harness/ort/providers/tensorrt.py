@@ -1,4 +1,4 @@
-"""NVIDIA GPUs by TensorRT; what it cannot take it leaves to CUDA."""
+"""NVIDIA GPUs through TensorRT, which leaves the nodes it cannot take to CUDA."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PROVIDER = ExecutionProvider(
     ort_name="TensorrtExecutionProvider",
     api_name="TensorRT",
     memory="device",
-    # Without CUDA behind it, what it cannot take would go to the CPU.
+    # Without CUDA as fallback, the nodes that it cannot take would go to the CPU.
     followers=("cuda",),
     shared_options=("device_id",),
     capture_option="trt_cuda_graph_enable",

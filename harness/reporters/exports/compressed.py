@@ -1,4 +1,4 @@
-"""Files that are compressed when their name says so."""
+"""Files that are compressed if their name says so."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write, compressed when its name ends in ``.gz``; replaced if it exists.
+    """A file to write, compressed if its name ends in ``.gz``; replaced if it exists.
 
     Raises:
         OSError: it cannot be written.
@@ -22,6 +22,6 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
         if path.suffix != ".gz":
             yield out
             return
-        # Level 1: most of the size goes already there, for the least time.
+        # Level 1: most of the saving for the least time.
         with gzip.GzipFile(fileobj=out, mode="wb", compresslevel=1, filename="") as packed:
             yield cast("IO[bytes]", packed)

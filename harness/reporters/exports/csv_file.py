@@ -1,4 +1,4 @@
-"""The inferences of a profile as CSV, one a row."""
+"""The inferences of a profile as CSV, one per row."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def write(profile: Profile, path: Path) -> int:
 
     Args:
         profile: what to write.
-        path: the file, compressed when its name ends in ``.gz``; replaced if it exists.
+        path: the file, compressed if its name ends in ``.gz``; replaced if it exists.
 
     Returns:
-        Number of rows written, without the header.
+        Number of rows written, not counting the header.
 
     Raises:
         OSError: the file cannot be written.

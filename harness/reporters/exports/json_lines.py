@@ -1,9 +1,9 @@
-"""All of a profile as JSON lines: one object a line, ``type`` says what it is.
+"""A whole profile as JSON lines: one object per line, whose ``type`` says what it is.
 
 In this order: ``profile``, ``input``, ``environment``, ``absent``, ``node``, ``process``, and
 for each process ``noise`` and ``sample``; then ``inference`` and ``node_event`` of traced
-passes, ``device``, ``kernel``. Keys are the names of the records, with their units. A number
-that is -1 in a record, because it is not known, is null.
+passes, ``device``, ``kernel``. Keys are the attribute names of the records, units included. A
+number that is -1 in a record because it is not known becomes null.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
     from harness.records import InputRecord, NodeEvents, ProcessRecord, Profile, Reading
 
-#: Objects in a batch: what is held as text at a time.
+#: Objects per batch: as many as are held as text at a time.
 _BATCH: Final = 8_192
 
-#: Columns in which -1 is a number like others.
+#: Columns in which -1 is an ordinary number.
 _NEVER_UNKNOWN: Final = frozenset(("value", "self_ns"))
 
 _Object = dict[str, Any]
@@ -38,7 +38,7 @@ def write(profile: Profile, path: Path) -> int:
 
     Args:
         profile: what to write.
-        path: the file, compressed when its name ends in ``.gz``; replaced if it exists.
+        path: the file, compressed if its name ends in ``.gz``; replaced if it exists.
 
     Returns:
         Number of lines written.
@@ -50,9 +50,24 @@ def write(profile: Profile, path: Path) -> int:
     count = 0
     with opened(path) as out:
         for objects in _batches(profile):
-            out.write(encoder.encode_lines(objects))
+            try:
+                lines = encoder.encode_lines(objects)
+            except UnicodeEncodeError:  # options of a command line that is not UTF-8
+                lines = encoder.encode_lines(_encodable(objects))
+            out.write(lines)
             count += len(objects)
     return count
+
+
+def _encodable(value: Any) -> Any:
+    """The value with backslash escapes in its texts for what UTF-8 cannot hold."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, list | tuple):
+        return [_encodable(each) for each in value]
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(each) for key, each in value.items()}
+    return value
 
 
 def _batches(profile: Profile) -> Iterator[Sequence[_Object]]:
@@ -129,7 +144,7 @@ def _trace(name: str, events: NodeEvents) -> Iterator[Sequence[_Object]]:
 
 
 def _columns(record: Any) -> dict[str, Any]:
-    """Arrays and tuples of a record by name: one value for each row."""
+    """Arrays and tuples of a record by name, with one value per row."""
     values = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
     return {name: value for name, value in values.items() if isinstance(value, np.ndarray | tuple)}
 

@@ -1,4 +1,4 @@
-"""The inferences of a profile as Parquet, one a row; needs pyarrow."""
+"""The inferences of a profile as Parquet, one per row; needs pyarrow."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """A profile as pyperf's JSON, for ``python -m pyperf stats|hist|compare_to|check|metadata``.
 
-Each process is a run of pyperf's, with its own values and warm-ups: a value is the mean of
-``loops`` inferences, as pyperf's Runner itself would have taken it. Only the file format is
-pyperf's; nothing here imports it.
+Each process becomes one pyperf run, with its own values and warm-ups: a value is the mean of
+``loops`` inferences, just as pyperf's own Runner would have taken it. Only the file format is
+pyperf's; nothing here imports pyperf.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from harness.records import LatencySeries, ProcessRecord, Profile
 
-#: Of pyperf's file format.
+#: Version of pyperf's file format.
 _VERSION = "1.0"
 
-#: Names of the facts of the environment that go along: what pyperf does not collect itself.
+#: Names of the environment facts to include: those that pyperf does not collect itself.
 _FACTS = re.compile(r"ort_version|nvml_driver|gpu\d+_name")
 
 _Fact = str | int | float
@@ -38,7 +38,7 @@ def write(profile: Profile, path: Path) -> int:
         Number of runs written, one for each process.
 
     Raises:
-        RequestError: no process has a whole value.
+        RequestError: no process has a complete value.
         OSError: the file cannot be written.
     """
     runs = [run for run in map(_run, profile.processes) if run is not None]
@@ -82,7 +82,7 @@ def _run(process: ProcessRecord) -> dict[str, Any] | None:
 
 
 def _values(series: LatencySeries, loops: int) -> list[tuple[int, float]]:
-    """(inferences, seconds of one) of each value, from its first start to its last end."""
+    """(inferences, seconds per inference) of each value, from its first start to its last end."""
     values = []
     for first in range(0, len(series), loops):
         last = min(first + loops, len(series)) - 1
@@ -93,7 +93,7 @@ def _values(series: LatencySeries, loops: int) -> list[tuple[int, float]]:
 
 
 def _told(facts: dict[str, Any]) -> dict[str, _Fact]:
-    """Those that pyperf takes: it refuses empty text and lines, and what is absent."""
+    """The facts that pyperf accepts: it refuses empty text, line breaks and missing values."""
     told: dict[str, _Fact] = {}
     for name, fact in facts.items():
         value = " ".join(fact.split()) if isinstance(fact, str) else fact

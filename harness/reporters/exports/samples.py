@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 #: Columns of the table.
 COLUMNS: Final = ("process", "pass", "inference", "start_ns", "duration_ns")
 
-#: Rows in a part.
+#: Rows per part.
 _ROWS: Final = 65_536
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Part:
-    """Rows of one pass of one process, in the order of time.
+    """Rows of one pass of one process, in time order.
 
     Attributes:
         process: ProcessRecord.index.

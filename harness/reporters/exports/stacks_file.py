@@ -25,10 +25,10 @@ def write(stacks: Stacks, path: Path, form: str, name: str) -> int:
         stacks: what to write.
         path: the file; replaced if it exists.
         form: one of FORMATS.
-        name: what speedscope shows.
+        name: title that speedscope shows.
 
     Returns:
-        Number of different stacks written.
+        Number of distinct stacks written.
 
     Raises:
         OSError: the file cannot be written.
@@ -39,13 +39,13 @@ def write(stacks: Stacks, path: Path, form: str, name: str) -> int:
 
 
 def collapsed(stacks: Stacks) -> str:
-    """A line for each stack: its frames with ``;`` between them, and how often it was seen."""
+    """A line per stack: its frames separated by ``;``, and how often it was seen."""
     pairs = zip(stacks.stack, stacks.samples.tolist(), strict=True)
     return "".join(f"{stack} {samples}\n" for stack, samples in pairs)
 
 
 def speedscope(stacks: Stacks, name: str) -> dict[str, Any]:
-    """The stacks in speedscope's file format, weighted with the seconds they stand for."""
+    """The stacks in speedscope's file format, weighted by the seconds they stand for."""
     places: dict[str, int] = {}
     samples = [
         [places.setdefault(frame, len(places)) for frame in stack.split(";")]

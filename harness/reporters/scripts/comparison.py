@@ -1,7 +1,7 @@
 """A comparison as JSON that scripts may rely on.
 
-``verdict``, ``ratio``, ``interval`` and ``operators`` are those of the first candidate,
-further ones are under ``others``. A figure that could not be had is null, with a ``reason``.
+``verdict``, ``ratio``, ``interval`` and ``operators`` are those of the first candidate; further
+ones are under ``others``. A figure that could not be obtained is null, with a ``reason``.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def comparison(report: Report) -> dict[str, Any]:
 
 
 def comparison_text(report: Report, more: Mapping[str, str] | None = None) -> str:
-    """The comparison as one JSON object, with what else is known of it."""
+    """The comparison as one JSON object, with ``more`` added to it."""
     found = {**comparison(report), **(more or {})}
-    return json.dumps(found, ensure_ascii=False, allow_nan=False)
+    return json.dumps(found, allow_nan=False)
 
 
 def _compared(compared: Compared, base: Profile) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def _compared(compared: Compared, base: Profile) -> dict[str, Any]:
 
 
 def _items(compared: Compared, base: Profile) -> dict[str, Any]:
-    """Of both sides, null with the reason where a file does not tell."""
+    """Items per inference on both sides; null with the reason where a file does not say."""
     told: dict[str, Any] = {}
     for side, profile in zip(SIDES, (base, compared.candidate), strict=True):
         told[side] = profile.items.value

@@ -1,6 +1,6 @@
 """A profile as JSON that scripts may rely on (keys as in profiles/FORMAT.md).
 
-A figure that could not be had is null, with a ``reason`` next to it.
+A figure that could not be obtained is null, with a ``reason`` next to it.
 """
 
 from __future__ import annotations
@@ -72,30 +72,28 @@ def _noise(verdict: NoiseVerdict) -> dict[str, Any]:
     report = dataclasses.asdict(verdict)
     if verdict.waited is None:
         report["waited_reason"] = (
-            "the host did not tell it beside every process, or the timed passes were too short"
+            "the host did not report it for every process, or the timed passes were too short"
         )
     return report
 
 
 def summary_text(profile: Profile) -> str:
     """The summary as one JSON object."""
-    return json.dumps(summary(profile), ensure_ascii=False)
+    return json.dumps(summary(profile))
 
 
 def operators_text(table: OperatorTable | Figure, limit: int | None = None) -> str:
-    """What ``ops --json`` prints: every operator, or so many of them, and the accounts of all."""
+    """What ``ops --json`` prints: all operators or the first ``limit``, and the accounts of all."""
     rows, accounts = _operators(table)
-    return json.dumps({"operators": rows[:limit], "accounts": accounts}, ensure_ascii=False)
+    return json.dumps({"operators": rows[:limit], "accounts": accounts})
 
 
 def kernels_text(table: KernelTable | Figure, limit: int | None = None) -> str:
-    """What ``ops --by kernel --json`` prints: every function, or so many of them."""
+    """What ``ops --by kernel --json`` prints: all functions, or the first ``limit``."""
     if isinstance(table, Figure):
-        return json.dumps(
-            {"kernels": None, "kernels_reason": worded(table.reason)}, ensure_ascii=False
-        )
+        return json.dumps({"kernels": None, "kernels_reason": worded(table.reason)})
     shown = dataclasses.replace(table, kernels=table.kernels[:limit])
-    return json.dumps(dataclasses.asdict(shown), ensure_ascii=False)
+    return json.dumps(dataclasses.asdict(shown))
 
 
 def _figures(figures: Mapping[str, Figure]) -> dict[str, Any]:
@@ -136,7 +134,7 @@ def _latency(profile: Profile) -> dict[str, Any]:
     return report
 
 
-#: What is told of several instances side by side; of one worker at a time nothing is.
+#: Keys for several instances running side by side; null when workers run one at a time.
 _OF_INSTANCES = (
     "instances", "threads", "window_s", "efficiency", "per_instance", "skew_ns", "pss_bytes",
     "local_pages",
@@ -144,7 +142,7 @@ _OF_INSTANCES = (
 
 
 def _throughput(profile: Profile) -> dict[str, Any]:
-    """Inferences and items a second; null with the reason where there is none."""
+    """Inferences and items per second; null with the reason where there are none."""
     found = throughput(profile)
     names = ("inferences_per_s", "items_per_s", "interval_items_per_s", "items_per_inference")
     if isinstance(found, Figure):
@@ -173,11 +171,11 @@ def _memory(profile: Profile) -> dict[str, Any]:
 
 
 def _energy(profile: Profile) -> dict[str, Any]:
-    """Energy of each device by its name, or why there is none."""
+    """Energy of each device by name, or why there is none."""
     found = energy.energy(profile)
     if not found:
         reasons = [f"{what}: {worded(why)}" for what, why in profile.absent if "energy" in what]
-        return {"energy": None, "energy_reason": "; ".join(reasons) or "no device tells it"}
+        return {"energy": None, "energy_reason": "; ".join(reasons) or "no device reports it"}
     report: dict[str, Any] = {}
     for device in found:
         figures = {

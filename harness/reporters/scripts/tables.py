@@ -13,7 +13,7 @@ from harness.statistics.figures import Figure
 
 
 def operators_csv(table: OperatorTable | Figure, limit: int | None = None) -> str:
-    """What ``ops --csv`` prints, at most so many rows; a header alone where there are no times."""
+    """What ``ops --csv`` prints, at most ``limit`` rows; only a header if there are no times."""
     sink = io.StringIO()
     columns = (
         "node", "op_type", "provider", "median_ns", "total_ns", "p10_ns", "p90_ns", "share",
@@ -33,7 +33,7 @@ def operators_csv(table: OperatorTable | Figure, limit: int | None = None) -> st
 
 
 def kernels_csv(table: KernelTable | Figure, limit: int | None = None) -> str:
-    """What ``ops --by kernel --csv`` prints, at most so many rows; a header alone of none."""
+    """What ``ops --by kernel --csv`` prints, at most ``limit`` rows; only a header without any."""
     sink = io.StringIO()
     columns = ("name", "kind", "median_ns", "share", "calls", "nodes", "unjoined")
     writer = csv.writer(sink, lineterminator="\n")

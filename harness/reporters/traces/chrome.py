@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def encoded(profile: Profile, batches: Iterable[Intervals | Readings]) -> Iterator[bytes]:
-    """The file's content, a batch at a time; its time axis begins at the first stamp."""
+    """The file's content, a batch at a time; its time axis begins at the first timestamp."""
     head = {"model": profile.model.name, "created": profile.created}
     yield f'{{"displayTimeUnit":"ns","otherData":{json.dumps(head)},"traceEvents":[\n'.encode()
     lines = _Lines(first_ns(profile))
@@ -47,7 +47,7 @@ class _Lines:
         self._quoted: dict[tuple[str, ...], list[str]] = {}
 
     def of(self, batch: Intervals | Readings) -> list[str]:
-        """The events of a batch; what is seen for the first time is named before."""
+        """The events of a batch, after the names of groups and tracks that are new in it."""
         lines = list(self._names(batch.track))
         if isinstance(batch, Readings):
             return lines + self._readings(batch)
@@ -95,7 +95,7 @@ class _Lines:
         row, end = flows.ends()
         last_ns = batch.start_ns[row] + batch.duration_ns[row]
         time_ns = np.clip(flows.time_ns[end], batch.start_ns[row], last_ns)
-        # bp e: the arrow points at the interval that its end lies in, not at the next one.
+        # bp e: the arrow points to the interval that encloses its end, not to the next one.
         phase = '"ph":"f","bp":"e"' if flows.arrives else '"ph":"s"'
         form = (
             f'{{{phase},"pid":{batch.track.group.pid},"tid":{batch.track.number},'

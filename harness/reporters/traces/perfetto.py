@@ -1,9 +1,9 @@
 """A profile as a Perfetto trace: protocol buffers, opens in ui.perfetto.dev.
 
 The messages are those of Perfetto's ``protos/perfetto/trace``; the few fields that are
-written here are encoded by hand, whole columns at a time. A number takes as many bytes in
-every row of a batch, so that rows are equally long: protobuf allows a varint more bytes than
-it needs.
+written here are encoded by hand, whole columns at a time. A number takes the same number of
+bytes in every row of a batch, so that all rows are equally long: protobuf allows a varint more
+bytes than it needs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from harness.records import Int64Array
     from harness.reporters.traces.tracks import Group, Indices, Track
 
-# Numbers of the fields that are written, as in Perfetto's .proto files.
+# Field numbers from Perfetto's .proto files.
 _TRACE_PACKET: Final = 1
 _TIMESTAMP, _SEQUENCE, _TRACK_EVENT, _INTERNED, _FLAGS, _DESCRIPTOR = 8, 10, 11, 12, 13, 60
 _UUID, _TRACK_NAME, _PROCESS, _PARENT, _COUNTER, _ORDERING, _RANK = 1, 2, 3, 5, 8, 11, 12
@@ -33,16 +33,16 @@ _KEY_IID, _INT, _TEXT_IID = 1, 4, 17
 _CATEGORIES, _EVENT_NAMES, _KEYS, _TEXTS = 1, 2, 3, 29
 
 _BEGIN, _END, _READING = 1, 2, 4
-_EXPLICIT: Final = 3  # tracks in the order of their rank
+_EXPLICIT: Final = 3  # tracks are ordered by their rank
 _CLEARED, _NEEDED = 1, 2  # flags of a sequence with interned texts
 
-#: Bits of a group's number stand above those of its tracks'.
+#: Bits of a UUID that hold the number of the track; that of its group is above them.
 _TRACK_BITS: Final = 24
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Varints:
-    """A varint in every row, of the same number of bytes."""
+    """A varint in every row, all of the same length."""
 
     values: Int64Array
     size: int
@@ -105,7 +105,7 @@ class _Packets:
         self._began = False
 
     def of(self, batch: Intervals | Readings) -> bytes:
-        """The packets of a batch; what is seen for the first time is declared before."""
+        """The packets of a batch, after declarations of what is new in it."""
         if isinstance(batch, Readings):
             return self._declare(batch.track, batch.unit) + self._readings(batch)
         declared = self._declare(batch.track, None)
@@ -147,10 +147,10 @@ class _Packets:
         return self._packet(_bytes(_INTERNED, b"".join(new))) if new else b""
 
     def _intervals(self, batch: Intervals) -> bytes:
-        """A packet for each begin and each end.
+        """One packet for each begin and each end.
 
-        Packets are sorted by time when they are read, those of the same time stay as they
-        are: what ends comes before what begins then, and a begin before its own end.
+        Readers sort packets by time and keep the order of those with the same time. So an end
+        is written before the begins at its time, but never before its own begin.
         """
         count = len(batch)
         end_ns = batch.start_ns + batch.duration_ns
@@ -174,7 +174,7 @@ class _Packets:
     def _begin(
         self, batch: Intervals, rows: Indices, facts: Sequence[str], flows: int
     ) -> list[_Part]:
-        """The fields of track events that begin: their texts, facts and so many arrows."""
+        """The fields of track events that begin: their texts, facts and ``flows`` arrows each."""
         parts: list[_Part] = [
             _key(_TYPE),
             _same(_BEGIN),
@@ -211,11 +211,11 @@ class _Packets:
         return _Varints.of(table[column.index[rows]])
 
     def _number(self, field: int, text: str) -> int:
-        """By which packets refer to a text; a new one goes into the next interned data."""
+        """Number by which packets refer to a text; new text goes into the next interned data."""
         number = self._numbers.get((field, text))
         if number is None:
             number = self._numbers[field, text] = len(self._numbers) + 1
-            # All four kinds of text have their number in field 1 and themselves in field 2.
+            # All four kinds of interned text have the number in field 1 and the text in field 2.
             entry = _number(1, number) + _bytes(2, text.encode("utf-8", "backslashreplace"))
             self._new.append(_bytes(field, entry))
         return number
@@ -232,7 +232,7 @@ def _group_uuid(group: Group) -> int:
 def _event(
     track: Track, time_ns: Int64Array, parts: Sequence[_Part], *, interned: bool = False
 ) -> _Rows:
-    """Packets with a track event, one a row."""
+    """Packets with one track event each, one per row."""
     event = [_key(_TRACK), _same(_uuid(track)), *parts]
     packet: list[_Part] = [_key(_TIMESTAMP), _Varints.of(time_ns), _key(_SEQUENCE), _same(1)]
     if interned:
@@ -248,7 +248,7 @@ def _event(
 
 
 def _assembled(groups: Sequence[tuple[Indices, _Rows]]) -> bytes:
-    """Rows of several lengths one after the other, each at its place."""
+    """Rows of different lengths joined together, each at its place."""
     sizes = np.empty(sum(len(place) for place, _ in groups), np.intp)
     for place, rows in groups:
         sizes[place] = rows.shape[1]
@@ -266,7 +266,7 @@ def _message(field: int, parts: Sequence[_Part]) -> list[_Part]:
 
 
 def _key(field: int) -> _Same:
-    """Of a varint."""
+    """The key of a varint field."""
     return _Same(_varint(field << 3))
 
 
@@ -283,7 +283,7 @@ def _bytes(field: int, content: bytes) -> bytes:
 
 
 def _varint(value: int) -> bytes:
-    """A number of at least 0, as short as it can be."""
+    """A number >= 0, in as few bytes as possible."""
     groups = []
     while value > 0x7F:
         groups.append(value & 0x7F | 0x80)

@@ -1,8 +1,8 @@
 """A profile as tracks on one time axis: what every trace format writes, in batches of columns.
 
-Each worker process is a group of tracks: cold start, warm-up, timed pass, each traced pass,
-whose nodes lie under their inference and under the control-flow node that ran them, and the
-streams of the GPU. What devices did meanwhile is a group of counters of its own.
+Each worker process is a group of tracks: cold start, warm-up, timed pass, each traced pass and
+the streams of the GPU. In traced passes, nodes are nested in their inference and in the
+control-flow node that ran them. Device readings are a separate group of counters.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ if TYPE_CHECKING:
 
 Indices: TypeAlias = npt.NDArray[np.intp]
 
-#: Events in a batch: what a writer holds as text at a time.
+#: Events per batch: as many as a writer holds as text at a time.
 BATCH: Final = 16_384
 
-#: Events of a traced pass that are put in order at a time, unless one inference has more.
+#: Events of a traced pass that are sorted at a time, unless a single inference has more.
 _EVENTS_AT_A_TIME: Final = 4 * BATCH
 
-#: Where an event lacks a number that others of its batch have.
+#: In place of a number that an event lacks and others of its batch have.
 ABSENT: Final = int(np.iinfo(np.int64).min)
 
 _NEVER: Final = int(np.iinfo(np.int64).max)
 
-#: What a lane's innermost interval is, where it is no node.
+#: In place of the row of a node: an inference; nothing.
 _INFERENCE, _NOTHING = -1, -2
 
 
@@ -51,9 +51,9 @@ class Group:
     """Tracks that belong together.
 
     Attributes:
-        number: place among the groups, from 0.
-        pid: of the process; one that no process has for the devices.
-        name: what to show.
+        number: position among the groups, from 0.
+        pid: process id of the worker; for the devices, one that no worker has.
+        name: as shown.
         is_process: whether it is a worker process.
     """
 
@@ -65,12 +65,12 @@ class Group:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Track:
-    """A row of the trace; no interval of it outlasts one that it begins in.
+    """A row of the trace; no interval in it outlasts one that it begins in.
 
     Attributes:
-        group: that it belongs to.
-        number: place in the group, from 1.
-        name: what to show.
+        group: the group it belongs to.
+        number: position in the group, from 1.
+        name: as shown.
     """
 
     group: Group
@@ -80,14 +80,14 @@ class Track:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Texts:
-    """A column that holds few different texts; index -1 where there is none."""
+    """A column with few distinct texts; index is -1 where there is none."""
 
     texts: tuple[str, ...]
     index: Indices
 
     @classmethod
     def same(cls, text: str, count: int) -> Texts:
-        """One text, so many times."""
+        """One text, ``count`` times."""
         return cls((text,), np.zeros(count, np.intp))
 
     @classmethod
@@ -103,14 +103,14 @@ Column: TypeAlias = "Texts | Int64Array"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Flows:
-    """Arrows from one interval to another, two ends each.
+    """One side of arrows between intervals: where they start, or where they point.
 
     Attributes:
         first: int64[n], row in flow of the first end at each interval.
-        count: int64[n], ends at it.
+        count: int64[n], number of ends at each interval.
         flow: int64[m], number of the arrow, from 1.
-        time_ns: int64[m], where in the interval the end is.
-        arrives: whether the arrows end here, else they begin here.
+        time_ns: int64[m], CLOCK_MONOTONIC of the end, within its interval.
+        arrives: True where the arrows point here, False where they start here.
     """
 
     first: Int64Array
@@ -128,12 +128,12 @@ class Flows:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Intervals:
-    """Intervals of a track, by start, the enclosing one first; columns of equal length.
+    """Intervals of a track, by start time, enclosing ones first; columns of equal length.
 
     Attributes:
-        track: that they lie on.
-        name: of each.
-        category: of each.
+        track: the track they lie on.
+        name: name of each.
+        category: category of each.
         start_ns: int64[n], CLOCK_MONOTONIC.
         duration_ns: int64[n].
         facts: further columns by name; a number is ABSENT where an interval lacks it.
@@ -152,7 +152,7 @@ class Intervals:
         return len(self.start_ns)
 
     def facts_present(self) -> Iterator[tuple[Indices, tuple[str, ...]]]:
-        """Rows that have the same facts, and the names of these."""
+        """Each set of rows that have the same facts, with the names of these facts."""
         bits = np.zeros(len(self), np.int64)
         for place, column in enumerate(self.facts.values()):
             there = column.index >= 0 if isinstance(column, Texts) else column != ABSENT
@@ -167,8 +167,8 @@ class Readings:
     """Values of a counter, by time.
 
     Attributes:
-        track: the counter's.
-        unit: of the values.
+        track: the track of the counter.
+        unit: unit of the values.
         time_ns: int64[n], CLOCK_MONOTONIC.
         value: int64[n].
     """
@@ -192,7 +192,7 @@ class _Tracks:
 
 
 def first_ns(profile: Profile) -> int:
-    """The earliest stamp of a profile, 0 where it has none."""
+    """The earliest timestamp of a profile, 0 where it has none."""
     firsts = [cold_start_ns(process)[0] for process in profile.processes]
     columns = [events.inference_start_ns for events in profile.node_traces.values()]
     columns += [events.part(slice(1)).start_ns for events in profile.node_traces.values()]
@@ -205,13 +205,13 @@ def first_ns(profile: Profile) -> int:
 
 
 def batches(profile: Profile) -> Iterator[Intervals | Readings]:
-    """All events of the trace, at most BATCH of them at a time, none of the batches empty.
+    """All events of the trace, in non-empty batches of at most BATCH.
 
-    The batches of a track come in the order of time. A profile holds no stamps of the cold
-    start, only how long its parts took: they are drawn back to back before the first warm-up
-    inference. Where a tracer's clock is coarse, the end of a node is drawn no later than that
-    of what contains it. What overlaps without one containing the other, as nodes in ORT's
-    parallel mode do, goes on tracks beside each other.
+    The batches of a track are in time order. A profile has no timestamps of the cold start,
+    only the durations of its parts: they are drawn back to back before the first warm-up
+    inference. Where a tracer's clock is coarse, no node is drawn to end later than what
+    encloses it. Intervals that overlap without nesting, as nodes in ORT's parallel mode do,
+    go on separate tracks.
     """
     for number, process in enumerate(profile.processes):
         group = Group(number, process.pid, f"worker process {process.index}", is_process=True)
@@ -230,7 +230,7 @@ def batches(profile: Profile) -> Iterator[Intervals | Readings]:
 
 
 def cold_start_ns(process: ProcessRecord) -> tuple[int, tuple[tuple[str, int], ...]]:
-    """Where the cold start is drawn (0 for nowhere), and its parts."""
+    """Time at which the cold start is drawn (0 if it is not), and its parts."""
     provider = (("load provider", process.provider_ns),) if process.provider_ns > 0 else ()
     parts = (
         ("open library", process.library_ns),
@@ -249,7 +249,7 @@ def _cold_start(track: Track, process: ProcessRecord) -> Iterator[Intervals]:
     if not parts:
         return
     duration_ns = np.array([duration for _, duration in parts], np.int64)
-    place = "drawn before the first warm-up inference; only its length is recorded"
+    place = "drawn before the first warm-up inference; only its duration is recorded"
     yield Intervals(
         track,
         Texts.of([name for name, _ in parts]),
@@ -289,10 +289,10 @@ def _traced(
     if nodes is None or not len(mine):
         mine = mine[:0]
     else:
-        # Processes follow each other: of the other columns only this one's part is read.
+        # Events are grouped by process: only this one's part of the other columns is read.
         first, last = int(mine[0]), int(mine[-1])
         events, mine = events.part(slice(first, last + 1)), mine - first
-    # Cut where an inference begins, next behind each multiple of so many events.
+    # Cut at the first inference that begins after each multiple of _EVENTS_AT_A_TIME events.
     begins = np.searchsorted(events.start_ns[mine], events.inference_start_ns[whole])
     cut = np.flatnonzero(np.diff(begins // _EVENTS_AT_A_TIME) > 0) + 1
     for some, theirs in zip(np.split(whole, cut), np.split(mine, begins[cut]), strict=True):
@@ -308,7 +308,7 @@ def _inferences(
     whole: Indices,
     mine: Indices,
 ) -> Iterator[Intervals]:
-    """These inferences of a traced pass and these nodes."""
+    """These inferences of a traced pass, with their nodes."""
     if nodes is None:
         rows, drawn_ns, depth, parent = mine, mine, mine, mine
     else:
@@ -355,7 +355,7 @@ def _inferences(
 def _kernels(
     tracks: _Tracks, nodes: NodeTable | None, kernels: KernelEvents, process: int
 ) -> Iterator[Intervals]:
-    """What the host launched for each node, and what it led to on each stream."""
+    """The launches for each node on the host, and the resulting work on each stream."""
     mine = np.flatnonzero(kernels.process == process)
     if not len(mine):
         return
@@ -418,9 +418,9 @@ def _kernels(
 def _launches(
     track: Track, node: Texts, inference: Int64Array, launch_ns: Int64Array, arrow: Int64Array
 ) -> Iterator[Intervals]:
-    """From the first to the last launch of a node: all that is recorded of it on the host.
+    """From the first to the last launch of a node, which is all that the host side records of it.
 
-    The columns are those of launches, by time.
+    The columns hold launches, by time.
     """
     new = np.append(True, (np.diff(node.index) != 0) | (np.diff(inference) != 0))
     first = np.flatnonzero(new)
@@ -438,7 +438,7 @@ def _launches(
 
 
 def _readings(tracks: _Tracks, series: DeviceSeries) -> Iterator[Readings]:
-    """The readings of a device that differ from the one before, and the last of each process."""
+    """Readings that differ from the previous one, and the last one of each process."""
     last = np.append(np.diff(series.process) != 0, True)[: len(series)]
     told = np.flatnonzero((series.changed != 0) | last)
     if not len(told):
@@ -492,7 +492,7 @@ def _labels(nodes: NodeTable) -> tuple[str, ...]:
 
 
 def _known(values: npt.NDArray[Any]) -> Int64Array:
-    """A column of records, whose -1 means that a number is not known."""
+    """A record's column with ABSENT for -1, which means "not known"."""
     return np.where(values < 0, ABSENT, values.astype(np.int64))
 
 
@@ -505,10 +505,10 @@ def _sizes(sizes: npt.NDArray[np.int32]) -> Texts:
 
 
 def _drawn_ns(nodes: NodeTable, events: NodeEvents, mine: Indices, process: int) -> Int64Array:
-    """Durations that end no later than those of the inference and node they lie in.
+    """Durations cut to end no later than the inference and node that enclose them.
 
-    Start and duration are each rounded down to the tracer's clock, so that a node may seem
-    to outlast what ran it by a step or two; viewers then refuse to nest it.
+    Start and duration are each rounded down to the tracer's clock, so a node may seem to
+    outlast what ran it by a tick or two; viewers then refuse to nest it.
     """
     node, start_ns = events.node[mine], events.start_ns[mine]
     end_ns = start_ns + events.duration_ns[mine]
@@ -522,7 +522,7 @@ def _drawn_ns(nodes: NodeTable, events: NodeEvents, mine: Indices, process: int)
     end_ns = np.minimum(end_ns, last_ns[events.inference[mine]])
 
     depth = nodes.depth[node]
-    # Executions of a row in the order of time: an execution of its parent that began last.
+    # Executions sorted by row, then time: to find the execution of the parent that began last.
     count = len(mine)
     place = node.astype(np.int64) * count + np.arange(count)
     by_row = np.argsort(place)
@@ -542,14 +542,14 @@ def _drawn_ns(nodes: NodeTable, events: NodeEvents, mine: Indices, process: int)
 def _lanes(
     start_ns: Int64Array, end_ns: Int64Array, row: Indices, parent: Indices, depth: Int64Array
 ) -> Indices:
-    """Lane of each interval, such that in a lane nothing lies in what did not run it.
+    """A lane for each interval, such that within a lane it is nested only in what ran it.
 
     Args:
-        start_ns: of the intervals, ascending, the enclosing one first.
-        end_ns: likewise.
-        row: of the node, _INFERENCE of an inference.
+        start_ns: start of each interval, ascending, enclosing ones first.
+        end_ns: its end.
+        row: row of its node, _INFERENCE for an inference.
         parent: row of the enclosing node, -1 (an inference) in the main graph.
-        depth: -1 of an inference, 0 in the main graph, …
+        depth: -1 for an inference, 0 in the main graph, …
     """
     lane = np.zeros(len(start_ns), np.intp)
     if not any(
@@ -557,7 +557,7 @@ def _lanes(
         for level in range(-1, int(depth.max(initial=-1)) + 1)
     ):
         return lane
-    # Only parallel execution comes here. Each lane is a stack of (end, row).
+    # Only parallel execution gets here. Each lane is a stack of (end, row).
     lanes: list[list[tuple[int, int]]] = []
     places: list[int] = []
     for start, end, number, above in zip(

@@ -1,4 +1,4 @@
-"""Reads format version 1, with long columns left to be read when they are touched."""
+"""Reads format version 1; long columns are read on first access."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _MOST_RANK = 64
 
 
 def read(profile: ProfileFile) -> Profile:
-    """The profile in a file of version 1, with long columns left to be read when touched.
+    """The profile in a file of version 1; long columns are read on first access.
 
     Raises:
         ProfileFileError: the file is damaged.
@@ -160,7 +160,7 @@ def _read_processes(group: Group) -> tuple[ProcessRecord, ...]:
         raise ValueError("/processes: is empty")
     processes = tuple(_read_process(named[number]) for number in sorted(named))
     if [process.index for process in processes] != sorted(named):
-        raise ValueError("/processes: their numbers are not those that they have inside")
+        raise ValueError("/processes: the group names do not match the processes' own indices")
     return processes
 
 
@@ -186,7 +186,7 @@ def _read_process(group: Group) -> ProcessRecord:
     if "enqueue_ns" in latency:
         enqueue_ns = latency.numbers("enqueue_ns", len(steady), bounds.DURATION).read()
     return ProcessRecord(
-        # A scalar that older files lack keeps the record's own value for what is not known.
+        # A scalar that older files lack keeps the record's default, which means not known.
         **{
             name: group.number(name, _LEAST.get(name, 0))
             for name in PROCESS
@@ -206,7 +206,7 @@ def _read_process(group: Group) -> ProcessRecord:
     )
 
 
-#: Scalars of a process that older files lack, and those that are not 0 at least.
+#: Scalars of a process that older files lack, and those whose minimum is not 0.
 _ADDED = ("provider_ns",)
 _LEAST = {"provider_ns": -1, "loops": 1}
 
@@ -214,13 +214,13 @@ _LEAST = {"provider_ns": -1, "loops": 1}
 def _read_nodes(group: Group) -> NodeTable:
     rows = group.rows("name")
     numbers = bounds.node_table(rows)
-    # A column that older files lack is one of which nothing is known.
-    columns: dict[str, Any] = not_known(NodeTable, rows)
-    columns |= _read_all(_numbers(group, numbers, rows, numbers))
+    columns: dict[str, Any] = _read_all(_numbers(group, numbers, rows, numbers))
     for column in columns_of(NodeTable):
-        if not column.unit and (column.name in group or column.name not in columns):
+        if not column.unit and (column.name in group or column.unknown is None):
             columns[column.name] = group.texts(column.name, rows)
-    nodes = NodeTable(**columns)
+    # Nothing is known of a column that older files lack. These come last: the columns
+    # that are there justify the number of rows.
+    nodes = NodeTable(**not_known(NodeTable, rows) | columns)
     bounds.check_depth(nodes.depth, nodes.parent)
     return nodes
 
@@ -232,7 +232,7 @@ def _read_events(group: Group, processes: frozenset[int], nodes: int) -> NodeEve
     rows = group.rows("node")
     inferences = group.rows("inference_number")
     known = {"dropped", "resolution_ns", "event", "traced_inference", *EVENTS, *INFERENCES}
-    # What a later version adds may be something else than a column of these events.
+    # A later version may add members that are not columns of these events.
     details = [name for name in group if name not in known and group.is_number_column(name, rows)]
     source = group.text_attribute("source")
     numbers = bounds.events(processes, nodes)
@@ -330,7 +330,7 @@ def _whole(text: str) -> int:
 def _numbers(
     group: Group, names: Iterable[str], rows: int, limits: Mapping[str, bounds.Bounds]
 ) -> dict[str, Column]:
-    """Columns that are still to be read."""
+    """Integer columns, to be read later."""
     return {name: group.numbers(name, rows, limits[name]) for name in names}
 
 

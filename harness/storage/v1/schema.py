@@ -1,4 +1,4 @@
-"""What a file of version 1 holds: its columns, with their units and what they mean."""
+"""Contents of a file of version 1: its columns, with their units and meanings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Fact = int | float | str | None
 
 
 class Attributes(NamedTuple):
-    """How a column is stored: its units, and what it means where the name does not tell."""
+    """Attributes of a stored column: its units, and its meaning if the name does not say it."""
 
     units: str
     long_name: str = ""
@@ -33,20 +33,20 @@ EVENTS = {
     "duration_ns": Attributes("ns", "with the nodes of the subgraphs that it ran"),
     "self_ns": Attributes("ns", "duration_ns less that of its direct children"),
 }
-#: What files call a source of events, where it is not its name.
+#: Source of events -> its name in files, if that differs.
 STORED_SOURCES = {"ort": "ort_profiler"}
 INFERENCES = {
     "inference_process": Attributes("1", "process of each traced inference"),
     "inference_number": Attributes("1", "its number in that process"),
     "inference_start_ns": Attributes("ns", "CLOCK_MONOTONIC"),
     "inference_duration_ns": Attributes("ns", "whole traced inference as the tracer reports it"),
-    "inference_framework_ns": Attributes("ns", "what of it belongs to no node; -1 not known"),
+    "inference_framework_ns": Attributes("ns", "part of it outside all nodes; -1 not known"),
 }
 DEVICE = {
     "process": Attributes("1", "index of the process"),
     "time_ns": Attributes("ns", "CLOCK_MONOTONIC of the reading"),
 }
-CHANGED = Attributes("1", "1 where the value differs from the reading before in its process")
+CHANGED = Attributes("1", "1 if the value differs from the previous reading of its process")
 KERNELS = {
     "kind": Attributes("", "kernel, memcpy or memset"),
     "name": Attributes("", "function, or direction of a copy"),
@@ -61,7 +61,7 @@ KERNELS = {
     "shared_bytes": Attributes("bytes", "of a block, -1 for copies"),
     "bytes": Attributes("bytes", "moved or set, -1 for kernels"),
 }
-#: Columns of KernelEvents with a value for each of the three axes.
+#: Columns of KernelEvents that have a value for each of the three axes.
 KERNEL_SIZES = ("grid", "block")
 STACKS = {
     "stack": Attributes("", "frames from the outermost to the innermost, with ; between them"),
@@ -93,6 +93,6 @@ MODEL_NUMBERS = {
         "1", "elements in its initialisers, subgraphs included, -1 not known"
     ),
 }
-#: Of them those that may not be known, -1.
+#: Those of MODEL_NUMBERS that may be -1, which means not known.
 MODEL_UNTOLD = ("ir_version", "node_count", "parameter_count")
 INPUT_TEXT = ("name", "dtype", "chosen_because", "sha256")

@@ -1,9 +1,9 @@
 """Writes format version 1.
 
-HDF5 never touches the disk here. The file is built in memory, and its image is left to be
-written by plain system calls, because HDF5 that meets a full disk keeps objects that it can no
-longer flush and may take the interpreter down at exit. So an error leaves nothing behind, and
-the caller may go on or leave as it likes. Memory: about twice the size of the finished file.
+HDF5 never touches the disk here. The file is built in memory, and its image is then written with
+plain system calls: on a full disk, HDF5 would keep objects that it can no longer flush, and might
+crash the interpreter at exit. So an error leaves nothing behind, and the caller may go on or
+exit. Memory: about twice the size of the finished file.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from harness.records import (
 from harness.statistics import latency
 from harness.statistics.figures import Figure
 from harness.storage.columns import CHUNK_ROWS
+from harness.storage.text import storable
 from harness.storage.v1.schema import (
     CHANGED,
     DEVICE,
@@ -82,7 +83,7 @@ class FileGroup:
     """One group of a profile's file.
 
     Attributes:
-        path: ``/`` or ``/processes/000/latency``.
+        path: such as ``/`` or ``/processes/000/latency``.
         attributes: of the group.
         variables: its datasets by name: names of their dimensions, values, attributes
             (``units``, ``long_name``).
@@ -94,7 +95,7 @@ class FileGroup:
 
 
 def groups(profile: Profile) -> Iterator[FileGroup]:
-    """The groups of the file that is made of a profile, with what is in them, loaded."""
+    """The groups of a profile's file, with their contents loaded."""
     with h5py.File(io.BytesIO(image(profile)), "r") as file:
         paths = ["/"]
         file.visititems(
@@ -132,7 +133,7 @@ def _write_profile(file: h5py.File, profile: Profile) -> None:
     file.attrs["created"] = profile.created
     file.attrs["complete"] = int(profile.complete)
     file.attrs["provider"] = profile.provider
-    file.attrs["config"] = _storable(profile.config)
+    file.attrs["config"] = storable(profile.config)
 
     _write_model(_group(file, "model"), profile.model)
     _write_inputs(_group(file, "inputs"), profile.inputs)
@@ -165,7 +166,7 @@ def _write_profile(file: h5py.File, profile: Profile) -> None:
 
 def _write_model(group: h5py.Group, model: ModelRecord) -> None:
     for name in MODEL_TEXT:
-        group.attrs[name] = _storable(getattr(model, name))
+        group.attrs[name] = storable(getattr(model, name))
     _write_scalars(group, MODEL_NUMBERS, model)
     opset = _dimension(group, "opset", len(model.opsets))
     _write_text(group, "opsets", model.opsets, opset, "domain:version of each operator set")
@@ -222,7 +223,7 @@ def _write_events(group: h5py.Group, events: NodeEvents) -> None:
 
 
 def _write_device(group: h5py.Group, series: DeviceSeries) -> None:
-    group.attrs["source"] = _storable(series.source)
+    group.attrs["source"] = storable(series.source)
     group.attrs["double"] = int(series.double)
     reading = _dimension(group, "reading", len(series))
     _write_columns(group, DEVICE, series, reading)
@@ -238,7 +239,7 @@ def _write_stacks(group: h5py.Group, stacks: Stacks) -> None:
 
 
 def _write_kernels(group: h5py.Group, kernels: KernelEvents) -> None:
-    group.attrs["unjoined_reason"] = _storable(kernels.unjoined_reason)
+    group.attrs["unjoined_reason"] = storable(kernels.unjoined_reason)
     _write_number(group, "dropped", kernels.dropped, Attributes("1", "records CUPTI dropped"))
     _write_number(
         group,
@@ -265,13 +266,13 @@ def _write_readings(group: h5py.Group, readings: Sequence[Reading]) -> None:
 
 
 def _write_facts(group: h5py.Group, facts: Sequence[Fact], dimension: h5py.Dataset) -> None:
-    """Values of several types: exact as text with its kind, and numbers once more as such."""
+    """Values of mixed types: exactly, as text with its kind, and again as numbers if they are."""
     rows = [_fact_columns(fact) for fact in facts]
     _write_text(group, "value", [text for _, text, _ in rows], dimension, "as text, exact")
     kinds = [kind for kind, _, _ in rows]
     _write_text(group, "kind", kinds, dimension, "type of the value: int, float, str or absent")
     numbers = np.array([number for _, _, number in rows], np.float64)
-    column = Attributes("1", "the value as a number in its own unit, NaN where it is none")
+    column = Attributes("1", "the value as a number in its own unit, NaN if it is not a number")
     _write_numbers(group, "number", numbers, column, dimension)
 
 
@@ -304,7 +305,7 @@ def _group(parent: h5py.Group, name: str) -> h5py.Group:
 def _dimension(group: h5py.Group, name: str, size: int) -> h5py.Dataset:
     """A netCDF dimension without coordinates: a dimension scale that takes no storage."""
     scale = group.create_dataset(name, shape=(size,), dtype=np.int32)
-    # The netCDF-4 library knows such a dimension by this very text.
+    # The netCDF-4 library recognises such a dimension by exactly this text.
     scale.make_scale(f"This is a netCDF dimension but not a netCDF variable.{size:10d}")
     return scale
 
@@ -357,7 +358,7 @@ def _write_text(
     dimension: h5py.Dataset,
     long_name: str = "",
 ) -> None:
-    data = np.array([_storable(text) for text in texts], dtype=object)
+    data = np.array([storable(text) for text in texts], dtype=object)
     dataset = group.create_dataset(name, data=data, dtype=h5py.string_dtype())
     dataset.dims[0].attach_scale(dimension)
     _describe(dataset, Attributes("", long_name))
@@ -367,8 +368,3 @@ def _describe(dataset: h5py.Dataset, column: Attributes) -> None:
     dataset.attrs["units"] = column.units
     if column.long_name:
         dataset.attrs["long_name"] = column.long_name
-
-
-def _storable(text: str) -> str:
-    """Text that HDF5 holds: NUL and bytes that are no UTF-8 become backslash escapes."""
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")

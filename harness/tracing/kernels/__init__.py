@@ -1,1 +1,1 @@
-"""What the GPU did, joined to the nodes that launched it."""
+"""GPU work, joined to the nodes that launched it."""

@@ -1,9 +1,9 @@
-"""What the GPU did, joined to the nodes that made it do so.
+"""GPU work, joined to the nodes that launched it.
 
-ONNX Runtime tells when a node begins and ends on the host (node marks), CUPTI what ran on the
-GPU and which call of CUDA launched it. Each mark has an external id that CUPTI keeps with the
-calls made meanwhile, on the same thread. So a kernel names its node; no times are matched.
-That times agree is checked none the less: the launch must lie within the node.
+ONNX Runtime reports when a node begins and ends on the host (node marks); CUPTI reports what ran
+on the GPU and which CUDA call launched it. Each mark has an external id, which CUPTI attaches to
+the calls made on the same thread in the meantime. So a kernel names its node, and no timestamps
+need matching. As a check, each launch is still required to lie within its node.
 """
 
 from __future__ import annotations
@@ -24,46 +24,47 @@ if TYPE_CHECKING:
 
 Structured = npt.NDArray[np.void]
 
-#: Folders of the wheels nvidia-cuda-cupti (CUDA 13) and nvidia-cuda-cupti-cu12.
+#: (folder, major version) of libcupti in the wheels nvidia-cuda-cupti (CUDA 13) and
+#: nvidia-cuda-cupti-cu12.
 _WHEEL_FOLDERS = (("cu13/lib", 13), ("cuda_cupti/lib", 12))
 
 #: Kinds of CuptiColumns.work.
 _KIND_NAMES = ("kernel", "memcpy", "memset")
 
-#: CUpti_ActivityMemcpyKind: host, device, array and peer.
+#: By CUpti_ActivityMemcpyKind: directions between host, device, array and peer.
 _COPY_NAMES = (
     "unknown", "HtoD", "DtoH", "HtoA", "AtoH", "AtoA", "AtoD", "DtoA", "DtoD", "HtoH", "PtoP",
 )  # fmt: skip
 
-#: CUpti_ExternalCorrelationKind of our ids.
+#: CUpti_ExternalCorrelationKind of our external ids.
 _OURS = 3
 
-#: OrtProfilingEventCategory.
+#: OrtProfilingEventCategory of a node.
 _NODE = 1
 
 _REMEDIES = {
     "CUPTI_ERROR_UNKNOWN": "is an NVIDIA driver loaded, and does nvidia-smi list a GPU?",
     "CUPTI_ERROR_NOT_INITIALIZED": "is an NVIDIA driver loaded, and does nvidia-smi list a GPU?",
-    "CUPTI_ERROR_NOT_COMPATIBLE": "the driver is older than CUPTI: for a driver of the 580 series "
+    "CUPTI_ERROR_NOT_COMPATIBLE": "the driver is older than CUPTI: for a driver of the 580 series, "
     "pip install nvidia-cuda-cupti==13.0.85",
     "CUPTI_ERROR_INSUFFICIENT_PRIVILEGES": "load the nvidia module with "
     "NVreg_RestrictProfilingToAdminUsers=0, or profile as root",
-    "CUPTI_ERROR_VIRTUALIZED_DEVICE_INSUFFICIENT_PRIVILEGES": "profiling is switched off for this "
-    "virtual GPU: ask its host",
+    "CUPTI_ERROR_VIRTUALIZED_DEVICE_INSUFFICIENT_PRIVILEGES": "profiling is disabled for this "
+    "virtual GPU: have it enabled on the host",
     "CUPTI_ERROR_MULTIPLE_SUBSCRIBERS_NOT_SUPPORTED": "another profiler uses CUPTI in this "
     "process: profile without it",
 }
 
 
 def cupti_candidates() -> tuple[str, ...]:
-    """Where libcupti may be, best first: the wheels, whose versions are known, the system."""
+    """Where libcupti may be, best first: the wheels, whose versions are known, then the system."""
     site = Path(sysconfig.get_path("platlib")) / "nvidia"
     wheels = [site / folder / f"libcupti.so.{major}" for folder, major in _WHEEL_FOLDERS]
     return (*(str(path) for path in wheels if path.is_file()), "libcupti.so.13", "libcupti.so.12")
 
 
 def why_absent(failure: str) -> str:
-    """A failure of Cupti with what the user can do about it."""
+    """A failure of Cupti, with what the user can do about it."""
     for name, remedy in _REMEDIES.items():
         if f" {name} " in failure:
             return f"CUPTI does not record: {failure}; {remedy}"
@@ -73,7 +74,7 @@ def why_absent(failure: str) -> str:
 
 
 def inferences(marks: marks.Marks) -> tuple[Int64Array, Int64Array]:
-    """(start_ns, duration_ns) of the inferences that node marks tell of, in their order."""
+    """(start_ns, duration_ns) of the inferences among the node marks, in order."""
     mark = marks.mark
     whole = mark[(mark["name"] == b"model_run") & (mark["stop_ns"] >= 0)]
     return whole["start_ns"], whole["stop_ns"] - whole["start_ns"]
@@ -89,20 +90,20 @@ def join(
     inference_duration_ns: Int64Array,
     process: int,
 ) -> KernelEvents:
-    """Kernels, copies and settings of memory, each with its node and inference.
+    """Kernels, memory copies and memsets, each with its node and inference.
 
     Args:
         columns: the decoded records.
-        names: kernels' names by address.
-        marks: of the same time; nodes bear the names of executed_graph.
-        recording: where the records are from: its clock and its losses.
+        names: kernel names by address.
+        marks: recorded at the same time; nodes must be named as by executed_graph.
+        recording: the source of the records: its clock offset and its losses.
         inference_start_ns: CLOCK_MONOTONIC, ascending.
-        inference_duration_ns: of each.
+        inference_duration_ns: of each inference.
         process: ProcessRecord.index.
 
     Returns:
-        The events. Among their ``dropped`` are work whose stamps CUPTI did not fill in and
-        records that end too early.
+        The events. Their ``dropped`` includes work whose timestamps CUPTI did not fill in and
+        records that are cut short.
     """
     timed = (columns.work["start_ns"] > 0) & (columns.work["end_ns"] >= columns.work["start_ns"])
     work = columns.work[timed]
@@ -118,7 +119,7 @@ def join(
     in_node = marked & (mark["category"] == _NODE)
     node = np.where(in_node, _rows(marks.mark)[at] if len(marks.mark) else -1, -1)
 
-    # A node that never ended has no end that could be overstepped.
+    # A node that never ended has no end to overrun.
     too_late = (mark["stop_ns"] >= 0) & (launched_ns > mark["stop_ns"])
     outside = (launch_ns >= 0) & ((launch_ns < mark["start_ns"]) | too_late)
 
@@ -145,14 +146,14 @@ def join(
 
 
 def _rows(mark: Structured) -> Int64Array:
-    """Row of the NodeTable that each mark names, -1 where it names none."""
+    """Row of the NodeTable that each mark names, -1 if it names none."""
     distinct, place = np.unique(mark["name"], return_inverse=True)
     rows = [executed_graph.row_of(name.decode("utf-8", "replace")) for name in distinct.tolist()]
     return np.array(rows, np.int64)[place] if rows else np.empty(0, np.int64)
 
 
 def _lookup(keys: npt.NDArray[np.uint32], wanted: npt.NDArray[np.uint32]) -> Int64Array:
-    """Index of the first key that equals each wanted one, -1 where none does; keys ascend."""
+    """Index of the first key equal to each wanted one, -1 if none is; keys must be ascending."""
     if len(keys) == 0:
         return np.full(len(wanted), -1, np.int64)
     place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
@@ -162,10 +163,10 @@ def _lookup(keys: npt.NDArray[np.uint32], wanted: npt.NDArray[np.uint32]) -> Int
 def _launches(
     call: Structured, correlation: npt.NDArray[np.uint32], offset_ns: int
 ) -> tuple[Int64Array, Int64Array]:
-    """When the call that launched each began and ended; -1 where it is not known.
+    """(start, end) of the CUDA call that launched each piece of work; -1 if not known.
 
-    The runtime calls the driver, so that two calls may share a correlation: the first began
-    first and ends last.
+    The runtime API calls the driver API, so two calls may share a correlation id: the first to
+    begin is the outer one, which ends last.
     """
     call = call[(call["start_ns"] > 0) & (call["end_ns"] >= call["start_ns"])]
     call = call[np.lexsort((call["start_ns"], call["correlation"]))]
@@ -182,7 +183,7 @@ def _launches(
 def _mark_indices(
     external: Structured, correlation: npt.NDArray[np.uint32], marks: marks.Marks
 ) -> Int64Array:
-    """Index of the mark that each launch names; -1 without a name, -2 if that mark is lost."""
+    """Index of the mark of each launch; -1 without an external id, -2 if that mark is lost."""
     ours = external[external["kind"] == _OURS]
     ours = ours[np.argsort(ours["correlation"], kind="stable")]
     place = _lookup(ours["correlation"], correlation)
@@ -196,7 +197,7 @@ def _mark_indices(
 def _inference(
     when_ns: Int64Array, start_ns: Int64Array, duration_ns: Int64Array
 ) -> npt.NDArray[np.int32]:
-    """Position of the inference that lasted at that time, -1 for none."""
+    """Position of the inference that was running at that time, -1 for none."""
     if len(start_ns) == 0:
         return np.full(len(when_ns), -1, np.int32)
     place = np.searchsorted(start_ns, when_ns, side="right") - 1
@@ -222,7 +223,7 @@ def _unjoined_reason(
     node: npt.NDArray[Any],
     marks: marks.Marks,
 ) -> str:
-    """Why some work has no node, in one sentence; empty where all has."""
+    """Why some work has no node, in one sentence; empty if all work has one."""
     left = node < 0
     if not left.any():
         return ""
@@ -230,12 +231,12 @@ def _unjoined_reason(
     of_graph = left & (work["graph"] != 0)
     outside = left & ~of_graph
     counts = {
-        "launched by a CUDA graph, which knows no nodes": of_graph,
-        f"of nodes that ONNX Runtime added ({', '.join(added[:3])}{' …' * (len(added) > 3)})": (
+        "launched by a CUDA graph, which does not record nodes": of_graph,
+        f"in nodes that ONNX Runtime added ({', '.join(added[:3])}{' …' * (len(added) > 3)})": (
             outside & in_node
         ),
         "launched by ONNX Runtime outside of any node": outside & (index >= 0) & ~in_node,
-        f"of marks that were lost ({marks.lost} found no room) or are of another time": (
+        f"with marks that were lost ({marks.lost} did not fit) or are from another time": (
             outside & (index == -2)
         ),
         "launched outside of any event of ONNX Runtime": outside & (index == -1),

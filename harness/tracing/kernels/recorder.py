@@ -1,4 +1,4 @@
-"""What the GPU does in inferences, recorded by CUPTI, with the node that launched it."""
+"""GPU work during inferences, recorded by CUPTI, with the nodes that launched it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class KernelPass:
     Args:
         library: the opened ONNX Runtime, 1.25 or newer.
         config: session options.
-        graph: the executed graph, whose node names tell the rows.
-        inputs: what to feed.
-        folder: for the profiler's files, which nobody reads.
+        graph: the executed graph, whose node names contain their rows.
+        inputs: to feed, by name.
+        folder: for the profiler's files, which are not used.
 
     Raises:
-        ValueError: CUPTI or the marks of nodes cannot be had; the text says why.
+        ValueError: CUPTI or node marks are not available; the message says why.
     """
 
     def __init__(
@@ -57,19 +57,19 @@ class KernelPass:
             raise
         try:
             self._binding = bind(self._session, inputs)
-            for _ in range(WARMUP_INFERENCES):  # cuDNN's search for kernels among them
+            for _ in range(WARMUP_INFERENCES):  # includes cuDNN's search for kernels
                 self._binding.run()
         except BaseException:
-            self._session.close()  # with its bindings
+            self._session.close()  # together with its bindings
             self._marks.close()
             raise
 
     def record(self, inferences: int, executions: int, process: int) -> KernelEvents:
-        """Records so many inferences.
+        """Records this many inferences.
 
         Args:
             inferences: how many.
-            executions: of nodes in one inference, bodies of loops as often as they run.
+            executions: node executions in one inference, loop bodies counted per iteration.
             process: ProcessRecord.index.
 
         Raises:
@@ -92,7 +92,7 @@ class KernelPass:
         )
 
     def capture(self, inferences: int, executions: int) -> tuple[marks.Marks, cupti.CuptiRecording]:
-        """What ``record`` makes events of, as it came.
+        """The raw marks and CUPTI records from which ``record`` makes events.
 
         Raises:
             ValueError: CUPTI does not record here.
@@ -112,7 +112,7 @@ class KernelPass:
             finally:
                 marked = self._marks.stop()
         finally:
-            # Nothing may be named by a CUPTI that does not record.
+            # Unhook first: CUPTI's functions may only be called while it records.
             self._marks.unhook()
             recording = self._cupti.stop()
             for path in self._folder.glob("kernels-*.json"):
@@ -120,7 +120,7 @@ class KernelPass:
         return marked, recording
 
     def close(self) -> None:
-        """Releases the session, then what it reported to."""
+        """Releases the session, then the node marks that it reported to."""
         self._binding.close()
         self._session.close()
         self._marks.close()

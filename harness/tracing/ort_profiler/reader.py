@@ -1,15 +1,15 @@
 """ONNX Runtime's profile JSON as columns.
 
-ORT writes one event a line, each when it ends, so a control-flow node follows the nodes
-of the subgraphs it ran. A file is decoded block by block into arrays and never held as a
-whole. Where ``ts`` is 0 depends on which profiler wrote the file:
+ORT writes one event per line when it ends, so a control-flow node follows the nodes of the
+subgraphs that it ran. A file is decoded block by block into arrays and never held in memory as a
+whole. The origin of ``ts`` depends on which profiler wrote the file:
 
-* the session's (``profile_prefix`` of a session): at ``profiling_start_ns``, which is
-  CLOCK_REALTIME; less ``realtime_offset_ns()`` it is CLOCK_MONOTONIC;
-* one inference's (``Binding.run(profile_prefix=…)``): inside that call, once ORT has
-  opened the file. No function tells when; with the stamp taken before the call every
-  event lies early by the same small delay, at most the time of the call less that of the
-  inference, which includes writing the file. Durations do not depend on it.
+* the session's (``profile_prefix`` of a session): ``profiling_start_ns``, which is
+  CLOCK_REALTIME; subtract ``realtime_offset_ns()`` to get CLOCK_MONOTONIC;
+* that of one inference (``Binding.run(profile_prefix=…)``): a moment inside that call, once ORT
+  has opened the file. ORT does not report it. With a timestamp taken before the call, all events
+  are early by the same small delay: at most the duration of the call, which includes writing the
+  file, minus that of the inference. Durations do not depend on it.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ if TYPE_CHECKING:
 SOURCE: Final = "ort"
 RESOLUTION_NS: Final = 1000  # ORT writes whole microseconds
 
-#: Any number that it may write: 142 years of microseconds, 4 petabytes.
+#: Largest number accepted from ORT: 142 years in microseconds, 4 petabytes.
 _MOST: Final = 2**52
 
-#: Decoded at once, some 400 events: they stay in the cache until they are columns, which
-#: took 2.4 s for a million where blocks of 64 KB took 3.1 s and blocks of 1 MB 3.3 s.
+#: Bytes decoded at once, some 400 events, which stay in the cache until they are columns: a
+#: million events took 2.4 s, against 3.1 s with blocks of 64 KB and 3.3 s with blocks of 1 MB.
 _BLOCK_BYTES: Final = 1 << 18
 
-#: Operators that run subgraphs; asked only where the executed graph is not known.
+#: Operators that run subgraphs; only used if the executed graph is not known.
 _CONTROL_FLOW: Final = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 
-# What an event is when it is not the execution of a node, whose row it then is.
+# An event's kind is the row of the node that it executes, or one of these.
 _OTHER, _INFERENCE = -1, -2
 _KINDS: Final = {_OTHER, _INFERENCE}
 
-#: Detail column of NodeEvents <- argument of a node event.
+#: Detail column of NodeEvents -> field of _Args that it is read from.
 _MEMORY: Final = {
     "mem_in_use_bytes": "mem_bytes_in_use",
     "mem_in_use_delta_bytes": "mem_in_use_delta",
@@ -62,7 +62,7 @@ _MEMORY: Final = {
 
 
 class TraceFile(NamedTuple):
-    """One profile of ORT, and the CLOCK_MONOTONIC at which its ``ts`` is 0, in ns."""
+    """One profile written by ORT, and the CLOCK_MONOTONIC at which its ``ts`` is 0, in ns."""
 
     path: Path
     zero_ns: int
@@ -73,11 +73,10 @@ class OrtTrace:
     """What ORT's profiler recorded.
 
     Attributes:
-        nodes: the table it was read with, completed by what the trace tells: provider,
-            order, types, shapes and sizes (as first seen). Nodes that ran and were not
-            in the table follow at its end.
-        events: executions of nodes in whole inferences.
-        remarks: what is missing or was unexpected, a sentence each.
+        nodes: the given table, completed from the trace: provider, order, types, shapes and
+            sizes (as first seen). Nodes that ran but were not in the table are appended.
+        events: node executions in complete inferences.
+        remarks: what is missing or was unexpected, one sentence each.
     """
 
     nodes: NodeTable
@@ -93,29 +92,29 @@ def read(
 ) -> OrtTrace:
     """Reads what ORT recorded in one session.
 
-    An inference whose end a file lacks is left out, unless there is no other: its
-    duration is then -1. Self time is never below 0, also where nodes of a subgraph
-    overlap (parallel execution mode).
+    An inference whose end is missing from its file is left out, unless it is the only one: its
+    duration is then -1. Self time is never negative, even if nodes of a subgraph overlap
+    (parallel execution mode).
 
-    Details of an event, int64, are the state of the node's allocator after it ran,
+    The details of an event, int64, are the state of the node's allocator after it ran,
     ``mem_in_use_bytes``, ``mem_in_use_peak_bytes``, ``mem_requested_in_use_bytes`` and
-    ``mem_arena_held_bytes``, with what the node added (``…_delta_bytes``). With a thread
+    ``mem_arena_held_bytes``, and what the node added to it (``…_delta_bytes``). With a thread
     pool there are also ``main_thread_core``; how long the main thread ran blocks of work
-    (``main_thread_run_ns``), handed them out or took unstarted ones back
+    (``main_thread_run_ns``), handed them out or revoked unstarted ones
     (``main_thread_dispatch_ns``) and waited for other threads (``main_thread_wait_ns``);
-    ``parallel_loops``; and since the event before, how many blocks other threads ran
-    (``sub_thread_blocks``) and how many threads did (``sub_threads_used``).
+    ``parallel_loops``; and, since the previous event, how many blocks other threads ran
+    (``sub_thread_blocks``) and how many threads did so (``sub_threads_used``).
 
     Args:
         files: its profiles, oldest first.
-        nodes: the executed graph, after whose rows its nodes are named; None where it
-            could not be had. Rows are then made of the trace itself, one for each
-            (name, op type, index in its graph), and nested by time.
+        nodes: the executed graph, whose nodes are named after their rows; None if it is not
+            available. Rows are then derived from the trace itself, one for each (name, op type,
+            index in its graph), and nested by time.
         process: ProcessRecord.index.
 
     Raises:
         OSError: a file cannot be read.
-        ValueError: it holds a number beyond any time or size.
+        ValueError: a file holds a number beyond any time or size.
     """
     reader = _Reader(nodes)
     for file in files:
@@ -126,8 +125,8 @@ def read(
 #: One row of a NodeTable while it is being completed, by column.
 _Row = dict[str, Any]
 
-#: Of a node that is in no saved graph: it is taken for one of the main graph until its parent
-#: is found, and no probe was placed at it.
+#: Columns of a node that is not in the saved graph: it is assumed to be in the main graph until
+#: its parent is found, and has no probe.
 _ADDED: Final = {"domain": "", "depth": 0, "parent": -1, "branch": "", "carrier": -1}
 
 
@@ -174,7 +173,7 @@ class _Threads(msgspec.Struct, gc=False):
 
 
 class _Args(msgspec.Struct, gc=False):
-    """Arguments of an event. ORT writes numbers as text, and "" where there is no pool."""
+    """Arguments of an event. ORT writes numbers as text, and "" if there is no thread pool."""
 
     op_name: str = ""
     node_index: int = -1
@@ -209,7 +208,7 @@ _SUB_THREADS: Final = msgspec.json.Decoder(dict[str, _SubThread])
 
 
 def _blocks(stream: BinaryIO) -> Iterator[bytes]:
-    """The file in pieces that end where a line does; the last may not."""
+    """The file in blocks that end at a line end; the last one may not."""
     rest = b""
     while data := stream.read(_BLOCK_BYTES):
         lines, newline, tail = data.rpartition(b"\n")
@@ -221,7 +220,7 @@ def _blocks(stream: BinaryIO) -> Iterator[bytes]:
 
 
 def _decode(block: bytes) -> tuple[list[_Event], int]:
-    """Events of those lines of a block that hold one whole, and how many do not."""
+    """Events of the complete lines of a block, and the number of other lines."""
     text = block.strip(b"[],\n ")
     try:
         return _EVENTS.decode(b"[%b]" % text), 0
@@ -246,7 +245,7 @@ class _Reader:
         }
         self._row_by_place: dict[tuple[str, str, int], int] = {}
         self._seen: dict[int, None] = {}
-        # Grow in place: a list of pieces would need everything twice in the end.
+        # Grown in place: joining a list of pieces at the end would need twice the memory.
         self._columns: dict[str, bytearray] = collections.defaultdict(bytearray)
         self._finished: list[tuple[int, int, int]] = []
         self._inference = 0
@@ -266,11 +265,11 @@ class _Reader:
                 whole = block[-3:].split()[-1:] == [b"]"] if block else whole
                 lost += bad
                 self._take(events, file.zero_ns)
-        if self._open:  # the next file must not go on with an inference that has no end here
+        if self._open:  # an inference without an end must not continue in the next file
             self._inference += 1
             self._open = False
         if not whole:
-            self._remarks.append(f"{file.path.name} is cut off; what is complete was kept")
+            self._remarks.append(f"{file.path.name} is cut off; its complete events were kept")
         elif lost:
             self._remarks.append(f"{file.path.name}: {lost} events cannot be read")
 
@@ -306,13 +305,13 @@ class _Reader:
         self._append("duration_ns", RESOLUTION_NS * _int64([event.dur for event in runs]))
         for column, argument in _MEMORY.items():
             self._append(column, _int64(list(map(operator.attrgetter(argument), args))))
-        # A session whose operators have no thread pool has "" here in every event.
+        # Without a thread pool for operators, this is "" in every event of the session.
         stats = [arg.thread_scheduling_stats for arg in args]
         if threads := [one for one in stats if not isinstance(one, str)]:
             self._append_threads(threads)
 
     def _resolve(self, event: _Event) -> int:
-        """Row of an event whose name was not met before; new rows for unknown nodes."""
+        """Row of an event whose name has not been seen before; new rows for unknown nodes."""
         name, args = event.name, event.args
         if event.cat != "Node" or not name.endswith("_kernel_time"):
             self._dropped += args.dropped_event_count
@@ -350,7 +349,7 @@ class _Reader:
                 blocks.append(0)
                 used.append(0)
                 continue
-            # ORT counts what each thread of the pool ran since the session began.
+            # ORT counts the blocks that each pool thread has run since the session began.
             runs = [thread.num_run for thread in _SUB_THREADS.decode(sub_threads).values()]
             before = self._sub_runs or [0] * len(runs)
             self._sub_threads = sub_threads
@@ -373,7 +372,7 @@ class _Reader:
             self._append(name, unit * _int64(values))
 
     def finish(self, process: int) -> OrtTrace:
-        """Everything that was read, nested and sorted."""
+        """All events read, nested and sorted."""
         inference = self._column("inference", np.int32)
         start_ns = self._column("start_ns", np.int64)
         finished = self._finished
@@ -383,7 +382,7 @@ class _Reader:
             only = int(inference[0])
             is_finished[only] = True
             finished = [(only, int(start_ns[inference == only].min()), -1)]
-            self._remarks.append("no inference was recorded to its end: one is here in part")
+            self._remarks.append("no inference was recorded to its end: a partial one is kept")
         elif left_out := int(np.count_nonzero(~is_finished[inference])):
             self._remarks.append(
                 f"{left_out} events of an inference that was not recorded to its end are left out"
@@ -439,22 +438,22 @@ class _Reader:
         )
 
     def _column(self, name: str, dtype: type[np.integer[Any]]) -> npt.NDArray[Any]:
-        """One whole column, which is then no longer kept here."""
+        """One whole column, which is removed here to free its memory."""
         return np.frombuffer(self._columns.pop(name, b""), dtype)
 
     def _place_added(self, node: Int32Array, start_ns: Int64Array, inference: Int32Array) -> None:
-        """Finds the node that runs each row that was not in the executed graph.
+        """Finds the control-flow node that runs each row that was not in the executed graph.
 
-        Events are in the order of their ends, so a control-flow node takes up those before
-        it that did not start earlier. A microsecond is coarse: the parent found most often
-        is taken.
+        Events are in the order of their ends, so a control-flow node is the parent of those
+        before it that did not start earlier than it. As microseconds are coarse, the parent
+        found most often wins.
         """
         added = self._rows[self._known :]
         if not added:
             return
         op_types = ", ".join(sorted({row["op_type"] for row in added}))
         self._remarks.append(
-            f"{len(added)} nodes are not in a saved graph ({op_types}): told apart by name, "
+            f"{len(added)} nodes are not in a saved graph ({op_types}): distinguished by name, "
             "op type and index, nested by time"
         )
         runs_subgraphs = [row["op_type"] in _CONTROL_FLOW for row in self._rows]
@@ -482,7 +481,7 @@ class _Reader:
                 above = self._rows[above]["parent"]
 
     def _ordered_table(self) -> NodeTable:
-        """The table with each seen node's place among those of its graph."""
+        """The table, with the execution order of each seen node within its graph."""
         places: collections.Counter[tuple[int, str]] = collections.Counter()
         for row in map(self._rows.__getitem__, self._seen):
             row["order"] = places[row["parent"], row["branch"]]
@@ -493,15 +492,15 @@ class _Reader:
 def _self_ns(
     node: Int32Array, inference: Int32Array, duration_ns: Int64Array, parent: Int64Array
 ) -> Int64Array:
-    """Durations less those of direct children; events in the order of their ends.
+    """Durations minus those of direct children; events must be in the order of their ends.
 
-    The execution that ran an event is the next one of its node's parent, which cannot
-    end before it nor begin again within one inference while it is running.
+    The execution that ran an event is the next one of its node's parent: the parent can neither
+    end before the event nor, within one inference, begin again while it is running.
     """
     children = np.flatnonzero(parent[node] >= 0)
     above = parent[node[children]]
     runs = np.flatnonzero(np.isin(node, above))
-    # (row, position) in one number: one search finds the next execution of any row.
+    # (row, position) as one number, so that one search finds the next execution of any row.
     keys = node[runs].astype(np.int64) * len(node) + runs
     by_key = np.argsort(keys)
     at = np.searchsorted(keys[by_key], above * len(node) + children)
@@ -514,16 +513,16 @@ def _self_ns(
 
 
 def _by_start(start_ns: Int64Array, depth: Int64Array) -> npt.NDArray[np.intp]:
-    """Order by start; of the same microsecond, the node that runs the others first."""
+    """Order by start; within the same microsecond, outer nodes first."""
     return np.lexsort((depth, start_ns))
 
 
 def _int64(values: Sequence[int]) -> Int64Array:
-    """The numbers, of which a thousand times as much is still an int64.
+    """The numbers as an array; a thousand times their values still fits int64.
 
     Raises:
-        ValueError: one is no time or size of a machine.
+        ValueError: a number is not a plausible time or size.
     """
     if values and not -_MOST <= min(values) <= max(values) <= _MOST:
-        raise ValueError("the profile holds a number that is beyond any time or size")
+        raise ValueError("the profile holds a number beyond any time or size")
     return np.array(values, np.int64)

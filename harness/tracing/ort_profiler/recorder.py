@@ -1,4 +1,4 @@
-"""Inferences recorded by ORT's own profiler."""
+"""Inferences recorded by ORT's built-in profiler."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from harness.tracing.sessions import WARMUP_INFERENCES
 
 
 class OrtPass:
-    """Inferences under ORT's built-in profiler, one file each, so none of them is warm-up.
+    """Inferences under ORT's built-in profiler, one file each, so that no warm-up is in them.
 
     Args:
         library: the opened ONNX Runtime, 1.25 or newer.
         config: session options.
-        model: graph to execute: its nodes are what optimisation made of the model.
-        nodes: its table; None where it is not known.
-        inputs: what to feed.
+        model: graph to execute, already optimised if its nodes are known.
+        nodes: its node table; None if it is not known.
+        inputs: to feed, by name.
         folder: for the profiler's files.
         overrides: further arguments of the Session.
     """
@@ -47,14 +47,14 @@ class OrtPass:
 
     @property
     def session_ns(self) -> int:
-        """What creating the session took."""
+        """Time to create the session, in ns."""
         return self._session.create_ns
 
     def record(self, inferences: int, process: int) -> OrtTrace:
-        """Profiles so many inferences.
+        """Profiles this many inferences.
 
         Raises:
-            OrtError: one failed, or the library is too old.
+            OrtError: an inference failed, or the library is too old.
         """
         files = []
         for number in range(inferences):

@@ -1,1 +1,1 @@
-"""An operator before each node that stamps the time: where, in which graph, and what it tells."""
+"""Probes, operators that take timestamps before each node: placing, recording, evaluating them."""

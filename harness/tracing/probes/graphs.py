@@ -1,17 +1,17 @@
 """A probe before every node of the graph that ORT executes.
 
-A probe is a custom operator without an output that stamps the time. It reads tensors of the
-nodes that were executed before it, and waits for them. That the node behind it waits for the
-probe is owed to ORT's order of execution: it starts from the nodes whose outputs nobody
-reads, the last of the file first, and executes what each of them needs before it
+A probe is a custom operator without outputs that takes a timestamp. It reads tensors of the
+nodes executed before it, and thus waits for them. That the node after it also waits for the
+probe follows from ORT's execution order: ORT starts from the nodes whose outputs are not read,
+the last one in the file first, and executes everything that each of them needs before it
 (``GraphViewer`` and ``Graph::ReverseDFSFrom``). Probes are such nodes, so the file lists
-them from the last to the first. A trace of the probed graph confirms the order
-(``same_order``). The graph itself stays as it is, and with it what ORT plans for its memory.
+them in reverse. A trace of the probed graph confirms the order (``same_order``). The graph itself
+is unchanged, and so is ORT's memory plan for it.
 
-Three graphs are made: with one probe at each place; with two, which tell what a probe costs;
-and the frame, with one probe before the first node and one behind the last, followed by
-further nodes that tell what ORT spends on each node outside of its execution.
-``harness.tracing.probes.times`` makes times of what they record.
+Three graphs are made: one with a probe at each place; one with pairs of probes, which measure
+the cost of a probe; and the frame, with one probe before the first node and one after the last,
+followed by extra nodes that measure what ORT spends on each node outside its execution.
+``harness.tracing.probes.times`` turns their recordings into times.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 OPERATOR: Final = "Probe"
 _PREFIX: Final = "harness_probe_"
 
-#: ORT's names of element types in a profile -> ONNX's numbers, for those a probe can read.
+#: ORT's names of element types in a profile -> ONNX's numbers, for types that a probe can read.
 _ELEMENT_TYPES: Final = {
     "float": 1, "uint8": 2, "int8": 3, "uint16": 4, "int16": 5, "int32": 6, "int64": 7,
     "string": 8, "bool": 9, "float16": 10, "double": 11, "uint32": 12, "uint64": 13,
@@ -47,24 +47,24 @@ ELEMENT_TYPES: Final = frozenset(_ELEMENT_TYPES.values())
 #: Added to the place of the first probe of a pair.
 FIRST_OF_PAIR: Final = 1 << 30
 
-#: Places of the probes before and behind the further nodes of the frame graph.
+#: Places of the probes before and after the extra nodes of the frame graph.
 FURTHER_BEGIN: Final = (1 << 29) - 1
 FURTHER_END: Final = 1 << 29
 
-#: How many further nodes there are: as many as the model has, within these bounds.
+#: Bounds on the number of extra nodes, which otherwise equals that of the model's nodes.
 _FURTHER_NODES: Final = (32, 256)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ProbedFile:
-    """A model with probes, and how a trace must see it.
+    """A model with probes, and the execution order that a trace of it must show.
 
     Attributes:
         path: the model.
-        nodes: the executed graph's rows, followed by one for each node that was added, of
-            which the name tells the row too; order as in the executed graph.
-        before: int64[added], row of the node that each added one is executed before; -1
-            where that does not matter.
+        nodes: the executed graph's rows, followed by one for each added node, which is also
+            named after its row; order as in the executed graph.
+        before: int64[added], row of the node before which each added node must be executed; -1
+            if that does not matter.
     """
 
     path: Path
@@ -76,21 +76,21 @@ class ProbedFile:
 class ProbedGraph:
     """The executed graph with probes in it.
 
-    Place r is before the node of row r of the NodeTable. The places after those stand at
-    the ends of graphs: of the main graph, and of bodies of control-flow nodes.
+    Place r is before the node in row r of the NodeTable. The places after those are at the ends
+    of graphs: of the main graph, and of the bodies of control-flow nodes.
 
     Attributes:
-        each: with one probe at each place.
-        pairs: with two at each place.
-        frame: with one before the first node, one at the end of the main graph, and two
-            around the further nodes behind that.
+        each: graph with one probe at each place.
+        pairs: graph with two probes at each place.
+        frame: graph with one probe before the first node, one at the end of the main graph, and
+            two around the extra nodes after that.
         end_parents: int64[ends], row of the control-flow node whose body ends there, -1
             for the main graph.
-        carriers: int64[nodes], row of the node whose probe covers a node: its own where it
-            has a probe; else that of the node with one that is executed before it in its
-            graph; else, in a body, the one that covers the node which runs the body; else
-            -1, and its time is framework time.
-        further_nodes: how many the frame graph has.
+        carriers: int64[nodes], row of the node whose probe covers a node: its own row if it has
+            a probe; otherwise the closest earlier node in its graph that has one; otherwise, in
+            a body, the carrier of the node that runs the body; otherwise -1, and its time is
+            framework time.
+        further_nodes: number of extra nodes in the frame graph.
     """
 
     each: ProbedFile
@@ -102,17 +102,17 @@ class ProbedGraph:
 
 
 def insert(graph: ExecutedGraph) -> ProbedGraph:
-    """Puts the probes into a graph whose table was completed by a trace.
+    """Inserts probes into a graph whose node table was completed by a trace.
 
-    Writes three files beside graph.path: the weights stay in the side file that all of
+    Writes three files next to graph.path; the weights stay in the external file that all of
     them refer to.
 
     Args:
-        graph: as ``executed_graph`` prepared it, with order and types from one traced
+        graph: as prepared by ``executed_graph``, with order and types from one traced
             inference.
 
     Raises:
-        ValueError: no node of the main graph can be told from the rest by probes.
+        ValueError: probes cannot separate any node of the main graph from the rest.
     """
     each, pairs, frame = (_Inserter(graph.nodes, kind) for kind in ("each", "pairs", "frame"))
     files = [one.write(graph.path) for one in (each, pairs, frame)]
@@ -129,20 +129,20 @@ def insert(graph: ExecutedGraph) -> ProbedGraph:
 
 
 def same_order(file: ProbedFile, traced: NodeTable) -> str:
-    """Whether a trace of a probed graph saw it executed as planned; "" or how it differs.
+    """How the traced execution of a probed graph differs from the planned one; "" if it does not.
 
     Args:
         file: the probed graph.
-        traced: file.nodes as the trace saw them.
+        traced: file.nodes as seen by the trace.
     """
     count = len(file.nodes) - len(file.before)
     if len(traced) > len(file.nodes):
         more = traced.op_type[len(file.nodes) :]
-        return f"{len(more)} further nodes run, such as {more[0]}"
+        return f"additional nodes run ({len(more)}, such as {more[0]})"
     missing = np.flatnonzero((file.nodes.order[:count] >= 0) != (traced.order[:count] >= 0))
     if len(missing):
         row = int(missing[0])
-        return f"{len(missing)} nodes run in one graph only, such as {traced.op_type[row]} {row}"
+        return f"nodes run in one graph only ({len(missing)}, such as {traced.op_type[row]} {row})"
     graphs: dict[tuple[int, str], list[int]] = {}
     for row in np.flatnonzero(traced.order >= 0).tolist():
         graphs.setdefault((int(traced.parent[row]), traced.branch[row]), []).append(row)
@@ -154,7 +154,7 @@ def same_order(file: ProbedFile, traced: NodeTable) -> str:
         moved = np.flatnonzero(planned != own)
         if len(moved):
             row = int(planned[moved[0]])
-            return f"{len(moved)} nodes run in another order, from {traced.op_type[row]} {row} on"
+            return f"nodes run in another order ({len(moved)}, from {traced.op_type[row]} {row})"
         following = -1
         for row in rows[::-1].tolist():
             if row < count:
@@ -166,11 +166,11 @@ def same_order(file: ProbedFile, traced: NodeTable) -> str:
 
 
 class _Placement(NamedTuple):
-    """A probe to be put into a graph.
+    """A probe to be inserted into a graph.
 
     Attributes:
-        row: the node it stands before; -1 behind the last one.
-        after: tensors that are there only when all that was executed before has finished.
+        row: row of the node that it precedes; -1 after the last one.
+        after: tensors that exist only once everything executed before has finished.
         place: as in ProbedGraph.
     """
 
@@ -180,7 +180,7 @@ class _Placement(NamedTuple):
 
 
 class _Added(NamedTuple):
-    """A node that was put into a graph; as the columns of the same name."""
+    """A node that was inserted into a graph; fields as the columns of the same name."""
 
     op_type: str
     parent: int
@@ -191,9 +191,8 @@ class _Added(NamedTuple):
 class _Inserter:
     """Rewrites one model, graph by graph.
 
-    A probe is placed only where the tensors it waits for make sure that every node of its
-    graph that is executed earlier has finished, so that no node's time can get into the
-    gap of another.
+    A probe is placed only where the tensors it waits for guarantee that all earlier nodes of
+    its graph have finished, so that no node's time can end up in the gap of another.
 
     Attributes:
         end_parents: as in ProbedGraph.
@@ -210,7 +209,7 @@ class _Inserter:
         self.further_nodes = 0
 
     def write(self, path: Path) -> ProbedFile:
-        """Puts the probes into the model at path and writes it beside that."""
+        """Inserts probes into the model at path and writes the result next to it."""
         import onnx
 
         model = onnx.load(path, load_external_data=False)
@@ -225,12 +224,12 @@ class _Inserter:
         )
 
     def _rewrite(self, graph: onnx.GraphProto, parent: int, branch: str) -> None:
-        """Puts probes into a graph and into the bodies of its control-flow nodes.
+        """Inserts probes into a graph and into the bodies of its control-flow nodes.
 
         Args:
-            graph: is changed.
+            graph: modified in place.
             parent: row of the control-flow node whose body this is; -1 for the main graph.
-            branch: its attribute that holds the body.
+            branch: name of the parent's attribute that holds the body.
         """
         nodes = sorted(graph.node, key=self._order)
         placements = self._plan(nodes, self._readable(graph), parent)
@@ -258,7 +257,7 @@ class _Inserter:
         """Results of the graph's nodes that a probe can read."""
         declared = (*graph.value_info, *graph.output)
         types = {value.name: value.type.tensor_type.elem_type for value in declared}
-        # What a trace calls a tensor may be an optional one, which no probe can read.
+        # A trace shows an optional tensor as a tensor, but probes cannot read optionals.
         optional = {value.name for value in declared if value.type.HasField("optional_type")}
         seen: dict[str, int] = {}
         for node in graph.node:
@@ -275,7 +274,7 @@ class _Inserter:
         return {name for name, kind in known.items() if kind in ELEMENT_TYPES}
 
     def _output_types(self, node: onnx.NodeProto) -> Iterable[tuple[str, int]]:
-        """Element types that the trace saw; none where it cannot say which is which."""
+        """Element types seen by the trace; none if they cannot be matched to the outputs."""
         text = self._nodes.output_type_shape[row_of(node.name)]
         seen = [next(iter(output)) for output in json.loads(text)] if text else []
         names = [name for name in node.output if name]
@@ -290,17 +289,17 @@ class _Inserter:
     def _plan(
         self, nodes: Sequence[onnx.NodeProto], readable: set[str], parent: int
     ) -> list[_Placement]:
-        """Probes of a graph in their order, the last at its end; none where none fits.
+        """Probes of a graph in order, the last one at its end; empty if none can be placed.
 
         Args:
-            nodes: in the order of execution.
+            nodes: in execution order.
             readable: results that a probe can read.
             parent: as in ``_rewrite``.
         """
         outside = int(self.carriers[parent]) if parent >= 0 else -1
-        executed = [node for node in nodes if node.op_type != "Constant"]  # ORT executes none
+        executed = [node for node in nodes if node.op_type != "Constant"]  # never executed
         placements: list[_Placement] = []
-        # Of each node since the last probe: results that are there only when it has run.
+        # For each node since the last probe: results that exist only once it has run.
         pending: list[dict[str, None]] = []
         carrier = outside
         for node in executed:
@@ -323,7 +322,7 @@ class _Inserter:
         if after is not None:
             self.end_parents.append(parent)
             return [*placements, _Placement(-1, after, end)]
-        # Nothing tells that the last nodes have run: what is timed ends before them.
+        # No tensor shows that the last nodes have run, so the timed part ends before them.
         last = placements.pop()
         rows = [row_of(node.name) for node in executed]
         self.carriers[rows[rows.index(last.row) :]] = outside
@@ -340,11 +339,11 @@ class _Inserter:
         parent: int,
         branch: str,
     ) -> list[onnx.NodeProto]:
-        """All nodes, with a probe or a pair of them at each place.
+        """All nodes, with a probe or a pair of probes at each place.
 
-        What nobody reads is what ORT starts from, in turn from the end of the file. Of all
-        that it needs, ORT executes first what stands last in the file, too: that keeps in
-        its place what no probe forces there.
+        ORT starts from the nodes whose outputs are not read, from the end of the file to its
+        start. Among the nodes that each of them needs, ORT also executes the last one in the
+        file first: this keeps nodes in order that no probe forces into place.
         """
         before = {placement.row: placement for placement in placements}
         ordered: list[onnx.NodeProto] = []
@@ -368,12 +367,12 @@ class _Inserter:
         nodes: Sequence[onnx.NodeProto],
         placements: Sequence[_Placement],
     ) -> list[onnx.NodeProto]:
-        """All nodes as they stand, with the probes of the frame and the further nodes."""
+        """All nodes in their original order, with the frame's probes and the extra nodes."""
         first, last = placements[0], placements[-1]
         rows = [row_of(node.name) for node in nodes]
         stop = rows.index(last.row) if last.row >= 0 else len(nodes)
         timed = nodes[rows.index(first.row) : stop]
-        # The last probe waits for all that nothing else waits for.
+        # The last probe waits for every result that no other node reads.
         read = set[str]().union(*map(_reads, timed))
         readable = self._readable(graph)
         leaves = [
@@ -409,7 +408,7 @@ class _Inserter:
     def _node(
         self, op_type: str, inputs: Sequence[str], before: int, parent: int, branch: str
     ) -> onnx.NodeProto:
-        """A further node with one output, which has the next row."""
+        """An added node with one output, in the next free row."""
         from onnx import helper
 
         row = len(self._nodes) + len(self._added)
@@ -418,7 +417,7 @@ class _Inserter:
 
 
 def _extended(nodes: NodeTable, added: Sequence[_Added]) -> NodeTable:
-    """The table with rows for added nodes, of which only a trace can tell more."""
+    """The table with rows for added nodes, whose other columns only a trace can fill in."""
     columns: dict[str, Any] = {}
     for field in dataclasses.fields(nodes):
         known = getattr(nodes, field.name)
@@ -437,9 +436,9 @@ def _extended(nodes: NodeTable, added: Sequence[_Added]) -> NodeTable:
 
 
 def _anchor(graph: onnx.GraphProto) -> str:
-    """A tensor that is there from the start: ORT does not execute a probe without an input.
+    """A tensor that exists from the start, as ORT does not execute a probe without an input.
 
-    An input of the graph costs nothing; a constant would be one value more.
+    An input of the graph costs nothing; a constant would be an additional value.
     """
     for value in graph.input:
         if value.type.tensor_type.elem_type in ELEMENT_TYPES:
@@ -448,7 +447,7 @@ def _anchor(graph: onnx.GraphProto) -> str:
 
 
 def _constant(graph: onnx.GraphProto) -> str:
-    """A number that is put into the graph."""
+    """Adds a constant to the graph and returns its name."""
     name = f"{_PREFIX}constant_{len(graph.initializer)}_{graph.node[0].name}"
     tensor = graph.initializer.add(name=name, data_type=_ELEMENT_TYPES["int64"], dims=[1])
     tensor.int64_data.append(0)
@@ -456,9 +455,9 @@ def _constant(graph: onnx.GraphProto) -> str:
 
 
 def _after(pending: Sequence[Mapping[str, None]], readable: set[str]) -> tuple[str, ...] | None:
-    """Results that are there only when all pending nodes have run; None if some have none."""
+    """Results that exist only once all pending nodes have run; None if a node has none."""
     after: list[str] = []
-    # A later node's result may tell of an earlier one that it depends on, but not the reverse.
+    # A later node's result may imply an earlier one that it depends on, but not the reverse.
     for results in reversed(pending):
         if results.keys().isdisjoint(after):
             told = next((name for name in results if name in readable), None)
@@ -469,7 +468,7 @@ def _after(pending: Sequence[Mapping[str, None]], readable: set[str]) -> tuple[s
 
 
 def _sorted(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
-    """Nodes in the order given, but for those that stand before what they need."""
+    """Nodes in the given order, except that each comes after the nodes that it depends on."""
     producers = {name: number for number, node in enumerate(nodes) for name in node.output if name}
     needs = [{producers[name] for name in _reads(node) & producers.keys()} for node in nodes]
     waiting: dict[int, list[int]] = {}
@@ -489,6 +488,6 @@ def _sorted(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
 
 
 def _reads(node: onnx.NodeProto) -> set[str]:
-    """Names that a node reads, its bodies included."""
+    """Names that a node reads, including those read in its bodies."""
     inner = (_reads(one) for _, body in bodies(node) for one in body.node)
     return set(node.input).union(*inner) - {""}

@@ -1,7 +1,7 @@
 """Inferences recorded through probes.
 
-Each has a session of its own on the graph that ORT executes, so that tracing never
-touches the session that is timed.
+Each graph with probes has a session of its own, so that tracing never touches the session that
+is timed.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from harness.tracing.probes.times import Stamps
 from harness.tracing.probes.turns import ROUNDS, SPINNING_S, THREADED_ROUNDS
 from harness.tracing.sessions import WARMUP_INFERENCES
 
-#: CPU time of an inference over its duration below which one thread did it.
+#: Ratio of an inference's CPU time to its duration below which it counts as single-threaded.
 SINGLE_THREADED = 1.2
 
-#: Sessions of a ProbePass.
+#: Indices of the three graphs of a ProbePass, and of their sessions.
 _EACH, _PAIRS, _FRAME = range(3)
 
 
 class ProbePass:
-    """Inferences of the graph with probes, and of the one that tells what probes cost.
+    """Inferences of the graph with probes, and of the graphs that measure what probes cost.
 
     Args:
         library: the opened ONNX Runtime, 1.18 or newer.
         config: session options; execution must be sequential.
         probed: the graph with probes.
         nodes: table of the executed graph.
-        inputs: what to feed.
+        inputs: to feed, by name.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class ProbePass:
         ]
         self._bindings = [bind(session, inputs) for session in self._sessions]
         self._stamps_in_inference = [self._count_stamps(number) for number in range(3)]
-        # Where no operator shares its work out, the pool sleeps and has nothing to spin for.
+        # If no operator splits its work between threads, the pool sleeps and does not spin.
         cpu_s, wall_s = time.process_time(), time.monotonic()
         for _ in range(WARMUP_INFERENCES):
             self._bindings[_EACH].run()
@@ -71,18 +71,18 @@ class ProbePass:
 
     @property
     def stamps_in_inference(self) -> int:
-        """Stamps that one inference takes."""
+        """Number of stamps in one inference."""
         return self._stamps_in_inference[_EACH]
 
     @property
     def binding(self) -> ort.Binding:
-        """Of the graph with a probe at each place."""
+        """Binding of the graph with one probe at each place."""
         return self._bindings[_EACH]
 
     def record(self, inferences: int, process: int) -> tuple[NodeEvents, NodeEvents]:
-        """Records so many inferences; returns (node events, calibration).
+        """Records this many inferences; returns (node events, calibration).
 
-        The three graphs take turns, so that a drift of the machine falls on all alike.
+        The three graphs take turns, so that drift of the machine affects all alike.
         """
         most = ROUNDS if self._single_threaded else THREADED_ROUNDS
         rounds = max(1, min(most, inferences // 2))
@@ -93,7 +93,7 @@ class ProbePass:
                 recorded[graph].append(self._record(graph, -(-inferences // rounds)))
         each, pairs, frames = map(times.concatenate, recorded)
 
-        # Probes between the first and the last, which the frame has too.
+        # Number of probes between the first and the last; the frame has only those two.
         between = self._stamps_in_inference[_EACH] - 2
         differences_ns = [
             float(np.median(times.spans_ns(one)) - np.median(times.framed_spans_ns(framed)))
@@ -119,23 +119,23 @@ class ProbePass:
             session.close()
 
     def _settle(self, number: int) -> None:
-        """Leaves no trace of the session before in the first inferences of this one.
+        """Keeps the previous session from affecting the first inferences of this one.
 
-        Threads of its pool spin on for 40 to 80 ms after its last inference: on as many CPUs
-        as threads ResNet-50's next inference took twice the time.
+        The threads of its pool keep spinning for 40 to 80 ms after its last inference: with as
+        many threads as CPUs, the next inference of ResNet-50 took twice as long.
         """
         if not self._single_threaded:
             time.sleep(SPINNING_S)
         self._bindings[number].run()
 
     def _count_stamps(self, number: int) -> int:
-        """Warms up, and counts the stamps of one inference."""
+        """Warms a session up, and counts the stamps of one inference."""
         for _ in range(WARMUP_INFERENCES):
             self._bindings[number].run()
         return max(self._record(number, 1, capacity=1).taken, 1)
 
     def _record(self, number: int, inferences: int, capacity: int = 0) -> Stamps:
-        # A loop may run more often in another inference: what does not fit is counted.
+        # A loop may run more often in another inference: stamps that do not fit are counted.
         capacity = capacity or 2 * inferences * self._stamps_in_inference[number]
         place = np.full(capacity, -1, np.int32)
         stamp_ns = np.full(capacity, -1, np.int64)
@@ -157,17 +157,17 @@ def prepare_probes(
     inputs: Mapping[str, Any],
     folder: Path,
 ) -> ProbedGraph:
-    """Puts probes into a graph and makes sure that it still executes the same.
+    """Inserts probes into a graph and makes sure that it still executes in the same order.
 
     Raises:
-        ValueError: it does not; the text says how.
+        ValueError: it does not, or probes are not possible; the message says how or why.
         OrtError, HarnessError: ONNX Runtime refuses it.
     """
     if config.execution_mode != "sequential":
-        raise ValueError("parallel execution has no order that probes could keep")
+        raise ValueError("parallel execution has no fixed order, which probes need")
     elsewhere = sorted(set(graph.nodes.provider) - {"", providers.by_name(providers.HOST).ort_name})
     if elsewhere:
-        raise ValueError(f"probes time nodes on the CPU, and some run on {elsewhere[0]}")
+        raise ValueError(f"probes can only time nodes on the CPU, but some run on {elsewhere[0]}")
     probed = graphs.insert(graph)
     for file in (probed.each, probed.pairs, probed.frame):
         check = OrtPass(
@@ -182,16 +182,16 @@ def prepare_probes(
         with contextlib.closing(check):
             difference = graphs.same_order(file, check.record(1, 0).nodes)
         if difference:
-            raise ValueError(f"with probes {difference}")
+            raise ValueError(f"with probes, {difference}")
     return probed
 
 
 def as_it_is(library: ort.Library, config: SessionConfig) -> dict[str, Any]:
-    """Arguments of a Session that executes a graph with probes just as it is."""
+    """Arguments of a Session that executes a graph with probes without changing it."""
     return {
         "optimization": "disable",
         "custom_op_domains": (probe.domain(library.path),),
-        # Else ORT makes a DequantizeLinear of its own for each node that reads the output of
-        # one, probes included, at any level of optimisation.
+        # Otherwise, at any optimisation level, ORT duplicates a DequantizeLinear for each node
+        # that reads its output, including probes.
         "entries": config.entries | {"session.disable_quant_qdq": "1"},
     }

@@ -1,11 +1,11 @@
 """From the stamps of probes to the times of nodes.
 
-The gap between two stamps is what ran between them plus the cost of one probe. The graph in
-which every probe stands twice tells that cost in the same process and at the same place:
-the gap inside each pair. The frame graph has but one probe before its first node and one
-after its last. It tells how long all nodes together take undisturbed: where that can be told
-apart from noise, it corrects the level of the cost, since a probe behind a probe is not
-quite as quick as one behind a node.
+The gap between two stamps is the time of what ran between them plus the cost of one probe. The
+graph with pairs of probes measures that cost in the same process and at the same place, as the
+gap inside each pair. The frame graph only has one probe before its first node and one after its
+last, so it shows how long all nodes together take undisturbed. If the difference stands out from
+noise, it corrects the level of the cost, because a probe after a probe does not take quite as
+long as one after a node.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ SOURCE: Final = "probe"
 
 
 class Stamps(NamedTuple):
-    """What one recording of a graph with probes gave.
+    """One recording of a graph with probes.
 
     Attributes:
         place: int32[n], as the probes stored them.
         stamp_ns: int64[n], CLOCK_MONOTONIC.
-        taken: stamps that were taken; n is less when the buffer was too small.
-        start_ns: int64[inferences], before each inference.
+        taken: number of stamps taken; n is smaller if the buffer was too small.
+        start_ns: int64[inferences], CLOCK_MONOTONIC before each inference.
         duration_ns: int64[inferences].
     """
 
@@ -41,7 +41,7 @@ class Stamps(NamedTuple):
 
 
 def concatenate(parts: Sequence[Stamps]) -> Stamps:
-    """Recordings of one graph, each of which ended before the next began."""
+    """Joins recordings of one graph, each of which ended before the next began."""
     return Stamps(
         np.concatenate([part.place for part in parts]),
         np.concatenate([part.stamp_ns for part in parts]),
@@ -52,11 +52,11 @@ def concatenate(parts: Sequence[Stamps]) -> Stamps:
 
 
 def whole(stamps: Stamps) -> Stamps:
-    """Without the inferences for whose stamps the buffer had no more room."""
+    """Drops the inferences whose stamps did not all fit the buffer."""
     if stamps.taken == len(stamps.place):
         return stamps
     inference = _inference_of_all(stamps)
-    count = int(inference[-1])  # of the last one there may be only a part
+    count = int(inference[-1])  # the last one may be incomplete
     kept = inference < count
     return Stamps(
         stamps.place[kept],
@@ -68,29 +68,29 @@ def whole(stamps: Stamps) -> Stamps:
 
 
 def spans_ns(stamps: Stamps) -> Int64Array:
-    """int64[inferences], from the first stamp of each to its last."""
+    """int64[inferences], time from the first stamp of each to its last."""
     inference = _inference_of_all(stamps)
     numbers = np.arange(len(stamps.start_ns))
     first, last = (np.searchsorted(inference, numbers, side=side) for side in ("left", "right"))
     return np.asarray(stamps.stamp_ns[last - 1] - stamps.stamp_ns[first])
 
 
-#: Stamps of an inference of the frame graph.
+#: Number of stamps in an inference of the frame graph.
 FRAME_STAMPS: Final = 4
 
 
 def framed_spans_ns(frames: Stamps) -> Int64Array:
-    """int64[inferences], from the first stamp to the second in the frame graph.
+    """int64[inferences], time from the first stamp to the second in the frame graph.
 
     Raises:
-        ValueError: an inference has another number of stamps than that graph has probes.
+        ValueError: the number of stamps differs from one per probe and inference.
     """
     if len(frames.stamp_ns) != FRAME_STAMPS * len(frames.start_ns):
         raise ValueError("the frame graph did not execute each of its probes once")
     return np.asarray(frames.stamp_ns[1::FRAME_STAMPS] - frames.stamp_ns[::FRAME_STAMPS])
 
 
-#: Relative uncertainty of the cost that pairs tell (benchmarks/operator_truth.py).
+#: Relative uncertainty of the cost measured by pairs (benchmarks/operator_truth.py).
 PAIR_UNCERTAINTY: Final = 0.25
 
 
@@ -98,14 +98,14 @@ def cost_level(pair_ns: float, differences_ns: Sequence[float]) -> float:
     """Factor by which a probe's cost in place differs from that inside a pair.
 
     Args:
-        pair_ns: mean cost that the pairs tell.
-        differences_ns: the cost as each of several interleaved rounds tells it: probed nodes
-            less undisturbed nodes, for one probe. Noise of whole inferences is in it, so it
-            decides on short models and says nothing on long ones.
+        pair_ns: mean cost measured by the pairs.
+        differences_ns: cost per probe in each of several interleaved rounds: probed nodes minus
+            undisturbed nodes. It includes the noise of whole inferences, so it dominates for
+            short models and has no influence for long ones.
 
     Returns:
-        The mean of both, weighted by the inverse of their variances, over pair_ns; within
-        [0.5, 2]: what lies beyond is noise, and shows as a residual of the accounts.
+        The inverse-variance weighted mean of both, divided by pair_ns, clipped to [0.5, 2]:
+        values outside are noise, and show up as a residual of the accounts.
     """
     if len(differences_ns) < 2 or pair_ns <= 0:
         return 1.0
@@ -120,19 +120,19 @@ def calibration_events(stamps: Stamps, places: int, level: float, process: int) 
     """Cost of the probes at each place: the gaps inside the pairs of the calibration graph.
 
     Args:
-        stamps: recorded with ProbedGraph.calibration.
-        places: how many there are, ends included.
-        level: as ``cost_level`` gives it.
+        stamps: recorded with ProbedGraph.pairs.
+        places: number of places, including ends of graphs.
+        level: from ``cost_level``.
         process: ProcessRecord.index.
 
     Returns:
-        An event a pair, with the place as its ``node``, the gap as its duration, and the
-        gap times level as its own time.
+        One event per pair, with the place as its ``node``, the gap as its duration, and the
+        gap times level as its self time.
     """
     pair, gap_ns = _pairs(stamps)
     node = stamps.place[pair + 1]
     if len(node) and int(node.max()) >= places:
-        raise ValueError("a stamp of a place that the graph does not have")
+        raise ValueError("a stamp has a place that the graph does not have")
     return _events(
         stamps,
         process,
@@ -147,7 +147,7 @@ def calibration_events(stamps: Stamps, places: int, level: float, process: int) 
 
 
 def pair_cost_ns(stamps: Stamps) -> float:
-    """Mean over all pairs of the calibration graph of the median gap at their place."""
+    """Mean cost of a probe: the median gap at each pair's place, averaged over all pairs."""
     pair, gap_ns = _pairs(stamps)
     if not len(pair):
         return 0.0
@@ -157,7 +157,7 @@ def pair_cost_ns(stamps: Stamps) -> float:
 
 
 def _pairs(stamps: Stamps) -> tuple[Int64Array, Int64Array]:
-    """(position of the first stamp of each pair, gap to its second)."""
+    """(position of the first stamp of each pair, gap to the second)."""
     first = np.flatnonzero(stamps.place[:-1] >= FIRST_OF_PAIR)
     pair = first[stamps.place[first] - FIRST_OF_PAIR == stamps.place[first + 1]]
     return pair, stamps.stamp_ns[pair + 1] - stamps.stamp_ns[pair]
@@ -172,13 +172,13 @@ def _medians(keys: Int32Array, values: Int64Array) -> tuple[Int32Array, npt.NDAr
 
 
 def costs(calibration: NodeEvents, places: int) -> Int64Array:
-    """int64[places], median cost at each place; the median of all where a place has none.
+    """int64[places], median cost at each place; the overall median if a place has no pairs.
 
     Raises:
-        ValueError: the calibration holds no pair.
+        ValueError: the calibration holds no pairs.
     """
     if not len(calibration):
-        raise ValueError("the calibration graph gave no pair of stamps")
+        raise ValueError("the calibration graph recorded no pairs of stamps")
     cost_ns = np.full(places, round(float(np.median(calibration.self_ns))), np.int64)
     seen, medians = _medians(calibration.node, calibration.self_ns)
     cost_ns[seen] = np.rint(medians)
@@ -186,11 +186,11 @@ def costs(calibration: NodeEvents, places: int) -> Int64Array:
 
 
 class OutsideNodes(NamedTuple):
-    """What an inference spends outside of the execution of its nodes, in ns.
+    """Time that an inference spends outside the execution of its nodes, in ns.
 
     Attributes:
-        fixed_ns: however many nodes there are: the framework's own.
-        node_ns: for each node of the main graph: setting up and taking down its values.
+        fixed_ns: framework time that does not depend on the number of nodes.
+        node_ns: per node of the main graph: setting up and tearing down its values.
     """
 
     fixed_ns: int
@@ -200,25 +200,25 @@ class OutsideNodes(NamedTuple):
 def frame(
     stamps: Stamps, frames: Stamps, cost_ns: int, graph: ProbedGraph, nodes: NodeTable
 ) -> OutsideNodes:
-    """Tells what ORT does before the first node and after the last one.
+    """Time that ORT spends before the first node and after the last one.
 
-    Setting up and taking down the values of an inference lies there too, and grows with
-    the number of nodes: the further nodes of the frame graph tell how much one adds.
+    This includes setting up and tearing down the values of an inference, which grows with the
+    number of nodes: the extra nodes of the frame graph show how much each adds.
 
     Args:
-        stamps: recorded with ProbedGraph.path.
+        stamps: recorded with ProbedGraph.each.
         frames: recorded with ProbedGraph.frame.
-        cost_ns: of a probe: outside of first and last stamp lies as much as one.
+        cost_ns: of one probe, which is also the cost outside the first and last stamps.
         graph: the probed graph.
         nodes: the executed graph.
     """
     outside_ns = float(np.median(stamps.duration_ns - spans_ns(stamps)))
-    # The span of the further nodes goes from the third stamp to the fourth.
+    # The span of the extra nodes goes from the third stamp to the fourth.
     further_ns = frames.stamp_ns[3::FRAME_STAMPS] - frames.stamp_ns[2::FRAME_STAMPS]
     framed_ns = float(np.median(frames.duration_ns - framed_spans_ns(frames) - further_ns))
     count = int(np.count_nonzero((nodes.depth == 0) & (nodes.order >= 0)))
     most_ns = max(outside_ns - cost_ns, 0.0) / max(count, 1)
-    # Between the two spans of the frame graph lies one probe's cost more.
+    # Between the two spans of the frame graph, there is the cost of one more probe.
     node_ns = min(max(framed_ns - outside_ns - cost_ns, 0.0) / graph.further_nodes, most_ns)
     return OutsideNodes(round(max(outside_ns - cost_ns, 0.0) - node_ns * count), round(node_ns))
 
@@ -235,25 +235,25 @@ def node_events(
     frame: OutsideNodes,
     process: int,
 ) -> NodeEvents:
-    """Executions of nodes from the stamps of the probed graph.
+    """Node executions, from the stamps of the probed graph.
 
-    A node's own time is the gap after its stamp less the cost of the probe that ends the
-    gap, at most the gap: it is never negative.
-    What runs between the end of a body and the next stamp is the control-flow node's own.
+    A node's self time is the gap after its stamp minus the cost of the probe that ends the gap,
+    which is capped at the gap, so that the time is never negative. What runs between the end of
+    a body and the next stamp counts as self time of the control-flow node.
 
     Args:
-        stamps: recorded with ProbedGraph.path.
+        stamps: recorded with ProbedGraph.each.
         graph: the probed graph.
         nodes: the executed graph.
-        cost_ns: of each place, as ``costs`` gives them.
-        frame: what an inference spends outside of its nodes; its node_ns is added to each
-            node of the main graph.
+        cost_ns: of each place, from ``costs``.
+        frame: what an inference spends outside its nodes; its node_ns is added to each node of
+            the main graph.
         process: ProcessRecord.index.
 
     Returns:
-        Events with the details ``probe_cost_ns``, what was subtracted for the probes in the
-        gaps of that execution, and ``frame_ns``, what was added from the frame. What an
-        inference has left besides its nodes and the framework is what the probes cost it.
+        Events with the details ``probe_cost_ns``, subtracted for the probes in the gaps of that
+        execution, and ``frame_ns``, added from the frame. What remains of an inference after
+        its nodes and the framework is the cost of its probes.
     """
     place = stamps.place.astype(np.int64)
     inference = _inference_of_all(stamps)
@@ -302,7 +302,7 @@ def _total_ns(
     nodes: NodeTable,
     graph: ProbedGraph,
 ) -> Int64Array:
-    """int64[begins]: own times up to the next stamp that is in no body of the node."""
+    """int64[begins]: sum of self times up to the next stamp outside the bodies of the node."""
     end_depths = [int(nodes.depth[p]) + 1 if p >= 0 else 0 for p in graph.end_parents.tolist()]
     depth = np.append(nodes.depth, np.array(end_depths, np.int64))[place]
     sums = np.append(0, np.cumsum(own_ns))

@@ -1,6 +1,6 @@
-"""How the graphs with probes take turns: what a plan has to know of their recorder."""
+"""How the graphs with probes take turns: what a plan needs to know about their recorder."""
 
-#: Turns that the graphs of a pass with probes take: where one thread works, and where several do.
+#: How often the graphs of a pass with probes take turns, with one thread and with several.
 ROUNDS = 8
 THREADED_ROUNDS = 3
 

@@ -155,12 +155,12 @@ def test_a_frame_without_data_is_missing_with_the_reason() -> None:
         ("operators", "the model is a test"),
         ("events", "the model is a test"),
         ("nodes", "as well"),
-        ("kernels", "no GPU works for it"),
+        ("kernels", "which uses no GPU"),
         ("stacks", "measured without `stacks`"),
     ):
         with pytest.raises(KeyError, match=reason):
             frames[name]
-    with pytest.raises(KeyError, match="no such frame, there are samples"):
+    with pytest.raises(KeyError, match="no such frame, the frames are samples"):
         frames["latency"]
 
 

@@ -82,7 +82,7 @@ def test_nodes_get_the_work_that_they_launched(measured: Profile) -> None:
 
 def test_why_there_are_none() -> None:
     none = profile(process([100]))
-    assert tables.kernel_table(none) == Figure(None, "the provider is cpu, no GPU works for it")
+    assert tables.kernel_table(none) == Figure(None, "the provider is cpu, which uses no GPU")
     failed = profile(process([100]), absent=(("trace/kernels", "no CUPTI"),), provider="cuda")
     assert tables.kernel_table(failed) == Figure(None, "no CUPTI")
 

@@ -159,7 +159,7 @@ def test_a_meter_in_steps_says_nothing_of_passes_that_are_shorter() -> None:
     assert found.waited is None
     assert found.verdict == "unknown"
     (cause,) = found.causes
-    assert cause.startswith("timed passes of 1 ms are shorter than the steps of 10 ms")
+    assert cause.startswith("timed passes of 1 ms are shorter than the 10 ms steps")
 
 
 def test_nothing_is_more_than_can_be() -> None:
@@ -167,7 +167,7 @@ def test_nothing_is_more_than_can_be() -> None:
     busy = profile(process([1], noise=counters), config='{"affinity": "0-1"}')
     found = noise.judge(busy)
     assert found.waited == 1
-    assert "it waited 100.0% of the time for a CPU" in found.causes
+    assert "the timing thread waited 100.0% of the time for a CPU" in found.causes
     assert "other processes used 200% of a CPU meanwhile" in found.causes
 
 
@@ -177,7 +177,7 @@ def test_unusable_is_what_the_cause_reaches() -> None:
     assert agreed.verdict == "disturbed"
     assert "median" not in agreed.unusable
     assert "p99" in agreed.unusable
-    assert agreed.causes[-1].endswith("medians agree to 0.0%, so that theirs is usable")
+    assert agreed.causes[-1].endswith("medians agree to 0.0%, so the median is usable")
     apart = noise.judge(profile(*(process([1000 + 50 * k] * 5, k, waiting) for k in range(3))))
     assert apart.verdict == "unusable"
     assert "median" in apart.unusable

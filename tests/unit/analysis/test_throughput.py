@@ -32,7 +32,7 @@ def test_a_file_that_does_not_tell_the_batch_counts_inferences_and_says_so() -> 
     assert isinstance(found, Throughput)
     assert found.items_per_inference == 1
     assert found.items_per_s == found.inferences_per_s
-    assert "not told" in found.items_reason
+    assert "not recorded" in found.items_reason
 
 
 def test_one_process_has_no_interval_and_none_no_throughput() -> None:

@@ -23,7 +23,7 @@ def passes(seconds: float, **options: object) -> Profile:
     [
         (0.2, {"duration_s": 0.2}, ""),
         (0.28, {"duration_s": 0.2}, ""),
-        (0.024, {"duration_s": 0.2}, "lasted 24 ms of the 200 ms asked for"),
+        (0.024, {"duration_s": 0.2}, "lasted 24 ms instead of the 200 ms asked for"),
         (0.9, {"duration_s": 0.2}, "the machine became slower"),
         (2.0, {"duration_s": None}, ""),
         (0.01, {"duration_s": None, "quick": True}, "the machine became faster"),

@@ -626,7 +626,7 @@ def test_a_data_set_may_hold_types_that_older_onnx_has_stand_ins_for(tmp_path: P
     ("inputs", "outputs", "message"),
     [
         ([np.zeros(3, np.float32)], [], "has 1 inputs, but the model takes 2"),
-        ([np.zeros(3, np.float32)] * 2, [np.zeros(3)], "has 1 outputs, but the model gives 2"),
+        ([np.zeros(3, np.float32)] * 2, [np.zeros(3)], "has 1 outputs, but the model has 2"),
         ([np.zeros(3, np.float32), np.zeros(3)], [], r"input_1\.pb: the type is float64"),
         ([np.zeros(3, np.float32), np.zeros(4, np.float32)], [], r"'b' takes 3"),
     ],

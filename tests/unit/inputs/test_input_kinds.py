@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -326,7 +327,7 @@ def test_a_scalar_known_by_its_name_survives_the_other_values(run: Run) -> None:
     assert made.values["threshold"].tolist() == 0.5
     assert made.values["x"].tolist() == [1]
     assert "as random values failed" in because(made, "x")
-    assert because(made, "threshold") == "0.5: half, as a threshold"
+    assert because(made, "threshold") == "0.5: a mid-range threshold"
 
 
 @pytest.mark.parametrize(
@@ -631,6 +632,14 @@ def test_an_archive_that_does_not_fit_is_refused(
         assert "its inputs: x, ids" in caught.value.remedy
 
 
+def test_a_member_of_an_archive_that_is_not_an_array_is_refused(tmp_path: Any, run: Run) -> None:
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", b"text that numpy did not write")
+    with pytest.raises(RequestError, match=r"'x' is not an array of plain numbers or text"):
+        run(model_of(PAIR), archives=(path,))
+
+
 def test_archives_that_are_none_or_give_an_input_twice_are_refused(tmp_path: Any, run: Run) -> None:
     path, single = tmp_path / "a.npz", tmp_path / "b.npz"
     np.savez(path, ids=np.arange(3))
@@ -671,7 +680,7 @@ def test_the_command_line_tells_archives_from_named_files(tmp_path: Any) -> None
         ("(float[batch, 3] x) => (float[batch, 3] y) {y = Relu(x)}", {"shapes": {"x": (5, 3)}},
          5, "'batch'"),
         ("(float[6, 3, 8, 8] x) => (float[6, 3, 8, 8] y) {y = Relu(x)}", {}, 6, "fixed in the"),
-        ("(float[128, 64] x) => (float[128, 64] y) {y = Relu(x)}", {}, 1, "no axis"),
+        ("(float[128, 64] x) => (float[128, 64] y) {y = Relu(x)}", {}, 1, "no input axis"),
     ],
 )  # fmt: skip
 def test_items_are_the_batch_that_is_fed(

@@ -69,7 +69,7 @@ def test_file_that_does_not_tell_the_fact_is_an_absence(tmp_path: Path) -> None:
     plant(tmp_path, {"proc/cpuinfo": "Processor: ARMv8\n", f"{CPUS}/smt/active": "maybe\n"})
     found = read(tmp_path)
     assert found["cpu_model"].value is None
-    assert found["smt"].reason == f"/{CPUS}/smt/active does not tell it"
+    assert found["smt"].reason == f"/{CPUS}/smt/active does not report it"
     assert found["virtualisation"].value is None
 
 
@@ -286,7 +286,7 @@ def test_cuda_says_which_part_is_missing(tmp_path: Path, loader_path: Path) -> N
 
     (tmp_path / "aside").rename(needed[1])
     reading, remedy = state(library)
-    assert "the driver serves CUDA 12" in reading.reason
+    assert "the driver supports CUDA 12" in reading.reason
     assert "update the NVIDIA driver" in remedy
 
     driver(loader_path, 13000)

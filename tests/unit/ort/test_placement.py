@@ -87,7 +87,7 @@ def test_what_nobody_tells_is_not_taken_for_zero() -> None:
     placed = placement.from_assignments("tensorrt", assigned, log=[])
     assert placed.copies is None
     assert placed.text == (
-        "1 of 3 nodes not on tensorrt: 1 on CUDAExecutionProvider (Abs c); added copies not told"
+        "1 of 3 nodes not on tensorrt: 1 on CUDAExecutionProvider (Abs c); added copies not known"
     )
     facts = {fact.name: fact for fact in placement.readings(placed, {"TensorRT": None}, {})}
     assert facts["added_copies"].value is None

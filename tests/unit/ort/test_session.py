@@ -37,7 +37,7 @@ CAPTURE = (
         ("ProviderOptionError", FAILED, MachineError, "CUDA failure 35: CUDA driver version is"),
         ("ProviderError", UNLOADED, MachineError, "libcublas.so.13: cannot open"),
         ("OrtError", FAILED, MachineError, "insufficient for CUDA runtime version"),
-        ("OrtError", CAPTURE, RequestError, "no CUDA graph can be captured of m.onnx"),
+        ("OrtError", CAPTURE, RequestError, "cannot capture m.onnx as a CUDA graph"),
         ("OrtError", "No Op registered for Nonsense", ModelError, "refuses the model: No Op"),
     ],
 )

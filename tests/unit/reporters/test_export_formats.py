@@ -90,6 +90,13 @@ def test_csv_has_every_inference(profile: Profile, tmp_path: Path, name: str) ->
     assert [int(row["start_ns"]) for row in timed] == profile.processes[1].steady.start_ns.tolist()
 
 
+def test_json_lines_hold_options_that_are_not_utf8(profile: Profile, tmp_path: Path) -> None:
+    odd = dataclasses.replace(profile, config=json.dumps({"model": "m\udcff", "b\ud800": [1.5]}))
+    json_lines.write(odd, tmp_path / "p.jsonl")
+    head = json.loads((tmp_path / "p.jsonl").read_text().splitlines()[0])
+    assert head["config"] == {"model": "m\\udcff", "b\\ud800": [1.5]}
+
+
 def test_json_lines_have_every_record(profile: Profile, tmp_path: Path) -> None:
     whole = dataclasses.replace(
         profile,

@@ -185,8 +185,8 @@ def test_what_is_absent_is_told_with_its_reason() -> None:
     )
     text = Page(page([told])).text
     assert "no counter in this machine" in text
-    assert "p99 needs 500 independent samples of a process, 5 were taken" in text
-    assert "one process cannot tell how much processes differ" in text
+    assert "p99 needs 500 independent samples per process, 5 were taken" in text
+    assert "one process cannot show how much processes differ" in text
     assert "left out" in text
     assert "no traced pass was asked for" in text
 

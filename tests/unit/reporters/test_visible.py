@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
 import pytest
 
+from harness import read_profile
+from harness.analysis.operators.table import operator_table
 from harness.commands.messages import MOST_CHARACTERS, message
+from harness.reporters.scripts.profile import operators_text, summary_text
 from harness.reporters.visible import cell, visible
 
 
@@ -38,4 +44,18 @@ def test_numbers_and_other_texts_are_cells_as_they_are() -> None:
 
 
 def test_a_message_is_bounded() -> None:
-    assert len(message("x" * 1_000_000)) <= MOST_CHARACTERS + 10
+    for text in ("x" * 1_000_000, "\x1b" * 1_000, "\U000f0000" * 1_000):
+        assert len(message(text)) <= MOST_CHARACTERS + 10
+
+
+def test_json_for_scripts_is_ascii_whatever_names_hold() -> None:
+    sample = read_profile(Path(__file__).parents[3] / "profiles" / "sample.h5")
+    named = dataclasses.replace(sample.model, name="\x9b31m\u202eµ\ud800")
+    odd = dataclasses.replace(sample, model=named)
+    assert odd.nodes is not None
+    odd = dataclasses.replace(
+        odd, nodes=dataclasses.replace(odd.nodes, name=("\x9b31m",) * len(odd.nodes))
+    )
+    for text in (summary_text(odd), operators_text(operator_table(odd))):
+        assert text.isascii()
+        assert "9b31m" in text

@@ -115,7 +115,7 @@ def test_few_pairs_decide_nothing_however_clear(count: int) -> None:
     assert decision.pairs == count
     if count:
         assert decision.pairs_needed == 8
-        assert decision.reason == f"{count} pairs cannot decide anything, 8 are the fewest that can"
+        assert decision.reason == f"{count} pairs cannot decide anything, at least 8 are needed"
 
 
 def test_a_stricter_alpha_needs_more_pairs() -> None:

@@ -104,7 +104,7 @@ def test_a_constant_series_is_flat() -> None:
 def test_too_few_samples_have_no_class(count: int) -> None:
     found = classify(np.arange(1, count + 1))
     assert (found.kind, found.start) == ("unknown", None)
-    assert found.reason == f"too few samples to classify: {count}, needs 80"
+    assert found.reason == f"too few samples to classify: {count} of 80"
 
 
 def test_samples_that_took_no_time_have_no_class() -> None:

@@ -510,7 +510,7 @@ def test_what_cannot_be_compared_gets_a_sentence_and_no_number(
 @pytest.mark.parametrize(
     ("yardstick", "sentence"),
     [
-        (np.zeros(3), "not timed beside every process"),
+        (np.zeros(3), "not timed with every process"),
         (np.zeros((4, 2)), "different yardsticks"),
         (np.full(4, np.nan), "no time above zero"),
     ],

@@ -518,7 +518,7 @@ def test_recover_refuses_what_would_lose_something(tmp_path: Path) -> None:
         profile_file.recover(tmp_path)
     named = none.rename(tmp_path / "renamed")
     shards.write_shard(named, shards.Shard(GOLDEN["process"](0), {}, None, ()))
-    with pytest.raises(RequestError, match="the output has no name"):
+    with pytest.raises(RequestError, match="name of the output is unknown"):
         profile_file.recover(named)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from harness.errors import ProfileFileError, RequestError
-from harness.storage import assembly, shards
+from harness.storage import assembly, profile_file, shards
 from tests.builders.device_records import kernels, series
 
 GOLDEN = runpy.run_path(str(Path(__file__).parents[2] / "golden" / "make_profile_v1.py"))
@@ -37,11 +37,11 @@ def shard(index: int) -> shards.Shard:
 def test_header_and_shards_come_back_exactly(tmp_path: Path) -> None:
     folder = shards.partial_folder(tmp_path / "a.h5")
     assert folder == tmp_path / ".a.h5.partial"
-    # NaN, numbers beyond int64, no nodes, a path that is not UTF-8: all must survive.
+    # NaN, numbers beyond int64, no nodes: all must survive.
     odd = dataclasses.replace(
         shard(1),
         process=dataclasses.replace(
-            GOLDEN["process"](1), metadata={"nan": float("nan"), "big": 2**70, "odd": "\udcff\0"}
+            GOLDEN["process"](1), metadata={"nan": float("nan"), "big": 2**70}
         ),
         traces={},
         nodes=None,
@@ -56,6 +56,24 @@ def test_header_and_shards_come_back_exactly(tmp_path: Path) -> None:
     assert damaged == ()
     assert repr(found) == repr((shard(0), odd))
     assert found[0].traces["ort"].node.dtype == np.int32
+
+
+def test_text_of_a_shard_is_what_the_file_of_the_profile_would_hold(tmp_path: Path) -> None:
+    folder = shards.partial_folder(tmp_path / "a.h5")
+    named = dataclasses.replace(header().model, name="m\udcff.onnx")
+    shards.write_header(folder, dataclasses.replace(header(), model=named))
+    process = dataclasses.replace(
+        GOLDEN["process"](0), metadata={"k\ud800": "\udcff\0"}, log=("a\udcff", "b")
+    )
+    shards.write_shard(folder, dataclasses.replace(shard(0), process=process))
+
+    found, _ = shards.read_shards(folder)
+    partial = assembly.assemble(shards.read_header(folder), found, complete=True)
+    profile_file.write_profile(partial, tmp_path / "a.h5", force=False)
+    for profile in (partial, profile_file.read_profile(tmp_path / "a.h5")):
+        assert profile.model.name == "m\\udcff.onnx"
+        assert profile.processes[0].metadata == {"k\\ud800": "\\udcff\\x00"}
+        assert profile.processes[0].log == ("a\\udcff", "b")
 
 
 def test_devices_and_kernels_of_all_processes_are_one_series_each(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import shutil
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -96,6 +97,10 @@ def one_long_text_many_times(file: h5py.File) -> None:
 def texts_of_a_billion_rows(file: h5py.File) -> None:
     place = "processes/000/log"
     replaced(file, place, shape=(10**9,), dtype=h5py.string_dtype(), chunks=(10**6,))
+
+
+def nodes_of_a_billion_rows(file: h5py.File) -> None:
+    replaced(file, "nodes/name", shape=(10**9,), dtype=h5py.string_dtype(), chunks=(10**6,))
 
 
 def config_of_no_object(file: h5py.File) -> None:
@@ -205,23 +210,24 @@ WRONG: tuple[tuple[Callable[[h5py.File], None], str], ...] = (
     (of_constants_that_compress_well, "more data than a file"),
     (one_long_text_many_times, "bytes of text"),
     (texts_of_a_billion_rows, "stored"),
+    (nodes_of_a_billion_rows, "rows, not 1000000000"),
     (config_of_no_object, "not a JSON object"),
     (config_of_no_json, "not JSON"),
     (attribute_of_another_type, "created is not a text"),
     (nothing_checked, "/output_check: is empty"),
     (columns_of_other_lengths, "rows, not 7"),
     (column_of_two_dimensions, "not a column"),
-    (column_of_texts, "not of whole numbers"),
-    (column_of_fractions, "not of whole numbers"),
+    (column_of_texts, "does not hold integers"),
+    (column_of_fractions, "does not hold integers"),
     (group_for_a_column, "not a column"),
     (column_for_a_group, "is not a group"),
     (without_a_column, "is missing"),
     (no_process, "/processes: is empty"),
-    (process_of_another_number, "their numbers"),
+    (process_of_another_number, "do not match"),
     (time_that_went_backwards, "-5 is not between"),
-    (times_beyond_reckoning, "together"),
+    (times_beyond_reckoning, "sum to more"),
     (event_of_no_node, "is not between 0 and"),
-    (event_of_no_process, "none of those"),
+    (event_of_no_process, "not one of those allowed"),
     (node_in_itself, "level below its parent"),
     (shape_of_texts, "not a list of sizes"),
     (fact_beyond_a_counter, "no counter holds"),
@@ -241,6 +247,21 @@ def test_a_profile_that_is_wrong_is_one_error(
         read_profile(path)
     assert len(refusal.value.message) < 600
     assert "\n" not in refusal.value.message
+
+
+def test_rows_that_a_file_claims_take_no_memory_before_they_are_checked(tmp_path: Path) -> None:
+    path = tmp_path / "huge.h5"
+    shutil.copy(SAMPLE, path)
+    with h5py.File(path, "r+") as file:
+        nodes_of_a_billion_rows(file)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ProfileFileError):
+            read_profile(path)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 200e6
 
 
 def test_a_hole_in_the_texts_is_found_before_hdf5_stays_in_it(tmp_path: Path) -> None:
@@ -358,7 +379,7 @@ def a_file(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("make", "says"),
-    [(a_link, "is a link or a file"), (open_to_others, "written to by others"), (a_file, "link")],
+    [(a_link, "is a link or a file"), (open_to_others, "by other users"), (a_file, "link")],
 )
 def test_a_partial_folder_that_others_could_fill_is_refused(
     tmp_path: Path, make: Callable[[Path], None], says: str

@@ -183,7 +183,7 @@ class TestJoin:
         events = joined(columns([kernel(170, 180, 10)], external=[names_mark(1, 10)]), marks_of())
         assert events.node.tolist() == [-1]
         assert events.inference.tolist() == [-1]
-        assert "of another time" in events.unjoined_reason
+        assert "from another time" in events.unjoined_reason
 
 
 class TestLosses:
@@ -231,10 +231,10 @@ class TestLosses:
         )
         assert events.node.tolist() == [0, -1, -1, -1, -1, -1, -1]
         assert events.unjoined_reason == (
-            "6 of 7 belong to no node: 1 launched by a CUDA graph, which knows no nodes, "
-            "1 of nodes that ONNX Runtime added (Memcpy_token_7_kernel_time), "
+            "6 of 7 belong to no node: 1 launched by a CUDA graph, which does not record nodes, "
+            "1 in nodes that ONNX Runtime added (Memcpy_token_7_kernel_time), "
             "1 launched by ONNX Runtime outside of any node, "
-            "2 of marks that were lost (1 found no room) or are of another time, "
+            "2 with marks that were lost (1 did not fit) or are from another time, "
             "1 launched outside of any event of ONNX Runtime"
         )
 
@@ -256,7 +256,7 @@ class TestReasons:
             ("cuptiActivityEnable: CUPTI_ERROR_INSUFFICIENT_PRIVILEGES (35)", "AdminUsers=0"),
             (
                 "cuptiActivityEnable: CUPTI_ERROR_VIRTUALIZED_DEVICE_INSUFFICIENT_PRIVILEGES (40)",
-                "its host",
+                "on the host",
             ),
             (
                 "cuptiActivityEnable: CUPTI_ERROR_MULTIPLE_SUBSCRIBERS_NOT_SUPPORTED (39)",

@@ -35,13 +35,13 @@ def test_same_order_compares_each_graph_by_itself() -> None:
 
     assert seen(1, 2, 0, 2, -1, 0, 3, 1) == ""
     assert seen(1, 2, 0, 2, -1, 0, -1, 1) == "", "a probe that did not run stamps nothing"
-    assert seen(1, 2, 2, 0, -1, 0, 3, 1) == "2 nodes run in another order, from Op 2 on"
+    assert seen(1, 2, 2, 0, -1, 0, 3, 1) == "nodes run in another order (2, from Op 2)"
     assert seen(0, 2, 0, 2, -1, 1, 3, 1) == "Op 0 does not follow its probe"
     assert seen(1, 2, 1, 2, -1, 0, 3, 0) == "Op 3 does not follow its probe"
     assert seen(1, 2, 0, 1, -1, 0, 3, 2) == "Op 3 does not follow its probe"
-    assert "one graph only, such as Op 4" in seen(1, 2, 0, 2, 0, 0, 3, 1)
-    assert "one graph only, such as Op 0" in seen(-1, 2, 0, 2, -1, 0, 3, 1)
-    assert seen(*[0] * 8, more=1) == "1 further nodes run, such as Cast"
+    assert "in one graph only (1, such as Op 4)" in seen(1, 2, 0, 2, 0, 0, 3, 1)
+    assert "in one graph only (1, such as Op 0)" in seen(-1, 2, 0, 2, -1, 0, 3, 1)
+    assert seen(*[0] * 8, more=1) == "additional nodes run (1, such as Cast)"
 
 
 ONE = np.array([1.0, np.nan, 0.0], np.float32)

@@ -495,7 +495,7 @@ def test_a_node_of_another_graph_is_not_behind_a_conversion() -> None:
 def test_quantising_anew_in_every_inference() -> None:
     dynamic = ("DynamicQuantizeLinear", "MatMulInteger", "Mul")
     found = said(quantised(dynamic, [300, 600, 100]))["quantisation"]
-    assert "anew" in found.sentence
+    assert "afresh" in found.sentence
     assert "statically" in found.next_step
     assert "quantisation" not in said(quantised(dynamic, [50, 850, 100]))
 

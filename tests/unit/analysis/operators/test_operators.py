@@ -11,6 +11,7 @@ import pytest
 
 from harness.analysis.operators.labels import layer
 from harness.analysis.operators.table import OperatorTable, operator_table
+from harness.errors import ProfileFileError
 from harness.records import (
     LatencySeries,
     ModelRecord,
@@ -94,6 +95,15 @@ def found(of: Profile, **options: str) -> OperatorTable:
     table = operator_table(of, **options)  # type: ignore[arg-type]
     assert isinstance(table, OperatorTable)
     return table
+
+
+def test_an_event_of_no_inference_is_damage(control_flow: Profile) -> None:
+    trace = control_flow.traces["ort"]
+    strange = trace.inference.copy()
+    strange[-1] = trace.inference_number.max() + 1
+    traces = {"ort": dataclasses.replace(trace, inference=strange)}
+    with pytest.raises(ProfileFileError, match="belongs to no inference"):
+        operator_table(dataclasses.replace(control_flow, traces=traces))
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ def test_series_of_a_fake_host(tmp_path: Path) -> None:
         "cpu1 frequency_hz": (2_400_000_000, 0),
         "cpu11 frequency_hz": (0, errno.ENODATA),
     }
-    assert "does not tell" in source.explain(errno.ENODATA)
+    assert "does not report" in source.explain(errno.ENODATA)
 
 
 def test_a_host_that_tells_little(tmp_path: Path) -> None:

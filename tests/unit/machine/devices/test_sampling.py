@@ -112,7 +112,7 @@ def test_a_file_that_goes_bad_half_way(host: Path) -> None:
     (host / "proc/loadavg").write_text("nothing\n")
     series, absent = by_name(sampler)
     assert set(series["host runnable_threads"].value) == {5}
-    assert "does not tell" in absent["host runnable_threads"]
+    assert "does not report" in absent["host runnable_threads"]
     assert "readings" in absent["host runnable_threads"]
 
 
@@ -218,7 +218,7 @@ def test_a_driver_that_hangs_half_way(host: Path, nvml_double: NvmlDouble) -> No
     assert time.monotonic() - began < 5
     assert len(series["gpu0 power_instant_mw"]) > 0
     ((_, reason),) = absent.items()
-    assert "did not return for 2 s" in reason
+    assert "did not return within 2 s" in reason
     assert len(series["sampler lateness_ns"]) > 10
 
 

@@ -19,7 +19,7 @@ from harness.models import catalogue
 from harness.models.executed_graph import prepare
 from harness.models.work.nodes import Definition, definitions
 from harness.models.work.table import Work, work_of
-from harness.models.work.tensors import Tensor
+from harness.models.work.tensors import Tensor, tensors
 from harness.native import ort
 from harness.records import NodeTable
 from harness.tracing.ort_profiler import reader
@@ -45,6 +45,15 @@ def table(*nodes: tuple[str, str, Reported | None, Reported | None]) -> NodeTabl
         "output_type_shape": tuple("" if one is None else json.dumps(one) for one in outputs),
     }
     return NodeTable(**columns)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[1]", '{"float":[1]}', '[{"float":1}]', '[{"float":[1.5]}]', '[{"float":[-1]}]',
+     '[{"float":[1e99]}]', f'[{{"float":[{2**63}]}}]', '[{"float":[null]}]', "\udcff", "[" * 9999],
+)  # fmt: skip
+def test_shapes_of_a_damaged_profile_are_unknown(text: str) -> None:
+    assert tensors(text) == ()
 
 
 def f(*shape: int) -> dict[str, list[int]]:
