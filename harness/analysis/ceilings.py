@@ -3,12 +3,40 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Collection, Mapping
 
 from harness.records import Profile
 
-#: Facts of ceilings: one each, and one that says why there are none.
+#: Prefix of every fact about a ceiling, and the fact that says why there are none.
 _PREFIX, _NONE = "ceiling_", "ceilings"
+
+#: By how much a ceiling may be wrong, as a share: it is stored only if two looks at it, at
+#: different moments, agree within this.
+UNCERTAINTY = 0.1
+
+#: Facts that describe a cache level: its caches' bytes together, and how many caches these are.
+_CAPACITY = re.compile(r"l(\d+)_bytes")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Level:
+    """What can serve a node's data: the caches of one level, or memory.
+
+    Attributes:
+        name: ``L1``, ``L2``, …, ``DRAM``; ``caches`` where a file tells nothing about them.
+        bytes: what the caches of this level that the threads use hold together; infinite for
+            memory.
+        shared: whether all threads share one cache of this level. Where they do not, data may
+            lie in the cache of a thread other than the one that needs it.
+        bandwidth: bytes a second that all threads reached together; None where not measured.
+    """
+
+    name: str
+    bytes: float
+    shared: bool
+    bandwidth: float | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -17,13 +45,23 @@ class Ceilings:
 
     Attributes:
         peaks: operations a second by element type.
-        bandwidth: bytes a second.
+        levels: what can serve data, the nearest to the cores first; the last one is memory.
         reasons: why ceilings are missing, each reason once.
     """
 
     peaks: Mapping[str, float]
-    bandwidth: float | None
+    levels: tuple[Level, ...]
     reasons: tuple[str, ...]
+
+    @property
+    def bandwidth(self) -> float | None:
+        """Bytes a second from and to memory."""
+        return self.levels[-1].bandwidth
+
+    @property
+    def measured_levels(self) -> tuple[Level, ...]:
+        """The levels whose bandwidth was measured."""
+        return tuple(level for level in self.levels if level.bandwidth is not None)
 
     @classmethod
     def of(cls, profile: Profile) -> Ceilings:
@@ -34,17 +72,41 @@ class Ceilings:
             for fact in facts
             if isinstance(fact.value, (int, float))
         }
+        absent = {fact.name.removeprefix(_PREFIX) for fact in facts if fact.value is None}
+        numbers = sorted(int(match[1]) for name in found if (match := _CAPACITY.fullmatch(name)))
+        caches = [
+            Level(
+                f"L{number}",
+                found[f"l{number}_bytes"],
+                found.get(f"l{number}_caches") == 1,
+                _faster(found, absent, f"_l{number}"),
+            )
+            for number in numbers
+        ]
         return cls(
             peaks={
                 name.removeprefix("matmul_"): value
                 for name, value in found.items()
                 if name.startswith("matmul_")
             },
-            bandwidth=max((found[one] for one in ("copy", "triad") if one in found), default=None),
+            # Files from before the levels were measured say nothing about caches: any data may
+            # have come from one.
+            levels=(
+                *(caches or [Level("caches", math.inf, shared=False, bandwidth=None)]),
+                Level("DRAM", math.inf, shared=True, bandwidth=_faster(found, absent, "")),
+            ),
             reasons=tuple(dict.fromkeys(fact.reason for fact in facts if fact.value is None)),
         )
 
 
 def is_ceiling(name: str) -> bool:
-    """Whether a fact of the environment is a ceiling, or says why there is none."""
+    """Whether a fact of the environment is about a ceiling, or says why there is none."""
     return name == _NONE or name.startswith(_PREFIX)
+
+
+def _faster(found: Mapping[str, float], absent: Collection[str], suffix: str) -> float | None:
+    """The faster of copy and triad at one level; None where that may be the absent one."""
+    streams = [f"{name}{suffix}" for name in ("copy", "triad")]
+    if any(name in absent for name in streams):
+        return None
+    return max((found[name] for name in streams if name in found), default=None)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import multiprocessing
 import os
 import threading
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +29,13 @@ def mapped_bytes() -> int:
 def test_every_repetition_is_timed_and_the_caller_stays_where_it_was(cpus: list[int]) -> None:
     # A size that does not divide evenly. That each element is copied and summed is checked by
     # the native module itself, which raises RuntimeError otherwise.
-    durations = bandwidth.copy_and_triad(64 * (len(cpus) * 1000 + 1), cpus, 5)
-    for duration_ns in durations:
-        assert duration_ns.dtype == np.int64
-        assert duration_ns.shape == (5,)
-        assert (duration_ns > 0).all()
+    array_bytes = 64 * (len(cpus) * 1000 + 1)
+    for parts, passes, past_caches in ((1, 1, True), (7, 1, True), (1, 3, False), (3, 2, False)):
+        times = bandwidth.copy_and_triad(array_bytes, cpus, 5, parts, passes, past_caches)
+        for measured in times:
+            assert measured.dtype == np.int64
+            assert measured.shape == (2, 5 * parts)
+            assert (measured > 0).all()
     assert sorted(os.sched_getaffinity(0)) == CPUS
 
 
@@ -39,7 +43,37 @@ def test_time_grows_with_the_bytes() -> None:
     small = bandwidth.copy_and_triad(2 * MIB, CPUS[:1], 7)
     large = bandwidth.copy_and_triad(64 * MIB, CPUS[:1], 7)
     for few, many in zip(small, large, strict=True):
-        assert many.min() > 8 * few.min()
+        assert many[0].min() > 8 * few[0].min()
+
+
+def test_a_pass_takes_as_long_as_the_next() -> None:
+    once = bandwidth.copy_and_triad(MIB, CPUS[:1], 7)
+    often = bandwidth.copy_and_triad(MIB, CPUS[:1], 7, passes=32)
+    for few, many in zip(once, often, strict=True):
+        assert many[0].min() > 8 * few[0].min()
+
+
+def test_threads_that_lost_their_cpu_have_less_cpu_time() -> None:
+    def least_share() -> float:
+        wall, cpu = bandwidth.copy_and_triad(64 * MIB, CPUS[:1], 8)[0]
+        assert (cpu <= wall + 100_000).all(), "one thread has no more than the time that passed"
+        return float((cpu / wall).min())
+
+    # A thread that spins on the same CPU takes it for milliseconds at a time.
+    stopped = multiprocessing.get_context("spawn").Event()
+    rival = multiprocessing.get_context("spawn").Process(target=spin, args=(CPUS[0], stopped))
+    rival.start()
+    try:
+        assert any(least_share() < 0.9 for _ in range(50))
+    finally:
+        stopped.set()
+        rival.join()
+
+
+def spin(cpu: int, stopped: Event) -> None:
+    os.sched_setaffinity(0, {cpu})
+    while not stopped.is_set():
+        pass
 
 
 def cpus_seen_meanwhile() -> list[str]:
@@ -94,7 +128,7 @@ def test_arrays_that_cannot_be_had(array_bytes: int) -> None:
         (MIB, [], 1, "cpus"),
         (MIB, [CPUS[0], CPUS[0]], 1, "cpus"),
         (MIB, [-1], 1, "cpus"),
-        (MIB, CPUS[:1], 0, "repetitions"),
+        (MIB, CPUS[:1], 0, "rounds"),
         (MIB + 8, CPUS[:1], 1, "bytes_per_array"),
         (0, CPUS[:1], 1, "bytes_per_array"),
         (-64, CPUS[:1], 1, "bytes_per_array"),
@@ -106,3 +140,12 @@ def test_arguments_that_cannot_be_meant(
 ) -> None:
     with pytest.raises(ValueError, match=named):
         bandwidth.copy_and_triad(array_bytes, cpus, repetitions)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [({"parts": 0}, "parts"), ({"passes": 0}, "passes"), ({"parts": 17}, "bytes_per_array")],
+)
+def test_ways_over_the_arrays_that_cannot_be_meant(options: dict[str, int], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        bandwidth.copy_and_triad(16 * 64, CPUS[:1], 1, **options)

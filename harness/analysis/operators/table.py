@@ -16,6 +16,7 @@ from harness.analysis.gpu_work import NodeWork
 from harness.analysis.operators.accounts import Accounts, accounts_of, dispatch_ns
 from harness.analysis.operators.cells import Cells
 from harness.analysis.operators.labels import label, node_label, node_layer, sources
+from harness.analysis.working_set import Served, WorkingSet
 from harness.records import NodeEvents, NodeTable, Profile
 from harness.statistics.figures import Figure
 from harness.statistics.intervals import t_interval, typical
@@ -58,8 +59,8 @@ class Operator:
         spans: names of further nodes whose time is included: they have no probe of their own.
         flops, traffic_bytes: of one inference; None if not known.
         peak_share, bandwidth_share: share of this machine's measured ceilings that it reached;
-            None if the work is not known or the ceiling was not measured. A bandwidth share
-            above 1 comes from caches.
+            None if the work is not known or the ceiling was not measured. The bandwidth is that
+            of the furthest level that its data may come from (``why`` names it).
         idle_ns: how long the GPU was idle before its kernels; None as for kernel_ns.
         bound: ``compute-bound``, ``memory-bound``, ``overhead-bound`` or ``unknown``.
         why: the numbers behind that.
@@ -122,6 +123,7 @@ class OperatorTable:
         uncovered: names of nodes that ran before the first probe or after the last: their time
             counts as framework time.
         known_work: share of the nodes' time spent in nodes whose operations are known.
+        ceilings_absent: why ceilings of this machine are missing, each reason once.
     """
 
     operators: tuple[Operator, ...]
@@ -132,6 +134,7 @@ class OperatorTable:
     profiler_tax: float | None
     uncovered: tuple[str, ...]
     known_work: float
+    ceilings_absent: tuple[str, ...]
 
 
 _SORTS: Mapping[str, Callable[[Operator], tuple[float | str, ...]]] = {
@@ -212,9 +215,8 @@ class OperatorTimes:
     def table(self, by: str = "node", sort: str = "time", depth: int = 0) -> OperatorTable:
         """What ``operator_table`` returns."""
         nodes, cells = self.nodes, self.cells
-        ceilings = Ceilings.of(self.profile)
         rows = [
-            self._operator(group, members, ceilings, by)
+            self._operator(group, members, by)
             for group, members in _groups(nodes, cells, by, depth).items()
         ]
         whole = sum(row.median_ns for row in rows) or 1.0
@@ -237,11 +239,10 @@ class OperatorTimes:
             profiler_tax=self._profiler_tax,
             uncovered=tuple(node_label(nodes, row) for row in uncovered),
             known_work=float(known_ns / max(own_ns.sum(), 1)),
+            ceilings_absent=self._ceilings.reasons,
         )
 
-    def _operator(
-        self, group: tuple[str, ...], members: list[int], ceilings: Ceilings, by: str
-    ) -> Operator:
+    def _operator(self, group: tuple[str, ...], members: list[int], by: str) -> Operator:
         """A row of the table; its share is filled in once all rows are known."""
         nodes, cells, work = self.nodes, self.cells, self._gpu_work
         own, total, calls = cells.sums(members, self._outermost(members))
@@ -249,18 +250,20 @@ class OperatorTimes:
         covered = [row for member in members for row in self._spans.get(member, ())]
         flops = self._work(nodes.flops, members)
         traffic = self._work(nodes.traffic_bytes, members)
+        served = None if traffic is None else self._served(members)
         kinds = {nodes.arithmetic[row] for row in members if nodes.arithmetic[row]}
-        peak = ceilings.peaks.get(kinds.pop()) if len(kinds) == 1 else None
+        peak = self._ceilings.peaks.get(kinds.pop()) if len(kinds) == 1 else None
         by_process = cells.medians_ns(own)
         median = typical(by_process)
         bound, why = bounds.classify(
             -1 if flops is None else round(flops),
-            -1 if traffic is None else round(traffic),
+            served,
             median,
             peak,
-            ceilings.bandwidth,
+            self._ceilings.levels,
             None if self._dispatch_ns is None else self._dispatch_ns * count,
         )
+        memory = bounds.memory_share(served, median, self._ceilings.levels)
         # Times from ORT's profiler have no second figure to stand next to them.
         profiled = self._profiled if self.source == "probe" else None
         return Operator(
@@ -286,7 +289,7 @@ class OperatorTimes:
             flops=flops,
             traffic_bytes=traffic,
             peak_share=_share(flops, peak, median),
-            bandwidth_share=_share(traffic, ceilings.bandwidth, median),
+            bandwidth_share=None if memory is None else memory.most,
             bound=bound,
             why=why,
             sources=sources(nodes, members[0]) if by == "node" else (),
@@ -298,15 +301,25 @@ class OperatorTimes:
         Returns:
             None if any of them is unknown, or how often it ran.
         """
-        calls = self.cells.calls[:, members].mean(axis=0).tolist()
         work = 0.0
-        for member, count in zip(members, calls, strict=True):
+        for member in members:
+            count = float(self._calls[member])
             for row in (member, *self._spans.get(member, ())):
                 # Only in the same graph does a node run as often as the one that covers it.
                 if column[row] < 0 or self.nodes.parent[row] != self.nodes.parent[member]:
                     return None
                 work += float(column[row]) * count
         return work
+
+    def _served(self, members: Sequence[int]) -> Served:
+        """What serves the data of all that is in the time of some nodes, in one inference."""
+        return self._working_set.served(
+            {
+                row: float(self._calls[member])
+                for member in members
+                for row in (member, *self._spans.get(member, ()))
+            }
+        )
 
     def _outermost(self, members: Sequence[int]) -> list[int]:
         """Those of some nodes whose time is not part of another's among them.
@@ -326,6 +339,22 @@ class OperatorTimes:
     def _timed_by(self, row: int) -> int:
         """Row of the node whose time includes this one's."""
         return int(self.nodes.carrier[row]) if self.source == "probe" else row
+
+    @functools.cached_property
+    def _ceilings(self) -> Ceilings:
+        return Ceilings.of(self.profile)
+
+    @functools.cached_property
+    def _calls(self) -> npt.NDArray[np.float64]:
+        """Executions of each node in an inference, those of a node without a probe included."""
+        calls = np.asarray(self.cells.calls.mean(axis=0), float)
+        for carrier, rows in self._spans.items():
+            calls[rows] = calls[carrier]
+        return calls
+
+    @functools.cached_property
+    def _working_set(self) -> WorkingSet:
+        return WorkingSet.of(self.nodes, self._calls, self._ceilings.levels)
 
     @functools.cached_property
     def _dispatch_ns(self) -> float | None:

@@ -1,1 +1,1 @@
-"""What the nodes of an executed graph have to do: operations and bytes."""
+"""What each node of an executed graph has to do at least: operations and bytes."""

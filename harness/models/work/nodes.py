@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness.errors import ModelError
@@ -16,17 +16,19 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Definition:
-    """What the executed graph tells of a node and ORT's profiler does not.
+    """What the executed graph holds about a node and ORT's profiler does not report.
 
     Attributes:
         present: for each formal input, whether the node has it.
         constants: the inputs that are initialisers, by position.
         attributes: attributes that are a number, a text, or a list of integers, by name.
+        repeats: positions of inputs that are the same tensor as an input before them.
     """
 
     present: tuple[bool, ...]
     constants: Mapping[int, Tensor]
     attributes: Mapping[str, int | float | str | tuple[int, ...]]
+    repeats: frozenset[int] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -35,11 +37,12 @@ class Node:
 
     Attributes:
         op_type: its operator type.
-        inputs: at their formal positions, None where the node has none; None as a whole
-            where the positions cannot be told.
+        inputs: at their formal positions, None where the node lacks one; None as a whole
+            where the positions are not known.
         complete: whether all inputs are there.
-        outputs: those the node has; what follows a left-out one moves up.
+        outputs: those that the node has; where one is left out, the next ones move up.
         attributes: None where they are not known.
+        repeats: positions of inputs that are the same tensor as an input before them.
     """
 
     op_type: str
@@ -47,6 +50,7 @@ class Node:
     complete: bool
     outputs: tuple[Tensor, ...]
     attributes: Mapping[str, int | float | str | tuple[int, ...]] | None
+    repeats: frozenset[int] = frozenset()
 
     @property
     def present(self) -> tuple[Tensor, ...]:
@@ -55,20 +59,31 @@ class Node:
             raise Unknown
         return tuple(tensor for tensor in self.inputs if tensor is not None)
 
+    def different(self, *without: int) -> tuple[Tensor, ...]:
+        """The inputs that the node has, each tensor once, except those at these positions."""
+        left_out = self.repeats.union(without)
+        if self.inputs is None or not self.complete:
+            raise Unknown
+        return tuple(
+            tensor
+            for at, tensor in enumerate(self.inputs)
+            if tensor is not None and at not in left_out
+        )
+
     def output(self, *ranks: int) -> Tensor:
-        """The first output; of one of these ranks, or the formula is not made for it."""
+        """The first output; unknown if its rank is none of these, which the formula is for."""
         if not self.outputs or (ranks and len(self.outputs[0].shape) not in ranks):
             raise Unknown
         return self.outputs[0]
 
     def has(self, position: int) -> bool:
-        """Whether the node has the input: a question to its definition."""
+        """Whether the node has the input, which only its definition says."""
         if self.inputs is None or self.attributes is None:
             raise Unknown
         return position < len(self.inputs) and self.inputs[position] is not None
 
     def input(self, position: int, *ranks: int) -> Tensor:
-        """The input, of one of these ranks; what else is there is not that input."""
+        """The input; unknown if it is not of one of these ranks, hence another input."""
         inputs = self.inputs or ()
         tensor = inputs[position] if position < len(inputs) else None
         if tensor is None or (ranks and len(tensor.shape) not in ranks):
@@ -76,7 +91,7 @@ class Node:
         return tensor
 
     def integer(self, name: str, default: int | None = None) -> int:
-        """An attribute; the default is that of the specification, None if there is none."""
+        """An attribute; the default is the specification's, None if it has none."""
         value = self._attribute(name, default)
         if not isinstance(value, int):
             raise Unknown
@@ -88,6 +103,13 @@ class Node:
         if not isinstance(value, tuple):
             raise Unknown
         return value
+
+    @property
+    def named(self) -> Mapping[str, object]:
+        """The attributes that are given, by name."""
+        if self.attributes is None:
+            raise Unknown
+        return self.attributes
 
     def text(self, name: str, default: str = "") -> str:
         """An attribute."""
@@ -104,7 +126,7 @@ _Answer = TypeVar("_Answer", int, str)
 
 
 def known(formula: Callable[[Node], _Answer], node: Node, otherwise: _Answer) -> _Answer:
-    """What the formula says of the node, or what stands for an answer that nobody knows."""
+    """What the formula says about the node; ``otherwise`` if it does not know."""
     try:
         return formula(node)
     except Unknown:
@@ -126,7 +148,7 @@ def definitions(model: Path) -> dict[int, Definition]:
     except DecodeError as error:
         raise ModelError(f"{model}: the executed graph cannot be read: {error}") from error
     found: dict[int, Definition] = {}
-    # Before IR version 4 every initialiser is listed as an input too, and is a constant.
+    # Before IR version 4, initialisers are listed as inputs too, and are constants all the same.
     fed = {value.name for value in proto.graph.input} if proto.ir_version >= 4 else set()
     _define(proto.graph, {}, fed, found)
     return found
@@ -137,12 +159,12 @@ def formal_inputs(
 ) -> tuple[Tensor | None, ...] | None:
     """Inputs at their formal positions.
 
-    ORT reports those that are there, in order, but no sequences and no constants that a
-    kernel repacked and then gave up.
+    ORT reports the inputs that a node has, in order, except sequences, and except constants
+    that a kernel repacked and then released.
     """
     if definition is None:
-        # The first input of these operators is data and is reported; what follows may be
-        # anything that comes after a weight that is not.
+        # The first input of these operators is data and is reported. The next one reported may
+        # be any input that follows an unreported weight.
         return reported[:1] if repacks else reported
     rest = list(reported)
     variables = sum(definition.present) - len(definition.constants)
@@ -166,7 +188,7 @@ def formal_inputs(
 def _define(
     graph: Any, outer: Mapping[str, Tensor], fed: set[str], found: dict[int, Definition]
 ) -> None:
-    """Collects the definitions of a graph and its bodies; outer are the constants around."""
+    """Collects the definitions of a graph and its bodies; outer: constants of enclosing graphs."""
     import onnx
 
     constants = dict(outer)
@@ -188,9 +210,21 @@ def _define(
                 attributes[attribute.name] = tuple(attribute.ints)
             elif attribute.type == readable.GRAPH:
                 _define(attribute.g, constants, fed, found)
-        inputs = enumerate(node.input)
+        inputs = list(enumerate(node.input))
         found[row_of(node.name)] = Definition(
             present=tuple(bool(name) for name in node.input),
             constants={at: constants[name] for at, name in inputs if name in constants},
             attributes=attributes,
+            repeats=_repeats(node.input),
         )
+
+
+def _repeats(names: Iterable[str]) -> frozenset[int]:
+    """Positions of names that occurred before; an empty one is no input."""
+    seen: set[str] = set()
+    repeats = []
+    for at, name in enumerate(names):
+        if name and name in seen:
+            repeats.append(at)
+        seen.add(name)
+    return frozenset(repeats)

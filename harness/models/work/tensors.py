@@ -9,7 +9,7 @@ from typing import Annotated, Final, NamedTuple
 import msgspec
 
 #: Name of an element type, lower case and without the packing suffix (``Int4x2``), as ORT
-#: and ONNX write it -> name, bits of an element. Text has no size that shapes tell.
+#: and ONNX write it -> name, bits of an element. The size of text is not in its shape.
 _TYPES: Final[Mapping[str, tuple[str, int]]] = {
     "float": ("float32", 32),
     "double": ("float64", 64),
@@ -34,7 +34,7 @@ _REPORTED: Final = msgspec.json.Decoder(list[dict[str, list[_Size]]])
 
 
 class Unknown(Exception):
-    """What a formula needs is not known."""
+    """Something that a formula needs is not known."""
 
 
 class Tensor(NamedTuple):
@@ -50,7 +50,7 @@ class Tensor(NamedTuple):
 
 
 def type_name(name: str) -> str:
-    """NumPy's (or ml_dtypes') name of an element type that ORT or ONNX names."""
+    """NumPy's (or ml_dtypes') name of an element type, given ORT's or ONNX's."""
     plain = name.lower().removesuffix("x2").removesuffix("x4")
     return _TYPES[plain][0] if plain in _TYPES else plain
 
@@ -70,7 +70,7 @@ def tensors(text: str) -> tuple[Tensor, ...]:
 
 
 def nbytes(tensor: Tensor, elements: int | None = None) -> int:
-    """Bytes of a tensor, or of so many of its elements."""
+    """Bytes of a tensor, or of the given number of its elements."""
     if tensor.dtype not in _BITS:
         raise Unknown
     count = tensor.size if elements is None else elements

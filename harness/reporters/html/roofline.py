@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from harness.analysis.ceilings import Ceilings
+from harness.analysis.ceilings import Ceilings, Level
 from harness.analysis.operators.table import Operator
 from harness.options import worded
 from harness.reporters.html import plots
@@ -36,7 +36,7 @@ def roofline(digest: Digest) -> Markup:
     if not known:
         return note("The operations and bytes of no node are known.")
     ceilings = Ceilings.of(digest.profile)
-    bandwidth, arithmetic = ceilings.bandwidth, ceilings.peaks
+    bandwidths, arithmetic = ceilings.measured_levels, ceilings.peaks
     intensity = [one for _, one, _ in known]
     speeds = [speed for *_, speed in known] + list(arithmetic.values())
     x = plots.Scale(_below(min(intensity)), _above(max(intensity)), logarithmic=True)
@@ -46,7 +46,7 @@ def roofline(digest: Digest) -> Markup:
         "figure",
         plots.legend((f"bound {bound}", bound) for bound in _BOUNDS),
         plots.plot(
-            _ceilings(x, y, bandwidth, arithmetic), points,
+            _ceilings(x, y, bandwidths, arithmetic), points,
             label="roofline of the nodes", x=x, y=y, x_text=lambda value: f"{value:g}",
             y_text=lambda value: metric(value, "FLOP/s"), x_title="operations per byte",
             y_title="operations per second", kind="large",
@@ -65,28 +65,31 @@ def _point(x: plots.Scale, y: plots.Scale, row: Operator, intensity: float, spee
 
 
 def _ceilings(
-    x: plots.Scale, y: plots.Scale, bandwidth: float | None, arithmetic: Mapping[str, float]
+    x: plots.Scale, y: plots.Scale, bandwidths: Sequence[Level], arithmetic: Mapping[str, float]
 ) -> list[Content]:
     lines: list[Content] = []
     top = max(arithmetic.values(), default=y.high)
+    fastest = max((level.bandwidth or 0.0 for level in bandwidths), default=0.0)
     for number, (dtype, peak) in enumerate(arithmetic.items()):
-        begin = x(peak / bandwidth) if bandwidth else 0.0
+        begin = x(peak / fastest) if fastest else 0.0
         tip = tooltip(f"{dtype} matrix product, measured: {metric(peak, 'FLOP/s')}")
         lines.append(plots.line(begin, 100 - y(peak), 100, 100 - y(peak), "ceiling", tip))
         name = f"{dtype} {metric(peak, 'FLOP/s')}"
         lines.append(
             plots.text(100, 100 - y(peak), name, "axis", anchor="end", dy=-5 if number % 2 else 14)
         )
-    if bandwidth:
+    for level in bandwidths:
+        bandwidth = level.bandwidth or 0.0
         # Stay between the edges of the picture: clipped ends would bend the line.
         first = max(x.low, y.low / bandwidth)
         last = min(x.high, top / bandwidth)
         if first < last:
             ends = (x(first), 100 - y(first * bandwidth), x(last), 100 - y(last * bandwidth))
-            tip = tooltip(f"memory, measured: {metric(bandwidth, 'B/s')}")
+            speed = metric(bandwidth, "B/s")
+            tip = tooltip(f"{level.name}, measured: {speed}")
             lines.append(plots.line(*ends, "ceiling", tip))
             lines.append(
-                plots.text(ends[0], ends[1], metric(bandwidth, "B/s"), "axis", dx=18, dy=12)
+                plots.text(ends[0], ends[1], f"{level.name} {speed}", "axis", dx=18, dy=12)
             )
     return lines
 
@@ -96,10 +99,10 @@ def _says(known_work: float, ceilings: Ceilings) -> str:
         f"The area of a disc is its share of the time; operations are known for "
         f"{percent(known_work)} of it."
     )
-    if ceilings.bandwidth is not None and ceilings.peaks:
+    if ceilings.measured_levels and ceilings.peaks:
         return f"{text} The lines are what this machine reached in a measurement of its own."
     why = worded("; ".join(ceilings.reasons)) or "they were not measured"
-    some = "all " if ceilings.peaks or ceilings.bandwidth else ""
+    some = "all " if ceilings.peaks or ceilings.measured_levels else ""
     return f"{text} Without {some}ceilings: {why}."
 
 

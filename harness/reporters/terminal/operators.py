@@ -55,8 +55,10 @@ def print_operators(
         page.print(f"{hidden} more: {flag('limit')} 0 shows all")
     if work:
         page.say("roofline", f"operations are known for {table.known_work:.1%} of the nodes' time")
-        if all(row.peak_share is None and row.bandwidth_share is None for row in rows):
-            page.say("roofline", f"no ceilings were measured: {flag('quick')} leaves them out")
+        if table.ceilings_absent:
+            first, *others = table.ceilings_absent
+            more = f" (and {counted(len(others), 'other reason')})" if others else ""
+            page.say("roofline", f"without all ceilings: {worded(first)}{more}")
     print_accounts(page, table)
 
 

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from pathlib import Path
 
-from harness.analysis.ceilings import Ceilings, is_ceiling
+from harness.analysis.ceilings import Ceilings, Level, is_ceiling
 from harness.records import Reading
+from harness.storage.profile_file import read_profile
 from tests.builders.process_records import process, profile
 
 
 def of(*facts: Reading) -> Ceilings:
     return Ceilings.of(dataclasses.replace(profile(process([1])), environment=facts))
+
+
+#: What a file from before cache levels were measured says about them: nothing.
+CACHES = Level("caches", math.inf, shared=False, bandwidth=None)
 
 
 def test_products_are_peaks_and_the_faster_stream_is_the_bandwidth() -> None:
@@ -20,7 +27,34 @@ def test_products_are_peaks_and_the_faster_stream_is_the_bandwidth() -> None:
         Reading("ceiling_triad", 9_000_000_000, "bytes/s"),
         Reading("cpu_cores", 2),
     )
-    assert found == Ceilings({"float32": 4e10}, 9e9, ())
+    memory = Level("DRAM", math.inf, shared=True, bandwidth=9e9)
+    assert found == Ceilings({"float32": 4e10}, (CACHES, memory), ())
+    assert found.bandwidth == 9e9
+    assert found.measured_levels == (memory,)
+
+
+def test_levels_are_read_with_what_they_hold() -> None:
+    found = of(
+        Reading("ceiling_l2_bytes", 2_000_000, "bytes"),
+        Reading("ceiling_l2_caches", 2, "1"),
+        Reading("ceiling_l1_bytes", 96_000, "bytes"),
+        Reading("ceiling_l1_caches", 2, "1"),
+        Reading("ceiling_l3_bytes", 32_000_000, "bytes"),
+        Reading("ceiling_l3_caches", 1, "1"),
+        Reading("ceiling_copy_l1", 6e11, "bytes/s"),
+        Reading("ceiling_triad_l1", 9e11, "bytes/s"),
+        Reading("ceiling_copy_l2", None, "bytes/s", reason="too busy"),
+        Reading("ceiling_triad_l2", 4e11, "bytes/s"),
+        Reading("ceiling_copy", None, "bytes/s", reason="too busy"),
+    )
+    assert found.levels == (
+        Level("L1", 96_000, shared=False, bandwidth=9e11),
+        # Its copy was measured on a busy machine, and may be the faster one.
+        Level("L2", 2_000_000, shared=False, bandwidth=None),
+        Level("L3", 32_000_000, shared=True, bandwidth=None),
+        Level("DRAM", math.inf, shared=True, bandwidth=None),
+    )
+    assert [level.name for level in found.measured_levels] == ["L1"]
 
 
 def test_what_was_not_measured_is_missing_with_each_reason_once() -> None:
@@ -30,10 +64,18 @@ def test_what_was_not_measured_is_missing_with_each_reason_once() -> None:
         Reading("ceilings", None, reason="left out"),
         Reading("gpu", None, reason="no driver"),
     )
-    assert found == Ceilings({}, None, ("too busy", "left out"))
+    memory = Level("DRAM", math.inf, shared=True, bandwidth=None)
+    assert found == Ceilings({}, (CACHES, memory), ("too busy", "left out"))
+
+
+def test_a_file_from_before_the_levels_has_a_bandwidth_of_memory_alone() -> None:
+    sample = read_profile(Path("tests/golden/profile_v1.h5"))
+    levels = Ceilings.of(sample).levels
+    assert [level.name for level in levels] == ["caches", "DRAM"]
 
 
 def test_ceilings_are_told_from_other_facts() -> None:
     assert is_ceiling("ceilings")
     assert is_ceiling("ceiling_copy")
+    assert is_ceiling("ceiling_l1_bytes")
     assert not is_ceiling("cpu_model")

@@ -313,6 +313,26 @@ def test_ceilings_give_the_roofline_its_lines() -> None:
     assert "900 GFLOP/s" in text
 
 
+def test_each_level_has_a_line_of_its_own_in_the_roofline() -> None:
+    told = traced(("conv",))
+    assert told.nodes is not None
+    columns = {"flops": np.array([900]), "traffic_bytes": np.array([1000])}
+    environment = (
+        Reading("ceiling_copy", 10e9, "bytes/s", "STREAM"),
+        Reading("ceiling_copy_l1", 300e9, "bytes/s", "STREAM"),
+        Reading("ceiling_l1_bytes", 48_000, "bytes", "sysfs"),
+        Reading("ceiling_l1_caches", 1, "1", "sysfs"),
+        Reading("ceiling_copy_l2", None, "bytes/s", "STREAM", "too busy"),
+        Reading("ceiling_l2_bytes", 1_000_000, "bytes", "sysfs"),
+        Reading("ceiling_matmul_float32", 1e12, "flop/s", "MatMul"),
+    )
+    nodes = dataclasses.replace(told.nodes, **columns)
+    text = Page(page([dataclasses.replace(told, nodes=nodes, environment=environment)])).text
+    assert "DRAM 10 GB/s" in text
+    assert "L1 300 GB/s" in text
+    assert "L2 " not in text
+
+
 def test_a_long_series_keeps_its_extremes() -> None:
     values = np.ones(100_000)
     values[54_321], values[77_777] = 50, -50

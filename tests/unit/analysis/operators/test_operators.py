@@ -385,11 +385,34 @@ def test_bounds_come_from_the_ceilings_of_this_machine(spanned: Profile) -> None
     assert conv.bandwidth_share == pytest.approx(0.4)
     assert conv.bound == "compute-bound"
     assert "50% of peak" in conv.why
+    # This file tells of memory alone: what the nodes touch may as well be in a cache.
+    assert "at most 40% of DRAM bandwidth (2 of 5 GB/s)" in conv.why
+    assert found(measured).ceilings_absent == ("no kernel",)
     assert "dispatch 13% of the time" in conv.why, "8 of 60 ns, as the calibration says"
     assert (branch.bound, branch.peak_share) == ("unknown", None)
     assert sin.bandwidth_share == pytest.approx(8 / 40 / 5)
     # ORT's profiler adds microseconds to each node: its times say nothing about dispatch.
     assert "dispatch not measured" in found(measured, source="ort").operators[0].why
+
+
+def test_a_node_is_judged_by_the_level_that_its_data_can_be_in(spanned: Profile) -> None:
+    assert spanned.nodes is not None
+    facts = {"l1_bytes": 48_000, "l1_caches": 1, "copy_l1": 200e9, "triad_l1": 400e9, "copy": 4e9}
+    measured = dataclasses.replace(
+        spanned,
+        environment=tuple(Reading(f"ceiling_{name}", value) for name, value in facts.items()),
+    )
+    # 8 bytes in 40 ns are nothing to L1, whatever DRAM would take: but a node of unknown
+    # traffic leaves open what an inference touches.
+    sin = found(measured, sort="order").operators[-1]
+    assert "between 0% of L1 bandwidth (0.2 of 400 GB/s) and 5% of DRAM bandwidth" in sin.why
+    told = np.full(len(spanned.nodes), 8)
+    nodes = dataclasses.replace(
+        spanned.nodes, activation_bytes=told, output_bytes=told, parameter_bytes=told
+    )
+    sin = found(dataclasses.replace(measured, nodes=nodes), sort="order").operators[-1]
+    assert "memory 0% of L1 bandwidth (0.2 of 400 GB/s)" in sin.why
+    assert sin.bandwidth_share == pytest.approx(0.2 / 400)
 
 
 def test_layers_are_what_an_exporter_put_before_the_name() -> None:

@@ -114,14 +114,15 @@ PRODUCTS = [
      2 * 30 * 4, 20 + 24 + 120, "int8"),
     ("", "QLinearMatMul", [u8(5, 4), f(), u8(), u8(4, 6), f(), u8(), f(), u8()], [u8(5, 6)], {},
      2 * 30 * 4, 20 + 24 + 30 + 12 + 3, "int8"),
+    # 4 to quantise each element of A
     (MS, "DynamicQuantizeMatMul", [f(5, 4), u8(4, 6), f(), u8()], [f(5, 6)], {},
-     2 * 30 * 4, 80 + 24 + 4 + 1 + 120, "int8"),
+     2 * 30 * 4 + 4 * 20, 80 + 24 + 4 + 1 + 120, "int8"),
     (MS, "QGemm", [u8(4, 3), f(), u8(), u8(4, 6), f(), u8()], [f(3, 6)], {"transA": 1},
      2 * 18 * 4, 12 + 24 + 8 + 2 + 72, "int8"),
     (MS, "MatMulNBits", [f(2, 64), u8(8, 2, 16), f(8, 2)], [f(2, 8)], {},
      2 * 16 * 64, 512 + 256 + 64 + 64, "float32"),
     (MS, "MatMulNBits", [f(2, 64), u8(8, 2, 16), f(8, 2)], [f(2, 8)], {"accuracy_level": 4},
-     2 * 16 * 64, 512 + 256 + 64 + 64, "int8"),
+     2 * 16 * 64 + 3 * 128, 512 + 256 + 64 + 64, "int8"),
     ("", "Einsum", [f(2, 5, 8), f(2, 8, 4)], [f(2, 5, 4)], {"equation": "bij, bjk -> bik"},
      2 * 2 * 5 * 8 * 4, 4 * (80 + 64 + 40), "float32"),
     ("", "Einsum", [f(2, 5), f(1, 5)], [f(2, 5)], {"equation": "ij,ij->ij"},
@@ -129,7 +130,7 @@ PRODUCTS = [
     ("", "Einsum", [f(2, 5)], [f(5, 2)], {"equation": "ij->ji"}, 0, 4 * 20, "float32"),
     ("", "Einsum", [f(2, 5)], [f(2)], {"equation": "ij->i"}, 10, 4 * 12, "float32"),
     ("", "Einsum", [f(2, 5), f(5, 3)], [f(2, 3)], {"equation": "...j,jk->...k"},
-     -1, 4 * 31, "float32"),
+     2 * 30, 4 * 31, "float32"),
 ]  # fmt: skip
 
 # 7 steps of 2 in 3 features, 5 hidden
@@ -141,7 +142,7 @@ RECURRENT = [
     ("", "LSTM", [f(7, 2, 3), f(1, 20, 3), f(1, 20, 5), f(1, 40)], [f(7, 1, 2, 5)], {},
      14 * 5 * (2 * 4 * 8 + 9), 4 * (42 + 60 + 100 + 40 + 70), "float32"),
     (MS, "DynamicQuantizeLSTM", [f(7, 2, 3), u8(1, 3, 20), u8(1, 5, 20)], [f(7, 1, 2, 5)], {},
-     14 * 5 * (2 * 4 * 8 + 9), 4 * 42 + 60 + 100 + 4 * 70, "int8"),
+     14 * (5 * (2 * 4 * 8 + 9) + 4 * 8), 4 * 42 + 60 + 100 + 4 * 70, "int8"),
 ]  # fmt: skip
 
 # 2 batches, 2 heads of 4, 5 queries: 80 elements of Q, 20 rows of scores
@@ -324,7 +325,7 @@ nested (bool cond, float[2, 8] x, float[8, 8] fed) => (float[2, 8] y) {
   y = If (cond) <
     then_branch = then () => (float[2, 8] a) { a = Gemm <transB = 1> (x, weight) },
     else_branch = other () => (float[2, 8] b)
-      <float most = {6.0}> { c = MatMul (x, fed) b = Clip (c, , most) }>
+      <float most = {6.0}> { c = MatMul (x, fed) d = Mul (c, c) b = Clip (d, , most) }>
 }
 """
 
@@ -345,6 +346,7 @@ def test_definitions_reach_into_bodies(tmp_path: Path) -> None:
     )
     # An initialiser that the caller may feed is no constant.
     assert found[rows["MatMul"]].constants == {}
+    assert found[rows["Mul"]].repeats == {1}
     clip = found[rows["Clip"]]
     assert (clip.present, clip.constants) == ((True, False, True), {2: Tensor("float32", ())})
 
