@@ -48,3 +48,8 @@ def __getattr__(name: str) -> object:
     from importlib import import_module
 
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    # Without it a shell would complete none of them before it was used.
+    return sorted(_HOMES)

@@ -18,10 +18,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
+from harness.errors import RequestError
+
 if TYPE_CHECKING:
     import xarray
 
     from harness.analysis.frames import Frames
+    from harness.statistics.latency import Latency
 
 Int64Array = npt.NDArray[np.int64]
 Int32Array = npt.NDArray[np.int32]
@@ -653,6 +656,25 @@ class Profile:
         return _asked(self.config)
 
     @property
+    def latency(self) -> Latency:
+        """Latency of an inference as ``show`` prints it, calculated on each access.
+
+        ``median_ns`` (float) and ``interval_ns`` ((low, high) of 95 % confidence, or None with
+        ``interval_reason``), both in ns; ``harness.statistics.latency.Latency`` has the rest.
+
+        Raises:
+            RequestError: no process has finished a timed pass.
+        """
+        from harness.statistics.latency import latency  # an upward import, made on request
+
+        if not any(len(process.steady) for process in self.processes):
+            raise RequestError(
+                f"{self.path or self.model.name}: no process has finished a timed pass",
+                "profile.absent may say why",
+            )
+        return latency(self.processes)
+
+    @property
     def items(self) -> Reading:
         """How many items each inference was fed; its value is None where the file does not say."""
         told = next((one for one in self.environment if one.name == ITEMS), None)
@@ -675,7 +697,7 @@ class Profile:
         Raises:
             MachineError: pandas is not installed.
         """
-        from harness.analysis.frames import Frames  # the only upward import, made on request
+        from harness.analysis.frames import Frames  # an upward import, made on request
 
         return Frames(self)
 

@@ -110,7 +110,7 @@ def _config(name: str, text: str) -> ProfileConfig:
     namespace = argparse.Namespace(**dict.fromkeys(map(_parsed, _IGNORED), absent))
     try:
         words = shlex.split(text)
-        require_values(words)
+        require_values(words, "harness profile")
         given, unknown = parser.parse_known_args(words, namespace)
     except (argparse.ArgumentError, ValueError) as error:
         raise RequestError(f"{typed}: {error}", see) from error

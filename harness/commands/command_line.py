@@ -95,6 +95,29 @@ class _Parser(argparse.ArgumentParser):
         raise RequestError(message, f"see '{self.prog} `help`'")
 
 
+class _Command(_Parser):
+    """The parser of one command: its options may stand between its files.
+
+    argparse calls ``parse_known_args`` of a subcommand's parser, which stops at the first file.
+    ``parse_known_intermixed_args`` does not, but calls ``parse_known_args`` itself, twice.
+    """
+
+    _intermixed = False
+
+    def parse_known_args(  # type: ignore[override]  # the stub knows its overloads only
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """As argparse's, except that options are taken out before files are counted."""
+        # Words after "--" are not options, which the second pass would no longer know.
+        if self._intermixed or "--" in (args or ()):
+            return super().parse_known_args(args, namespace)
+        self._intermixed = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._intermixed = False
+
+
 def command_line() -> argparse.ArgumentParser:
     """The parser of the whole command line; ``options.execute`` is then the command's function."""
     parser = _Parser(
@@ -104,7 +127,7 @@ def command_line() -> argparse.ArgumentParser:
         epilog=f"'harness COMMAND {flag('help')}' lists the options of a command.",
     )
     declare_version(parser)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Command)
     for name, summary in COMMANDS.items():
         module = importlib.import_module(f"harness.commands.{name}")
         command = commands.add_parser(
@@ -119,7 +142,7 @@ def command_line() -> argparse.ArgumentParser:
     return parser
 
 
-def require_values(given: Sequence[str]) -> None:
+def require_values(given: Sequence[str], program: str = "harness") -> None:
     """Refuses ``--option=--``, which argparse would take for an option without a value.
 
     Raises:
@@ -129,12 +152,21 @@ def require_values(given: Sequence[str]) -> None:
         if word == "--":
             return
         if re.fullmatch(r"(--[\w-]+=|-\w)--", word):
-            raise RequestError(f"{word.removesuffix('--').rstrip('=')}: needs a value", "give one")
+            raise RequestError(
+                f"{word.removesuffix('--').rstrip('=')}: needs a value",
+                f"give one, see '{program} `help`'",
+            )
 
 
-def _unknown(command: str | None, word: str) -> RequestError:
-    """The error for an unknown option, with the nearest known one."""
+def _unknown(command: str | None, word: str, given: Sequence[str]) -> RequestError:
+    """The error for a word that a command does not know, with the nearest known option."""
     program = "harness" if command is None else f"harness {command}"
+    if command is not None and word in given[: given.index(command)]:
+        return RequestError(
+            f"{word}: options follow the command", f"see '{program} `help`' for its options"
+        )
+    if not word.startswith("-"):
+        return RequestError(f"{word}: one argument too many", f"see '{program} `help`'")
     flags = [name for one in COMMAND_OPTIONS.get(command or "", ()) for name in one.flags]
     near = difflib.get_close_matches(word.partition("=")[0], flags, 1)
     hint = f"did you mean {near[0]}? " if near else ""
@@ -142,10 +174,11 @@ def _unknown(command: str | None, word: str) -> RequestError:
 
 
 def _execute(given: Sequence[str]) -> int:
-    require_values(given)
+    command = next((f" {word}" for word in given if word in COMMANDS), "")
+    require_values(given, f"harness{command}")
     options, unknown = command_line().parse_known_args(given)
     if unknown:
-        raise _unknown(options.command, unknown[0])
+        raise _unknown(options.command, unknown[0], given)
     if options.version:
         print(f"harness {__version__}")
         return 0

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.options import declare, worded
-from harness.reporters.visible import visible
 
 if TYPE_CHECKING:
     import argparse
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
 
     from harness.machine.diagnosis import Capability
     from harness.native import ort
-
-_WIDTH = 80
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,25 +59,23 @@ def _typed(one: Capability) -> Capability:
 
 
 def _print_table(capabilities: Sequence[Capability]) -> None:
-    from rich.table import Table
-    from rich.text import Text
+    from harness.reporters.terminal.lines import Page
 
-    from harness.reporters.terminal.console import Terminal
-
-    console = Terminal(highlight=False)
-    console.width = min(console.width, _WIDTH)
+    page = Page()
     colours = {"ok": "green", "limited": "yellow", "absent": "red"}
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for one in capabilities:
-        text = Text(visible(one.detail))
-        if one.remedy:
-            text.append(f"\nremedy: {visible(one.remedy)}", "dim")
-        table.add_row(one.name, Text(one.state, colours[one.state]), text)
-    console.print(table)
-    console.print(Text(f"\n{_verdict(capabilities)}", "bold"))
+    page.facts(
+        [
+            (one.name, what, text, style)
+            for one in capabilities
+            for what, text, style in (
+                (one.state, one.detail, colours[one.state]),
+                ("remedy", one.remedy, "dim"),
+            )
+            if text
+        ]
+    )
+    page.print()
+    page.paragraph(_verdict(capabilities), "bold")
 
 
 def _verdict(capabilities: Sequence[Capability]) -> str:

@@ -27,9 +27,9 @@ def execute(options: argparse.Namespace) -> int:
             listed = [{"name": m.name, "summary": m.summary} for m in REFERENCE_MODELS.values()]
             print(json.dumps({"models": listed}))
         else:
-            width = max(map(len, REFERENCE_MODELS))
-            for model in REFERENCE_MODELS.values():
-                print(f"{model.name:{width}}  {model.summary}")
+            from harness.reporters.terminal.lines import Page
+
+            Page().facts([(m.name, "", m.summary, "") for m in REFERENCE_MODELS.values()])
         return 0
     output = options.output or Path(f"{options.name}.onnx")
     if options.seed < 0:

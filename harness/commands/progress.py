@@ -41,8 +41,13 @@ class Progress(Observer):
         self._stream = io.TextIOWrapper(
             io.BufferedWriter(_Lossy(os.dup(2), "w")), encoding="utf-8", errors="replace"
         )
+        # A terminal gets lines that are broken between words, a file one line for each sentence.
         self._console = Console(
-            file=self._stream, highlight=False, markup=False, emoji=False, soft_wrap=True
+            file=self._stream,
+            highlight=False,
+            markup=False,
+            emoji=False,
+            soft_wrap=not self._stream.isatty(),
         )
         self._quiet = quiet
         self._bar = Bar(

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Recovers and says what was found."""
-    from harness.reporters.visible import visible
+    from harness.reporters.terminal.lines import Page
     from harness.storage.profile_file import read_profile, recover
 
     target = recover(options.partial, options.output, options.force)
@@ -32,7 +32,8 @@ def execute(options: argparse.Namespace) -> int:
         print(json.dumps(report))
     else:
         state = "complete" if profile.complete else "incomplete"
-        print(visible(f"{len(profile.processes)} finished processes in {target} ({state})"))
+        page = Page()
+        page.print(f"{len(profile.processes)} finished processes in {target} ({state})")
         for what, reason in profile.absent:
-            print(visible(f"absent: {what}: {worded(reason)}"))
+            page.paragraph(f"absent: {what}: {worded(reason)}")
     return 0

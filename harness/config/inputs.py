@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from harness.config.fields import settle
 from harness.errors import RequestError
 
 
@@ -32,6 +33,7 @@ class InputRequest:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        settle(self)
         for name, size in self.dims.items():
             if size < 0:
                 raise RequestError(

@@ -7,8 +7,10 @@ builds a ProfileConfig from argv and a script builds one directly.
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
+from harness.config.fields import settle
 from harness.config.inputs import InputRequest
 from harness.config.session import SessionConfig, one_of
 from harness.errors import RequestError
@@ -49,6 +51,8 @@ MAX_SAMPLE_HZ = 1000.0
 class ProfileConfig:
     """Everything ``harness.profile`` needs to know.
 
+    Paths may be given as strings, here and in SessionConfig and InputRequest.
+
     Attributes:
         model: path of an ONNX file, or the name of a built-in reference model.
         session: how the ORT session is created.
@@ -75,6 +79,9 @@ class ProfileConfig:
         timeout_s: seconds that a worker may take until its first inference.
         output: file to write; None for ``profiles/MODEL-PROVIDER-UTCTIME.h5``.
         force: overwrite an existing output.
+
+    Raises:
+        RequestError: a value is of a wrong type, or makes no sense.
     """
 
     model: str
@@ -99,6 +106,9 @@ class ProfileConfig:
     force: bool = False
 
     def __post_init__(self) -> None:
+        if isinstance(self.model, os.PathLike):
+            object.__setattr__(self, "model", os.fspath(self.model))
+        settle(self)
         if self.processes is not None and self.processes < 1:
             raise RequestError(
                 f"`processes` {self.processes}: at least one process is needed",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from harness.config.fields import settle
 from harness.errors import RequestError
 
 OPTIMIZATION_LEVELS = ("disable", "basic", "extended", "layout", "all")
@@ -44,6 +45,7 @@ class SessionConfig:
     strict: bool = False
 
     def __post_init__(self) -> None:
+        settle(self)
         one_of("optimization", self.optimization, OPTIMIZATION_LEVELS)
         one_of("execution_mode", self.execution_mode, EXECUTION_MODES)
         for field, value in (

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from harness.analysis.findings.seen import Finding
 from harness.options import worded
@@ -48,6 +49,16 @@ def counted(number: int, one: str, many: str = "") -> str:
 def processes(number: int) -> str:
     """A number of processes: ``1 process``, ``3 processes``."""
     return counted(number, "process", "processes")
+
+
+def file_names(profiles: Sequence[Profile]) -> list[str]:
+    """Names of the profiles' files, with as many folders as it takes to tell them apart."""
+    paths = [one.path if one.path is not None else Path("not stored") for one in profiles]
+    depth, names = 1, [path.name for path in paths]
+    while len(set(names)) < len(set(paths)):
+        depth += 1
+        names = [str(Path(*path.parts[-depth:])) for path in paths]
+    return names
 
 
 def threads(profile: Profile) -> str:

@@ -202,7 +202,8 @@ def test_the_example_of_readme(sample: Profile, surroundings: dict[str, str]) ->
     )
     assert (done.returncode, done.stderr) == (0, "")
     first = sample.processes[0].steady.duration_ns
-    assert done.stdout.startswith(f"0 {first.min()}\n")
+    assert done.stdout.startswith(f"{sample.latency.median_ns} {sample.latency.interval_ns}\n")
+    assert f"\n0 {first.min()}\n" in done.stdout
     assert "fused fc1/Gemm" in done.stdout
     assert re.search(rf"^ +timed +{np.median(first):.1f}$", done.stdout, re.MULTILINE)
     assert "<xarray.DataArray 'duration_ns' (sample: 640)>" in done.stdout

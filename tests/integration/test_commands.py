@@ -189,7 +189,7 @@ def test_golden_file_is_shown(harness: Harness) -> None:
     assert (shown.returncode, shown.stderr) == (0, "")
     lines = shown.stdout.splitlines()
     assert lines[0] == "mödel on cpu"
-    assert any("items an inference not recorded" in line for line in lines)
+    assert any("items per inference not recorded" in line for line in lines)
     assert (
         lines[1] == "  latency    1.22 µs median of 2 processes (their geometric mean), 400 samples"
     )

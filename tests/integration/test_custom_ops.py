@@ -136,7 +136,7 @@ def test_a_file_in_ort_s_own_format_is_profiled_and_says_why_it_has_no_probes(
     assert (model.name, model.size_bytes) == ("small", (tmp_path / "small.ort").stat().st_size)
     assert (model.node_count, model.parameter_count) == (-1, -1)
     assert harness("report", "a.h5", "-o", "page.html").returncode == 0
-    assert "not told" in (tmp_path / "page.html").read_text()
+    assert "not stated" in (tmp_path / "page.html").read_text()
 
 
 def test_the_branch_that_ran_is_told(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from terminal import on_terminal
 
 from harness.machine import diagnosis
 from harness.machine.facts import collect
@@ -43,11 +45,9 @@ SUBJECTS = {
 
 
 def doctor(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    # COLUMNS is not inherited: without it a pipe counts as 80 columns wide.
-    inherited = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
     return subprocess.run(
         [sys.executable, "-m", "harness", "doctor", *arguments],
-        env={**inherited, **environment},
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         timeout=60,
@@ -87,15 +87,36 @@ def test_each_library_of_a_gpu_provider_is_found_or_missing() -> None:
         assert "nvidia-cublas~=13.0" in found["remedy"]
 
 
-def test_text_fits_80_columns_and_ends_with_a_verdict() -> None:
-    outcome = doctor(COLUMNS="200")
+def test_text_ends_with_a_verdict() -> None:
+    outcome = doctor()
     assert outcome.returncode == 0
-    lines = outcome.stdout.splitlines()
-    assert max(map(len, lines)) <= 80
     assert "\x1b" not in outcome.stdout
     verdict = outcome.stdout.rpartition("\n\n")[2]
     assert verdict.startswith("Models can be profiled here")
     assert verdict.rstrip().endswith(".")
+
+
+@pytest.mark.parametrize("columns", ["40", "200"])
+def test_a_pipe_gets_a_line_for_each_fact(columns: str) -> None:
+    findings = json.loads(doctor("--json").stdout)["findings"]
+    lines = doctor(COLUMNS=columns).stdout.splitlines()
+    for one in findings:
+        mine = [line for line in lines if line.startswith(f"{one['name']}  ")]
+        told = [line.removeprefix(one["name"]).split(maxsplit=1) for line in mine]
+        assert [what for what, _ in told] == [one["state"], *(["remedy"] * bool(one["remedy"]))]
+        # What is measured anew by each call differs; the rest is there, whole.
+        if one["name"] not in {"Clock", "Memory", "Other load", "Disk"}:
+            assert [text for _, text in told] == list(filter(None, (one["detail"], one["remedy"])))
+
+
+def test_lines_fit_a_terminal_and_words_stay_whole() -> None:
+    shown = on_terminal("doctor", environment=dict(os.environ))
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
+    assert max(map(len, lines)) <= 80
+    piped = set(doctor().stdout.split())
+    words = {word for line in lines for word in line.split() if "…" not in word}
+    # Numbers may have changed in between.
+    assert {word for word in words - piped if not re.search(r"\d", word)} == set()
 
 
 def test_library_that_is_not_onnx_runtime_ends_with_3(tmp_path: Path) -> None:

@@ -36,7 +36,8 @@ def test_profile_and_show_close_with_them(harness: Harness, crowded: tuple[Path,
     shown = harness("show", file).stdout
     for text in (printed, shown):
         # A container's CPU limit may add a finding of its own.
-        found = [line.strip() for line in text[text.index("  findings ") :].splitlines()]
+        lines = text[text.index("  findings ") :].splitlines()
+        found = [line.removeprefix("  findings ").strip() for line in lines]
         at = next(k for k, line in enumerate(found) if SENTENCE in line)
         assert found[at + 1].startswith(f"– threads {THREADS}, cpus ")
         assert found[at + 2].startswith("→ Use --threads ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import resource
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ import onnx
 import pytest
 from conftest import Harness, Recorded, execute
 from onnx import TensorProto, helper
+
+from harness.storage.profile_file import read_profile, write_profile
 
 NAMES = (
     '/block.0/<script>document.title = "taken"</script>',
@@ -52,6 +55,23 @@ def hostile(tmp_path_factory: pytest.TempPathFactory, surroundings: dict[str, st
     )
     assert outcome.returncode == 0, outcome.stderr
     return folder / "page.html"
+
+
+@pytest.fixture(scope="module")
+def three(hostile: Path, recorded: Recorded, surroundings: dict[str, str]) -> Path:
+    """The page of three profiles: two of one model, whose files have one name, and another."""
+    folder = hostile.parent
+    profile = read_profile(folder / "hostile.h5")
+    later = tuple(dataclasses.replace(one, pid=one.pid + 1) for one in profile.processes)
+    (folder / "again").mkdir()
+    write_profile(dataclasses.replace(profile, processes=later), folder / "again" / "hostile.h5")
+    outcome = execute(
+        *("report", "hostile.h5", "again/hostile.h5", recorded.file, "-o", "three.html"),
+        folder=folder,
+        environment=surroundings,
+    )
+    assert outcome.returncode == 0, outcome.stderr
+    return folder / "three.html"
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +133,102 @@ def test_several_profiles_stand_side_by_side_with_a_verdict(
 
 
 @needs_chromium
+def test_several_profiles_begin_with_one_table(
+    chromium: browser.Browser, three: Path, recorded: Recorded, surroundings: dict[str, str]
+) -> None:
+    chromium.open(three)
+    heads, *rows = chromium.evaluate(
+        "[...document.querySelector('main table').rows]"
+        ".map((row) => [...row.cells].map((cell) => cell.textContent))"
+    )
+    assert heads == [
+        *("profile", "file", "median", "95 % interval"),
+        *("ratio to the base", "its 95 % interval", "verdict"),
+    ]
+    assert [row[0][:2] for row in rows] == ["1.", "2.", "3."]
+    assert len({row[1] for row in rows}) == 3, "files of one name are told apart"
+    compared = execute(
+        *("compare", "hostile.h5", "again/hostile.h5", recorded.file, "--json"),
+        folder=three.parent,
+        environment=surroundings,
+    )
+    assert rows[0][4:] == ["1", "–", "base"]
+    first = json.loads(compared.stdout)
+    for row, told in zip(rows[1:], [first, *first["others"]], strict=True):
+        ratio, interval = told["ratio"], told["interval"]
+        assert row[4] == ("–" if ratio is None else f"{ratio:.3f}")
+        assert row[5] == ("–" if interval is None else "{:.3f} to {:.3f}".format(*interval))
+        assert row[6] == told["verdict"].replace("_", " ")
+
+
+@needs_chromium
+def test_equal_cards_of_several_profiles_align(chromium: browser.Browser, three: Path) -> None:
+    chromium.open(three)
+    tops, bottoms = (
+        chromium.evaluate(
+            "[...document.querySelectorAll('.column')].map((column) => "
+            "[...column.querySelectorAll('.card')].map((card) => "
+            f"Math.round(card.getBoundingClientRect().{end})))"
+        )
+        for end in ("top", "bottom")
+    )
+    assert len(tops) == 3
+    assert len(tops[0]) == 7
+    assert tops[0] == tops[1] == tops[2]
+    assert bottoms[0] == bottoms[1] == bottoms[2]
+
+
+#: What reaches out of the window, but for what scrolls, or is cut, in a frame of its own.
+OUTSIDE = """[...document.querySelectorAll('body *')].filter((one) => {
+  const { left, right, width } = one.getBoundingClientRect();
+  if (!width || (left > -1 && right < innerWidth + 1)) return false;
+  if (one.closest('.skip, .hidden')) return false;
+  for (let over = one; over; over = over.parentElement) {
+    if (over !== one && getComputedStyle(over).overflowX !== 'visible') return false;
+    if (over.matches('svg.box')) return false;
+  }
+  return true;
+}).map((one) => one.outerHTML.slice(0, 80))"""
+
+
+@needs_chromium
+@pytest.mark.parametrize("width", [1280, 390])
+def test_nothing_hangs_out_of_the_window(
+    chromium: browser.Browser, hostile: Path, three: Path, width: int
+) -> None:
+    for page in (hostile, three):
+        chromium.open(page, width)
+        assert chromium.evaluate(OUTSIDE) == []
+        columns = "[...document.querySelectorAll('.column, .overview table')]"
+        reach = f"Math.max(0, ...{columns}.map((one) => one.getBoundingClientRect().right))"
+        assert chromium.evaluate(reach) <= width
+
+
+@needs_chromium
+def test_a_phone_shows_what_tells_names_apart(
+    chromium: browser.Browser, tmp_path: Path, recorded: Recorded, surroundings: dict[str, str]
+) -> None:
+    names = [f"/model/decoder/layers.{at}/self_attention/query/MatMul" for at in (7, 8, 9)]
+    profile = read_profile(recorded.file)
+    assert profile.nodes is not None
+    nodes = dataclasses.replace(profile.nodes, name=tuple(names), sources=("",) * 3)
+    write_profile(dataclasses.replace(profile, nodes=nodes), tmp_path / "alike.h5")
+    done = execute("report", "alike.h5", "-o", "p.html", folder=tmp_path, environment=surroundings)
+    assert done.returncode == 0, done.stderr
+    cells = "[...document.querySelectorAll('.by-node tbody td:first-child')]"
+    hidden = f"{cells}.flatMap((cell) => [...cell.querySelectorAll('.common')])"
+    for width, size in ((1280, "14px"), (390, "0px")):
+        chromium.open(tmp_path / "p.html", width)
+        assert sorted(chromium.evaluate(f"{cells}.map((cell) => cell.textContent)")) == names
+        sizes = f"[...new Set({hidden}.map((one) => getComputedStyle(one).fontSize))]"
+        assert chromium.evaluate(sizes) == [size]
+    gone = set(chromium.evaluate(f"{hidden}.map((one) => one.textContent)"))
+    assert not any(at in text for text in gone for at in "789")
+    chromium.evaluate(f"{cells}[0].querySelector('bdi').click()")
+    assert chromium.evaluate("document.querySelector('#tip').textContent") in names
+
+
+@needs_chromium
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_page_loads_without_complaint_or_request(
@@ -146,9 +262,9 @@ def test_sorting_by_a_column(chromium: browser.Browser, hostile: Path) -> None:
     chromium.open(hostile)
     keys = (
         "[...document.querySelectorAll('.by-node tbody tr')]"
-        ".map((row) => parseFloat(row.cells[3].dataset.key))"
+        ".map((row) => parseFloat(row.cells[2].dataset.key))"
     )
-    button = "document.querySelectorAll('.by-node th')[3].querySelector('button')"
+    button = "document.querySelectorAll('.by-node th')[2].querySelector('button')"
     falling = sorted(chromium.evaluate(keys), reverse=True)
     assert len(falling) >= len(NAMES)
     chromium.evaluate(f"{button}.click()")
@@ -165,7 +281,7 @@ def test_searching_by_op_type_and_layer(chromium: browser.Browser, hostile: Path
         "(() => { const box = document.querySelector('.search'); box.value = WANTED;"
         " box.dispatchEvent(new Event('input'));"
         " return [...document.querySelectorAll('.by-node tbody tr:not([hidden])')]"
-        ".map((row) => row.cells[1].textContent); })()"
+        ".map((row) => row.cells[4].textContent); })()"
     )
 
     def found(text: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""A profile as one page for a browser: self-contained, nothing is loaded from elsewhere."""
+"""A profile as one self-contained page for a browser: it loads nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def write(profiles: Sequence[Profile], path: Path, comparisons: Sequence[Compare
     """Writes the page.
 
     Args:
-        profiles: one or more; several are put side by side, the first as the base.
+        profiles: one or more; several are shown side by side, the first as the base.
         path: the file; replaced if it exists.
-        comparisons: of each profile but the first against the first; empty where none was
+        comparisons: of each profile except the first against the first; empty if none was
             made.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The first screen: how long, how sure, where, on what, whether to trust it, at what cost."""
+"""The first screen: how long, how sure, where, on what, whether to trust it, and the cost."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from harness.reporters.html.quantities import (
 )
 from harness.statistics.figures import Figure
 
-#: Op types that the first screen names.
+#: How many op types the first screen names.
 _NAMED = 3
 
 _GOOD, _DOUBTFUL, _BAD = "good", "doubtful", "bad"
@@ -46,7 +46,7 @@ def card(question: str, *answer: Content) -> Markup:
 
 
 def how_long(digest: Digest) -> list[Content]:
-    """The median, and what surrounds it."""
+    """The median, the fastest sample, the tail and the first inference."""
     figures = digest.latency
     if figures is None:
         return [_none("no process has finished a timed pass")]
@@ -70,7 +70,7 @@ def how_long(digest: Digest) -> list[Content]:
 
 
 def how_sure(digest: Digest) -> list[Content]:
-    """The interval, with the processes that it comes from."""
+    """The interval, and the medians of the processes behind it."""
     figures = digest.latency
     if figures is None:
         return [_none("there is no latency")]
@@ -80,13 +80,16 @@ def how_sure(digest: Digest) -> list[Content]:
     half = (high - low) / 2 / figures.median_ns
     return [
         big(f"± {percent(half)}" if half < 1 else "over ± 100 %"),
-        note(f"{duration(low)} to {duration(high)} with 95 % confidence; the process is the unit"),
+        note(
+            f"{duration(low)} to {duration(high)} with 95 % confidence, "
+            "from the differences between processes"
+        ),
         _dots(digest, low, high),
     ]
 
 
 def where(digest: Digest) -> list[Content]:
-    """The op types that take most of the time."""
+    """The op types that take the most time."""
     table = digest.tables["op"]
     if isinstance(table, Figure):
         return [_none(table.reason)]
@@ -121,7 +124,7 @@ def where(digest: Digest) -> list[Content]:
 
 
 def on_what(digest: Digest) -> list[Content]:
-    """The machine and what ran there."""
+    """The machine, the provider and the runtime."""
     profile = digest.profile
     cores, memory = digest.fact("cpu_cores"), digest.fact("memory_total_bytes")
     machine = f"{cores} cores" if cores is not None else ""
@@ -163,7 +166,7 @@ def cost(digest: Digest) -> list[Content]:
         told.append(note(f"{metric(device.watts.value, 'W')} during the timed passes"))
     if not digest.energy:
         reasons = [reason for what, reason in digest.profile.absent if "energy" in what]
-        told = [_none("; ".join(reasons) or "no device tells its energy", "energy unknown")]
+        told = [_none("; ".join(reasons) or "no device reports its energy", "energy unknown")]
     cold = digest.cold_start["session_ns"].value
     facts: list[tuple[str, Content]] = [("model file", size(digest.profile.model.size_bytes))]
     if cold is not None:
@@ -172,7 +175,7 @@ def cost(digest: Digest) -> list[Content]:
 
 
 def trust(digest: Digest) -> list[Content]:
-    """The verdict on noise, and everything else that speaks against the figures."""
+    """The verdict on noise, and every other reason to doubt the figures."""
     verdict = digest.verdict
     against = doubts(digest)
     grade = {"quiet": _GOOD, "unusable": _BAD}.get(verdict.verdict, _DOUBTFUL)
@@ -180,13 +183,13 @@ def trust(digest: Digest) -> list[Content]:
         grade = _DOUBTFUL
     touched: list[Content] = []
     if verdict.touched:
-        touched = [note(f"{verdict.touched:,} of {verdict.samples:,} samples were touched")]
+        touched = [note(f"{verdict.touched:,} of {verdict.samples:,} samples were disturbed")]
     reasons = [element("li", text) for text in (*verdict.causes, *against)]
     return [
         element("p", _MARKS[grade], " ", verdict.verdict, class_=f"big verdict {grade}"),
         element("ul", reasons, class_="reasons")
         if reasons
-        else note("nothing that was watched disturbed it"),
+        else note("no disturbance in anything that was monitored"),
         touched,
         listed(
             [
@@ -198,7 +201,7 @@ def trust(digest: Digest) -> list[Content]:
 
 
 def doubts(digest: Digest) -> list[str]:
-    """What speaks against the figures besides noise; one sentence each."""
+    """Reasons to doubt the figures other than noise; one sentence each."""
     against = []
     if digest.profile.asked.quick:
         against.append(f"{flag('quick')}: a look, not comparison-grade")
@@ -222,12 +225,12 @@ def big(*content: Content, kind: str = "") -> Markup:
 
 
 def note(*content: Content) -> Markup:
-    """What should be known with it."""
+    """A remark below the answer."""
     return element("p", content, class_="note")
 
 
 def listed(facts: list[tuple[str, Content]]) -> Markup:
-    """Names and values; those without a value are left out."""
+    """Names and values; a name without a value is left out."""
     return element(
         "dl",
         [
@@ -253,7 +256,7 @@ def _known(digest: Digest, name: str) -> Markup | None:
 
 
 def _dots(digest: Digest, low: float, high: float) -> Markup:
-    """Each process' median, and the interval under them."""
+    """The median of each process, drawn over the interval."""
     medians = {
         process.index: float(np.median(process.steady.duration_ns))
         for process in digest.profile.processes

@@ -1,4 +1,4 @@
-"""What the sections of a page say about one profile, calculated once."""
+"""The results that the sections of a page share, calculated once for each profile."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from harness.statistics import latency
 from harness.statistics.figures import Figure
 from harness.statistics.latency import Latency
 
-#: Op types that have a colour of their own; the others share one.
+#: How many op types get a colour of their own; the others share one.
 COLOURS = 6
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Digest:
-    """A profile and what follows from it.
+    """A profile and the results calculated from it.
 
     Attributes:
         profile: itself.
-        anchor: what the ids of its part of the page begin with.
-        latency: of the timed passes; None where there is none.
+        anchor: prefix of the ids in its part of the page.
+        latency: of the timed passes; None if none was measured.
         cold_start: as ``statistics.cold_start``.
-        verdict: on noise.
-        touched: bool[samples] of each process, whether the machine disturbed the sample.
-        energy: of each device that tells it.
-        tables: operators by what a row is, ``node``, ``op`` or ``layer``.
-        findings: what an expert would say.
-        colours: class of the colour of an op type.
-        series: of devices that measured something.
-        doubles: of test doubles, which did not.
+        verdict: the verdict on noise.
+        touched: for each process, bool[samples]: whether the machine disturbed the sample.
+        energy: of each device that reports it.
+        tables: operator tables by the kind of row: ``node``, ``op`` or ``layer``.
+        findings: what an expert would point out.
+        colours: CSS class of the colour of each op type.
+        series: readings of real devices.
+        doubles: readings of test doubles, which measure nothing.
     """
 
     profile: Profile
@@ -56,10 +56,10 @@ class Digest:
 
     @classmethod
     def of(cls, profile: Profile, anchor: str = "") -> Digest:
-        """Of a profile as it was read."""
+        """Calculates everything from a profile as it was read."""
         doubles = tuple(each for each in profile.devices if each.double)
         series = tuple(each for each in profile.devices if not each.double)
-        # A double may neither disturb a measurement nor say that nothing did.
+        # A double must not count as a disturbance, nor as evidence that there was none.
         measured = dataclasses.replace(profile, devices=series)
         times = OperatorTimes.of(profile)
         tables = {by: times if isinstance(times, Figure) else times.table(by) for by in GROUPS}
@@ -90,7 +90,7 @@ class Digest:
         return wording.threads(self.profile)
 
     def fact(self, name: str) -> str | int | float | None:
-        """A fact of the environment; None where it is absent."""
+        """The value of a fact of the environment; None if it is absent."""
         return next((one.value for one in self.profile.environment if one.name == name), None)
 
 

@@ -1,4 +1,4 @@
-"""Everything that was recorded beside times: with its source, or why it is absent."""
+"""Everything that was recorded besides times: with its source, or why it is absent."""
 
 from __future__ import annotations
 
@@ -11,32 +11,34 @@ from harness.options import worded
 from harness.records import Reading
 from harness.reporters import wording
 from harness.reporters.html.digest import Digest
-from harness.reporters.html.markup import Content, Markup, element, foreign, join
+from harness.reporters.html.markup import Content, Markup, element, foreign, foreign_names, join
 from harness.reporters.html.quantities import of_unit, size
 from harness.reporters.html.tables import Column, table
 
-#: Lines of ORT's log that are shown, and characters of a fact.
+#: How many lines of ORT's log are shown, and the longest fact and reason, in characters.
 _LOG_LINES = 200
 _FACT = 160
+_REASON = 400
 
 
 def inputs(digest: Digest) -> Markup:
-    """What was fed, and why that."""
+    """What was fed, and why it was chosen."""
     columns = (Column("input"), Column("type"), Column("shape"), Column("chosen because"))
+    called = foreign_names([each.name for each in digest.profile.inputs])
     rows: list[list[Content]] = [
         [
-            foreign(each.name),
+            name,
             each.dtype,
             "×".join(map(str, each.shape)) or "scalar",
-            foreign(worded(each.chosen_because), _FACT),
+            foreign(worded(each.chosen_because), _REASON),
         ]
-        for each in digest.profile.inputs
+        for name, each in zip(called, digest.profile.inputs, strict=True)
     ]
-    return table(columns, rows, caption="Inputs as they were fed")
+    return table(columns, rows, caption="Inputs as they were fed", stacked=True)
 
 
 def model(digest: Digest) -> Markup:
-    """Which model it was."""
+    """Facts of the model."""
     told = digest.profile.model
     check = digest.profile.output_check
     error = f"{check.value:g}" if isinstance(check.value, (int, float)) else check.reason
@@ -45,7 +47,7 @@ def model(digest: Digest) -> Markup:
         ("file", foreign(told.path, _FACT)),
         ("SHA-256", element("code", told.sha256)),
         ("size", size(told.size_bytes)),
-        ("producer", foreign(told.producer) if told.producer else "not told"),
+        ("producer", foreign(told.producer) if told.producer else "not stated"),
         ("IR version", _known(told.ir_version)),
         ("operator sets", foreign(", ".join(told.opsets), _FACT)),
         ("nodes in the file", _known(told.node_count)),
@@ -56,33 +58,34 @@ def model(digest: Digest) -> Markup:
 
 
 def _known(number: int) -> str:
-    """A number of the model's file, which one in ORT's own format does not tell."""
-    return f"{number:,}" if number >= 0 else "not told"
+    """A count from the model's file; a file in ORT's own format does not state it."""
+    return f"{number:,}" if number >= 0 else "not stated"
 
 
 def environment(digest: Digest) -> Markup:
-    """Facts of the machine; those that could not be had at the end."""
+    """The facts of the machine that are known."""
     known = [fact for fact in digest.profile.environment if fact.value is not None]
     return _readings(known, "Environment, and where each fact was read")
 
 
 def absent(digest: Digest) -> Markup | None:
-    """What could not be had, with the reason."""
+    """What is absent, with the reason."""
     rows: list[list[Content]] = [
-        [what, foreign(worded(reason), 400)] for what, reason in digest.profile.absent
+        [what, foreign(worded(reason), _REASON)] for what, reason in digest.profile.absent
     ]
     rows += [
-        [fact.name, foreign(worded(fact.reason), 400)]
+        [fact.name, foreign(worded(fact.reason), _REASON)]
         for fact in digest.profile.environment
         if fact.value is None
     ]
     if not rows:
         return None
-    return table((Column("what"), Column("why")), rows, caption="What is absent, and why")
+    columns = (Column("what"), Column("why"))
+    return table(columns, rows, caption="What is absent, and why", stacked=True)
 
 
 def recorded(digest: Digest) -> Markup:
-    """The long tables and raw texts, folded away until somebody opens them."""
+    """The long tables and raw texts, folded until they are opened."""
     blocks = [
         ("Environment, and where each fact was read", environment(digest)),
         ("The host during each timed pass", noise(digest)),
@@ -92,7 +95,7 @@ def recorded(digest: Digest) -> Markup:
 
 
 def noise(digest: Digest) -> Markup | None:
-    """The readings of the host around each timed pass."""
+    """The readings of the host taken around each timed pass."""
     processes = digest.profile.processes
     names = dict.fromkeys(fact.name for process in processes for fact in process.noise)
     if not names:
@@ -112,13 +115,13 @@ def noise(digest: Digest) -> Markup | None:
 
 
 def series(digest: Digest) -> Markup | None:
-    """Every series with its source, those of test doubles included and marked."""
+    """Every series with its source; those of test doubles are included and marked."""
     if not digest.profile.devices:
         return None
     columns = (
         Column("device"), Column("quantity"), Column("readings", number=True),
-        Column("changes", "readings that differ from the one before", number=True),
-        Column("least", number=True), Column("middle", number=True), Column("most", number=True),
+        Column("changes", "readings that differ from the previous one", number=True),
+        Column("min", number=True), Column("median", number=True), Column("max", number=True),
         Column("source"),
     )  # fmt: skip
     rows: list[list[Content]] = []
@@ -171,7 +174,7 @@ def _readings(readings: Iterable[Reading], caption: str) -> Markup:
         [fact.name, _value(fact), foreign(worded(fact.source), _FACT)] for fact in readings
     ]
     columns = (Column("fact"), Column("value"), Column("source"))
-    return table(columns, rows, caption=caption)
+    return table(columns, rows, caption=caption, stacked=True)
 
 
 def _value(fact: Reading) -> Markup:

@@ -1,4 +1,4 @@
-"""What an expert would say, each sentence with its figures and the next thing to try."""
+"""What an expert would point out: each sentence with its figures and the next step."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from harness.analysis.findings.seen import Finding
 from harness.options import worded
 from harness.reporters.html.answers import note
 from harness.reporters.html.digest import Digest
-from harness.reporters.html.markup import Content, Markup, element, foreign, join
+from harness.reporters.html.markup import Content, Markup, element, foreign_names, join
 from harness.reporters.html.quantities import duration, percent
 from harness.reporters.wording import evidence
 
-#: Nodes that a finding names.
+#: How many nodes a finding names.
 _NODES = 5
 
-#: What is typed: a command, or an option.
+#: Text that is typed: a command or an option.
 _TYPED = re.compile(r"(`[^`]*`|--[\w-]+)")
 
 
 def findings(digest: Digest) -> Markup | None:
-    """The findings as a list, the weightiest first; None where there is nothing to say."""
+    """The findings as a list, the most important first; None if there are none."""
     if not digest.findings:
         return None
     return element("ol", [element("li", _finding(found)) for found in digest.findings],
@@ -29,8 +29,8 @@ def findings(digest: Digest) -> Markup | None:
 
 def _finding(found: Finding) -> Markup:
     named: list[Content] = []
-    for name in found.nodes[:_NODES]:
-        named += [", " if named else "", foreign(name, 48)]
+    for name in foreign_names(found.nodes[:_NODES], 48):
+        named += [", " if named else "", name]
     rest = len(found.nodes) - _NODES
     return join(
         [
@@ -43,7 +43,7 @@ def _finding(found: Finding) -> Markup:
 
 
 def _step(text: str) -> list[Content]:
-    """A sentence in which what is typed looks so, and is not parted at a line's end."""
+    """A sentence in which commands and options are set as code, and never broken."""
     return [
         element("code", part.strip("`")) if number % 2 else part
         for number, part in enumerate(_TYPED.split(worded(text)))

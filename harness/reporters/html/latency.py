@@ -19,35 +19,35 @@ from harness.reporters.html.tables import Column, table
 from harness.statistics import steady_state
 from harness.statistics.figures import percentile
 
-#: Bars of the histogram, at most.
+#: Most bars of the histogram.
 _BARS = 60
 
-#: Share of the samples that the axis shows; the rest is counted beside it.
+#: Share of the samples that the axis covers; the caption counts the rest.
 _SHOWN = 0.99
 
 #: Points of a cumulative curve.
 _CURVE = 200
 
-#: Bars of the cold start, at most; the table has them all.
+#: Most processes drawn in the cold-start plot.
 _PROCESSES = 12
 
 
 def distribution(digest: Digest) -> Markup:
-    """A histogram of all samples, and the cumulative share of each process' own."""
+    """A histogram of all samples, and a cumulative curve for each process."""
     figures = digest.latency
     if figures is None:
         return note("No process has finished a timed pass.")
     processes = [process for process in digest.profile.processes if len(process.steady)]
     pooled = np.concatenate([process.steady.duration_ns for process in processes])
     medians = [float(np.median(process.steady.duration_ns)) for process in processes]
-    # The medians belong into the picture even where one process is far from the others.
+    # The medians must be visible even if one process is far from the others.
     end = max(float(np.quantile(pooled, _SHOWN)), *medians, *(figures.interval_ns or ())[:1])
     start = float(pooled.min())
     margin = max((end - start) * 0.03, 1.0)
     scale = plots.Scale(max(start - margin, 0.0), end + margin)
     beyond = int(np.count_nonzero(pooled > scale.high))
     rest = (
-        f"{counted(beyond, 'sample')} beyond {duration(scale.high)}, "
+        f"{counted(beyond, 'sample')} above {duration(scale.high)}, "
         f"the slowest {duration(float(pooled.max()))}"
         if beyond
         else "all samples are shown"
@@ -64,8 +64,8 @@ def distribution(digest: Digest) -> Markup:
             _cumulative(processes, scale),
             element(
                 "figcaption",
-                "Share of samples that took no longer, one curve for each process: curves that "
-                "lie apart are processes that differ.",
+                "Share of samples at or below each latency, one curve for each process: where "
+                "curves lie apart, the processes differ.",
             ),
         ),
         class_="pair",
@@ -128,7 +128,7 @@ def processes(digest: Digest) -> Markup:
         Column("fastest", number=True), Column("p90", number=True),
         Column("samples", number=True), Column("warm-up", "discarded inferences", number=True),
         Column("touched", "samples that the machine disturbed", number=True),
-        Column("state", "what became of the latency in the course of the timed pass"),
+        Column("state", "how the latency developed over the timed pass"),
     )  # fmt: skip
     rows = []
     for process, touched in zip(digest.profile.processes, digest.touched, strict=True):
@@ -164,11 +164,11 @@ _PARTS = (
 
 
 def cold_start(digest: Digest) -> Markup:
-    """What happens once: a bar for each process, and the medians."""
+    """What happens once: a bar for each process, and the medians of the parts."""
     processes = digest.profile.processes
     if not processes:
         return note("No process has finished.")
-    # The CPU's is built in and takes nothing to load; older files do not tell it.
+    # The CPU provider is built in, so it takes no time to load; older files lack the figure.
     parts = [part for part in _PARTS if any(getattr(process, part[0]) > 0 for process in processes)]
     medians = {name: digest.cold_start[name].value or 0.0 for name, _, _ in parts}
     whole = [sum(max(getattr(process, name), 0) for name, _, _ in parts) for process in processes]
@@ -206,5 +206,5 @@ def cold_start(digest: Digest) -> Markup:
             bars, label="cold start of each process", x=scale, x_text=axis_duration,
             x_title="time", y_title="process", kind=f"rows{min(len(shown), _PROCESSES)}",
         ),
-        element("figcaption", f"Never mixed with the timed pass.{then}{more}"),
+        element("figcaption", f"Not part of the timed pass.{then}{more}"),
     )  # fmt: skip

@@ -1,24 +1,30 @@
-"""HTML in which nothing that came from elsewhere can be taken for markup."""
+"""HTML that never takes foreign text for markup."""
 
 from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-#: Characters of a label, and of its tooltip, beyond which the middle is left out.
+from harness.reporters.names import Piece, pieces, shortened
+
+#: Characters of a label, of one on a phone, and of a tooltip; of longer ones a part is left out.
 LABEL_LENGTH = 72
+PHONE_LENGTH = 22
 TOOLTIP_LENGTH = 400
 
-#: Elements that have no content.
+#: Elements without content.
 _VOID = frozenset({"meta", "input", "br", "link"})
 
-#: What no HTML file may hold: controls (but for tab and line feed), halves of surrogate pairs.
+#: Where a name may be broken into lines.
+_SEPARATED = re.compile(r"[/._:](?=[^/._:])")
+
+#: Characters that HTML forbids: controls other than tab and line feed, and lone surrogates.
 _FORBIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
 class Markup(str):
-    """Text that is HTML already: the only kind that is not escaped."""
+    """Text that is already HTML: the only kind that is not escaped."""
 
     __slots__ = ()
 
@@ -32,7 +38,7 @@ def escape(text: str) -> Markup:
 
 
 def join(content: Content) -> Markup:
-    """Content as HTML: markup as it is, text escaped, None left out, the rest one by one."""
+    """Content as HTML: markup as it is, text escaped, None left out, iterables joined."""
     if content is None:
         return Markup()
     if isinstance(content, Markup):
@@ -47,9 +53,9 @@ def element(name: str, /, *content: Content, **attributes: str | float | bool | 
 
     Args:
         name: its name.
-        content: what is in it.
-        attributes: by name; ``_`` stands for ``-`` and one at the end is left out (``class_``).
-            None and False leave the attribute out, True leaves its value out.
+        content: its children.
+        attributes: by name; ``_`` stands for ``-``, and a trailing one is dropped (``class_``).
+            None and False omit the attribute, True omits its value.
     """
     head = [name]
     for key, value in attributes.items():
@@ -65,21 +71,46 @@ def element(name: str, /, *content: Content, **attributes: str | float | bool | 
 
 
 def foreign(text: str, length: int = LABEL_LENGTH) -> Markup:
-    """Text of a model or a machine: its direction cannot reach what is around it."""
+    """Text from a model or a machine: its direction cannot affect what surrounds it."""
     short = shorten(text, length)
     tip = None if short == text else shorten(text, TOOLTIP_LENGTH)
     return element("bdi", short, title=tip)
 
 
+def foreign_names(texts: Sequence[str], length: int = LABEL_LENGTH) -> list[Markup]:
+    """Names of one table or list, as ``foreign``, so short that they still differ.
+
+    On a phone they lose more of what they share (page.css), and a tap shows them whole.
+    """
+    short = shortened(texts, length)
+    found = []
+    for text, parts in zip(texts, pieces(short, PHONE_LENGTH), strict=True):
+        whole = all(part.kept for part in parts) and parts[0].text == text
+        tip = None if whole else shorten(text, TOOLTIP_LENGTH)
+        found.append(element("bdi", map(_piece, parts), title=tip))
+    return found
+
+
+def _piece(part: Piece) -> Markup:
+    """A part of a name, which a narrow place breaks at separators only."""
+    words = _SEPARATED.sub("\\g<0><wbr>", escape(part.text))
+    return Markup(words) if part.kept else element("span", Markup(words), class_="common")
+
+
+def moment(created: str) -> Markup:
+    """A time in ISO 8601, to the minute; it is not broken at a line's end (page.css)."""
+    return element("time", f"{created[:16].replace('T', ' ')} UTC", datetime=created)
+
+
 def tooltip(*lines: str) -> Markup:
-    """The tooltip of a mark in a plot, one line for each text that is not empty."""
-    # Isolates (U+2068 … U+2069) do in plain text what bdi does in HTML.
+    """The tooltip of a mark in a plot: one line for each non-empty text."""
+    # Isolates (U+2068 … U+2069) do for plain text what bdi does in HTML.
     parts = (f"\u2068{shorten(line, TOOLTIP_LENGTH)}\u2069" for line in lines if line)
     return element("title", "\n".join(parts))
 
 
 def shorten(text: str, length: int) -> str:
-    """The text, without its middle when it is longer."""
+    """The text, without its middle if it is too long."""
     if len(text) <= length:
         return text
     tail = (length - 1) // 2

@@ -11,31 +11,39 @@ from harness.options import flag, worded
 from harness.reporters.html import plots
 from harness.reporters.html.answers import note
 from harness.reporters.html.digest import Digest
-from harness.reporters.html.markup import Content, Markup, element, foreign, join, tooltip
+from harness.reporters.html.markup import (
+    Content,
+    Markup,
+    element,
+    foreign,
+    foreign_names,
+    join,
+    tooltip,
+)
 from harness.reporters.html.quantities import count, counted, duration, metric, percent
 from harness.reporters.html.tables import Cell, Column, table
 from harness.statistics.figures import Figure
 
-#: Rows of a table, at most: a page is looked at, ``ops --csv`` has them all.
+#: Most rows of a table: a page is for reading, ``ops --csv`` has them all.
 ROWS = 1000
 
-#: Areas of the treemap, at most, and components of a layer's name that it may be made of.
+#: Most areas of the treemap, and most components of the layer names that group it.
 _AREAS = 240
 _DEPTH = 4
 
-#: What the rows of each table are.
+#: The tables, by what a row stands for.
 _KINDS = (("node", "by node"), ("op", "by op type"), ("layer", "by layer"))
 
 
 def accounts(digest: Digest) -> Markup:
-    """What a traced inference is made of, and how far that can be trusted."""
+    """What a traced inference consists of, and how far that can be trusted."""
     whole = digest.tables["node"]
     if isinstance(whole, Figure):
         return note(f"No operator times: {worded(whole.reason)}.")
     told = whole.accounts
     parts = [
         ("nodes", told.nodes_ns, "c0"),
-        ("framework: belongs to no node", told.framework_ns, "c1"),
+        ("framework: outside all nodes", told.framework_ns, "c1"),
     ]
     if told.tracer_cost_ns is not None and told.unexplained_ns is not None:
         parts.append(("probes, by their calibration", told.tracer_cost_ns, "c3"))
@@ -71,7 +79,7 @@ def accounts(digest: Digest) -> Markup:
 
 
 def tables(digest: Digest) -> Markup | None:
-    """The same time by node, by op type and by layer; one is shown at a time."""
+    """The same time by node, by op type and by layer; the reader sees one at a time."""
     if isinstance(digest.tables["node"], Figure):
         return None
     group = f"{digest.anchor}by"
@@ -116,26 +124,30 @@ def _table(digest: Digest, found: OperatorTable, by: str) -> Markup:
     ceilings = any(row.peak_share is not None or row.bandwidth_share is not None for row in rows)
     columns = [
         Column({"node": "node", "op": "op type", "layer": "layer"}[by]),
-        Column("op type" if by == "node" else "nodes"),
-        Column("share", "part of the sum of all rows' own times", number=True),
-        Column("own time", "median, without the nodes of its subgraphs", number=True),
+        Column("share", "share of the sum of all rows' own times", number=True),
+        Column("own time", "median, excluding the nodes of its subgraphs", number=True),
         Column("±", "half of the 95 % interval over the processes", number=True),
-        Column("class", "what holds it back; point at it for the numbers"),
+        Column("op type" if by == "node" else "nodes"),
+        Column("class", "what limits it; point at it for the numbers"),
     ]
     if known:
         columns.append(Column("work", "operations a second", number=True))
     if ceilings:
-        columns.append(Column("of peak", "part of the measured arithmetic ceiling", number=True))
-        columns.append(Column("of memory", "part of the measured bandwidth", number=True))
+        columns.append(Column("of peak", "share of the measured peak arithmetic rate", number=True))
+        columns.append(Column("of memory", "share of the measured bandwidth", number=True))
     if any(row.total_ns > row.median_ns * 1.0001 for row in rows):
-        columns.append(Column("total", "with the nodes of its subgraphs", number=True))
+        columns.append(Column("total", "including the nodes of its subgraphs", number=True))
     if any(abs(row.calls - 1) > 1e-9 for row in rows):
-        columns.append(Column("calls", "executions in an inference", number=True))
+        columns.append(Column("calls", "executions per inference", number=True))
     if any(row.profiled_ns is not None for row in rows):
-        columns.append(Column("ORT says", "what ORT's own profiler gives", number=True))
+        columns.append(Column("ORT says", "time by ORT's own profiler", number=True))
     columns.append(Column("p10 – p90", "spread over the inferences", number=True))
     largest = max((row.share for row in rows), default=0.0) or 1.0
-    cells = [_row(digest, row, by, largest, [column.name for column in columns]) for row in rows]
+    shown = [column.name for column in columns]
+    called = foreign_names([_called(row, by) for row in rows])
+    cells = [
+        _row(digest, row, by, name, largest, shown) for name, row in zip(called, rows, strict=True)
+    ]
     hidden = len(found.operators) - len(rows)
     caption = f"Operators {dict(_KINDS)[by]}, longest first"
     whole: list[Content] = [table(columns, cells, caption=caption, sortable=True, kind="tall")]
@@ -155,12 +167,16 @@ def _why_no_ceilings(digest: Digest) -> str:
     return f"No ceilings of this machine: {reason}."
 
 
-def _row(
-    digest: Digest, row: Operator, by: str, largest: float, shown: Sequence[str]
-) -> list[Content | Cell]:
-    first, second = (row.op_type, row.node) if by == "op" else (row.called, row.op_type)
-    colour = digest.colours.get(row.op_type, "cx") if by != "layer" else "c0"
+def _called(row: Operator, by: str) -> str:
+    """The name in the first column of a row."""
     spans = f" + {', '.join(row.spans)}" if row.spans else ""
+    return ((row.op_type if by == "op" else row.called) or "(no name)") + spans
+
+
+def _row(
+    digest: Digest, row: Operator, by: str, name: Markup, largest: float, shown: Sequence[str]
+) -> list[Content | Cell]:
+    colour = digest.colours.get(row.op_type, "cx") if by != "layer" else "c0"
     bar = element(
         "svg",
         plots.rectangle(0, 20, row.share / largest * 100, 60, colour),
@@ -181,11 +197,11 @@ def _row(
     }
     bound = row.bound.removesuffix("-bound")
     return [
-        foreign((first or "(no name)") + spans),
-        foreign(second, 32),
+        name,
         Cell([bar, element("span", percent(row.share))], row.share),
         Cell(duration(row.median_ns), row.median_ns),
         _optional(half, lambda value: percent(value) if value < 1 else "> 100 %"),
+        foreign(row.node if by == "op" else row.op_type, 32),
         element("span", bound, class_=f"bound {row.bound}", title=row.why),
         *(cell for name, cell in optional.items() if name in shown),
         Cell(f"{duration(row.p10_ns)} – {duration(row.p90_ns)}", row.p90_ns - row.p10_ns),
@@ -197,7 +213,7 @@ def _optional(value: float | None, form: Callable[[float], str]) -> Cell:
 
 
 def treemap(digest: Digest) -> Markup | None:
-    """Time as area, by layer where the names tell layers, else by op type."""
+    """Time as area, grouped by layer if the names reveal layers, else by op type."""
     found = digest.tables["node"]
     if isinstance(found, Figure) or not found.operators:
         return None
@@ -209,7 +225,7 @@ def treemap(digest: Digest) -> Markup | None:
     for name, own, (x, y, width, height) in zip(
         order, sizes, plots.squarify(sizes, 200, 100), strict=True
     ):
-        # The picture is about twice as wide as it is high.
+        # The picture is about twice as wide as high.
         left, wide = x / 2, width / 2
         head = 5.0 if height > 14 and wide > 5 else 0.0
         tip = tooltip(name, f"{percent(own / whole)}, {duration(own)}",
@@ -227,14 +243,14 @@ def treemap(digest: Digest) -> Markup | None:
         plots.legend(entries),
         element("svg", areas, class_="treemap", role="img", aria_label=f"own time by {how}"),
         element(
-            "figcaption", f"Area is own time; grouped by {how}, one area a node, the colour its "
+            "figcaption", f"Area is own time; grouped by {how}, one area per node, coloured by "
             "op type. Point at an area or tap it for its numbers.",
         ),
     )  # fmt: skip
 
 
 def _grouped(rows: Sequence[Operator]) -> tuple[dict[str, list[Operator]], str]:
-    """Rows by the outermost part of their layers' names that tells them apart."""
+    """Rows by the outermost components of their layers' names that tell them apart."""
     for depth in range(1, _DEPTH + 1):
         grouped: dict[str, list[Operator]] = {}
         for row in rows:
@@ -244,7 +260,7 @@ def _grouped(rows: Sequence[Operator]) -> tuple[dict[str, list[Operator]], str]:
     by_type: dict[str, list[Operator]] = {}
     for row in rows:
         by_type.setdefault(row.op_type, []).append(row)
-    return by_type, "op type, as the names tell no layers"
+    return by_type, "op type, as the names reveal no layers"
 
 
 def _leaves(
@@ -286,7 +302,7 @@ def _leaves(
 
 
 def in_ort(row: Operator) -> list[str]:
-    """A line with ONNX Runtime's name of a node, where its sources do not tell it."""
+    """A line with ONNX Runtime's name for a node, if its sources do not reveal it."""
     return [f"ORT: {row.name_in_ort}"] if row.name_in_ort else []
 
 

@@ -1,6 +1,6 @@
 """Latency, power, clocks, temperature and noise on one axis of time.
 
-The processes lie one after the other; what was not watched between them is left out.
+The processes follow one another; the unmonitored time between them is left out.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from harness.reporters.html.quantities import (
     of_unit,
 )
 
-#: Part of the axis, in percent, between two processes.
+#: Gap between two processes, in percent of the axis.
 _GAP = 1.0
 
-#: Slowest latency over fastest from which the axis is logarithmic.
+#: Ratio of the slowest to the fastest latency above which the axis is logarithmic.
 _LOGARITHMIC = 8
 
-#: Series of one quantity that are drawn each for itself; more of them as one band.
+#: Up to this many series of one quantity are drawn separately; more of them as one band.
 _SINGLE = 4
 
-#: Most points of one process in a curve, however few processes there are.
+#: Most points of one process in a curve, even with few processes.
 _COLUMNS = 300
 
-#: Counters, which are drawn as what they grew by in a second: by their unit.
+#: Counters, drawn as growth per second: factor and format by unit.
 _RATES: dict[str, tuple[float, Callable[[float], str]]] = {
     "ns": (1e-9, axis_percent),
     "mJ": (1e-3, lambda value: metric(value, "W")),
@@ -47,7 +47,7 @@ _RATES: dict[str, tuple[float, Callable[[float], str]]] = {
 
 
 class _Segment(NamedTuple):
-    """Where a process lies on the axis."""
+    """The part of the axis that a process covers."""
 
     process: ProcessRecord
     touched: npt.NDArray[np.bool_]
@@ -57,13 +57,13 @@ class _Segment(NamedTuple):
     width: float
 
     def place(self, time_ns: npt.NDArray[np.int64]) -> plots.Float64Array:
-        """Percent of the axis of some times in it."""
+        """Positions of times within it, in percent of the axis."""
         share = (time_ns - self.start_ns) / max(self.end_ns - self.start_ns, 1)
         return np.asarray(self.left + np.clip(share, 0, 1) * self.width, np.float64)
 
 
 def over_time(digest: Digest) -> Markup:
-    """Strips, one below the other, whose times are the same."""
+    """Strips below one another that share one axis of time."""
     segments = _segments(digest)
     if not segments:
         return note("No process has finished a timed pass.")
@@ -79,14 +79,14 @@ def over_time(digest: Digest) -> Markup:
     refused: list[Content] = []
     if digest.doubles:
         names = ", ".join(f"{each.device} {each.quantity}" for each in digest.doubles)
-        refused = [note(element("b", "Refused, from a test double, no measurement: "), names)]
+        refused = [note(element("b", "Refused, from a test double, not a measurement: "), names)]
     seconds = duration(float(sum(one.end_ns - one.start_ns for one in segments)))
     return element(
         "figure",
         plots.legend(
             [
                 ("warm", "warm-up, discarded"),
-                ("steady", "timed pass: median of neighbours, and their range"),
+                ("steady", "timed pass: median and range of neighbouring samples"),
                 ("touched", "samples that the machine disturbed"),
             ]
         ),
@@ -94,7 +94,7 @@ def over_time(digest: Digest) -> Markup:
         element(
             "figcaption",
             f"{counted(len(segments), 'process', 'processes')} one after the other, {seconds} "
-            "together; what lies between them is left out. Extremes are kept however many "
+            "together; the time between them is left out. Extremes are kept even where many "
             "samples share a place.",
         ),
         refused,
@@ -163,7 +163,7 @@ def _latency(segments: Sequence[_Segment]) -> Markup:
 
 
 def _ruler(segments: Sequence[_Segment]) -> Markup:
-    """A length of time under the strips: the processes share no zero that an axis could show."""
+    """A scale bar below the strips: the processes lack a common zero for an axis."""
     whole_ns = sum(one.end_ns - one.start_ns for one in segments)
     of_axis = sum(one.width for one in segments) / (whole_ns or 1)
     length_ns = plots.ticks(plots.Scale(0, whole_ns / 3), 2)[1] if whole_ns else 0.0
@@ -176,7 +176,7 @@ def _ruler(segments: Sequence[_Segment]) -> Markup:
 
 
 def _touched(one: _Segment, columns: int) -> list[tuple[float, float]]:
-    """Runs of columns that hold a touched sample, as (left, width)."""
+    """Runs of columns with a disturbed sample, as (left, width)."""
     if not one.touched.any():
         return []
     places = one.place(one.process.steady.start_ns[one.touched])
@@ -222,7 +222,7 @@ def _strip(quantity: str, series: Sequence[DeviceSeries], segments: Sequence[_Se
                 f"process {one.process.index}: {quantity} of {counted(len(mine), 'device')}",
                 f"{form(float(value.min()))} to {form(float(value.max()))}",
             )
-            # Fewer columns than readings of a device: each holds a reading of every one.
+            # Fewer columns than a device has readings: each column then holds one of every device.
             few = max(1, min(columns, len(mine[0][2]) // 2))
             drawn += _envelope(one, time_ns[order], value[order], scale, "d0", few, tip)
     devices = list(dict.fromkeys(each.device for each in series))
@@ -237,7 +237,7 @@ def _strip(quantity: str, series: Sequence[DeviceSeries], segments: Sequence[_Se
 def _told(
     series: Sequence[DeviceSeries],
 ) -> tuple[str, Callable[[float], str], list[dict[int, plots.Float64Array]]]:
-    """Name, form and values by process of what is drawn of a quantity."""
+    """Name, format and values by process, as a quantity is drawn."""
     quantity, unit = series[0].quantity, series[0].unit
     name = quantity.rpartition("_")[0].replace("_", " ") or quantity
     if quantity == "clock_reasons_mask":
@@ -247,7 +247,7 @@ def _told(
         factor, form = _RATES[unit]
         values = [_rates(each, factor) for each in series]
         return (f"{name}, share of the time" if unit == "ns" else f"{name} counter"), form, values
-    if unit == "bytes":  # round values are those of the unit that is read
+    if unit == "bytes":  # so that ticks are round in the unit shown
         values = [_by_process(each, each.value / 2**20) for each in series]
         return name, lambda value: f"{value:,.4g}\u00a0MiB", values
     values = [_by_process(each, each.value) for each in series]
@@ -264,13 +264,13 @@ def _by_process(series: DeviceSeries, values: npt.ArrayLike) -> dict[int, plots.
 
 
 def _rates(series: DeviceSeries, factor: float) -> dict[int, plots.Float64Array]:
-    """Growth from each reading to the next, a second; none where there is one reading."""
+    """Growth per second from each reading to the next; nothing for a single reading."""
     found = {}
     for index in np.unique(series.process).tolist():
         mine = series.process == index
         seconds = np.maximum(np.diff(series.time_ns[mine]) * 1e-9, 1e-9)
         grown = np.diff(series.value[mine]) * factor / seconds
-        # Drawn as steps: the growth from one reading to the next begins at the first of them.
+        # Drawn as steps: the growth between two readings starts at the first.
         found[index] = np.append(grown, grown[-1:])
     return found
 
@@ -284,7 +284,7 @@ def _envelope(
     columns: int,
     tip: Content,
 ) -> list[Content]:
-    """The range of neighbours, where some share a place, and their median."""
+    """The median of neighbouring values, and their range where some share a place."""
     given = np.asarray(values, np.float64)
     if len(given) != len(time_ns):
         return []
@@ -297,14 +297,14 @@ def _envelope(
     if len(at) == 1:
         at = np.array([at[0], at[0] + 0.3])
         return [*drawn, plots.curve(at, np.repeat(scale.of(seen.middle), 2), kind, tip)]
-    # A reading of a device stands until the next one; an inference is over when it is over.
+    # A device's reading holds until the next one; an inference does not.
     held = kind.startswith("d") and not drawn
     draw = plots.steps if held else plots.curve
     return [*drawn, draw(at, scale.of(seen.middle), kind, tip)]
 
 
 def _frames(segments: Sequence[_Segment], *, names: bool) -> list[Content]:
-    """The background of each process, darker where its warm-up ended."""
+    """The background of each process, with the warm-up in another shade."""
     frames: list[Content] = []
     for one in segments:
         begin = float(one.place(one.process.steady.start_ns[:1])[0])

@@ -77,7 +77,7 @@ document.addEventListener("click", (event) => {
   drop();
   const mark = event.target.closest?.("svg *");
   const title = mark?.querySelector(":scope > title") ?? mark?.closest(".box")?.querySelector(":scope > title");
-  const text = title?.textContent ?? event.target.closest?.("span.bound")?.title;
+  const text = title?.textContent ?? event.target.closest?.("span.bound, bdi[title]")?.title;
   if (!text) return;
   tip = document.createElement("div");
   tip.id = "tip";

@@ -21,7 +21,7 @@ from harness.reporters.html import (
 )
 from harness.reporters.html.answers import answers
 from harness.reporters.html.digest import Digest
-from harness.reporters.html.markup import Content, Markup, element, foreign, join
+from harness.reporters.html.markup import Content, Markup, element, foreign, join, moment
 from harness.reporters.html.side_by_side import side_by_side
 from harness.version import __version__
 
@@ -31,7 +31,7 @@ def page(profiles: Sequence[Profile], comparisons: Sequence[Compared] = ()) -> s
 
     Args:
         profiles: one or more; of several the first is the base.
-        comparisons: of each but the first against the first; empty where none was made.
+        comparisons: of each except the first against the first; empty if none was made.
     """
     if comparisons and len(comparisons) != len(profiles) - 1:
         msg = f"{len(profiles)} profiles need {len(profiles) - 1} comparisons"
@@ -58,7 +58,7 @@ def page(profiles: Sequence[Profile], comparisons: Sequence[Compared] = ()) -> s
     body.append(
         element(
             "footer",
-            f"Made by harness {__version__}. Nothing on this page was loaded from elsewhere. "
+            f"Made by harness {__version__}. This page loads nothing from elsewhere. "
             "What could not be measured is absent, with the reason.",
         )
     )
@@ -68,7 +68,7 @@ def page(profiles: Sequence[Profile], comparisons: Sequence[Compared] = ()) -> s
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light dark"),
         element("meta", name="referrer", content="no-referrer"),
-        # Without one a browser would ask the server for a picture.
+        # Without it a browser would ask the server for an icon.
         element("link", rel="icon", href="data:,"),
         element("title", f"{names[:200]} – harness"),
         element("style", Markup(style)),
@@ -97,7 +97,7 @@ def _title(digest: Digest, number: int | None = None) -> Markup:
     profile = digest.profile
     told: list[Content] = [f"on {profile.provider}"]
     told.append(f", {digest.threads}" if digest.threads else "")
-    told.append(f" · {profile.created[:16].replace('T', ' ')} UTC")
+    told.append([" · ", moment(profile.created)])
     if profile.path is not None:
         told.append([" · ", foreign(profile.path.name, 60)])
     name = foreign(profile.model.name, 80)
@@ -111,19 +111,19 @@ def _title(digest: Digest, number: int | None = None) -> Markup:
 
 
 def _profile(digest: Digest) -> Markup:
-    """The sections of one profile, with the way to each."""
+    """The sections of one profile, and links to them."""
     sections: list[tuple[str, str, str, list[Content]]] = [
-        ("findings", "Findings", "What an expert would say, and what to try next.",
+        ("findings", "Findings", "What an expert would point out, and what to try next.",
          [findings.findings(digest)]),
         ("latency", "Latency", "Every sample of the timed passes.",
          [latency.distribution(digest), latency.processes(digest)]),
-        ("time", "Over time", "Latency and what the machine did meanwhile, on one axis.",
+        ("time", "Over time", "Latency and what the machine did at the same time, on one axis.",
          [over_time.over_time(digest)]),
         ("cold", "Cold start", "What happens once.", [latency.cold_start(digest)]),
-        ("operators", "Operators", "Where the time of an inference goes.",
+        ("operators", "Operators", "Where an inference spends its time.",
          [operators.accounts(digest), operators.tables(digest)]),
         ("map", "Map of the time", "", [operators.treemap(digest)]),
-        ("roofline", "Roofline", "How near each node comes to what this machine can do.",
+        ("roofline", "Roofline", "How close each node comes to the limits of this machine.",
          [roofline.roofline(digest)]),
         ("timeline", "One inference", "A typical one, node by node.",
          [timeline.timeline(digest)]),

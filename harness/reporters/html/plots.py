@@ -1,7 +1,7 @@
-"""Parts of plots as inline SVG that keeps the size of its text at every width.
+"""Parts of plots, as inline SVG whose text keeps its size at every width.
 
-Coordinates across are percentages, so no plot needs to know how wide it will be. Curves are
-drawn in a stretched box of their own, with strokes that are not stretched.
+Horizontal coordinates are percentages, so no plot needs to know its width. Curves are drawn in
+a stretched box of their own, with strokes that do not stretch.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from harness.reporters.html.markup import Content, Markup, element
 
 Float64Array = npt.NDArray[np.float64]
 
-#: Columns that a curve is reduced to: more than a wide screen shows side by side.
+#: Columns that a curve is reduced to: more than a wide screen resolves.
 COLUMNS = 600
 
 #: Side of the stretched box in which curves are drawn.
@@ -25,18 +25,18 @@ _BOX = 1000.0
 
 
 class Scale(NamedTuple):
-    """From values to percent, from 0 at low to 100 at high."""
+    """Maps values to percent: 0 at ``low``, 100 at ``high``."""
 
     low: float
     high: float
     logarithmic: bool = False
 
     def __call__(self, value: float) -> float:
-        """Place of one value, not beyond the ends."""
+        """Position of one value, clipped to the ends."""
         return float(self.of(np.array([value]))[0])
 
     def of(self, values: npt.ArrayLike) -> Float64Array:
-        """Places of many values, not beyond the ends."""
+        """Positions of many values, clipped to the ends."""
         given = np.asarray(values, np.float64)
         low, high = self.low, self.high
         if self.logarithmic:
@@ -45,7 +45,7 @@ class Scale(NamedTuple):
 
 
 def ticks(scale: Scale, count: int = 5) -> list[float]:
-    """Round values of a scale, about so many."""
+    """About ``count`` round values of a scale."""
     if scale.logarithmic:
         first, last = math.ceil(math.log10(scale.low)), math.floor(math.log10(scale.high))
         step = max(1, round((last - first + 1) / count))
@@ -72,7 +72,7 @@ def plot(
     kind: str = "",
     y_ticks: int = 4,
 ) -> Markup:
-    """A plot with its axes; the margins around it, which hold their text, are in page.css."""
+    """A plot with its axes; page.css sets the margins that hold their text."""
     parts: list[Content] = []
     if y is not None:
         for value in ticks(y, y_ticks):
@@ -94,7 +94,7 @@ def plot(
 
 
 def line(x1: float, y1: float, x2: float, y2: float, kind: str, tip: Content = None) -> Markup:
-    """A straight line between two places in percent."""
+    """A straight line between two positions in percent."""
     return element(
         "line", tip, x1=_percent(x1), y1=_percent(y1), x2=_percent(x2), y2=_percent(y2), class_=kind
     )
@@ -110,7 +110,7 @@ def text(
     dx: float | None = None,
     dy: float | None = None,
 ) -> Markup:
-    """Text at a place in percent, moved by pixels."""
+    """Text at a position in percent, shifted by pixels."""
     return element(
         "text", content, x=_percent(x), y=_percent(y), dx=dx, dy=dy,
         text_anchor=anchor, class_=kind or None,
@@ -120,7 +120,7 @@ def text(
 def rectangle(
     x: float, y: float, width: float, height: float, kind: str, tip: Content = None
 ) -> Markup:
-    """A rectangle in percent, its upper left corner given."""
+    """A rectangle in percent, given by its upper left corner."""
     return element(
         "rect", tip, x=_percent(x), y=_percent(y), width=_percent(width), height=_percent(height),
         class_=kind,
@@ -130,7 +130,7 @@ def rectangle(
 def box(
     x: float, y: float, width: float, height: float, kind: str, label: str, tip: Content = None
 ) -> Markup:
-    """A rectangle in percent with a label, which is cut where the rectangle ends."""
+    """A rectangle in percent with a label that is clipped to it."""
     inner: list[Content] = [tip, element("rect", width="100%", height="100%")]
     if label:
         inner.append(element("text", label, x=4, y=13))
@@ -141,7 +141,7 @@ def box(
 
 
 def point(x: float, y: float, radius: float, kind: str, tip: Content = None) -> Markup:
-    """A disc of so many pixels at a place in percent."""
+    """A disc with a radius in pixels at a position in percent."""
     return element("circle", tip, cx=_percent(x), cy=_percent(y), r=radius, class_=kind)
 
 
@@ -154,28 +154,28 @@ def curves(*paths: Content) -> Markup:
 
 
 def curve(x: Float64Array, y: Float64Array, kind: str, tip: Content = None) -> Markup:
-    """Straight from place to place, in percent, y upwards."""
+    """Straight lines from point to point, in percent, y upwards."""
     return element("path", tip, d=_path(x, y), class_=kind)
 
 
 def steps(x: Float64Array, y: Float64Array, kind: str, tip: Content = None) -> Markup:
-    """Each height kept until the next place."""
+    """A step curve: each height holds until the next point."""
     return curve(np.repeat(x, 2)[1:], np.repeat(y, 2)[:-1], kind, tip)
 
 
 def band(
     x: Float64Array, low: Float64Array, high: Float64Array, kind: str, tip: Content = None
 ) -> Markup:
-    """The area from low to high."""
+    """The area between low and high."""
     path = f"{_path(np.append(x, x[::-1]), np.append(high, low[::-1]))}Z"
     return element("path", tip, d=path, class_=kind)
 
 
 class Envelope(NamedTuple):
-    """A series reduced to columns; nothing that reaches out is lost.
+    """A series reduced to columns without losing an extreme.
 
     Attributes:
-        at: middle of each column that holds a value.
+        at: centre of each column that holds a value.
         low, middle, high: smallest, median and largest value in it.
     """
 
@@ -191,11 +191,11 @@ def envelope(
     """Minimum, median and maximum in equal columns between two places.
 
     Args:
-        at: place of each value, not less than the one before it.
+        at: position of each value, in rising order.
         values: as many.
         low: where the first column begins.
         high: where the last one ends.
-        columns: at most so many.
+        columns: most columns.
     """
     place, value = np.asarray(at, np.float64), np.asarray(values, np.float64)
     if len(value) <= columns:
@@ -211,14 +211,14 @@ def envelope(
 
 
 def squarify(sizes: Sequence[float], width: float, height: float) -> list[tuple[float, ...]]:
-    """Places (x, y, width, height) of areas in a rectangle, as square as may be.
+    """Places (x, y, width, height) of areas in a rectangle, as close to squares as possible.
 
     Bruls, Huizing & van Wijk, Squarified Treemaps, Data Visualization 2000.
 
     Args:
-        sizes: above 0, falling.
+        sizes: above 0, in falling order.
         width: of the rectangle.
-        height: of it.
+        height: of the rectangle.
     """
     scale = width * height / (sum(sizes) or 1.0)
     rest = [size * scale for size in sizes]
@@ -252,7 +252,7 @@ def _worst(row: Sequence[float], side: float) -> float:
 
 
 def legend(entries: Iterable[tuple[str, Content]]) -> Markup:
-    """What the colours mean, (class, meaning) each."""
+    """What the colours mean, as (class, meaning) pairs."""
     keys = (element("li", element("i", class_=f"key {kind}"), what) for kind, what in entries)
     return element("ul", keys, class_="legend")
 

@@ -1,4 +1,4 @@
-"""Numbers with the unit that fits them, as text of a page: the two never part at a line's end."""
+"""Numbers with a fitting unit, as text of a page: a line never breaks between the two."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _NO_BREAK = "\u00a0"
 
 
 def duration(value_ns: float) -> str:
-    """A time with four digits."""
+    """A time with the unit that fits it."""
     return _glue(nanoseconds(value_ns))
 
 
 def axis_duration(value_ns: float) -> str:
-    """A round time, as short as can be."""
+    """A round time, as short as possible."""
     for unit, amount in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
         if abs(value_ns) >= amount:
             return _glue(f"{value_ns / amount:.4g} {unit}")
@@ -50,7 +50,7 @@ def metric(value: float, unit: str) -> str:
 
 
 def percent(share: float) -> str:
-    """A share as percent, with one digit after the point below ten."""
+    """A share in percent, with one decimal below ten."""
     shown = share * 100
     digits = 1 if abs(shown) < 9.95 else 0
     return _glue(f"{shown:.{digits}f} %")
@@ -62,16 +62,16 @@ def temperature(value: float) -> str:
 
 
 def count(value: float) -> str:
-    """A number of things."""
+    """A count."""
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4g}"
 
 
 def counted(number: int, one: str, many: str = "") -> str:
-    """A number and the word for so many."""
+    """A number and its noun."""
     return _glue(wording.counted(number, one, many))
 
 
-#: How the value of a Reading or a DeviceSeries is written, by its unit.
+#: Format of the value of a Reading or a DeviceSeries, by its unit.
 _BY_UNIT: Mapping[str, Callable[[float], str]] = {
     "ns": duration,
     "s": lambda value: duration(value * 1e9),
@@ -91,7 +91,7 @@ _BY_UNIT: Mapping[str, Callable[[float], str]] = {
 
 
 def of_unit(value: float, unit: str) -> str:
-    """A value with a unit as records name it."""
+    """A value with a unit named as in the records."""
     if unit in _BY_UNIT:
         return _BY_UNIT[unit](value)
     return _glue(f"{count(value)} {unit}".rstrip())

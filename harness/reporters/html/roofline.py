@@ -1,4 +1,4 @@
-"""The roofline: speed over arithmetic intensity, under what this machine reached at most."""
+"""The roofline: speed against arithmetic intensity, below the ceilings of this machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.reporters.html.operators import in_ort
 from harness.reporters.html.quantities import duration, metric, percent
 from harness.statistics.figures import Figure
 
-#: Nodes that are drawn, the longest; and the radius in pixels of one that took all the time.
+#: Most nodes drawn, the longest first, and the radius in pixels of one that took all the time.
 _POINTS = 400
 _RADIUS = 26
 
@@ -24,7 +24,7 @@ _BOUNDS = ("compute-bound", "memory-bound", "overhead-bound", "unknown")
 
 
 def roofline(digest: Digest) -> Markup:
-    """One disc a node: further right does more with each byte, further up is faster."""
+    """One disc per node: further right, more work per byte; further up, faster."""
     table = digest.tables["node"]
     if isinstance(table, Figure):
         return note(f"No operator times: {worded(table.reason)}.")
@@ -48,8 +48,8 @@ def roofline(digest: Digest) -> Markup:
         plots.plot(
             _ceilings(x, y, bandwidths, arithmetic), points,
             label="roofline of the nodes", x=x, y=y, x_text=lambda value: f"{value:g}",
-            y_text=lambda value: metric(value, "FLOP/s"), x_title="operations a byte",
-            y_title="operations a second", kind="large",
+            y_text=lambda value: metric(value, "FLOP/s"), x_title="operations per byte",
+            y_title="operations per second", kind="large",
         ),
         element("figcaption", _says(table.known_work, ceilings)),
     )  # fmt: skip
@@ -58,7 +58,7 @@ def roofline(digest: Digest) -> Markup:
 def _point(x: plots.Scale, y: plots.Scale, row: Operator, intensity: float, speed: float) -> Markup:
     tip = tooltip(
         row.label, *in_ort(row), row.op_type, f"{duration(row.median_ns)}, {percent(row.share)}",
-        f"{metric(speed, 'FLOP/s')} at {intensity:.3g} operations a byte", row.bound, row.why,
+        f"{metric(speed, 'FLOP/s')} at {intensity:.3g} operations per byte", row.bound, row.why,
     )  # fmt: skip
     radius = max(2.5, _RADIUS * math.sqrt(row.share))
     return plots.point(x(intensity), 100 - y(speed), round(radius, 1), f"bound {row.bound}", tip)
@@ -80,7 +80,7 @@ def _ceilings(
         )
     for level in bandwidths:
         bandwidth = level.bandwidth or 0.0
-        # Between the edges of the picture: places beyond them would bend the line.
+        # Stay between the edges of the picture: clipped ends would bend the line.
         first = max(x.low, y.low / bandwidth)
         last = min(x.high, top / bandwidth)
         if first < last:
@@ -100,7 +100,7 @@ def _says(known_work: float, ceilings: Ceilings) -> str:
         f"{percent(known_work)} of it."
     )
     if ceilings.measured_levels and ceilings.peaks:
-        return f"{text} The lines are what this machine reached when it was asked."
+        return f"{text} The lines are what this machine reached in a measurement of its own."
     why = worded("; ".join(ceilings.reasons)) or "they were not measured"
     some = "all " if ceilings.peaks or ceilings.measured_levels else ""
     return f"{text} Without {some}ceilings: {why}."

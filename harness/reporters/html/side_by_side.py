@@ -1,8 +1,8 @@
-"""Several profiles in columns: the same questions, and what ``compare`` says."""
+"""Several profiles: a table, then a column each with the same questions and the verdict."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -11,23 +11,34 @@ from harness.analysis.operators.table import OperatorTable
 from harness.options import worded
 from harness.reporters.html import answers, plots
 from harness.reporters.html.digest import Digest
-from harness.reporters.html.markup import Content, Markup, element, foreign, tooltip
+from harness.reporters.html.markup import (
+    Content,
+    Markup,
+    element,
+    foreign,
+    foreign_names,
+    moment,
+    tooltip,
+)
 from harness.reporters.html.quantities import axis_duration, duration, percent
 from harness.reporters.html.tables import Column, table
+from harness.reporters.wording import file_names
 from harness.statistics.figures import Figure
+from harness.statistics.verdicts import Verdict
 
-#: Op types that are put beside one another.
+#: How many op types, and changed operators, are listed.
 _OPERATORS = 12
 
 
 def side_by_side(digests: Sequence[Digest], comparisons: Sequence[Compared]) -> Markup:
-    """A column a profile, the first one the base of the others.
+    """A table, and a column per profile; the first profile is the base of the others.
 
     Args:
         digests: two or more.
-        comparisons: of each but the first against the first; empty where none was made.
+        comparisons: of each except the first against the first; empty if none was made.
     """
     columns = []
+    names, files = _names(digests)
     for number, digest in enumerate(digests):
         said: Content = None
         if number == 0:
@@ -38,13 +49,10 @@ def side_by_side(digests: Sequence[Digest], comparisons: Sequence[Compared]) -> 
             element(
                 "article",
                 element(
-                    "h2",
-                    element(
-                        "a", f"{number + 1}. ", foreign(digest.profile.model.name, 40),
-                        href=f"#{digest.anchor}top",
-                    ),
+                    "header",
+                    element("h2", _link(number, digest, names[number])),
+                    answers.note(files[number], ", ", moment(digest.profile.created)),
                 ),
-                answers.note(foreign(_file(digest), 60)),
                 said,
                 answers.answers(digest),
                 class_="column",
@@ -52,6 +60,7 @@ def side_by_side(digests: Sequence[Digest], comparisons: Sequence[Compared]) -> 
         )  # fmt: skip
     return element(
         "section",
+        _overview(digests, comparisons),
         element("div", columns, class_="columns"),
         element(
             "figure",
@@ -65,11 +74,73 @@ def side_by_side(digests: Sequence[Digest], comparisons: Sequence[Compared]) -> 
     )  # fmt: skip
 
 
+def _names(digests: Sequence[Digest]) -> tuple[list[Markup], list[Markup]]:
+    """Models and files of the profiles, shortened so that different ones still differ."""
+    profiles = [digest.profile for digest in digests]
+    return (
+        foreign_names([profile.model.name for profile in profiles], 40),
+        foreign_names(file_names(profiles), 60),
+    )
+
+
+def _link(number: int, digest: Digest, name: Markup) -> Markup:
+    return element("a", f"{number + 1}. ", name, href=f"#{digest.anchor}top")
+
+
+def _overview(digests: Sequence[Digest], comparisons: Sequence[Compared]) -> Markup:
+    """What most readers came for, one profile per row."""
+    columns = [
+        Column("profile"), Column("file"), Column("median", number=True),
+        Column("95 % interval", number=True),
+    ]  # fmt: skip
+    if comparisons:
+        columns += [
+            Column("ratio to the base", "latency, as compare calculates it", number=True),
+            Column("its 95 % interval", number=True),
+            Column("verdict"),
+        ]
+    rows: list[list[Content]] = []
+    for number, (digest, name, file) in enumerate(zip(digests, *_names(digests), strict=True)):
+        figures = digest.latency
+        rows.append(
+            [
+                _link(number, digest, name),
+                file,
+                "–" if figures is None else duration(figures.median_ns),
+                "–" if figures is None else _range(figures.interval_ns, duration),
+            ]
+        )
+        if comparisons and number == 0:
+            rows[-1] += ["1", "–", element("b", "base")]
+        elif comparisons:
+            rows[-1] += _judged(comparisons[number - 1])
+    return table(columns, rows, caption="Latency of one inference", stacked=True, kind="overview")
+
+
+def _judged(compared: Compared) -> list[Content]:
+    """Ratio, its interval and the verdict, in cells."""
+    found = compared.latency.comparison
+    told, kind = _told(found.verdict)
+    per_item = " per item" if compared.per == "item" else ""
+    ratio = "–" if found.ratio is None else f"{found.ratio:.3f}{per_item}"
+    return [ratio, _range(found.interval, "{:.3f}".format), element("b", told, class_=kind)]
+
+
+def _range(ends: tuple[float, float] | None, form: Callable[[float], str]) -> str:
+    return "–" if ends is None else f"{form(ends[0])} to {form(ends[1])}"
+
+
+def _told(verdict: Verdict) -> tuple[str, str]:
+    """A verdict in words, and the class of its colour."""
+    words = str(verdict).replace("_", " ")
+    return words, words.lower().replace(" ", "-")
+
+
 def _base() -> Markup:
     return element(
         "div",
         element("p", "BASE", class_="big"),
-        answers.note("the others are compared with it"),
+        answers.note("the others are compared with this one"),
         class_="card",
     )
 
@@ -77,7 +148,7 @@ def _base() -> Markup:
 def verdict(compared: Compared) -> Markup:
     """What ``compare`` says of a profile against the base."""
     found = compared.latency.comparison
-    told = str(found.verdict).replace("_", " ")
+    told, kind = _told(found.verdict)
     ratio: Content = None
     if found.ratio is not None:
         text = f"{found.ratio:.3f} times the base"
@@ -88,16 +159,16 @@ def verdict(compared: Compared) -> Markup:
     per_item: Content = None
     if compared.per == "item":
         per_item = answers.note(
-            "per item, batch {} against {}: the verdict, and what operators change; all else on "
-            "this page is of an inference".format(*compared.items)
+            "per item, batch {} against {}: the verdict and the operators; everything else on "
+            "this page is per inference".format(*compared.items)
         )
     return element(
         "div",
-        element("p", told, class_=f"big compared {told.lower().replace(' ', '-')}"),
+        element("p", told, class_=f"big compared {kind}"),
         per_item,
         ratio,
         answers.note(worded(found.reason)),
-        _folded("What to know before", list(map(worded, compared.caveats))),
+        _folded("What to know first", list(map(worded, compared.caveats))),
         _folded(
             "What else differs",
             [f"{worded(one.what)}: {one.base} → {one.candidate}" for one in compared.differences],
@@ -116,7 +187,7 @@ def _folded(title: str, sentences: Sequence[str]) -> Markup | None:
 
 
 def _changes(compared: Compared) -> Markup | None:
-    """The operators that changed most, where they could be compared."""
+    """The operators that changed most, if they could be compared."""
     found = compared.operators
     if isinstance(found, Figure) or not found.changes:
         return None
@@ -126,11 +197,6 @@ def _changes(compared: Compared) -> Markup | None:
         longer = f"{'+' if change.change_ns > 0 else '−'}{duration(abs(change.change_ns))}"
         sentences.append(f"{''.join(names)}: {longer}, {change.comparison.verdict}")
     return _folded("Operators that changed most", sentences)
-
-
-def _file(digest: Digest) -> str:
-    path = digest.profile.path
-    return f"{path.name if path is not None else 'not stored'}, {digest.profile.created}"
 
 
 def _medians(digests: Sequence[Digest]) -> Markup:
@@ -169,7 +235,7 @@ def _medians(digests: Sequence[Digest]) -> Markup:
 
 
 def _op_types(digests: Sequence[Digest]) -> Markup | None:
-    """Own time of the op types in each profile; how they compare is for ``compare`` to say."""
+    """Own time of the op types in each profile, without a verdict: that is for ``compare``."""
     times: list[Mapping[str, float] | None] = []
     for digest in digests:
         found = digest.tables["op"]
@@ -199,4 +265,5 @@ def _op_types(digests: Sequence[Digest]) -> Markup | None:
             whole = sum(told.values()) or 1.0
             cells.append(f"{duration(told[name])} ({percent(told[name] / whole)})")
         rows.append([foreign(name), *cells])
-    return table(columns, rows, caption="Own time of the op types in one inference")
+    caption = "Own time of the op types in one inference"
+    return table(columns, rows, caption=caption, stacked=True)

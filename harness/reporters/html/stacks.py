@@ -1,4 +1,4 @@
-"""Where a worker was seen in its timing loop: shares, and the sampled stacks as a flame."""
+"""Where samples found a worker in its timing loop: shares, and a flame graph of the stacks."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from harness.reporters.html.digest import Digest
 from harness.reporters.html.markup import Content, Markup, element, tooltip
 from harness.reporters.html.quantities import counted, percent
 
-#: Height of a frame in pixels, and levels that are drawn.
+#: Height of a frame in pixels, and most levels drawn.
 _HEIGHT = 18
 _DEEPEST = 48
 
-#: Parts of the width below which a frame is left out, and its label.
+#: Shares of the width below which a frame is left out, and its label.
 _NARROWEST = 0.002
 _LABELLED = 0.04
 
-#: What is less comes from adding shares up.
+#: Smaller shares are rounding errors of the sums.
 _LEAST = 1e-9
 
-#: Colour and name of each place that ``harness.analysis.stacks.place`` tells.
+#: Colour and name of each place that ``harness.analysis.stacks.place`` returns.
 _PLACES: Final[Mapping[str, tuple[str, str]]] = {
     "python": ("c1", "Python"),
     "native_loop": ("c2", "timing loop"),
@@ -35,12 +35,12 @@ _PLACES: Final[Mapping[str, tuple[str, str]]] = {
     "native": ("c4", "the call of the timing loop, which calls ONNX Runtime"),
 }
 
-#: A frame of which only the address is known.
+#: A frame known only by its address.
 _NAMELESS = re.compile(r"^0x[0-9a-f]+ \((?P<file>.*)\)$")
 
 
 def stacks(digest: Digest) -> Markup | None:
-    """Shares and flame; None where no stacks were sampled."""
+    """Shares and flame graph; None if no stacks were sampled."""
     seen = digest.profile.stacks
     if seen is None or not int(seen.samples.sum()):
         return None
@@ -52,7 +52,7 @@ def _shares(seen: Stacks) -> list[Content]:
     parts = {
         name: float(one.value) for name, one in told.items() if isinstance(one.value, (int, float))
     }
-    # It counts the two before it in: what is left the unwinder could not tell apart.
+    # It includes the two before it; the rest is what the unwinder could not attribute.
     parts["native"] -= parts.get("native_loop", 0.0) + parts.get("ort", 0.0)
     if parts["native"] < _LEAST:
         del parts["native"]
@@ -66,19 +66,19 @@ def _shares(seen: Stacks) -> list[Content]:
         element("svg", bars, class_="bar", role="img", aria_label="share of each place"),
         plots.legend((_PLACES[name][0], f"{_PLACES[name][1]} {percent(share)}")
                      for name, share in parts.items()),
-        note(f"{told['python'].source}, in one more worker that was not timed."),
+        note(f"{told['python'].source}, in an extra worker that was not timed."),
         None if seen.native else note(f"The two are not told apart: see {flag('stacks')}=native."),
     ]  # fmt: skip
 
 
 @dataclasses.dataclass(slots=True)
 class _Frame:
-    """A frame and those that it called.
+    """A frame and the frames that it called.
 
     Attributes:
-        samples: in it or in what it called.
-        place: who it belongs to.
-        called: by label.
+        samples: in it or in a frame that it called.
+        place: what it belongs to.
+        called: the frames that it called, by label.
     """
 
     samples: int = 0
@@ -93,7 +93,7 @@ def _flame(seen: Stacks) -> list[Content]:
     levels = 0
     for label, frame, level, begin in _placed(root, total):
         share = frame.samples / total
-        # The statement that calls the loop is Python's, but for what it was seen at itself.
+        # The statement that calls the loop is Python's, except for samples of the statement itself.
         called = frame.place == "native" and frame.called
         kind, words = _PLACES["python" if called else frame.place]
         tip = tooltip(label, f"{percent(share)}, {counted(frame.samples, 'sample')}", words)
@@ -109,8 +109,8 @@ def _flame(seen: Stacks) -> list[Content]:
     return [
         element("svg", boxes, class_="flame", role="img", height=levels * _HEIGHT,
                 aria_label="sampled stacks, callers above"),
-        element("figcaption", "Width is the part of the samples, callers are above what they "
-                "call. Frames without a name are one with their neighbours of the same library. "
+        element("figcaption", "Width is the share of the samples; callers are above what they "
+                "call. Unnamed frames are merged with their neighbours of the same library. "
                 "Point at a frame or tap it for its numbers."),
     ]  # fmt: skip
 
@@ -129,9 +129,9 @@ def _tree(seen: Stacks) -> _Frame:
 
 
 def _labelled(frames: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """(label, frame) of a stack, nameless neighbours of a library as one.
+    """(label, frame) of a stack, with unnamed neighbours of a library merged.
 
-    What is nameless above the first name is where the unwinder happened to begin.
+    Unnamed frames above the first named one are where the unwinder happened to begin.
     """
     last = ""
     for frame in frames:
@@ -148,7 +148,7 @@ def _labelled(frames: Sequence[str]) -> Iterator[tuple[str, str]]:
 def _placed(
     frame: _Frame, total: int, level: int = 0, begin: float = 0.0
 ) -> Iterator[tuple[str, _Frame, int, float]]:
-    """(label, frame, level, begin as part of the width) of all that are wide enough."""
+    """(label, frame, level, begin as a share of the width) of all frames that are wide enough."""
     if level == _DEEPEST:
         return
     for label, one in sorted(frame.called.items(), key=lambda item: -item[1].samples):

@@ -1,4 +1,4 @@
-"""Tables of a page: they scroll in their own frame, and can be sorted where that helps."""
+"""Tables of a page: they scroll in a frame of their own, and some can be sorted."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from harness.reporters.html.markup import Content, Markup, element
 
 
 class Cell(NamedTuple):
-    """What a cell shows, and the number that it is sorted by."""
+    """The content of a cell, and the number that it sorts by."""
 
     content: Content
     key: float | None = None
@@ -19,9 +19,9 @@ class Column(NamedTuple):
     """The head of a column.
 
     Attributes:
-        name: what it says.
-        explained: longer, for those who point at it.
-        number: its cells are numbers, aligned at the right.
+        name: its text.
+        explained: a longer text, shown as a tooltip.
+        number: its cells are numbers, aligned to the right.
     """
 
     name: str
@@ -35,9 +35,13 @@ def table(
     *,
     caption: str,
     sortable: bool = False,
+    stacked: bool = False,
     kind: str = "",
 ) -> Markup:
-    """A table; where it is sortable, the heads of its columns are buttons (page.js)."""
+    """A table; the column heads of a sortable one are buttons (page.js).
+
+    On a phone, a stacked table shows each row as a block, each cell after its column's name.
+    """
     heads = [
         element(
             "th",
@@ -49,7 +53,13 @@ def table(
         for column in columns
     ]
     body = [
-        element("tr", [_cell(column, given) for column, given in zip(columns, row, strict=True)])
+        element(
+            "tr",
+            [
+                _cell(column, given, label=column.name if stacked else None)
+                for column, given in zip(columns, row, strict=True)
+            ],
+        )
         for row in rows
     ]
     whole = element(
@@ -57,7 +67,7 @@ def table(
         element("caption", caption),
         element("thead", element("tr", heads)),
         element("tbody", body),
-        class_="sortable" if sortable else None,
+        class_="sortable" if sortable else "stacked" if stacked else None,
     )
     return element(
         "div", whole, class_=f"scroll {kind}".strip(), tabindex=0, role="region",
@@ -65,7 +75,9 @@ def table(
     )  # fmt: skip
 
 
-def _cell(column: Column, given: Content | Cell) -> Markup:
+def _cell(column: Column, given: Content | Cell, label: str | None) -> Markup:
     cell = given if isinstance(given, Cell) else Cell(given)
     key = None if cell.key is None else f"{cell.key:.6g}"
-    return element("td", cell.content, class_="n" if column.number else None, data_key=key)
+    return element(
+        "td", cell.content, class_="n" if column.number else None, data_key=key, data_label=label
+    )

@@ -1,4 +1,4 @@
-"""One typical inference: its nodes in time, the work of the GPU, and the memory meanwhile."""
+"""One typical inference: its nodes over time, the work of the GPU, and the memory in use."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from harness.records import NodeEvents, NodeTable
 from harness.reporters.html import plots
 from harness.reporters.html.answers import note
 from harness.reporters.html.digest import Digest
-from harness.reporters.html.markup import Content, Markup, element, foreign, tooltip
+from harness.reporters.html.markup import Content, Markup, element, foreign_names, tooltip
 from harness.reporters.html.quantities import axis_duration, counted, duration, size
 
-#: Marks of a timeline, at most, and part of it in percent below which neighbours are joined.
+#: Most marks of a timeline, and the least width of one, in percent of it.
 _MARKS = 3000
 _NARROW = 0.02
 
-#: What is drawn of the memory, by the name of the detail.
+#: The memory curves: name of the event detail, legend, CSS class.
 _MEMORY = (
     ("mem_arena_held_bytes", "held by the arena", "d0"),
     ("mem_in_use_bytes", "in use", "d1"),
@@ -37,8 +37,8 @@ class _Inference(NamedTuple):
         number: its number there.
         start_ns: CLOCK_MONOTONIC.
         duration_ns: as the tracer reports it.
-        events: those that lie between its first and its last one.
-        rows: of the events that belong to it, by start time.
+        events: all events from its first to its last one.
+        rows: rows of ``events`` that belong to it, by start time.
     """
 
     process: int
@@ -50,7 +50,7 @@ class _Inference(NamedTuple):
 
 
 def _typical(events: NodeEvents) -> _Inference | None:
-    """The whole inference whose duration is the median one."""
+    """The completely recorded inference with the median duration."""
     whole = np.flatnonzero(events.inference_duration_ns >= 0)
     if not len(whole):
         return None
@@ -58,7 +58,7 @@ def _typical(events: NodeEvents) -> _Inference | None:
     row = order[len(order) // 2]
     process, number = int(events.inference_process[row]), int(events.inference_number[row])
     mine = np.flatnonzero((events.process == process) & (events.inference == number))
-    # An inference is a small part of the columns: the rest of them is not read.
+    # An inference is a small part of the columns: read no more of them.
     first = int(mine.min(initial=len(events)))
     events, mine = events.part(slice(first, int(mine.max(initial=-1)) + 1)), mine - first
     return _Inference(
@@ -72,17 +72,17 @@ def _typical(events: NodeEvents) -> _Inference | None:
 
 
 def timeline(digest: Digest) -> Markup:
-    """Nodes under one another as control flow nests them, and kernels on their streams."""
+    """Nodes in lanes by their nesting in control flow, and kernels in a lane per stream."""
     profile = digest.profile
     kernels = profile.kernels
-    # Kernels are of ORT's pass: only there do they lie under their nodes.
+    # Kernels were recorded in ORT's pass: only there do they lie below their nodes.
     wanted = SOURCES if kernels is None or not len(kernels) else tuple(reversed(SOURCES))
     events = next((profile.traces[name] for name in wanted if name in profile.traces), None)
     if events is None or profile.nodes is None:
-        return note("No traced pass tells when nodes were executed.")
+        return note("No traced pass recorded when nodes were executed.")
     chosen = _typical(events)
     if chosen is None:
-        return note("The trace holds no whole inference.")
+        return note("The trace does not hold a complete inference.")
     events = chosen.events
     end_ns = chosen.start_ns + chosen.duration_ns
     mine = np.empty(0, np.intp)
@@ -121,7 +121,7 @@ def timeline(digest: Digest) -> Markup:
         ),
         element(
             "figcaption",
-            f"Inference {chosen.number} of process {chosen.process}, the median one of "
+            f"Inference {chosen.number} of process {chosen.process}, the median of "
             f"{counted(len(events.inference_number), 'traced inference')}: "
             f"{duration(chosen.duration_ns)} by {how}. Colours are op types.",
         ),
@@ -196,7 +196,7 @@ def _kernels(
 
 
 def _runs(begin: plots.Float64Array, end: plots.Float64Array) -> list[tuple[int, int]]:
-    """Marks to draw, as [first, last): all, or with narrow neighbours as one where too many."""
+    """Marks to draw, as [first, last); if there are too many, narrow neighbours are merged."""
     if len(begin) <= _MARKS:
         return [(row, row + 1) for row in range(len(begin))]
     narrow = 100 / _MARKS
@@ -210,12 +210,12 @@ def _runs(begin: plots.Float64Array, end: plots.Float64Array) -> list[tuple[int,
 
 
 def memory(digest: Digest) -> Markup:
-    """What ORT's allocators held while a typical inference went on."""
+    """What ORT's allocators held during a typical inference."""
     profile = digest.profile
     events = profile.traces.get("ort")
     if events is None or profile.nodes is None:
         reasons = [worded(why) for what, why in profile.absent if what in {"trace/ort", "nodes"}]
-        return note(f"Memory is told by ORT's profiler only: {'; '.join(reasons) or 'not used'}.")
+        return note(f"Only ORT's profiler reports memory: {'; '.join(reasons) or 'not used'}.")
     chosen = _typical(events)
     known = [] if chosen is None else [
         (name, what, kind)
@@ -223,14 +223,14 @@ def memory(digest: Digest) -> Markup:
         if name in events.details and (chosen.events.details[name][chosen.rows] >= 0).any()
     ]  # fmt: skip
     if chosen is None or not known:
-        return note("This ONNX Runtime tells no memory beside its nodes (1.31 does).")
+        return note("This ONNX Runtime does not report memory with its nodes (1.31 does).")
     events, rows = chosen.events, chosen.rows
     at_ns = events.start_ns[rows] + events.duration_ns[rows] - chosen.start_ns
     order = np.argsort(at_ns, kind="stable")
     rows, at_ns = rows[order], at_ns[order]
     scale = plots.Scale(0, max(chosen.duration_ns, 1))
     most = max(int(events.details[name][rows].max()) for name, *_ in known)
-    # Round values are those of the unit that is read.
+    # So that ticks are round in the unit shown.
     amount, unit = (2**20, "MiB") if most >= 2**20 else (2**10, "KiB")
     height = plots.Scale(0, most * 1.1 / amount or 1.0)
     drawn = []
@@ -244,7 +244,7 @@ def memory(digest: Digest) -> Markup:
     told = events.details[known[-1][0]][rows]
     flat = bool((told[told >= 0] == told[told >= 0][:1]).all())
     why = (
-        " It does not change: ORT planned the memory of all nodes as one block beforehand."
+        " It does not change: ORT planned the memory of all nodes in advance, as one block."
         if flat
         else ""
     )
@@ -252,16 +252,20 @@ def memory(digest: Digest) -> Markup:
         plots.line(place, 98, place, 100, "tickmark", tooltip(_name(profile.nodes, node)))
         for place, node in zip(scale.of(at_ns).tolist(), events.node[rows].tolist(), strict=True)
     ][:_MARKS]
-    largest = np.argsort(-profile.nodes.output_bytes, kind="stable")[:5].tolist()
+    largest = [
+        node
+        for node in np.argsort(-profile.nodes.output_bytes, kind="stable")[:5].tolist()
+        if profile.nodes.output_bytes[node] > 0
+    ]
+    called = foreign_names([_name(profile.nodes, node) for node in largest], 40)
     named = [
         element(
             "li",
-            foreign(_name(profile.nodes, node), 40),
+            name,
             element("span", profile.nodes.op_type[node], class_="quiet"),
             element("b", size(float(profile.nodes.output_bytes[node]))),
         )
-        for node in largest
-        if profile.nodes.output_bytes[node] > 0
+        for name, node in zip(called, largest, strict=True)
     ]
     return element(
         "figure",
@@ -269,12 +273,12 @@ def memory(digest: Digest) -> Markup:
         plots.plot(
             plots.curves(drawn), ticks, label="memory during one inference", x=scale, y=height,
             x_text=axis_duration, y_text=lambda value: f"{value:g}\u00a0{unit}",
-            x_title="time, a tick where a node ended",
+            x_title="time, with a tick at the end of each node",
         ),
         element(
             "figcaption",
             f"Inference {chosen.number} of process {chosen.process} under ORT's profiler, as its "
-            f"allocators tell.{why}",
+            f"allocators report.{why}",
         ),
         element("h4", "Largest outputs") if named else None,
         element("ul", named, class_="shares") if named else None,

@@ -1,1 +1,1 @@
-"""What the terminal shows."""
+"""Text for the terminal."""

@@ -1,4 +1,4 @@
-"""A comparison as text for a terminal: what changed, the verdict, every figure, operators."""
+"""A comparison as text: what changed, the verdict, every figure, operators."""
 
 from __future__ import annotations
 
@@ -14,25 +14,28 @@ from harness.analysis.comparing.report import (
 )
 from harness.options import flag, worded
 from harness.records import Profile
+from harness.reporters.names import shortened
 from harness.reporters.numbers import joules, nanoseconds, rate
-from harness.reporters.terminal.lines import NARROW, Page, column, shorten
-from harness.reporters.wording import counted, processes
+from harness.reporters.terminal.lines import NARROW, PIPED, Column, Page
+from harness.reporters.visible import visible
+from harness.reporters.wording import counted, file_names, processes
 from harness.statistics.figures import Figure
 from harness.statistics.verdicts import Comparison, Verdict
 
-#: Colour of a verdict, where the terminal has any.
+#: Style of a verdict on a terminal with colours.
 _STYLES = {Verdict.FASTER: "bold green", Verdict.SLOWER: "bold red"}
 
-#: Columns that op types get on a terminal narrower than ``NARROW``.
+#: Columns of op types on a terminal narrower than ``NARROW``; elsewhere three times as many, since
+#: both sides may differ.
 _NARROW_TYPES = 16
 
 
 def print_comparison(report: Report, limit: int) -> None:
-    """What ``compare`` prints.
+    """Prints what ``compare`` shows.
 
     Args:
-        report: one candidate or several.
-        limit: operators to print for each, 0 for all.
+        report: of one candidate or several.
+        limit: operators to print per candidate, 0 for all.
     """
     page = Page()
     several = len(report.candidates) > 1
@@ -42,7 +45,8 @@ def print_comparison(report: Report, limit: int) -> None:
         count = f" {number}" if several else ""
         # The names of two files share the line.
         room = (page.width - len(f"candidate{count}  against ")) // 2
-        base, candidate = (shorten(_file(p), room) for p in (report.base, compared.candidate))
+        files = file_names([report.base, compared.candidate])
+        base, candidate = shortened(list(map(visible, files)), room)
         page.print(f"candidate{count} {candidate} against {base}", "bold")
         page.say("base", _profile(report.base))
         page.say("candidate", _profile(compared.candidate))
@@ -51,14 +55,10 @@ def print_comparison(report: Report, limit: int) -> None:
             page.say("beware", worded(caveat))
         _print_verdict(page, compared)
         if compared.latency.comparison.verdict is Verdict.NOT_COMPARABLE:
-            continue  # the reason holds for all the rest
+            continue  # for the same reason as everything below
         for quantity in compared.quantities:
             _print_quantity(page, quantity)
         _print_operators(page, compared.operators, limit, compared.per)
-
-
-def _file(profile: Profile) -> str:
-    return profile.path.name if profile.path is not None else "not stored"
 
 
 def _profile(profile: Profile) -> str:
@@ -72,7 +72,7 @@ def _profile(profile: Profile) -> str:
 
 def _print_changed(page: Page, compared: Compared) -> None:
     if not compared.differences:
-        page.say("changed", "nothing, by what the profiles record")
+        page.say("changed", "nothing that the profiles record")
     for one in compared.differences:
         kind = "" if one.kind == one.what else f"{one.kind} "
         page.say("changed", f"{kind}{worded(one.what)}: {one.base} → {one.candidate}")
@@ -85,8 +85,8 @@ def _print_verdict(page: Page, compared: Compared) -> None:
     found = compared.latency.comparison
     if compared.per == "item":
         batches = "batch {} against {}".format(*compared.items)
-        page.say("per item", f"{batches}: latency, throughput, energy and operators are of one "
-                 "item; cold start and memory are of the whole")  # fmt: skip
+        page.say("per item", f"{batches}: latency, throughput, energy and operators are per "
+                 "item; cold start and memory are of the whole batch")  # fmt: skip
     if found.verdict is Verdict.NOT_COMPARABLE:
         page.print("NOT COMPARABLE", "bold")
         page.say("reason", found.reason)
@@ -99,7 +99,7 @@ def _print_verdict(page: Page, compared: Compared) -> None:
         unit = "pairs" if compared.paired else "processes per side"
         page.say(
             "latency",
-            f"about {found.processes_needed} {unit} would decide, "
+            f"about {found.processes_needed} {unit} would decide it, "
             "if the true difference is as estimated",
         )
     page.say("latency", found.reason)
@@ -120,7 +120,7 @@ def _change(found: Comparison) -> str:
 
 
 def _of_the_times(quantity: Quantity) -> str:
-    """Why the two times printed have another ratio than the one beside them; empty if not."""
+    """Why the printed ratio is not that of the two printed times; empty if it is."""
     ratio = quantity.comparison.ratio
     if ratio is None or not quantity.base or quantity.candidate is None:
         return ""
@@ -128,13 +128,13 @@ def _of_the_times(quantity: Quantity) -> str:
     if _percent(of_the_times) == _percent(ratio):
         return ""
     return (
-        f"{_percent(ratio)} is the middle of what the pairs differ by; the two times are the "
-        f"medians of either side by itself, which differ by {_percent(of_the_times)}"
+        f"{_percent(ratio)} is the typical difference within a pair; the two times are the "
+        f"medians of each side by itself, which differ by {_percent(of_the_times)}"
     )
 
 
 def _percent(ratio: float) -> str:
-    """A ratio as a change, where that is still easy to read."""
+    """A ratio as a change in percent, if that is still easy to read."""
     return f"{ratio - 1:+.1%}" if ratio < 10 else f"×{ratio:.3g}"
 
 
@@ -151,7 +151,7 @@ def _print_quantity(page: Page, quantity: Quantity) -> None:
     if quantity.base and quantity.candidate is not None:
         of_the_two = _ratio_of(quantity.candidate / quantity.base, turned)
         if of_the_two != ratio:
-            text += f" in the middle of the pairs ({of_the_two} of the two medians)"
+            text += f" typical of the pairs ({of_the_two} of the two medians)"
     if found.interval is None:
         page.say(label, f"{text}: {found.reason}")
         return
@@ -161,18 +161,18 @@ def _print_quantity(page: Page, quantity: Quantity) -> None:
 
 
 def _ratio_of(ratio: float, turned: bool) -> str:
-    """A ratio of times, or of rates, which is the other way round."""
+    """A ratio of times; of rates, which is its inverse, if ``turned``."""
     return f"{1 / ratio if turned else ratio:.3f}"
 
 
-#: What a lower or a higher value is called where it is no latency.
+#: Verdicts on a quantity that is not a time.
 _AMOUNTS = {Verdict.FASTER: "LESS", Verdict.SLOWER: "MORE"}
 
 
 def _described(
     quantity: Quantity,
 ) -> tuple[str, str, Callable[[float], str], dict[Verdict, str]]:
-    """Label, name, how values are written, and words for the verdict."""
+    """Label, name, format of the values, and words for the verdict."""
     name = quantity.name
     if name.startswith("energy_"):
         return "energy", name.removeprefix("energy_").removesuffix("_j"), joules, _AMOUNTS
@@ -214,24 +214,27 @@ def _print_operators(
         f" ({'probes' if found.source == 'probe' else 'ORT profiler'})",
         "bold",
     )
-    narrow = page.width < NARROW
+    types = shortened(
+        list(map(_op_types, rows)), _NARROW_TYPES if page.width < NARROW else 3 * _NARROW_TYPES
+    )
     columns = [
-        ("change", [_signed(row.change_ns) for row in rows]),
-        ("base", [_or_none(row.base_ns) for row in rows]),
-        ("candidate", [_or_none(row.candidate_ns) for row in rows]),
-        ("ratio", [_ratio(row) for row in rows]),
+        Column("change", [_signed(row.change_ns) for row in rows]),
+        Column("base", [_or_none(row.base_ns) for row in rows]),
+        Column("candidate", [_or_none(row.candidate_ns) for row in rows]),
+        Column("ratio", [_ratio(row) for row in rows]),
+        Column("verdict", [_operator_verdict(row) for row in rows], "<"),
+        Column("op type", types, "<"),
     ]
-    cells = [column(name, values, ">") for name, values in columns]
-    cells += [
-        column("verdict", [_operator_verdict(row) for row in rows], "<"),
-        column("op type", [_op_types(row, narrow=narrow) for row in rows], "<"),
-    ]
-    lines = ["  ".join(line) for line in zip(*cells, strict=True)]
-    page.names(lines, ["node", *(_nodes(row, narrow=narrow) for row in rows)])
+    room = page.room(columns)
+    page.table(
+        columns,
+        Column("node", [_nodes(row, room) for row in rows]),
+        spared=("op type", "ratio", "candidate"),
+    )
     hidden = len(found.changes) - len(rows)
     if hidden:
         rest_ns = sum(row.change_ns for row in found.changes[len(rows) :])
-        page.print(f"{hidden} more change {_signed(rest_ns)}: {flag('limit')} 0 shows all")
+        page.print(f"{hidden} more, which change {_signed(rest_ns)}: {flag('limit')} 0 shows all")
     _print_accounts(page, found)
 
 
@@ -242,7 +245,7 @@ def _print_accounts(page: Page, found: OperatorChanges) -> None:
     for side in ("base", "candidate"):
         names = [_nodes(row) for row in alone if row.match.how == f"{side} only"]
         if names:
-            page.say("accounts", f"only in the {side}: {_some(names)}")
+            page.say("accounts", f"only in the {side}: {_some(page.fitted(names, 0))}")
     page.say(
         "accounts",
         f"{found.judged} operators tested, family-wise error at most 5 % (Holm); ? means UNDECIDED",
@@ -285,16 +288,13 @@ def _operator_verdict(row: OperatorChange) -> str:
     return shown
 
 
-def _op_types(row: OperatorChange, *, narrow: bool) -> str:
+def _op_types(row: OperatorChange) -> str:
     sides = ["+".join(types) for types in (row.base_op_types, row.candidate_op_types) if types]
-    if narrow:
-        return shorten(max(sides, key=len), _NARROW_TYPES)
     return " → ".join(dict.fromkeys(sides))
 
 
-def _nodes(row: OperatorChange, *, narrow: bool = False) -> str:
-    """The source's names of it: those of the side that has more of them."""
+def _nodes(row: OperatorChange, room: int = PIPED) -> str:
+    """Its names in the user's file, from the side with more; the first if they do not fit."""
     more = max(row.candidate_labels, row.base_labels, key=len)
-    if narrow and len(more) > 1:
-        return f"{more[0]} +{len(more) - 1}"
-    return " + ".join(more)
+    joined = " + ".join(more)
+    return joined if len(more) == 1 or len(joined) <= room else f"{more[0]} +{len(more) - 1}"

@@ -1,4 +1,4 @@
-"""The terminal as rich sees it."""
+"""The terminal, through rich."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from rich.console import Console
 
 
 class Terminal(Console):
-    """A console that leaves it to ``harness.commands.command_line`` when the reader has gone."""
+    """A console that leaves a closed pipe to ``harness.commands.command_line``."""
 
     def on_broken_pipe(self) -> None:
-        """Raises on; rich itself would exit with 1."""
+        """Re-raises; rich itself would exit with 1."""
         raise

@@ -1,79 +1,55 @@
-"""Tables of operators and of a GPU's kernels: what ``ops`` prints."""
+"""Tables of operators and of GPU kernels: what ``ops`` prints."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
-
-from rich.cells import cell_len
+from collections.abc import Callable, Iterator, Sequence
 
 from harness.analysis.gpu_work import KernelTable
 from harness.analysis.operators.table import Operator, OperatorTable
 from harness.options import flag, worded
+from harness.reporters.names import shortened
 from harness.reporters.numbers import counted_times, half_width, nanoseconds
-from harness.reporters.terminal.lines import LEAST_NAME, NARROW, Page, column, shorten
+from harness.reporters.terminal.lines import NARROW, Column, Page
 from harness.reporters.wording import counted
 from harness.statistics.figures import Figure
 
-#: Places for the op type on a terminal narrower than ``NARROW``.
+#: Columns of an op type on a terminal narrower than ``NARROW``; elsewhere twice as many.
 _NARROW_TYPES = 14
+
+#: Columns that a narrow terminal leaves out, in this order, until the names have room.
+_SPARED = ("sum", "calls", "±", "total", "share", "GPU idle", "bound", "op type")
 
 
 def print_operators(
     table: OperatorTable | Figure, limit: int, *, passes: bool = False, work: bool = False
 ) -> None:
-    """What ``ops`` prints.
+    """Prints what ``ops`` shows.
 
     Args:
         table: the operators, sorted.
         limit: rows to print, 0 for all.
-        passes: put the times that ORT's profiler gives beside those of the probes.
-        work: put operations, traffic and their parts of the measured ceilings beside them.
+        passes: add a column with the times of ORT's profiler.
+        work: add operations and traffic per second, and their shares of the measured ceilings.
     """
     page = Page()
     if isinstance(table, Figure):
         page.print(f"no operator times: {worded(table.reason)}")
         return
     rows = table.operators[:limit] if limit > 0 else table.operators
-    sums = list(itertools.accumulate(row.share for row in rows))
+    types = shortened(
+        list(map(op_types, rows)), _NARROW_TYPES if page.width < NARROW else 2 * _NARROW_TYPES
+    )
     columns = [
-        ("own time", [nanoseconds(row.median_ns) for row in rows]),
-        ("±", [_half_width(row) for row in rows]),
+        Column("own time", [nanoseconds(row.median_ns) for row in rows]),
+        Column("±", list(map(_half_width, rows))),
+        *_optional(page, rows, passes=passes, work=work),
+        Column("bound", [row.bound.removesuffix("-bound") for row in rows], "<"),
+        Column("op type", types, "<"),
     ]
-    if passes:
-        columns.append(("ORT prof.", [_or_dash(nanoseconds, row.profiled_ns) for row in rows]))
-    if any(row.kernel_ns is not None for row in rows):
-        columns.append(("GPU", [_or_dash(nanoseconds, row.kernel_ns) for row in rows]))
-        columns.append(("GPU idle", [_or_dash(nanoseconds, row.idle_ns) for row in rows]))
-    if work:
-        columns += [
-            ("GFLOP/s", [_or_dash(_giga, _rate(row.flops, row)) for row in rows]),
-            ("of peak", [_or_dash("{:.0%}".format, row.peak_share) for row in rows]),
-            ("GB/s", [_or_dash(_giga, _rate(row.traffic_bytes, row)) for row in rows]),
-            ("of bw", [_or_dash("{:.0%}".format, row.bandwidth_share) for row in rows]),
-        ]
-    if not passes and not work and page.width >= NARROW:
-        columns.append(("p90", [nanoseconds(row.p90_ns) for row in rows]))
-    if any(row.total_ns > row.median_ns for row in rows):
-        columns.append(("total", [nanoseconds(row.total_ns) for row in rows]))
-    columns.append(("share", [f"{row.share:.1%}" for row in rows]))
-    if not work:
-        columns += [
-            ("sum", [f"{share:.0%}" for share in sums]),
-            ("calls", [counted_times(row.calls) for row in rows]),
-        ]
-    types = _NARROW_TYPES if page.width < NARROW else 2 * _NARROW_TYPES
-    texts = [
-        ("bound", [row.bound.removesuffix("-bound") for row in rows]),
-        ("op type", [shorten(op_types(row), types) for row in rows]),
-    ]
-    cells = {name: column(name, values, ">") for name, values in columns}
-    cells |= {name: column(name, values, "<") for name, values in texts}
-    left_out = _fit(cells, page.width - LEAST_NAME - 2)
-    lines = ["  ".join(line) for line in zip(*cells.values(), strict=True)]
-    page.names(lines, ["node", *(_called(row, page.width) for row in rows)])
-    if left_out:
-        page.print(f"no room for: {', '.join(left_out)}")
+    asides = [row.name_in_ort for row in rows] if page.width >= NARROW else []
+    names = Column("node", [row.label for row in rows])
+    page.table(columns, names, asides=asides, spared=_SPARED)
     hidden = len(table.operators) - len(rows)
     if hidden:
         page.print(f"{hidden} more: {flag('limit')} 0 shows all")
@@ -86,19 +62,29 @@ def print_operators(
     print_accounts(page, table)
 
 
-#: Columns that a narrow terminal leaves out, in this order, until names have room.
-_SPARED = ("sum", "calls", "±", "total", "share", "GPU idle", "bound")
-
-
-def _fit(cells: dict[str, list[str]], width: int) -> list[str]:
-    """Takes columns away until the others fit; returns their names."""
-    left_out = []
-    for name in _SPARED:
-        if sum(cell_len(texts[0]) for texts in cells.values()) + 2 * (len(cells) - 1) <= width:
-            break
-        if cells.pop(name, None) is not None:
-            left_out.append(name)
-    return left_out
+def _optional(
+    page: Page, rows: Sequence[Operator], *, passes: bool, work: bool
+) -> Iterator[Column]:
+    """The columns that depend on the options, the width and what was recorded."""
+    if passes:
+        yield Column("ORT prof.", [_or_dash(nanoseconds, row.profiled_ns) for row in rows])
+    if any(row.kernel_ns is not None for row in rows):
+        yield Column("GPU", [_or_dash(nanoseconds, row.kernel_ns) for row in rows])
+        yield Column("GPU idle", [_or_dash(nanoseconds, row.idle_ns) for row in rows])
+    if work:
+        yield Column("GFLOP/s", [_or_dash(_giga, _rate(row.flops, row)) for row in rows])
+        yield Column("of peak", [_or_dash("{:.0%}".format, row.peak_share) for row in rows])
+        yield Column("GB/s", [_or_dash(_giga, _rate(row.traffic_bytes, row)) for row in rows])
+        yield Column("of bw", [_or_dash("{:.0%}".format, row.bandwidth_share) for row in rows])
+    if not passes and not work and page.width >= NARROW:
+        yield Column("p90", [nanoseconds(row.p90_ns) for row in rows])
+    if any(row.total_ns > row.median_ns for row in rows):
+        yield Column("total", [nanoseconds(row.total_ns) for row in rows])
+    yield Column("share", [f"{row.share:.1%}" for row in rows])
+    if not work:
+        sums = itertools.accumulate(row.share for row in rows)
+        yield Column("sum", [f"{share:.0%}" for share in sums])
+        yield Column("calls", [counted_times(row.calls) for row in rows])
 
 
 def _half_width(row: Operator) -> str:
@@ -108,7 +94,7 @@ def _half_width(row: Operator) -> str:
 
 
 def _rate(amount: float | None, row: Operator) -> float | None:
-    """Amount of an inference for each second of the row's time."""
+    """Amount per second of the row's time."""
     return None if amount is None or not row.median_ns else amount / (row.median_ns * 1e-9)
 
 
@@ -120,55 +106,48 @@ def _or_dash(form: Callable[[float], str], value: float | None) -> str:
     return "–" if value is None else form(value)
 
 
-def _called(row: Operator, width: int) -> str:
-    """A node's label, and as ONNX Runtime calls it where there is room for both."""
-    if width >= NARROW and row.name_in_ort:
-        return f"{row.label}  [{row.name_in_ort}]"
-    return row.label
-
-
 def op_types(row: Operator) -> str:
-    """Its op type, and how many nodes of others, named in its label, are in its time."""
+    """Its op type, and how many nodes of other types its time includes; its label names them."""
     return f"{row.op_type} +{len(row.spans)}" if row.spans else row.op_type
 
 
 def print_kernels(table: KernelTable | Figure, limit: int) -> None:
-    """What ``ops --by kernel`` prints."""
+    """Prints what ``ops --by kernel`` shows."""
     page = Page()
     if isinstance(table, Figure):
         page.print(f"no kernels: {worded(table.reason)}")
         return
     rows = table.kernels[:limit] if limit > 0 else table.kernels
-    cells = [
-        column("time", [nanoseconds(row.median_ns) for row in rows], ">"),
-        column("share", [f"{row.share:.1%}" for row in rows], ">"),
-        column("calls", [counted_times(row.calls) for row in rows], ">"),
-        column("nodes", [str(len(row.nodes)) for row in rows], ">"),
-        column("kind", [row.kind for row in rows], "<"),
+    columns = [
+        Column("time", [nanoseconds(row.median_ns) for row in rows]),
+        Column("share", [f"{row.share:.1%}" for row in rows]),
+        Column("calls", [counted_times(row.calls) for row in rows]),
+        Column("nodes", [str(len(row.nodes)) for row in rows]),
+        Column("kind", [row.kind for row in rows], "<"),
     ]
-    lines = ["  ".join(line) for line in zip(*cells, strict=True)]
-    page.names(lines, ["kernel", *(row.name for row in rows)])
+    names = Column("kernel", [row.name for row in rows])
+    page.table(columns, names, spared=("kind", "nodes", "calls"))
     hidden = len(table.kernels) - len(rows)
     if hidden:
         page.print(f"{hidden} more: {flag('limit')} 0 shows all")
     page.say(
         "gpu",
         f"busy {nanoseconds(table.busy_ns)}, idle between kernels {nanoseconds(table.idle_ns)} "
-        f"in an inference under ORT's profiler ({counted(table.inferences, 'inference')})",
+        f"per inference under ORT's profiler ({counted(table.inferences, 'inference')})",
     )
-    page.say("joined", f"{table.joined:.1%} of the GPU's time to a node")
+    page.say("joined", f"{table.joined:.1%} of the GPU's time is attributed to a node")
     if table.unjoined_reason:
         page.say("joined", table.unjoined_reason)
     page.say(
         "joined",
-        f"{counted(table.disagreements, 'launch', 'launches')} outside of their node's interval",
+        f"{counted(table.disagreements, 'launch', 'launches')} outside their node's interval",
     )
     if table.dropped:
         page.say("joined", f"{table.dropped} records were lost")
 
 
 def print_accounts(page: Page, table: OperatorTable) -> None:
-    """What an inference is made of, as measured, and what speaks against it."""
+    """Prints what an inference consists of, as measured, and reasons to doubt it."""
     accounts = table.accounts
     inferences = counted(table.inferences, "inference")
     parts = f"nodes {nanoseconds(accounts.nodes_ns)} + framework "
@@ -191,7 +170,7 @@ def print_accounts(page: Page, table: OperatorTable) -> None:
             page.say(
                 "accounts",
                 f"{accounts.own_probe_share:.1%} of the nodes' time is in nodes with a probe "
-                "of their own; the others are named after +",
+                "of their own; the others are listed after +",
             )
     else:
         page.say(
@@ -202,6 +181,6 @@ def print_accounts(page: Page, table: OperatorTable) -> None:
     if accounts.doubt:
         page.say("accounts", f"do not trust the operator times: {accounts.doubt}")
     if table.uncovered:
-        page.say("accounts", f"in the framework's part: {', '.join(table.uncovered)}")
+        page.say("accounts", f"counted as framework: {', '.join(table.uncovered)}")
     if table.profiler_tax is not None:
         page.say("accounts", f"profiler tax: ORT's profiler adds {table.profiler_tax:+.0%}")

@@ -1,4 +1,4 @@
-"""A profile as text for a terminal: 80 columns, colour only where the terminal has it."""
+"""A profile as text: fits 80 columns, coloured only on a terminal with colours."""
 
 from __future__ import annotations
 
@@ -13,32 +13,34 @@ from harness.analysis.operators.table import OperatorTable, operator_table
 from harness.analysis.throughput import throughput
 from harness.options import flag, worded
 from harness.records import Profile
+from harness.reporters.names import shortened
 from harness.reporters.numbers import half_width, joules, nanoseconds, rate, size
-from harness.reporters.terminal.lines import LEAST_NAME, Page, column, shorten
+from harness.reporters.terminal.lines import Page, column
 from harness.reporters.terminal.operators import op_types, print_accounts
+from harness.reporters.visible import visible
 from harness.reporters.wording import counted, evidence, input_line, processes, threads
 from harness.statistics import latency, steady_state
 from harness.statistics.figures import Figure
 
-#: Operators that the summary names.
+#: How many operators the summary names.
 TOP_OPERATORS = 5
 
-#: Ifs of which the summary says which branch ran.
+#: For how many Ifs the summary says which branch ran.
 _DECIDED = 5
 
-#: Nodes that a finding names, and columns of a name, so that a name fits a line.
+#: How many nodes a finding names, and the columns of a name, so that it fits a line.
 _FINDING_NODES = 3
 _FINDING_NAME = 40
 
-#: Tensors that the summary names.
+#: How many tensors the summary names.
 _LARGEST = 3
 
-#: Columns of an op type.
+#: Columns of the op type.
 _OP_TYPE = 14
 
 
 def print_summary(profile: Profile) -> None:
-    """What ``show`` and ``profile`` print."""
+    """Prints what ``show`` and ``profile`` show."""
     page = Page()
     heading = ", ".join(filter(None, (profile.provider, threads(profile))))
     page.title(profile.model.name, f" on {heading}")
@@ -73,10 +75,10 @@ def print_summary(profile: Profile) -> None:
 
 
 def _print_finding(page: Page, found: Finding) -> None:
-    """What was found, what says so, and what to try."""
+    """Prints a finding, its evidence, and what to try."""
     page.say("findings", found.sentence)
     told = evidence(found, nanoseconds, "{:.1%}".format)
-    names = [shorten(name, _FINDING_NAME) for name in found.nodes[:_FINDING_NODES]]
+    names = shortened(list(map(visible, found.nodes[:_FINDING_NODES])), _FINDING_NAME)
     if names:
         rest = len(found.nodes) - len(names)
         told += f": {', '.join(names)}{f' and {rest} more' if rest else ''}"
@@ -151,8 +153,8 @@ def _print_latency(page: Page, profile: Profile) -> None:
     if verdict.touched:
         page.say(
             "noise",
-            f"{verdict.touched:,} of {verdict.samples:,} samples overlap an interval with steal "
-            "or throttling",
+            f"{verdict.touched:,} of {verdict.samples:,} samples overlap an interval with "
+            "steal time or throttling",
         )
     if verdict.yardstick:
         parts = ", ".join(
@@ -169,17 +171,18 @@ def _print_latency(page: Page, profile: Profile) -> None:
 
 def _print_branches(page: Page, profile: Profile) -> None:
     found = branches.decided(profile)
-    for one in found[:_DECIDED]:
+    names = shortened([visible(one.node) for one in found[:_DECIDED]], _FINDING_NAME)
+    for name, one in zip(names, found, strict=False):
         total = sum(one.executions.values())
         ran = [
             f"the {branch}" if count == total else f"the {branch} in {count:,} of {total:,}"
             for branch, count in one.executions.items()
             if count
         ]
-        told = f"ran {', '.join(ran)}" if ran else "ran; which branch, no trace tells"
-        page.say("branches", f"If '{shorten(one.node, _FINDING_NAME)}' {told}")
+        told = f"ran {', '.join(ran)}" if ran else "ran; no trace shows which branch"
+        page.say("branches", f"If '{name}' {told}")
     if len(found) > _DECIDED:
-        page.say("branches", f"and {len(found) - _DECIDED} more: {flag('json')} tells all")
+        page.say("branches", f"and {len(found) - _DECIDED} more: {flag('json')} lists all")
 
 
 def _print_throughput(page: Page, profile: Profile) -> None:
@@ -187,10 +190,10 @@ def _print_throughput(page: Page, profile: Profile) -> None:
     if isinstance(found, Figure):
         page.say("throughput", f"none: {found.reason}")
         return
-    told = f"{rate(found.inferences_per_s)} inferences a second"
+    told = f"{rate(found.inferences_per_s)} inferences per second"
     several = found.items_per_inference > 1
     if several:
-        told = f"{rate(found.items_per_s)} items a second, {told}"
+        told = f"{rate(found.items_per_s)} items per second, {told}"
     if found.interval_items_per_s is not None:
         low, high = found.interval_items_per_s
         of_them = "items, " if several else ""
@@ -199,10 +202,10 @@ def _print_throughput(page: Page, profile: Profile) -> None:
     if several:
         page.say(
             "throughput",
-            f"{found.items_per_inference} items an inference: {found.items_told_by}",
+            f"{found.items_per_inference} items per inference: {found.items_told_by}",
         )
     elif found.items_reason:
-        page.say("throughput", f"items an inference {found.items_reason}")
+        page.say("throughput", f"items per inference {found.items_reason}")
 
 
 def _print_memory(page: Page, profile: Profile) -> None:
@@ -220,7 +223,10 @@ def _print_memory(page: Page, profile: Profile) -> None:
         page.say("memory", f"no {', no '.join(missing)}: {reason}")
     if found.largest:
         shown = found.largest[:_LARGEST]
-        told = ", ".join(f"{shorten(one.name, _FINDING_NAME)} {size(one.bytes)}" for one in shown)
+        names = shortened([visible(one.name) for one in shown], _FINDING_NAME)
+        told = ", ".join(
+            f"{name} {size(one.bytes)}" for name, one in zip(names, shown, strict=True)
+        )
         page.say("memory", f"largest tensors {told}")
 
 
@@ -231,10 +237,10 @@ def _in_brackets(interval: tuple[float, float] | None) -> str:
 
 
 def _energy(found: Energy) -> str:
-    """One device's energy of an inference in a line."""
+    """Energy per inference of one device, in one line."""
     if found.joules.value is None or found.watts.value is None:
         return f"{found.device}: none: {found.joules.reason}"
-    text = f"{found.device}: {joules(found.joules.value)} an inference"
+    text = f"{found.device}: {joules(found.joules.value)} per inference"
     if found.interval_j is not None:
         text += f" ({joules(found.interval_j[0])} to {joules(found.interval_j[1])})"
     if found.above_idle_j.value is not None:
@@ -250,10 +256,14 @@ def _print_top(page: Page, table: OperatorTable | Figure) -> None:
         page.say("operators", f"none: {worded(table.reason)}")
         return
     top = table.operators[:TOP_OPERATORS]
-    types = column("", [shorten(op_types(row), _OP_TYPE) for row in top], "<")[1:]
-    for row, op_type in zip(top, types, strict=True):
-        bound = "" if row.bound == "unknown" else f"  {row.bound}"
-        head = f"{row.share:6.1%}  {nanoseconds(row.median_ns):>8}  {op_type}  "
-        room = max(page.width - 13 - cell_len(head + bound), LEAST_NAME)
-        page.say("operators", f"{head}{shorten(row.label, room)}{bound}".rstrip())
+    types = column("", shortened(list(map(op_types, top)), _OP_TYPE), "<")[1:]
+    bounds = ["" if row.bound == "unknown" else f"  {row.bound}" for row in top]
+    heads = [
+        f"{row.share:6.1%}  {nanoseconds(row.median_ns):>8}  {op_type}  "
+        for row, op_type in zip(top, types, strict=True)
+    ]
+    taken = max(map(cell_len, map(str.__add__, heads, bounds)), default=0)
+    names = page.fitted([row.label for row in top], taken)
+    for head, name, bound in zip(heads, names, bounds, strict=True):
+        page.say("operators", f"{head}{name}{bound}".rstrip())
     print_accounts(page, table)

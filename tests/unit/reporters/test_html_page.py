@@ -32,7 +32,7 @@ ELEMENTS = frozenset(
         """html head meta link title style body script a header h1 h2 h3 h4 p main section article
         div ul ol li i b span bdi dl dt dd svg rect line text circle path figure figcaption nav
         table caption thead tbody tr th td button fieldset legend label input output details summary
-        pre code footer""",
+        pre code footer time wbr""",
     )
 )
 
@@ -46,20 +46,27 @@ class Page(html.parser.HTMLParser):
         self.attributes: list[tuple[str, str | None]] = []
         self.texts: list[str] = []
         self._inside: list[str] = []
+        self._broken = False
         self.feed(source)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append(tag)
         self.attributes += attrs
-        if tag not in {"meta", "link", "input"}:
+        if tag not in {"meta", "link", "input", "wbr"}:
             self._inside.append(tag)
+        # Where a name may be broken it is still one text; so are its parts that a phone hides.
+        self._broken = tag == "wbr" or ("class", "common") in attrs
 
     def handle_endtag(self, tag: str) -> None:
         assert self._inside.pop() == tag
+        self._broken = tag == "span" and self._inside[-1:] == ["bdi"]
 
     def handle_data(self, data: str) -> None:
         if self._inside and self._inside[-1] not in {"style", "script"}:
+            if self._broken and self.texts:
+                data = self.texts.pop() + data
             self.texts.append(data)
+            self._broken = False
 
     @property
     def text(self) -> str:

@@ -11,6 +11,8 @@ from harness.reporters.terminal import lines
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> lines.Page:
     """A page as on a terminal of 40 columns."""
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "dumb")
     made = lines.Page()
     made.width = 40
     return made
@@ -56,6 +58,74 @@ def test_text_is_broken_at_blanks_and_cut_where_there_are_none(
         "             节点节点节点…节点节点节点",
         "               2.0%   kept  apart",
         "  file       /a/path/of/a/file/that/nobody/would/break/a.h5",
+    ]
+
+
+def test_a_number_and_its_unit_share_a_line(
+    narrow: lines.Page, capsys: pytest.CaptureFixture[str]
+) -> None:
+    narrow.say("latency", "twenty-five columns, then 1.25 ms, 20.0 % (of 3 MiB)")
+    narrow.say("latency", "twenty-three columns is 12 seconds")
+    assert capsys.readouterr().out.splitlines() == [
+        "  latency    twenty-five columns, then",
+        "             1.25 ms, 20.0 % (of 3 MiB)",
+        "             twenty-three columns is 12",
+        "             seconds",
+    ]
+
+
+def test_a_pipe_gets_a_line_for_each_fact_with_its_label(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    piped = lines.Page()
+    piped.say("label", "words " * 60)
+    piped.say("label", "more")
+    piped.facts([("key", "ok", "words " * 60, ""), ("key", "remedy", "more", "")])
+    assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == [
+        "  label      " + ("words " * 60).rstrip(),
+        "  label      more",
+        "key  ok      " + ("words " * 60).rstrip(),
+        "key  remedy  more",
+    ]
+    piped.say("label", "word" * 10_000)
+    assert len(capsys.readouterr().out) < 1100
+
+
+def test_facts_on_a_terminal_stand_in_columns(
+    narrow: lines.Page, capsys: pytest.CaptureFixture[str]
+) -> None:
+    narrow.facts(
+        [
+            ("CUDA", "absent", "no driver that this could use", ""),
+            ("CUDA", "remedy", "install one", ""),
+            ("Clock", "ok", "tsc", ""),
+        ]
+    )
+    assert capsys.readouterr().out.splitlines() == [
+        "CUDA   absent  no driver that this could",
+        "               use",
+        "       remedy  install one",
+        "Clock  ok      tsc",
+    ]
+
+
+def test_a_table_shortens_names_before_numbers(
+    narrow: lines.Page, capsys: pytest.CaptureFixture[str]
+) -> None:
+    narrow.width = 36
+    names = [f"model.encoder.{number}.attention.Add" for number in (7, 8)]
+    columns = [
+        lines.Column("own time", ["1.234 ms", "567.8 µs"]),
+        lines.Column("calls", ["1", "1"]),
+        lines.Column("op type", ["Add", "Add"], "<"),
+    ]
+    narrow.table(columns, lines.Column("node", names), spared=("calls", "op type"))
+    assert capsys.readouterr().out.splitlines() == [
+        "own time  op type  node",
+        "1.234 ms  Add      model.…7.…Add",
+        "567.8 µs  Add      model.…8.…Add",
+        "no room for: calls",
     ]
 
 

@@ -568,6 +568,6 @@ def test_a_ratio_of_pairs_that_is_not_that_of_the_times_says_so(
     # Half of the pairs on a machine twice as slow, which slows the candidate less.
     base = side([1.0, 2.0] * 7, 1)
     told = text(compare_profiles(base, [side([0.5, 1.4] * 7, 2)]), capsys)
-    assert "is the middle of what the pairs differ by; the two times are the medians" in told
+    assert "is the typical difference within a pair; the two times are the medians" in told
     alike = text(compare_profiles(base, [side([1.0, 2.0] * 7, 1)]), capsys)
     assert "the two times are the medians" not in alike
