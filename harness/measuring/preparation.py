@@ -61,27 +61,28 @@ def prepare(job: Job) -> Preparation:
     library = open_library(job.library, job.config.session)
     # No graph capture here: a session that holds a CUDA graph works with one binding only.
     config = providers.uncaptured(job.config.session)
-    # What ONNX Runtime does for long leaves Python free: what is read of the model meanwhile
-    # costs no time of its own.
+    # ONNX Runtime leaves Python free while it opens the session: what is read of the model
+    # meanwhile costs no time of its own.
     with ThreadPoolExecutor(max_workers=1) as beside:
         saving = bool(job.config.trace) and not ort_format
         opening = beside.submit(_open, library, job, config, saving=saving)
         if model is None:
             record = file.describe_ort_format(job.model, job.model_name)
-            model = described.model_of(opening.result().session.inputs)
         else:
             record = file.describe(job.model, model, job.model_name)
-
-        def attempt(candidate: choice.InputSet) -> list[Any]:
-            session = opening.result().session
-            with contextlib.closing(session.bind(candidate.values)) as binding:
-                binding.run()
-                job.inferred.touch()
-                return binding.outputs()
-
-        chosen, outputs = choice.choose(model, job.config.inputs, attempt)
         opened = opening.result()
     session = opened.session
+    # Only now: inputs are looked for in models that ONNX Runtime accepts, and in no others.
+    if model is None:
+        model = described.model_of(session.inputs)
+
+    def attempt(candidate: choice.InputSet) -> list[Any]:
+        with contextlib.closing(session.bind(candidate.values)) as binding:
+            binding.run()
+            job.inferred.touch()
+            return binding.outputs()
+
+    chosen, outputs = choice.choose(model, job.config.inputs, attempt)
     handover.write_inputs(job, chosen.values)
     with contextlib.closing(session.bind(chosen.values)) as binding:
         try:

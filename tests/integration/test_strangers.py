@@ -110,6 +110,24 @@ def test_names_in_a_model_do_nothing_to_the_terminal(harness: Harness, tmp_path:
     assert any(line.startswith(r"feeding \x1b]0;title\x07 harness: x") for line in lines)
 
 
+def test_inputs_are_looked_for_only_in_models_that_onnx_runtime_accepts(
+    harness: Harness, tmp_path: Path
+) -> None:
+    """This one's axes have four values by their shape, and two by their bytes."""
+    strange = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]> g (float[n, 4] x) => (float[n] y) '
+        "<int64[1] axes = {1}> { y = ReduceSum <keepdims = 0> (x, axes) }"
+    )
+    axes = strange.graph.initializer[0]
+    axes.ClearField("int64_data")
+    axes.raw_data = bytes(16)
+    axes.dims[0] = 4
+    onnx.save(strange, tmp_path / "m.onnx")
+    outcome = harness("profile", "m.onnx", *SHORT, "--output", "out.h5")
+    assert outcome.returncode == 2
+    assert "m.onnx" in one_line(outcome)
+
+
 def endless(path: Path) -> None:
     body = helper.make_graph(
         [helper.make_node("Identity", ["ci"], ["co"]), helper.make_node("Identity", ["a"], ["ao"])],
