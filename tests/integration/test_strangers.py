@@ -116,7 +116,8 @@ def test_inputs_are_looked_for_only_in_models_that_onnx_runtime_accepts(
     """This one's axes have four values by their shape, and two by their bytes."""
     strange = onnx.parser.parse_model(
         '<ir_version: 8, opset_import: ["" : 17]> g (float[n, 4] x) => (float[n] y) '
-        "<int64[1] axes = {1}> { y = ReduceSum <keepdims = 0> (x, axes) }"
+        "<int64[1] axes = {1}, float[4, 1] w = {1, 1, 1, 1}>"
+        "{ z = MatMul(x, w) y = ReduceSum <keepdims = 0> (z, axes) }"
     )
     axes = strange.graph.initializer[0]
     axes.ClearField("int64_data")
