@@ -111,23 +111,25 @@ def check_depth(depth: np.ndarray[Any, Any], parent: np.ndarray[Any, Any]) -> No
         raise ValueError("a node is not one level below its parent")
 
 
-def events(processes: frozenset[int], nodes: int) -> dict[str, Bounds]:
+def events(processes: frozenset[int], nodes: int, inferences: int) -> dict[str, Bounds]:
     """Bounds of the columns of NodeEvents; their details may be anything.
 
     Args:
         processes: indices of the existing processes.
         nodes: exclusive upper bound of the node numbers.
+        inferences: how many there are, of all processes: each numbers its own from 0.
     """
     process = dataclasses.replace(NUMBER, among=processes)
+    number = Bounds(0, inferences - 1)
     return {
         "node": Bounds(0, nodes - 1),
         "process": process,
-        "inference": NUMBER,
+        "inference": number,
         "start_ns": TIME,
         "duration_ns": DURATION,
         "self_ns": ANY,
         "inference_process": process,
-        "inference_number": NUMBER,
+        "inference_number": number,
         "inference_start_ns": TIME,
         "inference_duration_ns": DURATION,
         "inference_framework_ns": ANY,

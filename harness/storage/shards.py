@@ -358,7 +358,7 @@ def _check(shard: Shard) -> None:
 
 
 def _check_events(events: NodeEvents, known: frozenset[int], nodes: int) -> None:
-    limits = bounds.events(known, nodes)
+    limits = bounds.events(known, nodes, len(events.inference_number))
     whole = {name: limits.pop(name) for name in tuple(limits) if name.startswith("inference_")}
     bounds.check_columns(events, limits, len(events.node))
     bounds.check_columns(events, whole, len(events.inference_number))

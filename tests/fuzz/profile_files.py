@@ -205,11 +205,14 @@ def _copy(rng: random.Random, file: h5py.File) -> None:
     file.copy(one, other)
 
 
+#: Elements that are written; an earlier mutation may claim more.
+_HELD = 1_000_000
+
+
 def _retype(rng: random.Random, file: h5py.File) -> None:
     path = _dataset(rng, file)
     shape, dtype = file[path].shape or (), rng.choice(_DTYPES)
-    # What an earlier mutation made huge stays so: it is claimed, not written.
-    values = _values(rng, dtype, shape) if math.prod(shape) < 1_000_000 else None
+    values = _values(rng, dtype, shape) if math.prod(shape) <= _HELD else None
     _replace(file, path, shape=shape, dtype=dtype, data=values)
 
 
@@ -217,6 +220,8 @@ def _reshape(rng: random.Random, file: h5py.File) -> None:
     path = _dataset(rng, file)
     dataset = file[path]
     count = dataset.shape[0] if dataset.shape else 1
+    if count > _HELD:
+        return
     shape = rng.choice(
         ((), (0,), (1,), (count + 1,), (max(count - 1, 0),), (count, 1), (count, 3), (0, 5))
     )
@@ -233,7 +238,7 @@ def _stretched(values: Any, shape: tuple[int, ...]) -> Any:
 def _set_values(rng: random.Random, file: h5py.File) -> None:
     path = _dataset(rng, file)
     dataset = file[path]
-    if not dataset.size:
+    if not dataset.size or dataset.size > _HELD:
         return
     values = _values(rng, dataset.dtype, dataset.shape)
     if values is not None and dataset.ndim == 1 and rng.random() < 0.6:
@@ -422,7 +427,8 @@ def _empty_group(rng: random.Random, file: h5py.File) -> None:
     for name in names:
         dataset = file[path][name]
         if dataset.ndim == 1:
-            values = _stretched(dataset[()], (rows,)) if rows else None
+            held = rows and dataset.size <= _HELD
+            values = _stretched(dataset[()], (rows,)) if held else None
             _replace(file, f"{path}/{name}", shape=(rows,), dtype=dataset.dtype, data=values)
 
 

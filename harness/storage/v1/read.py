@@ -235,7 +235,7 @@ def _read_events(group: Group, processes: frozenset[int], nodes: int) -> NodeEve
     # A later version may add members that are not columns of these events.
     details = [name for name in group if name not in known and group.is_number_column(name, rows)]
     source = group.text_attribute("source")
-    numbers = bounds.events(processes, nodes)
+    numbers = bounds.events(processes, nodes, inferences)
     return stored(
         NodeEvents,
         {

@@ -177,6 +177,14 @@ def event_of_no_process(file: h5py.File) -> None:
     file["trace/ort/process"][2] = 77
 
 
+def event_of_no_inference(file: h5py.File) -> None:
+    file["trace/ort/inference"][2] = len(file["trace/ort/inference_number"])
+
+
+def inference_of_a_number_beyond_all(file: h5py.File) -> None:
+    file["trace/ort/inference_number"][0] = 2**31 - 1
+
+
 def node_in_itself(file: h5py.File) -> None:
     file["nodes/parent"][1] = 1
 
@@ -228,6 +236,8 @@ WRONG: tuple[tuple[Callable[[h5py.File], None], str], ...] = (
     (times_beyond_reckoning, "sum to more"),
     (event_of_no_node, "is not between 0 and"),
     (event_of_no_process, "not one of those allowed"),
+    (event_of_no_inference, "is not between 0 and"),
+    (inference_of_a_number_beyond_all, "is not between 0 and"),
     (node_in_itself, "level below its parent"),
     (shape_of_texts, "not a list of sizes"),
     (fact_beyond_a_counter, "no counter holds"),
