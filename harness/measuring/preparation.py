@@ -122,10 +122,12 @@ def prepare(job: Job) -> Preparation:
             executed_session_ns = executed.session_ns
     facts += _placement(job.config.session, assignments, graph, opened.log, provider_options)
     if graph is not None:
-        work = work_of(graph.nodes, executed.definitions.result())
-        nodes = dataclasses.replace(
-            graph.nodes, flops=work.flops, traffic_bytes=work.bytes, arithmetic=work.dtype
-        )
+        nodes = graph.nodes
+        with absent.noting("node work"):
+            work = work_of(nodes, executed.definitions.result())
+            nodes = dataclasses.replace(
+                nodes, flops=work.flops, traffic_bytes=work.bytes, arithmetic=work.dtype
+            )
         if "probe" in job.config.trace:
             with absent.noting("trace/probe"):
                 probed = prepare_probes(config, graph)
@@ -133,7 +135,7 @@ def prepare(job: Job) -> Preparation:
         with absent.noting("node sources"):
             nodes = dataclasses.replace(nodes, sources=executed.sources.result())
         graph = dataclasses.replace(graph, nodes=nodes)
-        facts += ceilings.facts(library, job.config, set(work.dtype))
+        facts += ceilings.facts(library, job.config, set(nodes.arithmetic))
     return Preparation(
         model=record,
         inputs=chosen.records,
@@ -193,6 +195,8 @@ class _Opened(NamedTuple):
 
 def _open(library: ort.Library, job: Job, config: SessionConfig, *, saving: bool) -> _Opened:
     """Opens the session, which saves the graph that it executes where it can.
+
+    Saving takes its time before the first inference, and is part of what ``timeout_s`` allows.
 
     Args:
         library: the opened ONNX Runtime.
