@@ -60,6 +60,9 @@ WEIGHTS = "weights_bytes"
 #: Between the sources of a node, which are one text of a column.
 BETWEEN_SOURCES = "; "
 
+#: Traces whose events are not executions of nodes: their ``node`` is the place of a probe.
+OF_PLACES = ("probe_calibration", "probe_split")
+
 #: Rows of a part: 16 chunks of the file.
 PART_ROWS = 1_048_576
 
@@ -618,8 +621,9 @@ class Profile:
         environment: facts of the machine, the driver, ORT and this build.
         processes: one record a finished worker process.
         nodes: the executed graph; None when no traced pass told it.
-        traces: NodeEvents by the name of the pass: ``probe``, ``ort``; ``probe_calibration``
-            holds the cost of the probes at each place instead of nodes.
+        traces: NodeEvents by the name of the pass: ``probe``, ``ort``; those OF_PLACES hold
+            the cost of the probes at each place, or the stretches between every second place,
+            instead of nodes.
         devices: what devices did meanwhile, one series for each quantity of each.
         kernels: work of the GPU in a traced pass; None where none was recorded.
         stacks: what a worker of its own was seen doing; None where none was sampled.
@@ -661,7 +665,7 @@ class Profile:
     @property
     def node_traces(self) -> Mapping[str, NodeEvents]:
         """The traces whose events are executions of nodes."""
-        return {name: each for name, each in self.traces.items() if name != "probe_calibration"}
+        return {name: each for name, each in self.traces.items() if name not in OF_PLACES}
 
     def to_pandas(self) -> Frames:
         """Tidy pandas frames by name: ``samples``, ``operators``, ``nodes``, ``events`` and more.

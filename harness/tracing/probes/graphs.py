@@ -8,9 +8,11 @@ reads, the last of the file first, and executes what each of them needs before i
 them from the last to the first. A trace of the probed graph confirms the order
 (``same_order``). The graph itself stays as it is, and with it what ORT plans for its memory.
 
-Three graphs are made: with one probe at each place; with two, which tell what a probe costs;
-and the frame, with one probe before the first node and one behind the last, followed by
-further nodes that tell what ORT spends on each node outside of its execution.
+Five graphs are made: with one probe at each place; with two, which tell what a probe costs;
+the frame, with one probe before the first node and one behind the last, followed by
+further nodes that tell what ORT spends on each node outside of its execution; and two halves,
+with probes at every second place of the main graph, which check how the first one divides the
+time between neighbours.
 ``harness.tracing.probes.times`` makes times of what they record.
 """
 
@@ -90,6 +92,8 @@ class ProbedGraph:
         pairs: with two at each place.
         frame: with one before the first node, one at the end of the main graph, and two
             around the further nodes behind that.
+        halves: with one at every second place of the main graph, the even and the odd ones;
+            both have its first place and its last, and none in a body.
         end_parents: int64[ends], row of the control-flow node whose body ends there, -1
             for the main graph.
         carriers: int64[nodes], row of the node whose probe covers a node: its own where it
@@ -102,6 +106,7 @@ class ProbedGraph:
     each: ProbedFile
     pairs: ProbedFile
     frame: ProbedFile
+    halves: tuple[ProbedFile, ProbedFile]
     end_parents: Int64Array
     carriers: Int64Array
     further_nodes: int
@@ -110,7 +115,7 @@ class ProbedGraph:
 def insert(graph: ExecutedGraph) -> ProbedGraph:
     """Puts the probes into a graph whose table was completed by a trace.
 
-    Writes three files beside graph.path: the weights stay in the side file that all of
+    Writes five files beside graph.path: the weights stay in the side file that all of
     them refer to.
 
     Args:
@@ -127,15 +132,18 @@ def insert(graph: ExecutedGraph) -> ProbedGraph:
     plan = planner.plan(model.graph, parent=-1)
     if not plan.placements:
         raise ValueError("no node has an output that a probe can wait for")
-    writers = [_Writer(kind, len(graph.nodes)) for kind in ("each", "pairs", "frame")]
-    each, pairs, frame = (one.write(model, plan, graph.path) for one in writers)
+    plans = {"each": plan, "pairs": plan, "frame": plan}
+    plans |= {"even": _half(plan, 0), "odd": _half(plan, 1)}
+    writers = {kind: _Writer(kind, len(graph.nodes)) for kind in plans}
+    files = {kind: one.write(model, plans[kind], graph.path) for kind, one in writers.items()}
     return ProbedGraph(
-        each=each,
-        pairs=pairs,
-        frame=frame,
+        each=files["each"],
+        pairs=files["pairs"],
+        frame=files["frame"],
+        halves=(files["even"], files["odd"]),
         end_parents=np.array(planner.end_parents, np.int64),
         carriers=planner.carriers,
-        further_nodes=writers[-1].further_nodes,
+        further_nodes=writers["frame"].further_nodes,
     )
 
 
@@ -204,7 +212,7 @@ class _Placement(NamedTuple):
 
 
 class _Node(NamedTuple):
-    """A node of a graph, read once for all three files.
+    """A node of a graph, read once for all files.
 
     Attributes:
         at: its position in the graph's file.
@@ -386,6 +394,34 @@ class _Pending:
         if self._unreadable:
             return None
         return tuple(name for name in reversed(self._unread.values()) if name is not None)
+
+
+def _half(plan: _Plan, offset: int) -> _Plan:
+    """The plan of the main graph with every second place, and with no probe in a body.
+
+    Args:
+        plan: of the main graph, with all of them.
+        offset: 0 for the even places, 1 for the odd ones.
+    """
+    last = len(plan.placements) - 1
+    kept = {
+        one.row: one
+        for number, one in enumerate(plan.placements)
+        if number in (0, last) or number % 2 == offset
+    }
+    placements = []
+    pending = _Pending(plan.readable)
+    nodes = [node._replace(bodies=[None] * len(node.bodies)) for node in plan.nodes]
+    for node in (*nodes, None):
+        row = -1 if node is None else node.row
+        if row in kept:
+            # A probe that is left out could wait for all before it, so the next one can.
+            placements.append(kept[row]._replace(after=pending.after() or ()))
+            pending = _Pending(plan.readable)
+        if node is not None and node.op_type != "Constant":
+            pending.add(node)
+    unread, needed = _listed(nodes, placements)
+    return _Plan(nodes, plan.readable, placements, [*unread, *needed])
 
 
 class _Writer:

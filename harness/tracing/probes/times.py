@@ -94,26 +94,78 @@ def framed_spans_ns(frames: Stamps) -> Int64Array:
 PAIR_UNCERTAINTY: Final = 0.25
 
 
-def cost_level(pair_ns: float, differences_ns: Sequence[float]) -> float:
+#: The least and the greatest factor between a probe's cost in place and inside a pair. Where the
+#: graph outgrows the caches (6,000 and 12,000 nodes of 0.15 µs: 450 ns in place, 220 ns inside
+#: a pair), the second probe of a pair still finds all that it needs in them: factors up to 2.4.
+LEVELS: Final = (1 / 3, 3.0)
+
+
+def cost_level(pair_ns: float, in_place_ns: float, scatter_ns: float) -> float:
     """Factor by which a probe's cost in place differs from that inside a pair.
 
     Args:
         pair_ns: mean cost that the pairs tell.
-        differences_ns: the cost as each of several interleaved rounds tells it: probed nodes
-            less undisturbed nodes, for one probe. Noise of whole inferences is in it, so it
-            decides on short models and says nothing on long ones.
+        in_place_ns: mean cost that ``in_place_cost`` tells, and its standard error. Noise of
+            whole inferences is in it, so it decides on short models and says nothing on long
+            ones.
+        scatter_ns: infinite where it is not known.
 
     Returns:
         The mean of both, weighted by the inverse of their variances, over pair_ns; within
-        [0.5, 2]: what lies beyond is noise, and shows as a residual of the accounts.
+        LEVELS: what lies beyond is noise, and shows as a residual of the accounts.
     """
-    if len(differences_ns) < 2 or pair_ns <= 0:
+    if pair_ns <= 0 or not np.isfinite(scatter_ns):
         return 1.0
-    scatter = float(np.std(differences_ns, ddof=1)) / len(differences_ns) ** 0.5
     weight = (PAIR_UNCERTAINTY * pair_ns) ** 2
-    share = weight / (weight + scatter**2)
-    level = share * float(np.median(differences_ns)) / pair_ns + 1 - share
-    return float(min(max(level, 0.5), 2.0))
+    share = weight / (weight + scatter_ns**2)
+    level = share * in_place_ns / pair_ns + 1 - share
+    return float(min(max(level, LEVELS[0]), LEVELS[1]))
+
+
+def in_place_cost(each: Sequence[Stamps], frames: Sequence[Stamps]) -> tuple[float, float]:
+    """What one probe adds to an inference: (mean in ns, its standard error).
+
+    The sum of what is typical for each gap, less the span of the frame, over the probes that
+    the frame lacks. Sums of medians, as the times of nodes are medians: an inference of many
+    nodes that probes make several times as long waits for a CPU in each of its executions on a
+    busy machine, but no gap does in most of them.
+
+    Args:
+        each: recordings of the graph with a probe at each place, one a round.
+        frames: those of the frame graph, in the same rounds.
+
+    Returns:
+        The standard error is the jackknife's over the rounds (Efron & Tibshirani 1993, chapter
+        11), infinite with fewer than two or without a probe that the frame lacks.
+    """
+    places = 1 + max(int(one.place.max(initial=0)) for one in each)
+    gaps_ns = [_gaps_ns(one, places) for one in each]
+    spans_ns = [framed_spans_ns(one) for one in frames]
+    between = round(np.mean([len(one.place) / len(one.start_ns) for one in each])) - 2
+    if between < 1:
+        return 0.0, float("inf")
+
+    def told(rounds: Sequence[int]) -> float:
+        gaps = np.concatenate([gaps_ns[one] for one in rounds])
+        spans = np.concatenate([spans_ns[one] for one in rounds])
+        return float(np.median(gaps, axis=0).sum() - np.median(spans)) / between
+
+    rounds = range(len(each))
+    if len(rounds) < 2:
+        return told(rounds), float("inf")
+    without = [told([one for one in rounds if one != left]) for left in rounds]
+    return told(rounds), float(np.std(without) * (len(rounds) - 1) ** 0.5)
+
+
+def _gaps_ns(stamps: Stamps, places: int) -> npt.NDArray[np.float64]:
+    """float64[inferences, places], time from the stamps of a place to the next ones; or 0."""
+    inference = _inference_of_all(stamps)
+    begin = np.flatnonzero(inference[1:] == inference[:-1])
+    count = len(stamps.start_ns)
+    cell = inference[begin] * places + stamps.place[begin]
+    gap_ns = stamps.stamp_ns[begin + 1] - stamps.stamp_ns[begin]
+    summed = np.bincount(cell, gap_ns, count * places)
+    return summed.astype(np.float64, copy=False).reshape(count, places)
 
 
 def calibration_events(stamps: Stamps, places: int, level: float, process: int) -> NodeEvents:
@@ -183,6 +235,34 @@ def costs(calibration: NodeEvents, places: int) -> Int64Array:
     seen, medians = _medians(calibration.node, calibration.self_ns)
     cost_ns[seen] = np.rint(medians)
     return cost_ns
+
+
+def split_events(stamps: Stamps, cost_ns: Int64Array, process: int) -> NodeEvents:
+    """How long each stretch between two probes of a half takes: a check of the nodes' own times.
+
+    Args:
+        stamps: recorded with one of ProbedGraph.halves.
+        cost_ns: of each place, as ``costs`` gives them.
+        process: ProcessRecord.index.
+
+    Returns:
+        An event a gap, with the place that begins it as its ``node``, the gap as its duration,
+        and as its own time what is left without the probe that ends it, at least 0.
+    """
+    inference = _inference_of_all(stamps)
+    begin = np.flatnonzero(inference[1:] == inference[:-1])
+    gap_ns = stamps.stamp_ns[begin + 1] - stamps.stamp_ns[begin]
+    return _events(
+        stamps,
+        process,
+        stamps.place[begin],
+        inference[begin],
+        stamps.stamp_ns[begin],
+        gap_ns,
+        np.maximum(gap_ns - cost_ns[stamps.place[begin + 1]], 0),
+        {},
+        np.full(len(stamps.start_ns), -1, np.int64),
+    )
 
 
 class OutsideNodes(NamedTuple):
