@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from harness.analysis.operators.cells import Cells
+from harness.analysis.operators.split import Split
 from harness.records import NodeEvents, Profile
 from harness.statistics.intervals import typical
 
-#: Part of the timed pass by which nodes + framework may miss it, and of the probed inference
-#: that may stay unexplained, before operator times are called doubtful.
+#: Part of the timed pass by which nodes + framework may miss it before operator times are called
+#: doubtful.
 TRUSTED_RESIDUAL = 0.05
 
 
@@ -20,20 +21,24 @@ TRUSTED_RESIDUAL = 0.05
 class Accounts:
     """Where a traced inference went.
 
-    Means over the middle half of the traced inferences by duration, so that they add up:
-    nodes + framework + tracer_cost + unexplained = traced.
+    Means over the middle half of the traced inferences by duration. What is held against
+    something that was measured without them is ``residual``, for their sum, and ``split_miss``,
+    for how it is divided.
 
     Attributes:
         nodes_ns: all nodes.
         framework_ns: what belongs to no node.
         tracer_cost_ns: what the probes cost by their calibration; None for ORT's profiler,
             whose cost is hidden in the nodes and the framework.
-        unexplained_ns: what is left; None for ORT's profiler.
         traced_ns: the traced inference.
         told_ns: nodes + framework of a process, geometric mean of those with a timed pass; with
             ORT's profiler the traced inference.
         clean_ns: median of the timed pass of a process, geometric mean of the same ones.
         residual: told_ns / clean_ns - 1; None where there is no timed pass.
+        split_miss: by how much nodes miss the stretches that graphs with every second probe
+            measured directly, all together, as a share; None where these were not recorded.
+        split_apart: by how much these misses differ beyond noise, as a share; None likewise.
+        split_nodes: nodes that were checked so; 0 where none were.
         own_probe_share: share of nodes_ns in nodes that have a probe of their own and share
             it with no other; None for ORT's profiler.
         dropped: events that the tracer dropped.
@@ -43,18 +48,24 @@ class Accounts:
     nodes_ns: float
     framework_ns: float
     tracer_cost_ns: float | None
-    unexplained_ns: float | None
     traced_ns: float
     told_ns: float | None
     clean_ns: float | None
     residual: float | None
+    split_miss: float | None
+    split_apart: float | None
+    split_nodes: int
     own_probe_share: float | None
     dropped: int
     doubt: str
 
 
 def accounts_of(
-    profile: Profile, events: NodeEvents, cells: Cells, spans: Mapping[int, Sequence[int]]
+    profile: Profile,
+    events: NodeEvents,
+    cells: Cells,
+    spans: Mapping[int, Sequence[int]],
+    split: Split | None,
 ) -> Accounts:
     """The accounts of a traced pass.
 
@@ -63,6 +74,7 @@ def accounts_of(
         events: of the traced pass.
         cells: the same summed up.
         spans: rows of the nodes that share the probe of another, by the row of that one.
+        split: how its division between nodes was checked; None where it was not.
     """
     sums = cells.own.sum(axis=1)
     clean = {
@@ -91,32 +103,31 @@ def accounts_of(
     )
     told_ns, clean_ns = (typical(np.array(one)) if one else None for one in (told, untraced))
     residual = told_ns / clean_ns - 1 if told_ns is not None and clean_ns else None
-    tracer_cost_ns = unexplained_ns = None
+    tracer_cost_ns = None
     if exact:
         # One probe more is outside of all gaps: half before the first, half after the last.
         tracer_cost_ns = probes_ns + (dispatch_ns(profile) or 0.0)
-        unexplained_ns = traced_ns - nodes_ns - framework_ns - tracer_cost_ns
     alone = np.setdiff1d(np.arange(cells.own.shape[1]), list(spans))
     return Accounts(
         nodes_ns=nodes_ns,
         framework_ns=framework_ns,
         tracer_cost_ns=tracer_cost_ns,
-        unexplained_ns=unexplained_ns,
         traced_ns=traced_ns,
         told_ns=told_ns,
         clean_ns=clean_ns,
         residual=residual,
+        split_miss=None if split is None else split.miss,
+        split_apart=None if split is None else split.apart,
+        split_nodes=0 if split is None else split.nodes,
         own_probe_share=float(cells.own[:, alone].sum() / max(cells.own.sum(), 1))
         if exact
         else None,
         dropped=events.dropped,
-        doubt=_doubt(residual, unexplained_ns, traced_ns, events.dropped),
+        doubt=_doubt(residual, split, events.dropped),
     )
 
 
-def _doubt(
-    residual: float | None, unexplained_ns: float | None, traced_ns: float, dropped: int
-) -> str:
+def _doubt(residual: float | None, split: Split | None, dropped: int) -> str:
     """Why operator times should not be trusted, in one sentence."""
     if residual is None:
         return "there is no timed pass to compare with"
@@ -125,8 +136,11 @@ def _doubt(
             f"they miss the timed pass by {residual:+.0%}: the machine changed in between, or "
             "tracing changed the model's speed"
         )
-    if unexplained_ns is not None and abs(unexplained_ns) > TRUSTED_RESIDUAL * traced_ns:
-        return f"{unexplained_ns / traced_ns:+.0%} of the probed inference is not explained"
+    if split is not None and split.doubtful:
+        return (
+            f"nodes together miss direct measurements of them by {split.miss:+.0%}: what a probe "
+            "costs depends on how many there are"
+        )
     if dropped:
         return f"{dropped:,} events were dropped at the tracer's limit"
     return ""

@@ -16,6 +16,7 @@ from harness.analysis.gpu_work import NodeWork
 from harness.analysis.operators.accounts import Accounts, accounts_of, dispatch_ns
 from harness.analysis.operators.cells import Cells
 from harness.analysis.operators.labels import label, node_label, node_layer, sources
+from harness.analysis.operators.split import TRUSTED_MISS, Split, split_of
 from harness.records import NodeEvents, NodeTable, Profile
 from harness.statistics.figures import Figure
 from harness.statistics.intervals import t_interval, typical
@@ -65,6 +66,12 @@ class Operator:
         why: the numbers that say so.
         sources: nodes of the user's file that the node was made of, the main one first; empty
             where that is not known, and for an op type or a layer.
+        split_miss: by how much its time misses a direct measurement, as a share: of a node, of
+            the stretch with every second probe in which it lies and that misses most (its
+            neighbour is in it); of a group, what doubtful stretches miss in it. None where that
+            was not measured.
+        doubt: what that means, in a clause, where it is more than noise and more than is
+            trusted; else empty.
     """
 
     node: str
@@ -91,6 +98,8 @@ class Operator:
     bound: str
     why: str
     sources: tuple[str, ...] = ()
+    split_miss: float | None = None
+    doubt: str = ""
 
     @property
     def called(self) -> str:
@@ -207,7 +216,7 @@ class OperatorTimes:
     @functools.cached_property
     def accounts(self) -> Accounts:
         """Where a traced inference went."""
-        return accounts_of(self.profile, self.events, self.cells, self._spans)
+        return accounts_of(self.profile, self.events, self.cells, self._spans, self._split)
 
     def table(self, by: str = "node", sort: str = "time", depth: int = 0) -> OperatorTable:
         """What ``operator_table`` gives."""
@@ -263,6 +272,7 @@ class OperatorTimes:
         )
         # Beside ORT's own times there is nothing to tell of its profiler.
         profiled = self._profiled if self.source == "probe" else None
+        split_miss, doubt = self._checked(members, by)
         return Operator(
             node=group[0],
             op_type=group[1],
@@ -290,7 +300,23 @@ class OperatorTimes:
             bound=bound,
             why=why,
             sources=sources(nodes, members[0]) if by == "node" else (),
+            split_miss=split_miss,
+            doubt=doubt,
         )
+
+    def _checked(self, members: list[int], by: str) -> tuple[float | None, str]:
+        """(split_miss, doubt) of a row of the table."""
+        split = self._split
+        if split is None:
+            return None, ""
+        if by == "node":
+            missed = split.missed(members[0])
+            return None if missed is None else missed.miss, split.doubt(members[0], self.nodes)
+        own_ns = {row: typical(self.cells.medians_ns(self.cells.own[:, row])) for row in members}
+        miss = split.missed_ns(own_ns) / max(sum(own_ns.values()), 1.0)
+        if abs(miss) <= TRUSTED_MISS:
+            return miss, ""
+        return miss, f"direct measurements of doubtful nodes in it change it by {-miss:+.0%}"
 
     def _work(self, column: npt.NDArray[np.int64], members: Sequence[int]) -> float | None:
         """Operations or bytes of all that is in the time of some nodes, in one inference.
@@ -337,6 +363,10 @@ class OperatorTimes:
         return _spans(self.nodes) if self.source == "probe" else {}
 
     @functools.cached_property
+    def _split(self) -> Split | None:
+        return split_of(self.profile) if self.source == "probe" else None
+
+    @functools.cached_property
     def _profiled(self) -> Cells | None:
         """What ORT's profiler tells of the same."""
         if self.source == "ort":
@@ -353,7 +383,7 @@ class OperatorTimes:
         cells = self._profiled
         if cells is None or not len(cells.own):
             return None
-        return accounts_of(self.profile, self.profile.traces["ort"], cells, {}).residual
+        return accounts_of(self.profile, self.profile.traces["ort"], cells, {}, None).residual
 
 
 def _groups(

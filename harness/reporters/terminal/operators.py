@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from rich.cells import cell_len
 
@@ -37,7 +37,7 @@ def print_operators(
     rows = table.operators[:limit] if limit > 0 else table.operators
     sums = list(itertools.accumulate(row.share for row in rows))
     columns = [
-        ("own time", [nanoseconds(row.median_ns) for row in rows]),
+        ("own time", _own_times(rows)),
         ("±", [_half_width(row) for row in rows]),
     ]
     if passes:
@@ -82,6 +82,17 @@ def print_operators(
         if all(row.peak_share is None and row.bandwidth_share is None for row in rows):
             page.say("roofline", f"no ceilings were measured: {flag('quick')} leaves them out")
     print_accounts(page, table)
+
+
+#: Doubtful rows whose measured miss is told; ``--json`` and ``--csv`` have all.
+_DOUBTS_TOLD = 3
+
+
+def _own_times(rows: Sequence[Operator]) -> list[str]:
+    """Own times, doubtful ones with a mark."""
+    if not any(row.doubt for row in rows):
+        return [nanoseconds(row.median_ns) for row in rows]
+    return [f"{nanoseconds(row.median_ns)}{'?' if row.doubt else ' '}" for row in rows]
 
 
 #: Columns that a narrow terminal leaves out, in this order, until names have room.
@@ -171,19 +182,25 @@ def print_accounts(page: Page, table: OperatorTable) -> None:
     inferences = counted(table.inferences, "inference")
     parts = f"nodes {nanoseconds(accounts.nodes_ns)} + framework "
     parts += nanoseconds(accounts.framework_ns)
-    if accounts.tracer_cost_ns is not None and accounts.unexplained_ns is not None:
+    if accounts.tracer_cost_ns is not None:
         page.say(
             "accounts",
-            f"{parts} + probes {nanoseconds(accounts.tracer_cost_ns)} + unexplained "
-            f"{nanoseconds(accounts.unexplained_ns)} = {nanoseconds(accounts.traced_ns)} "
+            f"{parts}, with {nanoseconds(accounts.tracer_cost_ns)} of probes taken out "
             f"({inferences})",
         )
         if accounts.told_ns and accounts.clean_ns and accounts.residual is not None:
             page.say(
                 "accounts",
-                f"nodes + framework of a process {nanoseconds(accounts.told_ns)} against its timed "
-                f"pass of {nanoseconds(accounts.clean_ns)}: {accounts.residual:+.1%} (geometric "
-                "means)",
+                f"residual {accounts.residual:+.1%}: nodes + framework of a process "
+                f"{nanoseconds(accounts.told_ns)} against its timed pass of "
+                f"{nanoseconds(accounts.clean_ns)} (geometric means)",
+            )
+        if accounts.split_miss is not None and accounts.split_apart is not None:
+            page.say(
+                "accounts",
+                f"split between nodes: {accounts.split_miss:+.1%} against direct measurements of "
+                f"{counted(accounts.split_nodes, 'node')}, two by two; they differ by "
+                f"{accounts.split_apart:.1%} beyond noise",
             )
         if accounts.own_probe_share is not None and accounts.own_probe_share < 1:
             page.say(
@@ -199,6 +216,11 @@ def print_accounts(page: Page, table: OperatorTable) -> None:
         )
     if accounts.doubt:
         page.say("accounts", f"do not trust the operator times: {accounts.doubt}")
+    doubtful = [row for row in table.operators if row.doubt]
+    for row in doubtful[:_DOUBTS_TOLD]:
+        page.say("accounts", f"doubtful (?): {row.called}: {row.doubt}")
+    if len(doubtful) > _DOUBTS_TOLD:
+        page.say("accounts", f"doubtful (?): {len(doubtful) - _DOUBTS_TOLD} more rows")
     if table.uncovered:
         page.say("accounts", f"in the framework's part: {', '.join(table.uncovered)}")
     if table.profiler_tax is not None:
