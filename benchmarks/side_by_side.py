@@ -98,7 +98,7 @@ class Contestants:
 
     def probe(self, inferences: int) -> Measured:
         """A pass with probes."""
-        events, calibration = self._probed.record(inferences, 0)
+        events, calibration, _ = self._probed.record(inferences, 0)
         own = np.zeros(len(self.nodes), bool)
         own[self.probed_graph.carriers == np.arange(len(self.nodes))] = True
         covering = np.setdiff1d(

@@ -120,12 +120,16 @@ def probe(library: ort.Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             onnx.save(model, path)
         graph, once, outputs = executed(library, path, inputs, config, tmp_path)
         probed = prepare_probes(config, graph)
-        with contextlib.closing(
-            ProbePass(library, config, probed, graph.nodes, inputs)
-        ) as probe_pass:
-            probe_pass.require_order(tmp_path)
-            events, calibration = probe_pass.record(INFERENCES, 0)
-            both = outputs, probe_pass.binding.outputs()
+        for half in (1, 0):
+            with contextlib.closing(
+                ProbePass(library, config, probed, graph.nodes, inputs, half)
+            ) as probe_pass:
+                probe_pass.require_order(tmp_path)
+                assert probe_pass.half_order(tmp_path) == ""
+                events, calibration, split = probe_pass.record(INFERENCES, 0)
+                both = outputs, probe_pass.binding.outputs()
+            assert split is not None
+            check_stretches(split, probed, graph.nodes, half)
         spans_ns = times.spans_ns(recorded[-1])
         return Probed(graph.nodes, probed, events, calibration, once, spans_ns, both)
 
@@ -148,6 +152,18 @@ def executed(
     ) as ort_pass:
         trace = ort_pass.record(1, 0)
     return dataclasses.replace(graph, nodes=trace.nodes), trace.events, outputs
+
+
+def check_stretches(split: NodeEvents, graph: ProbedGraph, nodes: NodeTable, half: int) -> None:
+    """They begin at every second place of the main graph, at its first, and where none may lack."""
+    outer = np.flatnonzero((graph.carriers == np.arange(len(nodes))) & (nodes.parent < 0))
+    places = outer[np.argsort(nodes.order[outer])].tolist()
+    kept = {place for n, place in enumerate(places) if n == 0 or n % 2 == half}
+    for number in split.inference_number.tolist():
+        begun = split.node[split.inference == number].tolist()
+        assert kept <= set(begun)
+        assert begun == [place for place in places if place in begun]
+    assert len(split.inference_number) >= INFERENCES // 2
 
 
 def check(probed: Probed, *, random: bool = False) -> None:
@@ -486,10 +502,10 @@ def test_more_stamps_than_expected_are_counted_and_their_inferences_left_out(
     with contextlib.closing(ProbePass(library, CONFIG, probed, found.nodes, inputs)) as probe_pass:
         expected = probe_pass.stamps_in_inference
         count[...] = 2  # a body more than what was counted
-        events, _ = probe_pass.record(INFERENCES, 0)
+        events = probe_pass.record(INFERENCES, 0).nodes
         assert events.dropped == 0, "there is room for twice as many"
         count[...] = 5
-        events, _ = probe_pass.record(2 * INFERENCES, 0)
+        events = probe_pass.record(2 * INFERENCES, 0).nodes
     in_inference = np.bincount(events.inference)
     assert 0 < len(in_inference) < 2 * INFERENCES
     assert set(in_inference) == {1 + 5 * 2}, "no inference is there in part"
@@ -605,19 +621,15 @@ def test_a_model_that_is_random_is_probed_and_said_to_be_unchecked(
     profiled = harness(*PROFILE, "model.onnx")
     assert profiled.returncode == 0, profiled.stderr
     profile = package.read_profile(tmp_path / "out.h5")
-    assert set(profile.traces) == {"probe", "probe_calibration", "ort"}
+    assert set(profile.traces) == {"probe", "probe_calibration", "probe_split", "ort"}
     (why,) = (why for what, why in profile.absent if what == "probe guard")
     assert "differ without probes already" in why
     told = json.loads(harness("ops", "out.h5", "--json").stdout)
     assert told["accounts"]["uncovered"] == []
     assert {row["source"] for row in told["operators"]} == {"probe"}
-    parts = told["accounts"]
-    assert parts["traced_ns"] == pytest.approx(
-        parts["nodes_ns"]
-        + parts["framework_ns"]
-        + parts["tracer_cost_ns"]
-        + parts["unexplained_ns"]
-    )
+    accounts = told["accounts"]
+    assert accounts["residual"] == pytest.approx(accounts["told_ns"] / accounts["clean_ns"] - 1)
+    assert "unexplained_ns" not in accounts, "it closed whatever was wrong"
 
 
 def test_what_no_probe_covers_is_named(harness: Harness, tmp_path: Path) -> None:

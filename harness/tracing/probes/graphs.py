@@ -92,8 +92,9 @@ class ProbedGraph:
         pairs: with two at each place.
         frame: with one before the first node, one at the end of the main graph, and two
             around the further nodes behind that.
-        halves: with one at every second place of the main graph, the even and the odd ones;
-            both have its first place and its last, and none in a body.
+        halves: with one at every second place of the main graph, the even and the odd ones.
+            Both have its first place and its last, and those before a node that reads nothing
+            of the one before it; none is in a body.
         end_parents: int64[ends], row of the control-flow node whose body ends there, -1
             for the main graph.
         carriers: int64[nodes], row of the node whose probe covers a node: its own where it
@@ -389,6 +390,15 @@ class _Pending:
         self._unreadable += told is None
         self._producers |= dict.fromkeys(node.outputs, node.row)
 
+    def all_read_by(self, node: _Node) -> bool:
+        """Whether a node reads of all whose results none of the others reads, and there are such.
+
+        So it runs when all of them have run.
+        """
+        return bool(self._unread) and self._unread.keys() <= {
+            self._producers.get(name) for name in node.reads
+        }
+
     def after(self) -> tuple[str, ...] | None:
         """Results that are there only when all nodes have run; None if some have none."""
         if self._unreadable:
@@ -399,27 +409,31 @@ class _Pending:
 def _half(plan: _Plan, offset: int) -> _Plan:
     """The plan of the main graph with every second place, and with no probe in a body.
 
+    A probe is left out only before a node that reads of all since the probe before: so the
+    order of execution is the same without it.
+
     Args:
         plan: of the main graph, with all of them.
         offset: 0 for the even places, 1 for the odd ones.
     """
-    last = len(plan.placements) - 1
-    kept = {
-        one.row: one
-        for number, one in enumerate(plan.placements)
-        if number in (0, last) or number % 2 == offset
-    }
+    numbers = {one.row: number for number, one in enumerate(plan.placements)}
+    last = plan.placements[-1].row
     placements = []
     pending = _Pending(plan.readable)
     nodes = [node._replace(bodies=[None] * len(node.bodies)) for node in plan.nodes]
-    for node in (*nodes, None):
-        row = -1 if node is None else node.row
-        if row in kept:
+    for node in nodes:
+        number = numbers.get(node.row)
+        if number is not None and (
+            number % 2 == offset or node.row == last or not pending.all_read_by(node)
+        ):
             # A probe that is left out could wait for all before it, so the next one can.
-            placements.append(kept[row]._replace(after=pending.after() or ()))
+            after = pending.after() or ()
+            placements.append(plan.placements[number]._replace(after=after))
             pending = _Pending(plan.readable)
-        if node is not None and node.op_type != "Constant":
+        if node.op_type != "Constant":
             pending.add(node)
+    if last < 0:
+        placements.append(plan.placements[-1]._replace(after=pending.after() or ()))
     unread, needed = _listed(nodes, placements)
     return _Plan(nodes, plan.readable, placements, [*unread, *needed])
 
