@@ -313,10 +313,11 @@ class OperatorTimes:
             missed = split.missed(members[0])
             return None if missed is None else missed.miss, split.doubt(members[0], self.nodes)
         own_ns = {row: typical(self.cells.medians_ns(self.cells.own[:, row])) for row in members}
-        miss = split.missed_ns(own_ns) / max(sum(own_ns.values()), 1.0)
+        missed_ns, whole_ns = split.missed_ns(own_ns), sum(own_ns.values())
+        miss = missed_ns / max(whole_ns - missed_ns, 1.0)
         if abs(miss) <= TRUSTED_MISS:
             return miss, ""
-        return miss, f"direct measurements of doubtful nodes in it change it by {-miss:+.0%}"
+        return miss, f"doubtful nodes in it miss direct measurements by {missed_ns:+,.0f} ns"
 
     def _work(self, column: npt.NDArray[np.int64], members: Sequence[int]) -> float | None:
         """Operations or bytes of all that is in the time of some nodes, in one inference.
