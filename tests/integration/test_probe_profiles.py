@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import subprocess
 import sys
@@ -19,18 +20,23 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import harness as package
+from harness.analysis.operators.split import split_of
+from harness.analysis.operators.table import OperatorTable, operator_table
 from harness.config.session import SessionConfig
 from harness.models.executed_graph import ExecutedGraph
 from harness.models.outputs import same_values
 from harness.native import ort
+from harness.native import probe as native_probe
 from harness.ort.library import ort_library
 from harness.ort.session import bind, open_session
-from harness.records import NodeEvents, NodeTable
+from harness.records import NodeEvents, NodeTable, Profile
+from harness.storage.assembly import merge_events
 from harness.tracing.ort_profiler.recorder import OrtPass
 from harness.tracing.probes import times
 from harness.tracing.probes.graphs import ProbedGraph
 from harness.tracing.probes.recorder import ProbePass, as_it_is, prepare_probes
 from harness.tracing.sessions import save_graph
+from tests.builders.process_records import profile
 
 if TYPE_CHECKING:
     from conftest import Harness
@@ -482,6 +488,75 @@ def test_what_cannot_be_probed_is_refused_with_the_reason(
     on_gpu = dataclasses.replace(found.nodes, provider=("CUDAExecutionProvider",))
     with pytest.raises(ValueError, match="some run on CUDAExecutionProvider"):
         prepare_probes(CONFIG, dataclasses.replace(found, nodes=on_gpu))
+
+
+def recorded_in_turns(
+    library: ort.Library, probed: ProbedGraph, nodes: NodeTable, inputs: dict[str, Any]
+) -> Profile:
+    """A profile of four processes, of which each has one of both halves, recorded in this one."""
+    passes = []
+    for process in range(4):
+        with contextlib.closing(
+            ProbePass(library, CONFIG, probed, nodes, inputs, process % 2)
+        ) as probe_pass:
+            passes.append(probe_pass.record(100, process))
+    splits = [one.split for one in passes if one.split is not None]
+    return dataclasses.replace(
+        profile(),
+        nodes=dataclasses.replace(nodes, carrier=probed.carriers),
+        traces={
+            "probe": merge_events([one.nodes for one in passes]),
+            "probe_split": merge_events(splits),
+        },
+    )
+
+
+def test_a_probe_that_stands_before_another_node_is_found_by_the_split(
+    library: ort.Library, tmp_path: Path
+) -> None:
+    # Eight nodes in a row. The probe of the fifth waits for the third and not for the fourth:
+    # ORT executes it before the fourth, whose time then falls to the fifth.
+    names = ["x", *"abcdefg", "y"]
+    nodes = [
+        helper.make_node("Sigmoid" if number % 2 else "Tanh", [one], [other])
+        for number, (one, other) in enumerate(itertools.pairwise(names))
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [4096])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [4096])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    onnx.save(model, tmp_path / "model.onnx")
+    inputs = {"x": np.linspace(-3, 3, 4096, dtype=np.float32)}
+    found, *_ = executed(library, tmp_path / "model.onnx", inputs, CONFIG, tmp_path)
+    probed = prepare_probes(CONFIG, found)
+    places = np.argsort(found.nodes.order).tolist()
+
+    split = split_of(recorded_in_turns(library, probed, found.nodes, inputs))
+    assert split is not None
+    assert split.halves == 2
+    assert split.nodes == 8
+    assert not split.doubtful
+    assert not [one for one in split.stretches if one.doubtful]
+
+    each = onnx.load(probed.each.path)
+    by_place = {
+        node.attribute[0].i: node for node in each.graph.node if node.domain == native_probe.DOMAIN
+    }
+    by_place[places[4]].input[:] = by_place[places[3]].input
+    onnx.save(each, probed.each.path)
+    spoilt = recorded_in_turns(library, probed, found.nodes, inputs)
+    split = split_of(spoilt)
+    assert split is not None
+    around = {row for one in split.stretches if one.doubtful for row in one.rows}
+    assert {places[3], places[4]} <= around
+    assert around <= set(places[2:6])
+    assert not split.doubtful, "of the whole nothing is missing"
+    told = operator_table(spoilt)
+    assert isinstance(told, OperatorTable)
+    assert {row.order for row in told.operators if row.doubt} == around
 
 
 def test_more_stamps_than_expected_are_counted_and_their_inferences_left_out(

@@ -29,6 +29,7 @@ def traced(of_node: list[tuple[int, int]], inferences: int = 6, frame_ns: int = 
         whole,
         source="probe",
         details={"frame_ns": np.full(len(executions), frame_ns, np.int64)},
+        inference_framework_ns=np.zeros(inferences, np.int64),
     )
 
 
