@@ -346,8 +346,11 @@ def test_frame_is_what_lies_outside_of_the_first_and_the_last_stamp() -> None:
     assert arithmetic.frame(each, frames, 50, probed, nodes) == OutsideNodes(100, 8)
     # Where the further nodes tell more than there is, all of it is the nodes'.
     assert arithmetic.frame(each, outside(90, 9999, 4), 50, probed, nodes) == OutsideNodes(0, 58)
-    # And where they lengthen nothing, or a probe costs more than there is, none.
-    assert arithmetic.frame(each, each_as_frame(each), 50, probed, nodes) == OutsideNodes(116, 0)
+    # And where they lengthen nothing, or a probe costs more than there is, none: then the frame
+    # tells what there is, as its probes take no caches. It has two of them outside.
+    assert arithmetic.frame(each, each_as_frame(each), 50, probed, nodes) == OutsideNodes(66, 0)
+    cold = outside(90, 9999, 3)
+    assert arithmetic.frame(cold, frames, 50, probed, nodes) == OutsideNodes(116 + further, 0)
     assert arithmetic.frame(each, frames, 5000, probed, nodes) == OutsideNodes(0, 0)
     with pytest.raises(ValueError, match="each of its probes once"):
         arithmetic.framed_spans_ns(each)
