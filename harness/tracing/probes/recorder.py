@@ -125,7 +125,7 @@ class ProbePass:
         level = times.cost_level(times.pair_cost_ns(pairs), in_place_ns, scatter_ns)
         places = len(self._nodes) + len(self._probed.end_parents)
         calibration = times.calibration_events(pairs, places, level, process)
-        cost_ns = times.costs(calibration, places)
+        cost_ns = times.in_place(times.costs(calibration, places), each)
         frame = times.frame(
             each, frames, round(float(np.median(cost_ns))), self._probed, self._nodes
         )

@@ -305,6 +305,30 @@ def test_what_a_probe_costs_in_place_is_what_typical_gaps_have_more_than_the_fra
     assert arithmetic.in_place_cost([single] * 2, [framed(120, 4)] * 2) == (0, np.inf)
 
 
+def test_places_differ_in_cost_as_far_as_gaps_show_it() -> None:
+    random = np.random.default_rng(3)
+    cost_ns = np.rint(60 + 20 * random.normal(size=401)).astype(int)
+    own_ns = 100 + 5 * random.normal(size=(4, 400))
+
+    def told(share: float, nodes_ns: Any = own_ns) -> float:
+        """Slope of the costs in place over those of the pairs."""
+        centre = cost_ns[1:].mean()
+        gaps = np.rint(nodes_ns + centre + share * (cost_ns[1:] - centre)).astype(int)
+        found = arithmetic.in_place(cost_ns, chained(*gaps.tolist()))
+        assert found[1:].mean() == pytest.approx(centre, abs=0.5), "the level stays"
+        return float(np.polyfit(cost_ns, found, 1)[0])
+
+    assert told(1.0) == pytest.approx(1, abs=0.05)
+    assert told(0.5) == pytest.approx(0.5, abs=0.05)
+    assert told(0.0) == pytest.approx(0, abs=0.05)
+    assert told(-1.0) == pytest.approx(0, abs=1e-9)
+    assert told(0.0, 1000 * own_ns) == pytest.approx(1, abs=0.3), "noise of nodes decides nothing"
+    few = chained([100] * 5)
+    assert arithmetic.in_place(cost_ns, few) is cost_ns
+    uneven = chained([100] * 9, [100] * 11)
+    assert arithmetic.in_place(cost_ns, uneven) is cost_ns
+
+
 def test_a_stretch_is_the_gap_less_the_probe_that_ends_it() -> None:
     stamps = recorded(
         (1000, [(0, 1050), (2, 1350), (4, 1400)], 1500),
