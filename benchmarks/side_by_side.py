@@ -98,7 +98,7 @@ class Contestants:
 
     def probe(self, inferences: int) -> Measured:
         """A pass with probes."""
-        events, calibration = self._probed.record(inferences, 0)
+        events, calibration, _ = self._probed.record(inferences, 0)
         own = np.zeros(len(self.nodes), bool)
         own[self.probed_graph.carriers == np.arange(len(self.nodes))] = True
         covering = np.setdiff1d(
@@ -107,6 +107,16 @@ class Contestants:
         alone = np.isin(events.node, covering)
         share = events.self_ns[alone].sum() / max(events.self_ns.sum(), 1)
         return _measured(events, share, float(np.median(calibration.self_ns)))
+
+    def node_times(self, inferences: int) -> tuple[list[float], float]:
+        """(median own time of each node in the order of execution, nodes + framework), ns."""
+        recorded = self._probed.record(inferences, 0).nodes
+        medians = [
+            float(np.median(recorded.self_ns[recorded.node == row]))
+            for row in np.argsort(self.nodes.order, kind="stable").tolist()
+            if self.nodes.order[row] >= 0
+        ]
+        return medians, _measured(recorded, 1.0, 0.0).accounted_ns
 
     def profile(self, inferences: int) -> Measured:
         """A pass under ORT's profiler."""

@@ -63,6 +63,9 @@ WEIGHTS = "weights_bytes"
 #: Separates the sources of a node, which share one string in their column.
 BETWEEN_SOURCES = "; "
 
+#: Traces whose events are not node executions: their ``node`` is the place of a probe.
+OF_PLACES = ("probe_calibration", "probe_split")
+
 #: Rows read at a time: 16 chunks of the HDF5 file.
 PART_ROWS = 1_048_576
 
@@ -624,8 +627,9 @@ class Profile:
         environment: facts about the machine, the driver, ORT and this build.
         processes: one record for each finished worker process.
         nodes: the executed graph; None when no traced pass recorded it.
-        traces: NodeEvents by the name of the pass: ``probe``, ``ort``; the events of
-            ``probe_calibration`` are the cost of a probe at each place, not nodes.
+        traces: NodeEvents by the name of the pass: ``probe``, ``ort``; those OF_PLACES hold the
+            cost of the probes at each place, or the stretches between every second place,
+            instead of nodes.
         devices: device readings over the run, one series per device and quantity.
         kernels: GPU work in a traced pass; None where none was recorded.
         stacks: sampled stacks of an extra worker; None where none were sampled.
@@ -686,7 +690,7 @@ class Profile:
     @property
     def node_traces(self) -> Mapping[str, NodeEvents]:
         """The traces whose events are node executions."""
-        return {name: each for name, each in self.traces.items() if name != "probe_calibration"}
+        return {name: each for name, each in self.traces.items() if name not in OF_PLACES}
 
     def to_pandas(self) -> Frames:
         """Tidy pandas frames by name: ``samples``, ``operators``, ``nodes``, ``events`` and more.

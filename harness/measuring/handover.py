@@ -76,6 +76,10 @@ class Job:
         """
         return self.work_folder / "ordered"
 
+    def ordered_half(self, half: int) -> Path:
+        """Is there once one of ProbedGraph.halves was found to keep the order as well."""
+        return self.work_folder / f"ordered-{half}"
+
     def write(self) -> None:
         """Leaves the job where the workers find it."""
         _write(self.path, self)

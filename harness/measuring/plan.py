@@ -7,7 +7,7 @@ import math
 
 from harness.analysis.timed_passes import ALIKE
 from harness.config.profile import ENERGY_IDLE_S, ProfileConfig
-from harness.tracing.probes.turns import ROUNDS, SPINNING_S, THREADED_ROUNDS
+from harness.tracing.probes.turns import ROUNDS, SPINNING_S, SPLIT_EVERY, THREADED_ROUNDS
 
 #: Chunks of a timed pass, each one call of the native timing loop: enough to see drift within a
 #: process, few enough that each is long compared with the cost of switching to the next.
@@ -58,7 +58,8 @@ class Plan:
         chunk_inferences: inferences in a chunk, the same number in all processes.
         latency_ns: rough latency of one inference, from which these numbers are derived.
         trace_inferences: inferences of a pass with ORT's profiler.
-        probe_inferences: inferences of a pass with probes, in each of its three graphs.
+        probe_inferences: inferences of a pass with probes, in each of its graphs except the half,
+            which has as many in some rounds only.
         untimed_s: roughly how long a measuring process takes apart from its chunks and traced
             passes.
         traced_s: roughly how long its traced passes take.
@@ -187,13 +188,15 @@ def divide_time(
         probed_s = latency_s + executions * PROBE_S
         single = config.session.intra_threads == 1
         rounds = max(1, min(ROUNDS if single else THREADED_ROUNDS, probe_inferences // 2))
-        traced = TRACED_WARMUP + rounds + probe_inferences
-        settling_s = 0.0 if single else rounds * SPINNING_S
-        # Three graphs: the first shows whether one thread does all the work; if so, the others
-        # need not settle.
-        settled = 1 if latency_s < ONE_THREAD_S else 3
-        traced_s += 3 * (traced_session_s + traced * probed_s) + settled * settling_s
-        traced_s += 3 * probed_s
+        # Three graphs each round, and the half in some of them.
+        turns = 3 * rounds + -(-rounds // SPLIT_EVERY)
+        traced = 4 * TRACED_WARMUP + turns * (1 + probe_inferences / rounds)
+        # The first graph shows whether one thread does all the work; if so, the others need not
+        # settle.
+        settled = rounds if latency_s < ONE_THREAD_S else turns
+        traced_s += 4 * traced_session_s + traced * probed_s
+        traced_s += 0.0 if single else settled * SPINNING_S
+        traced_s += 4 * probed_s
     # The first inference, and the discarded ones after the yardstick.
     untimed_s = PROCESS_OVERHEAD_S + session_ns * 1e-9 + 5 * latency_s
     untimed_s += ENERGY_IDLE_S if config.energy else 0.0

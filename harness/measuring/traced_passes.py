@@ -74,7 +74,7 @@ class TracedPasses:
         absent = traced.absent
         if graph is not None and probed is not None and probe_inferences:
             with absent.noting("trace/probe"):
-                traced.events |= self._probes(graph, probed, outputs, probe_inferences)
+                traced.events |= self._probes(graph, probed, outputs, probe_inferences, absent)
             if not self.preparation.repeatable:
                 absent.append(("probe guard", NOT_REPEATABLE))
         if "ort" in asked:
@@ -88,21 +88,35 @@ class TracedPasses:
         return traced
 
     def _probes(
-        self, graph: ExecutedGraph, probed: ProbedGraph, outputs: list[Any], inferences: int
+        self,
+        graph: ExecutedGraph,
+        probed: ProbedGraph,
+        outputs: list[Any],
+        inferences: int,
+        absent: Absences,
     ) -> dict[str, NodeEvents]:
         """Records through probes; refuses if they change the model's outputs, or the order."""
+        config, half = self.job.config.session, self.process % len(probed.halves)
         with contextlib.closing(
-            ProbePass(self.library, self.job.config.session, probed, graph.nodes, self.inputs)
+            ProbePass(self.library, config, probed, graph.nodes, self.inputs, half)
         ) as probe_pass:
             if not self.job.ordered.exists():
                 probe_pass.require_order(self.job.work_folder)
                 self.job.ordered.touch()
-            events, calibration = probe_pass.record(inferences, self.process)
+            if not self.job.ordered_half(half).exists():
+                difference = probe_pass.half_order(self.job.work_folder)
+                if difference:
+                    absent.append(("trace/probe_split", f"with every second probe {difference}"))
+                    probe_pass.leave_half_out()
+                else:
+                    self.job.ordered_half(half).touch()
+            recorded = probe_pass.record(inferences, self.process)
             if self.preparation.repeatable and not same_values(
                 outputs, probe_pass.binding.outputs()
             ):
                 raise ValueError("outputs with probes differ from those without")
-        return {"probe": events, "probe_calibration": calibration}
+        events = {"probe": recorded.nodes, "probe_calibration": recorded.calibration}
+        return events if recorded.split is None else events | {"probe_split": recorded.split}
 
     def _ort_pass(self, graph: ExecutedGraph | None) -> OrtPass:
         """ORT's profiler on the executed graph or, if that is not known, on the model."""

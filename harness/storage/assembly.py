@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from harness.records import (
+    OF_PLACES,
     DeviceSeries,
     KernelEvents,
     NodeEvents,
@@ -57,7 +58,7 @@ def assemble(
 
     if any(what == "trace/probe" for what, _ in absent):
         # If the guard failed in one process, the probed times of all of them are doubtful.
-        for name in ("probe", "probe_calibration"):
+        for name in ("probe", *OF_PLACES):
             traced.pop(name, None)
         if nodes is not None:
             nodes = dataclasses.replace(nodes, carrier=np.full(len(nodes), -1, np.int64))

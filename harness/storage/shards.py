@@ -34,6 +34,7 @@ from harness.errors import (
 )
 from harness.ordinary_files import open_ordinary
 from harness.records import (
+    OF_PLACES,
     DeviceSeries,
     InputRecord,
     KernelEvents,
@@ -349,7 +350,7 @@ def _check(shard: Shard) -> None:
         bounds.check_columns(shard.nodes, bounds.node_table(rows), rows, texts)
         bounds.check_depth(shard.nodes.depth, shard.nodes.parent)
     for name, events in shard.traces.items():
-        _check_events(events, known, bounds.nodes_below(rows, places=name == "probe_calibration"))
+        _check_events(events, known, bounds.nodes_below(rows, places=name in OF_PLACES))
     for device in shard.devices:
         bounds.check_columns(device, bounds.device(known), len(device.value))
     if shard.kernels is not None:

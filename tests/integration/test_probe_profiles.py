@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import subprocess
 import sys
@@ -19,18 +20,23 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import harness as package
+from harness.analysis.operators.split import split_of
+from harness.analysis.operators.table import OperatorTable, operator_table
 from harness.config.session import SessionConfig
 from harness.models.executed_graph import ExecutedGraph
 from harness.models.outputs import same_values
 from harness.native import ort
+from harness.native import probe as native_probe
 from harness.ort.library import ort_library
 from harness.ort.session import bind, open_session
-from harness.records import NodeEvents, NodeTable
+from harness.records import NodeEvents, NodeTable, Profile
+from harness.storage.assembly import merge_events
 from harness.tracing.ort_profiler.recorder import OrtPass
 from harness.tracing.probes import times
 from harness.tracing.probes.graphs import ProbedGraph
 from harness.tracing.probes.recorder import ProbePass, as_it_is, prepare_probes
 from harness.tracing.sessions import save_graph
+from tests.builders.process_records import profile
 
 if TYPE_CHECKING:
     from conftest import Harness
@@ -120,12 +126,16 @@ def probe(library: ort.Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             onnx.save(model, path)
         graph, once, outputs = executed(library, path, inputs, config, tmp_path)
         probed = prepare_probes(config, graph)
-        with contextlib.closing(
-            ProbePass(library, config, probed, graph.nodes, inputs)
-        ) as probe_pass:
-            probe_pass.require_order(tmp_path)
-            events, calibration = probe_pass.record(INFERENCES, 0)
-            both = outputs, probe_pass.binding.outputs()
+        for half in (1, 0):
+            with contextlib.closing(
+                ProbePass(library, config, probed, graph.nodes, inputs, half)
+            ) as probe_pass:
+                probe_pass.require_order(tmp_path)
+                assert probe_pass.half_order(tmp_path) == ""
+                events, calibration, split = probe_pass.record(INFERENCES, 0)
+                both = outputs, probe_pass.binding.outputs()
+            assert split is not None
+            check_stretches(split, probed, graph.nodes, half)
         spans_ns = times.spans_ns(recorded[-1])
         return Probed(graph.nodes, probed, events, calibration, once, spans_ns, both)
 
@@ -148,6 +158,18 @@ def executed(
     ) as ort_pass:
         trace = ort_pass.record(1, 0)
     return dataclasses.replace(graph, nodes=trace.nodes), trace.events, outputs
+
+
+def check_stretches(split: NodeEvents, graph: ProbedGraph, nodes: NodeTable, half: int) -> None:
+    """They begin at every second place of the main graph, at its first, and where none may lack."""
+    outer = np.flatnonzero((graph.carriers == np.arange(len(nodes))) & (nodes.parent < 0))
+    places = outer[np.argsort(nodes.order[outer])].tolist()
+    kept = {place for n, place in enumerate(places) if n == 0 or n % 2 == half}
+    for number in split.inference_number.tolist():
+        begun = split.node[split.inference == number].tolist()
+        assert kept <= set(begun)
+        assert begun == [place for place in places if place in begun]
+    assert len(split.inference_number) >= INFERENCES // 2
 
 
 def check(probed: Probed, *, random: bool = False) -> None:
@@ -468,6 +490,75 @@ def test_what_cannot_be_probed_is_refused_with_the_reason(
         prepare_probes(CONFIG, dataclasses.replace(found, nodes=on_gpu))
 
 
+def recorded_in_turns(
+    library: ort.Library, probed: ProbedGraph, nodes: NodeTable, inputs: dict[str, Any]
+) -> Profile:
+    """A profile of four processes, of which each has one of both halves, recorded in this one."""
+    passes = []
+    for process in range(4):
+        with contextlib.closing(
+            ProbePass(library, CONFIG, probed, nodes, inputs, process % 2)
+        ) as probe_pass:
+            passes.append(probe_pass.record(100, process))
+    splits = [one.split for one in passes if one.split is not None]
+    return dataclasses.replace(
+        profile(),
+        nodes=dataclasses.replace(nodes, carrier=probed.carriers),
+        traces={
+            "probe": merge_events([one.nodes for one in passes]),
+            "probe_split": merge_events(splits),
+        },
+    )
+
+
+def test_a_probe_that_stands_before_another_node_is_found_by_the_split(
+    library: ort.Library, tmp_path: Path
+) -> None:
+    # Eight nodes in a row. The probe of the fifth waits for the third and not for the fourth:
+    # ORT executes it before the fourth, whose time then falls to the fifth.
+    names = ["x", *"abcdefg", "y"]
+    nodes = [
+        helper.make_node("Sigmoid" if number % 2 else "Tanh", [one], [other])
+        for number, (one, other) in enumerate(itertools.pairwise(names))
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [4096])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [4096])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    onnx.save(model, tmp_path / "model.onnx")
+    inputs = {"x": np.linspace(-3, 3, 4096, dtype=np.float32)}
+    found, *_ = executed(library, tmp_path / "model.onnx", inputs, CONFIG, tmp_path)
+    probed = prepare_probes(CONFIG, found)
+    places = np.argsort(found.nodes.order).tolist()
+
+    split = split_of(recorded_in_turns(library, probed, found.nodes, inputs))
+    assert split is not None
+    assert split.halves == 2
+    assert split.nodes == 8
+    assert not split.doubtful
+    assert not [one for one in split.stretches if one.doubtful]
+
+    each = onnx.load(probed.each.path)
+    by_place = {
+        node.attribute[0].i: node for node in each.graph.node if node.domain == native_probe.DOMAIN
+    }
+    by_place[places[4]].input[:] = by_place[places[3]].input
+    onnx.save(each, probed.each.path)
+    spoilt = recorded_in_turns(library, probed, found.nodes, inputs)
+    split = split_of(spoilt)
+    assert split is not None
+    around = {row for one in split.stretches if one.doubtful for row in one.rows}
+    assert {places[3], places[4]} <= around
+    assert around <= set(places[2:6])
+    assert not split.doubtful, "of the whole nothing is missing"
+    told = operator_table(spoilt)
+    assert isinstance(told, OperatorTable)
+    assert {row.order for row in told.operators if row.doubt} == around
+
+
 def test_more_stamps_than_expected_are_counted_and_their_inferences_left_out(
     library: ort.Library, tmp_path: Path
 ) -> None:
@@ -486,10 +577,10 @@ def test_more_stamps_than_expected_are_counted_and_their_inferences_left_out(
     with contextlib.closing(ProbePass(library, CONFIG, probed, found.nodes, inputs)) as probe_pass:
         expected = probe_pass.stamps_in_inference
         count[...] = 2  # a body more than what was counted
-        events, _ = probe_pass.record(INFERENCES, 0)
+        events = probe_pass.record(INFERENCES, 0).nodes
         assert events.dropped == 0, "there is room for twice as many"
         count[...] = 5
-        events, _ = probe_pass.record(2 * INFERENCES, 0)
+        events = probe_pass.record(2 * INFERENCES, 0).nodes
     in_inference = np.bincount(events.inference)
     assert 0 < len(in_inference) < 2 * INFERENCES
     assert set(in_inference) == {1 + 5 * 2}, "no inference is there in part"
@@ -605,19 +696,15 @@ def test_a_model_that_is_random_is_probed_and_said_to_be_unchecked(
     profiled = harness(*PROFILE, "model.onnx")
     assert profiled.returncode == 0, profiled.stderr
     profile = package.read_profile(tmp_path / "out.h5")
-    assert set(profile.traces) == {"probe", "probe_calibration", "ort"}
+    assert set(profile.traces) == {"probe", "probe_calibration", "probe_split", "ort"}
     (why,) = (why for what, why in profile.absent if what == "probe guard")
     assert "differ even without probes" in why
     told = json.loads(harness("ops", "out.h5", "--json").stdout)
     assert told["accounts"]["uncovered"] == []
     assert {row["source"] for row in told["operators"]} == {"probe"}
-    parts = told["accounts"]
-    assert parts["traced_ns"] == pytest.approx(
-        parts["nodes_ns"]
-        + parts["framework_ns"]
-        + parts["tracer_cost_ns"]
-        + parts["unexplained_ns"]
-    )
+    accounts = told["accounts"]
+    assert accounts["residual"] == pytest.approx(accounts["told_ns"] / accounts["clean_ns"] - 1)
+    assert "unexplained_ns" not in accounts, "it closed whatever was wrong"
 
 
 def test_what_no_probe_covers_is_named(harness: Harness, tmp_path: Path) -> None:

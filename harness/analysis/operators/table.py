@@ -16,6 +16,7 @@ from harness.analysis.gpu_work import NodeWork
 from harness.analysis.operators.accounts import Accounts, accounts_of, dispatch_ns
 from harness.analysis.operators.cells import Cells
 from harness.analysis.operators.labels import label, node_label, node_layer, sources
+from harness.analysis.operators.split import TRUSTED_MISS, Split, split_of
 from harness.analysis.working_set import Served, WorkingSet
 from harness.records import NodeEvents, NodeTable, Profile
 from harness.statistics.figures import Figure
@@ -66,6 +67,11 @@ class Operator:
         why: the numbers behind that.
         sources: nodes of the user's file that the node was made of, the main one first; empty
             if that is not known, and for an op type or a layer.
+        split_miss: share by which its time misses a direct measurement. Of a node: of the stretch
+            between every second probe that contains it and misses most (its neighbour is in it,
+            too). Of a group: what the doubtful stretches in it miss. None if not measured.
+        doubt: what that means, in a clause, if it is more than noise and more than is trusted;
+            else empty.
     """
 
     node: str
@@ -92,6 +98,8 @@ class Operator:
     bound: str
     why: str
     sources: tuple[str, ...] = ()
+    split_miss: float | None = None
+    doubt: str = ""
 
     @property
     def called(self) -> str:
@@ -210,7 +218,7 @@ class OperatorTimes:
     @functools.cached_property
     def accounts(self) -> Accounts:
         """Where the time of a traced inference went."""
-        return accounts_of(self.profile, self.events, self.cells, self._spans)
+        return accounts_of(self.profile, self.events, self.cells, self._spans, self._split)
 
     def table(self, by: str = "node", sort: str = "time", depth: int = 0) -> OperatorTable:
         """What ``operator_table`` returns."""
@@ -266,6 +274,7 @@ class OperatorTimes:
         memory = bounds.memory_share(served, median, self._ceilings.levels)
         # Times from ORT's profiler have no second figure to stand next to them.
         profiled = self._profiled if self.source == "probe" else None
+        split_miss, doubt = self._checked(members, by)
         return Operator(
             node=group[0],
             op_type=group[1],
@@ -293,7 +302,24 @@ class OperatorTimes:
             bound=bound,
             why=why,
             sources=sources(nodes, members[0]) if by == "node" else (),
+            split_miss=split_miss,
+            doubt=doubt,
         )
+
+    def _checked(self, members: list[int], by: str) -> tuple[float | None, str]:
+        """(split_miss, doubt) of a row of the table."""
+        split = self._split
+        if split is None:
+            return None, ""
+        if by == "node":
+            missed = split.missed(members[0])
+            return None if missed is None else missed.miss, split.doubt(members[0], self.nodes)
+        own_ns = {row: typical(self.cells.medians_ns(self.cells.own[:, row])) for row in members}
+        missed_ns, whole_ns = split.missed_ns(own_ns), sum(own_ns.values())
+        miss = missed_ns / max(whole_ns - missed_ns, 1.0)
+        if abs(miss) <= TRUSTED_MISS:
+            return miss, ""
+        return miss, f"doubtful nodes in it miss direct measurements by {missed_ns:+,.0f} ns"
 
     def _work(self, column: npt.NDArray[np.int64], members: Sequence[int]) -> float | None:
         """Operations or bytes of all work included in the time of some nodes, in one inference.
@@ -366,6 +392,10 @@ class OperatorTimes:
         return _spans(self.nodes) if self.source == "probe" else {}
 
     @functools.cached_property
+    def _split(self) -> Split | None:
+        return split_of(self.profile) if self.source == "probe" else None
+
+    @functools.cached_property
     def _profiled(self) -> Cells | None:
         """The same, from ORT's profiler."""
         if self.source == "ort":
@@ -382,7 +412,7 @@ class OperatorTimes:
         cells = self._profiled
         if cells is None or not len(cells.own):
             return None
-        return accounts_of(self.profile, self.profile.traces["ort"], cells, {}).residual
+        return accounts_of(self.profile, self.profile.traces["ort"], cells, {}, None).residual
 
 
 def _groups(

@@ -45,9 +45,8 @@ def accounts(digest: Digest) -> Markup:
         ("nodes", told.nodes_ns, "c0"),
         ("framework: outside all nodes", told.framework_ns, "c1"),
     ]
-    if told.tracer_cost_ns is not None and told.unexplained_ns is not None:
+    if told.tracer_cost_ns is not None:
         parts.append(("probes, by their calibration", told.tracer_cost_ns, "c3"))
-        parts.append(("unexplained", told.unexplained_ns, "cx"))
     whole_ns = max(told.traced_ns, sum(max(value, 0) for _, value, _ in parts), 1.0)
     bars, at = [], 0.0
     for name, value, kind in parts:
@@ -58,7 +57,12 @@ def accounts(digest: Digest) -> Markup:
     inferences = counted(whole.inferences, "inference")
     says = [f"Timed by {how} in {inferences}, in steps of {duration(whole.resolution_ns)}."]
     if told.residual is not None:
-        says.append(f"Against the undisturbed timed pass: {told.residual * 100:+.1f} %.")
+        says.append("Residual of nodes and framework against the undisturbed timed pass: "
+                    f"{told.residual * 100:+.1f} %.")  # fmt: skip
+    if told.split_miss is not None and told.split_apart is not None:
+        says.append(f"Split between nodes: {told.split_miss * 100:+.1f} % against direct "
+                    f"measurements of {counted(told.split_nodes, 'node')}, two by two; they differ "
+                    f"by {told.split_apart * 100:.1f} % beyond noise.")  # fmt: skip
     if told.own_probe_share is not None and told.own_probe_share < 1:
         says.append(f"{percent(told.own_probe_share)} of the time is in nodes with a probe of "
                     "their own.")  # fmt: skip
@@ -199,13 +203,20 @@ def _row(
     return [
         name,
         Cell([bar, element("span", percent(row.share))], row.share),
-        Cell(duration(row.median_ns), row.median_ns),
+        Cell(_own_time(row), row.median_ns),
         _optional(half, lambda value: percent(value) if value < 1 else "> 100 %"),
         foreign(row.node if by == "op" else row.op_type, 32),
         element("span", bound, class_=f"bound {row.bound}", title=row.why),
         *(cell for name, cell in optional.items() if name in shown),
         Cell(f"{duration(row.p10_ns)} – {duration(row.p90_ns)}", row.p90_ns - row.p10_ns),
     ]
+
+
+def _own_time(row: Operator) -> Content:
+    """Its own time, with a mark where it is doubtful: point at it for what it misses."""
+    if not row.doubt:
+        return duration(row.median_ns)
+    return element("span", f"{duration(row.median_ns)} ?", class_="doubtful", title=row.doubt)
 
 
 def _optional(value: float | None, form: Callable[[float], str]) -> Cell:

@@ -17,6 +17,9 @@ from harness.statistics.figures import Figure
 #: Columns of an op type on a terminal narrower than ``NARROW``; elsewhere twice as many.
 _NARROW_TYPES = 14
 
+#: Doubtful rows whose measured miss is printed; ``--json`` and ``--csv`` have all.
+_DOUBTS_TOLD = 3
+
 #: Columns that a narrow terminal leaves out, in this order, until the names have room.
 _SPARED = ("sum", "calls", "±", "total", "share", "GPU idle", "bound", "op type")
 
@@ -41,7 +44,7 @@ def print_operators(
         list(map(op_types, rows)), _NARROW_TYPES if page.width < NARROW else 2 * _NARROW_TYPES
     )
     columns = [
-        Column("own time", [nanoseconds(row.median_ns) for row in rows]),
+        Column("own time", _own_times(rows)),
         Column("±", list(map(_half_width, rows))),
         *_optional(page, rows, passes=passes, work=work),
         Column("bound", [row.bound.removesuffix("-bound") for row in rows], "<"),
@@ -60,6 +63,13 @@ def print_operators(
             more = f" (and {counted(len(others), 'other reason')})" if others else ""
             page.say("roofline", f"without all ceilings: {worded(first)}{more}")
     print_accounts(page, table)
+
+
+def _own_times(rows: Sequence[Operator]) -> list[str]:
+    """Own times, the doubtful ones marked."""
+    if not any(row.doubt for row in rows):
+        return [nanoseconds(row.median_ns) for row in rows]
+    return [f"{nanoseconds(row.median_ns)}{'?' if row.doubt else ' '}" for row in rows]
 
 
 def _optional(
@@ -152,19 +162,25 @@ def print_accounts(page: Page, table: OperatorTable) -> None:
     inferences = counted(table.inferences, "inference")
     parts = f"nodes {nanoseconds(accounts.nodes_ns)} + framework "
     parts += nanoseconds(accounts.framework_ns)
-    if accounts.tracer_cost_ns is not None and accounts.unexplained_ns is not None:
+    if accounts.tracer_cost_ns is not None:
         page.say(
             "accounts",
-            f"{parts} + probes {nanoseconds(accounts.tracer_cost_ns)} + unexplained "
-            f"{nanoseconds(accounts.unexplained_ns)} = {nanoseconds(accounts.traced_ns)} "
+            f"{parts}, with {nanoseconds(accounts.tracer_cost_ns)} of probes taken out "
             f"({inferences})",
         )
         if accounts.told_ns and accounts.clean_ns and accounts.residual is not None:
             page.say(
                 "accounts",
-                f"nodes + framework of a process {nanoseconds(accounts.told_ns)} against its timed "
-                f"pass of {nanoseconds(accounts.clean_ns)}: {accounts.residual:+.1%} (geometric "
-                "means)",
+                f"residual {accounts.residual:+.1%}: nodes + framework of a process "
+                f"{nanoseconds(accounts.told_ns)} against its timed pass of "
+                f"{nanoseconds(accounts.clean_ns)} (geometric means)",
+            )
+        if accounts.split_miss is not None and accounts.split_apart is not None:
+            page.say(
+                "accounts",
+                f"split between nodes: {accounts.split_miss:+.1%} against direct measurements of "
+                f"{counted(accounts.split_nodes, 'node')}, two by two; they differ by "
+                f"{accounts.split_apart:.1%} beyond noise",
             )
         if accounts.own_probe_share is not None and accounts.own_probe_share < 1:
             page.say(
@@ -180,6 +196,11 @@ def print_accounts(page: Page, table: OperatorTable) -> None:
         )
     if accounts.doubt:
         page.say("accounts", f"do not trust the operator times: {accounts.doubt}")
+    doubtful = [row for row in table.operators if row.doubt]
+    for row in doubtful[:_DOUBTS_TOLD]:
+        page.say("accounts", f"doubtful (?): {row.called}: {row.doubt}")
+    if len(doubtful) > _DOUBTS_TOLD:
+        page.say("accounts", f"doubtful (?): {len(doubtful) - _DOUBTS_TOLD} more rows")
     if table.uncovered:
         page.say("accounts", f"counted as framework: {', '.join(table.uncovered)}")
     if table.profiler_tax is not None:

@@ -11,6 +11,7 @@ from harness.errors import one_line
 from harness.records import (
     NO_YARDSTICK,
     NOTHING,
+    OF_PLACES,
     DeviceSeries,
     InputRecord,
     KernelEvents,
@@ -84,9 +85,7 @@ def read(profile: ProfileFile) -> Profile:
             processes=processes,
             nodes=nodes,
             traces={
-                name: _read_events(
-                    group, known, bounds.nodes_below(rows, places=name == "probe_calibration")
-                )
+                name: _read_events(group, known, bounds.nodes_below(rows, places=name in OF_PLACES))
                 for name, group in traces.items()
             },
             devices=tuple(

@@ -8,10 +8,11 @@ the last one in the file first, and executes everything that each of them needs 
 them in reverse. A trace of the probed graph confirms the order (``same_order``). The graph itself
 is unchanged, and so is ORT's memory plan for it.
 
-Three graphs are made: one with a probe at each place; one with pairs of probes, which measure
-the cost of a probe; and the frame, with one probe before the first node and one after the last,
-followed by extra nodes that measure what ORT spends on each node outside its execution.
-``harness.tracing.probes.times`` turns their recordings into times.
+Five graphs are made: one with a probe at each place; one with pairs of probes, which measure the
+cost of a probe; the frame, with one probe before the first node and one after the last, followed by
+extra nodes that measure what ORT spends on each node outside its execution; and two halves, with
+probes at every second place of the main graph, which check how the first one divides the time
+between neighbours. ``harness.tracing.probes.times`` turns their recordings into times.
 """
 
 from __future__ import annotations
@@ -90,6 +91,9 @@ class ProbedGraph:
         pairs: graph with two probes at each place.
         frame: graph with one probe before the first node, one at the end of the main graph, and
             two around the extra nodes after that.
+        halves: graphs with one probe at every second place of the main graph, the even and the
+            odd ones. Both have its first place and its last, and those before a node that reads
+            nothing of the one before it; none is in a body.
         end_parents: int64[ends], row of the control-flow node whose body ends there, -1
             for the main graph.
         carriers: int64[nodes], row of the node whose probe covers a node: its own row if it has
@@ -102,6 +106,7 @@ class ProbedGraph:
     each: ProbedFile
     pairs: ProbedFile
     frame: ProbedFile
+    halves: tuple[ProbedFile, ProbedFile]
     end_parents: Int64Array
     carriers: Int64Array
     further_nodes: int
@@ -110,7 +115,7 @@ class ProbedGraph:
 def insert(graph: ExecutedGraph) -> ProbedGraph:
     """Inserts probes into a graph whose node table was completed by a trace.
 
-    Writes three files next to graph.path; the weights stay in the external file that all of
+    Writes five files next to graph.path; the weights stay in the external file that all of
     them refer to.
 
     Args:
@@ -127,15 +132,18 @@ def insert(graph: ExecutedGraph) -> ProbedGraph:
     plan = planner.plan(model.graph, parent=-1)
     if not plan.placements:
         raise ValueError("no node has an output that a probe can wait for")
-    writers = [_Writer(kind, len(graph.nodes)) for kind in ("each", "pairs", "frame")]
-    each, pairs, frame = (one.write(model, plan, graph.path) for one in writers)
+    plans = {"each": plan, "pairs": plan, "frame": plan}
+    plans |= {"even": _half(plan, 0), "odd": _half(plan, 1)}
+    writers = {kind: _Writer(kind, len(graph.nodes)) for kind in plans}
+    files = {kind: one.write(model, plans[kind], graph.path) for kind, one in writers.items()}
     return ProbedGraph(
-        each=each,
-        pairs=pairs,
-        frame=frame,
+        each=files["each"],
+        pairs=files["pairs"],
+        frame=files["frame"],
+        halves=(files["even"], files["odd"]),
         end_parents=np.array(planner.end_parents, np.int64),
         carriers=planner.carriers,
-        further_nodes=writers[-1].further_nodes,
+        further_nodes=writers["frame"].further_nodes,
     )
 
 
@@ -204,7 +212,7 @@ class _Placement(NamedTuple):
 
 
 class _Node(NamedTuple):
-    """A node of a graph, read once for all three files.
+    """A node of a graph, read once for all files.
 
     Attributes:
         at: its position in the graph's file.
@@ -380,11 +388,52 @@ class _Pending:
         self._unreadable += told is None
         self._producers |= dict.fromkeys(node.outputs, node.row)
 
+    def all_read_by(self, node: _Node) -> bool:
+        """Whether a node reads of all whose results none of the others reads, and there are such.
+
+        So it runs when all of them have run.
+        """
+        return bool(self._unread) and self._unread.keys() <= {
+            self._producers.get(name) for name in node.reads
+        }
+
     def after(self) -> tuple[str, ...] | None:
         """Results that are there only when all nodes have run; None if some have none."""
         if self._unreadable:
             return None
         return tuple(name for name in reversed(self._unread.values()) if name is not None)
+
+
+def _half(plan: _Plan, offset: int) -> _Plan:
+    """The plan of the main graph with every second place, and with no probe in a body.
+
+    A probe is left out only before a node that reads of all since the probe before: so the
+    order of execution is the same without it.
+
+    Args:
+        plan: of the main graph, with all of them.
+        offset: 0 for the even places, 1 for the odd ones.
+    """
+    numbers = {one.row: number for number, one in enumerate(plan.placements)}
+    last = plan.placements[-1].row
+    placements = []
+    pending = _Pending(plan.readable)
+    nodes = [node._replace(bodies=[None] * len(node.bodies)) for node in plan.nodes]
+    for node in nodes:
+        number = numbers.get(node.row)
+        if number is not None and (
+            number % 2 == offset or node.row == last or not pending.all_read_by(node)
+        ):
+            # A probe that is left out could wait for all before it, so the next one can.
+            after = pending.after() or ()
+            placements.append(plan.placements[number]._replace(after=after))
+            pending = _Pending(plan.readable)
+        if node.op_type != "Constant":
+            pending.add(node)
+    if last < 0:
+        placements.append(plan.placements[-1]._replace(after=pending.after() or ()))
+    unread, needed = _listed(nodes, placements)
+    return _Plan(nodes, plan.readable, placements, [*unread, *needed])
 
 
 class _Writer:

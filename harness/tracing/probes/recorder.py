@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,14 +24,33 @@ from harness.tracing.ort_profiler.recorder import profile_once
 from harness.tracing.probes import graphs, times
 from harness.tracing.probes.graphs import ProbedGraph
 from harness.tracing.probes.times import Stamps
-from harness.tracing.probes.turns import ROUNDS, SPINNING_S, THREADED_ROUNDS
+from harness.tracing.probes.turns import ROUNDS, SPINNING_S, SPLIT_EVERY, THREADED_ROUNDS
 from harness.tracing.sessions import WARMUP_INFERENCES
 
 #: Ratio of an inference's CPU time to its duration below which it counts as single-threaded.
 SINGLE_THREADED = 1.2
 
-#: Indices of the three graphs of a ProbePass, and of their sessions.
-_EACH, _PAIRS, _FRAME = range(3)
+#: How long a session is used before it is recorded again: the first inferences of a small model
+#: take several times as long, until the caches hold its session again.
+WARMING_S = 0.5e-3
+
+#: Indices of the graphs of a ProbePass, and of their sessions.
+_EACH, _PAIRS, _FRAME, _HALF = range(4)
+
+
+class Recorded(NamedTuple):
+    """What a ProbePass recorded.
+
+    Attributes:
+        nodes: executions of nodes.
+        calibration: cost of the probes at each place.
+        split: the stretches between every second place, as ``times.split_events`` returns them;
+            None if they are not recorded.
+    """
+
+    nodes: NodeEvents
+    calibration: NodeEvents
+    split: NodeEvents | None
 
 
 class ProbePass:
@@ -43,6 +62,7 @@ class ProbePass:
         probed: the graph with probes.
         nodes: table of the executed graph.
         inputs: to feed, by name.
+        half: which of ProbedGraph.halves checks the split between nodes; None for neither.
     """
 
     def __init__(
@@ -52,16 +72,21 @@ class ProbePass:
         probed: ProbedGraph,
         nodes: NodeTable,
         inputs: Mapping[str, Any],
+        half: int | None = None,
     ) -> None:
         self._probed = probed
         self._nodes = nodes
+        self._files = [probed.each, probed.pairs, probed.frame]
+        if half is not None:
+            self._files.append(probed.halves[half])
         options = as_it_is(library, config)
         self._sessions = [
-            open_session(library, path, config, **options)
-            for path in (probed.each.path, probed.pairs.path, probed.frame.path)
+            open_session(library, file.path, config, **options) for file in self._files
         ]
         self._bindings = [bind(session, inputs) for session in self._sessions]
-        self._stamps_in_inference = [self._count_stamps(number) for number in range(3)]
+        self._stamps_in_inference = [
+            self._count_stamps(number) for number in range(len(self._files))
+        ]
         # If no operator splits its work between threads, the pool sleeps and does not spin.
         cpu_s, wall_s = time.process_time(), time.monotonic()
         for _ in range(WARMUP_INFERENCES):
@@ -79,40 +104,39 @@ class ProbePass:
         """Binding of the graph with one probe at each place."""
         return self._bindings[_EACH]
 
-    def record(self, inferences: int, process: int) -> tuple[NodeEvents, NodeEvents]:
-        """Records this many inferences; returns (node events, calibration).
+    def record(self, inferences: int, process: int) -> Recorded:
+        """Records this many inferences of each graph, of the half fewer.
 
-        The three graphs take turns, so that drift of the machine affects all alike.
+        The graphs take turns, so that drift of the machine affects all alike.
         """
         most = ROUNDS if self._single_threaded else THREADED_ROUNDS
         rounds = max(1, min(most, inferences // 2))
-        recorded: list[list[Stamps]] = [[], [], []]
-        for _ in range(rounds):
-            for graph in (_PAIRS, _EACH, _FRAME):
+        recorded: list[list[Stamps]] = [[] for _ in self._files]
+        for number in range(rounds):
+            turns = [_PAIRS, _EACH, _FRAME]
+            if len(self._files) > _HALF and number % SPLIT_EVERY == 0:
+                turns.insert(turns.index(_EACH), _HALF)
+            for graph in turns:
                 self._settle(graph)
                 recorded[graph].append(self._record(graph, -(-inferences // rounds)))
-        each, pairs, frames = map(times.concatenate, recorded)
+        each, pairs, frames, *halves = map(times.concatenate, recorded)
 
-        # Number of probes between the first and the last; the frame has only those two.
-        between = self._stamps_in_inference[_EACH] - 2
-        differences_ns = [
-            float(np.median(times.spans_ns(one)) - np.median(times.framed_spans_ns(framed)))
-            / between
-            for one, framed in zip(recorded[_EACH], recorded[_FRAME], strict=True)
-            if between
-        ]
-        level = times.cost_level(times.pair_cost_ns(pairs), differences_ns)
+        in_place_ns, scatter_ns = times.in_place_cost(recorded[_EACH], recorded[_FRAME])
+        level = times.cost_level(times.pair_cost_ns(pairs), in_place_ns, scatter_ns)
         places = len(self._nodes) + len(self._probed.end_parents)
         calibration = times.calibration_events(pairs, places, level, process)
-        cost_ns = times.costs(calibration, places)
+        cost_ns = times.in_place(times.costs(calibration, places), each)
         frame = times.frame(
             each, frames, round(float(np.median(cost_ns))), self._probed, self._nodes
         )
         events = times.node_events(each, self._probed, self._nodes, cost_ns, frame, process)
-        return events, calibration
+        split = times.split_events(halves[0], cost_ns, process) if halves else None
+        return Recorded(events, calibration, split)
 
     def require_order(self, folder: Path) -> None:
         """Makes sure that the graphs execute their nodes in the order of the one without probes.
+
+        The half is left to ``half_order``.
 
         Args:
             folder: for what ORT's profiler writes of one inference of each.
@@ -121,13 +145,31 @@ class ProbePass:
             ValueError: they do not; the text says how.
             OrtError: an inference failed, or the library is older than 1.25.
         """
-        files = (self._probed.each, self._probed.pairs, self._probed.frame)
-        for file, binding in zip(files, self._bindings, strict=True):
-            trace = profile_once(binding, folder, file.path.stem)
-            difference = graphs.same_order(file, self._nodes, reader.ran(trace))
-            trace.unlink()
+        for number in (_EACH, _PAIRS, _FRAME):
+            difference = self._order(number, folder)
             if difference:
                 raise ValueError(f"with probes, {difference}")
+
+    def half_order(self, folder: Path) -> str:
+        """Whether the half keeps the order, too; "" or how it differs.
+
+        Args:
+            folder: as for ``require_order``.
+        """
+        return self._order(_HALF, folder)
+
+    def leave_half_out(self) -> None:
+        """Records no half from now on."""
+        self._files.pop()
+        self._bindings.pop().close()
+        self._sessions.pop().close()
+
+    def _order(self, number: int, folder: Path) -> str:
+        file = self._files[number]
+        trace = profile_once(self._bindings[number], folder, file.path.stem)
+        difference = graphs.same_order(file, self._nodes, reader.ran(trace))
+        trace.unlink()
+        return difference
 
     def close(self) -> None:
         """Releases the sessions."""
@@ -144,7 +186,11 @@ class ProbePass:
         """
         if not self._single_threaded:
             time.sleep(SPINNING_S)
-        self._bindings[number].run()
+        until = time.monotonic() + WARMING_S
+        while True:
+            self._bindings[number].run()
+            if time.monotonic() >= until:
+                return
 
     def _count_stamps(self, number: int) -> int:
         """Warms a session up, and counts the stamps of one inference."""

@@ -94,26 +94,77 @@ def framed_spans_ns(frames: Stamps) -> Int64Array:
 PAIR_UNCERTAINTY: Final = 0.25
 
 
-def cost_level(pair_ns: float, differences_ns: Sequence[float]) -> float:
+#: The least and the greatest factor between a probe's cost in place and inside a pair. Where the
+#: graph outgrows the caches (6,000 and 12,000 nodes of 0.15 µs: 450 ns in place, 220 ns inside
+#: a pair), the second probe of a pair still finds all that it needs in them: factors up to 2.4.
+LEVELS: Final = (1 / 3, 3.0)
+
+
+def cost_level(pair_ns: float, in_place_ns: float, scatter_ns: float) -> float:
     """Factor by which a probe's cost in place differs from that inside a pair.
 
     Args:
         pair_ns: mean cost measured by the pairs.
-        differences_ns: cost per probe in each of several interleaved rounds: probed nodes minus
-            undisturbed nodes. It includes the noise of whole inferences, so it dominates for
-            short models and has no influence for long ones.
+        in_place_ns: mean cost measured by ``in_place_cost``. It includes the noise of whole
+            inferences, so it dominates for short models and has no influence for long ones.
+        scatter_ns: its standard error; infinite if not known.
 
     Returns:
-        The inverse-variance weighted mean of both, divided by pair_ns, clipped to [0.5, 2]:
-        values outside are noise, and show up as a residual of the accounts.
+        The inverse-variance weighted mean of both, divided by pair_ns, clipped to LEVELS: values
+        outside are noise, and show up as a residual of the accounts.
     """
-    if len(differences_ns) < 2 or pair_ns <= 0:
+    if pair_ns <= 0 or not np.isfinite(scatter_ns):
         return 1.0
-    scatter = float(np.std(differences_ns, ddof=1)) / len(differences_ns) ** 0.5
     weight = (PAIR_UNCERTAINTY * pair_ns) ** 2
-    share = weight / (weight + scatter**2)
-    level = share * float(np.median(differences_ns)) / pair_ns + 1 - share
-    return float(min(max(level, 0.5), 2.0))
+    share = weight / (weight + scatter_ns**2)
+    level = share * in_place_ns / pair_ns + 1 - share
+    return float(min(max(level, LEVELS[0]), LEVELS[1]))
+
+
+def in_place_cost(each: Sequence[Stamps], frames: Sequence[Stamps]) -> tuple[float, float]:
+    """What one probe adds to an inference: (mean in ns, its standard error).
+
+    The sum of what is typical for each gap, less the span of the frame, over the probes that
+    the frame lacks. Sums of medians, as the times of nodes are medians: an inference of many
+    nodes that probes make several times as long waits for a CPU in each of its executions on a
+    busy machine, but no gap does in most of them.
+
+    Args:
+        each: recordings of the graph with a probe at each place, one a round.
+        frames: those of the frame graph, in the same rounds.
+
+    Returns:
+        The standard error is the jackknife's over the rounds (Efron & Tibshirani 1993, chapter
+        11), infinite with fewer than two or without a probe that the frame lacks.
+    """
+    places = 1 + max(int(one.place.max(initial=0)) for one in each)
+    gaps_ns = [_gaps_ns(one, places) for one in each]
+    spans_ns = [framed_spans_ns(one) for one in frames]
+    between = round(np.mean([len(one.place) / len(one.start_ns) for one in each])) - 2
+    if between < 1:
+        return 0.0, float("inf")
+
+    def told(rounds: Sequence[int]) -> float:
+        gaps = np.concatenate([gaps_ns[one] for one in rounds])
+        spans = np.concatenate([spans_ns[one] for one in rounds])
+        return float(np.median(gaps, axis=0).sum() - np.median(spans)) / between
+
+    rounds = range(len(each))
+    if len(rounds) < 2:
+        return told(rounds), float("inf")
+    without = [told([one for one in rounds if one != left]) for left in rounds]
+    return told(rounds), float(np.std(without) * (len(rounds) - 1) ** 0.5)
+
+
+def _gaps_ns(stamps: Stamps, places: int) -> npt.NDArray[np.float64]:
+    """float64[inferences, places], time from the stamps of a place to the next ones; or 0."""
+    inference = _inference_of_all(stamps)
+    begin = np.flatnonzero(inference[1:] == inference[:-1])
+    count = len(stamps.start_ns)
+    cell = inference[begin] * places + stamps.place[begin]
+    gap_ns = stamps.stamp_ns[begin + 1] - stamps.stamp_ns[begin]
+    summed = np.bincount(cell, gap_ns, count * places)
+    return summed.astype(np.float64, copy=False).reshape(count, places)
 
 
 def calibration_events(stamps: Stamps, places: int, level: float, process: int) -> NodeEvents:
@@ -185,6 +236,80 @@ def costs(calibration: NodeEvents, places: int) -> Int64Array:
     return cost_ns
 
 
+def split_events(stamps: Stamps, cost_ns: Int64Array, process: int) -> NodeEvents:
+    """How long each stretch between two probes of a half takes: a check of the nodes' own times.
+
+    Args:
+        stamps: recorded with one of ProbedGraph.halves.
+        cost_ns: of each place, as ``costs`` gives them.
+        process: ProcessRecord.index.
+
+    Returns:
+        An event a gap, with the place that begins it as its ``node``, the gap as its duration,
+        and as its own time what is left without the probe that ends it, at least 0.
+    """
+    inference = _inference_of_all(stamps)
+    begin = np.flatnonzero(inference[1:] == inference[:-1])
+    gap_ns = stamps.stamp_ns[begin + 1] - stamps.stamp_ns[begin]
+    return _events(
+        stamps,
+        process,
+        stamps.place[begin],
+        inference[begin],
+        stamps.stamp_ns[begin],
+        gap_ns,
+        np.maximum(gap_ns - cost_ns[stamps.place[begin + 1]], 0),
+        {},
+        np.full(len(stamps.start_ns), -1, np.int64),
+    )
+
+
+#: Standard deviation of what is believed, before gaps are looked at, of the part in which places
+#: differ by their pairs: all of it.
+_LOCAL_UNCERTAINTY: Final = 0.5
+
+#: Gaps below which they say nothing of that.
+_LEAST_GAPS: Final = 8
+
+
+def in_place(cost_ns: Int64Array, each: Stamps) -> Int64Array:
+    """int64[places], costs, with differences between places as far as gaps show them.
+
+    A probe behind a node that empties the caches is dearer, and gaps that end with a dearer one
+    are longer by that. Where a graph outgrows the caches, pairs differ by how their session lies
+    in memory, too, and the one with single probes lies there in another way: of 3,000 equal
+    nodes pairs told 250 ± 90 ns again and again (0.83 between halves of the inferences), and gaps
+    knew nothing of it (correlation 0.02). So differences count by the slope of the gaps over
+    them, which noise of larger nodes leaves open: it is weighed against 1 ± _LOCAL_UNCERTAINTY
+    by the inverse of the variances.
+
+    Args:
+        cost_ns: of each place, as ``costs`` gives them.
+        each: recordings of the graph with a probe at each place.
+    """
+    inferences = len(each.start_ns)
+    count = len(each.place) // max(inferences, 1)
+    same = count * inferences == len(each.place)
+    if not same or count <= _LEAST_GAPS:
+        return cost_ns
+    place = each.place.reshape(inferences, count)
+    if (place != place[0]).any():
+        return cost_ns  # a loop ran more often in one: which gap is which differs
+    gap_ns = np.median(np.diff(each.stamp_ns.reshape(inferences, count), axis=1), axis=0)
+    ended_ns = cost_ns[place[0, 1:]].astype(np.float64)
+    centre_ns = ended_ns.mean()
+    away, longer = ended_ns - centre_ns, gap_ns - gap_ns.mean()
+    squares = float(away @ away)
+    if not squares:
+        return cost_ns
+    slope = float(away @ longer) / squares
+    rest = longer - slope * away
+    variance = max(float(rest @ rest) / (len(rest) - 2) / squares, 1e-12)
+    prior = _LOCAL_UNCERTAINTY**-2
+    share = min(max((prior + slope / variance) / (prior + 1 / variance), 0.0), 1.0)
+    return np.asarray(np.rint(centre_ns + share * (cost_ns - centre_ns)), np.int64)
+
+
 class OutsideNodes(NamedTuple):
     """Time that an inference spends outside the execution of its nodes, in ns.
 
@@ -220,7 +345,9 @@ def frame(
     most_ns = max(outside_ns - cost_ns, 0.0) / max(count, 1)
     # Between the two spans of the frame graph, there is the cost of one more probe.
     node_ns = min(max(framed_ns - outside_ns - cost_ns, 0.0) / graph.further_nodes, most_ns)
-    return OutsideNodes(round(max(outside_ns - cost_ns, 0.0) - node_ns * count), round(node_ns))
+    # Thousands of probes take the caches from what follows them: the frame knows what it takes.
+    whole_ns = min(outside_ns - cost_ns, framed_ns - 2 * cost_ns - node_ns * graph.further_nodes)
+    return OutsideNodes(round(max(whole_ns - node_ns * count, 0.0)), round(node_ns))
 
 
 def _inference_of_all(stamps: Stamps) -> Int64Array:

@@ -4,5 +4,8 @@
 ROUNDS = 8
 THREADED_ROUNDS = 3
 
+#: Of them, one in so many has a turn of the half of the probes, too: a check needs no more.
+SPLIT_EVERY = 2
+
 #: How long ORT's threads may spin after an inference (measured: up to 80 ms).
 SPINNING_S = 0.1

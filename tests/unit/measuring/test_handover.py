@@ -52,7 +52,7 @@ def test_a_preparation(job: Job) -> None:
         output_check=Reading("output_error", math.inf, "1"),
         facts=profile.environment,
         graph=ExecutedGraph(profile.nodes, Path("executed.onnx")),
-        probed=ProbedGraph(file, file, file, np.array([-1, 2]), np.arange(2), 32),
+        probed=ProbedGraph(file, file, file, (file, file), np.array([-1, 2]), np.arange(2), 32),
         repeatable=True,
         executions=3,
         profiled_ns=1,

@@ -107,15 +107,15 @@ def test_expected_time_follows_from_what_will_be_done() -> None:
 def test_several_threads_settle_between_graphs_with_probes() -> None:
     single = dataclasses.replace(CONFIG, session=SessionConfig(intra_threads=1))
     plans = [planning.divide_time(one, 10**6, 0, NODES, 10**6) for one in (CONFIG, single)]
-    # Three graphs that wait 0.1 s three times each, and fewer turns.
-    assert 0.8 < plans[0].traced_s - plans[1].traced_s < 1
+    # Three graphs that wait 0.1 s three times each, a fourth that does so twice, and fewer turns.
+    assert 1 < plans[0].traced_s - plans[1].traced_s < 1.2
     # Without a graph there is nothing to put probes into.
     assert planning.divide_time(CONFIG, 10**6, 0, 0, 0).traced_s < 0.1
 
 
 def test_a_session_of_the_executed_graph_takes_less() -> None:
     told = planning.divide_time(CONFIG, 10**6, 10**9, NODES, 10**6, executed_session_ns=10**8)
-    assert 4 * 0.1 < told.traced_s < 4 * 0.1 + 2
+    assert 5 * 0.1 < told.traced_s < 5 * 0.1 + 2
     assert told.timed_process_s > 1
 
 

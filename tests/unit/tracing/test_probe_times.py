@@ -20,7 +20,8 @@ FURTHER = 32
 
 def graph(carriers: list[int], end_parents: list[int]) -> ProbedGraph:
     none = ProbedFile(Path(), np.empty(0, np.int64), (), np.empty(0, np.int64))
-    return ProbedGraph(none, none, none, np.array(end_parents), np.array(carriers), FURTHER)
+    rows = np.array(end_parents), np.array(carriers)
+    return ProbedGraph(none, none, none, (none, none), *rows, FURTHER)
 
 
 def recorded(
@@ -246,29 +247,101 @@ def test_a_pair_that_something_came_between_tells_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("differences_ns", "expected"),
+    ("in_place_ns", "scatter_ns", "expected"),
     [
-        ([], 1.0),
-        ([50.0], 1.0),  # one round does not know its own noise
-        ([80.0, 80.0, 80.0], 0.8),  # without noise it decides
-        ([120.0] * 4, 1.2),
-        ([-9e6, 9e6, 3e6, -3e6], 1.0),  # noise of whole inferences says nothing
-        ([0.0, 0.0, 0.0], 0.5),
-        ([900.0, 900.0], 2.0),
+        (50.0, np.inf, 1.0),  # one round does not know its own noise
+        (80.0, 0.0, 0.8),  # without noise it decides
+        (120.0, 0.0, 1.2),
+        (240.0, 1.0, 2.4),  # the graph outgrows the caches
+        (3e6, 4e6, 1.0),  # noise of whole inferences says nothing
+        (0.0, 0.0, 1 / 3),
+        (900.0, 0.0, 3.0),
+        (60.0, 25.0, 0.8),  # pairs 100 ± 25, rounds 60 ± 25
     ],
 )
-def test_level_of_the_cost_follows_the_rounds_where_they_agree(
-    differences_ns: list[float], expected: float
+def test_level_of_the_cost_weighs_by_the_inverse_of_the_variances(
+    in_place_ns: float, scatter_ns: float, expected: float
 ) -> None:
-    assert arithmetic.cost_level(100.0, differences_ns) == pytest.approx(expected, abs=1e-6)
+    level = arithmetic.cost_level(100.0, in_place_ns, scatter_ns)
+    assert level == pytest.approx(expected, abs=0.01)
+    assert arithmetic.cost_level(0.0, in_place_ns, scatter_ns) == 1.0
 
 
-def test_level_of_the_cost_weighs_by_the_inverse_of_the_variances() -> None:
-    # Pairs: 100 ± 25. Rounds: 60 with a standard deviation of 50, 4 of them: 60 ± 25.
-    differences_ns = [60 + 50 * one for one in np.array([-1.5, -0.5, 0.5, 1.5]) * (3 / 5) ** 0.5]
-    assert np.std(differences_ns, ddof=1) == pytest.approx(50)
-    assert arithmetic.cost_level(100.0, differences_ns) == pytest.approx(0.8)
-    assert arithmetic.cost_level(0.0, differences_ns) == 1.0
+def chained(*gaps_ns: list[int]) -> Stamps:
+    """Inferences whose stamps are so far apart, at places 0, 1, 2 and so on."""
+    inferences = []
+    for number, gaps in enumerate(gaps_ns):
+        start = number * 1_000_000
+        stamps = [(0, start + 5)]
+        for place, gap_ns in enumerate(gaps, start=1):
+            stamps.append((place, stamps[-1][1] + gap_ns))
+        inferences.append((start, stamps, stamps[-1][1] + 5))
+    return recorded(*inferences)
+
+
+def framed(span_ns: int, inferences: int) -> Stamps:
+    return recorded(
+        *(
+            (start, [(0, start), (9, start + span_ns), (7, start + span_ns), (8, start + 900)], 999)
+            for start in range(0, inferences * 10_000, 10_000)
+        )
+    )
+
+
+def test_what_a_probe_costs_in_place_is_what_typical_gaps_have_more_than_the_frame() -> None:
+    # Three nodes of 100, probes of 20, two of which the frame lacks; it has one itself.
+    quiet = chained(*[[120, 120, 120]] * 4)
+    cost, scatter = arithmetic.in_place_cost([quiet, quiet], [framed(320, 4)] * 2)
+    assert (cost, scatter) == (20, 0)
+    # An inference waits for a CPU at one of its nodes, each at another: no typical gap has it.
+    waits = chained([9120, 120, 120], [120, 9120, 120], [120, 120, 9120], [120, 120, 120])
+    cost, scatter = arithmetic.in_place_cost([waits, waits], [framed(320, 4)] * 2)
+    assert (cost, scatter) == (20, 0)
+    # Rounds that differ say how little is known; one round says nothing of it.
+    slow = chained(*[[180, 180, 180]] * 4)
+    assert arithmetic.in_place_cost([quiet, slow], [framed(320, 4)] * 2)[1] > 20
+    assert arithmetic.in_place_cost([quiet], [framed(320, 4)]) == (20, np.inf)
+    single = chained(*[[120]] * 4)
+    assert arithmetic.in_place_cost([single] * 2, [framed(120, 4)] * 2) == (0, np.inf)
+
+
+def test_places_differ_in_cost_as_far_as_gaps_show_it() -> None:
+    random = np.random.default_rng(3)
+    cost_ns = np.rint(60 + 20 * random.normal(size=401)).astype(int)
+    own_ns = 100 + 5 * random.normal(size=(4, 400))
+
+    def told(share: float, nodes_ns: Any = own_ns) -> float:
+        """Slope of the costs in place over those of the pairs."""
+        centre = cost_ns[1:].mean()
+        gaps = np.rint(nodes_ns + centre + share * (cost_ns[1:] - centre)).astype(int)
+        found = arithmetic.in_place(cost_ns, chained(*gaps.tolist()))
+        assert found[1:].mean() == pytest.approx(centre, abs=0.5), "the level stays"
+        return float(np.polyfit(cost_ns, found, 1)[0])
+
+    assert told(1.0) == pytest.approx(1, abs=0.05)
+    assert told(0.5) == pytest.approx(0.5, abs=0.05)
+    assert told(0.0) == pytest.approx(0, abs=0.05)
+    assert told(-1.0) == pytest.approx(0, abs=1e-9)
+    assert told(0.0, 1000 * own_ns) == pytest.approx(1, abs=0.3), "noise of nodes decides nothing"
+    few = chained([100] * 5)
+    assert arithmetic.in_place(cost_ns, few) is cost_ns
+    uneven = chained([100] * 9, [100] * 11)
+    assert arithmetic.in_place(cost_ns, uneven) is cost_ns
+
+
+def test_a_stretch_is_the_gap_less_the_probe_that_ends_it() -> None:
+    stamps = recorded(
+        (1000, [(0, 1050), (2, 1350), (4, 1400)], 1500),
+        (2000, [(0, 2060), (2, 2160), (4, 2170)], 2300),
+    )
+    events = arithmetic.split_events(stamps, np.array([900, 900, 10, 900, 20]), process=3)
+    assert rows(events, "node", "inference", "start_ns", "duration_ns", "self_ns") == [
+        (0, 0, 1050, 300, 290),
+        (2, 0, 1350, 50, 30),
+        (0, 1, 2060, 100, 90),
+        (2, 1, 2160, 10, 0),
+    ]
+    assert set(events.process) == {3}
 
 
 def outside(first_ns: int, last_ns: int, count: int) -> Stamps:
@@ -297,8 +370,11 @@ def test_frame_is_what_lies_outside_of_the_first_and_the_last_stamp() -> None:
     assert arithmetic.frame(each, frames, 50, probed, nodes) == OutsideNodes(100, 8)
     # Where the further nodes tell more than there is, all of it is the nodes'.
     assert arithmetic.frame(each, outside(90, 9999, 4), 50, probed, nodes) == OutsideNodes(0, 58)
-    # And where they lengthen nothing, or a probe costs more than there is, none.
-    assert arithmetic.frame(each, each_as_frame(each), 50, probed, nodes) == OutsideNodes(116, 0)
+    # And where they lengthen nothing, or a probe costs more than there is, none: then the frame
+    # tells what there is, as its probes take no caches. It has two of them outside.
+    assert arithmetic.frame(each, each_as_frame(each), 50, probed, nodes) == OutsideNodes(66, 0)
+    cold = outside(90, 9999, 3)
+    assert arithmetic.frame(cold, frames, 50, probed, nodes) == OutsideNodes(116 + further, 0)
     assert arithmetic.frame(each, frames, 5000, probed, nodes) == OutsideNodes(0, 0)
     with pytest.raises(ValueError, match="each of its probes once"):
         arithmetic.framed_spans_ns(each)
