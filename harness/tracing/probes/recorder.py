@@ -124,8 +124,10 @@ class ProbePass:
         files = (self._probed.each, self._probed.pairs, self._probed.frame)
         for file, binding in zip(files, self._bindings, strict=True):
             trace = profile_once(binding, folder, file.path.stem)
-            difference = graphs.same_order(file, self._nodes, reader.ran(trace))
-            trace.unlink()
+            try:
+                difference = graphs.same_order(file, self._nodes, reader.ran(trace))
+            finally:
+                trace.unlink(missing_ok=True)
             if difference:
                 raise ValueError(f"with probes, {difference}")
 
