@@ -15,7 +15,7 @@ from harness.native import ort, probe
 from harness.ort.session import bind, open_session
 from harness.tracing.ort_profiler.recorder import OrtPass
 from harness.tracing.probes.recorder import ProbePass, prepare_probes
-from harness.tracing.sessions import save_graph
+from harness.tracing.sessions import open_saving, saved_graph
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +56,8 @@ class Contestants:
             contextlib.closing(bind(open_session(library, model, self._config), feeds))
         )
         self.clean.run()
-        graph = save_graph(library, model, self._config, folder)
+        open_saving(library, model, self._config, folder).close()
+        graph = saved_graph(folder)
         self._profiled = OrtPass(
             library, self._config, graph.path, graph.nodes, feeds, folder, optimization="disable"
         )

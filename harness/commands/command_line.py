@@ -99,23 +99,29 @@ class _Command(_Parser):
     """The parser of one command: its options may stand between its files.
 
     argparse calls ``parse_known_args`` of a subcommand's parser, which stops at the first file.
-    ``parse_known_intermixed_args`` does not, but calls ``parse_known_args`` itself, twice.
+    ``parse_known_intermixed_args`` does not, but in older Pythons calls ``parse_known_args``
+    itself: once for the options, and once for the files that those leave.
     """
 
-    _intermixed = False
+    #: Of these calls, the one that comes next; 0 is the one from outside.
+    _call = 0
 
     def parse_known_args(  # type: ignore[override]  # the stub knows its overloads only
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
         """As argparse's, except that options are taken out before files are counted."""
-        # Words after "--" are not options, which the second pass would no longer know.
-        if self._intermixed or "--" in (args or ()):
-            return super().parse_known_args(args, namespace)
-        self._intermixed = True
-        try:
-            return self.parse_known_intermixed_args(args, namespace)
-        finally:
-            self._intermixed = False
+        if self._call == 0:
+            self._call = 1
+            try:
+                return self.parse_known_intermixed_args(args, namespace)
+            finally:
+                self._call = 0
+        words = list(args or ())
+        # Were the options to take "--", what follows it would be options to the second call.
+        end = words.index("--") if self._call == 1 and "--" in words else len(words)
+        self._call = 2
+        parsed, left = super().parse_known_args(words[:end], namespace)
+        return parsed, left + words[end:]
 
 
 def command_line() -> argparse.ArgumentParser:
@@ -177,6 +183,7 @@ def _execute(given: Sequence[str]) -> int:
     command = next((f" {word}" for word in given if word in COMMANDS), "")
     require_values(given, f"harness{command}")
     options, unknown = command_line().parse_known_args(given)
+    unknown = [word for word in unknown if word != "--"]  # left over where there are no files
     if unknown:
         raise _unknown(options.command, unknown[0], given)
     if options.version:

@@ -45,7 +45,7 @@ def settle(request: object) -> None:
         given = getattr(request, name)
         try:
             value = _as(declared, given)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise RequestError(
                 f"`{name}` {one_line(repr(given), _SHOWN)}: of type {type(given).__name__}",
                 f"give {_called(declared)}",
@@ -66,6 +66,7 @@ def _as(declared: Any, value: object) -> object:
     Raises:
         TypeError: it is of another one.
         ValueError: it has no value of that type.
+        OverflowError: it is too large for that type.
     """
     if isinstance(value, bool) and declared is not bool:  # to Python a bool is a number
         return _refuse()
@@ -100,4 +101,6 @@ def _called(declared: Any) -> str:
         return f"a list of {_CALLED[inner[0]][1]}"
     if get_origin(declared) is dict:
         return f"a dict of {_CALLED[inner[1]][1]} by name"
-    return _CALLED[declared][0] if declared in _CALLED else f"a {declared.__name__}"
+    if declared in _CALLED:
+        return _CALLED[declared][0]
+    return f"{'an' if declared.__name__[0] in 'AEIOU' else 'a'} {declared.__name__}"

@@ -182,7 +182,7 @@ class _Opened(NamedTuple):
     """The session of the model.
 
     Attributes:
-        session: it.
+        session: the opened session.
         log: lines that ORT logged while it made it.
         why_not_saved: why it left no executed graph in the work folder; empty where it did, or
             was not asked to.
@@ -224,8 +224,8 @@ class _Executed(NamedTuple):
     """The executed graph.
 
     Attributes:
-        graph: it, its table completed by one profiled inference.
-        events: of that inference.
+        graph: the executed graph, its table completed by one profiled inference.
+        events: the node events of that inference.
         session_ns: what creating a session of it took.
         definitions: as ``models.work.nodes.definitions`` gives them.
         sources: as ``models.sources.sources`` gives them.

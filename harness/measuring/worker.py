@@ -18,7 +18,7 @@ from harness.measuring.preparation import prepare
 
 #: Objects that are made before the collector looks for cycles. A large model is hundreds of
 #: thousands of small objects, none of them in a cycle; looking at them every 700 new ones took
-#: a third of the time of what is written in Python.
+#: a third of the time spent in Python.
 COLLECTED_EVERY = 100_000
 
 

@@ -13,6 +13,7 @@ node's source.
 from __future__ import annotations
 
 import collections
+import functools
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -137,9 +138,9 @@ class _File:
         """Op type of the node that produces a tensor."""
         return self.op_types[self.producer[tensor]]
 
-    def twins(self, number: int) -> Sequence[int]:
-        """Other nodes that compute exactly the same, which the optimiser merges with it."""
-        return [one for one in self._alike.get(number, ()) if one != number]
+    def alike(self, number: int) -> list[int]:
+        """The nodes that compute exactly what this one does, which the optimiser merges."""
+        return self._alike.get(number, [number])
 
     def between(self, ends: Sequence[str], alive: set[str], read: set[str]) -> set[int]:
         """Nodes that lead to some tensors, starting from tensors that other nodes produce.
@@ -153,6 +154,10 @@ class _File:
         def stops(name: str) -> bool:
             return name not in ends and (name in alive or name in read)
 
+        @functools.cache  # equal nodes may be all of the graph's
+        def stopping(first: int) -> list[int]:
+            return [one for one in self.alike(first) if any(map(stops, self.outputs[one]))]
+
         found: set[int] = set()
         waiting = [self.producer[end] for end in ends]
         while waiting:
@@ -163,8 +168,7 @@ class _File:
             for name in self.reads[number]:
                 if name in self.producer and name not in self.constant and not stops(name):
                     before = self.producer[name]
-                    outputs = (o for twin in self.twins(before) for o in self.outputs[twin])
-                    if not any(map(stops, outputs)):
+                    if all(one == before for one in stopping(self.alike(before)[0])):
                         waiting.append(before)
         return found
 
@@ -194,13 +198,17 @@ def _trace(
     _with_what_follows(executed, file, claims)
     alive = {tensor for claimed in claims for tensor in claimed}
     alive |= {tensor.name for tensor in executed.initializer}
+
+    @functools.cache  # as in _File.between
+    def merged(first: int) -> list[int]:
+        return [one for one in file.alike(first) if alive.isdisjoint(file.outputs[one])]
+
     traced: list[set[int]] = []
     for node, claimed in zip(executed.node, claims, strict=True):
         read = {tensor for tensor in map(file.tensor, node.input) if tensor}
         between = file.between(claimed, alive, read)
         # Nodes that compute exactly the same are executed once, so all of them are sources.
-        doubled = {twin for number in between for twin in file.twins(number)}
-        traced.append(between | {one for one in doubled if alive.isdisjoint(file.outputs[one])})
+        traced.append(between.union(*map(merged, {file.alike(number)[0] for number in between})))
     _of_unclaimed(executed, file, claims, traced)
     for node, numbers in zip(executed.node, traced, strict=True):
         found[row_of(node.name)] = tuple(map(file.label, _in_order(file, node, numbers)))

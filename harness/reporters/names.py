@@ -1,4 +1,4 @@
-"""Names in less room: what a name shares with its neighbours goes, what tells them apart stays.
+"""Shortens names: drops what they share and keeps what tells them apart.
 
 ``encoder.0.attention.value/MatMul`` in a column of such names becomes ``…0.attention.value/…``.
 """
@@ -95,7 +95,7 @@ class _Cuts:
     def _occurrences(self, split: re.Pattern[str]) -> Counter[str]:
         if split not in self._counted:
             self._counted[split] = Counter(
-                word for name in self._names for word in split.findall(name)
+                word for name in self._names for word in split.findall(_COUNT.sub("", name))
             )
         return self._counted[split]
 

@@ -45,15 +45,3 @@ def saved_graph(folder: Path) -> ExecutedGraph:
         HarnessError, OSError: it cannot be read.
     """
     return executed_graph.prepare(folder / _SAVED, folder / "executed-named.onnx")
-
-
-def save_graph(
-    library: ort.Library, model: Path, config: SessionConfig, folder: Path
-) -> ExecutedGraph:
-    """Saves the graph that ORT executes, with its nodes named after their rows.
-
-    Raises:
-        HarnessError, OSError: ORT cannot save it, or the saved file cannot be read.
-    """
-    open_saving(library, model, config, folder).close()
-    return saved_graph(folder)

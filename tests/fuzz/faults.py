@@ -49,21 +49,21 @@ class Target:
     """A command to hit.
 
     Attributes:
-        words: its command line, which writes ``output``.
-        output: name of the file that it makes.
+        words: its command line, which writes ``outputs``.
+        outputs: names of the files that it makes.
         recovers: it works on a partial folder that is put there before.
     """
 
     words: tuple[str, ...]
-    output: str
+    outputs: tuple[str, ...]
     recovers: bool = False
 
 
 TARGETS = {
-    "profile": Target(PROFILE, "out.h5"),
-    "ab": Target(AB, "out-a.h5"),
-    "report": Target(("report", str(SAMPLE), "--force", "-o", "out.html"), "out.html"),
-    "recover": Target(("recover", ".out.h5.partial", "--force"), "out.h5", recovers=True),
+    "profile": Target(PROFILE, ("out.h5",)),
+    "ab": Target(AB, ("out-a.h5", "out-b.h5")),
+    "report": Target(("report", str(SAMPLE), "--force", "-o", "out.html"), ("out.html",)),
+    "recover": Target(("recover", ".out.h5.partial", "--force"), ("out.h5",), recovers=True),
 }
 
 SIGNALS = ("TERM", "INT", "HUP", "KILL", "STOP")
@@ -79,6 +79,8 @@ def main() -> int:
     full = kinds.add_parser("full-disk")
     full.add_argument("--steps", type=int, default=40, help="sizes tried for each command")
     options = parser.parse_args()
+    if options.kind == "full-disk" and options.steps < 2:
+        parser.error("--steps: the smallest and the largest size are two")
     with tempfile.TemporaryDirectory(prefix="harness-faults-") as scratch:
         if options.kind == "signals":
             return signals(Path(scratch), options.count, options.seed)
@@ -108,8 +110,8 @@ def signals(scratch: Path, count: int, seed: int) -> int:
             hit = _Hit(Path(folder), TARGETS[name], partial, over=over)
             code = hit.send(signal_name, at_s, group=group)
             faults = hit.faults(code, signal_name)
-        finished += hit.finished
-        kept += hit.kept
+        finished += sum(hit.finished.values())
+        kept += sum(hit.kept.values())
         ended[f"{name} {signal_name}"] += 1
         for fault in faults:
             wrong[f"{name} {signal_name}: {fault}"] += 1
@@ -127,19 +129,21 @@ class _Hit:
     """One command in a folder of its own.
 
     Attributes:
-        state: of the output: ``none``, ``old`` or ``new``.
-        finished: processes that had finished when the signal came.
+        state: of the outputs: ``none``, ``old`` or ``new``; ``mixed`` where they differ.
+        finished: processes that had finished when the signal came, by output.
         kept: of them, in the output or recovered.
     """
 
     def __init__(self, folder: Path, target: Target, partial: Path, *, over: bool) -> None:
         self.state = "none"
-        self.finished = self.kept = 0
+        self.finished = dict.fromkeys(target.outputs, 0)
+        self.kept = dict.fromkeys(target.outputs, 0)
         self._folder, self._target, self._over = folder, target, over
         if target.recovers:
             shutil.copytree(partial, folder / ".out.h5.partial")
         if over:
-            (folder / target.output).write_bytes(OLD)
+            for output in target.outputs:
+                (folder / output).write_bytes(OLD)
         with (folder / "stderr").open("wb") as stderr:
             self._process = subprocess.Popen(
                 (*HARNESS, *target.words),
@@ -155,7 +159,7 @@ class _Hit:
         """Waits, sends the signal and waits for the end; returns the exit code."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(at_s)
-        self.finished = self._shards()
+        self.finished = {output: self._shards(output) for output in self._target.outputs}
         send = os.killpg if group else os.kill
         with contextlib.suppress(ProcessLookupError):
             send(self._process.pid, signal.Signals[f"SIG{name}"])
@@ -182,50 +186,59 @@ class _Hit:
         stderr = (self._folder / "stderr").read_text(errors="replace")
         if "Traceback" in stderr and code not in (-2,):
             wrong.append(f"traceback: {stderr.splitlines()[-1][:200]}")
+        told = sum(line.startswith("harness: ") for line in stderr.splitlines())
+        if told > 1:
+            wrong.append(f"{told} lines of error")
         if not _all_ended(self._process.pid):
             wrong.append("a process lives on")
-        wrong += self._output_faults(code)
+        states = set()
+        for output in self._target.outputs:
+            state, faults = self._output_faults(output, code)
+            states.add(state)
+            wrong += faults
+        self.state = states.pop() if len(states) == 1 else "mixed"
         if name != "KILL":
             left = [each.name for each in self._folder.iterdir()]
             expected = {"stderr", "out.h5", "out-a.h5", "out-b.h5", "out.html", "profiles"}
-            if self._target.recovers or self.kept < self.finished:
-                expected.add(".out.h5.partial")
+            for output, finished in self.finished.items():
+                if self._target.recovers or self.kept[output] < finished:
+                    expected.add(_partial_of(output))
             if code != early and (others := sorted(set(left) - expected)):
                 wrong.append(f"left behind: {', '.join(others)}")
         return wrong
 
-    def _output_faults(self, code: int) -> list[str]:
-        path = self._folder / self._target.output
+    def _output_faults(self, output: str, code: int) -> tuple[str, list[str]]:
+        """(state of an output, what is wrong with it)."""
+        path = self._folder / output
         held = path.read_bytes() if path.exists() else None
         if held is None or held == OLD:
-            self.state = "none" if held is None else "old"
+            state = "none" if held is None else "old"
             if self._over and held is None:
-                return ["the old file is lost"]
+                return state, [f"the old {output} is lost"]
             if code == 0:
-                return ["exit code 0 without an output"]
-            return self._recover()
-        self.state = "new"
+                return state, [f"exit code 0 without {output}"]
+            return state, self._recover(output)
         if path.suffix == ".html":
-            return [] if held.rstrip().endswith(b"</html>") else ["half a page"]
+            return "new", [] if held.rstrip().endswith(b"</html>") else ["half a page"]
         try:
             processes = len(read_profile(path).processes)
         except HarnessError as error:
-            return [f"the new file cannot be read: {error.message[:120]}"]
-        self.kept = min(processes, self.finished)
-        if processes < self.finished and self._target.words[0] != "ab":
-            return [f"{processes} of {self.finished} finished processes in the file"]
-        return []
+            return "new", [f"the new {output} cannot be read: {error.message[:120]}"]
+        finished = self.finished[output]
+        self.kept[output] = min(processes, finished)
+        if processes < finished:
+            return "new", [f"{processes} of {finished} finished processes in {output}"]
+        return "new", []
 
-    def _recover(self) -> list[str]:
+    def _recover(self, output: str) -> list[str]:
         """Makes a profile of what a killed command left, as its user would."""
-        partial = self._folder / ".out.h5.partial"
-        if self._target.words[0] not in ("profile", "recover") or not self.finished:
+        finished, name = self.finished[output], _partial_of(output)
+        if not finished:
             return []
-        if not partial.is_dir():
-            return [f"{self.finished} finished processes are lost"]
-        words = (*HARNESS, "recover", ".out.h5.partial", "--force")
+        if not (self._folder / name).is_dir():
+            return [f"{finished} finished processes of {output} are lost"]
         done = subprocess.run(
-            words,
+            (*HARNESS, "recover", name, "--force"),
             cwd=self._folder,
             env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
             capture_output=True,
@@ -233,15 +246,19 @@ class _Hit:
             check=False,
         )
         if done.returncode != 0:
-            return [f"recover fails: {done.stderr.strip()[-200:]}"]
-        self.kept = len(read_profile(self._folder / "out.h5").processes)
-        if self.kept < self.finished:
-            return [f"{self.kept} of {self.finished} finished processes recovered"]
+            return [f"recover of {output} fails: {done.stderr.strip()[-200:]}"]
+        kept = self.kept[output] = len(read_profile(self._folder / output).processes)
+        if kept < finished:
+            return [f"{kept} of {finished} finished processes of {output} recovered"]
         return []
 
-    def _shards(self) -> int:
-        partial = self._folder / ".out.h5.partial"
-        return len(list(partial.glob("process-*.shard"))) if partial.is_dir() else 0
+    def _shards(self, output: str) -> int:
+        return len(list((self._folder / _partial_of(output)).glob("process-*.shard")))
+
+
+def _partial_of(output: str) -> str:
+    """Name of the folder in which a command keeps finished processes until it writes this file."""
+    return shards.partial_folder(Path(output)).name
 
 
 def _partial_folder(scratch: Path) -> Path:

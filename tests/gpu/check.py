@@ -38,7 +38,7 @@ from harness.ort.library import ort_library
 from harness.records import Profile
 from harness.reporters.numbers import joules, nanoseconds
 from harness.tracing.kernels.recorder import KernelPass
-from harness.tracing.sessions import save_graph
+from harness.tracing.sessions import open_saving, saved_graph
 
 MODELS = ("resnet50", "bert-small", "mlp")
 TOP = 8
@@ -164,7 +164,8 @@ def record(library: Path, target: Path) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         catalogue.write("mlp", folder / "mlp.onnx")
-        graph = save_graph(opened, folder / "mlp.onnx", config, folder)
+        open_saving(opened, folder / "mlp.onnx", config, folder).close()
+        graph = saved_graph(folder)
         inputs = {"input": np.zeros((1, 64), np.float32)}
         try:
             with contextlib.closing(

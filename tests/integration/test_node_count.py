@@ -27,6 +27,8 @@ from harness.config.session import SessionConfig
 from harness.inputs import choice
 from harness.measuring import preparation
 from harness.measuring.handover import Job, Preparation
+from harness.models import executed_graph
+from harness.models.sources import sources
 from harness.native import ort
 from harness.ort.library import ort_library
 
@@ -162,6 +164,32 @@ def test_layers_that_scale_by_a_vector_do_not_double_what_is_known_of_an_input()
 
     few, many = calls(candidate(8)), calls(candidate(16))
     assert many < 4 * few
+
+
+@pytest.mark.parametrize("optimization", ["all", "disable"])
+def test_equal_nodes_are_not_compared_with_each_other(tmp_path: Path, optimization: str) -> None:
+    def traced(nodes: int) -> Callable[[], object]:
+        """Equal nodes, which the optimiser merges, and one that reads them all."""
+        names = [f"t{number}" for number in range(nodes)]
+        made = [helper.make_node("Sin", ["x"], [name]) for name in names]
+        made.append(helper.make_node("Concat", names, ["y"], axis=0))
+        ends = [
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, [2]),
+            helper.make_tensor_value_info("y", TensorProto.FLOAT, [2 * nodes]),
+        ]
+        graph = helper.make_graph(made, "equal", ends[:1], ends[1:])
+        model = helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 21)])
+        path, saved = tmp_path / "model.onnx", tmp_path / "saved.onnx"
+        onnx.save(model, path)
+        library = ort.Library(str(ort_library()))
+        options = {"optimization": optimization, "optimized_model_path": str(saved)}
+        ort.Session(library, str(path), **options).close()
+        executed = executed_graph.prepare(saved, tmp_path / f"{nodes}.onnx")
+        assert len(executed.nodes) == (2 if optimization == "all" else nodes + 1)
+        return lambda: sources(model, executed)
+
+    few, many = calls(traced(100)), calls(traced(400))
+    assert many < 5 * few
 
 
 def test_probes_around_what_is_read_late_are_planned_in_one_walk(tmp_path: Path) -> None:

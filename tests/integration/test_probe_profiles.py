@@ -31,11 +31,13 @@ from harness.ort.library import ort_library
 from harness.ort.session import bind, open_session
 from harness.records import NodeEvents, NodeTable, Profile
 from harness.storage.assembly import merge_events
-from harness.tracing.ort_profiler.recorder import OrtPass
+from harness.tracing.ort_profiler import recorder as ort_recorder
+from harness.tracing.ort_profiler.recorder import OrtPass, profile_once
+from harness.tracing.probes import recorder as probe_recorder
 from harness.tracing.probes import times
 from harness.tracing.probes.graphs import ProbedGraph
 from harness.tracing.probes.recorder import ProbePass, as_it_is, prepare_probes
-from harness.tracing.sessions import save_graph
+from tests.builders.executed import save_graph
 from tests.builders.process_records import profile
 
 if TYPE_CHECKING:
@@ -465,6 +467,41 @@ def test_memory_is_planned_as_without_probes(library: ort.Library, tmp_path: Pat
         for events in (once, seen)
     ]
     assert peak[1].tolist() == peak[0].tolist()
+
+
+def test_a_trace_that_cannot_be_read_is_not_left_for_the_next(
+    library: ort.Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onnx.save(parse("(float[8, 8] x) => (float[8, 8] y) { y = Sin (x) }"), tmp_path / "model.onnx")
+    inputs = {"x": X}
+    found, *_ = executed(library, tmp_path / "model.onnx", inputs, CONFIG, tmp_path)
+    probed = prepare_probes(CONFIG, found)
+    before = set(tmp_path.iterdir())
+
+    def spoiled(binding: ort.Binding, folder: Path, name: str) -> Path:
+        path = profile_once(binding, folder, name)
+        # Beyond any time, and the end is cut off.
+        path.write_bytes(
+            path.read_bytes().replace(b'"dur" :', b'"dur" :9' + b"0" * 19)[:-20] + b"}"
+        )
+        return path
+
+    with (
+        contextlib.closing(ProbePass(library, CONFIG, probed, found.nodes, inputs)) as probe_pass,
+        contextlib.closing(
+            OrtPass(library, CONFIG, found.path, found.nodes, inputs, tmp_path)
+        ) as ort_pass,
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(probe_recorder, "profile_once", spoiled)
+            patched.setattr(ort_recorder, "profile_once", spoiled)
+            with pytest.raises(ValueError, match="cannot be read"):
+                probe_pass.require_order(tmp_path)
+            with pytest.raises(ValueError, match="beyond any time"):
+                ort_pass.record(2, 0)
+        assert set(tmp_path.iterdir()) == before
+        probe_pass.require_order(tmp_path)
+        assert len(ort_pass.record(2, 0).events.inference_number) == 2
 
 
 def test_what_cannot_be_probed_is_refused_with_the_reason(

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from harness.config.session import SessionConfig
 from harness.tracing.kernels.recorder import KernelPass
-from harness.tracing.sessions import save_graph
+from tests.builders.executed import save_graph
 from harness.tracing.kernels import join
 
 join.cupti_candidates = lambda: ({build_cupti()!r},)

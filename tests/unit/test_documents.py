@@ -58,6 +58,13 @@ def test_every_subcommand_is_in_the_documents() -> None:
     assert not [name for name in COMMANDS if f"harness {name}" not in text]
 
 
+def test_every_script_of_benchmarks_is_in_their_document() -> None:
+    text = (REPOSITORY / "docs" / "BENCHMARKS.md").read_text()
+    scripts = [path.name for path in (REPOSITORY / "benchmarks").glob("*.py")]
+    assert len(scripts) > 10
+    assert not [name for name in sorted(scripts) if f"`{name}`" not in text]
+
+
 def test_every_finding_is_among_the_rules() -> None:
     modules = {each.name for each in pkgutil.iter_modules(findings.__path__)} - {"rules", "seen"}
     assert {rule.__module__.rpartition(".")[2] for rule in RULES} == modules

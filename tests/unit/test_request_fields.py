@@ -49,6 +49,7 @@ def test_numbers_of_numpy_become_those_of_python() -> None:
         (ProfileConfig, "trace", "probe", "a list of strings"),
         (ProfileConfig, "output", 3, "a path or None"),
         (ProfileConfig, "session", {"provider": "cpu"}, "a SessionConfig"),
+        (ProfileConfig, "inputs", {}, "an InputRequest"),
         (SessionConfig, "provider", None, "a string"),
         (SessionConfig, "provider_options", {"device_id": 0}, "a dict of strings by name"),
         (SessionConfig, "custom_ops", "one.so", "a list of paths"),
@@ -65,6 +66,13 @@ def test_a_wrong_type_is_refused_by_the_name_of_its_field(
         request_of(**(given | {field: value}))
     assert refused.value.message.startswith(f"`{field}` {value!r}: of type ")
     assert refused.value.remedy == f"give {wanted}"
+
+
+def test_a_number_too_large_for_its_field_is_refused() -> None:
+    with pytest.raises(RequestError) as refused:
+        ProfileConfig("m", precision=10**400)
+    assert refused.value.message.startswith("`precision` 1000")
+    assert refused.value.remedy == "give a number"
 
 
 def test_a_shell_completes_the_public_names() -> None:

@@ -72,15 +72,16 @@ class OrtPass:
         Raises:
             OrtError: an inference failed, or the library is too old.
         """
-        files = []
-        for number in range(inferences):
-            zero_ns = ort.monotonic_ns()
-            path = profile_once(self.binding, self._folder, f"ort-{process}-{number}")
-            files.append(reader.TraceFile(path, zero_ns))
-        trace = reader.read(files, self._nodes, process=process)
-        for file in files:
-            file.path.unlink()
-        return trace
+        files: list[reader.TraceFile] = []
+        try:
+            for number in range(inferences):
+                zero_ns = ort.monotonic_ns()
+                path = profile_once(self.binding, self._folder, f"ort-{process}-{number}")
+                files.append(reader.TraceFile(path, zero_ns))
+            return reader.read(files, self._nodes, process=process)
+        finally:
+            for file in files:
+                file.path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Releases the session."""

@@ -592,9 +592,9 @@ def _listed(
 ) -> tuple[list[_Node | _Placement], list[_Node]]:
     """Nodes and probes in the order in which the file lists them: what nobody reads, the rest.
 
-    What nobody reads is what ORT starts from, in turn from the end of the file. Of all
-    that it needs, ORT executes first what stands last in the file, too: that keeps in
-    its place what no probe forces there.
+    What nobody reads is what ORT starts from, in turn from the end of the file. Among the nodes
+    that it needs, ORT again executes the last in the file first, so nodes not tied to a probe keep
+    their place.
 
     What nobody reads should stand in front of the rest. For every view of a graph ORT sorts it
     a second way (``Graph::KahnsTopologicalSort``): of the nodes that are ready it takes the one

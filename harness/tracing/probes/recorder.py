@@ -167,9 +167,10 @@ class ProbePass:
     def _order(self, number: int, folder: Path) -> str:
         file = self._files[number]
         trace = profile_once(self._bindings[number], folder, file.path.stem)
-        difference = graphs.same_order(file, self._nodes, reader.ran(trace))
-        trace.unlink()
-        return difference
+        try:
+            return graphs.same_order(file, self._nodes, reader.ran(trace))
+        finally:
+            trace.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Releases the sessions."""

@@ -34,6 +34,17 @@ def test_what_names_share_goes_and_what_differs_stays(width: int) -> None:
     assert shown[0] == "…0.attention.value/…"
 
 
+def test_a_label_of_several_nodes_keeps_what_tells_it_from_others() -> None:
+    names = [
+        f"backbone.stage{stage}.block{block}.convolution/Convolution +2"
+        for stage in range(2)
+        for block in range(3)
+    ]
+    shown = shortened(names, 20)
+    assert len(set(shown)) == len(names)
+    assert not any("~" in text for text in shown), shown
+
+
 def test_a_name_that_fits_stays_as_it_is() -> None:
     assert shortened(["a/b/c", "much/longer/than/that"], 12) == ["a/b/c", "much/…that"]
 
@@ -41,7 +52,7 @@ def test_a_name_that_fits_stays_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("name", "width", "short"),
     [
-        ("features.2.expand.conv/Conv +2", 16, "…2.…conv/Conv +2"),
+        ("features.2.expand.conv/Conv +2", 16, "features.2.… +2"),
         ("lib/libonnxruntime.so.1.31.1", 16, "lib/…so.1.31.1"),
         ("SkipLayerNormalization", 14, "SkipLayer…"),
         ("DynamicQuantizeMatMul", 14, "Dynamic…MatMul"),
