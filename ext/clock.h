@@ -1,4 +1,4 @@
-/* The one clock of harness: CLOCK_MONOTONIC in int64 nanoseconds. */
+/* The clocks of harness, in int64 nanoseconds: all times are of CLOCK_MONOTONIC. */
 #ifndef HARNESS_CLOCK_H
 #define HARNESS_CLOCK_H
 
@@ -12,6 +12,9 @@ static inline int64_t clock_ns(clockid_t clock) {
 }
 
 static inline int64_t monotonic_ns(void) { return clock_ns(CLOCK_MONOTONIC); }
+
+/* For how long the calling thread has had a CPU. */
+static inline int64_t thread_cpu_ns(void) { return clock_ns(CLOCK_THREAD_CPUTIME_ID); }
 
 /* CLOCK_REALTIME minus CLOCK_MONOTONIC: the tightest of several readings, each bracketed by
    two monotonic stamps, so that a preemption in between does not shift it. */

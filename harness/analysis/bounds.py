@@ -30,12 +30,15 @@ class Share(NamedTuple):
 
     Attributes:
         least: if every byte comes from the nearest level that can hold it.
-        most: if it comes from the furthest; no more than 1 unless least is.
-        told: both, as text.
+        most: if it comes from the furthest; no more than 1 unless least is; 1 where that has no
+            ceiling, because it may then have taken all the time.
+        far: most, where it was measured; None where the furthest level has no ceiling.
+        told: both ends, as text.
     """
 
     least: float
     most: float
+    far: float | None
     told: str
 
 
@@ -88,7 +91,7 @@ def classify(
         "dispatch not measured" if dispatch is None else f"dispatch {dispatch:.0%} of the time",
     ]
     if max(compute or 0.0, 0.0 if memory is None else memory.least) > _MOST_SHARE:
-        told.append("more than its ceiling: that, or the count of its work, does not hold for it")
+        told.append("above its ceiling, so either the ceiling or the count of its work is wrong")
         return "unknown", ", ".join(told)
     if memory is None:
         labels = {_label(compute, None, dispatch)}
@@ -97,7 +100,7 @@ def classify(
         # at both ends is the same in between.
         labels = {_label(compute, share, dispatch) for share in (memory.least, memory.most)}
     if len(labels) > 1:
-        told.append("which it is depends on the caches that its data came from")
+        told.append("the class depends on which cache served its data")
         return "unknown", ", ".join(told)
     (label,) = labels
     if label == "unknown" and compute is not None and memory is not None:
@@ -106,19 +109,20 @@ def classify(
 
 
 def memory_share(served: Served | None, self_ns: float, levels: Sequence[Level]) -> Share | None:
-    """Part of the time that the data takes; None where it, or every bandwidth, is unknown."""
+    """Part of the time that the data takes; None where that, or every bandwidth, is unknown."""
     if served is None or not self_ns > 0:
         return None
     if not served.near.sum():
-        return Share(0.0, 0.0, "nothing")
-    if all(level.bandwidth is None for level in levels):
+        return Share(0.0, 0.0, 0.0, "nothing")
+    near = _slowest(served.near, self_ns, levels)
+    moved, far = _to_measured(served.far, levels), None
+    if not moved[-1] or levels[-1].bandwidth is not None:
+        far = _slowest(moved, self_ns, levels)
+    if near is None and far is None:
         return None
-    near, far = _slowest(served.near, self_ns, levels), None
-    if served.far[-1] == 0 or levels[-1].bandwidth is not None:
-        far = _slowest(_to_measured(served.far, levels), self_ns, levels)
     least = 0.0 if near is None else near.share
-    most = 1.0 if far is None else far.share
-    return Share(least, max(least, min(most, 1.0)), _between(near, far))
+    most = max(least, 1.0 if far is None else min(far.share, 1.0))
+    return Share(least, most, None if far is None else most, _between(near, far))
 
 
 def _label(compute: float | None, memory: float | None, dispatch: float | None) -> Bound:

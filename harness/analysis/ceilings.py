@@ -17,7 +17,7 @@ _PREFIX, _NONE = "ceiling_", "ceilings"
 UNCERTAINTY = 0.1
 
 #: Facts that describe a cache level: its caches' bytes together, and how many caches these are.
-_CAPACITY = re.compile(r"l(\d+)_bytes")
+_CAPACITY = re.compile(r"l([1-9])_bytes")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,25 +54,25 @@ class Ceilings:
     reasons: tuple[str, ...]
 
     @property
-    def bandwidth(self) -> float | None:
-        """Bytes a second from and to memory."""
-        return self.levels[-1].bandwidth
-
-    @property
     def measured_levels(self) -> tuple[Level, ...]:
         """The levels whose bandwidth was measured."""
         return tuple(level for level in self.levels if level.bandwidth is not None)
 
     @classmethod
     def of(cls, profile: Profile) -> Ceilings:
-        """Of the facts of a profile."""
+        """Of the facts of a profile.
+
+        A file may say anything: what is no finite number above 0 was not measured.
+        """
         facts = [fact for fact in profile.environment if is_ceiling(fact.name)]
-        found = {
-            fact.name.removeprefix(_PREFIX): float(fact.value)
-            for fact in facts
-            if isinstance(fact.value, (int, float))
-        }
-        absent = {fact.name.removeprefix(_PREFIX) for fact in facts if fact.value is None}
+        found: dict[str, float] = {}
+        absent: set[str] = set()
+        for fact in facts:
+            name = fact.name.removeprefix(_PREFIX)
+            if isinstance(fact.value, (int, float)) and 0 < fact.value < math.inf:
+                found[name] = float(fact.value)
+            else:
+                absent.add(name)
         numbers = sorted(int(match[1]) for name in found if (match := _CAPACITY.fullmatch(name)))
         caches = [
             Level(

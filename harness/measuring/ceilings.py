@@ -36,7 +36,7 @@ def measure(
 ) -> tuple[Ceiling | Reading, ...]:
     """Measures copy and triad of memory and each cache level, and a product of each dtype.
 
-    About a second.
+    One to two seconds.
 
     Args:
         library: the opened libonnxruntime.

@@ -56,18 +56,18 @@ class Subject(Protocol):
     """What is looked at.
 
     Attributes:
-        names: of the ceilings that a look gives.
-        unit: of all of them.
+        names: names of the ceilings that a look yields.
+        unit: unit of their speeds.
         source: what is run.
     """
 
     @property
     def names(self) -> Sequence[str]:
-        """Of the ceilings that a look gives."""
+        """Names of the ceilings that a look yields."""
 
     @property
     def unit(self) -> str:
-        """Of all of them."""
+        """Unit of their speeds."""
 
     @property
     def source(self) -> str:
@@ -110,7 +110,7 @@ class Ceiling:
 
 
 def measured(subjects: Iterable[Subject]) -> list[Ceiling | Reading]:
-    """Looks at every subject until two looks at each of its ceilings agree, in rounds.
+    """Measures every subject in rounds until two looks at each ceiling agree.
 
     All subjects take their turn before any is looked at again, so that looks at the same one
     are apart: a disturbance that lasts a while meets one of them.
@@ -158,14 +158,14 @@ def _ceiling(name: str, looks: Sequence[Look]) -> Ceiling | Reading:
             threads=fastest.threads,
             value=fastest.best,
             unit=fastest.unit,
-            spread=fastest.best / statistics.median(fastest.undisturbed.tolist()),
+            spread=fastest.best / statistics.median(kept.tolist()),
             agreement=_gap(looks),
             samples=len(kept),
             tried=tried,
             source=fastest.source,
         )
     if sum(look.best > 0 for look in looks) < 2:
-        what = f"its threads had their CPUs throughout in {len(kept)} of {tried} repetitions"
+        what = f"only {len(kept)} of {tried} repetitions kept their CPUs throughout"
     else:
         what = f"the best two of {len(looks)} looks differ by {_gap(looks):.0%}"
     reason = f"the machine was busy while {name} was measured: {what}; {_REMEDY}"

@@ -59,12 +59,12 @@ class Product:
 
     @property
     def names(self) -> Sequence[str]:
-        """Of the ceiling."""
+        """Name of the ceiling that a look yields."""
         return (f"matmul_{self.dtype}",)
 
     @property
     def unit(self) -> str:
-        """Of its speed."""
+        """Unit of its speed."""
         return "flop/s" if self._operator == "MatMul" else "op/s"
 
     @property

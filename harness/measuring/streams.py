@@ -61,7 +61,7 @@ class Caches:
 def streams(
     threads: int, root: Path, memory_bytes: int | None
 ) -> tuple[list[Stream], list[Reading]]:
-    """What is streamed through: memory and each cache level; and what caches there are.
+    """The streams to measure (memory and each cache level), and the caches found.
 
     Streaming threads are pinned, to cores of their own while there are any, in turn over the
     last-level caches; there are never more of them than CPUs that this process may use.
@@ -95,7 +95,8 @@ def streams(
         if cache.bytes < _LEVELS_APART * nearer_bytes:
             reason = (
                 f"the L{cache.level} caches hold {_size(cache.bytes)}, less than {_LEVELS_APART} "
-                f"times the {_size(nearer_bytes)} of those before: no size is in one level only"
+                f"times the {_size(nearer_bytes)} of the nearer levels, so no "
+                "array size belongs to this level alone"
             )
             known += [_absent(f"{kernel}_{name}", reason) for kernel in _COUNTED]
         else:
@@ -128,12 +129,12 @@ class Stream:
 
     @property
     def names(self) -> Sequence[str]:
-        """Of copy and triad."""
+        """Names of the ceilings that a look yields: copy and triad."""
         return tuple(f"{kernel}{self.suffix}" for kernel in _COUNTED)
 
     @property
     def unit(self) -> str:
-        """Of their speeds."""
+        """Unit of their speeds."""
         return "bytes/s"
 
     @property
@@ -179,7 +180,7 @@ class Stream:
 
 
 def _memory(cpus: Sequence[int], array_bytes: int, caches: Caches) -> Stream:
-    """Over arrays that no cache can hold."""
+    """A stream over arrays too large for any cache."""
     told = f"last-level cache {_size(caches.bytes)}"
     return Stream(
         "", array_bytes, cpus, told, _MEMORY_ROUNDS, _MEMORY_PARTS, passes=1, past_caches=True
@@ -187,7 +188,7 @@ def _memory(cpus: Sequence[int], array_bytes: int, caches: Caches) -> Stream:
 
 
 def _cache(cpus: Sequence[int], cache: Caches, nearer_bytes: int) -> Stream:
-    """Over arrays that the caches of a level hold and those before it do not."""
+    """A stream over arrays that fit the caches of a level but not the nearer ones."""
     # As far from the one size as from the other; nothing is nearer than the first level.
     together = math.isqrt(nearer_bytes * cache.bytes) if nearer_bytes else cache.bytes // 2
     line = _LINE_BYTES * len(cpus)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import json
+import math
 import os
 import signal
 import subprocess
@@ -17,7 +20,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from harness.storage.profile_file import read_profile
+from harness.records import Reading
+from harness.storage.profile_file import read_profile, write_profile
 
 if TYPE_CHECKING:
     from conftest import Harness
@@ -185,6 +189,28 @@ def test_a_model_without_bounds_ends_at_the_limit(
 
 
 # --- Command line, files and surroundings ----------------------------------------------
+
+
+@pytest.mark.parametrize("command", [("ops", "--json"), ("ops", "--roofline"), ("show",)])
+def test_ceilings_that_no_machine_has_are_not_measured(
+    harness: Harness, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    planted = {
+        "matmul_float32": 0.0, "l01_bytes": 48_000, "l١_bytes": 48_000,
+        f"l{'9' * 5000}_bytes": 48_000, "l1_bytes": math.nan, "l2_bytes": -1, "copy": 0,
+        "triad": math.inf,
+    }  # fmt: skip
+    sample = read_profile(SAMPLE)
+    facts = tuple(Reading(f"ceiling_{name}", value) for name, value in planted.items())
+    environment = (*(one for one in sample.environment if "ceiling" not in one.name), *facts)
+    write_profile(dataclasses.replace(sample, environment=environment), tmp_path / "planted.h5")
+    outcome = harness(*command, "planted.h5")
+    assert (outcome.returncode, outcome.stderr) == (0, "")
+    if "--json" in command:
+        rows = json.loads(outcome.stdout)["operators"]
+        assert {(row["peak_share"], row["bandwidth_share"]) for row in rows if row["flops"]} == {
+            (None, None)
+        }
 
 
 @pytest.mark.parametrize(

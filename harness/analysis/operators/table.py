@@ -298,7 +298,7 @@ class OperatorTimes:
             flops=flops,
             traffic_bytes=traffic,
             peak_share=_share(flops, peak, median),
-            bandwidth_share=None if memory is None else memory.most,
+            bandwidth_share=None if memory is None else memory.far,
             bound=bound,
             why=why,
             sources=sources(nodes, members[0]) if by == "node" else (),

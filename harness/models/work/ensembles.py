@@ -64,12 +64,13 @@ def _columns(node: Node, *names: str) -> Iterator[tuple[int, ...]]:
 
 def _shortest(children: _Children, root: tuple[int, int]) -> int:
     """Nodes that are compared on the shortest way from the root to a leaf."""
-    level = {root}
-    # No way is longer than there are nodes: one that is goes in circles.
-    for depth in range(len(children)):
-        if not level <= children.keys():
-            break
+    level, depth = {root}, 0
+    seen: set[tuple[int, int]] = set()
+    while level and level <= children.keys():
         if not all(children[one] for one in level):
             return depth
-        level = {child for one in level for child in children[one]}
+        # What was reached before was so on a shorter way.
+        seen |= level
+        level = {child for one in level for child in children[one]} - seen
+        depth += 1
     raise Unknown

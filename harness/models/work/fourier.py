@@ -21,7 +21,12 @@ def transform(node: Node) -> int:
     y = node.output()
     axis = _axis(node, len(y.shape))
     bins = y.shape[axis]
-    length = _whole(bins) if node.integer("onesided", 0) else bins
+    length = bins
+    if node.integer("onesided", 0):
+        # Half was kept, n // 2 + 1 of n, which does not tell whether n is odd.
+        if node.has(1):
+            raise Unknown  # a value
+        length = node.input(0, len(y.shape)).shape[axis]
     transforms = y.size // max(2 * bins, 1)
     return transforms * (_radix2(length) + (2 * length if node.integer("inverse", 0) else 0))
 
@@ -39,7 +44,7 @@ def short_time_transform(node: Node) -> int:
         signal = node.input(0, 2, 3).shape
         window = length * (signal[2] if len(signal) == 3 else 1)
     elif node.integer("onesided", 1):
-        length = _whole(bins)
+        raise Unknown  # the length is a value, and half of the bins do not tell if it is odd
     else:
         length = bins
     return batch * frames * (_radix2(length) + window)
@@ -50,11 +55,6 @@ def _radix2(length: int) -> int:
     if length < 1 or length & (length - 1):
         raise Unknown
     return 5 * length * (length.bit_length() - 1)
-
-
-def _whole(bins: int) -> int:
-    """Length of a transform of which half was kept, n // 2 + 1 of n; odd ones are unknown."""
-    return 2 * (bins - 1)
 
 
 def _axis(node: Node, rank: int) -> int:

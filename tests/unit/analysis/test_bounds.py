@@ -62,7 +62,7 @@ def test_more_than_a_ceiling_is_no_class(flops: int, nbytes: int) -> None:
     """315 % of a peak says that the peak, or the count, is wrong."""
     label, why = classify(flops, from_memory(nbytes), 1_000_000, 100e9, LEVELS, 500.0)
     assert label == "unknown"
-    assert "more than its ceiling" in why
+    assert "above its ceiling" in why
 
 
 def test_what_lives_in_a_cache_is_not_bound_by_memory() -> None:
@@ -79,7 +79,7 @@ def test_a_class_that_depends_on_where_data_came_from_is_unknown() -> None:
     assert label == "unknown"
     assert "between 8% of L1 bandwidth" in why
     assert "and 80% of DRAM bandwidth" in why
-    assert "depends on the caches" in why
+    assert "depends on which cache" in why
     # Above both, or below both, it does not.
     assert classify(90_000_000, either, 1_000_000, 100e9, LEVELS, None)[0] == "compute-bound"
     assert classify(5_000_000, either, 1_000_000, 100e9, LEVELS, None)[0] == "unknown"
@@ -110,19 +110,32 @@ def test_bandwidths_that_were_not_measured_leave_the_share_open() -> None:
     unsized = (Level("caches", math.inf, shared=False, bandwidth=None), memory)
     share = memory_share(served([8_000_000, 0], [0, 8_000_000]), 1_000_000, unsized)
     assert share is not None
-    assert (share.least, share.most) == (0, pytest.approx(0.8))
+    assert (share.least, share.most, share.far) == (0, pytest.approx(0.8), share.most)
     assert share.told == "at most 80% of DRAM bandwidth (8 of 10 GB/s)"
     # Memory that was measured on a busy machine: it may have taken all the time.
     busy = (cache, Level("DRAM", math.inf, shared=True, bandwidth=None))
     share = memory_share(served([0, 8_000_000]), 1_000_000, busy)
     assert share is not None
-    assert (share.least, share.most) == (pytest.approx(0.08), 1)
+    assert (share.least, share.most, share.far) == (pytest.approx(0.08), 1, None)
     assert share.told == "at least 8% of L1 bandwidth (8 of 100 GB/s)"
     # A level in between: its data takes at least as long as through the nearer one.
     between = (cache, Level("L2", 1e6, shared=True, bandwidth=None), memory)
     share = memory_share(served([0, 8_000_000, 0]), 1_000_000, between)
     assert share is not None
     assert (share.least, share.most) == (pytest.approx(0.08), pytest.approx(0.8))
+    # Only the level in between was measured: what is in L1, or in memory, nobody knows.
+    nearest = Level("L1", 48_000, shared=True, bandwidth=None)
+    middle = (nearest, Level("L2", 1e6, shared=True, bandwidth=50e9), busy[1])
+    either = served([8_000_000, 0, 0], [0, 0, 8_000_000])
+    assert memory_share(either, 1_000_000, middle) is None
+    _, why = classify(1_000, either, 1_000_000, 100e9, middle, None)
+    assert "memory 8 GB/s (ceiling not measured)" in why
+    # All is in L3, which was not measured, nor was memory: L2 tells the least alone.
+    third = Level("L3", 32e6, shared=True, bandwidth=None)
+    share = memory_share(served([0, 0, 8_000_000, 0]), 1_000_000, (*middle[:2], third, busy[1]))
+    assert share is not None
+    assert (share.least, share.most, share.far) == (pytest.approx(0.16), 1, None)
+    assert share.told == "at least 16% of L2 bandwidth (8 of 50 GB/s)"
 
 
 def test_class_comes_with_its_numbers() -> None:

@@ -6,6 +6,8 @@ import dataclasses
 import math
 from pathlib import Path
 
+import pytest
+
 from harness.analysis.ceilings import Ceilings, Level, is_ceiling
 from harness.records import Reading
 from harness.storage.profile_file import read_profile
@@ -29,7 +31,6 @@ def test_products_are_peaks_and_the_faster_stream_is_the_bandwidth() -> None:
     )
     memory = Level("DRAM", math.inf, shared=True, bandwidth=9e9)
     assert found == Ceilings({"float32": 4e10}, (CACHES, memory), ())
-    assert found.bandwidth == 9e9
     assert found.measured_levels == (memory,)
 
 
@@ -66,6 +67,32 @@ def test_what_was_not_measured_is_missing_with_each_reason_once() -> None:
     )
     memory = Level("DRAM", math.inf, shared=True, bandwidth=None)
     assert found == Ceilings({}, (CACHES, memory), ("too busy", "left out"))
+
+
+@pytest.mark.parametrize("value", [0, 0.0, -1, math.nan, math.inf, "fast"])
+def test_what_is_no_amount_was_not_measured(value: float | str) -> None:
+    found = of(
+        Reading("ceiling_matmul_float32", value),
+        Reading("ceiling_l1_bytes", value),
+        Reading("ceiling_l2_bytes", 2_000_000),
+        Reading("ceiling_copy_l2", value),
+        Reading("ceiling_triad_l2", 4e11),
+        Reading("ceiling_copy", 8e9),
+    )
+    assert found.peaks == {}
+    # The copy, which may be the faster one, is as absent as if it had a reason.
+    l2 = Level("L2", 2_000_000, shared=False, bandwidth=None)
+    assert found.levels == (l2, Level("DRAM", math.inf, shared=True, bandwidth=8e9))
+
+
+@pytest.mark.parametrize("number", ["01", "0", "-1", "١", "²", "9" * 5000, ""])
+def test_levels_that_no_machine_has_are_none(number: str) -> None:
+    found = of(Reading(f"ceiling_l{number}_bytes", 48_000), Reading("ceiling_l1_bytes", 32_000))
+    assert [level.name for level in found.levels] == ["L1", "DRAM"]
+    assert [level.name for level in of(Reading(f"ceiling_l{number}_bytes", 1)).levels] == [
+        "caches",
+        "DRAM",
+    ]
 
 
 def test_a_file_from_before_the_levels_has_a_bandwidth_of_memory_alone() -> None:

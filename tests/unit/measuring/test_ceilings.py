@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
+import re
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -146,7 +147,8 @@ def test_a_level_hardly_larger_than_those_before_it_is_not_measured(
     for name in ("copy_l3", "triad_l3"):
         absent = found[name]
         assert isinstance(absent, Reading)
-        assert "hold 2 MiB, less than 4 times the 1 MiB" in absent.reason
+        told = "hold 2 MiB, less than 4 times the 1 MiB of the nearer levels, so no array size"
+        assert told in absent.reason
 
 
 def test_no_more_streaming_threads_than_cpus(
@@ -187,6 +189,7 @@ def test_two_looks_that_agree_are_enough() -> None:
     assert isinstance(found, Ceiling)
     assert (found.value, found.agreement, taken) == (100, pytest.approx(0.04), 2)
     assert (found.samples, found.tried) == (4, 4)
+    assert found.spread == pytest.approx(100 / 93), "over the median of both looks"
 
 
 def test_looks_that_disagree_are_repeated() -> None:
@@ -213,7 +216,7 @@ def test_repetitions_without_their_cpus_count_for_nothing() -> None:
 def test_a_machine_that_is_always_busy_has_no_ceiling() -> None:
     found, _ = judged(([500, 100], [0.5, 0.6]))
     assert isinstance(found, Reading)
-    assert "throughout in 0 of 6 repetitions" in found.reason
+    assert "only 0 of 6 repetitions kept their CPUs throughout" in found.reason
 
 
 def test_looks_at_one_subject_are_apart() -> None:
@@ -294,8 +297,7 @@ def test_too_little_memory_is_an_absence(
     for reading in (found["copy"], found["triad"]):
         assert isinstance(reading, Reading)
         assert reading.value is None
-        with pytest.raises(ValueError, match=reason):
-            raise ValueError(reading.reason)
+        assert re.search(reason, reading.reason)
     assert not in_memory(streamed)
     assert isinstance(found["copy_l2"], Ceiling), "caches take little"
 

@@ -412,6 +412,20 @@ def test_a_node_is_judged_by_the_level_that_its_data_can_be_in(spanned: Profile)
     assert sin.bandwidth_share == pytest.approx(0.2 / 400)
 
 
+def test_bandwidth_of_a_level_without_a_ceiling_is_no_share(spanned: Profile) -> None:
+    facts = {"l1_bytes": 48_000, "l1_caches": 1, "copy_l1": 4e9, "triad_l1": 5e9}
+    measured = dataclasses.replace(
+        spanned,
+        environment=(
+            *(Reading(f"ceiling_{name}", value) for name, value in facts.items()),
+            Reading("ceiling_copy", None, reason="too busy"),
+        ),
+    )
+    conv = found(measured, sort="order").operators[0]
+    assert "at least 40% of L1 bandwidth (2 of 5 GB/s)" in conv.why
+    assert conv.bandwidth_share is None, "not 100 %"
+
+
 def test_layers_are_what_an_exporter_put_before_the_name() -> None:
     assert layer("/encoder/layer.0/attention/MatMul") == "encoder/layer.0/attention"
     assert layer("encoder.layer.0/MatMul") == "encoder.layer.0"

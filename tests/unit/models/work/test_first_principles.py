@@ -11,8 +11,10 @@ import numpy as np
 import onnx.defs
 import pytest
 
+from harness.models.work import ensembles
 from harness.models.work.nodes import Definition
 from harness.models.work.table import OPERATORS, Work, work_of
+from harness.models.work.tensors import Unknown
 from harness.models.work.unknown import UNKNOWN
 from tests.unit.models.work import naive
 from tests.unit.models.work.naive import Array, Number, Tally, dot, indices, reduced
@@ -370,6 +372,12 @@ def test_other_lengths_and_axes_that_are_values_are_not_guessed() -> None:
     assert counted("", "DFT", [f(1, 12, 1)], [f(1, 12, 2)]).flops[0] == -1
     inputs = [f(1, 8, 8, 1), None, i64()]
     assert counted("", "DFT", inputs, [f(1, 8, 8, 2)]).flops[0] == -1
+    # Nine bins are half of 16 or of 17.
+    half = {"onesided": 1}
+    assert counted("", "DFT", [f(1, 17, 1)], [f(1, 9, 2)], half).flops[0] == -1
+    assert counted("", "DFT", [f(1, 20, 1), i64()], [f(1, 9, 2)], half).flops[0] == -1
+    unwindowed = [f(1, 24, 1), i64(), None, i64()]
+    assert counted("", "STFT", unwindowed, [f(1, 5, 9, 2)]).flops[0] == -1
 
 
 def test_short_time_transform() -> None:
@@ -382,7 +390,8 @@ def test_short_time_transform() -> None:
     inputs = [f(1, 24, 1), i64(), f(8)]
     assert counted("", "STFT", inputs, [f(1, 5, 5, 2)]).flops[0] == expected
     without = [f(1, 24, 1), i64(), None, i64()]
-    assert counted("", "STFT", without, [f(1, 5, 5, 2)]).flops[0] == expected - 5 * 8
+    whole = counted("", "STFT", without, [f(1, 5, 8, 2)], {"onesided": 0})
+    assert whole.flops[0] == expected - 5 * 8
 
 
 # Mixtures of experts
@@ -510,6 +519,24 @@ def test_a_tree_that_goes_in_circles_is_not_counted() -> None:
     assert work.flops[0] == -1
     uneven = circle | {"nodes_truenodeids": (1,)}
     assert counted(ML, "TreeEnsembleRegressor", [f(7, 3)], [f(7, 1)], uneven).flops[0] == -1
+
+
+def test_a_circle_of_layers_is_walked_once() -> None:
+    class Counting(dict[tuple[int, int], tuple[tuple[int, int], ...]]):
+        read = 0
+
+        def __getitem__(self, key: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+            self.read += 1
+            return super().__getitem__(key)
+
+    # Each layer is 50 nodes, which lead to all of the next; the last one leads to the first.
+    layers = [[(0, 50 * layer + at) for at in range(50)] for layer in range(40)]
+    children = Counting(
+        (one, tuple(layers[(layer + 1) % 40])) for layer in range(40) for one in layers[layer]
+    )
+    with pytest.raises(Unknown):
+        ensembles._shortest(children, layers[0][0])
+    assert children.read <= 3 * len(children)
 
 
 def test_linear_regression() -> None:
