@@ -32,7 +32,7 @@ SINGLE_THREADED = 1.2
 
 #: How long a session is used before it is recorded again: the first inferences of a small model
 #: take several times as long, until the caches hold its session again.
-WARMING_S = 0.5e-3
+WARMING_S = 0.2e-3
 
 #: Indices of the graphs of a ProbePass, and of their sessions.
 _EACH, _PAIRS, _FRAME, _HALF = range(4)
