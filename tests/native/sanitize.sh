@@ -44,7 +44,7 @@ install_builder() {
 }
 
 make_copy() {
-    cp -r ext harness profiles tests pyproject.toml setup.py README.md "$copy"
+    cp -r .ci ext harness profiles tests docs benchmarks ./*.md pyproject.toml setup.py "$copy"
     find "$copy/harness" -name '*.so' -delete
 }
 
@@ -136,11 +136,11 @@ install_builder
 make_copy
 case $part in
 address) run_address tests/native "$@" ;;
-all) run_address tests/native tests/unit tests/integration "$@" ;;
+all) run_address tests/integration tests/native tests/unit "$@" ;;
 threads) run_threads ;;
 valgrind) run_valgrind "${@:-tests/native}" ;;
 everything)
-    run_address tests/native tests/unit tests/integration "$@"
+    run_address tests/integration tests/native tests/unit "$@"
     run_threads
     run_valgrind tests/native "$@"
     ;;
