@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.measuring import conduct
-from harness.measuring.handover import Job
+from harness.measuring.handover import Job, leave_clocked
 from harness.measuring.timed_pass import Measurement
 
 
@@ -45,8 +45,10 @@ def _work(path: Path) -> None:
     os.sched_setaffinity(0, job.cpus)
     with conduct.process(job):
         measurement = Measurement(job, -1, 0, 0)
-        latency_ns = measurement.undisturbed_latency_ns()
+        with measurement.watch.on("inferences"):
+            latency_ns = measurement.undisturbed_latency_ns()
         _file(job).write_text(f"{latency_ns} {measurement.session_ns}")
+        leave_clocked(job, "calibration", measurement.watch)
 
 
 if __name__ == "__main__":

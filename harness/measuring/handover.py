@@ -23,6 +23,7 @@ import numpy as np
 from harness.config.profile import ProfileConfig
 from harness.errors import HarnessError
 from harness.measuring import plain_values
+from harness.measuring.stopwatch import Stopwatch, Stretch
 from harness.models.executed_graph import ExecutedGraph
 from harness.records import Absent, InputRecord, ModelRecord, Reading
 from harness.tracing.probes.graphs import ProbedGraph
@@ -155,6 +156,27 @@ def write_preparation(job: Job, preparation: Preparation) -> None:
 def read_preparation(job: Job) -> Preparation:
     """What the preparation process of this job found out."""
     return _read(job.work_folder / _PREPARATION, Preparation)
+
+
+def leave_clocked(job: Job, worker: str, watch: Stopwatch) -> None:
+    """Leaves what a worker clocked; the last thing that it does.
+
+    Args:
+        job: of the worker.
+        worker: its name, as in ``stopwatch.Life``.
+        watch: of the worker.
+    """
+    _write(_clocked(job, worker), watch.stretches)
+
+
+def read_clocked(job: Job, worker: str) -> list[Stretch]:
+    """What a worker clocked; nothing if it did not live to leave it."""
+    path = _clocked(job, worker)
+    return _read(path, list[Stretch]) if path.exists() else []
+
+
+def _clocked(job: Job, worker: str) -> Path:
+    return job.work_folder / f"clocked-{worker}.json"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

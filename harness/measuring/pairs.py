@@ -20,16 +20,17 @@ from harness.config.profile import ProfileConfig
 from harness.errors import RequestError
 from harness.measuring import spawning
 from harness.measuring.observer import Observer
-from harness.measuring.plan import Plan, equal_looks
+from harness.measuring.plan import TRACED_PROCESSES, Plan, equal_looks
 from harness.measuring.profile import Measuring, interruptible, started
+from harness.measuring.stopwatch import Stopwatch
 from harness.records import ITEMS, Profile, Reading
 from harness.statistics.pairs import Decision, decide, fewest_pairs
 from harness.statistics.verdicts import DECIDED, Verdict
 from harness.storage import shards
 
-#: Pairs whose processes make traced passes: enough for an interval of each operator, and fewer
-#: than any decision needs, so that their number does not depend on when the comparison stops.
-TRACED_PAIRS = 5
+#: Pairs whose processes make traced passes: as many as the processes of a profile that do, and
+#: fewer than any decision needs, so that their number does not depend on when the comparison stops.
+TRACED_PAIRS = TRACED_PROCESSES
 
 #: Pairs that are always traced, and the share of the budget after which no more are: with a
 #: slow model, tracing would leave no time for the verdict.
@@ -102,8 +103,8 @@ def ab(
     coin = np.random.default_rng(seed)
     with (
         interruptible(),
-        started(configs[0], observer) as one,
-        started(configs[1], observer) as other,
+        started(configs[0], observer, Stopwatch()) as one,
+        started(configs[1], observer, Stopwatch()) as other,
     ):
         items = items_apart(*(_items(side) for side in (one, other)))
         unlike = unlike_inputs(one.preparation.inputs, other.preparation.inputs, items)
@@ -196,9 +197,8 @@ class _Side:
 
     def measure(self, pair: int, *, trace: bool) -> None:
         """Measures the process with this index."""
-        plan = self._plan
-        if not trace:
-            plan = dataclasses.replace(plan, trace_inferences=0, probe_inferences=0)
-        spawning.measure(self._measuring.job, plan, _nobody_waits, first=pair)
+        plan = dataclasses.replace(self._plan, traced=frozenset({pair} if trace else ()))
+        clock = self._measuring.clock
+        spawning.measure(self._measuring.job, plan, _nobody_waits, clock, first=pair)
         process = shards.read_shard(self._measuring.partial, pair).process
         self.medians_ns.append(float(np.median(process.steady.duration_ns)))

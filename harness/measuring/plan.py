@@ -28,6 +28,10 @@ PROCESS_OVERHEAD_S = 0.4
 #: 3 ms did).
 ONE_THREAD_S = 50e-6
 
+#: Processes that make traced passes, of as many as there are: enough for an interval of each
+#: operator that more would hardly narrow (docs/METHODS.md, "Traced processes").
+TRACED_PROCESSES = 5
+
 #: Seconds a traced pass may take in each process; a slower model gets fewer recorded inferences.
 TRACE_BUDGET_S = 0.5
 
@@ -57,11 +61,12 @@ class Plan:
         steady_chunks: chunks of the timed pass in each.
         chunk_inferences: inferences in a chunk, the same number in all processes.
         latency_ns: rough latency of one inference, from which these numbers are derived.
+        traced: indices of the processes that make traced passes.
         trace_inferences: inferences of a pass with ORT's profiler.
         probe_inferences: inferences of a pass with probes, in each of its three graphs.
         untimed_s: roughly how long a measuring process takes apart from its chunks and traced
             passes.
-        traced_s: roughly how long its traced passes take.
+        traced_s: roughly how long the traced passes of one take.
         budget_s: seconds of measuring up to which processes are added if the planned ones do
             not reach the precision; None if none are added.
     """
@@ -71,6 +76,7 @@ class Plan:
     steady_chunks: int
     chunk_inferences: int
     latency_ns: int
+    traced: frozenset[int]
     trace_inferences: int
     probe_inferences: int
     untimed_s: float
@@ -78,14 +84,14 @@ class Plan:
     budget_s: float | None
 
     @property
-    def process_s(self) -> float:
-        """Roughly how long a measuring process takes."""
-        return self.timed_process_s + self.traced_s
-
-    @property
     def expected_s(self) -> float:
         """Roughly how long the planned processes take together."""
-        return self.processes * self.process_s
+        return self.expected_of(range(self.processes))
+
+    def expected_of(self, processes: range) -> float:
+        """Roughly how many seconds the processes with these indices take together."""
+        traced = sum(index in self.traced for index in processes)
+        return len(processes) * self.timed_process_s + traced * self.traced_s
 
     @property
     def timed_process_s(self) -> float:
@@ -97,6 +103,16 @@ class Plan:
     def timed_s(self) -> float:
         """How long a timed pass takes if inferences take ``latency_ns``."""
         return self.steady_chunks * self.chunk_inferences * self.latency_ns * 1e-9
+
+
+def spread(processes: int) -> frozenset[int]:
+    """Indices of the processes that make traced passes: evenly spread over all of them.
+
+    What the machine does while the first half runs is then in the operators' times no more than
+    in the latency.
+    """
+    most = min(TRACED_PROCESSES, processes)
+    return frozenset(number * processes // most for number in range(most))
 
 
 def equal_looks(first: Plan, second: Plan) -> tuple[Plan, Plan]:
@@ -204,6 +220,7 @@ def divide_time(
         steady_chunks=chunks,
         chunk_inferences=chunk_inferences,
         latency_ns=max(latency_ns, 1),
+        traced=spread(config.process_count),
         trace_inferences=trace_inferences,
         probe_inferences=probe_inferences,
         untimed_s=untimed_s,

@@ -9,12 +9,14 @@ from typing import Any
 
 from harness.measuring.absences import Absences
 from harness.measuring.handover import Job, Preparation
+from harness.measuring.stopwatch import Stopwatch
 from harness.models.executed_graph import ExecutedGraph
 from harness.models.outputs import same_values
 from harness.native import ort
 from harness.ort import providers
 from harness.records import KernelEvents, NodeEvents, NodeTable
 from harness.tracing.kernels.recorder import KernelPass
+from harness.tracing.ort_profiler.reader import OrtTrace
 from harness.tracing.ort_profiler.recorder import OrtPass
 from harness.tracing.probes.graphs import ProbedGraph
 from harness.tracing.probes.recorder import ProbePass
@@ -52,6 +54,7 @@ class TracedPasses:
         library: the opened ONNX Runtime.
         inputs: to feed, by name.
         process: ProcessRecord.index.
+        watch: clocks the parts.
     """
 
     job: Job
@@ -59,6 +62,7 @@ class TracedPasses:
     library: ort.Library
     inputs: Mapping[str, Any]
     process: int
+    watch: Stopwatch
 
     def record(self, outputs: list[Any], trace_inferences: int, probe_inferences: int) -> Traced:
         """Makes the requested passes, as far as they are possible.
@@ -78,12 +82,12 @@ class TracedPasses:
             if not self.preparation.repeatable:
                 absent.append(("probe guard", NOT_REPEATABLE))
         if "ort" in asked:
-            with absent.noting("trace/ort"), contextlib.closing(self._ort_pass(graph)) as ort_pass:
-                trace = ort_pass.record(trace_inferences, self.process)
+            with absent.noting("trace/ort"):
+                trace = self._ort(graph, trace_inferences)
                 traced.events["ort"], traced.nodes = trace.events, trace.nodes
                 absent += [("trace/ort", remark) for remark in trace.remarks]
         if "kernels" in asked and providers.by_name(self.job.config.session.provider).on_device:
-            with absent.noting("trace/kernels"):
+            with self.watch.on("kernels"), absent.noting("trace/kernels"):
                 traced.kernels = self._kernels(graph, trace_inferences)
         return traced
 
@@ -91,18 +95,29 @@ class TracedPasses:
         self, graph: ExecutedGraph, probed: ProbedGraph, outputs: list[Any], inferences: int
     ) -> dict[str, NodeEvents]:
         """Records through probes; refuses if they change the model's outputs, or the order."""
-        with contextlib.closing(
-            ProbePass(self.library, self.job.config.session, probed, graph.nodes, self.inputs)
-        ) as probe_pass:
+        with self.watch.on("probes: sessions"):
+            opened = ProbePass(
+                self.library, self.job.config.session, probed, graph.nodes, self.inputs
+            )
+        with contextlib.closing(opened) as probe_pass:
             if not self.job.ordered.exists():
-                probe_pass.require_order(self.job.work_folder)
+                with self.watch.on("probes: order"):
+                    probe_pass.require_order(self.job.work_folder)
                 self.job.ordered.touch()
-            events, calibration = probe_pass.record(inferences, self.process)
+            with self.watch.on("probes: inferences"):
+                events, calibration = probe_pass.record(inferences, self.process)
             if self.preparation.repeatable and not same_values(
                 outputs, probe_pass.binding.outputs()
             ):
                 raise ValueError("outputs with probes differ from those without")
         return {"probe": events, "probe_calibration": calibration}
+
+    def _ort(self, graph: ExecutedGraph | None, inferences: int) -> OrtTrace:
+        """Records with ORT's profiler."""
+        with self.watch.on("profiler: session"):
+            opened = self._ort_pass(graph)
+        with contextlib.closing(opened) as ort_pass, self.watch.on("profiler: inferences"):
+            return ort_pass.record(inferences, self.process)
 
     def _ort_pass(self, graph: ExecutedGraph | None) -> OrtPass:
         """ORT's profiler on the executed graph or, if that is not known, on the model."""
