@@ -15,7 +15,7 @@ import sys
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, NoReturn, TypeVar
+from typing import IO, Any, NamedTuple, NoReturn, TypeVar
 
 import msgspec
 import numpy as np
@@ -30,6 +30,7 @@ from harness.tracing.probes.graphs import ProbedGraph
 
 _INPUTS = "inputs.json"
 _PREPARATION = "preparation.json"
+_CALIBRATION = "calibration.json"
 _ERROR = "error.json"
 
 _T = TypeVar("_T")
@@ -122,6 +123,18 @@ class Preparation:
     absent: tuple[Absent, ...]
 
 
+class Calibration(NamedTuple):
+    """What the calibrating process found, to plan with.
+
+    Attributes:
+        latency_ns: an inference that nothing disturbs.
+        session_ns: creating the session, its providers loaded first.
+    """
+
+    latency_ns: int
+    session_ns: int
+
+
 def write_inputs(job: Job, values: Mapping[str, Any]) -> None:
     """Leaves the model's inputs for the measuring processes.
 
@@ -177,6 +190,16 @@ def read_clocked(job: Job, worker: str) -> list[Stretch]:
 
 def _clocked(job: Job, worker: str) -> Path:
     return job.work_folder / f"clocked-{worker}.json"
+
+
+def write_calibration(job: Job, calibration: Calibration) -> None:
+    """Leaves what the calibrating process found."""
+    _write(job.work_folder / _CALIBRATION, calibration)
+
+
+def read_calibration(job: Job) -> Calibration:
+    """What the calibrating process of this job found."""
+    return _read(job.work_folder / _CALIBRATION, Calibration)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

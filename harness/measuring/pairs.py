@@ -20,7 +20,7 @@ from harness.config.profile import ProfileConfig
 from harness.errors import RequestError
 from harness.measuring import spawning
 from harness.measuring.observer import Observer
-from harness.measuring.plan import TRACED_PROCESSES, Plan, equal_looks
+from harness.measuring.plan import Plan, equal_looks
 from harness.measuring.profile import Measuring, interruptible, started
 from harness.measuring.stopwatch import Stopwatch
 from harness.records import ITEMS, Profile, Reading
@@ -28,9 +28,9 @@ from harness.statistics.pairs import Decision, decide, fewest_pairs
 from harness.statistics.verdicts import DECIDED, Verdict
 from harness.storage import shards
 
-#: Pairs whose processes make traced passes: as many as the processes of a profile that do, and
-#: fewer than any decision needs, so that their number does not depend on when the comparison stops.
-TRACED_PAIRS = TRACED_PROCESSES
+#: Pairs whose processes make traced passes: enough for an interval of each operator, and fewer
+#: than any decision needs, so that their number does not depend on when the comparison stops.
+TRACED_PAIRS = 5
 
 #: Pairs that are always traced, and the share of the budget after which no more are: with a
 #: slow model, tracing would leave no time for the verdict.
@@ -146,7 +146,8 @@ def _require_budget(budget_s: float, plans: tuple[Plan, Plan], observer: Observe
     """Reports the least time a decision takes; refuses a budget below it."""
     pairs = fewest_pairs(CHANCE_OF_ERROR)
     least_s = sum(
-        pairs * plan.timed_process_s + LEAST_TRACED_PAIRS * plan.traced_s for plan in plans
+        pairs * plan.timed_process_s + LEAST_TRACED_PAIRS * (plan.probed_s + plan.profiled_s)
+        for plan in plans
     )
     observer.pairs_planned(pairs, least_s)
     if budget_s < least_s:
@@ -197,7 +198,8 @@ class _Side:
 
     def measure(self, pair: int, *, trace: bool) -> None:
         """Measures the process with this index."""
-        plan = dataclasses.replace(self._plan, traced=frozenset({pair} if trace else ()))
+        traced = frozenset({pair} if trace else ())
+        plan = dataclasses.replace(self._plan, traced=traced, profiled=traced)
         clock = self._measuring.clock
         spawning.measure(self._measuring.job, plan, _nobody_waits, clock, first=pair)
         process = shards.read_shard(self._measuring.partial, pair).process

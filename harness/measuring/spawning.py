@@ -44,9 +44,8 @@ import pyperf
 
 from harness.errors import HarnessError, MachineError, one_line
 from harness.machine.cpu_lists import cpu_ranges
-from harness.measuring import calibration, conduct, handover, limits
-from harness.measuring.calibration import Calibration
-from harness.measuring.handover import Job, Preparation
+from harness.measuring import conduct, handover, limits
+from harness.measuring.handover import Calibration, Job, Preparation
 from harness.measuring.limits import Watch
 from harness.measuring.plan import Plan
 from harness.measuring.stopwatch import Stopwatch
@@ -95,7 +94,7 @@ def calibrate(job: Job, clock: Stopwatch) -> Calibration:
             ).returncode
     if code:
         raise _worker_failure(job, "calibrating process failed", code, output, watch)
-    return calibration.read(job)
+    return handover.read_calibration(job)
 
 
 #: Most processes of one profile, even if it has not reached its precision (3).
@@ -154,11 +153,13 @@ def measure(
                 raise _Enough
         index = first + spawned
         traced = (plan.trace_inferences, plan.probe_inferences) if index in plan.traced else (0, 0)
+        profiled = ["--profiled"] if index in plan.profiled else []  # the worker's option
         command += [
             "--job", str(job.path),  # the worker's option
             "--process", str(index),  # the worker's option
             "--trace-inferences", str(traced[0]),  # the worker's option
             "--probe-inferences", str(traced[1]),  # the worker's option
+            *profiled,
         ]  # fmt: skip
         spawned += 1
         life.enter_context(clock.life_of(str(index)))
@@ -254,6 +255,7 @@ def _add_worker_arguments(runner: pyperf.Runner) -> None:
     runner.argparser.add_argument("--process", type=int)  # the worker's option
     runner.argparser.add_argument("--trace-inferences", type=int)  # the worker's option
     runner.argparser.add_argument("--probe-inferences", type=int)  # the worker's option
+    runner.argparser.add_argument("--profiled", action="store_true")  # the worker's option
 
 
 def _work() -> None:
@@ -284,10 +286,12 @@ def _work() -> None:
             arguments.trace_inferences,
             arguments.probe_inferences,
             dict(metadata),
+            profiled=arguments.profiled,
         )
         with measurement.watch.on("shard"):
             shards.write_shard(job.partial_folder, shard)
         handover.leave_clocked(job, str(arguments.process), measurement.watch)
+    conduct.end()
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from harness.machine.peak_memory import peak_memory
 from harness.measuring import handover, yardstick
 from harness.measuring.handover import Job
 from harness.measuring.stopwatch import Stopwatch
-from harness.measuring.traced_passes import TracedPasses
+from harness.measuring.traced_passes import Traced, TracedPasses
 from harness.native import ort
 from harness.ort import providers
 from harness.ort.arena import arena_bytes
@@ -92,7 +92,7 @@ class Measurement:
         self._sampler: DeviceSampler | None = None
         if job.config.sample_hz and index >= 0:
             # Before there is a session, to record the devices' state without our load.
-            latency_ns = handover.read_preparation(job).latency_ns
+            latency_ns = handover.read_calibration(job).latency_ns
             self._sampler = _device_sampler(job, latency_ns, warmup_chunks + steady_chunks)
             self._sampler.start()
             if job.config.energy:
@@ -227,29 +227,34 @@ class Measurement:
         trace_inferences: int,
         probe_inferences: int,
         metadata: Mapping[str, str | int | float],
+        *,
+        profiled: bool = True,
     ) -> shards.Shard:
         """Closes the timed session, makes the traced passes and returns all measurements.
 
         Args:
             chunk_inferences: inferences in a chunk.
-            trace_inferences: inferences to record with ORT's profiler; 0 for no such pass.
+            trace_inferences: inferences to record with ORT's profiler; 0 for no traced pass.
             probe_inferences: inferences to record with probes; 0 for no such pass.
             metadata: of this process.
+            profiled: whether to use ORT's profiler even if probes work.
         """
         with self.watch.on("outputs"):
             outputs, copied = self._outputs()
         with self.watch.on("closing the session"):
             self._binding.close()
             self._session.close()
-        passes = TracedPasses(
-            self._job,
-            handover.read_preparation(self._job),
-            self._library,
-            self._inputs,
-            self._index,
-            self.watch,
-        )
-        traced = passes.record(outputs, trace_inferences, probe_inferences)
+        traced = Traced(None)
+        if trace_inferences:
+            passes = TracedPasses(
+                self._job,
+                handover.read_preparation(self._job),
+                self._library,
+                self._inputs,
+                self._index,
+                self.watch,
+            )
+            traced = passes.record(outputs, trace_inferences, probe_inferences, profiled=profiled)
         process = ProcessRecord(
             index=self._index,
             pid=os.getpid(),

@@ -64,16 +64,23 @@ class TracedPasses:
     process: int
     watch: Stopwatch
 
-    def record(self, outputs: list[Any], trace_inferences: int, probe_inferences: int) -> Traced:
+    def record(
+        self,
+        outputs: list[Any],
+        trace_inferences: int,
+        probe_inferences: int,
+        *,
+        profiled: bool = True,
+    ) -> Traced:
         """Makes the requested passes, as far as they are possible.
 
         Args:
             outputs: of the model without probes, to compare those with probes against.
-            trace_inferences: inferences to record with ORT's profiler; 0 for no such pass.
+            trace_inferences: inferences to record in the other passes.
             probe_inferences: inferences to record with probes; 0 for no such pass.
+            profiled: whether to make the other passes even if there are times from probes.
         """
         graph, probed = self.preparation.graph, self.preparation.probed
-        asked = self.job.config.trace if trace_inferences else ()
         traced = Traced(None if graph is None else graph.nodes)
         absent = traced.absent
         if graph is not None and probed is not None and probe_inferences:
@@ -81,6 +88,7 @@ class TracedPasses:
                 traced.events |= self._probes(graph, probed, outputs, probe_inferences)
             if not self.preparation.repeatable:
                 absent.append(("probe guard", NOT_REPEATABLE))
+        asked = self.job.config.trace if profiled or not traced.events else ()
         if "ort" in asked:
             with absent.noting("trace/ort"):
                 trace = self._ort(graph, trace_inferences)

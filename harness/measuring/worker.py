@@ -34,6 +34,7 @@ def _work(path: Path) -> None:
         with watch.on("handing over"):
             write_preparation(job, preparation)
         leave_clocked(job, "preparation", watch)
+    conduct.end()
 
 
 if __name__ == "__main__":

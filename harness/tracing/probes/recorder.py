@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from harness.config.session import SessionConfig
+from harness.machine.running_threads import others_run
 from harness.models.executed_graph import ExecutedGraph
 from harness.native import ort, probe
 from harness.ort import providers
@@ -24,11 +25,14 @@ from harness.tracing.ort_profiler.recorder import profile_once
 from harness.tracing.probes import graphs, times
 from harness.tracing.probes.graphs import ProbedGraph
 from harness.tracing.probes.times import Stamps
-from harness.tracing.probes.turns import ROUNDS, SPINNING_S, THREADED_ROUNDS
+from harness.tracing.probes.turns import LONGEST_SETTLING_S, ROUNDS, THREADED_ROUNDS
 from harness.tracing.sessions import WARMUP_INFERENCES
 
 #: Ratio of an inference's CPU time to its duration below which it counts as single-threaded.
 SINGLE_THREADED = 1.2
+
+#: Seconds between two looks at whether the threads of another session still spin.
+LOOK_S = 0.002
 
 #: Indices of the three graphs of a ProbePass, and of their sessions.
 _EACH, _PAIRS, _FRAME = range(3)
@@ -139,11 +143,12 @@ class ProbePass:
     def _settle(self, number: int) -> None:
         """Keeps the previous session from affecting the first inferences of this one.
 
-        The threads of its pool keep spinning for 40 to 80 ms after its last inference: with as
-        many threads as CPUs, the next inference of ResNet-50 took twice as long.
+        The threads of its pool keep spinning after its last inference: with as many threads as
+        CPUs, the next inference of ResNet-50 took twice as long.
         """
-        if not self._single_threaded:
-            time.sleep(SPINNING_S)
+        until_s = time.monotonic() + LONGEST_SETTLING_S
+        while others_run() and time.monotonic() < until_s:
+            time.sleep(LOOK_S)
         self._bindings[number].run()
 
     def _count_stamps(self, number: int) -> int:
