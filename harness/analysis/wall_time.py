@@ -10,7 +10,7 @@ from harness.records import Profile
 from harness.statistics.figures import Figure
 
 #: Why it is not known.
-OF_PAIRS = "the command measured another profile too, in turns"
+OF_PAIRS = "not recorded: the command measured another profile too, in turns"
 NOT_RECORDED = (
     "not recorded: file of an older version, or recovered from what an interrupted command left"
 )
@@ -39,20 +39,27 @@ class Spent:
 
     Attributes:
         duration_ns: from the start of the command until the contents of the file were complete.
+        cpu_ns: CPU time of the parts.
         parts: in the order in which they first began.
         unaccounted_ns: between the stretches that were clocked.
     """
 
     duration_ns: int
+    cpu_ns: int
     parts: tuple[Part, ...]
     unaccounted_ns: int
+
+
+def why_absent(profile: Profile) -> str:
+    """Why a profile without a wall time has none."""
+    return OF_PAIRS if profile.asked.interleaved_with else NOT_RECORDED
 
 
 def spent(profile: Profile) -> Spent | Figure:
     """Where the wall time went, or a Figure with the reason why that is not known."""
     held = profile.wall_time
     if held is None:
-        return Figure(None, OF_PAIRS if profile.asked.interleaved_with else NOT_RECORDED)
+        return Figure(None, why_absent(profile))
     names = np.array(held.part)
     parts = []
     for name in dict.fromkeys(held.part):
@@ -67,4 +74,5 @@ def spent(profile: Profile) -> Spent | Figure:
             )
         )
     duration_ns = held.ended_ns - held.began_ns
-    return Spent(duration_ns, tuple(parts), duration_ns - int(held.duration_ns.sum()))
+    clocked_ns = int(held.duration_ns.sum())
+    return Spent(duration_ns, int(held.cpu_ns.sum()), tuple(parts), duration_ns - clocked_ns)

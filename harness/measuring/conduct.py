@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import os
@@ -55,8 +56,9 @@ def process(job: Job) -> Iterator[None]:
 def end() -> NoReturn:
     """Ends a worker that has left everything, without taking the interpreter apart first.
 
-    What it holds is given back by the kernel at once, and by Python piece by piece.
+    The kernel frees what it holds at once, Python piece by piece. Exit handlers run.
     """
+    atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)

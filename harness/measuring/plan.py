@@ -19,9 +19,9 @@ MIN_CHUNKS = 3
 ROUNDED_OFF = 0.05
 
 #: Seconds a worker needs in addition to its session and inferences: interpreter, imports, dlopen,
-#: metadata of the process, the yardstick. Measured as 0.35 to 0.45 s on a 2-core EPYC; only the
-#: announced total duration depends on it.
-PROCESS_OVERHEAD_S = 0.4
+#: metadata of the process, the yardstick, its shard, its exit. `show verbose` tells them: 0.31 s
+#: of CPU time on a 2-core EPYC. Only the announced total duration depends on it.
+PROCESS_OVERHEAD_S = 0.35
 
 #: An inference shorter than this is assumed to run on one thread: splitting an operator between
 #: threads would cost ONNX Runtime about as much (mlp at 2 µs did not settle, mobilenet-v2 at
@@ -182,7 +182,7 @@ def divide_time(
     profiled_ns: int,
     executed_session_ns: int = 0,
     *,
-    probed: bool,
+    insertable: bool = True,
 ) -> Plan:
     """Divides the requested time between processes, and within each between its passes.
 
@@ -194,8 +194,9 @@ def divide_time(
         profiled_ns: rough latency under ORT's profiler, 0 if not known.
         executed_session_ns: rough time to create a session of the executed graph, which is
             already optimised; 0 if there is none.
-        probed: whether there are graphs with probes.
+        insertable: whether probes can be inserted.
     """
+    probed = insertable and "probe" in config.trace and executions > 0
     latency_s = max(latency_ns, 1) * 1e-9
     samples = min(round(config.timed_s / latency_s), config.most_samples)
     chunks, chunk_inferences = _divided(

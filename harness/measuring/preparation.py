@@ -47,21 +47,22 @@ NO_PROBES = (
 NO_WEIGHTS = "only ONNX Runtime can read a .ort file"
 
 
-def prepare(job: Job, watch: Stopwatch) -> Preparation:
+def prepare(job: Job, watch: Stopwatch | None = None) -> Preparation:
     """Reads the model, finds inputs that it accepts, and saves them for the workers.
 
     Leaves the inputs and, if it can be determined, the executed graph in the work folder.
 
     Args:
         job: whose model it is.
-        watch: clocks the parts. What ONNX Runtime does on another thread meanwhile takes time of
-            its own only where this thread waits for it.
+        watch: clocks the parts, if anybody asks. What ONNX Runtime does on another thread
+            meanwhile takes time of its own only where this thread waits for it.
 
     Raises:
         RequestError: an input option does not fit the model.
         ModelError: the model cannot be read, or no inputs were found that it accepts.
         MachineError: the execution provider or the library cannot be used here.
     """
+    watch = watch or Stopwatch()
     ort_format = file.is_ort_format(job.model)
     with watch.on("model"):
         model = None if ort_format else file.load(job.model)

@@ -228,7 +228,7 @@ def _started(
             preparation.executions,
             preparation.profiled_ns,
             preparation.executed_session_ns,
-            probed=preparation.probed is not None,
+            insertable=preparation.probed is not None,
         )
         with clock.on("facts of the machine"):
             environment = (*facts.collect(), *preparation.facts)
