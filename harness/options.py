@@ -342,6 +342,12 @@ COMMANDS: dict[str, tuple[Option, ...]] = {
             "leave out samples taken while a GPU clock was throttled",
             action="store_true",
         ),
+        Option(
+            "verbose",
+            ("--verbose",),
+            "say also where the wall time of the command that measured it went",
+            action="store_true",
+        ),
         _JSON,
     ),
     "ops": (

@@ -477,6 +477,37 @@ class Stacks:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class WallTime:
+    """Where the wall time of the command went: stretches of it that were clocked.
+
+    Columns of equal length n, by start time. Stretches do not overlap, because the command and
+    its workers take turns; what lies between them was not clocked.
+
+    Attributes:
+        part: what the stretch was spent on: ``session``, ``timed pass``, or
+            ``preparation: ceilings``, with the worker in front where it does not measure.
+        process: int32[n], ProcessRecord.index; -1 outside the measuring processes.
+        start_ns: int64[n], CLOCK_MONOTONIC.
+        duration_ns: int64[n].
+        cpu_ns: int64[n], CPU time of the process that worked meanwhile, all its threads together.
+            Far less than duration_ns where one thread works says that it waited for a CPU.
+        began_ns: CLOCK_MONOTONIC when the command began.
+        ended_ns: CLOCK_MONOTONIC when the contents of the file were complete.
+    """
+
+    part: tuple[str, ...]
+    process: Int32Array
+    start_ns: Int64Array
+    duration_ns: Int64Array
+    cpu_ns: Int64Array
+    began_ns: int
+    ended_ns: int
+
+    def __len__(self) -> int:
+        return len(self.part)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class InputRecord:
     """One input as it was fed.
 
@@ -633,6 +664,7 @@ class Profile:
         devices: device readings over the run, one series per device and quantity.
         kernels: GPU work in a traced pass; None where none was recorded.
         stacks: sampled stacks of an extra worker; None where none were sampled.
+        wall_time: where the command's wall time went; None where it was not recorded.
         absent: (what, reason) for everything that could not be recorded.
     """
 
@@ -653,6 +685,7 @@ class Profile:
     devices: tuple[DeviceSeries, ...] = ()
     kernels: KernelEvents | None = None
     stacks: Stacks | None = None
+    wall_time: WallTime | None = None
 
     @property
     def asked(self) -> Asked:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from harness.analysis.gpu_work import kernel_table
 from harness.analysis.operators.table import Operator, operator_table
+from harness.analysis.wall_time import why_absent
 from harness.errors import MachineError
 from harness.records import NodeTable, columns_of
 from harness.statistics.figures import Figure
@@ -69,6 +70,9 @@ class Frames(Mapping[str, "pandas.DataFrame"]):
     ``kernels``             one row per piece of GPU work, the fields of
                             ``harness.records.KernelEvents``
     ``stacks``              stack, samples; ``attrs`` holds rate_hz, native, failed
+    ``wall_time``           where the wall time of the command went, by stretch: part, process (NA
+                            outside the measuring processes), start_ns, duration_ns, cpu_ns;
+                            ``attrs`` holds began_ns and ended_ns
     ``inputs``              by name: dtype, shape (tuple), chosen_because, sha256
     ``environment``         by name: value (int, float or text), unit, source, reason
     ``noise``               the host during a timed pass: process, name, then as above
@@ -373,6 +377,22 @@ def _stacks(profile: Profile) -> _Made:
     )
 
 
+def _wall_time(profile: Profile) -> _Made:
+    held = profile.wall_time
+    if held is None:
+        return why_absent(profile)
+    return (
+        {
+            "part": held.part,
+            "process": _Gaps(held.process),
+            "start_ns": held.start_ns,
+            "duration_ns": held.duration_ns,
+            "cpu_ns": held.cpu_ns,
+        },
+        {"began_ns": held.began_ns, "ended_ns": held.ended_ns},
+    )
+
+
 def _inputs(profile: Profile) -> _Made:
     names = ("name", "dtype", "shape", "chosen_because", "sha256")
     return (
@@ -411,6 +431,7 @@ _MAKERS: Mapping[str, Callable[[Profile], _Made]] = {
     "devices": _devices,
     "kernels": _kernels,
     "stacks": _stacks,
+    "wall_time": _wall_time,
     "inputs": _inputs,
     "environment": _environment,
     "noise": _noise,

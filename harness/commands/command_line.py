@@ -11,11 +11,13 @@ import json
 import os
 import re
 import sys
+import time
 from collections.abc import Sequence
 from typing import NoReturn
 
 from harness.commands.messages import drop, message, open_standard_streams, say
 from harness.errors import NO_ROOM, HarnessError, Interrupted, MachineError, RequestError
+from harness.machine.process_start import process_start_ns
 from harness.options import COMMANDS as COMMAND_OPTIONS
 from harness.options import declare_version, flag
 from harness.version import __version__
@@ -38,19 +40,20 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command line; returns the exit code.
+    """Runs one command line, this process's own or ``arguments``; returns the exit code.
 
     0 done, 1 our fault, 2 the request is wrong, 3 this machine cannot do it,
     4 --fail-on tripped, 5 --fail-on is undecided or there is nothing to compare, 130 interrupted.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    began_ns = process_start_ns() if arguments is None else time.monotonic_ns()
     open_standard_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # For terminals that cannot show µ, and file names that are not UTF-8.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         try:
-            return _execute(given)
+            return _execute(given, began_ns)
         except HarnessError as error:
             return _fail(error, as_json=flag("json") in given)
         except KeyboardInterrupt:
@@ -179,7 +182,7 @@ def _unknown(command: str | None, word: str, given: Sequence[str]) -> RequestErr
     return RequestError(f"{word}: {program} has no such option", f"{hint}see '{program} `help`'")
 
 
-def _execute(given: Sequence[str]) -> int:
+def _execute(given: Sequence[str], began_ns: int) -> int:
     command = next((f" {word}" for word in given if word in COMMANDS), "")
     require_values(given, f"harness{command}")
     options, unknown = command_line().parse_known_args(given)
@@ -192,6 +195,7 @@ def _execute(given: Sequence[str]) -> int:
     if options.command is None:
         raise RequestError("no command given", "see 'harness `help`'")
     try:
+        options.began_ns = began_ns
         code: int = options.execute(options)
     except ImportError as error:
         if "cannot allocate memory" in str(error).lower() or "failed to map" in str(error):

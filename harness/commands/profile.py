@@ -29,11 +29,14 @@ def execute(options: argparse.Namespace) -> int:
 
     from harness.commands.progress import Progress
     from harness.measuring.profile import profile
+    from harness.measuring.stopwatch import Stamp, Stopwatch
     from harness.reporters.scripts.profile import summary_text
     from harness.reporters.terminal.summary import print_summary
 
+    clock = Stopwatch(options.began_ns)
+    clock.since(Stamp(options.began_ns, 0), "start of the command")
     with Progress(quiet=options.quiet) as progress:
-        measured = profile(config, progress)
+        measured = profile(config, progress, clock)
     if options.json:
         print(summary_text(measured))
     elif options.quiet:

@@ -134,7 +134,9 @@ def time_left(plan: Plan, finished: int, elapsed_s: float) -> str:
         return f"at most {_duration(plan.budget_s - elapsed_s)} left"
     if not finished:
         return f"about {_duration(plan.expected_s - elapsed_s)} left"
-    return f"about {_duration(elapsed_s / finished * (plan.processes - finished))} left"
+    # Not all processes make traced passes.
+    left = plan.expected_of(range(finished, plan.processes)) / plan.expected_of(range(finished))
+    return f"about {_duration(elapsed_s * left)} left"
 
 
 def _duration(seconds: float) -> str:

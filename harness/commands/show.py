@@ -18,8 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Reads the profile and prints its summary."""
     from harness.analysis import noise
+    from harness.analysis.wall_time import spent
     from harness.reporters.scripts.profile import summary_text
     from harness.reporters.terminal.summary import print_summary
+    from harness.reporters.terminal.wall_time import print_wall_time
     from harness.storage.profile_file import read_profile
 
     profile = read_profile(options.file)
@@ -31,7 +33,9 @@ def execute(options: argparse.Namespace) -> int:
                 "show it without `exclude_throttled`",
             )
     if options.json:
-        print(summary_text(profile))
+        print(summary_text(profile, verbose=options.verbose))
     else:
         print_summary(profile)
+        if options.verbose:
+            print_wall_time(spent(profile))
     return 0

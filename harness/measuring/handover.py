@@ -15,7 +15,7 @@ import sys
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, NoReturn, TypeVar
+from typing import IO, Any, NamedTuple, NoReturn, TypeVar
 
 import msgspec
 import numpy as np
@@ -23,12 +23,14 @@ import numpy as np
 from harness.config.profile import ProfileConfig
 from harness.errors import HarnessError
 from harness.measuring import plain_values
+from harness.measuring.stopwatch import Stopwatch, Stretch
 from harness.models.executed_graph import ExecutedGraph
 from harness.records import Absent, InputRecord, ModelRecord, Reading
 from harness.tracing.probes.graphs import ProbedGraph
 
 _INPUTS = "inputs.json"
 _PREPARATION = "preparation.json"
+_CALIBRATION = "calibration.json"
 _ERROR = "error.json"
 
 _T = TypeVar("_T")
@@ -125,6 +127,18 @@ class Preparation:
     absent: tuple[Absent, ...]
 
 
+class Calibration(NamedTuple):
+    """What the calibrating process found, to plan with.
+
+    Attributes:
+        latency_ns: an inference that nothing disturbs.
+        session_ns: creating the session, its providers loaded first.
+    """
+
+    latency_ns: int
+    session_ns: int
+
+
 def write_inputs(job: Job, values: Mapping[str, Any]) -> None:
     """Leaves the model's inputs for the measuring processes.
 
@@ -159,6 +173,37 @@ def write_preparation(job: Job, preparation: Preparation) -> None:
 def read_preparation(job: Job) -> Preparation:
     """What the preparation process of this job found out."""
     return _read(job.work_folder / _PREPARATION, Preparation)
+
+
+def leave_clocked(job: Job, worker: str, watch: Stopwatch) -> None:
+    """Leaves what a worker clocked; the last thing that it does.
+
+    Args:
+        job: of the worker.
+        worker: its name, as in ``stopwatch.Life``.
+        watch: of the worker.
+    """
+    _write(_clocked(job, worker), watch.stretches)
+
+
+def read_clocked(job: Job, worker: str) -> list[Stretch]:
+    """What a worker clocked; nothing if it did not live to leave it."""
+    path = _clocked(job, worker)
+    return _read(path, list[Stretch]) if path.exists() else []
+
+
+def _clocked(job: Job, worker: str) -> Path:
+    return job.work_folder / f"clocked-{worker}.json"
+
+
+def write_calibration(job: Job, calibration: Calibration) -> None:
+    """Leaves what the calibrating process found."""
+    _write(job.work_folder / _CALIBRATION, calibration)
+
+
+def read_calibration(job: Job) -> Calibration:
+    """What the calibrating process of this job found."""
+    return _read(job.work_folder / _CALIBRATION, Calibration)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

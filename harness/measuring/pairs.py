@@ -22,6 +22,7 @@ from harness.measuring import spawning
 from harness.measuring.observer import Observer
 from harness.measuring.plan import Plan, equal_looks
 from harness.measuring.profile import Measuring, interruptible, started
+from harness.measuring.stopwatch import Stopwatch
 from harness.records import ITEMS, Profile, Reading
 from harness.statistics.pairs import Decision, decide, fewest_pairs
 from harness.statistics.verdicts import DECIDED, Verdict
@@ -102,8 +103,8 @@ def ab(
     coin = np.random.default_rng(seed)
     with (
         interruptible(),
-        started(configs[0], observer) as one,
-        started(configs[1], observer) as other,
+        started(configs[0], observer, Stopwatch()) as one,
+        started(configs[1], observer, Stopwatch()) as other,
     ):
         items = items_apart(*(_items(side) for side in (one, other)))
         unlike = unlike_inputs(one.preparation.inputs, other.preparation.inputs, items)
@@ -145,7 +146,8 @@ def _require_budget(budget_s: float, plans: tuple[Plan, Plan], observer: Observe
     """Reports the least time a decision takes; refuses a budget below it."""
     pairs = fewest_pairs(CHANCE_OF_ERROR)
     least_s = sum(
-        pairs * plan.timed_process_s + LEAST_TRACED_PAIRS * plan.traced_s for plan in plans
+        pairs * plan.timed_process_s + LEAST_TRACED_PAIRS * (plan.probed_s + plan.profiled_s)
+        for plan in plans
     )
     observer.pairs_planned(pairs, least_s)
     if budget_s < least_s:
@@ -196,9 +198,9 @@ class _Side:
 
     def measure(self, pair: int, *, trace: bool) -> None:
         """Measures the process with this index."""
-        plan = self._plan
-        if not trace:
-            plan = dataclasses.replace(plan, trace_inferences=0, probe_inferences=0)
-        spawning.measure(self._measuring.job, plan, _nobody_waits, first=pair)
+        traced = frozenset({pair} if trace else ())
+        plan = dataclasses.replace(self._plan, traced=traced, profiled=traced)
+        clock = self._measuring.clock
+        spawning.measure(self._measuring.job, plan, _nobody_waits, clock, first=pair)
         process = shards.read_shard(self._measuring.partial, pair).process
         self.medians_ns.append(float(np.median(process.steady.duration_ns)))

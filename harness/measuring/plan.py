@@ -7,7 +7,7 @@ import math
 
 from harness.analysis.timed_passes import ALIKE
 from harness.config.profile import ENERGY_IDLE_S, ProfileConfig
-from harness.tracing.probes.turns import ROUNDS, SPINNING_S, SPLIT_EVERY, THREADED_ROUNDS
+from harness.tracing.probes.turns import ROUNDS, SETTLING_S, SPLIT_EVERY, THREADED_ROUNDS
 
 #: Chunks of a timed pass, each one call of the native timing loop: enough to see drift within a
 #: process, few enough that each is long compared with the cost of switching to the next.
@@ -19,17 +19,29 @@ MIN_CHUNKS = 3
 ROUNDED_OFF = 0.05
 
 #: Seconds a worker needs in addition to its session and inferences: interpreter, imports, dlopen,
-#: metadata of the process, the yardstick. Measured as 0.35 to 0.45 s on a 2-core EPYC; only the
-#: announced total duration depends on it.
-PROCESS_OVERHEAD_S = 0.4
+#: metadata of the process, the yardstick, its shard, its exit. `show verbose` tells them: 0.31 s
+#: of CPU time on a 2-core EPYC. Only the announced total duration depends on it.
+PROCESS_OVERHEAD_S = 0.35
 
 #: An inference shorter than this is assumed to run on one thread: splitting an operator between
 #: threads would cost ONNX Runtime about as much (mlp at 2 µs did not settle, mobilenet-v2 at
 #: 3 ms did).
 ONE_THREAD_S = 50e-6
 
-#: Seconds a traced pass may take in each process; a slower model gets fewer recorded inferences.
-TRACE_BUDGET_S = 0.5
+#: Processes that time operators: the fewest with which a rank test can tell two profiles apart
+#: (docs/METHODS.md, "Traced processes").
+TRACED_PROCESSES = 4
+
+#: Of these, processes that make a pass with ORT's profiler if probes time the operators. It then
+#: only says what does not vary, and how much it slows an inference down: two that agree are enough.
+PROFILED_PROCESSES = 2
+
+#: Seconds that the recorded inferences of a traced pass may take in each process, in all of its
+#: graphs together; a slower model gets fewer.
+TRACE_BUDGET_S = 0.6
+
+#: Graphs that a pass with probes records.
+PROBED_GRAPHS = 3
 
 #: Inferences recorded with probes: the maximum is enough for a stable median of each node, the
 #: minimum applies to slow models, however long they take.
@@ -57,12 +69,15 @@ class Plan:
         steady_chunks: chunks of the timed pass in each.
         chunk_inferences: inferences in a chunk, the same number in all processes.
         latency_ns: rough latency of one inference, from which these numbers are derived.
+        traced: indices of the processes that make traced passes.
+        profiled: those of them that use ORT's profiler, if probes work.
         trace_inferences: inferences of a pass with ORT's profiler.
         probe_inferences: inferences of a pass with probes, in each of its graphs except the half,
             which has as many in some rounds only.
         untimed_s: roughly how long a measuring process takes apart from its chunks and traced
             passes.
-        traced_s: roughly how long its traced passes take.
+        probed_s: roughly how long a pass with probes takes; 0 if there is none.
+        profiled_s: roughly how long a pass with ORT's profiler takes; 0 if there is none.
         budget_s: seconds of measuring up to which processes are added if the planned ones do
             not reach the precision; None if none are added.
     """
@@ -72,21 +87,26 @@ class Plan:
     steady_chunks: int
     chunk_inferences: int
     latency_ns: int
+    traced: frozenset[int]
+    profiled: frozenset[int]
     trace_inferences: int
     probe_inferences: int
     untimed_s: float
-    traced_s: float
+    probed_s: float
+    profiled_s: float
     budget_s: float | None
-
-    @property
-    def process_s(self) -> float:
-        """Roughly how long a measuring process takes."""
-        return self.timed_process_s + self.traced_s
 
     @property
     def expected_s(self) -> float:
         """Roughly how long the planned processes take together."""
-        return self.processes * self.process_s
+        return self.expected_of(range(self.processes))
+
+    def expected_of(self, processes: range) -> float:
+        """Roughly how many seconds the processes with these indices take together."""
+        probed = len(self.traced.intersection(processes))
+        profiled = len(self.profiled.intersection(processes))
+        timed_s = len(processes) * self.timed_process_s
+        return timed_s + probed * self.probed_s + profiled * self.profiled_s
 
     @property
     def timed_process_s(self) -> float:
@@ -98,6 +118,15 @@ class Plan:
     def timed_s(self) -> float:
         """How long a timed pass takes if inferences take ``latency_ns``."""
         return self.steady_chunks * self.chunk_inferences * self.latency_ns * 1e-9
+
+
+def spread(some: int, processes: int) -> frozenset[int]:
+    """Indices of at most so many processes, evenly spread over all of them.
+
+    The operators then see the machine over the same time as the latency does.
+    """
+    some = min(some, processes)
+    return frozenset(number * processes // some for number in range(some))
 
 
 def equal_looks(first: Plan, second: Plan) -> tuple[Plan, Plan]:
@@ -153,6 +182,8 @@ def divide_time(
     executions: int,
     profiled_ns: int,
     executed_session_ns: int = 0,
+    *,
+    insertable: bool = True,
 ) -> Plan:
     """Divides the requested time between processes, and within each between its passes.
 
@@ -164,7 +195,9 @@ def divide_time(
         profiled_ns: rough latency under ORT's profiler, 0 if not known.
         executed_session_ns: rough time to create a session of the executed graph, which is
             already optimised; 0 if there is none.
+        insertable: whether probes can be inserted.
     """
+    probed = insertable and "probe" in config.trace and executions > 0
     latency_s = max(latency_ns, 1) * 1e-9
     samples = min(round(config.timed_s / latency_s), config.most_samples)
     chunks, chunk_inferences = _divided(
@@ -177,26 +210,28 @@ def divide_time(
         1, min(config.trace_inferences, int(TRACE_BUDGET_S / profiled_s), stored)
     )
     probe_inferences = max(
-        MIN_PROBE_INFERENCES, min(MAX_PROBE_INFERENCES, int(TRACE_BUDGET_S / latency_s), stored)
+        MIN_PROBE_INFERENCES,
+        min(MAX_PROBE_INFERENCES, int(TRACE_BUDGET_S / PROBED_GRAPHS / latency_s), stored),
     )
     traced_session_s = (executed_session_ns or session_ns) * 1e-9
-    traced_s = 0.0
+    profiled_pass_s = probed_pass_s = 0.0
     if "ort" in config.trace:
         events_s = trace_inferences * executions * EVENT_S
-        traced_s += traced_session_s + (trace_inferences + TRACED_WARMUP) * profiled_s + events_s
-    if "probe" in config.trace and executions:
+        profiled_pass_s = traced_session_s + (trace_inferences + TRACED_WARMUP) * profiled_s
+        profiled_pass_s += events_s
+    if probed:
         probed_s = latency_s + executions * PROBE_S
         single = config.session.intra_threads == 1
         rounds = max(1, min(ROUNDS if single else THREADED_ROUNDS, probe_inferences // 2))
-        # Three graphs each round, and the half in some of them.
-        turns = 3 * rounds + -(-rounds // SPLIT_EVERY)
-        traced = 4 * TRACED_WARMUP + turns * (1 + probe_inferences / rounds)
-        # The first graph shows whether one thread does all the work; if so, the others need not
-        # settle.
-        settled = rounds if latency_s < ONE_THREAD_S else turns
-        traced_s += 4 * traced_session_s + traced * probed_s
-        traced_s += 0.0 if single else settled * SPINNING_S
-        traced_s += 4 * probed_s
+        # The full graphs each round, and the half in some of them; each turn is rounded up and
+        # first runs one inference that is not recorded.
+        turns = PROBED_GRAPHS * rounds + -(-rounds // SPLIT_EVERY)
+        sessions = PROBED_GRAPHS + 1
+        inferences = sessions * TRACED_WARMUP + turns * (1 + -(-probe_inferences // rounds))
+        # The first graph shows whether one thread does all the work; if so, none need settle.
+        settling_s = 0.0 if single or latency_s < ONE_THREAD_S else turns * SETTLING_S
+        probed_pass_s = sessions * traced_session_s + inferences * probed_s + settling_s
+        probed_pass_s += sessions * probed_s
     # The first inference, and the discarded ones after the yardstick.
     untimed_s = PROCESS_OVERHEAD_S + session_ns * 1e-9 + 5 * latency_s
     untimed_s += ENERGY_IDLE_S if config.energy else 0.0
@@ -207,9 +242,12 @@ def divide_time(
         steady_chunks=chunks,
         chunk_inferences=chunk_inferences,
         latency_ns=max(latency_ns, 1),
+        traced=spread(TRACED_PROCESSES, config.process_count),
+        profiled=spread(PROFILED_PROCESSES if probed else TRACED_PROCESSES, config.process_count),
         trace_inferences=trace_inferences,
         probe_inferences=probe_inferences,
         untimed_s=untimed_s,
-        traced_s=traced_s,
+        probed_s=probed_pass_s,
+        profiled_s=profiled_pass_s,
         budget_s=config.budget_s if added else None,
     )

@@ -22,6 +22,7 @@ from harness.inputs.output_check import output_error
 from harness.measuring import ceilings, handover
 from harness.measuring.absences import Absences
 from harness.measuring.handover import Job, Preparation
+from harness.measuring.stopwatch import Stopwatch
 from harness.models import file, sources
 from harness.models.executed_graph import ExecutedGraph
 from harness.models.outputs import same_values
@@ -46,19 +47,27 @@ NO_PROBES = (
 NO_WEIGHTS = "only ONNX Runtime can read a .ort file"
 
 
-def prepare(job: Job) -> Preparation:
+def prepare(job: Job, watch: Stopwatch | None = None) -> Preparation:
     """Reads the model, finds inputs that it accepts, and saves them for the workers.
 
     Leaves the inputs and, if it can be determined, the executed graph in the work folder.
+
+    Args:
+        job: whose model it is.
+        watch: clocks the parts, if anybody asks. What ONNX Runtime does on another thread
+            meanwhile takes time of its own only where this thread waits for it.
 
     Raises:
         RequestError: an input option does not fit the model.
         ModelError: the model cannot be read, or no inputs were found that it accepts.
         MachineError: the execution provider or the library cannot be used here.
     """
+    watch = watch or Stopwatch()
     ort_format = file.is_ort_format(job.model)
-    model = None if ort_format else file.load(job.model)
-    library = open_library(job.library, job.config.session)
+    with watch.on("model"):
+        model = None if ort_format else file.load(job.model)
+    with watch.on("library"):
+        library = open_library(job.library, job.config.session)
     # No graph capture here: a session that holds a CUDA graph works with one binding only.
     config = providers.uncaptured(job.config.session)
     # ONNX Runtime leaves Python free while it opens the session: what is read of the model
@@ -66,11 +75,13 @@ def prepare(job: Job) -> Preparation:
     with ThreadPoolExecutor(max_workers=1) as beside:
         saving = bool(job.config.trace) and not ort_format
         opening = beside.submit(_open, library, job, config, saving=saving)
-        if model is None:
-            record = file.describe_ort_format(job.model, job.model_name)
-        else:
-            record = file.describe(job.model, model, job.model_name)
-        opened = opening.result()
+        with watch.on("description"):
+            if model is None:
+                record = file.describe_ort_format(job.model, job.model_name)
+            else:
+                record = file.describe(job.model, model, job.model_name)
+        with watch.on("session"):
+            opened = opening.result()
     session = opened.session
     # Only now: inputs are looked for in models that ONNX Runtime accepts, and in no others.
     if model is None:
@@ -82,9 +93,10 @@ def prepare(job: Job) -> Preparation:
             job.inferred.touch()
             return binding.outputs()
 
-    chosen, outputs = choice.choose(model, job.config.inputs, attempt)
+    with watch.on("inputs"):
+        chosen, outputs = choice.choose(model, job.config.inputs, attempt)
     handover.write_inputs(job, chosen.values)
-    with contextlib.closing(session.bind(chosen.values)) as binding:
+    with watch.on("inferences"), contextlib.closing(session.bind(chosen.values)) as binding:
         try:
             latency_ns = min(binding.run() for _ in range(3))
         except ort.OrtError as error:
@@ -115,7 +127,7 @@ def prepare(job: Job) -> Preparation:
     if opened.why_not_saved:
         absent.append(("nodes", f"no executed graph: {opened.why_not_saved}"))
     elif saving:
-        with absent.noting("nodes", because="no executed graph: "):
+        with watch.on("executed graph"), absent.noting("nodes", because="no executed graph: "):
             executed = _executed_graph(library, job, model, chosen.values)
             graph, events = executed.graph, executed.events
             executions, profiled_ns = len(events), int(events.inference_duration_ns[0])
@@ -123,19 +135,20 @@ def prepare(job: Job) -> Preparation:
     facts += _placement(job.config.session, assignments, graph, opened.log, provider_options)
     if graph is not None:
         nodes = graph.nodes
-        with absent.noting("node work"):
+        with absent.noting("node work"), watch.on("work"):
             work = work_of(nodes, executed.definitions.result())
             nodes = dataclasses.replace(
                 nodes, flops=work.flops, traffic_bytes=work.bytes, arithmetic=work.dtype
             )
         if "probe" in job.config.trace:
-            with absent.noting("trace/probe"):
+            with watch.on("probed graphs"), absent.noting("trace/probe"):
                 probed = prepare_probes(config, graph)
                 nodes = dataclasses.replace(nodes, carrier=probed.carriers)
-        with absent.noting("node sources"):
+        with watch.on("sources"), absent.noting("node sources"):
             nodes = dataclasses.replace(nodes, sources=executed.sources.result())
         graph = dataclasses.replace(graph, nodes=nodes)
-        facts += ceilings.facts(library, job.config, set(nodes.arithmetic))
+        with watch.on("ceilings"):
+            facts += ceilings.facts(library, job.config, set(nodes.arithmetic))
     return Preparation(
         model=record,
         inputs=chosen.records,

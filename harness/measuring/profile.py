@@ -8,6 +8,7 @@ import datetime
 import json
 import shutil
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -17,25 +18,29 @@ import msgspec
 from harness.config.profile import ProfileConfig
 from harness.errors import NO_ROOM, HarnessError, Interrupted, MachineError, RequestError
 from harness.machine import facts
-from harness.measuring import request, spawning, stacks
+from harness.measuring import handover, request, spawning, stacks, stopwatch
 from harness.measuring.conduct import no_room
 from harness.measuring.handover import Job, Preparation
 from harness.measuring.observer import Observer
 from harness.measuring.plan import Plan, divide_time
 from harness.measuring.stopping import StopRule
+from harness.measuring.stopwatch import Stamp, Stopwatch
 from harness.models import catalogue
 from harness.ort.library import ort_library
-from harness.records import Absent, Profile, Stacks
+from harness.records import Absent, Profile, Stacks, WallTime
 from harness.storage import assembly, profile_file, shards
 from harness.version import __version__
 
 
-def profile(config: ProfileConfig, observer: Observer | None = None) -> Profile:
+def profile(
+    config: ProfileConfig, observer: Observer | None = None, clock: Stopwatch | None = None
+) -> Profile:
     """Measures a model and stores the profile.
 
     Args:
         config: what to measure.
         observer: receives the progress.
+        clock: of the command, if it began before this call.
 
     Returns:
         The profile as it was stored; ``path`` says where.
@@ -47,7 +52,8 @@ def profile(config: ProfileConfig, observer: Observer | None = None) -> Profile:
         Interrupted: the user interrupted it; finished processes are kept in the named file.
     """
     observer = observer or Observer()
-    with interruptible(), started(config, observer) as measuring:
+    clock = clock or Stopwatch()
+    with interruptible(), started(config, observer, clock) as measuring:
         observer.prepared(measuring.preparation, measuring.plan)
         stop_rule = None
         if config.processes is None and not config.quick:
@@ -57,10 +63,14 @@ def profile(config: ProfileConfig, observer: Observer | None = None) -> Profile:
                 measuring.job,
                 measuring.plan,
                 lambda finished: observer.measured(finished, measuring.plan),
+                clock,
                 enough=stop_rule.is_met if stop_rule else None,
             )
             # Inside kept(), so that Ctrl-C while stacks are sampled keeps finished processes too.
-            sampled = _sample_stacks(measuring, observer) if config.stacks else ()
+            sampled: tuple[Stacks | None, tuple[Absent, ...]] = (None, ())
+            if config.stacks:
+                with clock.on("stacks"):
+                    sampled = _sample_stacks(measuring, observer)
         return measuring.store(*sampled)
 
 
@@ -92,6 +102,7 @@ class Measuring:
         header: everything known before measuring.
         partial: folder of the finished processes' shards.
         target: file to write.
+        clock: of the command.
     """
 
     job: Job
@@ -100,6 +111,7 @@ class Measuring:
     header: shards.ProfileHeader
     partial: Path
     target: Path
+    clock: Stopwatch
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
@@ -109,8 +121,7 @@ class Measuring:
             yield
         except HarnessError as error:
             with _signals(signal.SIG_IGN):
-                force = self.job.config.force
-                raise _keep_finished(error, self.partial, self.target, force) from error
+                raise self._keep_finished(error) from error
 
     def store(self, stacks: Stacks | None = None, absent: tuple[Absent, ...] = ()) -> Profile:
         """Writes the finished profile; Ctrl-C is ignored meanwhile, so as not to lose it.
@@ -119,16 +130,64 @@ class Measuring:
             stacks: of one more worker.
             absent: what could not be measured after the processes had finished.
         """
-        force = self.job.config.force
         with _signals(signal.SIG_IGN):
-            return _store(
-                self.partial, self.target, force, complete=True, stacks=stacks, absent=absent
-            )
+            return self._store(complete=True, stacks=stacks, absent=absent)
+
+    def _store(
+        self, *, complete: bool, stacks: Stacks | None = None, absent: tuple[Absent, ...] = ()
+    ) -> Profile:
+        """Assembles the shards in the partial folder and writes them to the target."""
+        with self.clock.on("assembly"):
+            header = shards.read_header(self.partial)
+            finished, damaged = shards.read_shards(self.partial)
+            complete = complete and not damaged
+            profile = assembly.assemble(header, finished, complete, damaged)
+            profile = dataclasses.replace(profile, stacks=stacks, absent=(*profile.absent, *absent))
+        # In pairs, half of the command's time is another profile's.
+        ended = None if self.job.config.interleaved_with else self._wall_time(Stamp.now())
+        return profile_file.write_profile(
+            profile, self.target, force=self.job.config.force, ended=ended
+        )
+
+    def _wall_time(self, began: Stamp) -> Callable[[], WallTime]:
+        """To be called when the contents of the file, begun then, are complete."""
+
+        def ended() -> WallTime:
+            self.clock.since(began, "contents of the file")
+            lives = self.clock.lives
+            clocked = [(life, handover.read_clocked(self.job, life.worker)) for life in lives]
+            return stopwatch.wall_time(self.clock, clocked, time.monotonic_ns())
+
+        return ended
+
+    def _keep_finished(self, error: HarnessError) -> HarnessError:
+        """Stores the finished processes; returns the error, extended by the name of the file."""
+        target = self.target
+        finished = len(shards.read_shards(self.partial)[0])
+        if not finished:
+            shutil.rmtree(self.partial, ignore_errors=True)
+            # The folder is gone, so a remedy that mentions it no longer applies.
+            gone = str(self.partial) in error.remedy
+            remedy = "fix that, profile again" if gone else error.remedy
+            return type(error)(f"{error.message}; no process had finished", remedy)
+        try:
+            self._store(complete=False)
+        except HarnessError as trouble:
+            return type(error)(f"{error.message}; {trouble.message}", trouble.remedy)
+        processes = f"{finished} finished process{'es' if finished != 1 else ''}"
+        gone = str(self.partial) in error.remedy
+        remedy = f"harness show {target}" if gone else error.remedy
+        return type(error)(f"{error.message}; {processes} kept in {target}", remedy)
 
 
 @contextlib.contextmanager
-def started(config: ProfileConfig, observer: Observer) -> Iterator[Measuring]:
+def started(config: ProfileConfig, observer: Observer, clock: Stopwatch) -> Iterator[Measuring]:
     """Prepares a profile, and cleans up afterwards.
+
+    Args:
+        config: what to measure.
+        observer: receives the progress.
+        clock: of the command.
 
     Raises:
         HarnessError: as ``profile`` does.
@@ -136,26 +195,32 @@ def started(config: ProfileConfig, observer: Observer) -> Iterator[Measuring]:
     created = datetime.datetime.now(datetime.UTC)
     target = request.output_file(config, created)
     with request.folder_of(target):
-        yield from _started(config, observer, created, target)
+        yield from _started(config, observer, clock, created, target)
 
 
 def _started(
-    config: ProfileConfig, observer: Observer, created: datetime.datetime, target: Path
+    config: ProfileConfig,
+    observer: Observer,
+    clock: Stopwatch,
+    created: datetime.datetime,
+    target: Path,
 ) -> Iterator[Measuring]:
-    cpus = request.usable_cpus(config.affinity)
-    config = request.fit_to_cpus(config, cpus, observer)
-    library = (config.session.library or ort_library()).absolute()
-    request.require_provider(config, library)
-    request.require_custom_ops(config)
-    request.warn_of_unread_keys(config, library, observer)
+    with clock.on("request"):
+        cpus = request.usable_cpus(config.affinity)
+        config = request.fit_to_cpus(config, cpus, observer)
+        library = (config.session.library or ort_library()).absolute()
+        request.require_provider(config, library)
+        request.require_custom_ops(config)
+        request.warn_of_unread_keys(config, library, observer)
     partial = shards.partial_folder(target)
     with _work_folder(partial) as work:
         observer.preparing(config.model)
-        model, name = _model_file(config.model, work)
+        with clock.on("model"):
+            model, name = _model_file(config.model, work)
         job = Job(config, library, model, name, work, partial, tuple(sorted(cpus)))
         job.write()
-        preparation = spawning.prepare(job)
-        calibrated = spawning.calibrate(job)
+        preparation = spawning.prepare(job, clock)
+        calibrated = spawning.calibrate(job, clock)
         plan = divide_time(
             config,
             calibrated.latency_ns,
@@ -163,7 +228,10 @@ def _started(
             preparation.executions,
             preparation.profiled_ns,
             preparation.executed_session_ns,
+            insertable=preparation.probed is not None,
         )
+        with clock.on("facts of the machine"):
+            environment = (*facts.collect(), *preparation.facts)
         header = shards.ProfileHeader(
             harness_version=__version__,
             created=created.isoformat(timespec="seconds"),
@@ -172,12 +240,12 @@ def _started(
             provider=config.session.provider,
             inputs=preparation.inputs,
             output_check=preparation.output_check,
-            environment=(*facts.collect(), *preparation.facts),
+            environment=environment,
             # Pairs are measured until decided, so their number is not planned.
             planned_processes=0 if config.interleaved_with else plan.processes,
             absent=preparation.absent,
         )
-        yield Measuring(job, preparation, plan, header, partial, target)
+        yield Measuring(job, preparation, plan, header, partial, target, clock)
 
 
 def interruptible() -> contextlib.AbstractContextManager[None]:
@@ -241,41 +309,6 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
-
-
-def _store(
-    partial: Path,
-    target: Path,
-    force: bool,
-    *,
-    complete: bool,
-    stacks: Stacks | None = None,
-    absent: tuple[Absent, ...] = (),
-) -> Profile:
-    """Assembles the shards in the partial folder and writes them to the target."""
-    header = shards.read_header(partial)
-    finished, damaged = shards.read_shards(partial)
-    complete = complete and not damaged
-    profile = assembly.assemble(header, finished, complete, damaged)
-    profile = dataclasses.replace(profile, stacks=stacks, absent=(*profile.absent, *absent))
-    return profile_file.write_profile(profile, target, force=force)
-
-
-def _keep_finished(error: HarnessError, partial: Path, target: Path, force: bool) -> HarnessError:
-    """Stores the finished processes; returns the error, extended by the name of the file."""
-    finished = len(shards.read_shards(partial)[0])
-    if not finished:
-        shutil.rmtree(partial, ignore_errors=True)
-        # The folder is gone, so a remedy that mentions it no longer applies.
-        remedy = error.remedy if str(partial) not in error.remedy else "fix that, profile again"
-        return type(error)(f"{error.message}; no process had finished", remedy)
-    try:
-        _store(partial, target, force, complete=False)
-    except HarnessError as trouble:
-        return type(error)(f"{error.message}; {trouble.message}", trouble.remedy)
-    processes = f"{finished} finished process{'es' if finished != 1 else ''}"
-    remedy = error.remedy if str(partial) not in error.remedy else f"harness show {target}"
-    return type(error)(f"{error.message}; {processes} kept in {target}", remedy)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

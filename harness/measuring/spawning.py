@@ -44,22 +44,30 @@ import pyperf
 
 from harness.errors import HarnessError, MachineError, one_line
 from harness.machine.cpu_lists import cpu_ranges
-from harness.measuring import calibration, conduct, handover, limits
-from harness.measuring.calibration import Calibration
-from harness.measuring.handover import Job, Preparation
+from harness.measuring import conduct, handover, limits
+from harness.measuring.handover import Calibration, Job, Preparation
 from harness.measuring.limits import Watch
 from harness.measuring.plan import Plan
+from harness.measuring.stopwatch import Stopwatch
 from harness.measuring.timed_pass import Measurement
 from harness.storage import shards
 
 
-def prepare(job: Job) -> Preparation:
+def prepare(job: Job, clock: Stopwatch) -> Preparation:
     """Runs the preparation process; see ``preparation.prepare``.
+
+    Args:
+        job: whose model it is.
+        clock: of the command.
 
     Raises:
         HarnessError: the process failed; of the kind that it left.
     """
-    with _inherited(job) as output, limits.of(job).watching() as watch:
+    with (
+        _inherited(job) as output,
+        limits.of(job).watching() as watch,
+        clock.life_of("preparation"),
+    ):
         code = subprocess.run(
             conduct.python("harness.measuring.worker", str(job.path)), check=False
         ).returncode
@@ -68,20 +76,25 @@ def prepare(job: Job) -> Preparation:
     return handover.read_preparation(job)
 
 
-def calibrate(job: Job) -> Calibration:
+def calibrate(job: Job, clock: Stopwatch) -> Calibration:
     """Runs the calibrating process: what an undisturbed inference and a session take.
+
+    Args:
+        job: what to measure; must be prepared.
+        clock: of the command.
 
     Raises:
         HarnessError: the process failed; of the kind that it left.
     """
     with _inherited(job) as output, limits.of(job).watching() as watch:
         os.truncate(output, 0)
-        code = subprocess.run(
-            conduct.python("harness.measuring.calibration", str(job.path)), check=False
-        ).returncode
+        with clock.life_of("calibration"):
+            code = subprocess.run(
+                conduct.python("harness.measuring.calibration", str(job.path)), check=False
+            ).returncode
     if code:
         raise _worker_failure(job, "calibrating process failed", code, output, watch)
-    return calibration.read(job)
+    return handover.read_calibration(job)
 
 
 #: Most processes of one profile, even if it has not reached its precision (3).
@@ -96,6 +109,7 @@ def measure(
     job: Job,
     plan: Plan,
     on_process: Callable[[int], None],
+    clock: Stopwatch,
     *,
     enough: Callable[[], bool] | None = None,
     first: int = 0,
@@ -109,6 +123,7 @@ def measure(
         plan: how to measure it.
         on_process: called between processes with the number of finished ones; nothing is
             being timed meanwhile.
+        clock: of the command.
         enough: asked after plan.processes, and after each further process, whether to stop; if
             None, there are no further ones.
         first: index of the first process.
@@ -122,22 +137,32 @@ def measure(
         _created: ClassVar[set[int]] = set()
 
     spawned = 0
+    life = contextlib.ExitStack()
 
     def before_spawn(command: list[str], _arguments: Any) -> None:
         # (2)
         nonlocal spawned
+        life.close()
         os.truncate(output, 0)
         watch.begin()
         on_process(first + spawned)
-        if enough is not None and spawned >= plan.processes and enough():
-            raise _Enough
+        if enough is not None and spawned >= plan.processes:
+            with clock.on("stop rule"):
+                stop = enough()
+            if stop:
+                raise _Enough
+        index = first + spawned
+        traced = (plan.trace_inferences, plan.probe_inferences) if index in plan.traced else (0, 0)
+        profiled = ["--profiled"] if index in plan.profiled else []  # the worker's option
         command += [
             "--job", str(job.path),  # the worker's option
-            "--process", str(first + spawned),  # the worker's option
-            "--trace-inferences", str(plan.trace_inferences),  # the worker's option
-            "--probe-inferences", str(plan.probe_inferences),  # the worker's option
+            "--process", str(index),  # the worker's option
+            "--trace-inferences", str(traced[0]),  # the worker's option
+            "--probe-inferences", str(traced[1]),  # the worker's option
+            *profiled,
         ]  # fmt: skip
         spawned += 1
+        life.enter_context(clock.life_of(str(index)))
 
     runner = Runner(
         program_args=conduct.python("harness.measuring.spawning")[1:],
@@ -162,6 +187,7 @@ def measure(
         _inherited(job) as output,
         limits.of(job).watching() as watch,
         contextlib.redirect_stdout(io.StringIO()) as said,
+        life,
     ):
         try:
             runner.bench_time_func(job.model_name, _never_timed_here)
@@ -229,6 +255,7 @@ def _add_worker_arguments(runner: pyperf.Runner) -> None:
     runner.argparser.add_argument("--process", type=int)  # the worker's option
     runner.argparser.add_argument("--trace-inferences", type=int)  # the worker's option
     runner.argparser.add_argument("--probe-inferences", type=int)  # the worker's option
+    runner.argparser.add_argument("--profiled", action="store_true")  # the worker's option
 
 
 def _work() -> None:
@@ -259,8 +286,12 @@ def _work() -> None:
             arguments.trace_inferences,
             arguments.probe_inferences,
             dict(metadata),
+            profiled=arguments.profiled,
         )
-        shards.write_shard(job.partial_folder, shard)
+        with measurement.watch.on("shard"):
+            shards.write_shard(job.partial_folder, shard)
+        handover.leave_clocked(job, str(arguments.process), measurement.watch)
+    conduct.end()
 
 
 if __name__ == "__main__":

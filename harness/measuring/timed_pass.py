@@ -18,7 +18,8 @@ from harness.machine.host_counters import HostNoise
 from harness.machine.peak_memory import peak_memory
 from harness.measuring import handover, yardstick
 from harness.measuring.handover import Job
-from harness.measuring.traced_passes import TracedPasses
+from harness.measuring.stopwatch import Stopwatch
+from harness.measuring.traced_passes import Traced, TracedPasses
 from harness.native import ort
 from harness.ort import providers
 from harness.ort.arena import arena_bytes
@@ -71,9 +72,13 @@ class Measurement:
         index: number of this process; -1 if it is not a measuring process.
         warmup_chunks: calls of take() that are warm-up.
         steady_chunks: calls of take() after them that make up the timed pass.
+
+    Attributes:
+        watch: clocks its parts.
     """
 
     def __init__(self, job: Job, index: int, warmup_chunks: int, steady_chunks: int) -> None:
+        self.watch = Stopwatch()
         self._job = job
         self._index = index
         self._warmup_chunks = warmup_chunks
@@ -87,13 +92,31 @@ class Measurement:
         self._sampler: DeviceSampler | None = None
         if job.config.sample_hz and index >= 0:
             # Before there is a session, to record the devices' state without our load.
-            latency_ns = handover.read_preparation(job).latency_ns
+            latency_ns = handover.read_calibration(job).latency_ns
             self._sampler = _device_sampler(job, latency_ns, warmup_chunks + steady_chunks)
             self._sampler.start()
             if job.config.energy:
-                time.sleep(ENERGY_IDLE_S)
-        self._inputs = handover.read_inputs(job)
-        self._library = open_library(job.library, job.config.session)
+                with self.watch.on("idle"):
+                    time.sleep(ENERGY_IDLE_S)
+        with self.watch.on("inputs"):
+            self._inputs = handover.read_inputs(job)
+        with self.watch.on("library"):
+            self._library = open_library(job.library, job.config.session)
+        with self.watch.on("session"):
+            self._open_session()
+        self._enqueued: list[Int64Array] = []
+        place: tuple[Any, ...] = ()
+        synchronise = providers.by_name(job.config.session.provider).synchronise
+        if synchronise is not None:
+            place = ("resident", synchronise())
+        with self.watch.on("first inference"):
+            self._binding = bind(self._session, self._inputs, *place)
+            self._first_inference_ns = self._binding.run()
+        job.inferred.touch()
+
+    def _open_session(self) -> None:
+        """Loads the providers' libraries and creates the session."""
+        job = self._job
         provider = providers.by_name(job.config.session.provider)
         began_ns = time.monotonic_ns()
         load_provider_libraries(self._library, job.config.session)
@@ -103,13 +126,6 @@ class Measurement:
         if not provider.plugin:  # built in: nothing was loaded
             self._provider_ns = 0
         self._on_device = provider.on_device
-        self._enqueued: list[Int64Array] = []
-        place: tuple[Any, ...] = ()
-        if provider.synchronise is not None:
-            place = ("resident", provider.synchronise())
-        self._binding = bind(self._session, self._inputs, *place)
-        self._first_inference_ns = self._binding.run()
-        job.inferred.touch()
 
     @property
     def session_ns(self) -> int:
@@ -130,11 +146,13 @@ class Measurement:
         if number == self._warmup_chunks:
             # Before the yardstick, whose memory does not belong to the model.
             self._peak_memory = peak_memory()
-            self._yardsticks.append(yardstick.measure(YARDSTICK_REPETITIONS))
-            self._discard()
+            self._measure_yardstick()
+            with self.watch.on("refilling caches"):
+                self._discard()
             self._noise.start()
         enqueue_ns = np.full(inferences, -1, dtype=np.int64) if self._on_device else None
-        self._time(start_ns, duration_ns, enqueue_ns)
+        with self.watch.on("warm-up" if number < self._warmup_chunks else "timed pass"):
+            self._time(start_ns, duration_ns, enqueue_ns)
         if number == self._warmup_chunks + self._steady_chunks - 1:
             self._readings = (
                 *self._noise.stop(),
@@ -144,7 +162,7 @@ class Measurement:
             if self._sampler is not None:
                 self._devices, absent = self._sampler.stop(self._index)
                 self._absent += absent
-            self._yardsticks.append(yardstick.measure(YARDSTICK_REPETITIONS))
+            self._measure_yardstick()
         self._chunks.append(LatencySeries(start_ns, duration_ns))
         if enqueue_ns is not None:
             self._enqueued.append(enqueue_ns)
@@ -190,6 +208,10 @@ class Measurement:
                 "fix the inputs with `files` or `shapes`",
             ) from error
 
+    def _measure_yardstick(self) -> None:
+        with self.watch.on("yardstick"):
+            self._yardsticks.append(yardstick.measure(YARDSTICK_REPETITIONS))
+
     def _discard(self) -> None:
         """Runs inferences that fill the caches with the model's data again."""
         least, most = YARDSTICK_DISCARDED
@@ -205,26 +227,34 @@ class Measurement:
         trace_inferences: int,
         probe_inferences: int,
         metadata: Mapping[str, str | int | float],
+        *,
+        profiled: bool = True,
     ) -> shards.Shard:
         """Closes the timed session, makes the traced passes and returns all measurements.
 
         Args:
             chunk_inferences: inferences in a chunk.
-            trace_inferences: inferences to record with ORT's profiler; 0 for no such pass.
+            trace_inferences: inferences to record with ORT's profiler; 0 for no traced pass.
             probe_inferences: inferences to record with probes; 0 for no such pass.
             metadata: of this process.
+            profiled: whether to use ORT's profiler even if probes work.
         """
-        outputs, copied = self._outputs()
-        self._binding.close()
-        self._session.close()
-        passes = TracedPasses(
-            self._job,
-            handover.read_preparation(self._job),
-            self._library,
-            self._inputs,
-            self._index,
-        )
-        traced = passes.record(outputs, trace_inferences, probe_inferences)
+        with self.watch.on("outputs"):
+            outputs, copied = self._outputs()
+        with self.watch.on("closing the session"):
+            self._binding.close()
+            self._session.close()
+        traced = Traced(None)
+        if trace_inferences:
+            passes = TracedPasses(
+                self._job,
+                handover.read_preparation(self._job),
+                self._library,
+                self._inputs,
+                self._index,
+                self.watch,
+            )
+            traced = passes.record(outputs, trace_inferences, probe_inferences, profiled=profiled)
         process = ProcessRecord(
             index=self._index,
             pid=os.getpid(),

@@ -9,12 +9,14 @@ from typing import Any
 
 from harness.measuring.absences import Absences
 from harness.measuring.handover import Job, Preparation
+from harness.measuring.stopwatch import Stopwatch
 from harness.models.executed_graph import ExecutedGraph
 from harness.models.outputs import same_values
 from harness.native import ort
 from harness.ort import providers
 from harness.records import KernelEvents, NodeEvents, NodeTable
 from harness.tracing.kernels.recorder import KernelPass
+from harness.tracing.ort_profiler.reader import OrtTrace
 from harness.tracing.ort_profiler.recorder import OrtPass
 from harness.tracing.probes.graphs import ProbedGraph
 from harness.tracing.probes.recorder import ProbePass
@@ -52,6 +54,7 @@ class TracedPasses:
         library: the opened ONNX Runtime.
         inputs: to feed, by name.
         process: ProcessRecord.index.
+        watch: clocks the parts.
     """
 
     job: Job
@@ -59,17 +62,25 @@ class TracedPasses:
     library: ort.Library
     inputs: Mapping[str, Any]
     process: int
+    watch: Stopwatch
 
-    def record(self, outputs: list[Any], trace_inferences: int, probe_inferences: int) -> Traced:
+    def record(
+        self,
+        outputs: list[Any],
+        trace_inferences: int,
+        probe_inferences: int,
+        *,
+        profiled: bool = True,
+    ) -> Traced:
         """Makes the requested passes, as far as they are possible.
 
         Args:
             outputs: of the model without probes, to compare those with probes against.
-            trace_inferences: inferences to record with ORT's profiler; 0 for no such pass.
+            trace_inferences: inferences to record in the other passes.
             probe_inferences: inferences to record with probes; 0 for no such pass.
+            profiled: whether to make the other passes even if there are times from probes.
         """
         graph, probed = self.preparation.graph, self.preparation.probed
-        asked = self.job.config.trace if trace_inferences else ()
         traced = Traced(None if graph is None else graph.nodes)
         absent = traced.absent
         if graph is not None and probed is not None and probe_inferences:
@@ -77,13 +88,14 @@ class TracedPasses:
                 traced.events |= self._probes(graph, probed, outputs, probe_inferences, absent)
             if not self.preparation.repeatable:
                 absent.append(("probe guard", NOT_REPEATABLE))
+        asked = self.job.config.trace if profiled or not traced.events else ()
         if "ort" in asked:
-            with absent.noting("trace/ort"), contextlib.closing(self._ort_pass(graph)) as ort_pass:
-                trace = ort_pass.record(trace_inferences, self.process)
+            with absent.noting("trace/ort"):
+                trace = self._ort(graph, trace_inferences)
                 traced.events["ort"], traced.nodes = trace.events, trace.nodes
                 absent += [("trace/ort", remark) for remark in trace.remarks]
         if "kernels" in asked and providers.by_name(self.job.config.session.provider).on_device:
-            with absent.noting("trace/kernels"):
+            with self.watch.on("kernels"), absent.noting("trace/kernels"):
                 traced.kernels = self._kernels(graph, trace_inferences)
         return traced
 
@@ -97,11 +109,12 @@ class TracedPasses:
     ) -> dict[str, NodeEvents]:
         """Records through probes; refuses if they change the model's outputs, or the order."""
         config, half = self.job.config.session, self.process % len(probed.halves)
-        with contextlib.closing(
-            ProbePass(self.library, config, probed, graph.nodes, self.inputs, half)
-        ) as probe_pass:
+        with self.watch.on("probes: sessions"):
+            opened = ProbePass(self.library, config, probed, graph.nodes, self.inputs, half)
+        with contextlib.closing(opened) as probe_pass:
             if not self.job.ordered.exists():
-                probe_pass.require_order(self.job.work_folder)
+                with self.watch.on("probes: order"):
+                    probe_pass.require_order(self.job.work_folder)
                 self.job.ordered.touch()
             if not self.job.ordered_half(half).exists():
                 difference = probe_pass.half_order(self.job.work_folder)
@@ -110,13 +123,21 @@ class TracedPasses:
                     probe_pass.leave_half_out()
                 else:
                     self.job.ordered_half(half).touch()
-            recorded = probe_pass.record(inferences, self.process)
+            with self.watch.on("probes: inferences"):
+                recorded = probe_pass.record(inferences, self.process)
             if self.preparation.repeatable and not same_values(
                 outputs, probe_pass.binding.outputs()
             ):
                 raise ValueError("outputs with probes differ from those without")
         events = {"probe": recorded.nodes, "probe_calibration": recorded.calibration}
         return events if recorded.split is None else events | {"probe_split": recorded.split}
+
+    def _ort(self, graph: ExecutedGraph | None, inferences: int) -> OrtTrace:
+        """Records with ORT's profiler."""
+        with self.watch.on("profiler: session"):
+            opened = self._ort_pass(graph)
+        with contextlib.closing(opened) as ort_pass, self.watch.on("profiler: inferences"):
+            return ort_pass.record(inferences, self.process)
 
     def _ort_pass(self, graph: ExecutedGraph | None) -> OrtPass:
         """ORT's profiler on the executed graph or, if that is not known, on the model."""

@@ -13,8 +13,9 @@ import sys
 from pathlib import Path
 
 from harness.measuring import conduct
-from harness.measuring.handover import Job, write_preparation
+from harness.measuring.handover import Job, leave_clocked, write_preparation
 from harness.measuring.preparation import prepare
+from harness.measuring.stopwatch import Stopwatch
 
 #: Objects that are made before the collector looks for cycles. A large model is hundreds of
 #: thousands of small objects, none of them in a cycle; looking at them every 700 new ones took
@@ -28,7 +29,12 @@ def _work(path: Path) -> None:
     job = Job.read(path)
     os.sched_setaffinity(0, job.cpus)
     with conduct.process(job):
-        write_preparation(job, prepare(job))
+        watch = Stopwatch()
+        preparation = prepare(job, watch)
+        with watch.on("handing over"):
+            write_preparation(job, preparation)
+        leave_clocked(job, "preparation", watch)
+    conduct.end()
 
 
 if __name__ == "__main__":

@@ -81,16 +81,37 @@ def effective_sample_size(samples: Samples, percent: float | None = None) -> flo
     else:
         scores = (values <= np.quantile(values, percent / 100)).astype(np.float64)
     centred = scores - scores.mean()
-    length = 1 << (2 * count - 1).bit_length()
-    power = np.abs(np.fft.rfft(centred, length)) ** 2
-    covariance = np.fft.irfft(power, length)[:count]
-    if covariance[0] <= 1e-9 * count:
-        return float(count)
-    pairs = covariance[: count // 2 * 2].reshape(-1, 2).sum(axis=1) / covariance[0]
-    negative = np.flatnonzero(pairs <= 0)
-    pairs = np.minimum.accumulate(pairs[: negative[0]] if len(negative) else pairs)
+    for lags in (min(_USUAL_LAGS, count), count):
+        covariance = _covariance(centred, lags)
+        if covariance[0] <= 1e-9 * count:
+            return float(count)
+        pairs = covariance[: lags // 2 * 2].reshape(-1, 2).sum(axis=1) / covariance[0]
+        negative = np.flatnonzero(pairs <= 0)
+        if len(negative):
+            pairs = pairs[: negative[0]]
+            break
+    pairs = np.minimum.accumulate(pairs)
     time = max(2 * float(pairs.sum()) - 1, 1.0)
     return max(count / time, 1.0)
+
+
+#: Lags within which the autocorrelation of most series has vanished; all lags of a long series
+#: cost more than twice as much.
+_USUAL_LAGS = 4096
+
+
+def _covariance(centred: npt.NDArray[np.float64], lags: int) -> npt.NDArray[np.float64]:
+    """float64[lags], sums of the products of a series with itself at each lag, from 0."""
+    # Wrapping around must not reach the lags that are asked for.
+    length = _fast_length(len(centred) + lags)
+    power = np.abs(np.fft.rfft(centred, length)) ** 2
+    return np.asarray(np.fft.irfft(power, length)[:lags])
+
+
+def _fast_length(least: int) -> int:
+    """The smallest length from there on that is a power of two, or 3 or 5 eighths of one."""
+    power = 1 << (least - 1).bit_length()
+    return next(n for n in (5 * power // 8, 3 * power // 4, power) if n >= least)
 
 
 def percentile_of_process(samples: Samples, percent: float) -> Figure:

@@ -64,6 +64,7 @@ FLAG = Bounds(0, 1)
 
 LATENCY = {"start_ns": TIME, "duration_ns": TIMED}
 YARDSTICK = {"start_ns": TIME, "compute_ns": TIMED, "cache_ns": TIMED, "memory_ns": TIMED}
+WALL_TIME = {"process": INT32, "start_ns": TIME, "duration_ns": DURATION, "cpu_ns": DURATION}
 STACKS = {"samples": Bounds(0, 2**48, most=2**53)}
 
 #: Most probe places per node: one before it, and one at the end of each of its subgraphs.

@@ -18,9 +18,9 @@ from harness.storage.v1.schema import FORMAT, FORMAT_VERSION
 from harness.storage.v1.write import FileGroup, groups, image
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from harness.records import Profile
+    from harness.records import Profile, WallTime
 
 _READERS = {FORMAT_VERSION: read_v1}
 
@@ -28,7 +28,13 @@ _READERS = {FORMAT_VERSION: read_v1}
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
-def write_profile(profile: Profile, target: Path, *, force: bool = False) -> Profile:
+def write_profile(
+    profile: Profile,
+    target: Path,
+    *,
+    force: bool = False,
+    ended: Callable[[], WallTime] | None = None,
+) -> Profile:
     """Writes a profile in the newest format, and removes its partial folder.
 
     The partial folder of a different profile (its ``created`` differs) is left alone.
@@ -37,9 +43,10 @@ def write_profile(profile: Profile, target: Path, *, force: bool = False) -> Pro
         profile: what to write.
         target: the file to create; its folder must exist.
         force: overwrite an existing target.
+        ended: called for its ``wall_time`` when all other contents of the file are complete.
 
     Returns:
-        The profile with ``path`` set to the target.
+        The profile as it was written, with ``path`` set to the target.
 
     Raises:
         RequestError: the target exists (without force), or its folder cannot be written.
@@ -50,7 +57,8 @@ def write_profile(profile: Profile, target: Path, *, force: bool = False) -> Pro
     ours = not folder.exists() or _created(folder) == profile.created
     shards.make_private(folder)
     try:
-        _write(image(profile), target, force, folder)
+        profile, content = image(profile, ended)
+        _write(content, target, force, folder)
     finally:
         # Only removes an empty folder: after a failure, the shards stay for ``recover``.
         with contextlib.suppress(OSError):
@@ -153,7 +161,7 @@ def recover(partial: Path, target: Path | None = None, force: bool = False) -> P
         complete = 0 < header.planned_processes <= len(finished) and not damaged
         with _fitting(partial):
             profile = assemble(header, finished, complete, damaged)
-            content = image(profile)
+            _, content = image(profile)
         # A file can only be renamed within one file system.
         near = target.absolute().parent == partial.absolute().parent
         _write(content, target, force, partial if near else target.parent, of=partial)

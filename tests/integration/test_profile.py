@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 import pytest
+from conftest import execute
 from onnx import numpy_helper
 
 import harness as package
@@ -129,6 +130,98 @@ def test_the_trace_follows_the_timed_pass(recorded: Recorded) -> None:
         timed_end_ns = process.steady.start_ns[-1] + process.steady.duration_ns[-1]
         assert (trace.start_ns[trace.process == process.index] > timed_end_ns).all()
         assert (trace.inference_process == process.index).sum() == 10
+
+
+@pytest.fixture(scope="module")
+def five(
+    tmp_path_factory: pytest.TempPathFactory, surroundings: dict[str, str], tiny_model: Path
+) -> Path:
+    """A profile of five processes, one of which makes no traced pass."""
+    folder = tmp_path_factory.mktemp("five")
+    outcome = execute(
+        *("profile", "mlp", "--quick", "--processes", "5", "--duration", "0.02"),
+        *("--trace-inferences", "2", "--quiet", "--output", "five.h5"),
+        folder=folder,
+        environment=surroundings,
+    )
+    assert outcome.returncode == 0, outcome.stderr
+    return folder / "five.h5"
+
+
+def test_only_as_many_processes_trace_as_the_operators_need(
+    five: Path, recorded: Recorded, harness: Harness
+) -> None:
+    profile = package.read_profile(five)
+    assert profile.complete
+    assert [process.index for process in profile.processes] == list(range(5))
+    assert set(profile.traces["probe"].process.tolist()) == {0, 1, 2, 3}
+    assert set(profile.traces["probe_calibration"].process.tolist()) == {0, 1, 2, 3}
+    assert set(profile.traces["ort"].process.tolist()) == {0, 2}
+    assert profile.nodes is not None
+    assert not [what for what, _ in profile.absent if what.startswith("trace")]
+
+    report = json.loads(harness("ops", "--json", five).stdout)
+    rows = report["operators"]
+    assert all(row["interval_ns"] is not None and row["profiled_ns"] > 0 for row in rows)
+    # The processes that traced are held against their own timed passes.
+    medians = [np.median(profile.processes[k].steady.duration_ns) for k in range(4)]
+    clean_ns = np.exp(np.mean(np.log(medians)))
+    assert report["accounts"]["clean_ns"] == pytest.approx(clean_ns)
+    assert " of 4 processes)" in harness("ops", five).stdout
+    assert "median of 5 processes" in harness("show", five).stdout
+    compared = json.loads(harness("compare", five, recorded.file, "--json").stdout)
+    assert len(compared["operators"]) == len(rows)
+    assert compared["accounts"]["base"]["latency_ns"] == pytest.approx(clean_ns)
+
+
+def test_the_parts_of_the_wall_time_add_up_to_that_of_the_command(
+    five: Path, harness: Harness
+) -> None:
+    held = package.read_profile(five).wall_time
+    assert held is not None
+    end_ns = held.start_ns + held.duration_ns
+    assert held.began_ns <= held.start_ns[0]
+    assert end_ns.max() <= held.ended_ns
+    assert (held.start_ns[1:] >= end_ns[:-1]).all(), "stretches do not overlap"
+    for index in range(5):
+        mine = [part for part, one in zip(held.part, held.process, strict=True) if one == index]
+        assert mine[0] == "start"
+        assert mine[-2:] == ["shard", "exit"]
+        assert {"session", "first inference", "warm-up", "timed pass", "yardstick"} < set(mine)
+        assert ("probes: inferences" in mine) == (index < 4)
+        assert ("profiler: inferences" in mine) == (index in {0, 2})
+    # They are graphs of the same files: whether they execute in order was looked at once.
+    assert held.part.count("probes: order") == 1
+
+    told = json.loads(harness("show", "--verbose", "--json", five).stdout)["wall_time"]
+    parts = {one["name"]: one for one in told["parts"]}
+    assert {"preparation: start", "calibration: session", "assembly"} < set(parts)
+    assert parts["timed pass"]["processes"] == 5
+    assert parts["probes: sessions"]["processes"] == 4
+    clocked_ns = sum(one["duration_ns"] for one in told["parts"])
+    assert clocked_ns + told["unaccounted_ns"] == told["duration_ns"]
+    assert 0 <= told["unaccounted_ns"] < told["duration_ns"]
+    timed_ns = sum(
+        int(one.steady.start_ns[-1] + one.steady.duration_ns[-1] - one.steady.start_ns[0])
+        for one in package.read_profile(five).processes
+    )
+    assert timed_ns < parts["timed pass"]["duration_ns"] + told["unaccounted_ns"]
+
+    lines = harness("show", "--verbose", five).stdout.splitlines()
+    assert any(line.endswith("  not accounted") for line in lines)
+    assert lines[-1].endswith("  together")
+    assert "wall time" not in harness("show", five).stdout
+    assert "wall_time" not in json.loads(harness("show", "--json", five).stdout)
+
+
+def test_the_wall_time_of_an_old_profile_is_absent_with_the_reason(harness: Harness) -> None:
+    old = REPOSITORY / "tests" / "golden" / "profile_v1.h5"
+    assert "  wall time  not recorded: file of an older version" in (
+        harness("show", "--verbose", old).stdout
+    )
+    told = json.loads(harness("show", "--verbose", "--json", old).stdout)
+    assert told["wall_time"] is None
+    assert told["wall_time_reason"].startswith("not recorded: ")
 
 
 def test_workers_have_the_callers_environment_and_one_ort_core(recorded: Recorded) -> None:

@@ -55,10 +55,13 @@ def operator_changes(judge: Judge, base: Profile, candidate: Profile) -> Operato
         source=sides[0].source,
         judged=len(judged),
         base=_total(
-            base, judge.items[0], [c.base_ns for c in changes], [c.candidate_ns for c in changes]
+            sides[0],
+            judge.items[0],
+            [c.base_ns for c in changes],
+            [c.candidate_ns for c in changes],
         ),
         candidate=_total(
-            candidate,
+            sides[1],
             judge.items[1],
             [c.candidate_ns for c in changes],
             [c.base_ns for c in changes],
@@ -75,11 +78,23 @@ class _Traced:
         self.source = times.source
         self.executed = matching.executed(times.nodes, times.events)
         self.doubt = times.accounts.doubt
+        self._profile = times.profile
         self._own = times.cells.own if items == 1 else times.cells.own / items
         self._members = {
             one: np.flatnonzero(times.cells.process == one)
             for one in dict.fromkeys(times.cells.process.tolist())
         }
+
+    @property
+    def latency_ns(self) -> float:
+        """Latency of these processes; of all if none of them has a timed pass."""
+        medians = {
+            one.index: float(np.median(one.steady.duration_ns))
+            for one in self._profile.processes
+            if len(one.steady)
+        }
+        mine = [medians[one] for one in self._members if one in medians]
+        return typical(np.array(mine or list(medians.values())))
 
     def own_ns(self, rows: Sequence[int]) -> dict[int, float]:
         """Own time of these nodes together, by process: the median over its inferences."""
@@ -128,15 +143,17 @@ def _worth_judging(change: OperatorChange, changes: Sequence[OperatorChange]) ->
 
 
 def _total(
-    profile: Profile, items: int, own: Sequence[float | None], others: Sequence[float | None]
+    side: _Traced, items: int, own: Sequence[float | None], others: Sequence[float | None]
 ) -> Total:
-    """Accounts of one side, from the times of its operators and of their counterparts."""
+    """Accounts of one side, from the times of its operators and of their counterparts.
+
+    The latency is that of the processes that timed operators, so that the difference is theirs.
+    """
     matched = unmatched = 0.0
     for mine, counterpart in zip(own, others, strict=True):
         if counterpart is None:
             unmatched += mine or 0.0
         else:
             matched += mine or 0.0
-    medians = [float(np.median(p.steady.duration_ns)) for p in profile.processes if len(p.steady)]
-    latency = typical(np.array(medians)) / items
+    latency = side.latency_ns / items
     return Total(matched, unmatched, latency - matched - unmatched, latency)

@@ -126,6 +126,7 @@ class OperatorTable:
         source: how the times were obtained, ``probe`` or ``ort``.
         resolution_ns: step of the clock that took them.
         inferences: traced inferences, over all processes.
+        processes: processes that traced them; others of the profile may have made no traced pass.
         profiler_tax: share by which ORT's profiler lengthens an inference; None if it was not
             used.
         uncovered: names of nodes that ran before the first probe or after the last: their time
@@ -139,6 +140,7 @@ class OperatorTable:
     source: str
     resolution_ns: int
     inferences: int
+    processes: int
     profiler_tax: float | None
     uncovered: tuple[str, ...]
     known_work: float
@@ -244,6 +246,7 @@ class OperatorTimes:
             source=self.source,
             resolution_ns=self.events.resolution_ns,
             inferences=len(cells.own),
+            processes=len(np.unique(cells.process)),
             profiler_tax=self._profiler_tax,
             uncovered=tuple(node_label(nodes, row) for row in uncovered),
             known_work=float(known_ns / max(own_ns.sum(), 1)),

@@ -107,6 +107,8 @@ def _batches(profile: Profile) -> Iterator[Sequence[_Object]]:
         yield from _rows("device", place, _columns(series))
     if profile.kernels is not None:
         yield from _rows("kernel", {}, _columns(profile.kernels))
+    if profile.wall_time is not None:
+        yield from _rows("wall_time", {}, _columns(profile.wall_time))
 
 
 def _input(record: InputRecord) -> _Object:

@@ -54,7 +54,8 @@ def accounts(digest: Digest) -> Markup:
         bars.append(plots.rectangle(at, 0, width, 100, kind, tooltip(name, duration(value))))
         at += width
     how = "probes" if whole.source == "probe" else "ORT's own profiler"
-    inferences = counted(whole.inferences, "inference")
+    inferences = f"{counted(whole.inferences, 'inference')} of "
+    inferences += counted(whole.processes, "process", "processes")
     says = [f"Timed by {how} in {inferences}, in steps of {duration(whole.resolution_ns)}."]
     if told.residual is not None:
         says.append("Residual of nodes and framework against the undisturbed timed pass: "

@@ -18,6 +18,7 @@ from harness.analysis.memory import memory
 from harness.analysis.noise import NoiseVerdict
 from harness.analysis.operators.table import OperatorTable, operator_table
 from harness.analysis.throughput import throughput
+from harness.analysis.wall_time import spent
 from harness.options import worded
 from harness.records import Profile
 from harness.statistics import latency, steady_state
@@ -27,8 +28,13 @@ from harness.statistics.figures import Figure
 TOP_OPERATORS = 10
 
 
-def summary(profile: Profile) -> dict[str, Any]:
-    """What ``profile --json`` and ``show --json`` print."""
+def summary(profile: Profile, *, verbose: bool = False) -> dict[str, Any]:
+    """What ``profile --json`` and ``show --json`` print.
+
+    Args:
+        profile: to summarise.
+        verbose: add where the wall time of the command went that measured it.
+    """
     table = operator_table(profile)
     rows, accounts = _operators(table)
     verdict = noise.judge(profile)
@@ -59,6 +65,12 @@ def summary(profile: Profile) -> dict[str, Any]:
         "absent": [{"what": what, "reason": worded(reason)} for what, reason in profile.absent],
         "findings": [_finding(one) for one in findings(profile, table)],
     }
+    if verbose:
+        told = spent(profile)
+        if isinstance(told, Figure):
+            report |= {"wall_time": None, "wall_time_reason": worded(told.reason)}
+        else:
+            report["wall_time"] = dataclasses.asdict(told)
     if not rows:
         report["operators_reason"] = accounts.get("reason", "no node ran")
     return report
@@ -77,9 +89,9 @@ def _noise(verdict: NoiseVerdict) -> dict[str, Any]:
     return report
 
 
-def summary_text(profile: Profile) -> str:
-    """The summary as one JSON object."""
-    return json.dumps(summary(profile))
+def summary_text(profile: Profile, *, verbose: bool = False) -> str:
+    """The summary as one JSON object; arguments as for ``summary``."""
+    return json.dumps(summary(profile, verbose=verbose))
 
 
 def operators_text(table: OperatorTable | Figure, limit: int | None = None) -> str:

@@ -11,7 +11,7 @@ from harness.options import flag, worded
 from harness.reporters.names import shortened
 from harness.reporters.numbers import counted_times, half_width, nanoseconds
 from harness.reporters.terminal.lines import NARROW, Column, Page
-from harness.reporters.wording import counted
+from harness.reporters.wording import counted, processes
 from harness.statistics.figures import Figure
 
 #: Columns of an op type on a terminal narrower than ``NARROW``; elsewhere twice as many.
@@ -159,7 +159,7 @@ def print_kernels(table: KernelTable | Figure, limit: int) -> None:
 def print_accounts(page: Page, table: OperatorTable) -> None:
     """Prints what an inference consists of, as measured, and reasons to doubt it."""
     accounts = table.accounts
-    inferences = counted(table.inferences, "inference")
+    inferences = f"{counted(table.inferences, 'inference')} of {processes(table.processes)}"
     parts = f"nodes {nanoseconds(accounts.nodes_ns)} + framework "
     parts += nanoseconds(accounts.framework_ns)
     if accounts.tracer_cost_ns is not None:

@@ -23,6 +23,7 @@ from harness.records import (
     Profile,
     Reading,
     Stacks,
+    WallTime,
     Yardstick,
     columns_of,
     not_known,
@@ -44,6 +45,7 @@ from harness.storage.v1.schema import (
     MODEL_UNTOLD,
     PROCESS,
     STORED_SOURCES,
+    WALL,
     YARDSTICK,
     Fact,
 )
@@ -99,6 +101,7 @@ def read(profile: ProfileFile) -> Profile:
             kernels=None
             if kernels is None
             else _read_kernels(kernels, known, bounds.nodes_below(rows)),
+            wall_time=_read_wall_time(root.group_of("wall_time")) if "wall_time" in root else None,
             absent=_pairs(root.group_of("absent")),
         )
 
@@ -275,6 +278,13 @@ def _read_stacks(group: Group) -> Stacks:
         stack=group.texts("stack", rows),
         samples=group.numbers("samples", rows, bounds.STACKS["samples"]).read(),
     )
+
+
+def _read_wall_time(group: Group) -> WallTime:
+    parts = group.texts("part")
+    columns = _numbers(group, bounds.WALL_TIME, len(parts), bounds.WALL_TIME)
+    numbers: dict[str, Any] = {name: group.number(name) for name in WALL}
+    return WallTime(part=parts, **_read_all(columns), **numbers)
 
 
 def _read_kernels(group: Group, processes: frozenset[int], nodes: int) -> KernelEvents:

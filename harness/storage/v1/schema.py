@@ -82,6 +82,17 @@ PROCESS = {
     "first_inference_ns": Attributes("ns", "the very first inference"),
     "loops": Attributes("1", "inferences in one pyperf value"),
 }
+WALL = {
+    "began_ns": Attributes("ns", "CLOCK_MONOTONIC when the command began"),
+    "ended_ns": Attributes("ns", "CLOCK_MONOTONIC when the contents of this file were complete"),
+}
+STRETCHES = {
+    "part": Attributes("", "what the stretch was spent on"),
+    "process": Attributes("1", "index of the process, -1 outside the measuring processes"),
+    "start_ns": Attributes("ns", "CLOCK_MONOTONIC"),
+    "duration_ns": Attributes("ns"),
+    "cpu_ns": Attributes("ns", "CPU time used meanwhile, all threads together"),
+}
 MODEL_TEXT = ("name", "path", "sha256", "producer")
 MODEL_NUMBERS = {
     "size_bytes": Attributes("bytes", "model file and its external data"),

@@ -27,6 +27,7 @@ from harness.records import (
     Profile,
     Reading,
     Stacks,
+    WallTime,
 )
 from harness.statistics import latency
 from harness.statistics.figures import Figure
@@ -50,19 +51,26 @@ from harness.storage.v1.schema import (
     PROCESS,
     STACKS,
     STORED_SOURCES,
+    STRETCHES,
+    WALL,
     YARDSTICK,
     Attributes,
     Fact,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 _UNITS_BY_SUFFIX = {"ns": "ns", "us": "us", "s": "s", "bytes": "bytes", "hz": "Hz", "mw": "mW"}
 
 
-def image(profile: Profile) -> bytes:
-    """The bytes of the profile's file; its ``path`` is not stored."""
+def image(profile: Profile, ended: Callable[[], WallTime] | None = None) -> tuple[Profile, bytes]:
+    """The profile, and the bytes of its file; its ``path`` is not stored.
+
+    Args:
+        profile: to store.
+        ended: called for its ``wall_time`` when everything else is in place.
+    """
     with h5py.File(
         "profile",
         "w",
@@ -73,9 +81,13 @@ def image(profile: Profile) -> bytes:
     ) as file:
         _write_profile(file, profile)
         _write_summary(_group(file, "summary"), latency.summary(profile))
+        if ended is not None:
+            profile = dataclasses.replace(profile, wall_time=ended())
+        if profile.wall_time is not None:
+            _write_wall_time(_group(file, "wall_time"), profile.wall_time)
         file.flush()
         written: bytes = file.id.get_file_image()
-    return written
+    return profile, written
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -96,7 +108,7 @@ class FileGroup:
 
 def groups(profile: Profile) -> Iterator[FileGroup]:
     """The groups of a profile's file, with their contents loaded."""
-    with h5py.File(io.BytesIO(image(profile)), "r") as file:
+    with h5py.File(io.BytesIO(image(profile)[1]), "r") as file:
         paths = ["/"]
         file.visititems(
             lambda path, item: paths.append(f"/{path}") if isinstance(item, h5py.Group) else None
@@ -236,6 +248,12 @@ def _write_stacks(group: h5py.Group, stacks: Stacks) -> None:
     _write_number(group, "rate_hz", stacks.rate_hz, Attributes("Hz", "samples asked for"))
     _write_number(group, "failed", stacks.failed, Attributes("1", "samples that failed"))
     _write_columns(group, STACKS, stacks, _dimension(group, "row", len(stacks)))
+
+
+def _write_wall_time(group: h5py.Group, wall_time: WallTime) -> None:
+    _write_scalars(group, WALL, wall_time)
+    stretch = _dimension(group, "stretch", len(wall_time))
+    _write_columns(group, STRETCHES, wall_time, stretch)
 
 
 def _write_kernels(group: h5py.Group, kernels: KernelEvents) -> None:

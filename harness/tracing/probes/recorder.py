@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from harness.config.session import SessionConfig
+from harness.machine.running_threads import others_run
 from harness.models.executed_graph import ExecutedGraph
 from harness.native import ort, probe
 from harness.ort import providers
@@ -24,11 +25,19 @@ from harness.tracing.ort_profiler.recorder import profile_once
 from harness.tracing.probes import graphs, times
 from harness.tracing.probes.graphs import ProbedGraph
 from harness.tracing.probes.times import Stamps
-from harness.tracing.probes.turns import ROUNDS, SPINNING_S, SPLIT_EVERY, THREADED_ROUNDS
+from harness.tracing.probes.turns import (
+    LONGEST_SETTLING_S,
+    ROUNDS,
+    SPLIT_EVERY,
+    THREADED_ROUNDS,
+)
 from harness.tracing.sessions import WARMUP_INFERENCES
 
 #: Ratio of an inference's CPU time to its duration below which it counts as single-threaded.
 SINGLE_THREADED = 1.2
+
+#: Seconds between two looks at whether the threads of another session still spin.
+LOOK_S = 0.002
 
 #: How long a session is used before it is recorded again: the first inferences of a small model
 #: take several times as long, until the caches hold its session again.
@@ -182,15 +191,17 @@ class ProbePass:
     def _settle(self, number: int) -> None:
         """Keeps the previous session from affecting the first inferences of this one.
 
-        The threads of its pool keep spinning for 40 to 80 ms after its last inference: with as
-        many threads as CPUs, the next inference of ResNet-50 took twice as long.
+        The threads of its pool keep spinning after its last inference: with as many threads as
+        CPUs, the next inference of ResNet-50 took twice as long.
         """
+        until_s = time.monotonic() + LONGEST_SETTLING_S
         if not self._single_threaded:
-            time.sleep(SPINNING_S)
-        until = time.monotonic() + WARMING_S
+            while others_run() and time.monotonic() < until_s:
+                time.sleep(LOOK_S)
+        until_s = time.monotonic() + WARMING_S
         while True:
             self._bindings[number].run()
-            if time.monotonic() >= until:
+            if time.monotonic() >= until_s:
                 return
 
     def _count_stamps(self, number: int) -> int:

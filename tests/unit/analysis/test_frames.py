@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from harness.errors import MachineError
-from harness.records import Stacks
+from harness.records import Stacks, WallTime
 from harness.storage import profile_file
 from tests.builders.device_records import kernels, series
 from tests.builders.process_records import latencies, process, profile
@@ -50,6 +50,15 @@ def with_gpu(golden: Profile) -> Profile:
         stacks=Stacks(("a;b", "c"), np.array([3, 1]), 100, native=True, failed=2),
         kernels=kernels(("gemm", 1, 10, 5), ("orphan", -1, 20, 7), unjoined_reason="no id"),
     )
+
+
+def test_stretches_of_the_wall_time_are_rows(golden: Profile) -> None:
+    one = np.array([7])
+    held = WallTime(("request",), np.array([-1], np.int32), one, one, one, 1, 20)
+    frame = dataclasses.replace(golden, wall_time=held).to_pandas()["wall_time"]
+    assert list(frame) == ["part", "process", "start_ns", "duration_ns", "cpu_ns"]
+    assert frame.process.isna().all()
+    assert (frame.attrs["began_ns"], frame.attrs["ended_ns"]) == (1, 20)
 
 
 def test_every_sample_is_a_row(golden: Profile) -> None:
@@ -157,6 +166,7 @@ def test_a_frame_without_data_is_missing_with_the_reason() -> None:
         ("nodes", "as well"),
         ("kernels", "which uses no GPU"),
         ("stacks", "measured without `stacks`"),
+        ("wall_time", "file of an older version"),
     ):
         with pytest.raises(KeyError, match=reason):
             frames[name]

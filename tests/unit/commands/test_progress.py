@@ -15,7 +15,10 @@ PLAN = dataclasses.replace(
     steady_chunks=1,
     chunk_inferences=1000,
     untimed_s=1.0,
-    traced_s=1.0,
+    traced=frozenset(range(10)),
+    profiled=frozenset(),
+    probed_s=1.0,
+    profiled_s=0.0,
 )
 FIXED = dataclasses.replace(PLAN, budget_s=None)
 
@@ -32,6 +35,12 @@ def test_it_shrinks_as_planned_from_one_process_to_the_next() -> None:
 def test_processes_that_have_finished_tell_better_than_the_plan() -> None:
     assert told(FIXED, 0.0, 10.0)[1] == "about 1 min 30 s left"
     assert told(FIXED, 0.0, 1.0)[1] == "about 9 s left"
+
+
+def test_processes_that_do_not_trace_take_less() -> None:
+    first = dataclasses.replace(FIXED, traced=frozenset({0}), probed_s=9.0)
+    # The first took 12 s as planned, the others take 3 s each.
+    assert time_left(first, 1, 12.0) == "about 27 s left"
 
 
 def test_beyond_the_planned_processes_the_budget_counts_down() -> None:

@@ -3,11 +3,13 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 
 from harness.config.profile import MAX_SAMPLES_PER_PROCESS, ProfileConfig
 from harness.config.session import SessionConfig
 from harness.measuring import plan as planning
+from harness.tracing.probes.turns import SETTLING_S
 
 CONFIG = ProfileConfig("model.onnx")
 QUICK = ProfileConfig("model.onnx", quick=True)
@@ -68,7 +70,7 @@ def test_sides_that_are_not_are_timed_equally_long(latencies_ns: tuple[int, int]
 
 def test_traced_passes_stay_in_their_budget() -> None:
     fast, slow, slower = (
-        planning.divide_time(CONFIG, n, SESSION_NS, NODES, n) for n in (10**4, 10**8, 10**10)
+        planning.divide_time(CONFIG, n, SESSION_NS, NODES, n) for n in (10**4, 65 * 10**6, 10**10)
     )
     assert fast.trace_inferences == CONFIG.trace_inferences
     assert 1 < slow.trace_inferences < CONFIG.trace_inferences
@@ -96,8 +98,8 @@ def test_expected_time_follows_from_what_will_be_done() -> None:
     assert expected_s(processes=20) == pytest.approx(2 * expected_s(), rel=0.1)
     assert expected_s(duration_s=4) > expected_s() + 20 - 1
     assert expected_s(quick=True) < 10
-    # A session that takes a second to create does so once in every process, and once more
-    # for its trace.
+    # A session that takes a second to create does so once in every process, and again for
+    # each graph that a process traces.
     assert expected_s(session_ns=10**9) - expected_s(session_ns=0) > 20
     assert expected_s(trace=()) < expected_s()
     # Three inferences of a minute in each process cannot be had faster.
@@ -107,15 +109,46 @@ def test_expected_time_follows_from_what_will_be_done() -> None:
 def test_several_threads_settle_between_graphs_with_probes() -> None:
     single = dataclasses.replace(CONFIG, session=SessionConfig(intra_threads=1))
     plans = [planning.divide_time(one, 10**6, 0, NODES, 10**6) for one in (CONFIG, single)]
-    # Three graphs that wait 0.1 s three times each, a fourth that does so twice, and fewer turns.
-    assert 1 < plans[0].traced_s - plans[1].traced_s < 1.2
+    # Three graphs that wait three times each, a fourth that does so twice, and fewer turns.
+    waited_s = 11 * SETTLING_S
+    assert 0.8 * waited_s < plans[0].probed_s - plans[1].probed_s < 1.1 * waited_s
     # Without a graph there is nothing to put probes into.
-    assert planning.divide_time(CONFIG, 10**6, 0, 0, 0).traced_s < 0.1
+    assert planning.divide_time(CONFIG, 10**6, 0, 0, 0).probed_s == 0
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 4, 5, 10, 37])
+def test_the_processes_that_trace_are_spread_evenly(processes: int) -> None:
+    config = dataclasses.replace(CONFIG, processes=processes)
+    plan = planning.divide_time(config, 10**6, SESSION_NS, NODES, 10**6)
+    assert len(plan.traced) == min(planning.TRACED_PROCESSES, processes)
+    assert len(plan.profiled) == min(planning.PROFILED_PROCESSES, processes)
+    assert plan.profiled <= plan.traced <= set(range(processes))
+    # An interrupted profile has traces as soon as it has a process.
+    assert 0 in plan.profiled
+    gaps = np.diff([*sorted(plan.traced), processes])
+    assert gaps.max() - gaps.min() <= 1
+
+
+def test_without_probes_the_profiler_times_the_operators() -> None:
+    plan = planning.divide_time(CONFIG, 10**6, SESSION_NS, NODES, 10**6, insertable=False)
+    assert plan.profiled == plan.traced
+    assert len(plan.traced) == planning.TRACED_PROCESSES
+    assert plan.probed_s == 0 < plan.profiled_s
+
+
+@pytest.mark.parametrize("processes", [1, 3, 10])
+def test_the_expected_time_counts_each_pass_as_often_as_it_is_made(processes: int) -> None:
+    config = dataclasses.replace(CONFIG, processes=processes)
+    plan = planning.divide_time(config, 10**6, SESSION_NS, NODES, 10**6)
+    traced_s = len(plan.traced) * plan.probed_s + len(plan.profiled) * plan.profiled_s
+    assert plan.expected_s == pytest.approx(processes * plan.timed_process_s + traced_s)
+    halves = range(processes // 2), range(processes // 2, processes)
+    assert sum(map(plan.expected_of, halves)) == pytest.approx(plan.expected_s)
 
 
 def test_a_session_of_the_executed_graph_takes_less() -> None:
     told = planning.divide_time(CONFIG, 10**6, 10**9, NODES, 10**6, executed_session_ns=10**8)
-    assert 5 * 0.1 < told.traced_s < 5 * 0.1 + 2
+    assert 5 * 0.1 < told.probed_s + told.profiled_s < 5 * 0.1 + 2
     assert told.timed_process_s > 1
 
 

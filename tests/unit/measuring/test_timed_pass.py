@@ -53,6 +53,43 @@ def test_a_process_keeps_every_sample_and_what_happened_once(job: Job) -> None:
     assert shard.absent == ()
 
 
+def test_its_parts_are_clocked_in_order(job: Job) -> None:
+    measurement = Measurement(job, 7, WARMUP, STEADY)
+    for _ in range(WARMUP + STEADY):
+        measurement.take(INFERENCES)
+    measurement.finish(INFERENCES, 2, 0, {})
+    assert [one.part for one in measurement.watch.stretches] == [
+        "inputs",
+        "library",
+        "session",
+        "first inference",
+        "warm-up",
+        "yardstick",
+        "refilling caches",
+        "timed pass",
+        "timed pass",
+        "yardstick",
+        "outputs",
+        "closing the session",
+        "profiler: session",
+        "profiler: inferences",
+    ]
+
+
+def test_the_profiler_runs_where_it_is_planned_or_probes_failed(job: Job) -> None:
+    def recorded(probe_inferences: int) -> set[str]:
+        measurement = Measurement(job, 7, WARMUP, STEADY)
+        for _ in range(WARMUP + STEADY):
+            measurement.take(INFERENCES)
+        shard = measurement.finish(INFERENCES, 2, probe_inferences, {}, profiled=False)
+        return set(shard.traces)
+
+    job = dataclasses.replace(job, config=dataclasses.replace(job.config, trace=("probe", "ort")))
+    handover.write_preparation(job, preparation.prepare(job))
+    assert recorded(probe_inferences=4) == {"probe", "probe_calibration"}
+    assert recorded(probe_inferences=0) == {"ort"}
+
+
 def test_calibration_finds_what_an_inference_takes(job: Job) -> None:
     found_ns = Measurement(job, -1, 0, 0).undisturbed_latency_ns()
     fastest_ns = int(measured(job, trace_inferences=0).process.steady.duration_ns.min())

@@ -9,6 +9,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ import xarray
 
 from harness.commands.command_line import main
 from harness.errors import ProfileFileError, RequestError
-from harness.records import LatencySeries, Stacks
+from harness.records import LatencySeries, Stacks, WallTime
 from harness.storage import profile_file, shards
 from tests.builders import process_records
 from tests.builders.device_records import kernels, series
@@ -128,6 +129,34 @@ def test_devices_and_kernels_come_back_exactly(tmp_path: Path) -> None:
     for group in ("devices/gpu0/power_instant_mw", "devices/gpu0/energy_mj", "trace/kernels"):
         with xarray.open_dataset(tmp_path / "a.h5", group=group, engine="h5netcdf") as opened:
             opened.load()
+
+
+def test_the_wall_time_is_closed_when_all_else_is_written(tmp_path: Path) -> None:
+    profile = GOLDEN["golden_profile"]()
+    assert profile.wall_time is None
+    began_ns = time.monotonic_ns()
+    held = WallTime(
+        part=("request", "timed pass"),
+        process=np.array([-1, 0], np.int32),
+        start_ns=np.array([began_ns, began_ns + 10]),
+        duration_ns=np.array([5, 7]),
+        cpu_ns=np.array([4, 0]),
+        began_ns=began_ns,
+        ended_ns=0,
+    )
+    written = profile_file.write_profile(
+        profile,
+        tmp_path / "a.h5",
+        ended=lambda: dataclasses.replace(held, ended_ns=time.monotonic_ns()),
+    )
+    assert written.wall_time is not None
+    assert written.wall_time.ended_ns > began_ns
+    assert content(profile_file.read_profile(tmp_path / "a.h5")) == content(written)
+    # Written again, it is still that of the command that measured.
+    again = profile_file.write_profile(written, tmp_path / "b.h5")
+    assert content(again) == content(written)
+    with h5py.File(tmp_path / "b.h5") as file:
+        assert file["wall_time/duration_ns"].attrs["units"] == "ns"
 
 
 def test_the_loading_of_providers_is_part_of_the_cold_start_where_it_was_timed(
