@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 import pytest
+from conftest import execute
 from onnx import numpy_helper
 
 import harness as package
@@ -147,7 +148,9 @@ def five(
     return folder / "five.h5"
 
 
-def test_only_as_many_processes_trace_as_the_operators_need(five: Path, harness: Harness) -> None:
+def test_only_as_many_processes_trace_as_the_operators_need(
+    five: Path, recorded: Recorded, harness: Harness
+) -> None:
     profile = package.read_profile(five)
     assert profile.complete
     assert [process.index for process in profile.processes] == list(range(5))
@@ -166,7 +169,7 @@ def test_only_as_many_processes_trace_as_the_operators_need(five: Path, harness:
     assert report["accounts"]["clean_ns"] == pytest.approx(clean_ns)
     assert " of 4 processes)" in harness("ops", five).stdout
     assert "median of 5 processes" in harness("show", five).stdout
-    compared = json.loads(harness("compare", five, five, "--json").stdout)
+    compared = json.loads(harness("compare", five, recorded.file, "--json").stdout)
     assert len(compared["operators"]) == len(rows)
     assert compared["accounts"]["base"]["latency_ns"] == pytest.approx(clean_ns)
 

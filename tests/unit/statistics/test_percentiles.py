@@ -26,6 +26,22 @@ def test_the_size_of_many_samples_is_told_at_once() -> None:
     assert effective_sample_size(latencies(np.random.default_rng(10), 1_000_000)) > 900_000
 
 
+@pytest.mark.parametrize("period", [0, 100, 30_000])
+def test_short_and_long_correlations_are_worth_what_all_lags_say(period: int) -> None:
+    count = 60_000
+    values = np.random.default_rng(3).normal(size=count)
+    if period:  # states that last for as long
+        values += 2 * (np.arange(count) // period % 2)
+    ranks = stats.rankdata(values)
+    centred = ranks - ranks.mean()
+    spectrum = np.abs(np.fft.rfft(centred, 2 * count)) ** 2
+    lags = np.fft.irfft(spectrum, 2 * count)[:count]
+    pairs = lags.reshape(-1, 2).sum(axis=1) / lags[0]
+    kept = np.minimum.accumulate(pairs[: np.flatnonzero(pairs <= 0)[0]])
+    expected = count / max(2 * float(kept.sum()) - 1, 1.0)
+    assert effective_sample_size(values) == pytest.approx(expected)
+
+
 def test_a_process_alone_has_intervals_of_its_percentiles_between_its_samples() -> None:
     found = latency.latency([process(list(range(1, 1001)))])
     assert found.p90_interval_ns is None  # they rise: a thousand that are worth a few
