@@ -111,6 +111,10 @@ class Measuring:
             with _signals(signal.SIG_IGN):
                 force = self.job.config.force
                 raise _keep_finished(error, self.partial, self.target, force) from error
+        except Exception:  # shown as it is; finished processes can still be recovered
+            if not shards.any_finished(self.partial):
+                shutil.rmtree(self.partial, ignore_errors=True)
+            raise
 
     def store(self, stacks: Stacks | None = None, absent: tuple[Absent, ...] = ()) -> Profile:
         """Writes the finished profile; Ctrl-C is ignored meanwhile, so as not to lose it.
