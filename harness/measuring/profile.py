@@ -112,8 +112,8 @@ class Measuring:
                 force = self.job.config.force
                 raise _keep_finished(error, self.partial, self.target, force) from error
         except Exception:  # shown as it is; finished processes can still be recovered
-            if not shards.any_finished(self.partial):
-                shutil.rmtree(self.partial, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                shards.drop_unless_finished(self.partial)
             raise
 
     def store(self, stacks: Stacks | None = None, absent: tuple[Absent, ...] = ()) -> Profile:

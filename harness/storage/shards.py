@@ -231,9 +231,14 @@ def read_shards(folder: Path) -> tuple[tuple[Shard, ...], tuple[tuple[str, str],
     return tuple(shards), tuple(sorted(damaged))
 
 
-def any_finished(folder: Path) -> bool:
-    """Whether a process has left its shard in a partial folder; damaged ones count."""
-    return any(folder.glob(_SHARDS))
+def drop_unless_finished(folder: Path) -> None:
+    """Deletes what a partial folder holds of a profile if no process has left its shard.
+
+    Other files and folders in it stay.
+    """
+    if not any(folder.glob(_SHARDS)):
+        for path in (*folder.glob("*.shard"), *folder.glob(".*.shard*")):
+            path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
