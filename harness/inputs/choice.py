@@ -23,7 +23,7 @@ from harness.inputs.axes import find_axes
 from harness.inputs.demands import Demands, find_demands
 from harness.inputs.items import items_per_inference
 from harness.inputs.lessons import clashes, failing_node, is_too_short, reshapes
-from harness.inputs.overrides import Overrides, read_archives
+from harness.inputs.overrides import Overrides, archived_names
 from harness.inputs.ports import (
     Dimension,
     Port,
@@ -190,11 +190,11 @@ class _Chooser:
     def __init__(self, model: onnx.ModelProto, request: InputRequest) -> None:
         self._model = model
         self._seed = request.seed
-        arrays = read_archives(request)
-        named = request.files.keys() | request.shapes.keys() | arrays.keys()
+        archived = archived_names(request)
+        named = request.files.keys() | request.shapes.keys() | archived.keys()
         self._ports = fed_ports(model, named)
         self._axes = find_axes(model, self._ports)
-        self._given = Overrides(model, self._ports, self._axes, arrays, request)
+        self._given = Overrides(model, self._ports, self._axes, archived, request)
         self._customary = CustomarySizes(model, self._ports, self._axes)
         given = bool(self._given.sizes or self._given.shapes)
         self._max_bytes = MAX_GIVEN_BYTES if given else MAX_BYTES

@@ -6,13 +6,19 @@ sizes.
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import re
-from typing import TYPE_CHECKING, Any
+import zipfile
+from collections.abc import Iterator
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 import onnx.numpy_helper
+from google.protobuf.message import Message
+from onnx.external_data_helper import uses_external_data
 
 from harness.errors import RequestError
 from harness.inputs.ports import (
@@ -25,6 +31,7 @@ from harness.inputs.ports import (
     port,
     shape_text,
 )
+from harness.memory_budget import Budget
 from harness.ordinary_files import open_ordinary, read_ordinary
 
 if TYPE_CHECKING:
@@ -35,6 +42,9 @@ if TYPE_CHECKING:
     from harness.inputs.axes import Axes
 
 Array = np.ndarray[Any, Any]
+
+#: What numpy adds to the name of an array in an .npz.
+_SUFFIX = ".npy"
 
 #: How a stored value is read, by kind of port: its protobuf message, and the conversion from it.
 _STORED: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
@@ -64,7 +74,7 @@ class Overrides:
         model: onnx.ModelProto,
         ports: tuple[Port, ...],
         axes: Axes,
-        arrays: Mapping[str, tuple[Path, Array]],
+        archived: Mapping[str, Path],
         request: InputRequest,
     ) -> None:
         self._ports = {port.name: port for port in ports}
@@ -85,10 +95,13 @@ class Overrides:
             tensor = self._tensor(name, option)
             value = _as_fed(_read_npy(path, option), tensor, option)
             self._take(tensor, value, option, f"read from {path}")
-        for name, (path, array) in arrays.items():
-            option = f"`files` {path}: '{name}'"
-            tensor = self._tensor(name, option)
-            self._take(tensor, _as_fed(array, tensor, option), option, f"read from {path}")
+        for name, path in archived.items():  # all names, before any array is read
+            self._tensor(name, f"`files` {path}: '{name}'")
+        for path in request.archives:
+            for name, array in _read_npz(path, f"`files` {path}"):
+                option = f"`files` {path}: '{name}'"
+                tensor = self._tensor(name, option)
+                self._take(tensor, _as_fed(array, tensor, option), option, f"read from {path}")
         if request.data_set is not None:
             self._read_data_set(model, request.data_set)
 
@@ -204,55 +217,77 @@ class Overrides:
         )
 
 
-def read_archives(request: InputRequest) -> dict[str, tuple[Path, Array]]:
-    """The arrays of the request's .npz files by name, each with its file.
+def archived_names(request: InputRequest) -> dict[str, Path]:
+    """The names of the arrays in the request's .npz files, each with its file; no array is read.
 
     Raises:
         RequestError: a file cannot be read, or an input is given twice.
     """
-    arrays: dict[str, tuple[Path, Array]] = {}
+    found: dict[str, Path] = {}
     for path in request.archives:
         option = f"`files` {path}"
-        held = _stored_in(path, option)
-        if not isinstance(held, dict):
-            raise RequestError(
-                f"{option}: holds one array without a name", f"give `files` NAME={path}"
-            )
-        for name, array in held.items():
-            if name in arrays or name in request.files:
-                other = arrays[name][0] if name in arrays else request.files[name]
+        with _reading(path, option) as file:
+            if not _is_archive(file):
+                raise RequestError(
+                    f"{option}: holds one array without a name", f"give `files` NAME={path}"
+                )
+            with zipfile.ZipFile(file) as archive:
+                names = [name.removesuffix(_SUFFIX) for name in archive.namelist()]
+        for name in names:
+            if name in found or name in request.files:
+                other = found[name] if name in found else request.files[name]
                 raise RequestError(
                     f"{option}: gives '{name}', which {other} gives too", "give each input once"
                 )
-            arrays[name] = path, array
-    return arrays
+            found[name] = path
+    return found
 
 
 def _read_npy(path: Path, option: str) -> Array:
-    held = _stored_in(path, option)
-    if isinstance(held, dict):
-        raise RequestError(
-            f"{option}: holds several arrays (.npz)",
-            f"give `files` {path}, which feeds each to the input of its name",
-        )
-    return held
+    with _reading(path, option) as file:
+        if _is_archive(file):
+            raise RequestError(
+                f"{option}: holds several arrays (.npz)",
+                f"give `files` {path}, which feeds each to the input of its name",
+            )
+        return _array(file, os.fstat(file.fileno()).st_size)
 
 
-def _stored_in(path: Path, option: str) -> Array | dict[str, Array]:
-    """The array of a .npy file, or the arrays of a .npz file by name."""
-    part = ""
+def _read_npz(path: Path, option: str) -> Iterator[tuple[str, Array]]:
+    """The arrays of a .npz file, one after another, with their names.
+
+    Raises:
+        RequestError: it cannot be read, or its arrays take more memory than its size justifies.
+    """
+    with _reading(path, option) as file, zipfile.ZipFile(file) as archive:
+        budget = Budget(os.fstat(file.fileno()).st_size)
+        for member in archive.infolist():
+            name = member.filename.removesuffix(_SUFFIX)
+            try:
+                budget.take(member.file_size, f"'{name}'")
+            except ValueError as error:
+                raise RequestError(
+                    f"{option}: {error}", "write it with numpy.savez, which does not compress"
+                ) from error
+            try:
+                with archive.open(member) as stored:
+                    array = _array(stored, member.file_size)
+            except Exception as error:  # zipfile and numpy raise many kinds on damaged data
+                raise RequestError(
+                    f"{option}: '{name}' is not an array of plain numbers or text",
+                    "write it with numpy.savez, without objects",
+                ) from error
+            yield name, array
+
+
+@contextlib.contextmanager
+def _reading(path: Path, option: str) -> Iterator[IO[bytes]]:
+    """Opens a .npy or .npz file; what goes wrong with it in the block becomes a RequestError."""
     try:
         with os.fdopen(open_ordinary(path), "rb") as file:
-            held: Any = np.load(file, allow_pickle=False)
-            if isinstance(held, np.ndarray):
-                return held
-            arrays = {}
-            for name in held.files:
-                part = f"'{name}' "
-                arrays[name] = held[name]
-                if not isinstance(arrays[name], np.ndarray):  # numpy hands other files on as bytes
-                    raise TypeError(name)
-            return arrays
+            yield file
+    except RequestError:
+        raise
     except FileNotFoundError as error:
         raise RequestError(f"{option}: no such file", "check the path") from error
     except OSError as error:
@@ -260,12 +295,36 @@ def _stored_in(path: Path, option: str) -> Array | dict[str, Array]:
             f"{option}: cannot be read ({error.strerror})", "check the file and its permissions"
         ) from error
     except Exception as error:  # numpy raises many kinds on a damaged header, MemoryError too
-        kind, writer = (".npz", "savez") if path.suffix == ".npz" else (".npy", "save")
-        wanted = "is not an array" if part else f"is not a {kind} file"
+        kind, writer = (".npz", "savez") if path.suffix == ".npz" else (_SUFFIX, "save")
         raise RequestError(
-            f"{option}: {part}{wanted} of plain numbers or text",
+            f"{option}: is not a {kind} file of plain numbers or text",
             f"write it with numpy.{writer}, without objects",
         ) from error
+
+
+def _is_archive(file: IO[bytes]) -> bool:
+    start = file.read(4)
+    file.seek(0)
+    return start in (b"PK\x03\x04", b"PK\x05\x06")  # the second begins an empty one
+
+
+def _array(stream: IO[bytes], size_bytes: int) -> Array:
+    """Reads an array in the .npy format from a stream of a known size.
+
+    Raises:
+        ValueError: the header claims more values than the stream holds, before room is made for
+            them; or there is no array of plain values.
+    """
+    version = np.lib.format.read_magic(stream)
+    # Later headers differ from 2.0 in the encoding of field names only.
+    header = "read_array_header_1_0" if version == (1, 0) else "read_array_header_2_0"
+    shape, _, dtype = getattr(np.lib.format, header)(stream)
+    # Values of no bytes, which numpy does not write, would be made objects of some.
+    if math.prod(shape) * max(dtype.itemsize, 1) > size_bytes - stream.tell():
+        raise ValueError("the array is longer than the file")
+    stream.seek(0)
+    array: Array = np.lib.format.read_array(stream, allow_pickle=False)
+    return array
 
 
 def _as_fed(array: Array, port: Port, option: str) -> Array:
@@ -297,9 +356,17 @@ def _read_pb(file: Path, port: Port, option: str) -> Any:
     proto = message()
     try:
         proto.ParseFromString(read_ordinary(file))
+        # onnx would read the other file, wherever it is.
+        if any(uses_external_data(tensor) for tensor in _tensors(proto)):
+            raise RequestError(
+                f"{option}: {file.name} stores its values in another file",
+                "write it again with the values inside",
+            )
         value = value_of(proto)
         if port.kind == "tensor":
             value = value.view(element_dtype(proto.data_type))  # onnx before 1.19 uses stand-ins
+    except RequestError:
+        raise
     except Exception as error:  # protobuf and numpy_helper raise many kinds on damaged data
         raise RequestError(
             f"{option}: {file.name} holds no {port.kind}", "write it again from the model's inputs"
@@ -309,3 +376,14 @@ def _read_pb(file: Path, port: Port, option: str) -> Any:
             key.decode() if isinstance(key, bytes) else key: item for key, item in value.items()
         }
     return value
+
+
+def _tensors(message: Message) -> Iterator[onnx.TensorProto]:
+    """Every tensor in a message: of a sequence, a map, an optional or a sparse tensor too."""
+    if isinstance(message, onnx.TensorProto):
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for each in (value,) if isinstance(value, Message) else value:
+                yield from _tensors(each)

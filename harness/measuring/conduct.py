@@ -49,6 +49,8 @@ def process(job: Job) -> Iterator[None]:
         # Otherwise there may be no room left for the error itself.
         drop_inputs(job)
         leave_error(job, no_room(job.work_folder))
+    except MemoryError:
+        leave_error(job, no_memory("a worker"))
     except Exception as error:  # the parent shows it, whatever it is
         _leave_unexpected(job, error)
 
@@ -62,6 +64,14 @@ def end() -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
+
+
+def no_memory(what: str) -> MachineError:
+    """The error for a process that the system gives no more memory."""
+    return MachineError(
+        f"{what}: not enough memory",
+        "give smaller inputs, close other programs, or raise ulimit -v",
+    )
 
 
 def no_room(folder: Path) -> MachineError:

@@ -122,6 +122,10 @@ class Measuring:
         except HarnessError as error:
             with _signals(signal.SIG_IGN):
                 raise self._keep_finished(error) from error
+        except Exception:  # shown as it is; finished processes can still be recovered
+            with contextlib.suppress(OSError):
+                shards.drop_unless_finished(self.partial)
+            raise
 
     def store(self, stacks: Stacks | None = None, absent: tuple[Absent, ...] = ()) -> Profile:
         """Writes the finished profile; Ctrl-C is ignored meanwhile, so as not to lose it.

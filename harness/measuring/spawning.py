@@ -226,6 +226,12 @@ def _inherited(job: Job) -> Iterator[Path]:
         os.close(saved)
 
 
+#: Last line of Python's traceback where there is no memory, also for a library to be loaded.
+_OUT_OF_MEMORY = re.compile(
+    r"[\w.]*MemoryError\b|ImportError: .*([Cc]annot allocate memory|failed to map)"
+)
+
+
 def _worker_failure(
     job: Job, what: str, detail: int | str, output: Path, watch: Watch
 ) -> HarnessError:
@@ -246,6 +252,8 @@ def _worker_failure(
     if isinstance(detail, int):
         detail = f"killed by {signal.Signals(-detail).name}" if detail < 0 else f"exit {detail}"
     printed = output.read_text(errors="replace").strip().splitlines()
+    if printed and _OUT_OF_MEMORY.match(printed[-1]):  # while it was starting, or telling
+        return conduct.no_memory(what)
     last = f"; it printed: {one_line(printed[-1])}" if printed else ""
     return HarnessError(f"{what}: {detail}{last}", remedy)
 

@@ -25,8 +25,9 @@ _CHUNK_BYTES = 1 << 20
 #: Most dimensions that a numpy array can have.
 _MOST_RANK = 64
 
-#: Prefix of ORT's external-data locations for weights in memory; these do not name a file.
-_IN_MEMORY_LOCATION = "*/_ORT_"
+#: Location by which ORT marks weights in its memory, where the offset is an address. In a file the
+#: address is somebody's guess, and versions of ORT that do not refuse it read what is there.
+_IN_MEMORY_LOCATION = "*/_ORT_MEM_ADDR_/"
 
 #: Identifier in bytes 4 to 7 of a file in ORT's own format.
 _ORT_FORMAT = b"ORTM"
@@ -323,25 +324,32 @@ def _external_locations(path: Path, model: onnx.ModelProto) -> list[str]:
 def _external(
     path: Path, model: onnx.ModelProto
 ) -> Iterator[tuple[onnx.TensorProto, ExternalDataInfo]]:
-    tensors = list(_attribute_tensors(node for f in model.functions for node in f.node))
-    for graph in graphs(model):
-        tensors += graph.initializer
-        for sparse in graph.sparse_initializer:
-            tensors += (sparse.values, sparse.indices)
-        tensors += _attribute_tensors(graph.node)
-    for tensor in tensors:
+    """The tensors with external data, wherever they are in the model."""
+    for tensor in _tensors(model):
         if uses_external_data(tensor):
-            info = _external_info(path, tensor)
-            if not info.location.startswith(_IN_MEMORY_LOCATION):
-                yield tensor, info
+            yield tensor, _external_info(path, tensor)
+
+
+def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Every tensor that ORT may read: initialisers and attributes, and defaults of functions."""
+    for graph in graphs(model):
+        yield from graph.initializer
+        for sparse in graph.sparse_initializer:
+            yield from (sparse.values, sparse.indices)
+        yield from _attribute_tensors(_attributes(graph.node))
+    for function in model.functions:
+        yield from _attribute_tensors(_function_attributes(function))
 
 
 def _external_info(path: Path, tensor: onnx.TensorProto) -> ExternalDataInfo:
     try:
         info = ExternalDataInfo(tensor)
-        if isinstance(info.location, str) and min(info.offset or 0, info.length or 0) >= 0:
+        if info.location == _IN_MEMORY_LOCATION:
+            reason = "an address in memory means nothing in a file"
+        elif isinstance(info.location, str) and min(info.offset or 0, info.length or 0) >= 0:
             return info
-        reason = "its location is not valid"
+        else:
+            reason = "its location is not valid"
     except (ValueError, TypeError, AttributeError) as error:
         reason = one_line(str(error), 100)
     raise ModelError(
@@ -350,12 +358,27 @@ def _external_info(path: Path, tensor: onnx.TensorProto) -> ExternalDataInfo:
     )
 
 
-def _attribute_tensors(nodes: Iterator[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
+def _attributes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.AttributeProto]:
     for node in nodes:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
+        yield from node.attribute
+
+
+def _function_attributes(function: onnx.FunctionProto) -> Iterator[onnx.AttributeProto]:
+    """Attributes of the nodes in its body, and the defaults of its own."""
+    yield from _attributes(function.node)
+    yield from function.attribute_proto
+
+
+def _attribute_tensors(attributes: Iterable[onnx.AttributeProto]) -> Iterator[onnx.TensorProto]:
+    # What is set counts, not what the attribute's type says.
+    for attribute in attributes:
+        if attribute.HasField("t"):
+            yield attribute.t
+        yield from attribute.tensors
+        if attribute.HasField("sparse_tensor"):
+            yield from (attribute.sparse_tensor.values, attribute.sparse_tensor.indices)
+        for sparse in attribute.sparse_tensors:
+            yield from (sparse.values, sparse.indices)
 
 
 def _parameter_count(model: onnx.ModelProto) -> int:
@@ -388,15 +411,14 @@ def _bytes(tensor: onnx.TensorProto) -> int:
 def graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
     """The main graph and every subgraph, those of function bodies included."""
     yield model.graph
-    yield from _subgraphs(model.graph.node)
+    yield from _subgraphs(_attributes(model.graph.node))
     for function in model.functions:
-        yield from _subgraphs(function.node)
+        yield from _subgraphs(_function_attributes(function))
 
 
-def _subgraphs(nodes: Iterator[onnx.NodeProto]) -> Iterator[onnx.GraphProto]:
-    for node in nodes:
-        for attribute in node.attribute:
-            for graph in (attribute.g, *attribute.graphs):
-                if graph.node:
-                    yield graph
-                    yield from _subgraphs(graph.node)
+def _subgraphs(attributes: Iterable[onnx.AttributeProto]) -> Iterator[onnx.GraphProto]:
+    for attribute in attributes:
+        held = (attribute.g, *attribute.graphs) if attribute.HasField("g") else attribute.graphs
+        for graph in held:
+            yield graph
+            yield from _subgraphs(_attributes(graph.node))

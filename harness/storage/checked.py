@@ -15,39 +15,17 @@ from typing import Any
 import h5py
 import numpy as np
 
+from harness.memory_budget import Budget
 from harness.storage.bounds import Bounds
 from harness.storage.columns import Column, ProfileFile, text_bytes
 
 #: Largest ratio of a column's size in memory to its size in the file: gzip cannot exceed it.
 MOST_COMPRESSION = 1_100
 
-#: The same ratio for all columns together, which are not all constant; and the memory that any
-#: file may use.
-MOST_EXPANSION = 100
-LEAST_BUDGET_BYTES = 64 << 20
-
 #: Allowed filters of a dataset, all built into HDF5: gzip, shuffle and a checksum.
 _FILTERS = (h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32)
 
 _INTEGERS = (np.dtype(np.int32), np.dtype(np.int64))
-
-
-class Budget:
-    """The memory that all columns of a file together may take."""
-
-    def __init__(self, file_bytes: int) -> None:
-        self.file_bytes = file_bytes
-        self._left = max(MOST_EXPANSION * file_bytes, LEAST_BUDGET_BYTES)
-
-    def take(self, size_bytes: int, name: str) -> None:
-        """Takes the memory of a column from the budget.
-
-        Raises:
-            ValueError: not enough is left.
-        """
-        self._left -= size_bytes
-        if self._left < 0:
-            raise ValueError(f"{name}: more data than a file of {self.file_bytes} bytes can hold")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -57,6 +57,7 @@ PARTIAL_VERSION = 3
 
 _HEADER = "header.shard"
 _RECORD = "record.json"
+_SHARDS = "process-*.shard"
 
 _T = TypeVar("_T")
 
@@ -218,7 +219,7 @@ def read_shards(folder: Path) -> tuple[tuple[Shard, ...], tuple[tuple[str, str],
     """
     shards = []
     damaged = []
-    for path in folder.glob("process-*.shard"):
+    for path in folder.glob(_SHARDS):
         try:
             shard = _read(path, Shard)
             if path.name != file_name(shard.process.index):
@@ -228,6 +229,16 @@ def read_shards(folder: Path) -> tuple[tuple[Shard, ...], tuple[tuple[str, str],
             damaged.append((path.name, str(damage)))
     shards.sort(key=lambda shard: shard.process.index)
     return tuple(shards), tuple(sorted(damaged))
+
+
+def drop_unless_finished(folder: Path) -> None:
+    """Deletes what a partial folder holds of a profile if no process has left its shard.
+
+    Other files and folders in it stay.
+    """
+    if not any(folder.glob(_SHARDS)):
+        for path in (*folder.glob("*.shard"), *folder.glob(".*.shard*")):
+            path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -25,6 +25,9 @@ BASES = ("float npy", "text npy", "swapped npy", "npz", "tensor", "texts", "sequ
 REFUSALS = ("is not a .npy file", "holds no ", "no such file", "no folder with")
 LIMIT_S = 10.0
 OUTPUTS_BY_NAME = True
+#: A file that no input may read, of the size of the values, and what it holds.
+SECRET = "secret.bin"
+_SECRET_VALUE = np.float32(8.015625e11)
 
 
 def load(folder: Path) -> None:
@@ -144,6 +147,36 @@ def _archive(rng: random.Random, content: bytearray) -> bytearray:
     return bytearray(sink.getvalue())
 
 
+def _bomb(rng: random.Random, content: bytearray) -> bytearray:
+    """An archive with an array of which little is stored, of an input or of none."""
+    sink, array = io.BytesIO(), io.BytesIO()
+    np.save(array, np.zeros(rng.choice((1, 30_000_000)), np.float32))
+    name = rng.choice(("x", "x.npy", "z.npy"))
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        if not name.startswith("x"):
+            archive.writestr("x.npy", bytes(content))
+        archive.writestr(name, array.getvalue())
+    return bytearray(sink.getvalue())
+
+
+def _elsewhere(rng: random.Random, content: bytearray) -> bytearray:
+    """A tensor whose values lie in a file that is there, alone or held by something."""
+    tensor = onnx.TensorProto(name="x", data_type=1, dims=[3, 4], data_location=1)
+    tensor.external_data.add(key="location", value=rng.choice((SECRET, SECRET, "data/fifo")))
+    sequence = onnx.SequenceProto(elem_type=1, tensor_values=[tensor])
+    sparse = onnx.SparseTensorProto(values=tensor, indices=tensor, dims=[12])
+    made: Any = rng.choice(
+        (
+            *(tensor, tensor, tensor),
+            *(sequence, sequence),
+            onnx.MapProto(key_type=7, keys=[1], values=sequence),
+            onnx.SequenceProto(elem_type=2, sparse_tensor_values=[sparse]),
+            onnx.OptionalProto(elem_type=1, tensor_value=tensor),
+        )
+    )
+    return bytearray(made.SerializeToString())
+
+
 def _message(rng: random.Random, content: bytearray) -> bytearray:
     """A field of the message: type, dims, names, data, where the data are."""
     tensor = onnx.TensorProto()
@@ -185,8 +218,13 @@ _STRUCTURE: dict[str, Callable[[random.Random, bytearray], bytearray]] = {
     **dict.fromkeys((f"other {n}" for n in range(8)), _other),
     "magic": _magic,
     "archive": _archive,
+    "bomb": _bomb,
     "message": _message,
+    **dict.fromkeys(("elsewhere", "elsewhere too"), _elsewhere),
 }
+#: Mutations of one format, which would seldom pass as the other.
+_OF_ARCHIVES = ("header", "another header", "magic", "archive", "bomb")
+_OF_MESSAGES = ("message", "elsewhere", "elsewhere too")
 _FILES = ("fifo", "folder", "device", "numbered oddly")
 MUTATIONS: dict[str, Any] = {
     **_STRUCTURE,
@@ -207,16 +245,14 @@ def make(case: Case, folder: Path) -> None:
     for name, seed in case.mutations:
         rng = random.Random(seed)
         if name in _STRUCTURE:
-            # The other format's mutations would seldom pass as this one.
-            wrong = (
-                ("message",) if _is_npy(case) else ("header", "another header", "magic", "archive")
-            )
+            wrong = _OF_MESSAGES if _is_npy(case) else _OF_ARCHIVES
             if name in wrong and rng.random() < 0.9:
                 continue
             content = _STRUCTURE[name](rng, content)
         elif name != "file":
             hostile.mutate_bytes(rng, name, content)
     path.write_bytes(content)
+    (folder / SECRET).write_bytes(np.full(12, _SECRET_VALUE).tobytes())
     if not _is_npy(case) and random.Random(case.command).random() < 0.5:
         (folder / "data" / "output_0.pb").write_bytes(content)
     for name, seed in case.mutations:
@@ -257,7 +293,11 @@ def attempt(words: list[str]) -> int:
     else:
         request = InputRequest(data_set=Path("data"))
     try:
-        next(iter(candidates(_model(base), request)))
+        made = next(iter(candidates(_model(base), request)))
+        given = made.values["x"]
+        for value in given if isinstance(given, list) else (given,):
+            if isinstance(value, np.ndarray) and value.dtype == np.float32:
+                assert not (value == _SECRET_VALUE).any(), "took values from another file"
     except HarnessError as error:
         print(f"harness: {ascii(error.message)[:300]}", file=sys.stderr)
         return error.exit_code

@@ -214,12 +214,35 @@ def _tensors(model: onnx.ModelProto) -> list[TensorProto]:
     return [each for each in _messages(model) if isinstance(each, TensorProto)]
 
 
+def _hidden(rng: random.Random, model: onnx.ModelProto) -> TensorProto:
+    """A tensor where few look: default of a function, sparse attribute, graph without nodes."""
+    for node in model.graph.node:
+        owner: Any = node.attribute
+    if model.functions and rng.random() < 0.7:
+        owner = rng.choice(model.functions).attribute_proto
+    elif not model.graph.node:
+        owner = model.functions.add(name="F", domain="own").attribute_proto
+    attribute = owner.add(name="value", type=rng.choice((4, 5, 11)))
+    kind = rng.randrange(3)
+    if kind == 0:
+        tensor = attribute.t
+    elif kind == 1:
+        tensor = rng.choice((attribute.sparse_tensor.values, attribute.sparse_tensor.indices))
+    else:
+        tensor = attribute.g.initializer.add()
+    tensor.name, tensor.data_type = "hidden", 1
+    tensor.dims.append(4)
+    return tensor
+
+
 def _external(rng: random.Random, model: onnx.ModelProto) -> None:
     """Where the weights are said to lie."""
     tensors = _tensors(model)
     if not tensors:
         tensors = [model.graph.initializer.add(name="extra", data_type=1, dims=[4])]
     tensor = rng.choice(tensors)
+    if rng.random() < 0.3:
+        tensor = _hidden(rng, model)
     if rng.random() < 0.5:  # of no elements: a file of any size is long enough
         del tensor.dims[:]
         tensor.dims.extend(rng.choice(((0,), (0,), (0, 4), (2**40,), (-4,), (2**33, 2**31))))
@@ -244,6 +267,7 @@ def _external(rng: random.Random, model: onnx.ModelProto) -> None:
         "a" * 5000,
         "\x1b[31mmissing",
         "*/_ORT_MEM_ADDR_/",
+        "*/_ORT_fifo",
         _MARKER,
         "input.onnx",
     )
@@ -442,6 +466,8 @@ def make(case: Case, folder: Path) -> None:
     (folder / "link").symlink_to("/etc/passwd")
     (folder / "zero").symlink_to("/dev/zero")
     os.mkfifo(folder / "fifo")
+    (folder / "*").mkdir()
+    os.mkfifo(folder / "*/_ORT_fifo")
 
 
 def command(rng: random.Random, case: Case) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.errors import one_line
+from harness.memory_budget import Budget
 from harness.records import (
     NO_YARDSTICK,
     NOTHING,
@@ -29,7 +30,7 @@ from harness.records import (
     not_known,
 )
 from harness.storage import bounds
-from harness.storage.checked import Budget, Group
+from harness.storage.checked import Group
 from harness.storage.columns import Column, Columns, ProfileFile
 from harness.storage.lazy_columns import stored
 from harness.storage.v1.schema import (

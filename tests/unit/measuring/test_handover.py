@@ -9,6 +9,7 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -20,8 +21,8 @@ import harness
 from harness import errors
 from harness.config.profile import ProfileConfig
 from harness.config.session import SessionConfig
-from harness.errors import HarnessError
-from harness.measuring import conduct, handover
+from harness.errors import HarnessError, MachineError
+from harness.measuring import conduct, handover, spawning
 from harness.measuring.handover import Job, Preparation
 from harness.models.executed_graph import ExecutedGraph
 from harness.records import Reading
@@ -128,6 +129,39 @@ def test_an_error_of_each_kind(job: Job, kind: type[HarnessError]) -> None:
     assert type(error) is kind
     assert (error.message, error.remedy) == ("what \udcff went wrong", "what to do")
     assert handover.take_error(job) is None, "told once"
+
+
+def test_a_worker_without_memory_blames_the_machine(job: Job) -> None:
+    job.write()
+    code = (
+        "import sys, pathlib\n"
+        "from harness.measuring import conduct, handover\n"
+        "with conduct.process(handover.Job.read(pathlib.Path(sys.argv[1]))): bytearray(1 << 62)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, job.path], check=False)
+    error = handover.take_error(job)
+    assert isinstance(error, MachineError)
+    assert ended.returncode == error.exit_code
+    assert "not enough memory" in error.message
+    assert "smaller inputs" in error.remedy
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [
+        "MemoryError",
+        "type('_ArrayMemoryError', (MemoryError,), {'__module__': 'numpy._core._exceptions'})",
+        "ImportError('x.so: failed to map segment from shared object')",
+    ],
+)
+@pytest.mark.parametrize("spawn", [spawning.prepare, spawning.calibrate])
+def test_a_worker_without_memory_to_start_blames_the_machine(
+    job: Job, spawn: Any, raised: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = (sys.executable, "-c", f"raise {raised}")
+    monkeypatch.setattr(conduct, "python", lambda *_: command)
+    with pytest.raises(MachineError, match="not enough memory"):
+        spawn(job)
 
 
 def test_a_worker_finds_this_harness_and_no_other() -> None:

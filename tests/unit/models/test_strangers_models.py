@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ MODELS: dict[str, tuple[dict[str, Any], str]] = {
     "no offset": ({"location": "w.bin", "offset": "abc"}, "cannot tell where"),
     "before it": ({"location": "w.bin", "offset": "-1"}, "cannot tell where"),
     "beyond it": ({"location": "w.bin", "offset": "4096"}, "ends at 4112"),
+    "memory": ({"location": "*/_ORT_MEM_ADDR_/", "offset": "4096"}, "an address in memory"),
+    "as in memory": ({"location": "*/_ORT_pipe", "dims": [0]}, "a pipe or a device"),
     "no type": ({"location": "w.bin", "dtype": 99}, "element type 99"),
     "nowhere": ({"location": "missing"}, "is missing"),
     "rank": ({"shape": [1] * 1000}, "1000 dimensions"),
@@ -54,6 +57,8 @@ def strange(folder: Path, content: bytes) -> Path:
     (folder / "w.bin").write_bytes(bytes(256))
     (folder / "link").symlink_to("/etc/passwd")
     os.mkfifo(folder / "pipe")
+    (folder / "*").mkdir()
+    os.mkfifo(folder / "*/_ORT_pipe")
     return path
 
 
@@ -63,6 +68,53 @@ def test_a_model_that_is_wrong_is_refused(tmp_path: Path, kind: str) -> None:
     path = strange(tmp_path, model(**changed).SerializeToString())
     with pytest.raises(ModelError, match=says):
         file.load(path)
+
+
+def attribute(**held: Any) -> onnx.AttributeProto:
+    return onnx.AttributeProto(name="value", **held)
+
+
+def sparse(**held: TensorProto) -> onnx.SparseTensorProto:
+    return onnx.SparseTensorProto(dims=[4], **held)
+
+
+#: Attributes that hold a tensor, one way each.
+HOLDERS: dict[str, Callable[[TensorProto], onnx.AttributeProto]] = {
+    "tensor": lambda t: attribute(t=t),
+    "tensors": lambda t: attribute(tensors=[t]),
+    "sparse values": lambda t: attribute(sparse_tensor=sparse(values=t)),
+    "sparse indices": lambda t: attribute(sparse_tensor=sparse(indices=t)),
+    "sparse tensors": lambda t: attribute(sparse_tensors=[sparse(values=t)]),
+    "graph without nodes": lambda t: attribute(g=onnx.GraphProto(initializer=[t])),
+    "graphs without nodes": lambda t: attribute(graphs=[onnx.GraphProto(initializer=[t])]),
+}
+
+
+@pytest.mark.parametrize("place", ["node", "node of a function", "default of a function"])
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_external_data_is_checked_and_hashed_wherever_it_is(
+    tmp_path: Path, holder: str, place: str
+) -> None:
+    def put(location: str) -> onnx.ModelProto:
+        made = model()
+        function = made.functions.add(name="F", domain="own")
+        tensor = TensorProto(name="c", data_type=1, dims=[4], data_location=TensorProto.EXTERNAL)
+        tensor.external_data.add(key="location", value=location)
+        attributes = {
+            "node": made.graph.node[0].attribute,
+            "node of a function": function.node.add(op_type="Constant").attribute,
+            "default of a function": function.attribute_proto,
+        }[place]
+        attributes.append(HOLDERS[holder](tensor))
+        return made
+
+    path = strange(tmp_path, put("../" * 20 + "etc/passwd").SerializeToString())
+    with pytest.raises(ModelError, match="outside the model's folder"):
+        file.load(path)
+    path.write_bytes(put("w.bin").SerializeToString())
+    digest = file.describe(path, file.load(path), "m").sha256
+    (tmp_path / "w.bin").write_bytes(b"\1" * 256)
+    assert file.describe(path, file.load(path), "m").sha256 != digest
 
 
 @pytest.mark.parametrize("changed", [{"name": "QQQQ"}, {"shape": ["QQQQ", 4]}, {"op": "QQQQ"}])
