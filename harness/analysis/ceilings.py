@@ -16,6 +16,11 @@ _PREFIX, _NONE = "ceiling_", "ceilings"
 #: different moments, agree within this.
 UNCERTAINTY = 0.1
 
+#: What a ceiling can be, in operations or bytes a second, bytes or caches: all of them are whole
+#: things, and no machine comes near a yotta of any. A file may say anything; beyond these, ratios
+#: of two figures leave the range of floating point.
+_POSSIBLE = (1.0, 1e24)
+
 #: Facts that describe a cache level: its caches' bytes together, and how many caches these are.
 _CAPACITY = re.compile(r"l([1-9])_bytes")
 
@@ -62,17 +67,20 @@ class Ceilings:
     def of(cls, profile: Profile) -> Ceilings:
         """Of the facts of a profile.
 
-        A file may say anything: what is no finite number above 0 was not measured.
+        A file may say anything: what is no possible value was not measured.
         """
         facts = [fact for fact in profile.environment if is_ceiling(fact.name)]
         found: dict[str, float] = {}
         absent: set[str] = set()
+        reasons: list[str] = []
         for fact in facts:
             name = fact.name.removeprefix(_PREFIX)
-            if isinstance(fact.value, (int, float)) and 0 < fact.value < math.inf:
-                found[name] = float(fact.value)
-            else:
-                absent.add(name)
+            value = fact.value
+            if isinstance(value, (int, float)) and _POSSIBLE[0] <= value <= _POSSIBLE[1]:
+                found[name] = float(value)
+                continue
+            absent.add(name)
+            reasons.append(fact.reason if value is None else "not a possible value")
         numbers = sorted(int(match[1]) for name in found if (match := _CAPACITY.fullmatch(name)))
         caches = [
             Level(
@@ -95,7 +103,7 @@ class Ceilings:
                 *(caches or [Level("caches", math.inf, shared=False, bandwidth=None)]),
                 Level("DRAM", math.inf, shared=True, bandwidth=_faster(found, absent, "")),
             ),
-            reasons=tuple(dict.fromkeys(fact.reason for fact in facts if fact.value is None)),
+            reasons=tuple(dict.fromkeys(reasons)),
         )
 
 

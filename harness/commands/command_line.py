@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from typing import NoReturn
 
-from harness.commands.messages import drop, message, open_standard_streams, say
+from harness.commands.messages import MOST_OF_A_REMEDY, drop, message, open_standard_streams, say
 from harness.errors import NO_ROOM, HarnessError, Interrupted, MachineError, RequestError
 from harness.machine.process_start import process_start_ns
 from harness.options import COMMANDS as COMMAND_OPTIONS
@@ -215,7 +215,7 @@ def _fail(error: HarnessError, *, as_json: bool) -> int:
         report = {
             "kind": error.kind,
             "message": message(error.message),
-            "remedy": message(error.remedy),
+            "remedy": message(error.remedy, MOST_OF_A_REMEDY),
         }
         try:
             print(json.dumps({"error": report}), flush=True)

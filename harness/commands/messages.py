@@ -13,11 +13,15 @@ from harness.reporters.visible import visible
 MOST_CHARACTERS = 1_200
 
 
-def message(text: str) -> str:
+#: Longest remedy beside a message, so that both together stay below 2,000.
+MOST_OF_A_REMEDY = 700
+
+
+def message(text: str, most: int = MOST_CHARACTERS) -> str:
     """The text as one line that neither controls a terminal nor fills it."""
     # Cut before, for megabytes are slow to escape, and after, for escapes are longer.
-    shown = visible(one_line(worded(text), MOST_CHARACTERS))
-    return one_line(shown, MOST_CHARACTERS)
+    shown = visible(one_line(worded(text), most))
+    return one_line(shown, most)
 
 
 def say(text: str) -> None:

@@ -8,7 +8,6 @@ import time
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 
@@ -16,6 +15,7 @@ from harness.commands.messages import message
 from harness.measuring.handover import Preparation
 from harness.measuring.observer import Observer
 from harness.measuring.plan import Plan
+from harness.reporters.terminal.console import Terminal
 from harness.reporters.wording import input_line, processes
 
 
@@ -42,7 +42,7 @@ class Progress(Observer):
             io.BufferedWriter(_Lossy(os.dup(2), "w")), encoding="utf-8", errors="replace"
         )
         # A terminal gets lines that are broken between words, a file one line for each sentence.
-        self._console = Console(
+        self._console = Terminal(
             file=self._stream,
             highlight=False,
             markup=False,

@@ -21,7 +21,11 @@ _SPLITS = (
 )
 
 #: How many more nodes a label stands for, as ``analysis.operators.labels`` writes it: never cut.
-_COUNT = re.compile(r" \+\d+$")
+_COUNT = re.compile(r" \+[0-9]{1,9}$")
+
+#: Most characters of a name that are shown anywhere. A model's names may be megabytes long, and
+#: what shows them takes time and room by their length, some of it for each event of a trace.
+LONGEST = 1_000
 
 
 class Piece(NamedTuple):
@@ -29,6 +33,14 @@ class Piece(NamedTuple):
 
     text: str
     kept: bool
+
+
+def clipped(name: str) -> str:
+    """The name, without its middle if it is longer than any that is shown."""
+    if len(name) <= LONGEST:
+        return name
+    half = (LONGEST - 1) // 2
+    return f"{name[: LONGEST - 1 - half]}…{name[-half:]}"
 
 
 def shortened(names: Sequence[str], width: int) -> list[str]:
@@ -42,7 +54,7 @@ def shortened(names: Sequence[str], width: int) -> list[str]:
     """
     cuts = _Cuts(names)
     # A name that fits is shown as it is, so no other name may be shortened to it.
-    shown = {name: name for name in names if cell_len(name) <= width}
+    shown = {name: name for name in names if len(name) <= LONGEST and cell_len(name) <= width}
     taken = set(shown)
     alike: Counter[str] = Counter()
     for name in dict.fromkeys(names):
@@ -75,17 +87,22 @@ class _Cuts:
     """How often each word occurs in some names, and what that leaves of a name."""
 
     def __init__(self, names: Sequence[str]) -> None:
-        self._names = tuple(dict.fromkeys(names))
+        self._names = tuple(map(clipped, dict.fromkeys(names)))
         self._counted: dict[re.Pattern[str], Counter[str]] = {}
 
     def of(self, name: str, width: int) -> list[Piece]:
         """The pieces of a name; those that are kept, and … for the others, fit the width."""
+        name = clipped(name)
+        count = _COUNT.search(name)
+        if count is None or cell_len(name) <= width:
+            return self._cut(name, width)
+        head = self._cut(name[: count.start()], width - cell_len(count[0]))
+        return [*head, Piece(count[0], True)]
+
+    def _cut(self, name: str, width: int) -> list[Piece]:
+        """The pieces of a name without its count."""
         if cell_len(name) <= width:
             return [Piece(name, True)]
-        count = _COUNT.search(name)
-        if count is not None:
-            head = self.of(name[: count.start()], width - cell_len(count[0]))
-            return [*head, Piece(count[0], True)]
         for split in _SPLITS:
             kept = self._kept(split.findall(name), self._occurrences(split), width)
             if kept:
@@ -107,22 +124,17 @@ class _Cuts:
             key=lambda at: (occurrences[words[at]], min(2 * at, 2 * (last - at) + 1)),
         )
         kept: set[int] = set()
+        taken = 1  # columns: of what is kept, and one … for each gap
         for at in order:
-            if cell_len(_joined(words, kept | {at})) <= width:
+            gaps = (at > 0 and at - 1 not in kept) + (at < last and at + 1 not in kept)
+            more = cell_len(words[at]) + gaps - 1
+            if taken + more <= width:
                 kept.add(at)
+                taken += more
             elif not kept:
                 return []
         runs = groupby(range(len(words)), kept.__contains__)
         return [Piece("".join(words[at] for at in run), stays) for stays, run in runs]
-
-
-def _joined(words: list[str], kept: set[int]) -> str:
-    """What is kept, with … for each gap."""
-    text, end = "", 0
-    for at in sorted(kept):
-        text += words[at] if at == end else f"…{words[at]}"
-        end = at + 1
-    return text if end == len(words) else f"{text}…"
 
 
 def _text(parts: Sequence[Piece]) -> str:

@@ -189,8 +189,9 @@ class Group:
 
     def _justify(self, dataset: h5py.Dataset, name: str, itemsize: int) -> None:
         """Refuses more rows than the stored bytes can hold."""
-        needed, stored = len(dataset) * itemsize, dataset.id.get_storage_size()
-        if needed > MOST_COMPRESSION * min(stored, self.budget.file_bytes):
+        needed = len(dataset) * itemsize
+        stored = min(dataset.id.get_storage_size(), self.budget.file_bytes)
+        if needed > MOST_COMPRESSION * stored:
             raise ValueError(f"{self._place(name)}: {len(dataset)} rows in {stored} stored bytes")
         if dataset.chunks is not None and dataset.chunks[0] > 2 * len(dataset) + 1_000_000:
             raise ValueError(f"{self._place(name)}: its chunks are larger than itself")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import io
 import os
 import struct
@@ -55,6 +56,10 @@ _MOST_READ = 200
 _LEAST_READ_BYTES = 1 << 30
 
 
+#: Unit of ``st_blocks``, whatever the file system's own blocks are.
+_BLOCK_BYTES = 512
+
+
 class ProfileFile:
     """A profile file, kept open as long as a record may still read from it.
 
@@ -79,9 +84,9 @@ class ProfileFile:
         weakref.finalize(self, self._stream.close)
 
     @property
-    def size_bytes(self) -> int:
-        """Size of the file."""
-        return self._stream.size_bytes
+    def data_bytes(self) -> int:
+        """Size of the file without its holes: what bounds the data that it can hold."""
+        return self._stream.data_bytes
 
     def read_at(self, offset: int, size_bytes: int) -> bytes:
         """Bytes from this offset; fewer at the end of the file."""
@@ -137,6 +142,7 @@ class _Stream(io.RawIOBase):
         self._file = file
         self._at = 0
         self._may_read = 0
+        self.data_bytes = _data_bytes(file.fileno())
 
     @property
     def size_bytes(self) -> int:
@@ -145,7 +151,7 @@ class _Stream(io.RawIOBase):
 
     def begin(self) -> None:
         """Resets the limit on what may be read: HDF5 would follow a cycle for ever."""
-        self._may_read = max(_MOST_READ * self.size_bytes, _LEAST_READ_BYTES)
+        self._may_read = max(_MOST_READ * self.data_bytes, _LEAST_READ_BYTES)
 
     def read_at(self, offset: int, size_bytes: int) -> bytes:
         """Bytes from this offset; fewer at the end of the file."""
@@ -197,6 +203,27 @@ class _Stream(io.RawIOBase):
     def close(self) -> None:
         self._file.close()
         super().close()
+
+
+def _data_bytes(descriptor: int) -> int:
+    """Bytes of an open file that are not in holes, which read as zeros but take no room.
+
+    All of it where the file system does not tell: blocks alone would not do, as one that
+    compresses has few of them.
+    """
+    told = os.fstat(descriptor)
+    if told.st_blocks * _BLOCK_BYTES >= told.st_size:
+        return told.st_size
+    total = end = 0
+    try:
+        while end < told.st_size:
+            begin = os.lseek(descriptor, end, os.SEEK_DATA)
+            end = os.lseek(descriptor, begin, os.SEEK_HOLE)
+            total += end - begin
+    except OSError as error:
+        if error.errno != errno.ENXIO:  # which says that only a hole is left
+            return told.st_size
+    return total
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -261,8 +288,8 @@ def text_bytes(file: ProfileFile, dataset: h5py.Dataset) -> int:
         return 0
     stored = file.read_at(offset, len(dataset) * _TEXT.itemsize)
     total = int(np.frombuffer(stored, _TEXT)["bytes"].sum(dtype=np.int64))
-    if total > file.size_bytes:
-        raise ValueError(f"{dataset.name}: {total} bytes of text in a {file.size_bytes}-byte file")
+    if total > file.data_bytes:
+        raise ValueError(f"{dataset.name}: {total} bytes of text in a {file.data_bytes}-byte file")
     return total
 
 

@@ -432,6 +432,82 @@ def _empty_group(rng: random.Random, file: h5py.File) -> None:
             _replace(file, f"{path}/{name}", shape=(rows,), dtype=dataset.dtype, data=values)
 
 
+def _texts(file: h5py.File, path: str, texts: list[str]) -> None:
+    _replace(file, path, data=np.array(texts, object), dtype=h5py.string_dtype())
+
+
+#: Beginnings of the facts that harness reads, and numbers as text that no machine has.
+_FACTS = (
+    "ceiling_matmul_float32",
+    "ceiling_matmul_",
+    "ceiling_copy",
+    "ceiling_triad",
+    "ceiling_copy_l1",
+    "ceiling_triad_l2",
+    "ceiling_l1_bytes",
+    "ceiling_l1_caches",
+    "ceilings",
+    "cpu_cores",
+    "memory_total_bytes",
+)
+_ABSURD = ("5e-324", "1.7e308", "1e-300", "1e25", "inf", "nan", "-1", "0", "9" * 40)
+
+
+def _fact(rng: random.Random, file: h5py.File) -> None:
+    """Facts of the machine that harness reckons with, with numbers that no machine has."""
+    columns = ("name", "value", "kind", "unit", "source", "reason")
+    told = [file[f"environment/{name}"].asstr()[()].tolist() for name in columns]
+    rows = [row for row in zip(*told, strict=True) if not row[0].startswith("ceiling")]
+    absurd = rng.choice(_ABSURD)
+    for name in _FACTS if rng.random() < 0.5 else rng.sample(_FACTS, 3):
+        ending = rng.choice(("", "", "x", "1" * 30))
+        value = absurd if rng.random() < 0.7 else rng.choice((*_ABSURD, "1e10"))
+        rows.append((name + ending, value, "float", "", "", ""))
+    for name, texts in zip(columns, zip(*rows, strict=True), strict=True):
+        _texts(file, f"environment/{name}", list(texts))
+
+
+def _long_names(rng: random.Random, file: h5py.File) -> None:
+    """Names and shapes of nodes as long as a file can hold, of each kind of word."""
+    path = f"nodes/{rng.choice(('name', 'op_type', 'provider', 'domain', 'sources'))}"
+    if rng.random() < 0.2:
+        path = f"nodes/{rng.choice(('output_type_shape', 'input_type_shape'))}"
+    if path not in file:
+        return
+    big = "9223372036854775807"
+    word = rng.choice(
+        (
+            "a" + " +1" * 3_000,
+            "é" * 1_000_000,
+            "aB" * 500_000,
+            "1." * 500_000,
+            "/" * 1_000_000,
+            "b/".join(map(str, range(150_000))),
+            '[{"float":[' + ",".join([big] * 50_000) + "]}]",
+            '[{"float":[' + ",".join([big] * 60) + "]}]",
+        )
+    )
+    rows = len(file[path])
+    _texts(file, path, [word + str(row) * (word[0] != "[") for row in range(rows)])
+
+
+def _sparse(rng: random.Random, file: h5py.File) -> None:
+    """Columns in one piece that were never written: a hole as long as they claim to be."""
+    rows = rng.choice((10**7, 3 * 10**8))
+    group = f"processes/{rng.choice(list(file['processes']))}/latency"
+    for name in list(file[group]):
+        attributes = dict(file[group][name].attrs)
+        del file[group][name]
+        how = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        how.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        how.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        space = h5py.h5s.create_simple((rows,))
+        made = h5py.h5d.create(
+            file.id, f"{group}/{name}".encode(), h5py.h5t.NATIVE_INT64, space, how
+        )
+        h5py.Dataset(made).attrs.update(attributes)
+
+
 _STRUCTURE: dict[str, Callable[[random.Random, h5py.File], None]] = {
     "drop": _drop,
     "rename": _rename,
@@ -457,9 +533,19 @@ _STRUCTURE: dict[str, Callable[[random.Random, h5py.File], None]] = {
     "bomb": _bomb,
     "kind": _kind,
     "empty group": _empty_group,
+    "fact": _fact,
+    "long names": _long_names,
+    "sparse": _sparse,
 }
 _BYTES = ("zero block", "flip bytes", "ones", "cut", "move bytes")
-MUTATIONS: dict[str, Any] = {**_STRUCTURE, **dict.fromkeys(_BYTES)}
+
+#: A hole of a terabyte at the end.
+_TAIL = "sparse tail"
+
+#: Size of a file above which its bytes are not changed: most of them are a hole.
+_MOST_CHANGED = 200 << 20
+
+MUTATIONS: dict[str, Any] = {**_STRUCTURE, **dict.fromkeys((*_BYTES, _TAIL))}
 
 
 def make(case: Case, folder: Path) -> None:
@@ -475,15 +561,24 @@ def make(case: Case, folder: Path) -> None:
                     _STRUCTURE[name](random.Random(seed), file)
                 except (KeyError, ValueError, TypeError, RuntimeError, OSError, AttributeError):
                     continue
-    content = bytearray((folder / "input.h5").read_bytes())
-    for name, seed in case.mutations:
-        if name not in _STRUCTURE:
-            hostile.mutate_bytes(random.Random(seed), name, content)
-    (folder / "input.h5").write_bytes(content)
+    _change_bytes(case, folder / "input.h5")
     for word in command(random.Random(case.command), case):
         if word == "--force":
             for output in ("out.html", "out.csv", "out.json", "out.pftrace", "out.jsonl"):
                 (folder / output).write_bytes(OLD)
+
+
+def _change_bytes(case: Case, path: Path) -> None:
+    """The mutations of its bytes, or a hole behind them; a file with large holes stays as it is."""
+    if path.stat().st_size > _MOST_CHANGED:
+        return
+    content = bytearray(path.read_bytes())
+    for name, seed in case.mutations:
+        if name in _BYTES:
+            hostile.mutate_bytes(random.Random(seed), name, content)
+    path.write_bytes(content)
+    if any(name == _TAIL for name, _ in case.mutations):
+        os.truncate(path, 1 << 40)
 
 
 _COMMANDS = (

@@ -31,6 +31,10 @@ _TYPES: Final[Mapping[str, tuple[str, int]]] = {
 _BITS: Final = dict(_TYPES.values())
 
 _Size = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+#: More than any runtime takes: NumPy stops at so many dimensions, ORT counts elements in int64.
+_MOST_DIMENSIONS: Final = 64
+_MOST_ELEMENTS: Final = 2**63 - 1
+
 _REPORTED: Final = msgspec.json.Decoder(list[dict[str, list[_Size]]])
 
 
@@ -60,15 +64,21 @@ def type_name(name: str) -> str:
 def tensors(text: str) -> tuple[Tensor, ...]:
     """``[{"float":[1,3]},{"int64":[]}]`` as ORT's profiler writes it.
 
-    Empty where the text is not of that form: it may come from a damaged profile.
+    Empty where the text is not of that form, or no tensor has such a shape: it may come from a
+    damaged profile.
     """
     try:
         entries = _REPORTED.decode(text) if text else []
     except ValueError:
         return ()
-    return tuple(
+    found = tuple(
         Tensor(type_name(name), tuple(shape)) for entry in entries for name, shape in entry.items()
     )
+    return found if all(map(_possible, found)) else ()
+
+
+def _possible(tensor: Tensor) -> bool:
+    return len(tensor.shape) <= _MOST_DIMENSIONS and tensor.size <= _MOST_ELEMENTS
 
 
 def nbytes(tensor: Tensor, elements: int | None = None) -> int:

@@ -22,6 +22,7 @@ from harness.reporters.html.markup import (
 )
 from harness.reporters.html.quantities import count, counted, duration, metric, percent
 from harness.reporters.html.tables import Cell, Column, table
+from harness.reporters.names import clipped
 from harness.statistics.figures import Figure
 
 #: Most rows of a table: a page is for reading, ``ops --csv`` has them all.
@@ -70,7 +71,9 @@ def accounts(digest: Digest) -> Markup:
     if whole.profiler_tax is not None:
         says.append(f"ORT's profiler adds {whole.profiler_tax * 100:+.0f} % to an inference.")
     if whole.uncovered:
-        named = ", ".join(whole.uncovered[:5]) + (" …" if len(whole.uncovered) > 5 else "")
+        named = ", ".join(map(clipped, whole.uncovered[:5])) + (
+            " …" if len(whole.uncovered) > 5 else ""
+        )
         says.append(f"In the framework's part: {named}.")
     return element(
         "figure",
@@ -247,7 +250,9 @@ def treemap(digest: Digest) -> Markup | None:
         areas += _leaves(
             digest, grouped[name], left, y + head, wide, height - head, own / whole, whole
         )
-    entries = [(kind, name) for name, kind in digest.colours.items()]
+    entries: list[tuple[str, Content]] = [
+        (kind, foreign(name)) for name, kind in digest.colours.items()
+    ]
     if any(row.op_type not in digest.colours for row in found.operators):
         entries.append(("cx", "other op types"))
     return element(

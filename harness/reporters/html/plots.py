@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.reporters.html.markup import Content, Markup, element
+from harness.reporters.names import clipped
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -112,7 +113,7 @@ def text(
 ) -> Markup:
     """Text at a position in percent, shifted by pixels."""
     return element(
-        "text", content, x=_percent(x), y=_percent(y), dx=dx, dy=dy,
+        "text", clipped(content), x=_percent(x), y=_percent(y), dx=dx, dy=dy,
         text_anchor=anchor, class_=kind or None,
     )  # fmt: skip
 
@@ -133,7 +134,7 @@ def box(
     """A rectangle in percent with a label that is clipped to it."""
     inner: list[Content] = [tip, element("rect", width="100%", height="100%")]
     if label:
-        inner.append(element("text", label, x=4, y=13))
+        inner.append(element("text", clipped(label), x=4, y=13))
     return element(
         "svg", inner, x=_percent(x), y=_percent(y), width=_percent(width),
         height=_percent(height), class_=f"box {kind}",

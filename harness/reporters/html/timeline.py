@@ -14,7 +14,7 @@ from harness.records import NodeEvents, NodeTable
 from harness.reporters.html import plots
 from harness.reporters.html.answers import note
 from harness.reporters.html.digest import Digest
-from harness.reporters.html.markup import Content, Markup, element, foreign_names, tooltip
+from harness.reporters.html.markup import Content, Markup, element, foreign, foreign_names, tooltip
 from harness.reporters.html.quantities import axis_duration, counted, duration, size
 
 #: Most marks of a timeline, and the least width of one, in percent of it.
@@ -262,7 +262,7 @@ def memory(digest: Digest) -> Markup:
         element(
             "li",
             name,
-            element("span", profile.nodes.op_type[node], class_="quiet"),
+            element("span", foreign(profile.nodes.op_type[node], 32), class_="quiet"),
             element("b", size(float(profile.nodes.output_bytes[node]))),
         )
         for name, node in zip(called, largest, strict=True)

@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.analysis.operators.labels import node_label
+from harness.records import BETWEEN_SOURCES
+from harness.reporters.names import clipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -94,7 +96,7 @@ class Texts:
     def of(cls, texts: Sequence[str]) -> Texts:
         """Any texts."""
         places: dict[str, int] = {}
-        index = np.array([places.setdefault(text, len(places)) for text in texts], np.intp)
+        index = np.array([places.setdefault(clipped(one), len(places)) for one in texts], np.intp)
         return cls(tuple(places), index)
 
 
@@ -187,6 +189,7 @@ class _Tracks:
         self._by_name: dict[str, Track] = {}
 
     def named(self, name: str) -> Track:
+        name = clipped(name)
         track = Track(self.group, len(self._by_name) + 1, name)
         return self._by_name.setdefault(name, track)
 
@@ -213,6 +216,7 @@ def batches(profile: Profile) -> Iterator[Intervals | Readings]:
     encloses it. Intervals that overlap without nesting, as nodes in ORT's parallel mode do,
     go on separate tracks.
     """
+    nodes = None if profile.nodes is None else _clipped(profile.nodes)
     for number, process in enumerate(profile.processes):
         group = Group(number, process.pid, f"worker process {process.index}", is_process=True)
         tracks = _Tracks(group)
@@ -220,9 +224,9 @@ def batches(profile: Profile) -> Iterator[Intervals | Readings]:
         yield from _samples(tracks.named("warm-up"), "warm-up", process.warmup)
         yield from _samples(tracks.named("timed pass"), "timed", process.steady)
         for name, events in profile.node_traces.items():
-            yield from _traced(tracks, name, profile.nodes, events, process.index)
+            yield from _traced(tracks, name, nodes, events, process.index)
         if profile.kernels is not None:
-            yield from _kernels(tracks, profile.nodes, profile.kernels, process.index)
+            yield from _kernels(tracks, nodes, profile.kernels, process.index)
     free_pid = max((process.pid for process in profile.processes), default=0) + 1
     devices = _Tracks(Group(len(profile.processes), free_pid, "devices", is_process=False))
     for series in profile.devices:
@@ -447,7 +451,7 @@ def _readings(tracks: _Tracks, series: DeviceSeries) -> Iterator[Readings]:
     track = tracks.named(name)
     for first in range(0, len(told), BATCH):
         rows = told[first : first + BATCH]
-        yield Readings(track, series.unit, series.time_ns[rows], series.value[rows])
+        yield Readings(track, clipped(series.unit), series.time_ns[rows], series.value[rows])
 
 
 def _chunks(
@@ -480,6 +484,20 @@ def _rows(column: Column, rows: Indices) -> Column:
     if isinstance(column, Texts):
         return Texts(column.texts, column.index[rows])
     return column[rows]
+
+
+def _clipped(nodes: NodeTable) -> NodeTable:
+    """The nodes with the texts that a viewer can show: a trace repeats them at each event."""
+    return dataclasses.replace(
+        nodes,
+        name=tuple(map(clipped, nodes.name)),
+        op_type=tuple(map(clipped, nodes.op_type)),
+        provider=tuple(map(clipped, nodes.provider)),
+        sources=tuple(
+            clipped(BETWEEN_SOURCES.join(map(clipped, each.split(BETWEEN_SOURCES))))
+            for each in nodes.sources
+        ),
+    )
 
 
 def _labels(nodes: NodeTable) -> tuple[str, ...]:

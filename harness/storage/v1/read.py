@@ -65,7 +65,7 @@ def read(profile: ProfileFile) -> Profile:
         ProfileFileError: the file is damaged.
     """
     with profile.opened() as file:
-        root = Group(profile, file["/"], Budget(profile.size_bytes))
+        root = Group(profile, file["/"], Budget(profile.data_bytes))
         config = root.text_attribute("config")
         _require_object(config)
         processes = _read_processes(root.group_of("processes"))

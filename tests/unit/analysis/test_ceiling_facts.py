@@ -69,7 +69,7 @@ def test_what_was_not_measured_is_missing_with_each_reason_once() -> None:
     assert found == Ceilings({}, (CACHES, memory), ("too busy", "left out"))
 
 
-@pytest.mark.parametrize("value", [0, 0.0, -1, math.nan, math.inf, "fast"])
+@pytest.mark.parametrize("value", [0, 0.0, -1, math.nan, math.inf, "fast", 5e-324, 1.7e308, 10**40])
 def test_what_is_no_amount_was_not_measured(value: float | str) -> None:
     found = of(
         Reading("ceiling_matmul_float32", value),
@@ -80,6 +80,7 @@ def test_what_is_no_amount_was_not_measured(value: float | str) -> None:
         Reading("ceiling_copy", 8e9),
     )
     assert found.peaks == {}
+    assert found.reasons == ("not a possible value",)
     # The copy, which may be the faster one, is as absent as if it had a reason.
     l2 = Level("L2", 2_000_000, shared=False, bandwidth=None)
     assert found.levels == (l2, Level("DRAM", math.inf, shared=True, bandwidth=8e9))

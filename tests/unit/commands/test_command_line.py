@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from harness.commands.command_line import COMMANDS, command_line, main
+from harness.commands.command_line import COMMANDS, _fail, command_line, main
+from harness.errors import RequestError
 
 
 @pytest.mark.parametrize(
@@ -78,3 +80,10 @@ def test_help_names_what_a_command_takes(command: str, capsys: pytest.CaptureFix
     shown = capsys.readouterr().out
     assert shown.startswith(f"usage: harness {command} ")
     assert "SUPPRESS" not in shown
+
+
+def test_an_error_in_json_is_short_whatever_it_names(capsys: pytest.CaptureFixture[str]) -> None:
+    error = RequestError("m" * 100_000, "r" * 100_000)
+    assert _fail(error, as_json=True) == 2
+    told = json.loads(capsys.readouterr().out)["error"]
+    assert 1000 < len(told["message"] + told["remedy"]) <= 2000

@@ -243,3 +243,22 @@ def test_memory_does_not_grow_with_the_trace(profile: Profile, tmp_path: Path) -
             tracemalloc.stop()
 
     assert peak_bytes(120_000) < 1.5 * peak_bytes(40_000)
+
+
+@pytest.mark.parametrize("form", ["chrome", "perfetto"])
+def test_a_trace_does_not_grow_with_its_names(profile: Profile, tmp_path: Path, form: str) -> None:
+    long, few = "x" * 300_000, {process.index: process for process in profile.processes}
+    assert profile.nodes is not None
+    nodes = dataclasses.replace(
+        profile.nodes, name=(long,) * 3, op_type=(long,) * 3, provider=(long,) * 3,
+        sources=(long,) * 3,
+    )  # fmt: skip
+    first = dataclasses.replace(few[0], steady=series(ZERO_NS + 26_090_000, 5))
+    readings = device_records.series(long, long, [(ZERO_NS, 1), (ZERO_NS + 10, 2)])
+    work = device_records.kernels((long, 0, ZERO_NS + 500_000_100, 200))
+    told = dataclasses.replace(
+        profile, nodes=nodes, processes=(first,), devices=(readings,), kernels=work
+    )
+    path = tmp_path / "trace"
+    traces.write(told, path, form)
+    assert path.stat().st_size < 60_000

@@ -313,6 +313,28 @@ def test_ceilings_give_the_roofline_its_lines() -> None:
     assert "900 GFLOP/s" in text
 
 
+def test_the_page_of_ceilings_that_no_machine_has_says_so() -> None:
+    told = traced(("conv",))
+    assert told.nodes is not None
+    nodes = dataclasses.replace(
+        told.nodes, flops=np.array([9]), traffic_bytes=np.array([1]), arithmetic=("float32",)
+    )
+    for value in (5e-324, 1.7e308):
+        facts = tuple(Reading(f"ceiling_{name}", value) for name in ("copy", "matmul_float32"))
+        text = Page(page([dataclasses.replace(told, nodes=nodes, environment=facts)])).text
+        assert "Without ceilings: not a possible value" in text
+
+
+def test_a_page_does_not_grow_with_its_names() -> None:
+    long = "x" * 200_000
+    told = traced((f"/{long}/a", f"/{long}/b"))
+    assert told.nodes is not None
+    nodes = dataclasses.replace(
+        told.nodes, op_type=(long, f"{long}y"), output_bytes=np.array([5, 6])
+    )
+    assert len(page([dataclasses.replace(told, nodes=nodes)])) < 150_000
+
+
 def test_each_level_has_a_line_of_its_own_in_the_roofline() -> None:
     told = traced(("conv",))
     assert told.nodes is not None

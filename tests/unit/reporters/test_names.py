@@ -105,3 +105,20 @@ def test_pieces_are_the_whole_name(names: list[str], width: int) -> None:
     assert ["".join(piece.text for piece in one) for one in cut] == names
     short = {"".join(piece.text if piece.kept else "…" for piece in one) for one in cut}
     assert len(short) == len(set(names))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a" + " +1" * 3_000, "é" * 300_000, "aB" * 300_000, "b/".join(map(str, range(40_000)))],
+    ids=["counts", "one word", "capitals", "words"],
+)
+def test_names_without_end_are_cut_and_still_differ(name: str) -> None:
+    names = [f"{name}{ending}" for ending in ("x", "y", " +1", " +2")]
+    names.append(f"{name[:5000]}?{name[5000:]} +2")
+    for width in (12, 40, 1000):
+        shown = shortened(names, width)
+        assert len(set(shown)) == len(names)
+        assert all(cell_len(one) <= width for one in shown)
+    assert shown[2].endswith(" +1")
+    kept = ["".join(part.text for part in parts if part.kept) for parts in pieces(names[:4], 40)]
+    assert all(len(one) <= 40 for one in kept)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from rich.cells import cell_len
 
@@ -132,3 +134,16 @@ def test_a_table_shortens_names_before_numbers(
 def test_columns_are_padded_to_the_places_they_take() -> None:
     assert lines.column("op", ["节", "Gemm"], "<") == ["op  ", "节  ", "Gemm"]
     assert lines.column("op", ["节", "Gemm"], ">") == ["  op", "  节", "Gemm"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "width"), [("120", 120), ("99999999", 1000), ("9" * 5000, 80), ("²", 80)]
+)
+def test_no_terminal_is_wider_than_one_can_be(
+    monkeypatch: pytest.MonkeyPatch, columns: str, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setattr("os.get_terminal_size", lambda _: os.terminal_size((80, 25)))
+    monkeypatch.setenv("TERM", "xterm")
+    assert lines.Page().width == width

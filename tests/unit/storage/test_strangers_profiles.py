@@ -208,6 +208,17 @@ def filter_from_elsewhere(file: h5py.File) -> None:
     h5py.h5d.create(group.id, b"duration_ns", h5py.h5t.NATIVE_INT64, space, made)
 
 
+def column_that_is_a_hole(file: h5py.File) -> None:
+    made = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    made.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    made.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    for name in ("start_ns", "duration_ns"):
+        del file[f"{LATENCY}/{name}"]
+        space = h5py.h5s.create_simple((300_000_000,))
+        h5py.h5d.create(file[LATENCY].id, name.encode(), h5py.h5t.NATIVE_INT64, space, made)
+        file[f"{LATENCY}/{name}"].attrs["units"] = "ns"
+
+
 WRONG: tuple[tuple[Callable[[h5py.File], None], str], ...] = (
     (virtual, "virtual dataset"),
     (in_another_file, "in another file"),
@@ -242,6 +253,7 @@ WRONG: tuple[tuple[Callable[[h5py.File], None], str], ...] = (
     (shape_of_texts, "not a list of sizes"),
     (fact_beyond_a_counter, "no counter holds"),
     (filter_from_elsewhere, "unknown filter"),
+    (column_that_is_a_hole, "stored bytes"),
 )
 
 

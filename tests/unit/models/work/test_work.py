@@ -50,7 +50,8 @@ def table(*nodes: tuple[str, str, Reported | None, Reported | None]) -> NodeTabl
 @pytest.mark.parametrize(
     "text",
     ["{", "[1]", '{"float":[1]}', '[{"float":1}]', '[{"float":[1.5]}]', '[{"float":[-1]}]',
-     '[{"float":[1e99]}]', f'[{{"float":[{2**63}]}}]', '[{"float":[null]}]', "\udcff", "[" * 9999],
+     '[{"float":[1e99]}]', f'[{{"float":[{2**63}]}}]', '[{"float":[null]}]', "\udcff", "[" * 9999,
+     f'[{{"float":{[2**63 - 1] * 2}}}]', f'[{{"float":{[1] * 65}}}]'],
 )  # fmt: skip
 def test_shapes_of_a_damaged_profile_are_unknown(text: str) -> None:
     assert tensors(text) == ()
