@@ -24,6 +24,7 @@ from harness.config.session import SessionConfig
 from harness.errors import HarnessError, MachineError
 from harness.measuring import conduct, handover, spawning
 from harness.measuring.handover import Job, Preparation
+from harness.measuring.stopwatch import Stopwatch
 from harness.models.executed_graph import ExecutedGraph
 from harness.records import Reading
 from harness.tracing.probes.graphs import ProbedFile, ProbedGraph
@@ -161,7 +162,7 @@ def test_a_worker_without_memory_to_start_blames_the_machine(
     command = (sys.executable, "-c", f"raise {raised}")
     monkeypatch.setattr(conduct, "python", lambda *_: command)
     with pytest.raises(MachineError, match="not enough memory"):
-        spawn(job)
+        spawn(job, Stopwatch())
 
 
 def test_a_worker_finds_this_harness_and_no_other() -> None:

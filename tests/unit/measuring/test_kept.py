@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("harness.native.ort", reason="the native module is not built")
 
 from harness.measuring.profile import Measuring
+from harness.measuring.stopwatch import Stopwatch
 from harness.storage import shards
 
 GOLDEN = runpy.run_path(str(Path(__file__).parents[2] / "golden" / "make_profile_v1.py"))
@@ -33,7 +34,8 @@ def measuring(tmp_path: Path) -> Measuring:
     )
     target = tmp_path / "out.h5"
     unused: Any = None
-    return Measuring(unused, unused, unused, header, shards.partial_folder(target), target)
+    partial = shards.partial_folder(target)
+    return Measuring(unused, unused, unused, header, partial, target, Stopwatch())
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EMFILE, "Too many open files"), MemoryError()])

@@ -86,7 +86,7 @@ def test_the_profiler_runs_where_it_is_planned_or_probes_failed(job: Job) -> Non
 
     job = dataclasses.replace(job, config=dataclasses.replace(job.config, trace=("probe", "ort")))
     handover.write_preparation(job, preparation.prepare(job))
-    assert recorded(probe_inferences=4) == {"probe", "probe_calibration"}
+    assert recorded(probe_inferences=4) == {"probe", "probe_calibration", "probe_split"}
     assert recorded(probe_inferences=0) == {"ort"}
 
 
