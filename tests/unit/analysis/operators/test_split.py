@@ -87,10 +87,10 @@ def test_nothing_is_said_without_stretches_or_with_few_inferences() -> None:
 
 @pytest.mark.parametrize(
     ("told_ns", "direct_ns", "doubtful"),
-    [(1000, 1000, False), (1049, 1000, False), (1051, 1000, True), (949, 1000, True),
-     (240, 200, False), (241, 200, True), (10_400, 10_000, False), (10_501, 10_000, True)],
+    [(2000, 2000, False), (2099, 2000, False), (2101, 2000, True), (1899, 2000, True),
+     (260, 200, False), (261, 200, True), (10_400, 10_000, False), (10_501, 10_000, True)],
 )  # fmt: skip
-def test_a_miss_counts_above_5_percent_and_40_ns(
+def test_a_miss_counts_above_5_percent_and_60_ns(
     told_ns: int, direct_ns: int, doubtful: bool
 ) -> None:
     nodes = table([-1, -1], carrier=np.arange(2))
@@ -124,7 +124,7 @@ def test_accounts_are_doubted_where_all_stretches_miss_together() -> None:
 
 
 def test_time_moved_to_the_next_node_is_found_and_noise_is_not() -> None:
-    # benchmarks/split_rates.py has the rates of 300: none of 300 false, 99 % found and more.
+    # benchmarks/split_rates.py has the rates of 300 each: none false, all found.
     random = np.random.default_rng(1)
     quiet = [found(divided(random)) for _ in range(40)]
     assert sum(any(one.doubtful for one in split.stretches) for split in quiet) <= 2
