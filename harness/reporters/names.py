@@ -40,7 +40,9 @@ def clipped(name: str) -> str:
     if len(name) <= LONGEST:
         return name
     half = (LONGEST - 1) // 2
-    return f"{name[: LONGEST - 1 - half]}…{name[-half:]}"
+    # The end begins with a whole word: part of one would look like a rare one.
+    end = re.sub(r"^[^\W_]+", "", name[-half:]) or name[-half:]
+    return f"{name[: LONGEST - 1 - half]}…{end}"
 
 
 def shortened(names: Sequence[str], width: int) -> list[str]:
@@ -121,7 +123,11 @@ class _Cuts:
         last = len(words) - 1
         order = sorted(
             range(len(words)),
-            key=lambda at: (occurrences[words[at]], min(2 * at, 2 * (last - at) + 1)),
+            key=lambda at: (
+                "…" in words[at],  # where the name was clipped
+                occurrences[words[at]],
+                min(2 * at, 2 * (last - at) + 1),
+            ),
         )
         kept: set[int] = set()
         taken = 1  # columns: of what is kept, and one … for each gap
