@@ -32,6 +32,7 @@ from tests.fuzz.engine import is_whole
 HARNESS = (sys.executable, "-m", "harness")
 REPOSITORY = Path(__file__).parents[2]
 SAMPLE = REPOSITORY / "profiles" / "sample.h5"
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
 OLD = b"what was here before\n"
 
 #: A command still running so long after its signal hangs.
@@ -67,6 +68,19 @@ TARGETS = {
 }
 
 SIGNALS = ("TERM", "INT", "HUP", "KILL", "STOP")
+
+
+def harness(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Runs a command in a folder to its end."""
+    return subprocess.run(
+        (*HARNESS, *words),
+        cwd=folder,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
 
 
 def main() -> int:
@@ -148,7 +162,7 @@ class _Hit:
             self._process = subprocess.Popen(
                 (*HARNESS, *target.words),
                 cwd=folder,
-                env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+                env=ENVIRONMENT,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
@@ -237,14 +251,7 @@ class _Hit:
             return []
         if not (self._folder / name).is_dir():
             return [f"{finished} finished processes of {output} are lost"]
-        done = subprocess.run(
-            (*HARNESS, "recover", name, "--force"),
-            cwd=self._folder,
-            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = harness("recover", name, "--force", folder=self._folder)
         if done.returncode != 0:
             return [f"recover of {output} fails: {done.stderr.strip()[-200:]}"]
         kept = self.kept[output] = len(read_profile(self._folder / output).processes)
@@ -268,7 +275,7 @@ def _partial_folder(scratch: Path) -> Path:
     process = subprocess.Popen(
         (*HARNESS, *PROFILE),
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        env=ENVIRONMENT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -354,18 +361,6 @@ def full_disk(scratch: Path, steps: int) -> int:
     return _verdict(f"{tried} runs on full disks", wrong)
 
 
-def _run(name: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        (*HARNESS, *WRITERS[name][0]),
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-
-
 def _needed_bytes(scratch: Path, name: str, partial: Path) -> int:
     """What the command needs where there is room."""
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
@@ -373,7 +368,7 @@ def _needed_bytes(scratch: Path, name: str, partial: Path) -> int:
         inside.mkdir()
         if name == "recover":
             shutil.copytree(partial, inside / ".out.h5.partial")
-        done = _run(name, Path(folder))
+        done = harness(*WRITERS[name][0], folder=Path(folder))
         assert done.returncode == 0, done.stderr
         size = (inside / WRITERS[name][1]).stat().st_size
     return size + 65536
@@ -394,7 +389,7 @@ def _written_on(
             shutil.copytree(partial, mounted / ".out.h5.partial")
     except (OSError, shutil.Error):
         return -1, []  # too small to begin with
-    done = _run(name, scratch)
+    done = harness(*WRITERS[name][0], folder=scratch)
     wrong = []
     if done.returncode not in (0, 3):
         wrong.append(f"exit code {done.returncode}: {done.stderr.strip()[-200:]}")
@@ -426,14 +421,7 @@ def _recovered(mounted: Path, scratch: Path, name: str, size: int) -> list[str]:
         return []
     remount = ("mount", "-o", f"remount,size={size + (8 << 20)}", str(mounted))
     subprocess.run(remount, check=True)
-    done = subprocess.run(
-        (*HARNESS, "recover", "t/.out.h5.partial", "--force"),
-        cwd=scratch,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = harness("recover", "t/.out.h5.partial", "--force", folder=scratch)
     if done.returncode != 0:
         return [f"recover fails afterwards: {done.stderr.strip()[-200:]}"]
     kept = len(read_profile(mounted / "out.h5").processes)
