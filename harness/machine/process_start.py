@@ -6,6 +6,8 @@ import os
 import time
 from pathlib import Path
 
+from harness.machine.process_stat import stat_fields
+
 
 def process_start_ns(root: Path = Path("/")) -> int:
     """CLOCK_MONOTONIC when this process was started, to a clock tick (10 ms).
@@ -21,9 +23,7 @@ def process_start_ns(root: Path = Path("/")) -> int:
     """
     now_ns = time.monotonic_ns()
     try:
-        # The name of the program, in brackets, may hold blanks and brackets itself.
-        fields = (root / "proc/self/stat").read_text(errors="replace").rpartition(")")[2].split()
-        ticks = int(fields[19])
+        ticks = int(stat_fields(root / "proc/self/stat")[19])
     except (OSError, ValueError, IndexError):
         return now_ns
     since_boot_ns = ticks * 1_000_000_000 // os.sysconf("SC_CLK_TCK")

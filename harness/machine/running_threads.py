@@ -6,6 +6,8 @@ import contextlib
 import threading
 from pathlib import Path
 
+from harness.machine.process_stat import stat_fields
+
 
 def others_run(root: Path = Path("/")) -> bool:
     """Whether any thread of this process but the calling one runs, or waits for a CPU to run on.
@@ -25,9 +27,6 @@ def others_run(root: Path = Path("/")) -> bool:
             if task.name == own:
                 continue
             with contextlib.suppress(OSError):  # it has just ended
-                # The name of the thread, in brackets, may hold blanks and brackets itself.
-                if (task / "stat").read_text(errors="replace").rpartition(")")[2].split()[:1] == [
-                    "R"
-                ]:
+                if stat_fields(task / "stat")[:1] == ["R"]:
                     return True
     return False
