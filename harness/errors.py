@@ -7,6 +7,7 @@ says what to do about it. Only ``harness.commands`` turns them into text and exi
 from __future__ import annotations
 
 import errno
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -82,6 +83,18 @@ def not_written(
         kept = f"; {kept}" if kept else ""
         return MachineError(f"{path}: no room to write it ({reason}){kept}", way_out)
     return RequestError(f"{path}: cannot be written: {reason}", "write to another folder")
+
+
+#: What Python, ONNX Runtime and OpenBLAS say when the system starts no more threads.
+NO_THREADS = re.compile(r"can't start new thread|pthread_create failed")
+
+
+def no_threads(what: str) -> MachineError:
+    """The error for a process that is refused another thread."""
+    return MachineError(
+        f"{what}: the system starts no more threads",
+        "raise ulimit -u or the container's limit of processes, or use fewer `intra_threads`",
+    )
 
 
 def one_line(text: str, limit: int = 400) -> str:

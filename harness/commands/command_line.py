@@ -16,7 +16,15 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from harness.commands.messages import MOST_OF_A_REMEDY, drop, message, open_standard_streams, say
-from harness.errors import NO_ROOM, HarnessError, Interrupted, MachineError, RequestError
+from harness.errors import (
+    NO_ROOM,
+    NO_THREADS,
+    HarnessError,
+    Interrupted,
+    MachineError,
+    RequestError,
+    no_threads,
+)
 from harness.machine.process_start import process_start_ns
 from harness.options import COMMANDS as COMMAND_OPTIONS
 from harness.options import declare_version, flag
@@ -63,6 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 "not enough memory", "close other programs, or use a larger machine"
             )
             return _fail(full, as_json=flag("json") in given)
+        except RuntimeError as error:
+            if not NO_THREADS.search(str(error)):
+                raise
+            return _fail(no_threads("harness"), as_json=flag("json") in given)
     except BrokenPipeError:
         # The reader (head, less) has closed the pipe.
         drop(1)

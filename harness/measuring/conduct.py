@@ -13,7 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
-from harness.errors import NO_ROOM, HarnessError, MachineError, one_line
+from harness.errors import (
+    NO_ROOM,
+    NO_THREADS,
+    HarnessError,
+    MachineError,
+    no_threads,
+    one_line,
+)
 from harness.measuring.handover import Job, drop_inputs, leave_error
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -52,6 +59,8 @@ def process(job: Job) -> Iterator[None]:
     except MemoryError:
         leave_error(job, no_memory("a worker"))
     except Exception as error:  # the parent shows it, whatever it is
+        if NO_THREADS.search(str(error)):
+            leave_error(job, no_threads("a worker"))
         _leave_unexpected(job, error)
 
 

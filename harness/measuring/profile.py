@@ -122,9 +122,16 @@ class Measuring:
         except HarnessError as error:
             with _signals(signal.SIG_IGN):
                 raise self._keep_finished(error) from error
-        except Exception:  # shown as it is; finished processes can still be recovered
+        except Exception as error:  # there may be no memory or descriptor to write a file with
+            finished = True
             with contextlib.suppress(OSError):
-                shards.drop_unless_finished(self.partial)
+                finished = shards.drop_unless_finished(self.partial)
+            if finished and isinstance(error, OSError | MemoryError):
+                reason = error.strerror if isinstance(error, OSError) else "not enough memory"
+                raise MachineError(
+                    f"{reason or error}; what had finished is in {self.partial}",
+                    f"check ulimit -a and df, then harness recover {self.partial}",
+                ) from error
             raise
 
     def store(self, stacks: Stacks | None = None, absent: tuple[Absent, ...] = ()) -> Profile:

@@ -42,7 +42,7 @@ from typing import Any, ClassVar
 
 import pyperf
 
-from harness.errors import HarnessError, MachineError, one_line
+from harness.errors import NO_THREADS, HarnessError, MachineError, no_threads, one_line
 from harness.machine.cpu_lists import cpu_ranges
 from harness.measuring import conduct, handover, limits
 from harness.measuring.handover import Calibration, Job, Preparation
@@ -254,6 +254,8 @@ def _worker_failure(
     printed = output.read_text(errors="replace").strip().splitlines()
     if printed and _OUT_OF_MEMORY.match(printed[-1]):  # while it was starting, or telling
         return conduct.no_memory(what)
+    if any(map(NO_THREADS.search, printed)):
+        return no_threads(what)
     last = f"; it printed: {one_line(printed[-1])}" if printed else ""
     return HarnessError(f"{what}: {detail}{last}", remedy)
 

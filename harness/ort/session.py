@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from harness.config.session import SessionConfig
-from harness.errors import HarnessError, MachineError, ModelError, RequestError, one_line
+from harness.errors import (
+    NO_THREADS,
+    HarnessError,
+    MachineError,
+    ModelError,
+    RequestError,
+    no_threads,
+    one_line,
+)
 from harness.native import ort
 from harness.ort import providers
 
@@ -70,7 +78,7 @@ def open_session(
         overrides: arguments of Session that differ from the configuration.
 
     Raises:
-        MachineError: the execution provider cannot be used here.
+        MachineError: the execution provider cannot be used here, or no thread can be started.
         RequestError: the provider refuses its options, or a library of custom operators cannot
             be registered.
         ModelError: ONNX Runtime refuses the model.
@@ -99,6 +107,8 @@ def open_session(
     except ort.OrtError as error:
         if appended and (refused := _provider_failure(error, model, config)) is not None:
             raise refused from error
+        if NO_THREADS.search(str(error)):
+            raise no_threads(f"a session of {model}") from error
         reason = one_line(str(error))
         remedy = "check the model, or try another version with `library`"
         if _UNKNOWN_OPERATOR.search(reason):

@@ -231,14 +231,16 @@ def read_shards(folder: Path) -> tuple[tuple[Shard, ...], tuple[tuple[str, str],
     return tuple(shards), tuple(sorted(damaged))
 
 
-def drop_unless_finished(folder: Path) -> None:
+def drop_unless_finished(folder: Path) -> bool:
     """Deletes what a partial folder holds of a profile if no process has left its shard.
 
-    Other files and folders in it stay.
+    Other files and folders in it stay. Returns whether a process has left one.
     """
-    if not any(folder.glob(_SHARDS)):
+    finished = any(folder.glob(_SHARDS))
+    if not finished:
         for path in (*folder.glob("*.shard"), *folder.glob(".*.shard*")):
             path.unlink(missing_ok=True)
+    return finished
 
 
 @contextlib.contextmanager

@@ -147,6 +147,36 @@ def test_a_worker_without_memory_blames_the_machine(job: Job) -> None:
     assert "smaller inputs" in error.remedy
 
 
+def test_a_worker_without_threads_blames_the_machine(job: Job) -> None:
+    job.write()
+    code = (
+        "import sys, pathlib\n"
+        "from harness.measuring import conduct, handover\n"
+        "with conduct.process(handover.Job.read(pathlib.Path(sys.argv[1]))):\n"
+        '    raise RuntimeError("can\'t start new thread")  # as threading does'
+    )
+    ended = subprocess.run([sys.executable, "-c", code, job.path], check=False)
+    error = handover.take_error(job)
+    assert isinstance(error, MachineError)
+    assert ended.returncode == error.exit_code
+    assert "no more threads" in error.message
+
+
+def test_a_worker_without_threads_to_start_blames_the_machine(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = (
+        "import os, sys\n"
+        "sys.stderr.write('OpenBLAS: pthread_create failed for thread 1 of 2\\n')\n"
+        "sys.stderr.write('KeyboardInterrupt\\n')\n"
+        "sys.stderr.flush()\n"
+        "os.kill(os.getpid(), 2)"
+    )
+    monkeypatch.setattr(conduct, "python", lambda *_: (sys.executable, "-c", code))
+    with pytest.raises(MachineError, match="no more threads"):
+        spawning.prepare(job, Stopwatch())
+
+
 @pytest.mark.parametrize(
     "raised",
     [

@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("harness.native.ort", reason="the native module is not built")
 
+from harness.errors import MachineError
 from harness.measuring.profile import Measuring
 from harness.measuring.stopwatch import Stopwatch
 from harness.storage import shards
@@ -51,7 +52,11 @@ def test_an_unexpected_failure_leaves_only_what_can_be_recovered(
                 shards.write_shard(measuring.partial, shards.Shard(process, {}, None, ()))
             raise error
 
-    with pytest.raises(type(error)):
+    expected = MachineError if finished else type(error)
+    with pytest.raises(expected) as raised:
         measure()
+    assert (f"harness recover {measuring.partial}" in str(getattr(raised.value, "remedy", ""))) is (
+        finished
+    )
     left = sorted(path.name for path in measuring.partial.iterdir())
     assert left == (["header.shard", shards.file_name(0)] if finished else [])
