@@ -117,8 +117,14 @@ def _order(rng: random.Random, events: list[Any]) -> None:
         del events[rng.randrange(len(events))]
 
 
+#: Several mutations that multiply must not make a file of gigabytes.
+_MOST_EVENTS = 20_000
+_MOST_CHARACTERS = 50_000_000
+
+
 def _many(rng: random.Random, events: list[Any]) -> None:
     events *= rng.choice((2, 40, 200))
+    del events[_MOST_EVENTS:]
 
 
 _STRUCTURE: dict[str, Callable[[random.Random, list[Any]], None]] = {
@@ -139,8 +145,14 @@ def make(case: Case, folder: Path) -> None:
     for name, seed in case.mutations:
         if name in _STRUCTURE:
             _STRUCTURE[name](random.Random(seed), events)
-    lines = ",\n".join(json.dumps(each, ensure_ascii=False) for each in events)
-    content = bytearray(f"[\n{lines}\n]\n".encode("utf-8", "surrogatepass"))
+    lines: list[str] = []
+    room = _MOST_CHARACTERS
+    for each in events:
+        lines.append(json.dumps(each, ensure_ascii=False))
+        room -= len(lines[-1])
+        if room < 0:
+            break
+    content = bytearray("[\n{}\n]\n".format(",\n".join(lines)).encode("utf-8", "surrogatepass"))
     for name, seed in case.mutations:
         if name not in _STRUCTURE:
             hostile.mutate_bytes(random.Random(seed), name, content)
