@@ -376,6 +376,8 @@ def _check_events(events: NodeEvents, known: frozenset[int], nodes: int) -> None
     whole = {name: limits.pop(name) for name in tuple(limits) if name.startswith("inference_")}
     bounds.check_columns(events, limits, len(events.node))
     bounds.check_columns(events, whole, len(events.inference_number))
+    if not np.isin(events.inference, events.inference_number).all():
+        raise ValueError("an event belongs to no inference")
     for name, values in events.details.items():
         if values.dtype != np.int64 or values.shape != events.node.shape:
             raise ValueError(f"{name}: is not a column of the events")

@@ -143,6 +143,17 @@ def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:
         shards.write_shard(folder, shard(0))
 
 
+def test_an_event_of_no_inference_is_damage(tmp_path: Path) -> None:
+    events = GOLDEN["events"](0)
+    numbers = np.zeros_like(events.inference_number)  # one number for several inferences
+    assert events.inference.max() > 0
+    bad = dataclasses.replace(events, inference_number=numbers)
+    shards.write_shard(tmp_path, dataclasses.replace(shard(0), traces={"ort": bad}))
+    _, damaged = shards.read_shards(tmp_path)
+    assert [name for name, _ in damaged] == [shards.file_name(0)]
+    assert "no inference" in damaged[0][1]
+
+
 def test_damage_is_reported_wherever_it_hits(tmp_path: Path) -> None:
     intact = shards.write_shard(tmp_path, shard(0)).read_bytes()
     path = tmp_path / "process-001.shard"
