@@ -54,7 +54,7 @@ class Origin:
 def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
     """All nodes, those of a body before the node that contains it."""
     for node in graph.node:
-        for attribute in node.attribute:
+        for attribute in node.attribute or ():  # most have none
             if attribute.HasField("g"):
                 yield from all_nodes(attribute.g)
         yield node
@@ -64,7 +64,7 @@ def all_weights(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
     """All initialisers, those of bodies included."""
     yield from graph.initializer
     for node in graph.node:
-        for attribute in node.attribute:
+        for attribute in node.attribute or ():
             if attribute.HasField("g"):
                 yield from all_weights(attribute.g)
 
@@ -95,7 +95,7 @@ def _carried(
 ) -> Origin | None:
     """Where the axes of a node's first output come from."""
     known = [origins.get(name) for name in node.input]
-    ints = {item.name: list(item.ints) or [item.i] for item in node.attribute}
+    ints = {item.name: list(item.ints) or [item.i] for item in node.attribute or ()}
     if node.op_type in _BINARY:
         for one, other in ((0, 1), (1, 0)):
             origin, beside = known[one], node.input[other]

@@ -9,11 +9,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
-
-import onnx
 
 from harness.config.session import SessionConfig
 from harness.errors import HarnessError, ModelError, one_line
@@ -32,8 +31,8 @@ from harness.native import ort
 from harness.ort import placement, providers
 from harness.ort.session import open_library, open_session
 from harness.records import WEIGHTS, NodeEvents, Reading
-from harness.tracing.ort_profiler.recorder import OrtPass
-from harness.tracing.probes.graphs import ProbedGraph
+from harness.tracing.ort_profiler.recorder import OrtPass, trace_as_opened
+from harness.tracing.probes.graphs import OrderError, ProbedGraph
 from harness.tracing.probes.recorder import prepare_probes
 from harness.tracing.sessions import open_saving, saved_graph
 
@@ -72,9 +71,11 @@ def prepare(job: Job, watch: Stopwatch | None = None) -> Preparation:
     config = providers.uncaptured(job.config.session)
     # ONNX Runtime leaves Python free while it opens the session: what is read of the model
     # meanwhile costs no time of its own.
-    with ThreadPoolExecutor(max_workers=1) as beside:
+    with ThreadPoolExecutor(max_workers=2) as beside:
         saving = bool(job.config.trace) and not ort_format
         opening = beside.submit(_open, library, job, config, saving=saving)
+        if model is not None and saving:
+            read = beside.submit(sources.UserGraph, model.graph)
         with watch.on("description"):
             if model is None:
                 record = file.describe_ort_format(job.model, job.model_name)
@@ -110,7 +111,6 @@ def prepare(job: Job, watch: Stopwatch | None = None) -> Preparation:
     except ort.OrtError:  # before 1.24
         assignments = None
     provider_options = session.provider_options
-    session.close()
 
     absent = Absences()
     graph: ExecutedGraph | None = None
@@ -128,10 +128,13 @@ def prepare(job: Job, watch: Stopwatch | None = None) -> Preparation:
         absent.append(("nodes", f"no executed graph: {opened.why_not_saved}"))
     elif saving:
         with watch.on("executed graph"), absent.noting("nodes", because="no executed graph: "):
-            executed = _executed_graph(library, job, model, chosen.values)
+            executed = _executed_graph(library, job, read, session, chosen.values)
             graph, events = executed.graph, executed.events
             executions, profiled_ns = len(events), int(events.inference_duration_ns[0])
             executed_session_ns = executed.session_ns
+    # With very many nodes it takes a while, during which ONNX Runtime leaves Python free.
+    closing = threading.Thread(target=session.close)
+    closing.start()
     facts += _placement(job.config.session, assignments, graph, opened.log, provider_options)
     if graph is not None:
         nodes = graph.nodes
@@ -142,11 +145,17 @@ def prepare(job: Job, watch: Stopwatch | None = None) -> Preparation:
             )
         if "probe" in job.config.trace:
             with watch.on("probed graphs"), absent.noting("trace/probe"):
-                probed = prepare_probes(config, graph)
+                try:
+                    probed = prepare_probes(config, graph)
+                except OrderError:
+                    graph = _ordered_as_its_file(library, job, graph, chosen.values)
+                    nodes = dataclasses.replace(nodes, order=graph.nodes.order)
+                    probed = prepare_probes(config, graph)
                 nodes = dataclasses.replace(nodes, carrier=probed.carriers)
         with watch.on("sources"), absent.noting("node sources"):
             nodes = dataclasses.replace(nodes, sources=executed.sources.result())
         graph = dataclasses.replace(graph, nodes=nodes)
+        closing.join()  # nothing else may run while ceilings are measured
         with watch.on("ceilings"):
             facts += ceilings.facts(library, job.config, set(nodes.arithmetic))
     return Preparation(
@@ -239,7 +248,7 @@ class _Executed(NamedTuple):
     Attributes:
         graph: the executed graph, its table completed by one profiled inference.
         events: the node events of that inference.
-        session_ns: what creating a session of it took.
+        session_ns: what creating a session of it took, or of the model.
         definitions: as ``models.work.nodes.definitions`` gives them.
         sources: as ``models.sources.sources`` gives them.
     """
@@ -252,25 +261,60 @@ class _Executed(NamedTuple):
 
 
 def _executed_graph(
-    library: ort.Library, job: Job, model: onnx.ModelProto, values: Mapping[str, Any]
+    library: ort.Library,
+    job: Job,
+    read: Future[sources.UserGraph],
+    session: ort.Session,
+    values: Mapping[str, Any],
 ) -> _Executed:
     """The graph ORT executes, of which the model's session has left a file.
+
+    That session is profiled where the names in the file tell its nodes apart. Otherwise it is
+    closed, and one of the file with its nodes renamed is opened: with many nodes that takes most
+    of the time.
 
     Raises:
         HarnessError, OrtError, OSError, ValueError: it cannot be had.
     """
-    config, folder = providers.uncaptured(job.config.session), job.work_folder
+    folder = job.work_folder
     graph = saved_graph(folder)
     with ThreadPoolExecutor(max_workers=1) as beside:
         defined = beside.submit(definitions, graph.path)
-        told = beside.submit(sources.sources, model, graph)
-        once = OrtPass(
-            library, config, graph.path, graph.nodes, values, folder, optimization="disable"
-        )
-    with contextlib.closing(once):
-        trace = once.record(1, process=0)
+        told = beside.submit(lambda: sources.sources(read.result(), graph))
+        session_ns = session.create_ns
+        trace = trace_as_opened(session, graph.nodes, values, folder)
+        if trace is None:
+            session.close()
+            once = _pass_of_file(library, job, graph, values)
+    if trace is None:
+        session_ns = once.session_ns
+        with contextlib.closing(once):
+            trace = once.record(1, process=0)
     graph = dataclasses.replace(graph, nodes=trace.nodes)
-    return _Executed(graph, trace.events, once.session_ns, defined, told)
+    return _Executed(graph, trace.events, session_ns, defined, told)
+
+
+def _pass_of_file(
+    library: ort.Library, job: Job, graph: ExecutedGraph, values: Mapping[str, Any]
+) -> OrtPass:
+    """A pass over the graph as its file has it, with nodes named after their rows."""
+    config = providers.uncaptured(job.config.session)
+    return OrtPass(
+        library, config, graph.path, graph.nodes, values, job.work_folder, optimization="disable"
+    )
+
+
+def _ordered_as_its_file(
+    library: ort.Library, job: Job, graph: ExecutedGraph, values: Mapping[str, Any]
+) -> ExecutedGraph:
+    """The graph with its nodes in the order in which a session of its file executes them.
+
+    Raises:
+        HarnessError, OrtError, OSError, ValueError: it cannot be had.
+    """
+    with contextlib.closing(_pass_of_file(library, job, graph, values)) as once:
+        order = once.record(1, process=0).nodes.order
+    return dataclasses.replace(graph, nodes=dataclasses.replace(graph.nodes, order=order))
 
 
 def _custom_ops(config: SessionConfig) -> tuple[Reading, ...]:

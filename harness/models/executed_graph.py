@@ -26,7 +26,7 @@ from harness.errors import ModelError
 from harness.records import NodeTable, not_known
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
 
     import onnx
 
@@ -70,8 +70,10 @@ def node_name(row: int) -> str:
 
 def row_of(event: str) -> int:
     """Row of the node that an event of ORT's profiler names; -1 if it names none."""
-    number = event.removeprefix(_PREFIX).removesuffix(EVENT_SUFFIX)
-    return int(number) if event.startswith(_PREFIX) and number.isdecimal() else -1
+    if not event.startswith(_PREFIX):
+        return -1
+    number = event[len(_PREFIX) :].removesuffix(EVENT_SUFFIX)
+    return int(number) if number.isdecimal() else -1
 
 
 def prepare(saved: Path, renamed: Path) -> ExecutedGraph:
@@ -105,11 +107,16 @@ def prepare(saved: Path, renamed: Path) -> ExecutedGraph:
     return ExecutedGraph(nodes=nodes, path=renamed)
 
 
-def bodies(node: onnx.NodeProto) -> Iterator[tuple[str, onnx.GraphProto]]:
+def bodies(node: onnx.NodeProto) -> Sequence[tuple[str, onnx.GraphProto]]:
     """(attribute, graph) of each body of a control-flow node; nothing for any other node."""
-    for attribute in node.attribute:
-        for body in (*attribute.graphs, *((attribute.g,) if attribute.HasField("g") else ())):
-            yield attribute.name, body
+    attributes = node.attribute
+    if not attributes:  # as most nodes of models that have very many
+        return ()
+    return [
+        (attribute.name, body)
+        for attribute in attributes
+        for body in (*attribute.graphs, *((attribute.g,) if attribute.HasField("g") else ()))
+    ]
 
 
 class _Place(NamedTuple):
@@ -172,8 +179,11 @@ def _drop_unread_inputs(graph: onnx.GraphProto, places: list[_Place]) -> None:
     folds such an initialiser away, the input stays behind, and the caller would have to feed
     it.
     """
-    read = {name for place in places for name in place.node.input}
-    read |= {output.name for output in graph.output}
-    kept = [value for value in graph.input if value.name in read]
+    unread = {value.name for value in graph.input} - {output.name for output in graph.output}
+    for place in places:
+        if not unread:
+            return
+        unread.difference_update(place.node.input)
+    kept = [value for value in graph.input if value.name not in unread]
     del graph.input[:]
     graph.input.extend(kept)

@@ -222,7 +222,7 @@ def _texts(model: onnx.ModelProto) -> Iterator[tuple[str, object]]:
 def _node_texts(nodes: Iterable[onnx.NodeProto]) -> Iterator[tuple[str, object]]:
     for node in nodes:
         texts = (node.name, node.op_type, node.domain, *node.input, *node.output)
-        if not node.attribute and all(isinstance(text, str) for text in texts):
+        if set(map(type, texts)) == {str} and not node.attribute:
             continue  # so are most nodes, and a model may have very many
         yield "a node", node.name
         yield "an operator", node.op_type
@@ -360,7 +360,8 @@ def _external_info(path: Path, tensor: onnx.TensorProto) -> ExternalDataInfo:
 
 def _attributes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.AttributeProto]:
     for node in nodes:
-        yield from node.attribute
+        if attributes := node.attribute:
+            yield from attributes
 
 
 def _function_attributes(function: onnx.FunctionProto) -> Iterator[onnx.AttributeProto]:

@@ -16,7 +16,7 @@ import collections
 import functools
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from harness.models.executed_graph import MOVES, ExecutedGraph, bodies, plain_kind, row_of
 from harness.records import BETWEEN_SOURCES
@@ -43,14 +43,14 @@ _ADDED_LATER = frozenset(
 _DROPPED = frozenset({"Identity", "Dropout"})
 
 
-def sources(model: onnx.ModelProto, graph: ExecutedGraph) -> tuple[str, ...]:
+def sources(file: UserGraph, graph: ExecutedGraph) -> tuple[str, ...]:
     """Names of each executed node's sources, joined with ``; ``; empty if there are none.
 
     The source of the same kind as the executed node comes first, the others in file order. One
     without a name appears as ``OpType(output)``.
 
     Args:
-        model: the user's file.
+        file: the main graph of the user's file.
         graph: the graph that ORT made from it.
 
     Raises:
@@ -60,11 +60,27 @@ def sources(model: onnx.ModelProto, graph: ExecutedGraph) -> tuple[str, ...]:
 
     executed = onnx.load(graph.path, load_external_data=False)
     found: dict[int, tuple[str, ...]] = {}
-    _trace(executed.graph, _File(model.graph), graph.nodes.name, found)
+    _trace(executed.graph, file, graph.nodes.name, found)
     return tuple(BETWEEN_SOURCES.join(found.get(row, ())) for row in range(len(graph.nodes)))
 
 
-class _File:
+class _Executed(NamedTuple):
+    """A node of the executed graph, read once.
+
+    Attributes:
+        row: in the NodeTable.
+        op_type, inputs, outputs: as in the file.
+        bodies: as ``executed_graph.bodies`` gives them.
+    """
+
+    row: int
+    op_type: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    bodies: Sequence[tuple[str, onnx.GraphProto]]
+
+
+class UserGraph:
     """One graph of the user's file, and the graphs around it.
 
     Attributes:
@@ -77,7 +93,7 @@ class _File:
         constant: tensors that do not depend on any input.
     """
 
-    def __init__(self, graph: onnx.GraphProto, around: _File | None = None) -> None:
+    def __init__(self, graph: onnx.GraphProto, around: UserGraph | None = None) -> None:
         self._nodes = list(graph.node)
         self.op_types: list[str] = [node.op_type for node in self._nodes]
         self.outputs: list[tuple[str, ...]] = [
@@ -89,8 +105,9 @@ class _File:
         }
         self.by_name: dict[str, list[int]] = collections.defaultdict(list)
         self.readers: dict[str, set[int]] = collections.defaultdict(set)
-        for number, node in enumerate(self._nodes):
-            if name := node.name:
+        self._names: list[str] = [node.name for node in self._nodes]
+        for number, name in enumerate(self._names):
+            if name:
                 self.by_name[name].append(number)
             for tensor in self.reads[number]:
                 self.readers[tensor].add(number)
@@ -104,7 +121,7 @@ class _File:
         alike: dict[tuple[object, ...], list[int]] = collections.defaultdict(list)
         self._alike: dict[int, list[int]] = {}
         for number, node in enumerate(self._nodes):
-            if any(True for _ in bodies(node)):
+            if bodies(node):
                 continue
             if all(name in self.constant for name in self.reads[number]):
                 self.constant.update(self.outputs[number])
@@ -142,6 +159,10 @@ class _File:
         """The nodes that compute exactly what this one does, which the optimiser merges."""
         return self._alike.get(number, [number])
 
+    def has_twins(self, number: int) -> bool:
+        """Whether other nodes compute exactly what this one does."""
+        return len(self.alike(number)) > 1
+
     def between(self, ends: Sequence[str], alive: set[str], read: set[str]) -> set[int]:
         """Nodes that lead to some tensors, starting from tensors that other nodes produce.
 
@@ -154,10 +175,8 @@ class _File:
         def stops(name: str) -> bool:
             return name not in ends and (name in alive or name in read)
 
-        @functools.cache  # equal nodes may be all of the graph's
-        def stopping(first: int) -> list[int]:
-            return [one for one in self.alike(first) if any(map(stops, self.outputs[one]))]
-
+        #: By the first of equal nodes, which may be all of the graph's.
+        stopping: dict[int, list[int]] = {}
         found: set[int] = set()
         waiting = [self.producer[end] for end in ends]
         while waiting:
@@ -168,66 +187,81 @@ class _File:
             for name in self.reads[number]:
                 if name in self.producer and name not in self.constant and not stops(name):
                     before = self.producer[name]
-                    if all(one == before for one in stopping(self.alike(before)[0])):
+                    alike = self.alike(before)
+                    if alike[0] not in stopping:
+                        stopping[alike[0]] = [
+                            one for one in alike if any(map(stops, self.outputs[one]))
+                        ]
+                    if all(one == before for one in stopping[alike[0]]):
                         waiting.append(before)
         return found
 
     def label(self, number: int) -> str:
         """Name of a node; its op type and output if it has none."""
-        name = str(self._nodes[number].name)
+        name = self._names[number]
         return name or f"{self.op_types[number]}({next(iter(self.outputs[number]), '')})"
 
-    def body(self, numbers: Iterable[int], op_type: str, attribute: str) -> _File:
+    def body(self, numbers: Iterable[int], op_type: str, attribute: str) -> UserGraph:
         """The body of the file that an executed one was made from; else this graph itself."""
         for number in numbers:
             if self.op_types[number] == op_type:
                 for name, body in bodies(self._nodes[number]):
                     if name == attribute:
-                        return _File(body, self)
+                        return UserGraph(body, self)
         return self
 
 
 def _trace(
-    executed: onnx.GraphProto,
-    file: _File,
+    graph: onnx.GraphProto,
+    file: UserGraph,
     names: Sequence[str],
     found: dict[int, tuple[str, ...]],
 ) -> None:
     """Finds the sources of the nodes of an executed graph, and of its bodies."""
+    executed = [
+        _Executed(
+            row_of(node.name), node.op_type, tuple(node.input), tuple(node.output), bodies(node)
+        )
+        for node in graph.node
+    ]
     claims = _claims(executed, file, names)
     _with_what_follows(executed, file, claims)
     alive = {tensor for claimed in claims for tensor in claimed}
-    alive |= {tensor.name for tensor in executed.initializer}
+    alive |= {tensor.name for tensor in graph.initializer}
 
-    @functools.cache  # as in _File.between
+    @functools.cache  # as in UserGraph.between
     def merged(first: int) -> list[int]:
         return [one for one in file.alike(first) if alive.isdisjoint(file.outputs[one])]
 
     traced: list[set[int]] = []
-    for node, claimed in zip(executed.node, claims, strict=True):
-        read = {tensor for tensor in map(file.tensor, node.input) if tensor}
+    for node, claimed in zip(executed, claims, strict=True):
+        read = {tensor for tensor in map(file.tensor, node.inputs) if tensor}
         between = file.between(claimed, alive, read)
         # Nodes that compute exactly the same are executed once, so all of them are sources.
-        traced.append(between.union(*map(merged, {file.alike(number)[0] for number in between})))
+        for first in {file.alike(number)[0] for number in between if file.has_twins(number)}:
+            between.update(merged(first))
+        traced.append(between)
     _of_unclaimed(executed, file, claims, traced)
-    for node, numbers in zip(executed.node, traced, strict=True):
-        found[row_of(node.name)] = tuple(map(file.label, _in_order(file, node, numbers)))
-        for attribute, body in bodies(node):
+    for node, numbers in zip(executed, traced, strict=True):
+        found[node.row] = tuple(map(file.label, _in_order(file, node, numbers)))
+        for attribute, body in node.bodies:
             _trace(body, file.body(numbers, node.op_type, attribute), names, found)
 
 
-def _claims(executed: onnx.GraphProto, file: _File, names: Sequence[str]) -> list[tuple[str, ...]]:
+def _claims(
+    executed: Sequence[_Executed], file: UserGraph, names: Sequence[str]
+) -> list[tuple[str, ...]]:
     """For each executed node, the tensors of the file that it produces."""
-    exact = [tuple(t for t in node.output if t in file.producer) for node in executed.node]
+    exact = [tuple(t for t in node.outputs if t in file.producer) for node in executed]
     taken = {
         tensor
-        for node, tensors in zip(executed.node, exact, strict=True)
+        for node, tensors in zip(executed, exact, strict=True)
         for tensor in tensors
         if node.op_type not in _ADAPTERS or file.op_type(tensor) == node.op_type
     }
     claims: list[tuple[str, ...]] = []
-    for node, tensors in zip(executed.node, exact, strict=True):
-        own_name = names[row_of(node.name)]
+    for node, tensors in zip(executed, exact, strict=True):
+        own_name = names[node.row]
         if node.op_type in MOVES:
             claims.append(())
         elif tensors:
@@ -235,10 +269,10 @@ def _claims(executed: onnx.GraphProto, file: _File, names: Sequence[str]) -> lis
         elif file.handed_on_by(own_name) and not own_name.startswith("Inserted"):
             claims.append(file.handed_on_by(own_name))
         else:
-            derived = [t for t in map(file.tensor, node.output) if t and t not in taken]
+            derived = [t for t in map(file.tensor, node.outputs) if t and t not in taken]
             claims.append(tuple(derived))
     claimants = collections.Counter(tensor for tensors in claims for tensor in set(tensors))
-    for number, node in enumerate(executed.node):
+    for number, node in enumerate(executed):
         if node.op_type in _ADAPTERS and any(
             claimants[tensor] > 1 and file.op_type(tensor) != node.op_type
             for tensor in claims[number]
@@ -248,7 +282,7 @@ def _claims(executed: onnx.GraphProto, file: _File, names: Sequence[str]) -> lis
 
 
 def _with_what_follows(
-    executed: onnx.GraphProto, file: _File, claims: list[tuple[str, ...]]
+    executed: Sequence[_Executed], file: UserGraph, claims: list[tuple[str, ...]]
 ) -> None:
     """Extends claims to the operators that a node does beyond those its name refers to.
 
@@ -257,18 +291,18 @@ def _with_what_follows(
     """
     claimed = {tensor for tensors in claims for tensor in tensors}
     stands_for: dict[str, str] = {}
-    for number, node in enumerate(executed.node):
+    for number, node in enumerate(executed):
         if node.op_type in MOVES:
             stands_for |= {
-                name: stands_for.get(node.input[0], node.input[0]) for name in node.output
+                name: stands_for.get(node.inputs[0], node.inputs[0]) for name in node.outputs
             }
-        elif len(claims[number]) == 1 and len(node.output) == 1:
+        elif len(claims[number]) == 1 and len(node.outputs) == 1:
             (tensor,) = claims[number]
-            if node.output[0] == tensor:
+            if node.outputs[0] == tensor:
                 stands_for[tensor] = tensor
                 continue
-            known = {tensor, *(stands_for.get(name, name) for name in node.input)}
-            while node.output[0] != tensor and len(file.readers[tensor]) == 1:
+            known = {tensor, *(stands_for.get(name, name) for name in node.inputs)}
+            while node.outputs[0] != tensor and len(file.readers[tensor]) == 1:
                 (reader,) = file.readers[tensor]
                 if (
                     reader < 0
@@ -280,12 +314,12 @@ def _with_what_follows(
                 tensor = file.outputs[reader][0]
                 known.add(tensor)
             claims[number] = (tensor,)
-            stands_for[node.output[0]] = tensor
+            stands_for[node.outputs[0]] = tensor
 
 
 def _of_unclaimed(
-    executed: onnx.GraphProto,
-    file: _File,
+    executed: Sequence[_Executed],
+    file: UserGraph,
     claims: Sequence[tuple[str, ...]],
     traced: list[set[int]],
 ) -> None:
@@ -298,14 +332,14 @@ def _of_unclaimed(
     if not unclaimed:
         return
     readers = collections.defaultdict(list)
-    for number, node in enumerate(executed.node):
-        for name in filter(None, node.input):
+    for number, node in enumerate(executed):
+        for name in filter(None, node.inputs):
             readers[name].append(number)
     for number in reversed(unclaimed):
-        node = executed.node[number]
-        if node.op_type in MOVES or node.name.startswith("Inserted"):
+        node = executed[number]
+        if node.op_type in MOVES:
             continue
-        after = {reader for name in node.output for reader in readers.get(name, ())}
+        after = {reader for name in node.outputs for reader in readers.get(name, ())}
         around = {source for reader in after for source in traced[reader]}
         same = {one for one in around if plain_kind(file.op_types[one]) == plain_kind(node.op_type)}
         if same:
@@ -317,7 +351,7 @@ def _of_unclaimed(
             traced[number] = set(around)
 
 
-def _in_order(file: _File, node: onnx.NodeProto, numbers: Collection[int]) -> list[int]:
+def _in_order(file: UserGraph, node: _Executed, numbers: Collection[int]) -> list[int]:
     """Sources without those that compute nothing, the one of the same kind first."""
     if len(numbers) < 2:
         return list(numbers)

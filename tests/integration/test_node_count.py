@@ -28,7 +28,7 @@ from harness.inputs import choice
 from harness.measuring import preparation
 from harness.measuring.handover import Job, Preparation
 from harness.models import executed_graph
-from harness.models.sources import sources
+from harness.models.sources import UserGraph, sources
 from harness.native import ort
 from harness.ort.library import ort_library
 
@@ -88,8 +88,9 @@ def test_preparing_four_times_the_nodes_takes_four_times_the_calls(tmp_path: Pat
     assert 2 < took[2] / took[1] < 5
 
 
-def test_the_preparation_opens_the_model_once_and_what_is_executed_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("named", "more"), [(True, []), (False, ["executed-named.onnx"])])
+def test_the_preparation_opens_what_is_executed_only_where_names_do_not_tell_nodes_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: bool, more: list[str]
 ) -> None:
     opened: list[str] = []
     session = ort.Session
@@ -100,9 +101,17 @@ def test_the_preparation_opens_the_model_once_and_what_is_executed_once(
 
     monkeypatch.setattr(ort, "Session", counting)
     model = chain(tmp_path / "model.onnx", 8)
+    if not named:
+        changed = onnx.load(model)
+        for node in changed.graph.node:
+            node.ClearField("name")
+        onnx.save(changed, model)
     prepared = prepare(model, tmp_path / "traced")
     assert prepared.probed is not None
-    assert opened == ["model.onnx", "executed-named.onnx"]
+    assert prepared.graph is not None
+    assert prepared.graph.nodes.order.tolist() == list(range(8))
+    assert set(prepared.graph.nodes.output_type_shape) == {'[{"float":[1,4]}]'}
+    assert opened == ["model.onnx", *more]
     opened.clear()
     prepare(model, tmp_path / "untraced", trace=())
     assert opened == ["model.onnx"]
@@ -114,8 +123,8 @@ def test_no_list_that_onnx_runtime_walks_grows_with_the_number_of_probes(tmp_pat
         probed = prepare(model, tmp_path / str(nodes)).probed
         assert probed is not None
         for file in (probed.each, probed.pairs):
-            assert longest_ready(file.path) <= 4, "the next node, and the probes before it"
-        assert longest_ready(probed.frame.path) <= 8
+            assert longest_ready(file) <= 4, "the next node, and the probes before it"
+        assert longest_ready(probed.frame) <= 8
 
 
 def longest_ready(path: Path) -> int:
@@ -186,7 +195,7 @@ def test_equal_nodes_are_not_compared_with_each_other(tmp_path: Path, optimizati
         ort.Session(library, str(path), **options).close()
         executed = executed_graph.prepare(saved, tmp_path / f"{nodes}.onnx")
         assert len(executed.nodes) == (2 if optimization == "all" else nodes + 1)
-        return lambda: sources(model, executed)
+        return lambda: sources(UserGraph(model.graph), executed)
 
     few, many = calls(traced(100)), calls(traced(400))
     assert many < 5 * few

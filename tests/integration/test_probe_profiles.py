@@ -407,7 +407,7 @@ def test_weights_stay_outside(probe: Probe, tmp_path: Path) -> None:
     probed = probe(path, {"x": X})
     check(probed)
     for file in (probed.graph.each, probed.graph.pairs, probed.graph.frame):
-        assert file.path.stat().st_size < 8 * 512 * 4
+        assert file.stat().st_size < 8 * 512 * 4
 
 
 RANDOM = """(float[8, 8] x) => (float[8, 8] y) {
@@ -454,7 +454,7 @@ def test_memory_is_planned_as_without_probes(library: ort.Library, tmp_path: Pat
         OrtPass(
             library,
             config,
-            probed.each.path,
+            probed.each,
             found.nodes,
             inputs,
             tmp_path,
@@ -578,12 +578,12 @@ def test_a_probe_that_stands_before_another_node_is_found_by_the_split(
     assert not split.doubtful
     assert not [one for one in split.stretches if one.doubtful]
 
-    each = onnx.load(probed.each.path)
+    each = onnx.load(probed.each)
     by_place = {
         node.attribute[0].i: node for node in each.graph.node if node.domain == native_probe.DOMAIN
     }
     by_place[places[4]].input[:] = by_place[places[3]].input
-    onnx.save(each, probed.each.path)
+    onnx.save(each, probed.each)
     spoilt = recorded_in_turns(library, probed, found.nodes, inputs)
     split = split_of(spoilt)
     assert split is not None
@@ -636,9 +636,9 @@ if "harness.measuring.worker" in sys.orig_argv:
 
     def spoiled(graph):
         probed = insert(graph)
-        model = onnx.load(probed.each.path, load_external_data=False)
+        model = onnx.load(probed.each, load_external_data=False)
 {spoil}
-        onnx.save(model, probed.each.path)
+        onnx.save(model, probed.each)
         return probed
 
     graphs.insert = spoiled

@@ -30,6 +30,12 @@ class Definition:
     attributes: Mapping[str, int | float | str | tuple[int, ...]]
     repeats: frozenset[int] = frozenset()
 
+    @property
+    def contents(self) -> tuple[object, ...]:
+        """What it holds, in a form that equal definitions share and that can be a key."""
+        constants, attributes = self.constants.items(), self.attributes.items()
+        return self.present, tuple(constants), tuple(attributes), self.repeats
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Node:
@@ -199,7 +205,7 @@ def _define(
     readable = onnx.AttributeProto
     for node in graph.node:
         attributes: dict[str, int | float | str | tuple[int, ...]] = {}
-        for attribute in node.attribute:
+        for attribute in node.attribute or ():  # most have none
             if attribute.type == readable.INT:
                 attributes[attribute.name] = attribute.i
             elif attribute.type == readable.FLOAT:
@@ -210,12 +216,12 @@ def _define(
                 attributes[attribute.name] = tuple(attribute.ints)
             elif attribute.type == readable.GRAPH:
                 _define(attribute.g, constants, fed, found)
-        inputs = list(enumerate(node.input))
+        inputs = list(node.input)
         found[row_of(node.name)] = Definition(
-            present=tuple(bool(name) for name in node.input),
-            constants={at: constants[name] for at, name in inputs if name in constants},
+            present=tuple(map(bool, inputs)),
+            constants={at: constants[name] for at, name in enumerate(inputs) if name in constants},
             attributes=attributes,
-            repeats=_repeats(node.input),
+            repeats=_repeats(inputs) if len(inputs) > 1 else frozenset(),
         )
 
 

@@ -84,11 +84,22 @@ def work_of(nodes: NodeTable, definitions: Mapping[int, Definition] = MappingPro
     flops = np.full(len(nodes), -1, np.int64)
     moved = np.full(len(nodes), -1, np.int64)
     dtypes = [""] * len(nodes)
+    counted: dict[tuple[object, ...], tuple[int, int, str]] = {}
     for row in range(len(nodes)):
         operator = _operator(nodes.domain[row], nodes.op_type[row])
         if operator is None or not nodes.output_type_shape[row]:
             continue
         definition = definitions.get(row)
+        alike = (
+            nodes.op_type[row],
+            nodes.domain[row],
+            nodes.input_type_shape[row],
+            nodes.output_type_shape[row],
+            None if definition is None else definition.contents,
+        )
+        if alike in counted:  # layers repeat
+            flops[row], moved[row], dtypes[row] = counted[alike]
+            continue
         node = Node(
             op_type=nodes.op_type[row],
             inputs=formal_inputs(
@@ -102,6 +113,7 @@ def work_of(nodes: NodeTable, definitions: Mapping[int, Definition] = MappingPro
         flops[row] = known(operator.flops, node, -1)
         moved[row] = known(operator.traffic, node, -1)
         dtypes[row] = known(operator.dtype, node, "")
+        counted[alike] = int(flops[row]), int(moved[row]), dtypes[row]
     return Work(flops, moved, tuple(dtypes))
 
 

@@ -27,7 +27,7 @@ from harness.models.executed_graph import EVENT_SUFFIX, row_of
 from harness.records import Int32Array, Int64Array, NodeEvents, NodeTable, columns_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -89,6 +89,7 @@ def read(
     nodes: NodeTable | None,
     *,
     process: int,
+    rows: Callable[[str], int] = row_of,
 ) -> OrtTrace:
     """Reads what ORT recorded in one session.
 
@@ -111,12 +112,13 @@ def read(
             available. Rows are then derived from the trace itself, one for each (name, op type,
             index in its graph), and nested by time.
         process: ProcessRecord.index.
+        rows: gives the row of the node that an event names, -1 if it names none.
 
     Raises:
         OSError: a file cannot be read.
         ValueError: a file holds a number beyond any time or size.
     """
-    reader = _Reader(nodes)
+    reader = _Reader(nodes, rows)
     for file in files:
         reader.read(file)
     return reader.finish(process)
@@ -281,7 +283,8 @@ def _decode(block: bytes) -> tuple[list[_Event], int]:
 class _Reader:
     """Collects the columns of one session, file by file."""
 
-    def __init__(self, nodes: NodeTable | None) -> None:
+    def __init__(self, nodes: NodeTable | None, rows: Callable[[str], int]) -> None:
+        self._rows = rows
         self._table = _Table(nodes)
         self._known = len(self._table)
         self._row_by_event: dict[str, int] = {
@@ -361,7 +364,7 @@ class _Reader:
         if event.cat != "Node" or not name.endswith(EVENT_SUFFIX):
             self._dropped += args.dropped_event_count
             return _OTHER
-        row = row_of(name)
+        row = self._rows(name)
         if 0 <= row < self._known and self._table["op_type"][row] == args.op_name:
             self._row_by_event[name] = row
             return row

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from harness.config.session import SessionConfig
+from harness.models.executed_graph import EVENT_SUFFIX, row_of
 from harness.native import ort
 from harness.ort.session import bind, open_session
 from harness.records import NodeTable
@@ -29,6 +31,32 @@ def profile_once(binding: ort.Binding, folder: Path, name: str) -> Path:
     binding.run(profile_prefix=str(folder / name))
     (path,) = folder.glob(f"{name}_*.json")
     return path
+
+
+def trace_as_opened(
+    session: ort.Session, nodes: NodeTable, inputs: Mapping[str, Any], folder: Path
+) -> OrtTrace | None:
+    """One inference of the model's own session, whose nodes have the names of the saved graph.
+
+    Args:
+        session: of the model as it is, or of the graph that it executes.
+        nodes: table of the executed graph, with the names that ORT saved.
+        inputs: to feed, by name.
+        folder: for the profiler's files.
+
+    Returns:
+        None where names are empty or repeat, where the saved graph lacks a node that ran, and
+        where there are bodies, whose nodes ORT may execute in another order from a file.
+
+    Raises:
+        OrtError: an inference failed, or the library is too old.
+    """
+    rows = {f"{name}{EVENT_SUFFIX}": row for row, name in enumerate(nodes.name)}
+    if len(rows) < len(nodes) or "" in nodes.name or nodes.depth.any():
+        return None
+    with contextlib.closing(bind(session, inputs)) as binding:
+        trace = _recorded(binding, 1, nodes, folder, 0, lambda event: rows.get(event, -1))
+    return trace if len(trace.nodes) == len(nodes) else None
 
 
 class OrtPass:
@@ -72,18 +100,30 @@ class OrtPass:
         Raises:
             OrtError: an inference failed, or the library is too old.
         """
-        files: list[reader.TraceFile] = []
-        try:
-            for number in range(inferences):
-                zero_ns = ort.monotonic_ns()
-                path = profile_once(self.binding, self._folder, f"ort-{process}-{number}")
-                files.append(reader.TraceFile(path, zero_ns))
-            return reader.read(files, self._nodes, process=process)
-        finally:
-            for file in files:
-                file.path.unlink(missing_ok=True)
+        return _recorded(self.binding, inferences, self._nodes, self._folder, process)
 
     def close(self) -> None:
         """Releases the session."""
         self.binding.close()
         self._session.close()
+
+
+def _recorded(
+    binding: ort.Binding,
+    inferences: int,
+    nodes: NodeTable | None,
+    folder: Path,
+    process: int,
+    rows: Callable[[str], int] = row_of,
+) -> OrtTrace:
+    """Profiles this many inferences, and deletes the files; ``rows`` as in ``reader.read``."""
+    files: list[reader.TraceFile] = []
+    try:
+        for number in range(inferences):
+            zero_ns = ort.monotonic_ns()
+            path = profile_once(binding, folder, f"ort-{process}-{number}")
+            files.append(reader.TraceFile(path, zero_ns))
+        return reader.read(files, nodes, process=process, rows=rows)
+    finally:
+        for file in files:
+            file.path.unlink(missing_ok=True)

@@ -89,9 +89,7 @@ class ProbePass:
         if half is not None:
             self._files.append(probed.halves[half])
         options = as_it_is(library, config)
-        self._sessions = [
-            open_session(library, file.path, config, **options) for file in self._files
-        ]
+        self._sessions = [open_session(library, file, config, **options) for file in self._files]
         self._bindings = [bind(session, inputs) for session in self._sessions]
         self._stamps_in_inference = [
             self._count_stamps(number) for number in range(len(self._files))
@@ -174,10 +172,9 @@ class ProbePass:
         self._sessions.pop().close()
 
     def _order(self, number: int, folder: Path) -> str:
-        file = self._files[number]
-        trace = profile_once(self._bindings[number], folder, file.path.stem)
+        trace = profile_once(self._bindings[number], folder, self._files[number].stem)
         try:
-            return graphs.same_order(file, self._nodes, reader.ran(trace))
+            return graphs.same_order(self._probed, self._nodes, reader.ran(trace))
         finally:
             trace.unlink(missing_ok=True)
 
@@ -231,6 +228,7 @@ def prepare_probes(config: SessionConfig, graph: ExecutedGraph) -> ProbedGraph:
 
     Raises:
         ValueError: probes are not possible; the message says why.
+        OrderError: as ``graphs.insert``.
     """
     if config.execution_mode != "sequential":
         raise ValueError("parallel execution has no fixed order, which probes need")

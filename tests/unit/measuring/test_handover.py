@@ -27,7 +27,7 @@ from harness.measuring.handover import Job, Preparation
 from harness.measuring.stopwatch import Stopwatch
 from harness.models.executed_graph import ExecutedGraph
 from harness.records import Reading
-from harness.tracing.probes.graphs import ProbedFile, ProbedGraph
+from harness.tracing.probes.graphs import ProbedGraph
 
 GOLDEN = runpy.run_path(str(Path(__file__).parents[2] / "golden" / "make_profile_v1.py"))
 
@@ -47,14 +47,24 @@ def test_a_job(job: Job) -> None:
 
 def test_a_preparation(job: Job) -> None:
     profile = GOLDEN["golden_profile"]()
-    file = ProbedFile(Path("probed.onnx"), np.array([-1, 2, 2]), ("", "a", "b"), np.arange(3))
+    file = Path("probed.onnx")
     left = Preparation(
         model=profile.model,
         inputs=profile.inputs,
         output_check=Reading("output_error", math.inf, "1"),
         facts=profile.environment,
         graph=ExecutedGraph(profile.nodes, Path("executed.onnx")),
-        probed=ProbedGraph(file, file, file, (file, file), np.array([-1, 2]), np.arange(2), 32),
+        probed=ProbedGraph(
+            file,
+            file,
+            file,
+            (file, file),
+            np.array([-1, 2]),
+            ("", "then"),
+            np.array([-1, 3]),
+            np.arange(2),
+            32,
+        ),
         repeatable=True,
         executions=3,
         profiled_ns=1,

@@ -12,7 +12,7 @@ import onnx
 import pytest
 
 from harness.models import executed_graph
-from harness.models.sources import sources
+from harness.models.sources import UserGraph, sources
 from harness.native import ort
 from tests.builders.text_models import model_of
 
@@ -63,7 +63,9 @@ def traced(library: ort.Library, tmp_path: Path) -> Traced:
         ort.Session(library, str(original), optimized_model_path=str(saved), **options).close()
         graph = executed_graph.prepare(saved, tmp_path / "renamed.onnx")
         found: dict[str, list[str]] = {}
-        for op_type, text in zip(graph.nodes.op_type, sources(model, graph), strict=True):
+        for op_type, text in zip(
+            graph.nodes.op_type, sources(UserGraph(model.graph), graph), strict=True
+        ):
             found.setdefault(op_type.removeprefix("Fused"), []).append(text)
         return found
 

@@ -11,13 +11,13 @@ import pytest
 from harness.models.executed_graph import node_name
 from harness.models.outputs import same_values
 from harness.tracing.probes import graphs
-from harness.tracing.probes.graphs import ProbedFile
+from harness.tracing.probes.graphs import ProbedGraph
 from tests.builders.node_tables import table
 
 
 def test_same_order_compares_each_graph_by_itself() -> None:
-    # 0; 1: an If of 2 and 3, or of 4, which never runs. Added: 5 before 0, 6 behind 1 at the
-    # end, 7 before 3 in its branch.
+    # 0; 1: an If of 2 and 3, or of 4, which never runs. Added: 5 before 0, 8 before 3 in
+    # its branch, 10 behind 1 at the end; 16 is the first of the pair at the end.
     then = "then_branch"
     nodes = table(
         [-1, -1, 1, 1, 1],
@@ -25,25 +25,27 @@ def test_same_order_compares_each_graph_by_itself() -> None:
         op_type=("Op",) * 5,
         order=np.array([0, 1, 0, 1, -1]),
     )
-    file = ProbedFile(Path(), np.array([-1, -1, 1]), ("", "", then), np.array([0, -1, 3]))
+    file, end = Path(), np.array([-1])
+    probed = ProbedGraph(file, file, file, (file, file), end, ("",), end, np.arange(5), 32)
 
     def seen(*rows: int, more: str = "") -> str:
         ran = [(node_name(row), "Op" if row < len(nodes) else "Probe") for row in rows]
-        return graphs.same_order(file, nodes, [*ran, ("stranger", more)] if more else ran)
+        return graphs.same_order(probed, nodes, [*ran, ("stranger", more)] if more else ran)
 
-    assert seen(5, 0, 2, 7, 3, 1, 6) == ""
-    assert seen(5, 0, 2, 3, 1, 6) == "", "a probe that did not run stamps nothing"
-    assert seen(2, 5, 7, 3, 0, 1, 6) == "", "graphs run side by side"
-    assert seen(5, 0, 7, 3, 2, 1, 6) == "nodes run in another order (2, from Op 2)"
-    assert seen(0, 5, 2, 7, 3, 1, 6) == "Op 0 does not follow its probe"
-    assert seen(5, 0, 7, 2, 3, 1, 6) == "Op 3 does not follow its probe"
-    assert seen(5, 0, 2, 3, 7, 1, 6) == "Op 3 does not follow its probe"
-    assert "one graph only (1, such as Op 4)" in seen(5, 0, 2, 7, 3, 4, 1, 6)
-    assert "one graph only (1, such as Op 0)" in seen(5, 2, 7, 3, 1, 6)
-    assert seen(5, 0, 2, 7, 3, 1, 6, more="Cast") == "additional nodes run (1, such as Cast)"
+    assert seen(5, 0, 2, 8, 3, 1, 10) == ""
+    assert seen(5, 0, 2, 3, 1, 10) == "", "a probe that did not run stamps nothing"
+    assert seen(2, 5, 8, 3, 0, 1, 10) == "", "graphs run side by side"
+    assert seen(5, 0, 8, 3, 2, 1, 10) == "nodes run in another order (2, from Op 2)"
+    assert seen(0, 5, 2, 8, 3, 1, 10) == "Op 0 does not follow its probe"
+    assert seen(5, 0, 8, 2, 3, 1, 10) == "Op 3 does not follow its probe"
+    assert seen(5, 0, 2, 3, 8, 1, 10) == "Op 3 does not follow its probe"
+    assert seen(5, 0, 2, 8, 3, 1, 16, 10) == ""
+    assert "one graph only (1, such as Op 4)" in seen(5, 0, 2, 8, 3, 4, 1, 10)
+    assert "one graph only (1, such as Op 0)" in seen(5, 2, 8, 3, 1, 10)
+    assert seen(5, 0, 2, 8, 3, 1, 10, more="Cast") == "additional nodes run (1, such as Cast)"
     replaced = [("Cast" if row == 3 else op, row) for op, row in zip("OOOO", range(4), strict=True)]
     ran = [(node_name(row), "Op" if op == "O" else op) for op, row in replaced]
-    assert "such as Cast" in graphs.same_order(file, nodes, ran)
+    assert "such as Cast" in graphs.same_order(probed, nodes, ran)
 
 
 ONE = np.array([1.0, np.nan, 0.0], np.float32)

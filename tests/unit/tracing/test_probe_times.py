@@ -10,7 +10,7 @@ import pytest
 
 from harness.records import NodeEvents
 from harness.tracing.probes import times as arithmetic
-from harness.tracing.probes.graphs import ProbedFile, ProbedGraph
+from harness.tracing.probes.graphs import ProbedGraph
 from harness.tracing.probes.times import OutsideNodes, Stamps
 from tests.builders.node_tables import table
 
@@ -19,9 +19,11 @@ FURTHER = 32
 
 
 def graph(carriers: list[int], end_parents: list[int]) -> ProbedGraph:
-    none = ProbedFile(Path(), np.empty(0, np.int64), (), np.empty(0, np.int64))
-    rows = np.array(end_parents), np.array(carriers)
-    return ProbedGraph(none, none, none, (none, none), *rows, FURTHER)
+    file, ends = Path(), len(end_parents)
+    return ProbedGraph(
+        file, file, file, (file, file),
+        np.array(end_parents), ("",) * ends, np.full(ends, -1), np.array(carriers), FURTHER,
+    )  # fmt: skip
 
 
 def recorded(
