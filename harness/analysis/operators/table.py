@@ -71,7 +71,7 @@ class Operator:
             between every second probe that contains it and misses most (its neighbour is in it,
             too). Of a group: what the doubtful stretches in it miss. None if not measured.
         doubt: what that means, in a clause, if it is more than noise and more than is trusted;
-            else empty.
+            else the doubt of the accounts as a whole, empty where there is none.
     """
 
     node: str
@@ -312,16 +312,19 @@ class OperatorTimes:
     def _checked(self, members: list[int], by: str) -> tuple[float | None, str]:
         """(split_miss, doubt) of a row of the table."""
         split = self._split
+        # What the accounts miss is missed in no row more than in another.
+        whole = self.accounts.doubt if self.accounts.residual is not None else ""
         if split is None:
-            return None, ""
+            return None, whole if self.source == "probe" else ""
         if by == "node":
             missed = split.missed(members[0])
-            return None if missed is None else missed.miss, split.doubt(members[0], self.nodes)
+            doubt = split.doubt(members[0], self.nodes) or whole
+            return None if missed is None else missed.miss, doubt
         own_ns = {row: typical(self.cells.medians_ns(self.cells.own[:, row])) for row in members}
         missed_ns, whole_ns = split.missed_ns(own_ns), sum(own_ns.values())
         miss = missed_ns / max(whole_ns - missed_ns, 1.0)
         if abs(miss) <= TRUSTED_MISS:
-            return miss, ""
+            return miss, whole
         return miss, f"doubtful nodes in it miss direct measurements by {missed_ns:+,.0f} ns"
 
     def _work(self, column: npt.NDArray[np.int64], members: Sequence[int]) -> float | None:

@@ -196,7 +196,7 @@ def print_accounts(page: Page, table: OperatorTable) -> None:
         )
     if accounts.doubt:
         page.say("accounts", f"do not trust the operator times: {accounts.doubt}")
-    doubtful = [row for row in table.operators if row.doubt]
+    doubtful = [row for row in table.operators if row.doubt not in ("", accounts.doubt)]
     for row in doubtful[:_DOUBTS_TOLD]:
         page.say("accounts", f"doubtful (?): {row.called}: {row.doubt}")
     if len(doubtful) > _DOUBTS_TOLD:

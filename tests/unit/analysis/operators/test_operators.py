@@ -344,6 +344,7 @@ def test_doubtful_times_say_why(
         traces={**spanned.traces, "probe": trace},
     )
     said = found(changed).accounts.doubt
+    assert {row.doubt for row in found(changed).operators} == {said}, "a CSV has rows only"
     assert said.startswith(doubt)
     assert bool(said) == bool(doubt)
 

@@ -95,7 +95,7 @@ def test_a_miss_counts_above_5_percent_and_60_ns(
 ) -> None:
     nodes = table([-1, -1], carrier=np.arange(2))
     traces = {"probe": traced([(0, told_ns - 7), (1, 7)]), "probe_split": traced([(0, direct_ns)])}
-    built = dataclasses.replace(profile(process([5000])), nodes=nodes, traces=traces)
+    built = dataclasses.replace(profile(process([told_ns])), nodes=nodes, traces=traces)
     split = found(built)
     assert split.stretches[0].doubtful == doubtful
     accounts = operator_table(built)
