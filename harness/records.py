@@ -133,7 +133,7 @@ NOTHING = np.empty(0, np.int64)
 NO_YARDSTICK = Yardstick(NOTHING, NOTHING, NOTHING, NOTHING)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)  # arrays have no single truth
 class ProcessRecord:
     """What one worker process measured.
 

@@ -121,7 +121,7 @@ def percentile_of_process(samples: Samples, percent: float) -> Figure:
         samples: of one process.
         percent: 50 or more, below 100.
     """
-    needed = _samples_needed(percent)
+    needed = samples_needed(percent)
     worth = math.floor(effective_sample_size(samples, percent)) if len(samples) >= needed else 0
     if worth >= needed:
         return Figure(float(np.percentile(samples, percent)))
@@ -131,7 +131,7 @@ def percentile_of_process(samples: Samples, percent: float) -> Figure:
     return Figure(None, f"p{percent:g} needs {needed} independent samples per process, {told}")
 
 
-def _samples_needed(percent: float) -> int:
+def samples_needed(percent: float) -> int:
     """Fewest independent samples with which enough lie beyond a percentile."""
     return math.ceil(SAMPLES_BEYOND_PERCENTILE * 100 / min(percent, 100 - percent))
 
@@ -161,7 +161,7 @@ def percentile_interval(
         raise ValueError(msg)
     count = len(samples)
     worth = effective_sample_size(samples, percent)
-    needed = _samples_needed(percent)
+    needed = samples_needed(percent)
     if worth < needed:
         reason = (
             f"an interval of p{percent:g} needs {needed} independent samples, "

@@ -9,6 +9,7 @@ the interval is for exactly that mean, on the occasion of the profile.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,6 +20,7 @@ from harness.statistics.figures import Figure
 from harness.statistics.intervals import (
     percentile_interval,
     percentile_of_process,
+    samples_needed,
     t_interval,
     typical,
 )
@@ -69,17 +71,23 @@ def latency(processes: Sequence[ProcessRecord]) -> Latency:
     Raises:
         ValueError: there is nothing to summarise.
     """
+    return _latency(tuple(processes))
+
+
+@functools.lru_cache(maxsize=1)  # what is written is printed next, and percentiles take a while
+def _latency(processes: tuple[ProcessRecord, ...]) -> Latency:
     series = [process.steady.duration_ns for process in processes if len(process.steady)]
     if not series:
         raise ValueError("no process has a timed pass")
     medians = np.array([np.median(durations) for durations in series])
     interval, reason = _interval_of_median(medians)
     p90, p90_interval = percentile_of_processes(series, 90)
-    p99, p99_interval = percentile_of_processes(series, 99)
-    if p90.value is None and p99.value is not None:
+    if p90.value is None and all(len(one) >= samples_needed(99) for one in series):
         # Recurring spikes pass as independent, but the level they rise from does not, and the
         # tail depends on it.
         p99, p99_interval = Figure(None, "p99 is not reported where p90 is not"), None
+    else:
+        p99, p99_interval = percentile_of_processes(series, 99)
     return Latency(
         median_ns=typical(medians),
         interval_ns=interval,
@@ -114,10 +122,13 @@ def percentile_of_processes(
     Returns:
         The figure, or why there is none, and its confidence interval where there is one.
     """
-    figures = [percentile_of_process(durations, percent) for durations in series]
-    values = np.array([figure.value for figure in figures if figure.value is not None])
-    if len(values) < len(figures):
-        return next(figure for figure in figures if figure.value is None), None
+    found = []
+    for durations in series:
+        figure = percentile_of_process(durations, percent)
+        if figure.value is None:
+            return figure, None
+        found.append(figure.value)
+    values = np.array(found)
     interval = None
     if len(values) == 1:
         interval = percentile_interval(series[0], percent)[0]
