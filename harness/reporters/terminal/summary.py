@@ -16,7 +16,7 @@ from harness.records import Profile
 from harness.reporters.names import shortened
 from harness.reporters.numbers import half_width, joules, nanoseconds, rate, size
 from harness.reporters.terminal.lines import Page, column
-from harness.reporters.terminal.operators import op_types, print_accounts
+from harness.reporters.terminal.operators import op_types, own_times, print_accounts
 from harness.reporters.visible import visible
 from harness.reporters.wording import counted, evidence, input_line, processes, threads
 from harness.statistics import latency, steady_state
@@ -259,8 +259,8 @@ def _print_top(page: Page, table: OperatorTable | Figure) -> None:
     types = column("", shortened(list(map(op_types, top)), _OP_TYPE), "<")[1:]
     bounds = ["" if row.bound == "unknown" else f"  {row.bound}" for row in top]
     heads = [
-        f"{row.share:6.1%}  {nanoseconds(row.median_ns):>8}  {op_type}  "
-        for row, op_type in zip(top, types, strict=True)
+        f"{row.share:6.1%}  {time:>8}  {op_type}  "
+        for row, time, op_type in zip(top, own_times(top), types, strict=True)
     ]
     taken = max(map(cell_len, map(str.__add__, heads, bounds)), default=0)
     names = page.fitted([row.label for row in top], taken)
