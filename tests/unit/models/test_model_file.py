@@ -117,7 +117,7 @@ def test_an_unknown_key_of_external_data_is_ignored_without_a_word(tmp_path: Pat
     stored = onnx.load(path, load_external_data=False)
     stored.graph.initializer[0].external_data.add(key="later", value="x" * 10_000)
     onnx.save(stored, path)
-    file.load(path)  # a warning, which may be endless, would be an error here
+    load(path)  # a warning, which may be endless, would be an error here
 
 
 def test_missing_external_data_is_named(tmp_path: Path) -> None:
