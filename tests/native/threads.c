@@ -151,6 +151,7 @@ static void try_sampler(int round) {
         {CHANNEL_NVML_CLOCK, false, 0, 1000000, "", "", -1, 0},
         {CHANNEL_NVML_FIELD, true, 83, 1, "", "", -1, 0},
         {CHANNEL_FILE, true, 1, 1, "/proc/meminfo", "MemFree:", -1, 0},
+        {.kind = CHANNEL_NVML_SAMPLES, .slow = true, .scale = 1, .path = "", .key = ""},
     };
     const struct sampler_plan plan = {
         .channels = channels,
@@ -170,10 +171,11 @@ static void try_sampler(int round) {
     for (int i = 0; i < 20; i++) {
         struct timespec pause = {.tv_nsec = 500000};
         nanosleep(&pause, NULL);
-        for (int slow = 0; slow < 2; slow++) {
-            size_t count = sampler_rows(sampling, slow);
-            CHECK(count <= plan.capacity && sampler_columns(sampling, slow) <= 8);
-            sampler_take(sampling, slow, rows, count);
+        sampler_edge(sampling);
+        for (int tier = TIER_FAST; tier <= TIER_SELDOM; tier++) {
+            size_t count = sampler_rows(sampling, tier);
+            CHECK(count <= 4096 && sampler_columns(sampling, tier) <= 8);
+            sampler_take(sampling, tier, rows, count);
         }
     }
     atomic_store(&over, true);
