@@ -86,6 +86,8 @@ def _noise(verdict: NoiseVerdict) -> dict[str, Any]:
         report["waited_reason"] = (
             "the host did not report it for every process, or the timed passes were too short"
         )
+    if verdict.sampler is None:
+        report["sampler_reason"] = "no device was sampled"
     return report
 
 
