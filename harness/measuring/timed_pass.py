@@ -162,14 +162,14 @@ class Measurement:
                 self._peak_memory,
                 arena_bytes(self._session),
             )
-            idling = self._sampler if self._on_device and self._job.config.energy else None
-            if idling is None:
+            sampler = self._sampler
+            if sampler is None or sampler.gpu is None or not self._job.config.energy:
                 self._stop_sampling()
+                self._measure_yardstick()
             else:
-                idling.edge()
-            self._measure_yardstick()
-            if idling is not None:
-                # Once more, warm: with the session open, and right after its load.
+                sampler.edge()
+                self._measure_yardstick()
+                # Idle once more, but warm: with the session open, and right after its load.
                 with self.watch.on("idle"):
                     time.sleep(ENERGY_IDLE_S)
                 self._stop_sampling()

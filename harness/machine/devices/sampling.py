@@ -48,6 +48,9 @@ class DeviceSampler:
         seconds: longest expected pass; memory for its readings is allocated up front. Readings
             after that are dropped and counted.
 
+    Attributes:
+        gpu: as given.
+
     Raises:
         ValueError: hz is out of range.
     """
@@ -61,6 +64,7 @@ class DeviceSampler:
         nvml_library: str | None = None,
         seconds: float = 60.0,
     ) -> None:
+        self.gpu = gpu
         library = nvml_library or nvml.LIBRARY
         files = (HostSeries(cpus, root), CpuEnergy(root))
         self._threads = [_Thread("sampler", files, hz, seconds, double=root != Path("/"))]
