@@ -40,9 +40,11 @@ EDGE_PERIODS = 2
 AGREEMENT_LIMIT = 0.10
 
 #: A reading of a costly counter belongs to an end of a window if it lies this close to it: in
-#: seconds, or as a share of the window. Just before a timed pass, inferences are discarded.
+#: seconds, or as a share of the window. Between the reading and a timed pass, inferences are
+#: discarded for 0.02 s, but at least three (`harness.measuring.timed_pass`).
 EDGE_S = 0.05
 EDGE_SHARE = 0.25
+DISCARDED = 3
 
 #: The longest time that the driver's own record of power may leave out.
 MAX_GAP_S = 0.5
@@ -115,7 +117,7 @@ def _of_device(
     profile: Profile,
 ) -> Energy:
     device = series[0].device
-    passes = [_Window(process.index, *_pass_ns(process)) for process in timed]
+    passes = [_timed_pass(process) for process in timed]
     counter, power = meter.counter(passes), meter.power(passes)
     used = counter if counter.watts is not None else power
     if any(each.double for each in series):
@@ -174,11 +176,18 @@ def _nothing(device: str, reason: str) -> Energy:
 
 
 class _Window(NamedTuple):
-    """A span of time in a process, on CLOCK_MONOTONIC."""
+    """A span of time in a process, on CLOCK_MONOTONIC.
+
+    Attributes:
+        process: ProcessRecord.index.
+        start_ns, end_ns: of the span.
+        alike_s: how long before it the device did the same already.
+    """
 
     process: int
     start_ns: int
     end_ns: int
+    alike_s: float = 0.0
 
     @property
     def seconds(self) -> float:
@@ -223,9 +232,11 @@ class _MeanPower(NamedTuple):
     period_s: float | None = None
 
 
-def _pass_ns(process: ProcessRecord) -> tuple[int, int]:
+def _timed_pass(process: ProcessRecord) -> _Window:
     steady = process.steady
-    return int(steady.start_ns[0]), int(steady.start_ns[-1] + steady.duration_ns[-1])
+    start_ns, end_ns = int(steady.start_ns[0]), int(steady.start_ns[-1] + steady.duration_ns[-1])
+    discarded_s = DISCARDED * float(np.median(steady.duration_ns)) * 1e-9
+    return _Window(process.index, start_ns, end_ns, discarded_s)
 
 
 def _idle_windows(
@@ -246,7 +257,8 @@ def _idle_windows(
         last_ns = max((int(time[-1]) for time in times if len(time)), default=0)
         cold.append(_Window(process.index, first_ns, first_ns + idle_ns))
         warm.append(_Window(process.index, last_ns - idle_ns, last_ns))
-    if any(one.start_ns < _pass_ns(process)[1] for one, process in zip(warm, timed, strict=True)):
+    ended_ns = [_timed_pass(process).end_ns for process in timed]
+    if any(one.start_ns < end_ns for one, end_ns in zip(warm, ended_ns, strict=True)):
         return cold, "it was not left idle after the timed pass, as is done with a GPU alone"
     return cold, warm
 
@@ -372,12 +384,15 @@ def _between_edges(
     """Between the readings where the window begins and ends."""
     own = series.process == window.process
     time_ns, value = series.time_ns[own], series.value[own]
-    near_ns = max(EDGE_S, EDGE_SHARE * window.seconds) * 1e9
-    edges = (window.start_ns, window.end_ns)
-    ends = [int(np.argmin(np.abs(time_ns - one))) for one in edges] if len(time_ns) else [0, 0]
-    if ends[0] == ends[1] or any(
-        abs(int(time_ns[end]) - edge) > near_ns for end, edge in zip(ends, edges, strict=True)
-    ):
+    near_ns = round(max(EDGE_S, EDGE_SHARE * window.seconds) * 1e9)
+    since_ns = window.start_ns - near_ns - round(window.alike_s * 1e9)
+    # Rather from just outside of the window than from just inside of it.
+    before = np.flatnonzero((time_ns >= since_ns) & (time_ns <= window.start_ns))[-1:]
+    first = np.append(before, np.flatnonzero(abs(time_ns - window.start_ns) <= near_ns))[:1]
+    after = np.flatnonzero((time_ns >= window.end_ns) & (time_ns <= window.end_ns + near_ns))[:1]
+    last = np.append(after, np.flatnonzero(abs(time_ns - window.end_ns) <= near_ns)[::-1])[:1]
+    ends = [*first.tolist(), *last.tolist()]
+    if len(ends) < 2 or ends[0] >= ends[1]:
         return "the energy counter was not read where a pass began and ended"
     span_s = float(time_ns[ends[1]] - time_ns[ends[0]]) * 1e-9
     if period_s is not None and span_s < MIN_UPDATES * period_s:

@@ -94,7 +94,8 @@ class Measurement:
             # Before there is a session, to record the devices' state without our load.
             latency_ns = handover.read_calibration(job).latency_ns
             self._sampler = _device_sampler(job, latency_ns, warmup_chunks + steady_chunks)
-            self._sampler.start()
+            with self.watch.on("starting to sample"):
+                self._sampler.start()
             if job.config.energy:
                 with self.watch.on("idle"):
                     time.sleep(ENERGY_IDLE_S)

@@ -171,6 +171,15 @@ def test_a_costly_counter_is_read_where_the_pass_begins_and_ends() -> None:
     assert short.joules.value == pytest.approx(0.5, rel=0.099)
 
 
+def test_inferences_discarded_before_the_pass_lie_between_it_and_the_reading() -> None:
+    # Two of a second are timed, after three that were discarded.
+    slow = process([SECOND] * 2, start_ns=START)
+    readings = [(START - round(3.02 * SECOND), 1_000), (START + 2 * SECOND, 252_000)]
+    counted = series("gpu0", "energy_mj", readings, unit="mJ")
+    found = only(energy(profile(slow, devices=(counted, *costly_counter(50)[1:]))))
+    assert found.watts.value == pytest.approx(50, rel=0.01)
+
+
 @pytest.mark.parametrize(
     ("devices", "reason"),
     [
