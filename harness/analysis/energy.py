@@ -130,8 +130,8 @@ def _of_device(
     inference_s = np.array([(one.end_ns - one.start_ns) * 1e-9 for one in passes])
     inference_s /= [len(process.steady) for process in timed]
     joules = used.watts * inference_s
-    short, widened = _short(used, "energy counter" if used is counter else "power readings")
     interval = t_interval(joules)
+    widened, short = _short(used, "energy counter" if used is counter else "power readings")
     if interval is not None:
         interval = (interval[0] * max(1 - widened, 0), interval[1] * (1 + widened))
     idle, warm = map(meter.idle, _idle_windows(profile, series, timed))
@@ -421,22 +421,22 @@ def _power_watts(series: DeviceSeries, window: _Window) -> _Estimate | str:
     return _Estimate(watts, seconds, 2 * float(np.median(weights)) * 1e-9)
 
 
-def _short(used: _MeanPower, meter: str) -> tuple[tuple[str, ...], float]:
-    """Whether the passes were short for the meter: what to say, and by what share to widen."""
+def _short(used: _MeanPower, meter: str) -> tuple[float, tuple[str, ...]]:
+    """Whether the passes were short for the meter: by what share to widen, and what to say."""
     if used.period_s is None:
         if meter != "energy counter":  # readings that stand still: power that does not change
-            return (), 0.0
-        return (f"how often the {meter} is updated could not be found",), 0.0
+            return 0.0, ()
+        return 0.0, (f"how often the {meter} is updated could not be found",)
     periods = float(used.span_s.sum()) / used.period_s
     if periods >= MIN_PERIODS:
-        return (), 0.0
+        return 0.0, ()
     widened = EDGE_PERIODS * used.period_s / float(used.span_s.mean())
     text = (
         f"together the timed passes hold {periods:.0f} updates of the {meter}, not {MIN_PERIODS} "
-        f"(one every {used.period_s * 1e3:.3g} ms): the interval is widened by "
-        f"{EDGE_PERIODS} a pass, ±{widened:.1%}; {_LONGER}"
+        f"(one every {used.period_s * 1e3:.3g} ms): as {EDGE_PERIODS} a pass are uncertain, any "
+        f"interval is widened by ±{widened:.1%}; {_LONGER}"
     )
-    return (text,), widened
+    return widened, (text,)
 
 
 def _agreement(
