@@ -219,9 +219,9 @@ def test_the_gpus_part_stays_below_half_a_percent_of_a_core_at_a_real_gpus_price
     sampler = DeviceSampler(100, 0, [0], host, nvml_double.path, seconds=5)
     sampler.start()
     sampler.edge()
-    before = nvml_double.calls()
+    before, began_ns = nvml_double.calls(), time.monotonic_ns()
     time.sleep(1.5)
-    between = nvml_double.calls()
+    between, ended_ns = nvml_double.calls(), time.monotonic_ns()
     sampler.edge()
     after = nvml_double.calls()
     series, absent = by_name(sampler)
@@ -232,11 +232,14 @@ def test_the_gpus_part_stays_below_half_a_percent_of_a_core_at_a_real_gpus_price
     # missed made none.
     ticks = len(series["sampler_gpu0 lateness_ns"])
     ticks += int(series["sampler_gpu0 missed_ticks"].value[0])
-    first_ns, last_ns = series["sampler_gpu0 lateness_ns"].time_ns[[0, -1]]
-    assert 100 * (last_ns - first_ns) / 1e9 == pytest.approx(ticks - 1, abs=2)
+    late = series["sampler_gpu0 lateness_ns"]
+    first_ns, last_ns = late.time_ns[[0, -1]]
+    deadlines_ns = late.time_ns - late.value
+    assert (deadlines_ns[-1] - deadlines_ns[0]) / 1e7 == ticks - 1
     spent_ns = between.spent_ns - before.spent_ns
-    assert spent_ns > 0
-    assert spent_ns < 0.005 * 1.5e9, f"{spent_ns / 1.5e7:.2f} % of a core"
+    part = spent_ns / (ended_ns - began_ns)
+    print(f"the calls of a GPU take {part:.2%} of a core")
+    assert 0 < part < 0.005
     # What the thread says of itself: at least what its calls cost, a row for each reading.
     assert series["sampler_gpu0 cpu_time_ns"].value[0] >= spent_ns
     assert len(series["gpu0 energy_mj"]) == 4, "the first tick, two edges, the last tick"
