@@ -392,7 +392,7 @@ def _between_edges(
     after = np.flatnonzero((time_ns >= window.end_ns) & (time_ns <= window.end_ns + near_ns))[:1]
     last = np.append(after, np.flatnonzero(abs(time_ns - window.end_ns) <= near_ns)[::-1])[:1]
     ends = [*first.tolist(), *last.tolist()]
-    if len(ends) < 2 or ends[0] >= ends[1]:
+    if len(ends) < 2 or time_ns[ends[0]] >= time_ns[ends[1]]:
         return "the energy counter was not read where a pass began and ended"
     span_s = float(time_ns[ends[1]] - time_ns[ends[0]]) * 1e-9
     if period_s is not None and span_s < MIN_UPDATES * period_s:
