@@ -243,11 +243,16 @@ def _energy(found: Energy) -> str:
     text = f"{found.device}: {joules(found.joules.value)} per inference"
     if found.interval_j is not None:
         text += f" ({joules(found.interval_j[0])} to {joules(found.interval_j[1])})"
+    if found.item_j.value is not None and found.item_j.value != found.joules.value:
+        text += f", {joules(found.item_j.value)} per item"
     if found.above_idle_j.value is not None:
         text += f", {joules(found.above_idle_j.value)} above idle"
     text += f", {found.watts.value:.3g} W"
     if found.idle_watts.value is not None:
-        text += f" (idle {found.idle_watts.value:.3g} W)"
+        text += f" (idle {found.idle_watts.value:.3g} W"
+        if found.warm_idle_watts.value is not None:
+            text += f", with the session open {found.warm_idle_watts.value:.3g} W"
+        text += ")"
     return f"{text}, {found.verdict}{': ' if found.causes else ''}{'; '.join(found.causes)}"
 
 
