@@ -212,6 +212,61 @@ def test_buffers_that_do_not_fit_are_refused(place: Any, stamp_ns: Any) -> None:
         probe.start(place, stamp_ns)
 
 
+DEVICE = "CUDAExecutionProvider"
+
+ON_DEVICE = f"""(float[4] x) => (float[4] y) <int64[1] there = {{0}}> {{
+    b = Relu (x)
+    s = Shape (x)
+    y = Add (b, x)
+    = {probe.DOMAIN}.DeviceProbe <place = 3> (y, b)
+    = {probe.DOMAIN}.HostTensorProbe <place = 2> (s)
+    = {probe.DOMAIN}.HostTensorProbe <place = 1> (there)
+    = {probe.DOMAIN}.Probe <place = 0> (x)
+}}"""
+
+
+@pytest.mark.parametrize("provider", [DEVICE, "CPUExecutionProvider"])
+def test_the_probes_of_a_device_are_registered_for_the_cpu_too(
+    library: ort.Library, library_path: str, provider: str
+) -> None:
+    # Of CUDA's, ORT can only use the second registration here; of the CPU's, either.
+    imports = f'["" : 21, "{probe.DOMAIN}" : 1]'
+    head = f"<ir_version: 10, opset_import: {imports}> g "
+    model = onnx.parser.parse_model(head + ON_DEVICE).SerializeToString()
+    domain = probe.domain(library_path, provider)
+    with contextlib.closing(
+        ort.Session(
+            library,
+            model,
+            intra_threads=1,
+            optimization="disable",
+            custom_op_domains=(domain,),
+        )
+    ) as session:
+        binding = session.bind({"x": np.array([-1, 0, 1, 2], np.float32)})
+        assert record(binding, binding)[0] == [0, 1, 2, 3] * 2
+        assert binding.outputs()[0].tolist() == [-1, 0, 2, 4]
+        binding.close()
+
+
+def test_each_provider_has_one_domain_for_the_whole_process(library_path: str) -> None:
+    names = ("", DEVICE, "OtherExecutionProvider", "x" * 63)
+    made = {name: probe.domain(library_path, name) for name in names}
+    assert len(set(made.values())) == len(names)
+    assert {name: probe.domain(library_path, name) for name in names} == made
+
+
+def test_the_probes_of_a_device_are_unknown_without_one(bind: Open) -> None:
+    with pytest.raises(RuntimeError, match="Probe"):
+        bind(ON_DEVICE, {"x": np.zeros(4, np.float32)})
+
+
+@pytest.mark.parametrize("name", ["x" * 64, "CUDA\0ExecutionProvider"])
+def test_a_name_that_no_provider_has_is_refused(library_path: str, name: str) -> None:
+    with pytest.raises(ValueError, match="name of an execution provider"):
+        probe.domain(library_path, name)
+
+
 @pytest.mark.parametrize("path", ["libc.so.6", "/nowhere/libonnxruntime.so", __file__])
 def test_the_domain_of_what_is_not_onnx_runtime_is_refused(path: str) -> None:
     with pytest.raises(OSError, match=path):
