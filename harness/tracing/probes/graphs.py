@@ -13,6 +13,14 @@ cost of a probe; the frame, with one probe before the first node and one after t
 extra nodes that measure what ORT spends on each node outside its execution; and two halves, with
 probes at every second place of the main graph, which check how the first one divides the time
 between neighbours. ``harness.tracing.probes.times`` turns their recordings into times.
+
+Where nodes run on a device, ORT executes those of the device and those of the CPU in two streams,
+each in the order above, and changes from one to the other only where one waits for the other or
+ends (``DeviceBasedPartitioner``, ``SequentialExecutor``). A probe in the other stream than the node
+behind it may run much later. And it must read what it waits for where that is: of a tensor in the
+other memory ORT would add a copy. ``_Streams`` chooses the operator by both. The extra nodes of the
+frame would be launches on the device: there it has none, but a pair of probes at the end, which
+tells what the probes at its ends cost.
 """
 
 from __future__ import annotations
@@ -29,12 +37,23 @@ import numpy as np
 
 from harness.models.executed_graph import ExecutedGraph, bodies, node_name, row_of
 from harness.native import probe
+from harness.ort.execution_provider import ExecutionProvider
 from harness.records import Int64Array, NodeTable
 
 if TYPE_CHECKING:
     import onnx
 
 OPERATOR: Final = "Probe"
+
+#: The probes of a device's stream: one waits for tensors in the device's memory, the other for
+#: one in the host's.
+DEVICE_OPERATOR: Final = "DeviceProbe"
+HOST_TENSOR_OPERATOR: Final = "HostTensorProbe"
+
+#: The operator of a device whose result in the host's memory ORT does not wait for
+#: (``PlannerImpl::BuildExecutionPlan``).
+_THERE_AT_ONCE: Final = "Shape"
+
 _PREFIX: Final = "harness_probe_"
 
 #: ORT's names of element types in a profile -> ONNX's numbers, for types that a probe can read.
@@ -55,6 +74,9 @@ FIRST_OF_PAIR: Final = 1 << 30
 #: Places of the probes before and after the extra nodes of the frame graph.
 FURTHER_BEGIN: Final = (1 << 29) - 1
 FURTHER_END: Final = 1 << 29
+
+#: Nodes that ORT adds where one stream reads what the other one holds.
+_COPIES: Final = frozenset({"MemcpyFromHost", "MemcpyToHost"})
 
 #: Bounds on the number of extra nodes, which otherwise equals that of the model's nodes.
 _FURTHER_NODES: Final = (32, 256)
@@ -87,7 +109,7 @@ class ProbedGraph:
             a probe; otherwise the closest earlier node in its graph that has one; otherwise, in
             a body, the carrier of the node that runs the body; otherwise -1, and its time is
             framework time.
-        further_nodes: number of extra nodes in the frame graph.
+        further_nodes: number of extra nodes in the frame graph; 0 where nodes run on a device.
     """
 
     each: Path
@@ -105,7 +127,7 @@ class OrderError(ValueError):
     """No order of the nodes in a file was found in which ORT executes them as it did."""
 
 
-def insert(graph: ExecutedGraph) -> ProbedGraph:
+def insert(graph: ExecutedGraph, device: ExecutionProvider | None = None) -> ProbedGraph:
     """Inserts probes into a graph whose node table was completed by a trace.
 
     Writes five files next to graph.path; the weights stay in the external file that all of
@@ -114,6 +136,7 @@ def insert(graph: ExecutedGraph) -> ProbedGraph:
     Args:
         graph: as prepared by ``executed_graph``, with order and types from one traced
             inference.
+        device: the provider of the nodes that run on a device; None if there are none.
 
     Raises:
         ValueError: probes cannot separate any node of the main graph from the rest.
@@ -122,7 +145,7 @@ def insert(graph: ExecutedGraph) -> ProbedGraph:
     import onnx
 
     model = onnx.load(graph.path, load_external_data=False)
-    planner = _Planner(graph.nodes)
+    planner = _Planner(graph.nodes, device)
     plan = planner.plan(model.graph, parent=-1, branch="")
     if not plan.placements:
         raise ValueError("no node has an output that a probe can wait for")
@@ -159,6 +182,9 @@ def same_order(graph: ProbedGraph, nodes: NodeTable, ran: Sequence[tuple[str, st
         if not 0 <= row < count + 2 * places + further
         or (row < count and nodes.op_type[row] != op_type)
     ]
+    copies = [op_type for op_type in strange if op_type in _COPIES]
+    if copies:
+        return f"tensors are copied between host and device ({len(copies)}, by {copies[0]})"
     if strange:
         return f"additional nodes run ({len(strange)}, such as {strange[0]})"
     seen = np.zeros(count, bool)
@@ -168,6 +194,11 @@ def same_order(graph: ProbedGraph, nodes: NodeTable, ran: Sequence[tuple[str, st
         row = int(missing[0])
         return f"nodes run in one graph only ({len(missing)}, such as {nodes.op_type[row]} {row})"
     before = [*range(count), *graph.end_rows.tolist()] * 2 + [-1] * further
+    behind_all = {
+        count + added
+        for added, row in enumerate(before[: 2 * places])
+        if row < 0 and added % places >= count
+    }
     own_parents = nodes.parent.tolist()
     parents = own_parents + [*own_parents, *graph.end_parents.tolist()] * 2 + [-1] * further
     branches = (*nodes.branch, *(*nodes.branch, *graph.end_branches) * 2, *[""] * further)
@@ -192,6 +223,8 @@ def same_order(graph: ProbedGraph, nodes: NodeTable, ran: Sequence[tuple[str, st
             elif before[row - count] not in (-1, following):
                 late = before[row - count]
                 return f"{nodes.op_type[late]} {late} does not follow its probe"
+            elif row in behind_all and following >= 0:
+                return f"{nodes.op_type[following]} {following} runs behind the last probe"
     return ""
 
 
@@ -202,11 +235,13 @@ class _Placement(NamedTuple):
         row: row of the node that it precedes; -1 after the last one.
         after: tensors that exist only once everything executed before has finished.
         place: as in ProbedGraph.
+        operator: of the probe.
     """
 
     row: int
     after: tuple[str, ...]
     place: int
+    operator: str
 
 
 class _Node(NamedTuple):
@@ -218,6 +253,7 @@ class _Node(NamedTuple):
         op_type: what it does.
         reads: names that it reads, its bodies included.
         outputs: names of its results.
+        on_device: whether it is in the device's stream.
         bodies: plans of its bodies, in the order of ``bodies``; empty where none is probed.
     """
 
@@ -226,7 +262,46 @@ class _Node(NamedTuple):
     op_type: str
     reads: tuple[str, ...]
     outputs: tuple[str, ...]
+    on_device: bool
     bodies: list[_Plan]
+
+
+class _Streams:
+    """Which operator is the probe at a place of a graph whose nodes run in one or two streams.
+
+    Args:
+        device: the provider of the nodes that run on a device; None if there are none.
+        nodes: of the graph, in execution order, without constants.
+    """
+
+    def __init__(self, device: ExecutionProvider | None, nodes: Sequence[_Node]) -> None:
+        self.device = device
+        self._makers = {name: node for node in nodes for name in node.outputs}
+        self._ends_on_device = bool(nodes) and nodes[-1].on_device
+
+    def operator(self, after: Sequence[str], following: _Node | None) -> str | None:
+        """The probe that stands before a node; None if none can without changing what runs.
+
+        Args:
+            after: the tensors that it waits for; none for a constant in the host's memory.
+            following: the node; None at the end of the graph.
+        """
+        if self.device is None:
+            return OPERATOR
+        makers = [self._makers[name] for name in after]
+        held = [one.on_device and one.op_type not in self.device.host_results for one in makers]
+        if any(held):
+            # Before a node of the CPU, too: that one does not wait for these, or a copy to the
+            # host would be among them, so it runs because the device's stream waits or ends.
+            return DEVICE_OPERATOR if all(held) else None
+        # ORT makes whoever reads such a result wait until the device has written it. Unless the
+        # node behind the probe reads it, too, launches would stand still for the probe.
+        waits = any(one.on_device and one.op_type != _THERE_AT_ONCE for one in makers)
+        if waits and (following is None or not set(after) <= set(following.reads)):
+            return None
+        if not (self._ends_on_device if following is None else following.on_device):
+            return OPERATOR
+        return HOST_TENSOR_OPERATOR if len(makers) < 2 else None  # it has one input only
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -239,6 +314,7 @@ class _Plan:
         placements: probes in their order, the last at the end; none where none fits.
         ordered: nodes, as ``_sorted`` gives them.
         listed: nodes and probes in the order in which the file lists them.
+        streams: tells the operators of probes.
     """
 
     nodes: list[_Node]
@@ -246,6 +322,7 @@ class _Plan:
     placements: list[_Placement]
     ordered: list[_Node]
     listed: list[_Node | _Placement]
+    streams: _Streams
 
 
 class _Planner:
@@ -259,7 +336,9 @@ class _Planner:
         carriers: as in ProbedGraph.
     """
 
-    def __init__(self, nodes: NodeTable) -> None:
+    def __init__(self, nodes: NodeTable, device: ExecutionProvider | None) -> None:
+        self._device = device
+        self._on_device = [device is not None and one == device.ort_name for one in nodes.provider]
         self._output_types = nodes.output_type_shape
         self._order = nodes.order.tolist()
         self.ends: list[tuple[int, str, int]] = []
@@ -281,17 +360,19 @@ class _Planner:
             if inner := bodies(node):
                 held[row] = inner
                 reads = tuple(_reads(node))
-            nodes.append(_Node(at, row, node.op_type, reads, outputs, []))
+            nodes.append(_Node(at, row, node.op_type, reads, outputs, self._on_device[row], []))
         readable = self._readable(graph, nodes, held)
         nodes.sort(key=self._by_execution)
-        placements = self._place(nodes, readable, parent, branch)
+        executed = [node for node in nodes if node.op_type != "Constant"]  # never executed
+        streams = _Streams(self._device, executed)
+        placements = self._place(executed, readable, streams, parent, branch)
         for node in nodes:
             if node.row in held and self.carriers[node.row] >= 0:
                 node.bodies.extend(self.plan(body, node.row, name) for name, body in held[node.row])
         ordered = _sorted(nodes[::-1])
         unread, needed = _listed(nodes, ordered, placements)
         listed = [*unread, *needed] if parent < 0 else [*needed, *unread]
-        return _Plan(nodes, readable, placements, ordered, listed)
+        return _Plan(nodes, readable, placements, ordered, listed, streams)
 
     def _by_execution(self, node: _Node) -> tuple[float, int]:
         order = self._order[node.row]
@@ -329,25 +410,31 @@ class _Planner:
         return {name for name, kind in known.items() if kind in ELEMENT_TYPES}
 
     def _place(
-        self, nodes: Sequence[_Node], readable: set[str], parent: int, branch: str
+        self,
+        executed: Sequence[_Node],
+        readable: set[str],
+        streams: _Streams,
+        parent: int,
+        branch: str,
     ) -> list[_Placement]:
         """Probes of a graph in their order, the last at its end; none where none fits.
 
         Args:
-            nodes: in execution order.
+            executed: nodes in execution order, without constants.
             readable: results that a probe can read.
+            streams: tells the operators of probes.
             parent: as in ``plan``.
             branch: as in ``plan``.
         """
         outside = int(self.carriers[parent]) if parent >= 0 else -1
-        executed = [node for node in nodes if node.op_type != "Constant"]  # never executed
         placements: list[_Placement] = []
         pending = _Pending(readable)
         carrier = outside
         for node in executed:
             after = pending.after()
-            if after is not None:
-                placements.append(_Placement(node.row, after, node.row))
+            operator = None if after is None else streams.operator(after, node)
+            if after is not None and operator is not None:
+                placements.append(_Placement(node.row, after, node.row, operator))
                 pending = _Pending(readable)
                 carrier = node.row
             self.carriers[node.row] = carrier
@@ -356,9 +443,10 @@ class _Planner:
             return []
         end = len(self.carriers) + len(self.ends)
         after = pending.after()
-        if after is not None:
+        operator = None if after is None else streams.operator(after, None)
+        if after is not None and operator is not None:
             self.ends.append((parent, branch, -1))
-            return [*placements, _Placement(-1, after, end)]
+            return [*placements, _Placement(-1, after, end, operator)]
         # No tensor shows that the last nodes have run, so the timed part ends before them.
         last = placements.pop()
         rows = [node.row for node in executed]
@@ -444,7 +532,7 @@ def _half(plan: _Plan, offset: int) -> _Plan:
         one._replace(bodies=[]) if isinstance(one, _Node) and one.bodies else one
         for one in (*unread, *needed)
     ]
-    return _Plan(plan.nodes, plan.readable, placements, plan.ordered, listed)
+    return dataclasses.replace(plan, placements=placements, listed=listed)
 
 
 def _varint(number: int) -> bytes:
@@ -470,8 +558,11 @@ _INPUT: Final = b"\x0a"  # NodeProto.input
 _NAME: Final = b"\x1a"  # NodeProto.name
 _ATTRIBUTE: Final = b"\x2a"  # NodeProto.attribute
 
-#: NodeProto.op_type and .domain of a probe.
-_KIND: Final = _field(b"\x22", OPERATOR.encode()) + _field(b"\x3a", probe.DOMAIN.encode())
+#: NodeProto.op_type and .domain of the probes.
+_KINDS: Final = {
+    operator: _field(b"\x22", operator.encode()) + _field(b"\x3a", probe.DOMAIN.encode())
+    for operator in (OPERATOR, DEVICE_OPERATOR, HOST_TENSOR_OPERATOR)
+}
 
 #: AttributeProto.name, .type (INT), and the key of .i.
 _PLACE: Final = _field(b"\x0a", b"place") + b"\xa0\x01\x02" + b"\x18"
@@ -524,15 +615,16 @@ class _Writer:
             plan: of this graph.
             pairs: whether pairs are asked for.
         """
-        anchor = (_anchor(graph),) if plan.placements else ()
+        anchor = (_anchor(graph, plan.streams),) if plan.placements else ()
         listed = []
         for one in plan.listed:
             if isinstance(one, _Placement):
                 after = one.after or anchor
-                listed.append(self._probe(self._first_probe + one.place, one.place, after))
+                row, place = self._first_probe + one.place, one.place
+                listed.append(self._probe(row, place, after, one.operator))
                 if pairs:
                     row, place = self._first_of_pair + one.place, FIRST_OF_PAIR + one.place
-                    listed.append(self._probe(row, place, after))
+                    listed.append(self._probe(row, place, after, one.operator))
             else:
                 listed.append(
                     self._with_probes(graph, one, pairs=pairs)
@@ -574,9 +666,20 @@ class _Writer:
             if read.isdisjoint(node.outputs)
             for name in [one for one in node.outputs if one in plan.readable][:1]
         )
-        first_anchor, result = _anchor(graph), _constant(graph)
+        first_anchor, result = _anchor(graph, plan.streams), _constant(graph)
+        first = first._replace(after=(first_anchor,))
+        nodes: list[_Node | _Placement] = [*_without_probes(plan), first]
+        if plan.streams.device is None:
+            nodes.insert(-1, last._replace(after=leaves))
+        elif last.row < 0:
+            nodes.insert(0, last)  # everything else stands behind it, and so is executed before it
+        else:
+            operator = plan.streams.operator(leaves, plan.nodes[stop])
+            whole = last if operator is None else last._replace(after=leaves, operator=operator)
+            nodes.insert(-1, whole)
         begin, end = self._further, self._further + 1
-        begins = self._probe(begin, FURTHER_BEGIN, (result,))
+        operator = plan.streams.operator((), None) or OPERATOR
+        begins = self._probe(begin, FURTHER_BEGIN, (result,), operator)
         listed = []
         for row in range(end + 1, end + 1 + _further_nodes(plan)):
             name = node_name(row)
@@ -584,43 +687,52 @@ class _Writer:
             extra = onnx.NodeProto(name=name, op_type="Identity", input=[result], output=[output])
             listed.append(_field(_NODE, extra.SerializeToString()))
             result = output
-        listed += (self._probe(end, FURTHER_END, (result,)), begins)
-        listed += [self._as_it_is(graph, node) for node in _without_probes(plan)]
-        for one, after in ((last, leaves), (first, (first_anchor,))):
-            listed.append(self._probe(self._first_probe + one.place, one.place, after))
+        listed += (self._probe(end, FURTHER_END, (result,), operator), begins)
+        for one in nodes:
+            if isinstance(one, _Placement):
+                row = self._first_probe + one.place
+                listed.append(self._probe(row, one.place, one.after, one.operator))
+            else:
+                listed.append(self._as_it_is(graph, one))
         return b"".join(listed)
 
-    def _probe(self, row: int, place: int, after: tuple[str, ...]) -> bytes:
+    def _probe(self, row: int, place: int, after: tuple[str, ...], operator: str) -> bytes:
         """The entry for a probe in a graph.
 
         Args:
             row: that it is named after.
             place: that it stamps.
-            after: tensors that it waits for.
+            after: tensors that it waits for, which tell the operator as well.
+            operator: of the probe.
         """
         known = self._probes.get((row, after))
         if known is None:
             inputs = b"".join(_field(_INPUT, name.encode()) for name in after)
             attribute = _field(_ATTRIBUTE, _PLACE + _varint(place))
             named = _field(_NAME, node_name(row).encode())
-            known = _field(_NODE, inputs + named + _KIND + attribute)
+            known = _field(_NODE, inputs + named + _KINDS[operator] + attribute)
             self._probes[row, after] = known
         return known
 
 
 def _further_nodes(plan: _Plan) -> int:
     """Number of extra nodes in the frame graph."""
+    if plan.streams.device is not None:
+        return 0
     return min(max(len(plan.nodes), _FURTHER_NODES[0]), _FURTHER_NODES[1])
 
 
-def _anchor(graph: onnx.GraphProto) -> str:
+def _anchor(graph: onnx.GraphProto, streams: _Streams) -> str:
     """A tensor that exists from the start, as ORT does not execute a probe without an input.
 
-    An input of the graph costs nothing; a constant would be an additional value.
+    An input of the graph costs nothing; a constant would be an additional value. Where some nodes
+    run on a device, in which memory an input lies depends on all that read it and how: a
+    constant that only probes read lies in the host's.
     """
-    for value in graph.input:
-        if value.type.tensor_type.elem_type in ELEMENT_TYPES:
-            return str(value.name)
+    if streams.device is None:
+        for value in graph.input:
+            if value.type.tensor_type.elem_type in ELEMENT_TYPES:
+                return str(value.name)
     return _constant(graph)
 
 
@@ -684,11 +796,20 @@ def _without_probes(plan: _Plan) -> Sequence[_Node]:
     ORT may execute it in another of them: then the order of the model's own file may do.
     """
     planned = [node.row for node in plan.nodes if node.op_type != "Constant"]
+    on_device = {node.row for node in plan.nodes if node.on_device}
     reverse = plan.nodes[::-1]
     for listed in (reverse, sorted(plan.nodes, key=lambda node: node.at), plan.ordered):
-        if _executed(listed) == planned:
+        if _by_stream(_executed(listed), on_device) == _by_stream(planned, on_device):
             return listed
     raise OrderError("with few probes, nodes run in another order")
+
+
+def _by_stream(rows: Sequence[int], on_device: set[int]) -> tuple[list[int], list[int]]:
+    """Rows in the stream of the CPU, and in that of the device: each has an order of its own."""
+    return (
+        [row for row in rows if row not in on_device],
+        [row for row in rows if row in on_device],
+    )
 
 
 def _executed(listed: Sequence[_Node]) -> list[int]:
