@@ -13,6 +13,7 @@ from ort.library cimport OrtLibrary, open_library, require_ok
 
 cdef extern from "probe/probe_op.h" nogil:
     int PROBE_OLDEST_MINOR
+    size_t PROBE_HOST_TENSORS
     size_t PROBE_PROVIDER_BYTES
     OrtStatus* probe_domain(const OrtFunctions*, const char*, OrtCustomOpDomain**) noexcept
     void probe_start(int32_t*, int64_t*, int64_t) noexcept
@@ -23,6 +24,7 @@ cdef extern from "probe/probe_op.h" nogil:
 cdef object recording_into = None
 
 DOMAIN = "harness.probe"
+HOST_TENSORS = <int> PROBE_HOST_TENSORS
 
 
 def domain(library_path, provider=""):

@@ -39,7 +39,7 @@ struct OrtCustomOp {
 };
 
 /* OrtMemTypeCPUInput is -2: a tensor in the host's memory, which a device's kernel reads there. */
-enum { REQUIRED = 0, VARIADIC = 2, UNDEFINED_TYPE = 0, HOST_MEMORY = -2, DEFAULT_MEMORY = 0 };
+enum { OPTIONAL = 1, VARIADIC = 2, UNDEFINED_TYPE = 0, HOST_MEMORY = -2, DEFAULT_MEMORY = 0 };
 
 /* An operator, and the provider that executes it; ORT passes the address of the first back. */
 struct placed_op {
@@ -47,14 +47,14 @@ struct placed_op {
     const char *provider; /* NULL for the CPU's */
 };
 
-enum { DEVICE_PROBES = 4 }; /* two operators, for the device and for the CPU */
+enum { PLACES = 2 }; /* of a DeviceProbe: on the device's provider and on the CPU */
 
 /* What one call of probe_domain has made. */
 struct made_domain {
     struct made_domain *next;
     OrtCustomOpDomain *domain;
     char provider[PROBE_PROVIDER_BYTES];
-    struct placed_op ops[DEVICE_PROBES];
+    struct placed_op ops[PLACES];
 };
 
 static OrtFunctions ort; /* filled before the operator is registered */
@@ -92,7 +92,6 @@ static OrtStatus *create_kernel(const OrtCustomOp *op, const void *api, const Or
 static void destroy_kernel(void *kernel) {}
 static const char *name(const OrtCustomOp *op) { return "Probe"; }
 static const char *device_name(const OrtCustomOp *op) { return "DeviceProbe"; }
-static const char *host_tensor_name(const OrtCustomOp *op) { return "HostTensorProbe"; }
 static const char *placed_on(const OrtCustomOp *op) {
     return ((const struct placed_op *)op)->provider;
 }
@@ -100,9 +99,15 @@ static int any_type(const OrtCustomOp *op, size_t i) { return UNDEFINED_TYPE; }
 static size_t one(const OrtCustomOp *op) { return 1; }
 static size_t zero(const OrtCustomOp *op) { return 0; }
 static int variadic(const OrtCustomOp *op, size_t i) { return VARIADIC; }
-static int required(const OrtCustomOp *op, size_t i) { return REQUIRED; }
 static int default_memory(const OrtCustomOp *op, size_t i) { return DEFAULT_MEMORY; }
-static int host_memory(const OrtCustomOp *op, size_t i) { return HOST_MEMORY; }
+/* ORT asks for the memory of declared inputs only, and a variadic one is declared once. */
+static size_t with_host_tensors(const OrtCustomOp *op) { return PROBE_HOST_TENSORS + 1; }
+static int optional_on_host(const OrtCustomOp *op, size_t i) {
+    return i < PROBE_HOST_TENSORS ? OPTIONAL : VARIADIC;
+}
+static int memory_of_both(const OrtCustomOp *op, size_t i) {
+    return i < PROBE_HOST_TENSORS ? HOST_MEMORY : DEFAULT_MEMORY;
+}
 static int none(const OrtCustomOp *op) { return 0; }
 static int yes(const OrtCustomOp *op) { return 1; }
 static int first_version(const OrtCustomOp *op) { return 1; }
@@ -139,24 +144,22 @@ static const struct placed_op probe = {.op = {
     .ReleaseAliasMap = release_no_map,
 }};
 
-/* The two operators of a device, each for its provider and for the CPU. */
 static void place_ops(struct made_domain *made) {
-    for (int i = 0; i < DEVICE_PROBES; i++) {
-        struct placed_op *one = &made->ops[i];
-        *one = probe;
-        one->provider = i % 2 == 0 ? made->provider : NULL;
-        one->op.GetName = i < 2 ? device_name : host_tensor_name;
-        if (i >= 2) {
-            /* ORT asks for the memory of declared inputs only, and a variadic one counts once. */
-            one->op.GetInputCharacteristic = required;
-            one->op.GetInputMemoryType = host_memory;
-        }
+    for (int i = 0; i < PLACES; i++) {
+        struct placed_op *placed = &made->ops[i];
+        *placed = probe;
+        placed->provider = i == 0 ? made->provider : NULL;
+        placed->op.GetName = device_name;
+        placed->op.GetInputTypeCount = with_host_tensors;
+        placed->op.GetInputCharacteristic = optional_on_host;
+        placed->op.GetInputMemoryType = memory_of_both;
+        placed->op.GetVariadicInputMinArity = none;
     }
 }
 
 static OrtStatus *add_ops(const struct made_domain *made) {
     OrtStatus *status = ort.CustomOpDomain_Add(made->domain, &probe.op);
-    for (int i = 0; i < DEVICE_PROBES && made->provider[0] && status == NULL; i++)
+    for (int i = 0; i < PLACES && made->provider[0] && status == NULL; i++)
         status = ort.CustomOpDomain_Add(made->domain, &made->ops[i].op);
     return status;
 }

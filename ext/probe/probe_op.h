@@ -4,11 +4,11 @@
    for the nodes that produce them. The int64 attribute `place` says where in the graph it
    stands. Its domain is "harness.probe". ORT does not execute a probe without an input.
 
-   Probe runs on the CPU. For a graph whose nodes run on a device there are two more, which the
+   Probe runs on the CPU. For a graph whose nodes run on a device there is another, which the
    device's provider executes: on the host, between the launches of its other nodes, and without
-   a launch of their own. DeviceProbe(after: any tensors) waits for tensors in the device's
-   memory, HostTensorProbe(after: one tensor) for one in the host's. Both are registered for
-   the CPU, too: ORT moves nodes that work on shapes there. */
+   a launch of its own. DeviceProbe(up to PROBE_HOST_TENSORS tensors in the host's memory, any
+   others in the device's) is registered for the CPU, too: ORT moves nodes there that work on
+   shapes. */
 #ifndef HARNESS_PROBE_OP_H
 #define HARNESS_PROBE_OP_H
 
@@ -18,6 +18,10 @@
 
 /* First 1.x version in which a custom operator may lack outputs and have inputs of any type. */
 enum { PROBE_OLDEST_MINOR = 18 };
+
+/* Inputs of a DeviceProbe in the host's memory; those in the device's follow them. Each of these may
+   be missing, but must have a name, be it an empty one. */
+enum { PROBE_HOST_TENSORS = 8 };
 
 /* Longest name of a provider, in bytes, with the zero at its end. */
 enum { PROBE_PROVIDER_BYTES = 64 };

@@ -5,14 +5,16 @@ import numpy.typing as npt
 
 DOMAIN: str
 
+#: Inputs of a DeviceProbe in the host's memory, each of which may be missing.
+HOST_TENSORS: int
+
 def domain(library_path: str, provider: str = "") -> int:
     """Address of the OrtCustomOpDomain of the probes, to pass to a Session.
 
     Args:
         library_path: path of libonnxruntime.
-        provider: ORT's name of a device's execution provider, for which ``DeviceProbe`` and
-            ``HostTensorProbe`` are registered, and for the CPU likewise. Empty: there is only
-            ``Probe``, on the CPU.
+        provider: ORT's name of a device's execution provider, for which ``DeviceProbe`` is
+            registered, and for the CPU likewise. Empty: there is only ``Probe``, on the CPU.
 
     Raises:
         OSError: the library is not ONNX Runtime 1.18 or newer, or refuses an operator.

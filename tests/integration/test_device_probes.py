@@ -1,8 +1,7 @@
-"""Probes among nodes of a device and of the CPU; here the CPU executes all of them.
+"""Probes among the nodes of a device and of the CPU, in a real ONNX Runtime.
 
-What a trace says of the nodes' providers is made up: the operators that a probe of each place is,
-what it waits for, and the accounts depend on nothing else. ONNX Runtime runs the device's probes
-by their second registration, that for the CPU.
+The device is a double (``tests/doubles/device.c``): an execution provider whose memory and stream
+are not the CPU's, so that ONNX Runtime adds copies and changes between streams as with a GPU.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import dataclasses
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import numpy as np
 import onnx
 import onnx.parser
 import pytest
+from onnx import TensorProto, helper
 
 from harness.config.session import SessionConfig
 from harness.models.executed_graph import ExecutedGraph
@@ -26,18 +27,23 @@ from harness.native import ort
 from harness.native import probe as native_probe
 from harness.ort.library import ort_library
 from harness.ort.providers import by_name
+from harness.ort.session import bind, open_session
+from harness.tracing import sessions
+from harness.tracing.ort_profiler.recorder import OrtPass
 from harness.tracing.probes import recorder, times
 from harness.tracing.probes.graphs import FIRST_OF_PAIR, FURTHER_BEGIN, FURTHER_END, ProbedGraph
 from harness.tracing.probes.recorder import ProbePass, prepare_probes
-from tests.builders.executed import executed
+from tests.doubles import build_device
 
 CONFIG = SessionConfig(intra_threads=1, optimization="disable")
 INFERENCES = 16
 
-HOST = "CPUExecutionProvider"
-DEVICE = "CUDAExecutionProvider"
+DEVICE = "TestDevice"
+ON_DEVICE = {"Sin", "Cos", "Tan", "Exp", "Shape", "Size", "MemcpyFromHost", "MemcpyToHost"}
 
-X = np.linspace(-1, 1, 64, dtype=np.float32).reshape(8, 8)
+X = np.linspace(-1, 1, 16, dtype=np.float32).reshape(4, 4)
+
+Hook = Callable[[int], None]
 
 
 @pytest.fixture(scope="module")
@@ -45,38 +51,71 @@ def library() -> ort.Library:
     return ort.Library(str(ort_library()))
 
 
+@pytest.fixture(scope="module")
+def append(library: ort.Library) -> Hook:
+    """Appends the device to a session's options."""
+    path = build_device()
+    double = ctypes.CDLL(path)
+    double.device_append.restype = ctypes.c_char_p
+    double.device_append.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+    base = ctypes.CDLL(library.path).OrtGetApiBase
+    base.restype = ctypes.c_void_p
+
+    def hook(options: int) -> None:
+        why_not = double.device_append(base(), path.encode(), options)
+        assert why_not is None, why_not.decode()
+
+    return hook
+
+
 @pytest.fixture(autouse=True)
-def device(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Has sessions of the CPU probed as those of a device, which is always idle."""
+def _on_device(append: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has sessions probed as those of the device, which is idle when Run returns."""
     idle = ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value
-    stand_in = dataclasses.replace(by_name("cuda"), synchronise=lambda: idle)
-    monkeypatch.setattr(recorder, "_device", lambda config: stand_in)
+    device = dataclasses.replace(by_name("cuda"), ort_name=DEVICE, synchronise=lambda: idle)
+    monkeypatch.setattr(recorder, "_device", lambda config: device)
+    as_it_is = recorder.as_it_is
+    monkeypatch.setattr(
+        recorder,
+        "as_it_is",
+        lambda library, config: as_it_is(library, config) | {"session_options_hook": append},
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class Placed:
-    """A graph with probes, of which some nodes are said to run on a device.
+    """A graph with probes.
 
     Attributes:
         graph: the executed graph.
         probed: with probes.
+        inputs: for it.
         outputs: without probes.
     """
 
     graph: ExecutedGraph
     probed: ProbedGraph
+    inputs: dict[str, Any]
     outputs: list[Any]
 
+    def ran(self) -> list[str]:
+        """Op types in the order of execution."""
+        nodes = self.graph.nodes
+        return [nodes.op_type[row] for row in np.argsort(nodes.order) if nodes.order[row] >= 0]
+
     def probes(self, file: Path) -> dict[str, tuple[str, ...]]:
-        """(operator, tensors that it waits for) of each probe, by the node that it is before."""
+        """(operator, inputs in the host's memory, "|", others) by the node that it is before."""
         kinds = (*self.graph.nodes.op_type, "end")
         found = {}
         for node in onnx.load(file, load_external_data=False).graph.node:
             if node.domain == native_probe.DOMAIN:
                 place = node.attribute[0].i
-                known = place < len(kinds)
-                after = [one for one in node.input if "constant" not in one]
-                found[kinds[place] if known else str(place)] = (node.op_type, *after)
+                reads = ["constant" if "constant" in one else one for one in node.input]
+                told = [one for one in reads[: native_probe.HOST_TENSORS] if one]
+                if node.op_type == "DeviceProbe":
+                    told += ["|", *reads[native_probe.HOST_TENSORS :]]
+                name = kinds[place] if place < len(kinds) else str(place)
+                found[name] = (node.op_type, *told)
         return found
 
     def covered(self) -> dict[str, str]:
@@ -90,81 +129,98 @@ Place = Callable[..., Placed]
 
 
 @pytest.fixture
-def place(library: ort.Library, tmp_path: Path) -> Place:
-    """Puts probes into a graph of which nodes of these op types run on the CPU."""
+def place(library: ort.Library, append: Hook, tmp_path: Path) -> Place:
+    """Puts probes into a graph of float[4, 4] inputs."""
 
-    def put(text: str, on_cpu: set[str], inputs: dict[str, Any]) -> Placed:
-        head = '<ir_version: 10, opset_import: ["" : 21]> g '
-        onnx.save(onnx.parser.parse_model(head + text), tmp_path / "model.onnx")
-        graph, _, outputs = executed(library, tmp_path / "model.onnx", inputs, CONFIG, tmp_path)
-        providers = tuple(HOST if kind in on_cpu else DEVICE for kind in graph.nodes.op_type)
-        nodes = dataclasses.replace(graph.nodes, provider=providers)
-        graph = dataclasses.replace(graph, nodes=nodes)
-        return Placed(graph, prepare_probes(CONFIG, graph), outputs)
+    def put(model: str | onnx.ModelProto) -> Placed:
+        if isinstance(model, str):
+            head = '<ir_version: 10, opset_import: ["" : 21]> g '
+            model = onnx.parser.parse_model(head + model)
+        path = tmp_path / "model.onnx"
+        onnx.save(model, path)
+        inputs = {one.name: X for one in model.graph.input}
+        options: dict[str, Any] = {"session_options_hook": append}
+        with (
+            contextlib.closing(
+                open_session(
+                    library, path, CONFIG, optimized_model_path=str(tmp_path / "executed.onnx"),
+                    **options,
+                )
+            ) as session,
+            contextlib.closing(bind(session, inputs)) as binding,
+        ):  # fmt: skip
+            binding.run()
+            outputs = binding.outputs()
+        graph = sessions.saved_graph(tmp_path)
+        options["optimization"] = "disable"
+        with contextlib.closing(
+            OrtPass(library, CONFIG, graph.path, graph.nodes, inputs, tmp_path, **options)
+        ) as once:
+            graph = dataclasses.replace(graph, nodes=once.record(1, 0).nodes)
+        for kind, provider in zip(graph.nodes.op_type, graph.nodes.provider, strict=True):
+            assert (provider == DEVICE) == (kind in ON_DEVICE)
+        return Placed(graph, prepare_probes(CONFIG, graph), inputs, outputs)
 
     return put
 
 
-# In the order in which ORT executes them, but for Shape and Size, which it puts before Mul.
-MIXED = """(float[8, 8] x, float[8, 8] u) => (float[8, 8] y, int64[2] n) {
+MIXED = """(float[4, 4] x, float[4, 4] u) => (float[4, 4] y, float[2] n) {
     a = Sin (x)
+    s = Shape (a)
     b = Cos (a)
-    c = Tan (b)
-    h = Floor (u)
-    g = Ceil (h)
-    d = Add (c, g)
-    y = Exp (d)
-    s = Shape (y)
-    k = Neg (s)
-    z = Size (b)
-    n = Mul (k, z)
+    h = Floor (b)
+    k = Exp (h)
+    y = Tan (k)
+    f = Cast <to = 1> (s)
+    n = Neg (f)
 }"""
-ON_CPU = {"Floor", "Ceil", "Neg", "Mul"}
 
 
-def test_a_probe_reads_what_it_waits_for_where_that_is_and_stands_where_it_is_waited_for(
+def test_a_probe_reads_what_it_waits_for_where_that_is_and_stands_in_the_stream_of_its_node(
     place: Place,
 ) -> None:
-    placed = place(MIXED, ON_CPU, {"x": X, "u": X})
-    probes = placed.probes(placed.probed.each)
-    assert probes["Sin"] == ("HostTensorProbe",), "a constant in the host's memory"
-    assert probes["Cos"] == ("DeviceProbe", "a")
-    assert probes["Floor"] == ("DeviceProbe", "c"), "of the CPU, but waits for nothing there"
-    assert probes["Ceil"] == ("Probe", "h")
-    assert probes["Add"] == ("HostTensorProbe", "g")
-    assert probes["Neg"] == ("Probe", "s"), "the device's kernel leaves a shape in the host's"
-    assert probes["Size"] == ("HostTensorProbe", "k")
-    assert probes["Mul"] == ("Probe", "z"), "which waits for it, too"
-    assert probes["end"] == ("Probe", "n")
+    placed = place(MIXED)
+    # CUDA's provider and this one leave shapes, and what MemcpyToHost copies, in the host's memory.
+    assert placed.probes(placed.probed.each) == {
+        "Sin": ("DeviceProbe", "constant", "|"),
+        "Cos": ("DeviceProbe", "|", "a"),
+        "MemcpyToHost": ("DeviceProbe", "|", "b_TestDevice"),
+        "Floor": ("Probe", "b"),
+        "MemcpyFromHost": ("DeviceProbe", "h", "|"),
+        "Exp": ("DeviceProbe", "|", "h_TestDevice"),
+        "Tan": ("DeviceProbe", "|", "k"),
+        "Shape": ("DeviceProbe", "|", "y"),
+        "Cast": ("Probe", "s"),
+        "Neg": ("Probe", "f"),
+        "end": ("Probe", "n"),
+    }
     assert placed.covered() == {}
 
 
 def test_all_graphs_have_the_same_probe_at_a_place(place: Place) -> None:
-    placed = place(MIXED, ON_CPU, {"x": X, "u": X})
-    probed, count = placed.probed, len(placed.graph.nodes)
+    placed = place(MIXED)
+    probed, kinds = placed.probed, (*placed.graph.nodes.op_type, "end")
     each = placed.probes(probed.each)
     for half in probed.halves:
         assert placed.probes(half).items() < each.items()
-    pairs = placed.probes(probed.pairs)
-    kinds = (*placed.graph.nodes.op_type, "end")
-    assert {str(FIRST_OF_PAIR + row): each[kinds[row]] for row in range(count + 1)} | each == pairs
-    # The frame has a pair behind the last node, and nothing that would be a launch.
+    firsts = {str(FIRST_OF_PAIR + row): each[kind] for row, kind in enumerate(kinds)}
+    assert placed.probes(probed.pairs) == each | firsts
+    # The frame waits for all at its end, where it has a pair, and nothing that would be a launch.
     assert placed.probes(probed.frame) == {
         "Sin": each["Sin"],
-        "end": each["end"],
-        str(FURTHER_BEGIN): ("Probe",),
-        str(FURTHER_END): ("Probe",),
+        "end": ("DeviceProbe", "n", "|", "y"),
+        str(FURTHER_BEGIN): ("DeviceProbe", "constant", "|"),
+        str(FURTHER_END): ("DeviceProbe", "constant", "|"),
     }
     assert probed.further_nodes == 0
     listed = onnx.load(probed.frame, load_external_data=False).graph.node
-    assert len(listed) == count + 4
+    assert len(listed) == len(placed.graph.nodes) + 4
 
 
 def test_mixed_placements_run_in_order_and_the_framework_is_measured_apart(
     library: ort.Library, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inputs = {"x": X, "u": X}
-    placed = place(MIXED, ON_CPU, inputs)
+    placed = place(MIXED)
     nodes, framed = placed.graph.nodes, []
     frame = times.frame
 
@@ -175,7 +231,7 @@ def test_mixed_placements_run_in_order_and_the_framework_is_measured_apart(
     monkeypatch.setattr(times, "frame", spy)
     for half in (0, 1):
         with contextlib.closing(
-            ProbePass(library, CONFIG, placed.probed, nodes, inputs, half)
+            ProbePass(library, CONFIG, placed.probed, nodes, placed.inputs, half)
         ) as probe_pass:
             probe_pass.require_order(tmp_path)
             assert probe_pass.half_order(tmp_path) == ""
@@ -193,58 +249,153 @@ def test_mixed_placements_run_in_order_and_the_framework_is_measured_apart(
         assert (events.details["frame_ns"] == 0).all()
 
 
-SIZES = """(float[8, 8] x) => (int64 n) {
-    a = Sin (x)
-    one = Size (a)
-    other = Size (a)
-    n = Mul (one, other)
-}"""
-
-
-@pytest.mark.parametrize("on_cpu", [{"Mul"}, set()], ids=["reader on the CPU", "on the device"])
-def test_nothing_waits_for_the_device_that_did_not_without_probes(
-    place: Place, on_cpu: set[str]
-) -> None:
-    # ORT lets the reader of a size wait for all work before. Before the second one no node reads
-    # the first, so a probe would make launches wait that do not otherwise.
-    placed = place(SIZES, on_cpu, {"x": X})
-    probes = placed.probes(placed.probed.each)
-    assert placed.graph.nodes.op_type.count("Size") == 2
-    if on_cpu:
-        assert probes["Mul"] == ("Probe", "other", "one")
-        assert placed.covered() == {"Size": "Size"}
-    else:
-        assert probes["end"] == ("DeviceProbe", "n")
-        assert placed.covered() == {"Size": "Size", "Mul": "Size"}, "it can wait for one only"
-
-
-def test_a_place_that_waits_for_both_memories_shares_its_time(place: Place) -> None:
+def test_nothing_waits_for_the_device_that_did_not_without_probes(place: Place) -> None:
+    # Sin, Size, Cos, Exp, Cast, Neg: ORT lets the reader of a size wait for all work before, and
+    # that is Cast. A probe that waits for it before Cos would make launches wait.
     placed = place(
-        """(float[8, 8] x) => (float[8, 8] y) {
+        """(float[4, 4] x) => (float[4, 4] y, float n) {
             a = Sin (x)
             z = Size (a)
-            b = Exp (a)
-            y = Trilu (b, z)
-        }""",
-        set(),
-        {"x": X},
+            b = Cos (a)
+            y = Exp (b)
+            f = Cast <to = 1> (z)
+            n = Neg (f)
+        }"""
     )
-    # They run as Sin, Size, Exp, Trilu: nobody reads the size before Exp, and before Trilu there
-    # are the size in the host's memory and the other one in the device's.
-    assert placed.probes(placed.probed.each) == {
-        "Sin": ("HostTensorProbe",),
-        "Size": ("DeviceProbe", "a"),
-        "end": ("DeviceProbe", "y"),
-    }
-    assert placed.covered() == {"Exp": "Size", "Trilu": "Size"}
+    assert placed.covered() == {"Cos": "Size", "Exp": "Size"}
+    # In front of the reader it may: with what is in the device's memory.
+    assert placed.probes(placed.probed.each)["Cast"] == ("DeviceProbe", "z", "|", "y")
 
 
 def test_the_timed_part_ends_before_a_last_node_that_would_have_to_be_waited_for(
     place: Place,
 ) -> None:
-    placed = place(
-        "(float[8, 8] x) => (int64 z) { a = Sin (x)\n b = Cos (a)\n z = Size (b) }", set(), {"x": X}
-    )
+    placed = place("(float[4, 4] x) => (int64 z) { a = Sin (x)\n b = Cos (a)\n z = Size (b) }")
     assert placed.covered() == {"Size": ""}
-    assert placed.probes(placed.probed.each)["end"] == ("DeviceProbe", "b")
-    assert placed.probes(placed.probed.frame)["end"] == ("DeviceProbe", "b")
+    for file in (placed.probed.each, placed.probed.frame):
+        assert placed.probes(file)["end"] == ("DeviceProbe", "|", "b")
+
+
+def change(file: Path, before: str, **probe: Any) -> None:
+    """Changes the probe in front of the node that writes a tensor."""
+    model = onnx.load(file, load_external_data=False)
+    (row,) = (one.name for one in model.graph.node if before in one.output)
+    (found,) = (
+        one
+        for one in model.graph.node
+        if one.domain == native_probe.DOMAIN and f"harness_node_{one.attribute[0].i}" == row
+    )
+    found.op_type = probe.get("op_type", found.op_type)
+    found.input[:] = probe["reads"]
+    onnx.save(model, file)
+
+
+def order_of(library: ort.Library, placed: Placed, folder: Path) -> str:
+    nodes = placed.graph.nodes
+    with contextlib.closing(
+        ProbePass(library, CONFIG, placed.probed, nodes, placed.inputs)
+    ) as probe_pass:
+        try:
+            probe_pass.require_order(folder)
+        except ValueError as error:
+            return str(error)
+    return ""
+
+
+SHAPE = """(float[4, 4] x) => (float[4, 4] y, float[2] n) {
+    a = Sin (x)
+    s = Shape (a)
+    b = Cos (a)
+    y = Exp (b)
+    f = Cast <to = 1> (s)
+    n = Neg (f)
+}"""
+
+
+def test_a_probe_in_the_other_stream_would_run_late_and_is_noticed(
+    library: ort.Library, place: Place, tmp_path: Path
+) -> None:
+    placed = place(SHAPE)
+    assert placed.ran() == ["Sin", "Shape", "Cos", "Exp", "Cast", "Neg"]
+    assert placed.probes(placed.probed.each)["Cos"] == ("DeviceProbe", "s", "|")
+    assert order_of(library, placed, tmp_path) == ""
+    change(placed.probed.each, "b", op_type="Probe", reads=["s"])
+    assert "does not follow its probe" in order_of(library, placed, tmp_path)
+
+
+def test_a_probe_that_reads_of_the_other_memory_would_add_a_copy_and_is_noticed(
+    library: ort.Library, place: Place, tmp_path: Path
+) -> None:
+    placed = place(SHAPE)
+    change(placed.probed.each, "y", reads=["b", *[""] * (native_probe.HOST_TENSORS - 1)])
+    copied = "tensors are copied between host and device (1, by MemcpyToHost)"
+    assert copied in order_of(library, placed, tmp_path)
+
+
+def random_model(seed: int) -> onnx.ModelProto:
+    """Some of its nodes run on the device, others on the CPU, with copies and sizes between."""
+    choose = random.Random(seed)
+    nodes, tensors, sizes = [], ["x", "u"], []
+    for number in range(choose.randint(4, 14)):
+        kind = choose.choice(["Sin", "Cos", "Exp", "Shape", "Size", "Floor", "Abs", "Add", "Cast"])
+        name = f"t{number}"
+        if kind == "Cast" and sizes:
+            nodes.append(helper.make_node(kind, [choose.choice(sizes)], [f"{name}c"], to=1))
+            nodes.append(helper.make_node("ReduceMax", [f"{name}c"], [name], keepdims=0))
+        elif kind in ("Shape", "Size"):
+            nodes.append(helper.make_node(kind, [choose.choice(tensors[-4:])], [name]))
+            sizes.append(name)
+            continue
+        else:
+            read = [choose.choice(tensors[-4:]) for _ in range(2 if kind == "Add" else 1)]
+            nodes.append(helper.make_node("Neg" if kind == "Cast" else kind, read, [name]))
+        tensors.append(name)
+    read = {name for node in nodes for name in node.input}
+    made = [name for node in nodes for name in node.output if name not in read]
+    kinds = [TensorProto.INT64 if name in sizes else TensorProto.FLOAT for name in made]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, [4, 4])
+            for name in ("x", "u")
+            if name in read
+        ],
+        [helper.make_tensor_value_info(*one, None) for one in zip(made, kinds, strict=True)],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+
+
+def test_of_random_placements_few_are_refused_and_none_is_changed(
+    library: ort.Library, place: Place, tmp_path: Path
+) -> None:
+    refused: list[str] = []
+    for seed in range(30):
+        try:
+            placed = place(random_model(seed))
+        except ValueError as error:
+            refused.append(str(error))
+            continue
+        with contextlib.closing(
+            ProbePass(library, CONFIG, placed.probed, placed.graph.nodes, placed.inputs, seed % 2)
+        ) as probe_pass:
+            try:
+                probe_pass.require_order(tmp_path)
+            except ValueError as error:
+                refused.append(str(error))
+                continue
+            assert same_values(probe_pass.outputs(), placed.outputs)
+            assert len(probe_pass.record(2, 0).nodes.inference_number) == 2
+    expected = ("with probes, nodes run in another order", "no node has an output that a probe")
+    assert all(why.startswith(expected) for why in refused), refused
+    assert len(refused) <= 4, refused
+
+
+def test_nodes_of_a_third_provider_are_refused(place: Place) -> None:
+    placed = place(SHAPE)
+    count = len(placed.graph.nodes)
+    elsewhere = dataclasses.replace(
+        placed.graph.nodes, provider=("TensorrtExecutionProvider",) * count
+    )
+    with pytest.raises(ValueError, match=r"on the CPU and CUDA, but some run on Tensorrt"):
+        prepare_probes(CONFIG, dataclasses.replace(placed.graph, nodes=elsewhere))

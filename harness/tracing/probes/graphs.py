@@ -45,10 +45,8 @@ if TYPE_CHECKING:
 
 OPERATOR: Final = "Probe"
 
-#: The probes of a device's stream: one waits for tensors in the device's memory, the other for
-#: one in the host's.
+#: The probe of a device's stream.
 DEVICE_OPERATOR: Final = "DeviceProbe"
-HOST_TENSOR_OPERATOR: Final = "HostTensorProbe"
 
 #: The operator of a device whose result in the host's memory ORT does not wait for
 #: (``PlannerImpl::BuildExecutionPlan``).
@@ -77,6 +75,9 @@ FURTHER_END: Final = 1 << 29
 
 #: Nodes that ORT adds where one stream reads what the other one holds.
 _COPIES: Final = frozenset({"MemcpyFromHost", "MemcpyToHost"})
+
+#: Of the nodes and probes that need a node and that nobody reads, how many are considered.
+_STARTS: Final = 4
 
 #: Bounds on the number of extra nodes, which otherwise equals that of the model's nodes.
 _FURTHER_NODES: Final = (32, 256)
@@ -225,6 +226,10 @@ def same_order(graph: ProbedGraph, nodes: NodeTable, ran: Sequence[tuple[str, st
                 return f"{nodes.op_type[late]} {late} does not follow its probe"
             elif row in behind_all and following >= 0:
                 return f"{nodes.op_type[following]} {following} runs behind the last probe"
+    begin = count + 2 * places
+    added = [row for row in rows if row >= count]
+    if begin in added and added[2:] != [begin, *range(begin + 2, begin + further), begin + 1]:
+        return "the probes of the frame run in another order"
     return ""
 
 
@@ -233,15 +238,16 @@ class _Placement(NamedTuple):
 
     Attributes:
         row: row of the node that it precedes; -1 after the last one.
-        after: tensors that exist only once everything executed before has finished.
         place: as in ProbedGraph.
         operator: of the probe.
+        after: its inputs: tensors that exist only once everything executed before has finished,
+            "" for one that is missing; where all are, a constant will do.
     """
 
     row: int
-    after: tuple[str, ...]
     place: int
     operator: str
+    after: tuple[str, ...]
 
 
 class _Node(NamedTuple):
@@ -279,29 +285,44 @@ class _Streams:
         self._makers = {name: node for node in nodes for name in node.outputs}
         self._ends_on_device = bool(nodes) and nodes[-1].on_device
 
-    def operator(self, after: Sequence[str], following: _Node | None) -> str | None:
-        """The probe that stands before a node; None if none can without changing what runs.
+    def probe(
+        self, after: tuple[str, ...], following: _Node | None
+    ) -> tuple[str, tuple[str, ...]] | None:
+        """(operator, inputs) of the probe that stands before a node.
 
         Args:
             after: the tensors that it waits for; none for a constant in the host's memory.
             following: the node; None at the end of the graph.
+
+        Returns:
+            None if none can stand there without changing what runs.
         """
         if self.device is None:
-            return OPERATOR
-        makers = [self._makers[name] for name in after]
-        held = [one.on_device and one.op_type not in self.device.host_results for one in makers]
-        if any(held):
-            # Before a node of the CPU, too: that one does not wait for these, or a copy to the
-            # host would be among them, so it runs because the device's stream waits or ends.
-            return DEVICE_OPERATOR if all(held) else None
-        # ORT makes whoever reads such a result wait until the device has written it. Unless the
-        # node behind the probe reads it, too, launches would stand still for the probe.
-        waits = any(one.on_device and one.op_type != _THERE_AT_ONCE for one in makers)
-        if waits and (following is None or not set(after) <= set(following.reads)):
+            return OPERATOR, after
+        on_device: list[str] = []
+        on_host: list[str] = []
+        for name in after:
+            maker = self._makers[name]
+            if not maker.on_device:
+                on_host.append(name)
+            elif maker.op_type not in self.device.host_results:
+                on_device.append(name)
+            # ORT makes whoever reads such a result wait until the device has written it. Unless
+            # the node behind the probe reads it, too, launches would stand still for the probe.
+            elif maker.op_type == _THERE_AT_ONCE or (following and name in following.reads):
+                on_host.append(name)
+            else:
+                return None
+        # Before a node of the CPU, too, where it waits for the device's memory: that node does not,
+        # or a copy to the host would be among its inputs, so it runs because the device's stream
+        # waits or ends.
+        in_stream = self._ends_on_device if following is None else following.on_device
+        if not on_device and not in_stream:
+            return OPERATOR, after
+        if len(on_host) > probe.HOST_TENSORS:
             return None
-        if not (self._ends_on_device if following is None else following.on_device):
-            return OPERATOR
-        return HOST_TENSOR_OPERATOR if len(makers) < 2 else None  # it has one input only
+        missing = [""] * (probe.HOST_TENSORS - len(on_host))
+        return DEVICE_OPERATOR, (*on_host, *missing, *on_device)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -370,7 +391,7 @@ class _Planner:
             if node.row in held and self.carriers[node.row] >= 0:
                 node.bodies.extend(self.plan(body, node.row, name) for name, body in held[node.row])
         ordered = _sorted(nodes[::-1])
-        unread, needed = _listed(nodes, ordered, placements)
+        unread, needed = _listed(nodes, ordered, placements, in_body=parent >= 0)
         listed = [*unread, *needed] if parent < 0 else [*needed, *unread]
         return _Plan(nodes, readable, placements, ordered, listed, streams)
 
@@ -432,9 +453,9 @@ class _Planner:
         carrier = outside
         for node in executed:
             after = pending.after()
-            operator = None if after is None else streams.operator(after, node)
-            if after is not None and operator is not None:
-                placements.append(_Placement(node.row, after, node.row, operator))
+            fitting = None if after is None else streams.probe(after, node)
+            if fitting is not None:
+                placements.append(_Placement(node.row, node.row, *fitting))
                 pending = _Pending(readable)
                 carrier = node.row
             self.carriers[node.row] = carrier
@@ -443,10 +464,10 @@ class _Planner:
             return []
         end = len(self.carriers) + len(self.ends)
         after = pending.after()
-        operator = None if after is None else streams.operator(after, None)
-        if after is not None and operator is not None:
+        fitting = None if after is None else streams.probe(after, None)
+        if fitting is not None:
             self.ends.append((parent, branch, -1))
-            return [*placements, _Placement(-1, after, end, operator)]
+            return [*placements, _Placement(-1, end, *fitting)]
         # No tensor shows that the last nodes have run, so the timed part ends before them.
         last = placements.pop()
         rows = [node.row for node in executed]
@@ -520,19 +541,26 @@ def _half(plan: _Plan, offset: int) -> _Plan:
             number % 2 == offset or node.row == last or not pending.all_read_by(node)
         ):
             # A probe that is left out could wait for all before it, so the next one can.
-            after = pending.after() or ()
-            placements.append(plan.placements[number]._replace(after=after))
+            placements.append(_waiting(plan, plan.placements[number], pending, node))
             pending = _Pending(plan.readable)
         if node.op_type != "Constant":
             pending.add(node)
     if last < 0:
-        placements.append(plan.placements[-1]._replace(after=pending.after() or ()))
+        placements.append(_waiting(plan, plan.placements[-1], pending, None))
     unread, needed = _listed(plan.nodes, plan.ordered, placements)
     listed = [
         one._replace(bodies=[]) if isinstance(one, _Node) and one.bodies else one
         for one in (*unread, *needed)
     ]
     return dataclasses.replace(plan, placements=placements, listed=listed)
+
+
+def _waiting(
+    plan: _Plan, placement: _Placement, pending: _Pending, following: _Node | None
+) -> _Placement:
+    """The same placement of a probe that waits for all since the one before."""
+    operator, after = plan.streams.probe(pending.after() or (), following) or placement[2:]
+    return placement._replace(operator=operator, after=after)
 
 
 def _varint(number: int) -> bytes:
@@ -561,7 +589,7 @@ _ATTRIBUTE: Final = b"\x2a"  # NodeProto.attribute
 #: NodeProto.op_type and .domain of the probes.
 _KINDS: Final = {
     operator: _field(b"\x22", operator.encode()) + _field(b"\x3a", probe.DOMAIN.encode())
-    for operator in (OPERATOR, DEVICE_OPERATOR, HOST_TENSOR_OPERATOR)
+    for operator in (OPERATOR, DEVICE_OPERATOR)
 }
 
 #: AttributeProto.name, .type (INT), and the key of .i.
@@ -619,7 +647,7 @@ class _Writer:
         listed = []
         for one in plan.listed:
             if isinstance(one, _Placement):
-                after = one.after or anchor
+                after = one.after if any(one.after) else (*anchor, *one.after[1:])
                 row, place = self._first_probe + one.place, one.place
                 listed.append(self._probe(row, place, after, one.operator))
                 if pairs:
@@ -667,19 +695,21 @@ class _Writer:
             for name in [one for one in node.outputs if one in plan.readable][:1]
         )
         first_anchor, result = _anchor(graph, plan.streams), _constant(graph)
-        first = first._replace(after=(first_anchor,))
-        nodes: list[_Node | _Placement] = [*_without_probes(plan), first]
-        if plan.streams.device is None:
-            nodes.insert(-1, last._replace(after=leaves))
-        elif last.row < 0:
-            nodes.insert(0, last)  # everything else stands behind it, and so is executed before it
+        first = first._replace(after=(first_anchor, *first.after[1:]))
+        following = plan.nodes[stop] if stop < len(plan.nodes) else None
+        operator, after = plan.streams.probe(leaves, following) or last[2:]
+        last = last._replace(operator=operator, after=after)
+        nodes: list[_Node | _Placement]
+        if len(_streams_of(plan.nodes)) > 1:
+            unread, needed = _listed(plan.nodes, plan.ordered, (first, last))
+            nodes = [*unread, *needed]
         else:
-            operator = plan.streams.operator(leaves, plan.nodes[stop])
-            whole = last if operator is None else last._replace(after=leaves, operator=operator)
-            nodes.insert(-1, whole)
+            nodes = [*_without_probes(plan), last, first]
         begin, end = self._further, self._further + 1
-        operator = plan.streams.operator((), None) or OPERATOR
-        begins = self._probe(begin, FURTHER_BEGIN, (result,), operator)
+        # In the stream of the last one, so that they run after it.
+        missing = ("",) * (probe.HOST_TENSORS - 1) if last.operator == DEVICE_OPERATOR else ()
+        inputs = (result, *missing)
+        begins = self._probe(begin, FURTHER_BEGIN, inputs, last.operator)
         listed = []
         for row in range(end + 1, end + 1 + _further_nodes(plan)):
             name = node_name(row)
@@ -687,7 +717,8 @@ class _Writer:
             extra = onnx.NodeProto(name=name, op_type="Identity", input=[result], output=[output])
             listed.append(_field(_NODE, extra.SerializeToString()))
             result = output
-        listed += (self._probe(end, FURTHER_END, (result,), operator), begins)
+        inputs = (result, *missing)
+        listed += (self._probe(end, FURTHER_END, inputs, last.operator), begins)
         for one in nodes:
             if isinstance(one, _Placement):
                 row = self._first_probe + one.place
@@ -756,7 +787,11 @@ def _element_types(outputs: str) -> tuple[int | None, ...]:
 
 
 def _listed(
-    nodes: Sequence[_Node], ordered: Sequence[_Node], placements: Sequence[_Placement]
+    nodes: Sequence[_Node],
+    ordered: Sequence[_Node],
+    placements: Sequence[_Placement],
+    *,
+    in_body: bool = False,
 ) -> tuple[list[_Node | _Placement], list[_Node]]:
     """Nodes and probes in the order in which the file lists them: what nobody reads, the rest.
 
@@ -776,17 +811,109 @@ def _listed(
         ordered: all of them reversed, as ``_sorted`` gives them: those that nobody reads do not
             change the order of the others.
         placements: of the probes.
+        in_body: whether they are those of a control-flow node's body.
     """
     before = {placement.row: placement for placement in placements}
     read = {name for node in nodes for name in node.reads}
     read.update(name for placement in placements for name in placement.after)
-    unread: list[_Node | _Placement] = [before[-1]] if -1 in before else []
-    for node in reversed(nodes):
-        if read.isdisjoint(node.outputs):
-            unread.append(node)
+    running: list[_Node | _Placement] = []
+    for node in nodes:
         if node.row in before:
-            unread.append(before[node.row])
+            running.append(before[node.row])
+        running.append(node)
+    if -1 in before:
+        running.append(before[-1])
+    if len(_streams_of(nodes)) > 1:
+        running = _for_streams(running, read)
+        ordered = [one for one in reversed(running) if isinstance(one, _Node)]
+        if in_body:
+            ordered = _sorted(ordered)
+    unread = [
+        one
+        for one in reversed(running)
+        if isinstance(one, _Placement) or read.isdisjoint(one.outputs)
+    ]
     return unread, [node for node in ordered if not read.isdisjoint(node.outputs)]
+
+
+def _streams_of(nodes: Sequence[_Node]) -> set[bool]:
+    """Whether nodes run in the device's stream, and whether in that of the CPU."""
+    return {node.on_device for node in nodes if node.op_type != "Constant"}
+
+
+def _for_streams(running: Sequence[_Node | _Placement], read: set[str]) -> list[_Node | _Placement]:
+    """Nodes and probes in an order from which ORT gives each of two streams its own.
+
+    ORT comes to what a node needs by way of that node. But a node may run late because its stream
+    waits, after nodes of the other stream that come behind what it needs of that one: then ORT has
+    to come to it before it comes to those. So, of several, that one comes next with which each
+    stream goes on where it was; where there is none, the one that needs what runs first.
+
+    Args:
+        running: in the order of execution.
+        read: tensors that somebody reads.
+    """
+    makers = {
+        name: number
+        for number, one in enumerate(running)
+        if isinstance(one, _Node)
+        for name in one.outputs
+    }
+    needs: list[list[int]] = []
+    starts: list[list[int]] = []  # the first that nobody reads among those that need it
+    streams: tuple[list[int], list[int]] = ([], [])
+    begins = [0, 0]  # where each goes on
+    in_stream: list[bool] = []
+    for number, one in enumerate(running):
+        if isinstance(one, _Node):
+            names, unread, on_device = one.reads, read.isdisjoint(one.outputs), one.on_device
+        else:
+            names, unread, on_device = one.after, True, one.operator == DEVICE_OPERATOR
+        needs.append(sorted({makers[name] for name in names if name in makers}))
+        starts.append([number] if unread else [])
+        streams[on_device].append(number)
+        in_stream.append(on_device)
+    for number in reversed(range(len(running))):
+        for need in needs[number]:
+            starts[need] = sorted({*starts[need], *starts[number]})[:_STARTS]
+    listed: list[int] = []
+    seen: set[int] = set()
+
+    def awkward(number: int) -> tuple[bool, list[int]]:
+        """(whether a stream would leave something out, all that it still needs and itself)."""
+        needed, waiting = {number}, [number]
+        while waiting:
+            more = [one for one in needs[waiting.pop()] if one not in seen and one not in needed]
+            needed.update(more)
+            waiting += more
+        skips = False
+        for side, stream in enumerate(streams):
+            left = sum(in_stream[one] == bool(side) for one in needed)
+            for at in range(begins[side], len(stream)):
+                if not left:
+                    break
+                if stream[at] not in seen:
+                    skips = skips or stream[at] not in needed
+                    left -= stream[at] in needed
+        return skips, sorted(needed)
+
+    for number in range(len(running)):
+        if number in seen:
+            continue
+        for side, stream in enumerate(streams):
+            while begins[side] < len(stream) and stream[begins[side]] in seen:
+                begins[side] += 1
+        waiting = [min(starts[number], key=awkward) if starts[number] else number]
+        while waiting:
+            missing = [need for need in needs[waiting[-1]] if need not in seen]
+            if missing:
+                waiting.append(min(missing, key=awkward) if len(missing) > 1 else missing[0])
+                continue
+            done = waiting.pop()
+            if done not in seen:
+                seen.add(done)
+                listed.append(done)
+    return [running[number] for number in listed]
 
 
 def _without_probes(plan: _Plan) -> Sequence[_Node]:
@@ -796,20 +923,11 @@ def _without_probes(plan: _Plan) -> Sequence[_Node]:
     ORT may execute it in another of them: then the order of the model's own file may do.
     """
     planned = [node.row for node in plan.nodes if node.op_type != "Constant"]
-    on_device = {node.row for node in plan.nodes if node.on_device}
     reverse = plan.nodes[::-1]
     for listed in (reverse, sorted(plan.nodes, key=lambda node: node.at), plan.ordered):
-        if _by_stream(_executed(listed), on_device) == _by_stream(planned, on_device):
+        if _executed(listed) == planned:
             return listed
     raise OrderError("with few probes, nodes run in another order")
-
-
-def _by_stream(rows: Sequence[int], on_device: set[int]) -> tuple[list[int], list[int]]:
-    """Rows in the stream of the CPU, and in that of the device: each has an order of its own."""
-    return (
-        [row for row in rows if row not in on_device],
-        [row for row in rows if row in on_device],
-    )
 
 
 def _executed(listed: Sequence[_Node]) -> list[int]:
