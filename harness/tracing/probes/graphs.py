@@ -277,13 +277,14 @@ class _Streams:
 
     Args:
         device: the provider of the nodes that run on a device; None if there are none.
-        nodes: of the graph, in execution order, without constants.
+        nodes: of the graph, in execution order.
     """
 
     def __init__(self, device: ExecutionProvider | None, nodes: Sequence[_Node]) -> None:
         self.device = device
         self._makers = {name: node for node in nodes for name in node.outputs}
-        self._ends_on_device = bool(nodes) and nodes[-1].on_device
+        executed = [node for node in nodes if node.op_type != "Constant"]
+        self._ends_on_device = bool(executed) and executed[-1].on_device
 
     def probe(
         self, after: tuple[str, ...], following: _Node | None
@@ -385,7 +386,7 @@ class _Planner:
         readable = self._readable(graph, nodes, held)
         nodes.sort(key=self._by_execution)
         executed = [node for node in nodes if node.op_type != "Constant"]  # never executed
-        streams = _Streams(self._device, executed)
+        streams = _Streams(self._device, nodes)
         placements = self._place(executed, readable, streams, parent, branch)
         for node in nodes:
             if node.row in held and self.carriers[node.row] >= 0:
@@ -708,8 +709,7 @@ class _Writer:
         begin, end = self._further, self._further + 1
         # In the stream of the last one, so that they run after it.
         missing = ("",) * (probe.HOST_TENSORS - 1) if last.operator == DEVICE_OPERATOR else ()
-        inputs = (result, *missing)
-        begins = self._probe(begin, FURTHER_BEGIN, inputs, last.operator)
+        begins = self._probe(begin, FURTHER_BEGIN, (result, *missing), last.operator)
         listed = []
         for row in range(end + 1, end + 1 + _further_nodes(plan)):
             name = node_name(row)
@@ -717,8 +717,8 @@ class _Writer:
             extra = onnx.NodeProto(name=name, op_type="Identity", input=[result], output=[output])
             listed.append(_field(_NODE, extra.SerializeToString()))
             result = output
-        inputs = (result, *missing)
-        listed += (self._probe(end, FURTHER_END, inputs, last.operator), begins)
+        ends = self._probe(end, FURTHER_END, (result, *missing), last.operator)
+        listed += (ends, begins)
         for one in nodes:
             if isinstance(one, _Placement):
                 row = self._first_probe + one.place
