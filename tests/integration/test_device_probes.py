@@ -42,6 +42,7 @@ DEVICE = "TestDevice"
 ON_DEVICE = {"Sin", "Cos", "Tan", "Exp", "Shape", "Size", "MemcpyFromHost", "MemcpyToHost"}
 
 X = np.linspace(-1, 1, 16, dtype=np.float32).reshape(4, 4)
+GIVEN = {"count": np.array(3), "flag": np.array(True)}
 
 Hook = Callable[[int], None]
 
@@ -130,7 +131,7 @@ Place = Callable[..., Placed]
 
 @pytest.fixture
 def place(library: ort.Library, append: Hook, tmp_path: Path) -> Place:
-    """Puts probes into a graph of float[4, 4] inputs."""
+    """Puts probes into a graph of float[4, 4] inputs, or those of GIVEN."""
 
     def put(model: str | onnx.ModelProto) -> Placed:
         if isinstance(model, str):
@@ -138,7 +139,7 @@ def place(library: ort.Library, append: Hook, tmp_path: Path) -> Place:
             model = onnx.parser.parse_model(head + model)
         path = tmp_path / "model.onnx"
         onnx.save(model, path)
-        inputs = {one.name: X for one in model.graph.input}
+        inputs = {one.name: GIVEN.get(one.name, X) for one in model.graph.input}
         options: dict[str, Any] = {"session_options_hook": append}
         with (
             contextlib.closing(
@@ -247,6 +248,46 @@ def test_mixed_placements_run_in_order_and_the_framework_is_measured_apart(
         expected_ns = max(outside_ns - 2 * np.median(end - begin), 0)
         assert (events.inference_framework_ns == round(expected_ns)).all()
         assert (events.details["frame_ns"] == 0).all()
+
+
+CONTROL_FLOW = """(float[4, 4] x, int64 count, bool flag) => (float[4, 4] y, float[4, 4] z) {
+    a = Sin (x)
+    go = Constant <value = bool {1}> ()
+    b = Loop (count, go, a) <body = body (int64 i, bool on, float[4, 4] v) =>
+        (bool still, float[4, 4] w) {
+        still = Identity (on)
+        p = Cos (v)
+        q = Floor (p)
+        w = Exp (q)
+    }>
+    c = If (flag) <
+        then_branch = taken () => (float[4, 4] o) { d = Cos (b)  o = Tan (d) },
+        else_branch = never () => (float[4, 4] r) { r = Floor (b) }
+    >
+    y = Cos (c)
+    z = Tan (a)
+}"""
+
+
+def test_bodies_of_nodes_of_the_cpu_are_probed_in_both_streams_too(
+    library: ort.Library, place: Place, tmp_path: Path
+) -> None:
+    placed = place(CONTROL_FLOW)
+    nodes = placed.graph.nodes
+    inside = [kind for kind, depth in zip(nodes.op_type, nodes.depth, strict=True) if depth]
+    assert {"Cos", "Floor", "Exp", "MemcpyToHost", "MemcpyFromHost"} <= set(inside)
+    with contextlib.closing(
+        ProbePass(library, CONFIG, placed.probed, nodes, placed.inputs, 0)
+    ) as probe_pass:
+        probe_pass.require_order(tmp_path)
+        assert probe_pass.half_order(tmp_path) == ""
+        events = probe_pass.record(INFERENCES, 0).nodes
+        assert same_values(probe_pass.outputs(), placed.outputs)
+    calls = np.bincount(events.node, minlength=len(nodes))
+    for row, kind in enumerate(nodes.op_type):
+        if placed.probed.carriers[row] == row and nodes.order[row] >= 0:
+            in_loop = kind != "Constant" and nodes.branch[row] == "body"
+            assert calls[row] == INFERENCES * (3 if in_loop else 1)
 
 
 def test_nothing_waits_for_the_device_that_did_not_without_probes(place: Place) -> None:
