@@ -108,7 +108,8 @@ class TracedPasses:
         absent: Absences,
     ) -> dict[str, NodeEvents]:
         """Records through probes; refuses if they change the model's outputs, or the order."""
-        config, half = self.job.config.session, self.process % len(probed.halves)
+        config = providers.uncaptured(self.job.config.session)
+        half = self.process % len(probed.halves)
         with self.watch.on("probes: sessions"):
             opened = ProbePass(self.library, config, probed, graph.nodes, self.inputs, half)
         with contextlib.closing(opened) as probe_pass:
@@ -125,9 +126,7 @@ class TracedPasses:
                     self.job.ordered_half(half).touch()
             with self.watch.on("probes: inferences"):
                 recorded = probe_pass.record(inferences, self.process)
-            if self.preparation.repeatable and not same_values(
-                outputs, probe_pass.binding.outputs()
-            ):
+            if self.preparation.repeatable and not same_values(outputs, probe_pass.outputs()):
                 raise ValueError("outputs with probes differ from those without")
         events = {"probe": recorded.nodes, "probe_calibration": recorded.calibration}
         return events if recorded.split is None else events | {"probe_split": recorded.split}

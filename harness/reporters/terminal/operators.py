@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 from harness.analysis.gpu_work import KernelTable
+from harness.analysis.operators.accounts import Accounts
 from harness.analysis.operators.table import Operator, OperatorTable
 from harness.options import flag, worded
 from harness.reporters.names import shortened
@@ -156,6 +157,11 @@ def print_kernels(table: KernelTable | Figure, limit: int) -> None:
         page.say("joined", f"{table.dropped} records were lost")
 
 
+def _held_against(accounts: Accounts) -> str:
+    """What of the timed pass nodes + framework are held against."""
+    return "the enqueue time of its timed pass" if accounts.enqueued else "its timed pass"
+
+
 def print_accounts(page: Page, table: OperatorTable) -> None:
     """Prints what an inference consists of, as measured, and reasons to doubt it."""
     accounts = table.accounts
@@ -172,7 +178,7 @@ def print_accounts(page: Page, table: OperatorTable) -> None:
             page.say(
                 "accounts",
                 f"residual {accounts.residual:+.1%}: nodes + framework of a process "
-                f"{nanoseconds(accounts.told_ns)} against its timed pass of "
+                f"{nanoseconds(accounts.told_ns)} against {_held_against(accounts)} of "
                 f"{nanoseconds(accounts.clean_ns)} (geometric means)",
             )
         if accounts.split_miss is not None and accounts.split_apart is not None:
