@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from harness.analysis import bounds, gpu_work
 from harness.analysis.ceilings import Ceilings
-from harness.analysis.gpu_work import NodeWork
+from harness.analysis.device_time import NodeWork
 from harness.analysis.operators.accounts import Accounts, accounts_of, dispatch_ns
 from harness.analysis.operators.cells import Cells
 from harness.analysis.operators.labels import label, node_label, node_layer, sources
@@ -62,7 +62,8 @@ class Operator:
         peak_share, bandwidth_share: share of this machine's measured ceilings that it reached;
             None if the work is not known or the ceiling was not measured. The bandwidth is that
             of the furthest level that its data may come from (``why`` names it).
-        idle_ns: how long the GPU was idle before its kernels; None as for kernel_ns.
+        idle_ns: how long the GPU was idle before its work, waiting for it to be launched; None
+            unless a pass recorded the device's times alone.
         bound: ``compute-bound``, ``memory-bound``, ``overhead-bound`` or ``unknown``.
         why: the numbers behind that.
         sources: nodes of the user's file that the node was made of, the main one first; empty
@@ -293,7 +294,9 @@ class OperatorTimes:
             source=self.source,
             kernel_ns=None if work is None else float(work.kernel_ns[members].sum()),
             launches=None if work is None else float(work.launches[members].sum()),
-            idle_ns=None if work is None else float(work.idle_ns[members].sum()),
+            idle_ns=None
+            if work is None or work.idle_ns is None
+            else float(work.idle_ns[members].sum()),
             profiled_ns=None
             if profiled is None or not len(profiled.own)
             else typical(profiled.medians_ns(profiled.own_ns([*members, *covered]))),
@@ -411,7 +414,7 @@ class OperatorTimes:
 
     @functools.cached_property
     def _gpu_work(self) -> NodeWork | None:
-        return gpu_work.node_work(self.profile.kernels, len(self.nodes))
+        return gpu_work.node_work(self.profile)
 
     @functools.cached_property
     def _profiler_tax(self) -> float | None:

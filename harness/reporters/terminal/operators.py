@@ -140,10 +140,13 @@ def print_kernels(table: KernelTable | Figure, limit: int) -> None:
     hidden = len(table.kernels) - len(rows)
     if hidden:
         page.print(f"{hidden} more: {flag('limit')} 0 shows all")
+    idle = worded(f"idle between kernels not known: {table.idle_reason}")
+    if table.idle_ns is not None:
+        idle = f"idle between kernels {nanoseconds(table.idle_ns)}"
     page.say(
         "gpu",
-        f"busy {nanoseconds(table.busy_ns)}, idle between kernels {nanoseconds(table.idle_ns)} "
-        f"per inference under ORT's profiler ({counted(table.inferences, 'inference')})",
+        f"busy {nanoseconds(table.busy_ns)} per inference "
+        f"({counted(table.inferences, 'inference')}), {idle}",
     )
     page.say("joined", f"{table.joined:.1%} of the GPU's time is attributed to a node")
     if table.unjoined_reason:
