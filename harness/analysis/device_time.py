@@ -44,10 +44,11 @@ class DeviceAccounts:
     Attributes:
         before_ns: from the call until the device begins its first work.
         busy_ns: time in which the device does any work.
-        idle_ns: time between, in which it does none, less ``recorder_ns``.
+        idle_ns: time between, in which it does none.
         after_ns: from the end of the last work until the host has seen it.
         recorder_ns: what CUPTI adds: such inferences with CUPTI less those without, taken by
-            turns; noise may make it negative.
+            turns; noise may make it negative. It is taken out of before_ns and idle_ns already:
+            CUPTI delays launches, not kernels.
         launches: kernels, copies and memsets of an inference.
         unjoined: number of these that belong to no node.
         unjoined_ns: their time on the device.
@@ -258,13 +259,14 @@ def _of_process(timeline: GpuTimeline, process: int) -> _OfProcess | Figure:
     middle = _middle(took_ns)
     recorder_ns = float(took_ns[middle].mean() - bare_ns[_middle(bare_ns)].mean())
     idle = idle_ns[middle].mean(axis=0)
-    taken = taken_out(idle, recorder_ns)
+    before_ns = float((starts[:, 0] - began_ns)[middle].mean())
+    taken = taken_out(np.append(idle, before_ns), recorder_ns)
     return _OfProcess(
         index=process,
         node=launches.node[mine],
         work_ns=work_ns[middle].mean(axis=0),
-        idle_ns=idle - taken,
-        before_ns=float((starts[:, 0] - began_ns)[middle].mean()),
+        idle_ns=idle - taken[:-1],
+        before_ns=before_ns - float(taken[-1]),
         busy_ns=float(busy_ns[middle].mean()),
         after_ns=float(after_ns[middle].mean()),
         recorder_ns=recorder_ns,
@@ -314,7 +316,7 @@ def taken_out(gaps_ns: Float64Array, cost_ns: float) -> Float64Array:
     no gap, and the cost is hidden behind the work before.
 
     Args:
-        gaps_ns: float64[n], at least 0.
+        gaps_ns: float64[n], at least 0: before each launch.
         cost_ns: what is to be taken out of them together; negative adds to those that are not 0.
 
     Returns:

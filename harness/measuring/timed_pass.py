@@ -280,6 +280,7 @@ class Measurement:
             (*self._absent, *traced.absent),
             self._devices,
             traced.kernels,
+            traced.timeline,
         )
 
     @property

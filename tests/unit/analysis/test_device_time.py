@@ -74,14 +74,15 @@ def test_the_idle_times_that_nodes_cause_add_up() -> None:
 
 def test_what_cupti_costs_is_taken_out_of_idle_and_not_of_kernels() -> None:
     plain = found(measured(timeline(LAUNCHES, RECORDED, [210]), resident([210])))
-    seen = found(measured(timeline(LAUNCHES, RECORDED, [190]), resident([190])))
-    assert seen.accounts.recorder_ns == 20
-    assert seen.accounts.idle_ns == plain.accounts.idle_ns - 20
+    seen = found(measured(timeline(LAUNCHES, RECORDED, [195]), resident([195])))
+    assert seen.accounts.recorder_ns == 15
+    # 5 each before the first launch and in the two gaps.
+    assert seen.accounts.before_ns == plain.accounts.before_ns - 5
+    assert seen.accounts.idle_ns == plain.accounts.idle_ns - 10
     assert seen.accounts.busy_ns == plain.accounts.busy_ns
-    assert seen.accounts.told_ns == 190
-    # 10 of each of the two gaps.
+    assert seen.accounts.told_ns == 195
     assert seen.nodes.idle_ns is not None
-    assert seen.nodes.idle_ns.tolist() == [0, 15]
+    assert seen.nodes.idle_ns.tolist() == [5, 20]
     assert seen.nodes.kernel_ns.tolist() == plain.nodes.kernel_ns.tolist()
 
 
@@ -89,9 +90,9 @@ def test_a_cost_above_the_idle_time_is_not_taken_out_of_anything_else() -> None:
     work = [("gemm", 0), ("relu", 1)]
     busy = [(0, 60_000, [(10, 30_000), (30_020, 20_000)])]
     seen = found(measured(timeline(work, busy, [50_000]), resident([58_000]))).accounts
-    assert (seen.idle_ns, seen.busy_ns) == (0, 50_000)
+    assert (seen.before_ns, seen.idle_ns, seen.busy_ns) == (0, 0, 50_000)
     assert seen.recorder_ns == 10_000
-    assert "CUPTI adds 9,990 ns more than the device is idle" in seen.doubt
+    assert "CUPTI adds 9,980 ns more than the device is idle" in seen.doubt
 
 
 @pytest.mark.parametrize(
