@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,7 @@ class NodeWork:
     Attributes:
         kernel_ns: float64[nodes], duration of the node's work on the GPU.
         launches: float64[nodes], pieces of work: kernels, copies and memsets.
+        copies: float64[nodes], those that are copies and memsets.
         idle_ns: float64[nodes], how long the GPU was idle just before the node's work, since
             the inference's previous work had ended: it waited for these launches. None where
             only a pass under ORT's profiler recorded it, which lengthens the gaps.
@@ -31,6 +33,7 @@ class NodeWork:
 
     kernel_ns: Float64Array
     launches: Float64Array
+    copies: Float64Array
     idle_ns: Float64Array | None
 
 
@@ -100,6 +103,7 @@ class _OfProcess:
     Attributes:
         index: ProcessRecord.index.
         node: row in the NodeTable of each launch; -1 for none.
+        copies: float64[launches], 1 for a copy or a memset, 0 for a kernel.
         work_ns: float64[launches], duration on the device.
         idle_ns: float64[launches], idle time just before it, CUPTI's part taken out.
         before_ns, busy_ns, after_ns, recorder_ns: as in DeviceAccounts.
@@ -110,6 +114,7 @@ class _OfProcess:
 
     index: int
     node: npt.NDArray[np.int32]
+    copies: Float64Array
     work_ns: Float64Array
     idle_ns: Float64Array
     before_ns: float
@@ -229,7 +234,12 @@ def _nodes(each: list[_OfProcess], rows: int) -> NodeWork:
         mean: Float64Array = np.mean(sums, axis=0)
         return mean
 
-    return NodeWork(summed("work_ns"), summed("node"), summed("idle_ns"))
+    return NodeWork(summed("work_ns"), summed("node"), summed("copies"), summed("idle_ns"))
+
+
+def copies(kind: Sequence[str]) -> Float64Array:
+    """float64[n]: 1 for a copy or a memset, 0 for a kernel."""
+    return np.array([each != "kernel" for each in kind], np.float64)
 
 
 def _of_process(timeline: GpuTimeline, process: int) -> _OfProcess | Figure:
@@ -264,6 +274,7 @@ def _of_process(timeline: GpuTimeline, process: int) -> _OfProcess | Figure:
     return _OfProcess(
         index=process,
         node=launches.node[mine],
+        copies=copies(launches.kind)[mine],
         work_ns=work_ns[middle].mean(axis=0),
         idle_ns=idle - taken[:-1],
         before_ns=before_ns - float(taken[-1]),

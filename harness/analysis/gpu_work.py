@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from harness.analysis.device_time import DeviceTime, NodeWork, device_time
+from harness.analysis.device_time import DeviceTime, NodeWork, copies, device_time
 from harness.analysis.operators.labels import node_label
 from harness.records import KernelEvents, NodeTable, Profile
 from harness.statistics.figures import Figure
@@ -153,6 +153,7 @@ def node_work(profile: Profile) -> NodeWork | None:
     return NodeWork(
         np.bincount(node, kernels.duration_ns[counted], rows) / max(count, 1),
         np.bincount(node, minlength=rows) / max(count, 1),
+        np.bincount(node, copies(kernels.kind)[counted], rows) / max(count, 1),
         None,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import gzip
 import tempfile
@@ -13,6 +14,7 @@ import numpy as np
 from harness import read_profile
 from harness.native import cupti, marks
 from harness.records import Profile
+from tests.builders.device_records import timeline
 
 FOLDER = Path(__file__).parents[1] / "gpu" / "recordings"
 
@@ -64,3 +66,31 @@ def raw_records() -> RawRecording:
         marks=marks.Marks(int(held["first_id"]), held["marks"], 0, 0, 0),
         recording=cupti.CuptiRecording(buffers, 0, 0, 0, int(held["offset_ns"]), 0, ""),
     )
+
+
+def replayed(name: str) -> Profile:
+    """The profile, its GPU work as if a pass for times alone had taken it.
+
+    It was recorded under ORT's profiler, so the idle times are those of that: longer than in truth.
+    The call is put 1000 ns before the first launch, the return 2000 ns after the last end.
+    """
+    profile = recorded(name)
+    kernels = profile.kernels
+    assert kernels is not None
+    ends_ns = kernels.start_ns + kernels.duration_ns
+    inferences = []
+    for number in range(int(kernels.inference.max()) + 1):
+        rows = np.flatnonzero(kernels.inference == number)
+        rows = rows[np.argsort(kernels.launch_ns[rows], kind="stable")]
+        began_ns = int(kernels.launch_ns[rows].min()) - 1000
+        took_ns = int(ends_ns[rows].max()) + 2000 - began_ns
+        times = [(int(kernels.start_ns[row]), int(kernels.duration_ns[row])) for row in rows]
+        inferences.append((began_ns, took_ns, times))
+    made = timeline(
+        [(kernels.name[row], int(kernels.node[row])) for row in rows.tolist()],
+        inferences,
+        [took_ns for _, took_ns, _ in inferences],
+    )
+    kinds = tuple(kernels.kind[row] for row in rows.tolist())
+    launches = dataclasses.replace(made.launches, kind=kinds)
+    return dataclasses.replace(profile, timeline=dataclasses.replace(made, launches=launches))

@@ -12,18 +12,23 @@ import numpy.typing as npt
 
 from harness.analysis import bounds, gpu_work
 from harness.analysis.ceilings import Ceilings
-from harness.analysis.device_time import NodeWork
+from harness.analysis.device_bounds import held_back
+from harness.analysis.device_time import DeviceAccounts, DeviceTime, NodeWork, device_time
 from harness.analysis.operators.accounts import Accounts, accounts_of, dispatch_ns
 from harness.analysis.operators.cells import Cells
 from harness.analysis.operators.labels import label, node_label, node_layer, sources
 from harness.analysis.operators.split import TRUSTED_MISS, Split, split_of
 from harness.analysis.working_set import Served, WorkingSet
+from harness.ort import providers
 from harness.records import NodeEvents, NodeTable, Profile
 from harness.statistics.figures import Figure
 from harness.statistics.intervals import t_interval, typical
 
 #: Passes that time operators, the most accurate first.
 SOURCES = ("probe", "ort")
+
+#: ONNX Runtime's name of the provider that runs nodes on the CPU.
+_HOST_PROVIDER = providers.by_name(providers.HOST).ort_name
 
 #: What a row of the table can be.
 GROUPS = ("node", "op", "layer")
@@ -64,7 +69,8 @@ class Operator:
             of the furthest level that its data may come from (``why`` names it).
         idle_ns: how long the GPU was idle before its work, waiting for it to be launched; None
             unless a pass recorded the device's times alone.
-        bound: ``compute-bound``, ``memory-bound``, ``overhead-bound`` or ``unknown``.
+        bound: ``compute-bound``, ``memory-bound``, ``overhead-bound`` or ``unknown``; where the
+            work of a GPU was recorded also ``launch-bound``, ``copy`` or ``host``.
         why: the numbers behind that.
         sources: nodes of the user's file that the node was made of, the main one first; empty
             if that is not known, and for an op type or a layer.
@@ -134,6 +140,8 @@ class OperatorTable:
             counts as framework time.
         known_work: share of the nodes' time spent in nodes whose operations are known.
         ceilings_absent: why ceilings of this machine are missing, each reason once.
+        device: where the time of an inference goes on the device; a Figure with the reason if
+            that is not known.
     """
 
     operators: tuple[Operator, ...]
@@ -146,6 +154,7 @@ class OperatorTable:
     uncovered: tuple[str, ...]
     known_work: float
     ceilings_absent: tuple[str, ...]
+    device: DeviceAccounts | Figure
 
 
 _SORTS: Mapping[str, Callable[[Operator], tuple[float | str, ...]]] = {
@@ -252,6 +261,9 @@ class OperatorTimes:
             uncovered=tuple(node_label(nodes, row) for row in uncovered),
             known_work=float(known_ns / max(own_ns.sum(), 1)),
             ceilings_absent=self._ceilings.reasons,
+            device=self._device_time
+            if isinstance(self._device_time, Figure)
+            else self._device_time.accounts,
         )
 
     def _operator(self, group: tuple[str, ...], members: list[int], by: str) -> Operator:
@@ -260,6 +272,7 @@ class OperatorTimes:
         own, total, calls = cells.sums(members, self._outermost(members))
         count = float(calls.mean())
         covered = [row for member in members for row in self._spans.get(member, ())]
+        timed = [*members, *covered]
         flops = self._work(nodes.flops, members)
         traffic = self._work(nodes.traffic_bytes, members)
         served = None if traffic is None else self._served(members)
@@ -278,6 +291,10 @@ class OperatorTimes:
         memory = bounds.memory_share(served, median, self._ceilings.levels)
         # Times from ORT's profiler have no second figure to stand next to them.
         profiled = self._profiled if self.source == "probe" else None
+        other = None
+        if work is not None:
+            on_host = nodes.provider[members[0]] == _HOST_PROVIDER
+            other = held_back(work, timed, on_host=on_host)
         split_miss, doubt = self._checked(members, by)
         return Operator(
             node=group[0],
@@ -292,21 +309,21 @@ class OperatorTimes:
             share=math.nan,
             calls=count,
             source=self.source,
-            kernel_ns=None if work is None else float(work.kernel_ns[members].sum()),
-            launches=None if work is None else float(work.launches[members].sum()),
+            kernel_ns=None if work is None else float(work.kernel_ns[timed].sum()),
+            launches=None if work is None else float(work.launches[timed].sum()),
             idle_ns=None
             if work is None or work.idle_ns is None
-            else float(work.idle_ns[members].sum()),
+            else float(work.idle_ns[timed].sum()),
             profiled_ns=None
             if profiled is None or not len(profiled.own)
-            else typical(profiled.medians_ns(profiled.own_ns([*members, *covered]))),
+            else typical(profiled.medians_ns(profiled.own_ns(timed))),
             spans=tuple(node_label(nodes, row) for row in covered),
             flops=flops,
             traffic_bytes=traffic,
             peak_share=_share(flops, peak, median),
             bandwidth_share=None if memory is None else memory.far,
-            bound=bound,
-            why=why,
+            bound=bound if other is None else other[0],
+            why=why if other is None else other[1],
             sources=sources(nodes, members[0]) if by == "node" else (),
             split_miss=split_miss,
             doubt=doubt,
@@ -411,6 +428,10 @@ class OperatorTimes:
             return self.cells
         events = self.profile.traces.get("ort")
         return None if events is None else Cells.of(len(self.nodes), events)
+
+    @functools.cached_property
+    def _device_time(self) -> DeviceTime | Figure:
+        return device_time(self.profile)
 
     @functools.cached_property
     def _gpu_work(self) -> NodeWork | None:
