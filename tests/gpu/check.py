@@ -146,7 +146,7 @@ def device_accounts(measured: Profile) -> bool:
         for part in ("before", "busy", "idle", "after", "recorder", "told")
     )
     residual = "?" if accounts.residual is None else f"{accounts.residual:+.2%}"
-    print(f"  device: {parts}; residual {residual}; {accounts.launches:g} launches {accounts.doubt}")
+    print(f"  device: {parts}; residual {residual} {accounts.doubt}")
     return not accounts.doubt
 
 
