@@ -72,7 +72,8 @@ import numpy as np
 from harness.config.session import SessionConfig
 from harness.ort import providers
 from harness.tracing.kernels import join
-from harness.tracing.kernels.recorder import TURNS, KernelPass
+from harness.tracing.kernels.recorder import KernelPass
+from harness.tracing.kernels.turns import TURNS
 from tests.builders.executed import save_graph
 
 path = {double!r}

@@ -161,6 +161,8 @@ _SORTS: Mapping[str, Callable[[Operator], tuple[float | str, ...]]] = {
     "time": lambda row: (-row.median_ns, row.order),
     "total": lambda row: (-row.total_ns, row.order),
     "calls": lambda row: (-row.calls, row.order),
+    "gpu": lambda row: (-(row.kernel_ns or 0.0), row.order),
+    "idle": lambda row: (-(row.idle_ns or 0.0), row.order),
     "order": lambda row: (row.order,),
     "name": lambda row: (row.label, row.order),
 }
@@ -178,7 +180,7 @@ def operator_table(
     Args:
         profile: with a traced pass.
         by: what a row is, one of GROUPS.
-        sort: ``time``, ``total``, ``calls``, ``order`` or ``name``.
+        sort: ``time``, ``total``, ``calls``, ``gpu``, ``idle``, ``order`` or ``name``.
         source: the pass to take, one of SOURCES; None for the most accurate one.
         depth: components of a layer's name that are kept; 0 for all.
 

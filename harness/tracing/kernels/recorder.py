@@ -16,14 +16,8 @@ from harness.ort.session import bind, open_session
 from harness.records import GpuTimeline, KernelEvents
 from harness.tracing.kernels import join, timeline
 from harness.tracing.kernels.timeline import Turn
+from harness.tracing.kernels.turns import SETTLING, TURNS, inferences_of_a_turn
 from harness.tracing.sessions import WARMUP_INFERENCES
-
-#: Turns that take the device's times: whether CUPTI is on. What drifts hits both alike.
-TURNS = (False, True, True, False) * 2
-
-#: Inferences that are not timed at the start of a turn, at most: the first ones after CUPTI was
-#: switched on are slower.
-SETTLING = 5
 
 
 class KernelPass:
@@ -113,7 +107,7 @@ class KernelPass:
         """Takes the device's times of the same work, without ORT's profiler.
 
         Args:
-            inferences: in each of the TURNS.
+            inferences: in each of the TURNS, fewer if they launch very much.
 
         Raises:
             ValueError: nothing was recorded before, the inferences differ, or the device cannot
@@ -125,7 +119,8 @@ class KernelPass:
         if not self._synchronises:
             raise ValueError("this provider's device cannot be waited for")
         launches = timeline.learn(*self._learnt)
-        return timeline.place(launches, [self._turn(inferences, on) for on in TURNS])
+        timed = inferences_of_a_turn(inferences, len(launches))
+        return timeline.place(launches, [self._turn(timed, on) for on in TURNS])
 
     def _turn(self, inferences: int, recorded: bool) -> Turn:
         """Some inferences in a row, with CUPTI or without."""

@@ -89,6 +89,18 @@ def test_a_node_says_how_long_the_device_waited_for_it() -> None:
     )
 
 
+def test_rows_are_sorted_by_the_devices_clock() -> None:
+    for sort, column in (("gpu", "kernel_ns"), ("idle", "idle_ns")):
+        table = operator_table(replayed("mlp"), sort=sort)
+        assert isinstance(table, OperatorTable)
+        values = [getattr(row, column) for row in table.operators]
+        assert values == sorted(values, reverse=True)
+        # Where it is not known they come as they are executed.
+        nothing = operator_table(dataclasses.replace(recorded("mlp"), kernels=None), sort=sort)
+        assert isinstance(nothing, OperatorTable)
+        assert [row.order for row in nothing.operators] == [0, 1, 2, 3, 4]
+
+
 def test_scripts_get_both_clocks() -> None:
     told = json.loads(operators_text(table_of(replayed("mlp"))))
     for row in told["operators"]:
