@@ -17,6 +17,9 @@ from harness.statistics.intervals import typical
 #: A residual of so many ns is no reason for doubt, however short the inference.
 TRUSTED_NS = 3000
 
+#: Name of the fact that says how many multiprocessors the device has.
+MULTIPROCESSORS = "gpu_used_multiprocessors"
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class NodeWork:
@@ -26,6 +29,9 @@ class NodeWork:
         kernel_ns: float64[nodes], duration of the node's work on the GPU.
         launches: float64[nodes], pieces of work: kernels, copies and memsets.
         copies: float64[nodes], those that are copies and memsets.
+        small_ns: float64[nodes], the part of kernel_ns in kernels of fewer blocks than the device
+            has multiprocessors, some of which then have nothing to do; None if that number is
+            not known.
         idle_ns: float64[nodes], how long the GPU was idle just before the node's work, since
             the inference's previous work had ended: it waited for these launches. None where
             only a pass under ORT's profiler recorded it, which lengthens the gaps.
@@ -34,6 +40,7 @@ class NodeWork:
     kernel_ns: Float64Array
     launches: Float64Array
     copies: Float64Array
+    small_ns: Float64Array | None
     idle_ns: Float64Array | None
 
 
@@ -105,10 +112,11 @@ class _OfProcess:
         node: row in the NodeTable of each launch; -1 for none.
         copies: float64[launches], 1 for a copy or a memset, 0 for a kernel.
         work_ns: float64[launches], duration on the device.
+        small_ns: float64[launches], the same for kernels of few blocks, 0 for all others.
         idle_ns: float64[launches], idle time just before it, CUPTI's part taken out.
         before_ns, busy_ns, after_ns, recorder_ns: as in DeviceAccounts.
         untaken_ns: the part of recorder_ns for which there was not enough idle time.
-        latest_ns: by how much work ended after its inference at most; 0 if none did.
+        latest_ns: by how much work of these inferences ended after them at most; 0 if none did.
         inferences: how many were recorded.
     """
 
@@ -116,6 +124,7 @@ class _OfProcess:
     node: npt.NDArray[np.int32]
     copies: Float64Array
     work_ns: Float64Array
+    small_ns: Float64Array
     idle_ns: Float64Array
     before_ns: float
     busy_ns: float
@@ -137,14 +146,18 @@ def device_time(profile: Profile) -> DeviceTime | Figure:
         return Figure(None, _why_absent(profile))
     if not len(timeline.launches):
         return Figure(None, "the device launched nothing")
+    multiprocessors = multiprocessors_of(profile)
     each: list[_OfProcess] = []
     for index in np.unique(timeline.launches.process).tolist():
-        one = _of_process(timeline, index)
+        one = _of_process(timeline, index, multiprocessors or 0)
         if isinstance(one, Figure):
             return one
         each.append(one)
     rows = 0 if profile.nodes is None else len(profile.nodes)
-    return DeviceTime(_accounts(profile, each), _nodes(each, rows))
+    nodes = _nodes(each, rows)
+    if multiprocessors is None:
+        nodes = dataclasses.replace(nodes, small_ns=None)
+    return DeviceTime(_accounts(profile, each), nodes)
 
 
 def _why_absent(profile: Profile) -> str:
@@ -234,7 +247,26 @@ def _nodes(each: list[_OfProcess], rows: int) -> NodeWork:
         mean: Float64Array = np.mean(sums, axis=0)
         return mean
 
-    return NodeWork(summed("work_ns"), summed("node"), summed("copies"), summed("idle_ns"))
+    return NodeWork(
+        kernel_ns=summed("work_ns"),
+        launches=summed("node"),
+        copies=summed("copies"),
+        small_ns=summed("small_ns"),
+        idle_ns=summed("idle_ns"),
+    )
+
+
+def multiprocessors_of(profile: Profile) -> int | None:
+    """How many multiprocessors the device has; None if the file does not say."""
+    told = next((one.value for one in profile.environment if one.name == MULTIPROCESSORS), None)
+    return told if isinstance(told, int) and told > 0 else None
+
+
+def few_blocks(grid: npt.NDArray[np.int32], multiprocessors: int) -> npt.NDArray[np.bool_]:
+    """Which launches have fewer blocks than there are multiprocessors; copies have none."""
+    blocks = grid.astype(np.float64).prod(axis=1)  # three of 2**31 - 1 exceed int64
+    few: npt.NDArray[np.bool_] = (blocks > 0) & (blocks < multiprocessors)
+    return few
 
 
 def copies(kind: Sequence[str]) -> Float64Array:
@@ -242,7 +274,7 @@ def copies(kind: Sequence[str]) -> Float64Array:
     return np.array([each != "kernel" for each in kind], np.float64)
 
 
-def _of_process(timeline: GpuTimeline, process: int) -> _OfProcess | Figure:
+def _of_process(timeline: GpuTimeline, process: int, multiprocessors: int) -> _OfProcess | Figure:
     launches, inferences = timeline.launches, timeline.inferences
     mine = np.flatnonzero(launches.process == process)
     of_process = inferences.process == process
@@ -268,6 +300,7 @@ def _of_process(timeline: GpuTimeline, process: int) -> _OfProcess | Figure:
 
     middle = _middle(took_ns)
     recorder_ns = float(took_ns[middle].mean() - bare_ns[_middle(bare_ns)].mean())
+    work = work_ns[middle].mean(axis=0)
     idle = idle_ns[middle].mean(axis=0)
     before_ns = float((starts[:, 0] - began_ns)[middle].mean())
     taken = taken_out(np.append(idle, before_ns), recorder_ns)
@@ -275,14 +308,15 @@ def _of_process(timeline: GpuTimeline, process: int) -> _OfProcess | Figure:
         index=process,
         node=launches.node[mine],
         copies=copies(launches.kind)[mine],
-        work_ns=work_ns[middle].mean(axis=0),
+        work_ns=work,
+        small_ns=np.where(few_blocks(launches.grid[mine], multiprocessors), work, 0.0),
         idle_ns=idle - taken[:-1],
         before_ns=before_ns - float(taken[-1]),
         busy_ns=float(busy_ns[middle].mean()),
         after_ns=float(after_ns[middle].mean()),
         recorder_ns=recorder_ns,
         untaken_ns=max(recorder_ns - float(taken.sum()), 0.0),
-        latest_ns=max(-int(after_ns.min()), 0),
+        latest_ns=max(-int(after_ns[middle].min()), 0),
         inferences=len(recorded),
     )
 

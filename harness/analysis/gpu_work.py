@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.analysis.device_time import DeviceTime, NodeWork, copies, device_time
+from harness.analysis.device_time import (
+    DeviceTime,
+    NodeWork,
+    copies,
+    device_time,
+    few_blocks,
+    multiprocessors_of,
+)
 from harness.analysis.operators.labels import node_label
 from harness.records import KernelEvents, NodeTable, Profile
-from harness.statistics.figures import Figure
+from harness.statistics.figures import Figure, Float64Array
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -149,12 +156,19 @@ def node_work(profile: Profile) -> NodeWork | None:
         return None
     inference, count = _inferences(kernels)
     counted = (inference >= 0) & (kernels.node >= 0) & (kernels.node < rows)
-    node = kernels.node[counted]
+    node, work_ns = kernels.node[counted], kernels.duration_ns[counted]
+    multiprocessors = multiprocessors_of(profile)
+    small = few_blocks(kernels.grid[counted], multiprocessors or 0)
+
+    def mean(weights: npt.NDArray[Any] | None) -> Float64Array:
+        return np.bincount(node, weights, rows) / max(count, 1)
+
     return NodeWork(
-        np.bincount(node, kernels.duration_ns[counted], rows) / max(count, 1),
-        np.bincount(node, minlength=rows) / max(count, 1),
-        np.bincount(node, copies(kernels.kind)[counted], rows) / max(count, 1),
-        None,
+        kernel_ns=mean(work_ns),
+        launches=mean(None),
+        copies=mean(copies(kernels.kind)[counted]),
+        small_ns=None if multiprocessors is None else mean(np.where(small, work_ns, 0)),
+        idle_ns=None,
     )
 
 

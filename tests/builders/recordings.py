@@ -13,7 +13,7 @@ import numpy as np
 
 from harness import read_profile
 from harness.native import cupti, marks
-from harness.records import Profile
+from harness.records import Launches, Profile
 from tests.builders.device_records import timeline
 
 FOLDER = Path(__file__).parents[1] / "gpu" / "recordings"
@@ -91,6 +91,15 @@ def replayed(name: str) -> Profile:
         inferences,
         [took_ns for _, took_ns, _ in inferences],
     )
-    kinds = tuple(kernels.kind[row] for row in rows.tolist())
-    launches = dataclasses.replace(made.launches, kind=kinds)
+    columns = {
+        field.name: getattr(kernels, field.name) for field in dataclasses.fields(made.launches)
+    }
+    launches = Launches(
+        **{
+            name: values[rows]
+            if isinstance(values, np.ndarray)
+            else tuple(values[row] for row in rows.tolist())
+            for name, values in columns.items()
+        }
+    )
     return dataclasses.replace(profile, timeline=dataclasses.replace(made, launches=launches))

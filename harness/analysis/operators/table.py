@@ -70,7 +70,7 @@ class Operator:
         idle_ns: how long the GPU was idle before its work, waiting for it to be launched; None
             unless a pass recorded the device's times alone.
         bound: ``compute-bound``, ``memory-bound``, ``overhead-bound`` or ``unknown``; where the
-            work of a GPU was recorded also ``launch-bound``, ``copy`` or ``host``.
+            work of a GPU was recorded also ``launch-bound``, ``small``, ``copy`` or ``host``.
         why: the numbers behind that.
         sources: nodes of the user's file that the node was made of, the main one first; empty
             if that is not known, and for an op type or a layer.
@@ -296,7 +296,7 @@ class OperatorTimes:
         other = None
         if work is not None:
             on_host = nodes.provider[members[0]] == _HOST_PROVIDER
-            other = held_back(work, timed, on_host=on_host)
+            other = held_back(work, timed, on_host=on_host, bound=bound)
         split_miss, doubt = self._checked(members, by)
         return Operator(
             node=group[0],

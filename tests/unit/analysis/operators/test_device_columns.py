@@ -8,12 +8,14 @@ import io
 import json
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
+from harness.analysis import gpu_work
 from harness.analysis.device_bounds import held_back
-from harness.analysis.device_time import DeviceAccounts, NodeWork
+from harness.analysis.device_time import MULTIPROCESSORS, DeviceAccounts, NodeWork
 from harness.analysis.operators.table import OperatorTable, operator_table
-from harness.records import Profile
+from harness.records import Profile, Reading
 from harness.reporters.scripts.profile import operators_text
 from harness.reporters.scripts.tables import operators_csv
 from harness.reporters.terminal.operators import print_operators
@@ -58,25 +60,63 @@ def test_a_file_without_the_pass_has_kernels_and_no_idle_times(name: str) -> Non
         assert row.launches == same[row.order].launches
 
 
-def work(kernel_ns: float, launches: float, copies: float, idle_ns: float | None) -> NodeWork:
-    idle = None if idle_ns is None else np.array([idle_ns])
-    return NodeWork(np.array([kernel_ns]), np.array([launches]), np.array([copies]), idle)
+def work(
+    kernel_ns: float, launches: float, copies: float, small_ns: float | None, idle_ns: float | None
+) -> NodeWork:
+    def column(value: float) -> npt.NDArray[np.float64]:
+        return np.array([value])
+
+    return NodeWork(
+        column(kernel_ns),
+        column(launches),
+        column(copies),
+        None if small_ns is None else column(small_ns),
+        None if idle_ns is None else column(idle_ns),
+    )
 
 
 @pytest.mark.parametrize(
-    ("of", "on_host", "bound"),
+    ("of", "on_host", "ceilings", "bound"),
     [
-        (work(100, 2, 1, 101), False, "launch-bound"),
-        (work(100, 2, 1, 100), False, None),
-        (work(100, 2, 1, None), False, None),
-        (work(100, 2, 2, 500), False, "copy"),
-        (work(0, 0, 0, 0), False, None),
-        (work(0, 0, 0, 0), True, "host"),
+        (work(100, 2, 1, 90, 101), False, "unknown", "launch-bound"),
+        (work(100, 2, 1, 90, 101), False, "memory-bound", "launch-bound"),
+        (work(100, 2, 1, 51, 100), False, "unknown", "small"),
+        (work(100, 2, 1, 51, None), False, "unknown", "small"),
+        (work(100, 2, 1, 51, 100), False, "compute-bound", None),
+        (work(100, 2, 1, 50, 100), False, "unknown", None),
+        (work(100, 2, 1, None, None), False, "unknown", None),
+        (work(100, 2, 2, 0, 500), False, "unknown", "copy"),
+        (work(0, 0, 0, 0, 0), False, "unknown", None),
+        (work(0, 0, 0, 0, 0), True, "compute-bound", "host"),
     ],
 )
-def test_what_holds_a_node_back(of: NodeWork, on_host: bool, bound: str | None) -> None:
-    told = held_back(of, [0], on_host=on_host)
+def test_what_holds_a_node_back(
+    of: NodeWork, on_host: bool, ceilings: str, bound: str | None
+) -> None:
+    told = held_back(of, [0], on_host=on_host, bound=ceilings)
     assert (told and told[0]) == bound
+
+
+def test_kernels_of_few_blocks_are_known_where_the_device_is() -> None:
+    """An H200 has 132 multiprocessors."""
+    told = Reading(MULTIPROCESSORS, 132, "1")
+    profiles = [
+        dataclasses.replace(one, environment=(*one.environment, told))
+        for name in PROFILES
+        for one in (recorded(name), replayed(name))
+    ]
+    for profile in profiles:
+        rows = 0 if profile.nodes is None else len(profile.nodes)
+        seen = gpu_work.node_work(profile)
+        assert seen is not None
+        assert seen.small_ns is not None
+        assert len(seen.small_ns) == rows
+        assert 0 < seen.small_ns.sum() < seen.kernel_ns.sum()
+        assert (seen.small_ns <= seen.kernel_ns).all()
+    assert "small" in {row.bound for row in table_of(profiles[0]).operators}
+    unknown = gpu_work.node_work(recorded("mlp"))
+    assert unknown is not None
+    assert unknown.small_ns is None
 
 
 def test_a_node_says_how_long_the_device_waited_for_it() -> None:
