@@ -294,9 +294,9 @@ class OperatorTimes:
         # Times from ORT's profiler have no second figure to stand next to them.
         profiled = self._profiled if self.source == "probe" else None
         other = None
-        if work is not None:
+        if self._judged_work is not None:
             on_host = nodes.provider[members[0]] == _HOST_PROVIDER
-            other = held_back(work, timed, on_host=on_host, bound=bound)
+            other = held_back(self._judged_work, timed, on_host=on_host, bound=bound)
         split_miss, doubt = self._checked(members, by)
         return Operator(
             node=group[0],
@@ -438,6 +438,14 @@ class OperatorTimes:
     @functools.cached_property
     def _gpu_work(self) -> NodeWork | None:
         return gpu_work.node_work(self.profile)
+
+    @functools.cached_property
+    def _judged_work(self) -> NodeWork | None:
+        """The same to judge nodes by: without idle times that are doubtful themselves."""
+        work, device = self._gpu_work, self._device_time
+        if work is None or isinstance(device, Figure) or not device.accounts.doubt:
+            return work
+        return dataclasses.replace(work, idle_ns=None)
 
     @functools.cached_property
     def _profiler_tax(self) -> float | None:
