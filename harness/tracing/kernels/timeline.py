@@ -172,7 +172,7 @@ def _by_launch(
     if not (inference >= 0).any():
         raise ValueError("the device did nothing in any inference, by CUPTI's clock")
     # On several streams a later launch may start earlier. Ids are compared with one among them,
-    # so that a wrap-around does not matter.
+    # so that a wrap-around does not matter. Work of the same id is in the order of its starts.
     correlation = work["correlation"].astype(np.int64)
     half = _CORRELATIONS // 2
     launched = (correlation - correlation[0] + half) % _CORRELATIONS

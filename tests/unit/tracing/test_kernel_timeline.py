@@ -75,6 +75,12 @@ def test_ids_that_wrap_around_keep_their_order() -> None:
     assert timeline.learn(columns, EVENTS).name == ("gemm", "relu")
 
 
+def test_work_without_ids_is_in_the_order_of_its_starts() -> None:
+    recorded = records((2, 0, 1050, 6), (1, 0, 1010, 31), (2, 0, 1150, 7), (1, 0, 1120, 32))
+    placed = timeline.place(learnt(), [turn(recorded, 1000, 1100)])
+    assert placed.times.start_ns.tolist() == [1010, 1050, 1120, 1150]
+
+
 @pytest.mark.parametrize(
     ("last", "inference", "dropped", "reason"),
     [
