@@ -21,6 +21,9 @@ _NARROW_TYPES = 14
 #: Doubtful rows whose measured miss is printed; ``--json`` and ``--csv`` have all.
 _DOUBTS_TOLD = 3
 
+#: Rows for which the device waits longest, named below the table.
+_WAITS_TOLD = 3
+
 #: Columns that a narrow terminal leaves out, in this order, until the names have room.
 _SPARED = ("sum", "calls", "±", "total", "share", "launches", "GPU idle", "bound", "op type")
 
@@ -211,11 +214,11 @@ def print_accounts(page: Page, table: OperatorTable) -> None:
     if table.profiler_tax is not None:
         page.say("accounts", f"profiler tax: ORT's profiler adds {table.profiler_tax:+.0%}")
     if any(row.kernel_ns is not None for row in table.operators):
-        _print_device(page, table.device)
+        _print_device(page, table.device, table.operators)
 
 
-def _print_device(page: Page, accounts: DeviceAccounts | Figure) -> None:
-    """Prints where the time of an inference goes on the device."""
+def _print_device(page: Page, accounts: DeviceAccounts | Figure, rows: Sequence[Operator]) -> None:
+    """Prints where the time of an inference goes on the device, and what it waits for."""
     if isinstance(accounts, Figure):
         page.say("device", f"idle times not known: {worded(accounts.reason)}")
         return
@@ -238,5 +241,10 @@ def _print_device(page: Page, accounts: DeviceAccounts | Figure) -> None:
         work, idle = nanoseconds(accounts.unjoined_ns), nanoseconds(accounts.unjoined_idle_ns)
         told += f", {counted_times(accounts.unjoined)} of no node: {work} after {idle} idle"
     page.say("device", told)
+    waits = [(row.idle_ns, row.called) for row in rows if row.idle_ns and row.idle_ns > 0]
+    longest = sorted(waits, reverse=True)[:_WAITS_TOLD]
+    if longest:
+        named = ", ".join(f"{called} ({nanoseconds(idle_ns)})" for idle_ns, called in longest)
+        page.say("device", f"waits longest for the launches of {named}")
     if accounts.doubt:
         page.say("device", f"do not trust the device's accounts: {accounts.doubt}")
