@@ -222,6 +222,10 @@ def test_disk_full_before_a_process_has_finished(harness: Harness, tmp_path: Pat
         assert nothing_is_left(tmp_path)
 
 
+@pytest.mark.skipif(
+    "libasan" in os.environ.get("LD_PRELOAD", ""),
+    reason="AddressSanitizer reserves terabytes of address space",
+)
 @pytest.mark.parametrize("limit_mb", [60, 150, 250, 400])
 def test_little_address_space_gives_one_line(harness: Harness, limit_mb: int) -> None:
     for words in (("models",), ("profile", "mlp", "--quick", "--quiet", "--processes", "1")):

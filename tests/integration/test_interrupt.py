@@ -40,7 +40,9 @@ def start(tmp_path: Path, surroundings: dict[str, str]) -> Iterator[Start]:
         process = subprocess.Popen(
             [sys.executable, "-m", "harness", "profile", "mlp", "-o", "out.h5", *arguments],
             cwd=tmp_path,
-            env=surroundings,
+            # Were the tests run with AddressSanitizer, it would not let a signal kill.
+            env=surroundings
+            | {"ASAN_OPTIONS": f"{os.environ.get('ASAN_OPTIONS', '')}:handle_segv=0"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
