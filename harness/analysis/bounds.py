@@ -49,6 +49,8 @@ def classify(
     peak_flops_per_s: float | None,
     levels: Sequence[Level],
     dispatch_ns: float | None,
+    *,
+    launched: bool = False,
 ) -> tuple[Bound, str]:
     """Names what holds a node back, and the numbers that say so.
 
@@ -75,6 +77,7 @@ def classify(
         levels: what can serve data, the nearest first, with their measured bandwidths.
         dispatch_ns: cost of a node that does nothing, measured the way self_ns was (ORT's
             profiler adds microseconds to each); None if not measured.
+        launched: whether the time is that of kernels on a device, of which no dispatch is part.
 
     Returns:
         The label, and a line such as ``compute 62% of peak (38.1 of 61.4 GFLOP/s), memory
@@ -88,8 +91,11 @@ def classify(
     told = [
         _compute_told(flops, self_ns, peak_flops_per_s, compute),
         _unmeasured_told(served, self_ns) if memory is None else f"memory {memory.told}",
-        "dispatch not measured" if dispatch is None else f"dispatch {dispatch:.0%} of the time",
     ]
+    if not launched:
+        told.append(
+            "dispatch not measured" if dispatch is None else f"dispatch {dispatch:.0%} of the time"
+        )
     if max(compute or 0.0, 0.0 if memory is None else memory.least) > _MOST_SHARE:
         told.append("above its ceiling, so either the ceiling or the count of its work is wrong")
         return "unknown", ", ".join(told)

@@ -6,11 +6,12 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.analysis import bounds, gpu_work
+from harness.analysis import bounds, gpu_work, precision
 from harness.analysis.ceilings import Ceilings
 from harness.analysis.gpu_work import NodeWork
 from harness.analysis.operators.accounts import Accounts, accounts_of, dispatch_ns
@@ -18,6 +19,7 @@ from harness.analysis.operators.cells import Cells
 from harness.analysis.operators.labels import label, node_label, node_layer, sources
 from harness.analysis.operators.split import TRUSTED_MISS, Split, split_of
 from harness.analysis.working_set import Served, WorkingSet
+from harness.ort import providers
 from harness.records import NodeEvents, NodeTable, Profile
 from harness.statistics.figures import Figure
 from harness.statistics.intervals import t_interval, typical
@@ -59,9 +61,10 @@ class Operator:
             none.
         spans: names of further nodes whose time is included: they have no probe of their own.
         flops, traffic_bytes: of one inference; None if not known.
-        peak_share, bandwidth_share: share of this machine's measured ceilings that it reached;
-            None if the work is not known or the ceiling was not measured. The bandwidth is that
-            of the furthest level that its data may come from (``why`` names it).
+        peak_share, bandwidth_share: share of the measured ceilings of what does its work that it
+            reached: of the host's in its own time, of a device's in that of its kernels. None if
+            the work is not known or the ceiling was not measured. The bandwidth is that of the
+            furthest level that its data may come from (``why`` names it).
         idle_ns: how long the GPU was idle before its kernels; None as for kernel_ns.
         bound: ``compute-bound``, ``memory-bound``, ``overhead-bound`` or ``unknown``.
         why: the numbers behind that.
@@ -145,6 +148,17 @@ class OperatorTable:
     uncovered: tuple[str, ...]
     known_work: float
     ceilings_absent: tuple[str, ...]
+
+
+class _HeldBack(NamedTuple):
+    """What an Operator tells of its bounds, under the same names."""
+
+    flops: float | None
+    traffic_bytes: float | None
+    peak_share: float | None
+    bandwidth_share: float | None
+    bound: str
+    why: str
 
 
 _SORTS: Mapping[str, Callable[[Operator], tuple[float | str, ...]]] = {
@@ -250,8 +264,15 @@ class OperatorTimes:
             profiler_tax=self._profiler_tax,
             uncovered=tuple(node_label(nodes, row) for row in uncovered),
             known_work=float(known_ns / max(own_ns.sum(), 1)),
-            ceilings_absent=self._ceilings.reasons,
+            ceilings_absent=self._missing(rows),
         )
+
+    def _missing(self, rows: Sequence[Operator]) -> tuple[str, ...]:
+        """Why ceilings are missing of what did the rows' work, each reason once."""
+        reasons: list[str] = []
+        for launched in sorted({self._on_device(row.order) for row in rows}, reverse=True):
+            reasons += (self._device_ceilings if launched else self._ceilings).reasons
+        return tuple(dict.fromkeys(reasons))
 
     def _operator(self, group: tuple[str, ...], members: list[int], by: str) -> Operator:
         """A row of the table; its share is filled in once all rows are known."""
@@ -259,22 +280,9 @@ class OperatorTimes:
         own, total, calls = cells.sums(members, self._outermost(members))
         count = float(calls.mean())
         covered = [row for member in members for row in self._spans.get(member, ())]
-        flops = self._work(nodes.flops, members)
-        traffic = self._work(nodes.traffic_bytes, members)
-        served = None if traffic is None else self._served(members)
-        kinds = {nodes.arithmetic[row] for row in members if nodes.arithmetic[row]}
-        peak = self._ceilings.peaks.get(kinds.pop()) if len(kinds) == 1 else None
         by_process = cells.medians_ns(own)
         median = typical(by_process)
-        bound, why = bounds.classify(
-            -1 if flops is None else round(flops),
-            served,
-            median,
-            peak,
-            self._ceilings.levels,
-            None if self._dispatch_ns is None else self._dispatch_ns * count,
-        )
-        memory = bounds.memory_share(served, median, self._ceilings.levels)
+        held = self._held_back(members, median, count)
         # Times from ORT's profiler have no second figure to stand next to them.
         profiled = self._profiled if self.source == "probe" else None
         split_miss, doubt = self._checked(members, by)
@@ -298,16 +306,82 @@ class OperatorTimes:
             if profiled is None or not len(profiled.own)
             else typical(profiled.medians_ns(profiled.own_ns([*members, *covered]))),
             spans=tuple(node_label(nodes, row) for row in covered),
-            flops=flops,
-            traffic_bytes=traffic,
-            peak_share=_share(flops, peak, median),
-            bandwidth_share=None if memory is None else memory.far,
-            bound=bound,
-            why=why,
+            flops=held.flops,
+            traffic_bytes=held.traffic_bytes,
+            peak_share=held.peak_share,
+            bandwidth_share=held.bandwidth_share,
+            bound=held.bound,
+            why=held.why,
             sources=sources(nodes, members[0]) if by == "node" else (),
             split_miss=split_miss,
             doubt=doubt,
         )
+
+    def _held_back(self, members: list[int], median_ns: float, count: float) -> _HeldBack:
+        """What holds a row of the table back.
+
+        On the host its own time stands against the host's ceilings; on a device that of its
+        kernels against the device's, because the host only launches them.
+
+        Args:
+            members: rows of its nodes, all of one provider.
+            median_ns: its own time in an inference.
+            count: executions in an inference.
+        """
+        flops = self._work(self.nodes.flops, members)
+        traffic = self._work(self.nodes.traffic_bytes, members)
+        launched = self._on_device(members[0])
+        ceilings = self._device_ceilings if launched else self._ceilings
+        time_ns, dispatch_ns = median_ns, self._dispatch_ns
+        if launched:
+            kernels, why = self.profile.kernels, ""
+            if self._gpu_work is None or kernels is None:
+                why = "the times of its kernels were not recorded, and the host only launches them"
+            elif kernels.dropped:
+                why = f"{kernels.dropped} records of kernels were lost, perhaps of its own"
+            if why or self._gpu_work is None:
+                return _HeldBack(flops, traffic, None, None, "unknown", why)
+            timed = [row for one in members for row in (one, *self._spans.get(one, ()))]
+            time_ns, dispatch_ns = float(self._gpu_work.kernel_ns[timed].sum()), None
+            if not time_ns:
+                return _HeldBack(flops, traffic, None, None, "unknown", "it launched no kernel")
+        served = None
+        if traffic is not None:
+            served = self._served(members, self._device_set if launched else self._working_set)
+        kinds = {
+            self._kinds[row] if launched else self.nodes.arithmetic[row]
+            for row in members
+            if self.nodes.arithmetic[row]
+        }
+        peak = ceilings.peaks.get(kinds.pop()) if len(kinds) == 1 else None
+        bound, why = bounds.classify(
+            -1 if flops is None else round(flops),
+            served,
+            time_ns,
+            peak,
+            ceilings.levels,
+            None if dispatch_ns is None else dispatch_ns * count,
+            launched=launched,
+        )
+        if launched:
+            why = f"kernels of {time_ns / 1000:.3g} µs: {why}"
+        memory = bounds.memory_share(served, time_ns, ceilings.levels)
+        return _HeldBack(
+            flops,
+            traffic,
+            _share(flops, peak, time_ns),
+            None if memory is None else memory.far,
+            bound,
+            why,
+        )
+
+    def _on_device(self, row: int) -> bool:
+        """Whether a node's work is done by a device. A provider that nobody knows may be one's."""
+        name = self.nodes.provider[row]
+        if name:
+            return providers.on_device(name)
+        asked = providers.known(self.profile.provider)
+        return asked is None or asked.on_device
 
     def _checked(self, members: list[int], by: str) -> tuple[float | None, str]:
         """(split_miss, doubt) of a row of the table."""
@@ -343,9 +417,9 @@ class OperatorTimes:
                 work += float(column[row]) * count
         return work
 
-    def _served(self, members: Sequence[int]) -> Served:
+    def _served(self, members: Sequence[int], working_set: WorkingSet) -> Served:
         """What serves the data of all that is in the time of some nodes, in one inference."""
-        return self._working_set.served(
+        return working_set.served(
             {
                 row: float(self._calls[member])
                 for member in members
@@ -377,6 +451,16 @@ class OperatorTimes:
         return Ceilings.of(self.profile)
 
     @functools.cached_property
+    def _device_ceilings(self) -> Ceilings:
+        return Ceilings.of_device(self.profile)
+
+    @functools.cached_property
+    def _kinds(self) -> Sequence[str]:
+        """The type in which each node on a device computes; empty where that is not known."""
+        tf32 = precision.allows_tf32(self.profile)
+        return precision.of_nodes(self.nodes, self.profile.kernels, tf32=tf32)
+
+    @functools.cached_property
     def _calls(self) -> npt.NDArray[np.float64]:
         """Executions of each node in an inference, those of a node without a probe included."""
         calls = np.asarray(self.cells.calls.mean(axis=0), float)
@@ -387,6 +471,10 @@ class OperatorTimes:
     @functools.cached_property
     def _working_set(self) -> WorkingSet:
         return WorkingSet.of(self.nodes, self._calls, self._ceilings.levels)
+
+    @functools.cached_property
+    def _device_set(self) -> WorkingSet:
+        return WorkingSet.of(self.nodes, self._calls, self._device_ceilings.levels)
 
     @functools.cached_property
     def _dispatch_ns(self) -> float | None:

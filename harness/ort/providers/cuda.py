@@ -18,6 +18,8 @@ PROVIDER = ExecutionProvider(
     memory="device",
     capture_option="enable_cuda_graph",
     faster_start="cudnn_conv_algo_search=HEURISTIC",
+    tf32_option="use_tf32",
+    precision_options=("use_tf32",),
     logs_copies=True,
     plugin=_PLUGIN,
     state=functools.partial(cuda_state, name="cuda", plugin=_PLUGIN),
