@@ -14,8 +14,11 @@ import numpy as np
 
 from harness.ort import providers
 from harness.ort.execution_provider import ExecutionProvider
-from harness.records import KernelEvents, NodeTable, Profile
+from harness.records import KernelEvents, NodeTable, Profile, Reading
 from harness.statistics.figures import Figure
+
+#: Name of the fact that tells it.
+FACT = "precision"
 
 #: float32 products that tensor cores compute from 19 bits of each operand.
 TF32 = "tf32"
@@ -63,7 +66,7 @@ class Precision:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """The types that a good part of the operations runs in, by name."""
+        """The types that a good part of the operations runs in, in the order of their names."""
         return tuple(sorted(name for name, share in self.shares.items() if share >= _PART))
 
     @property
@@ -115,6 +118,16 @@ def of_nodes(nodes: NodeTable, kernels: KernelEvents | None, *, tf32: bool) -> t
     )
 
 
+def of_model(nodes: NodeTable) -> tuple[str, ...]:
+    """The types of a model's tensors that a good part of its operations is on, by name."""
+    flops: dict[str, float] = {}
+    for kind, one in zip(nodes.arithmetic, nodes.flops.tolist(), strict=True):
+        if one > 0:
+            flops[kind] = flops.get(kind, 0.0) + one
+    least = _PART * sum(flops.values())
+    return tuple(sorted(kind for kind, one in flops.items() if kind and one >= least))
+
+
 def precision(profile: Profile) -> Precision | Figure:
     """In which types the device computed, or why that is not known."""
     provider = providers.known(profile.provider)
@@ -143,6 +156,20 @@ def precision(profile: Profile) -> Precision | Figure:
     untold = shares.pop("", 0.0) / whole
     ordered = sorted(shares.items(), key=lambda one: -one[1])
     return Precision({name: flops / whole for name, flops in ordered}, untold, options, reason)
+
+
+def facts(profile: Profile) -> tuple[Reading, ...]:
+    """The same as facts to store: nothing on a host, which computes in the model's types."""
+    found = precision(profile)
+    if isinstance(found, Figure):
+        return ()
+    source = "names of the kernels, else types of the model's tensors; shares of the operations"
+    if not found.shares:
+        reason = found.reason or "float32 may have been TF32, and no kernel tells"
+        return (Reading(FACT, None, "", source, reason),)
+    shares = dict(found.shares) | ({"not told": found.untold} if found.untold else {})
+    told = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
+    return (Reading(FACT, told, "", source),)
 
 
 def allows_tf32(profile: Profile) -> bool:

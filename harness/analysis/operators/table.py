@@ -75,6 +75,8 @@ class Operator:
             too). Of a group: what the doubtful stretches in it miss. None if not measured.
         doubt: what that means, in a clause, if it is more than noise and more than is trusted;
             else the doubt of the accounts as a whole, empty where there is none.
+        work_ns: what ``flops`` and ``traffic_bytes`` took: its own time, on a device that of its
+            kernels; None if these were not recorded.
     """
 
     node: str
@@ -103,6 +105,7 @@ class Operator:
     sources: tuple[str, ...] = ()
     split_miss: float | None = None
     doubt: str = ""
+    work_ns: float | None = None
 
     @property
     def called(self) -> str:
@@ -159,6 +162,7 @@ class _HeldBack(NamedTuple):
     bandwidth_share: float | None
     bound: str
     why: str
+    work_ns: float | None = None
 
 
 _SORTS: Mapping[str, Callable[[Operator], tuple[float | str, ...]]] = {
@@ -315,6 +319,7 @@ class OperatorTimes:
             sources=sources(nodes, members[0]) if by == "node" else (),
             split_miss=split_miss,
             doubt=doubt,
+            work_ns=held.work_ns,
         )
 
     def _held_back(self, members: list[int], median_ns: float, count: float) -> _HeldBack:
@@ -364,7 +369,9 @@ class OperatorTimes:
             launched=launched,
         )
         if launched:
-            why = f"kernels of {time_ns / 1000:.3g} µs: {why}"
+            short = time_ns < 1e6
+            took = f"{time_ns / 1e3:.3g} µs" if short else f"{time_ns / 1e6:.3g} ms"
+            why = f"kernels of {took}: {why}"
         memory = bounds.memory_share(served, time_ns, ceilings.levels)
         return _HeldBack(
             flops,
@@ -373,6 +380,7 @@ class OperatorTimes:
             None if memory is None else memory.far,
             bound,
             why,
+            time_ns,
         )
 
     def _on_device(self, row: int) -> bool:

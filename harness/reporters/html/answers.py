@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from harness.analysis.operators.table import OperatorTable
+from harness.analysis.precision import Precision, precision
 from harness.options import flag, worded
 from harness.reporters.html import plots
 from harness.reporters.html.digest import Digest
@@ -142,6 +143,9 @@ def on_what(digest: Digest) -> list[Content]:
         for fact in profile.environment
         if fact.name.startswith("gpu") and fact.name.endswith("_name") and fact.value is not None
     ]
+    computed = precision(profile)
+    if isinstance(computed, Precision):
+        facts.append(("precision", foreign(worded(computed.told), 160)))
     ran_by = digest.fact("ort_version")
     return [
         big(foreign(str(digest.fact("cpu_model") or "unknown CPU"), 60), kind="long"),

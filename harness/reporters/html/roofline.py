@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from harness.analysis.ceilings import Ceilings, Level
 from harness.analysis.operators.table import Operator
 from harness.options import worded
+from harness.ort import providers
 from harness.reporters.html import plots
 from harness.reporters.html.answers import note
 from harness.reporters.html.digest import Digest
@@ -28,14 +29,21 @@ def roofline(digest: Digest) -> Markup:
     table = digest.tables["node"]
     if isinstance(table, Figure):
         return note(f"No operator times: {worded(table.reason)}.")
+    provider = providers.known(digest.profile.provider)
+    on_device = provider is not None and provider.on_device
     known = [
-        (row, row.flops / row.traffic_bytes, row.flops / (row.median_ns * 1e-9))
+        (row, row.flops / row.traffic_bytes, row.flops / (row.work_ns * 1e-9))
         for row in table.operators
-        if row.flops and row.traffic_bytes and row.median_ns > 0
+        if row.flops
+        and row.traffic_bytes
+        and row.work_ns
+        # Beside those on a device, nodes on the CPU have ceilings of their own.
+        and (not on_device or providers.on_device(row.provider))
     ][:_POINTS]
     if not known:
-        return note("The operations and bytes of no node are known.")
-    ceilings = Ceilings.of(digest.profile)
+        without = ", or what they took on the device" if on_device else ""
+        return note(f"The operations and bytes of no node are known{without}.")
+    ceilings = (Ceilings.of_device if on_device else Ceilings.of)(digest.profile)
     bandwidths, arithmetic = ceilings.measured_levels, ceilings.peaks
     intensity = [one for _, one, _ in known]
     speeds = [speed for *_, speed in known] + list(arithmetic.values())
@@ -51,7 +59,7 @@ def roofline(digest: Digest) -> Markup:
             y_text=lambda value: metric(value, "FLOP/s"), x_title="operations per byte",
             y_title="operations per second", kind="large",
         ),
-        element("figcaption", _says(table.known_work, ceilings)),
+        element("figcaption", _says(table.known_work, ceilings, on_device=on_device)),
     )  # fmt: skip
 
 
@@ -94,13 +102,16 @@ def _ceilings(
     return lines
 
 
-def _says(known_work: float, ceilings: Ceilings) -> str:
+def _says(known_work: float, ceilings: Ceilings, *, on_device: bool) -> str:
     text = (
         f"The area of a disc is its share of the time; operations are known for "
         f"{percent(known_work)} of it."
     )
+    if on_device:
+        text += " The height of a disc is by the time of its kernels on the device."
     if ceilings.measured_levels and ceilings.peaks:
-        return f"{text} The lines are what this machine reached in a measurement of its own."
+        what = "the device" if on_device else "this machine"
+        return f"{text} The lines are what {what} reached in a measurement of its own."
     why = worded("; ".join(ceilings.reasons)) or "they were not measured"
     some = "all " if ceilings.peaks or ceilings.measured_levels else ""
     return f"{text} Without {some}ceilings: {why}."

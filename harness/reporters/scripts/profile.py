@@ -17,6 +17,7 @@ from harness.analysis.gpu_work import KernelTable
 from harness.analysis.memory import memory
 from harness.analysis.noise import NoiseVerdict
 from harness.analysis.operators.table import OperatorTable, operator_table
+from harness.analysis.precision import precision
 from harness.analysis.throughput import throughput
 from harness.analysis.wall_time import spent
 from harness.options import worded
@@ -56,6 +57,7 @@ def summary(profile: Profile, *, verbose: bool = False) -> dict[str, Any]:
             }
             for record in profile.inputs
         ],
+        **_precision(profile),
         "output_error": profile.output_check.value,
         "output_error_reason": profile.output_check.reason,
         "branches": [dataclasses.asdict(one) for one in branches.decided(profile)],
@@ -74,6 +76,21 @@ def summary(profile: Profile, *, verbose: bool = False) -> dict[str, Any]:
     if not rows:
         report["operators_reason"] = accounts.get("reason", "no node ran")
     return report
+
+
+def _precision(profile: Profile) -> dict[str, Any]:
+    """In which types a device computed; no key where they are the model's."""
+    found = precision(profile)
+    if isinstance(found, Figure):
+        return {}
+    return {
+        "precision": {
+            "shares": dict(found.shares),
+            "untold": found.untold,
+            "options": dict(found.options),
+            "reason": worded(found.reason),
+        }
+    }
 
 
 def _finding(found: Finding) -> dict[str, Any]:

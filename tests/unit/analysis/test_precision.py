@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.analysis.precision import Precision, of_kernel, precision
+from harness.analysis.precision import Precision, facts, of_kernel, precision
 from harness.records import Profile, Reading
 from harness.statistics.figures import Figure
 from tests.builders.device_records import kernels
@@ -23,14 +23,14 @@ REDUCE = "void cublasLt::splitKreduce_kernel<32, 16, int, float, float, float, f
     ("name", "told"),
     [
         # Recorded on an H200 with cuBLAS 13 and cuDNN 9.19, shortened.
-        ("sm80_xmma_fprop_implicit_gemm_tf32f32_tf32f32_f32_nhwckrsc_nchw_tilesize64x32x64", "tf32"),
+        ("sm80_xmma_fprop_implicit_gemm_tf32f32_tf32f32_f32_nhwckrsc_nchw", "tf32"),
         ("sm90_xmma_fprop_implicit_gemm_f32f32_tf32f32_f32_nhwckrsc_nhwc_warpgroupsize1", "tf32"),
         (TF32, "tf32"),
         ("void cutlass::Kernel2<cutlass_80_tensorop_s1688gemm_64x64_32x6_nn_align4>(...)", "tf32"),
-        ("sm80_xmma_fprop_implicit_gemm_f32f32_f32f32_f32_nchwkcrs_nchw_g1_ffma_aligna4", "float32"),
-        ("void implicit_convolve_sgemm<float, float, 1024, 5, 5, 3, 3, 3, 1, false>(int)", "float32"),
-        ("std::enable_if<!(false), void>::type internal::gemvx::kernel<int, int, float>", "float32"),
-        ("void onnxruntime::cuda::_UnaryElementWise<float, float, onnxruntime::cuda::OP_Relu<float>",
+        ("sm80_xmma_fprop_implicit_gemm_f32f32_f32f32_f32_nchwkcrs_nchw_g1_ffma", "float32"),
+        ("void implicit_convolve_sgemm<float, float, 1024, 5, 5>(int)", "float32"),
+        ("internal::gemvx::kernel<int, int, float>", "float32"),
+        ("void _UnaryElementWise<float, float, onnxruntime::cuda::OP_Relu<float>",
          "float32"),
         ("void onnxruntime::cuda::_GatherKernel<int>(long, long)", ""),
         ("memset", ""),
@@ -130,3 +130,13 @@ def test_what_is_not_known_has_its_reason() -> None:
         "not known (as the kernels' names and the model's types tell): "
         "the operations of no node on the device are known"
     )
+
+
+def test_it_is_stored_as_a_fact_of_devices_alone() -> None:
+    (fact,) = facts(measured(OPTIONS))
+    assert (fact.name, fact.value) == ("precision", "tf32 75.0%, float16 25.0%")
+    (fact,) = facts(measured(OPTIONS, kernels=None))
+    assert fact.value == "float16 25.0%, not told 75.0%"
+    (fact,) = facts(measured(nodes=None))
+    assert (fact.value, fact.reason) == (None, "the executed graph is not known")
+    assert facts(measured(provider="cpu")) == ()

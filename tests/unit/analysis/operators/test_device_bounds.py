@@ -66,7 +66,7 @@ def test_kernel_times_stand_against_the_devices_ceilings() -> None:
     assert (product.bound, relu.bound) == ("compute-bound", "memory-bound")
     assert product.peak_share == pytest.approx(0.5), "of TF32, in which its kernel multiplies"
     assert relu.bandwidth_share == pytest.approx(0.8), "of the faster stream"
-    assert product.why.startswith("kernels of 1e+03 µs: compute 50% of peak")
+    assert product.why.startswith("kernels of 1 ms: compute 50% of peak")
     assert "of device memory bandwidth" in relu.why
     assert "dispatch" not in relu.why, "the host's, which the kernels know nothing of"
 
