@@ -6,6 +6,7 @@ import numpy as np
 
 from harness.analysis.operators.table import OperatorTable
 from harness.analysis.precision import Precision, precision
+from harness.analysis.used_gpu import used_gpu
 from harness.options import flag, worded
 from harness.reporters.html import plots
 from harness.reporters.html.digest import Digest
@@ -138,11 +139,18 @@ def on_what(digest: Digest) -> list[Content]:
         ("system", _known(digest, "os")),
         ("virtual", _known(digest, "virtualisation")),
     ]
-    gpu = [
-        ("GPU", foreign(str(fact.value), 48))
-        for fact in profile.environment
-        if fact.name.startswith("gpu") and fact.name.endswith("_name") and fact.value is not None
-    ]
+    gpu: list[tuple[str, Content]] = []
+    used = used_gpu(profile)
+    if used is not None:
+        gpu = [("GPU", foreign(used.told, 160))]
+    else:
+        gpu = [
+            ("GPU", foreign(str(fact.value), 48))
+            for fact in profile.environment
+            if fact.name.startswith("gpu")
+            and fact.name.endswith("_name")
+            and fact.value is not None
+        ]
     computed = precision(profile)
     if isinstance(computed, Precision):
         facts.append(("precision", foreign(worded(computed.told), 160)))

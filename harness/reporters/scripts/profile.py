@@ -19,6 +19,7 @@ from harness.analysis.noise import NoiseVerdict
 from harness.analysis.operators.table import OperatorTable, operator_table
 from harness.analysis.precision import precision
 from harness.analysis.throughput import throughput
+from harness.analysis.used_gpu import used_gpu
 from harness.analysis.wall_time import spent
 from harness.options import worded
 from harness.records import Profile
@@ -57,7 +58,7 @@ def summary(profile: Profile, *, verbose: bool = False) -> dict[str, Any]:
             }
             for record in profile.inputs
         ],
-        **_precision(profile),
+        **_device(profile),
         "output_error": profile.output_check.value,
         "output_error_reason": profile.output_check.reason,
         "branches": [dataclasses.asdict(one) for one in branches.decided(profile)],
@@ -78,18 +79,19 @@ def summary(profile: Profile, *, verbose: bool = False) -> dict[str, Any]:
     return report
 
 
-def _precision(profile: Profile) -> dict[str, Any]:
-    """In which types a device computed; no key where they are the model's."""
-    found = precision(profile)
-    if isinstance(found, Figure):
+def _device(profile: Profile) -> dict[str, Any]:
+    """Which device was used, and in which types it computed; no keys of a host."""
+    gpu, found = used_gpu(profile), precision(profile)
+    if gpu is None or isinstance(found, Figure):
         return {}
     return {
+        "gpu": dataclasses.asdict(gpu),
         "precision": {
             "shares": dict(found.shares),
             "untold": found.untold,
             "options": dict(found.options),
             "reason": worded(found.reason),
-        }
+        },
     }
 
 

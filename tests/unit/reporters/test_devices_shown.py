@@ -29,10 +29,14 @@ def measured(provider: str = "cuda", **columns: Any) -> Profile:
         op_type=("MatMul",),
         provider=(placed,),
         flops=np.array([4_000_000_000_000]),
-        traffic_bytes=np.array([800_000_000]),
+        traffic_bytes=np.array([40_000_000_000]),
         arithmetic=("float32",),
     )
     facts = (
+        Reading("gpu_count", 2, "1"),
+        Reading("gpu_used", 1, "1"),
+        Reading("gpu0_name", "NVIDIA H200"),
+        Reading("gpu1_name", "NVIDIA L4"),
         Reading("provider_options_CUDA", "use_tf32=1"),
         Reading("ceiling_matmul_float32", 1e12, "flop/s"),
         Reading("ceiling_copy", 1e11, "bytes/s"),
@@ -89,7 +93,7 @@ def test_the_roofline_of_a_device_has_its_lines_and_no_others() -> None:
     assert "tf32 matrix product, measured: 400 TFLOP/s" in text
     assert "device memory, measured: 4 TB/s" in text
     assert "DRAM, measured" not in text, "the host's"
-    assert "200 TFLOP/s at 5e+03 operations per byte" in text
+    assert "200 TFLOP/s at 100 operations per byte" in text
     assert "The lines are what the device reached" in text
 
 
@@ -103,3 +107,12 @@ def test_the_roofline_of_the_host_ignores_what_a_file_tells_of_a_device() -> Non
     text = page([measured("cpu")])
     assert "float32 matrix product, measured" in text
     assert "tf32 matrix product" not in text
+
+
+def test_of_several_gpus_the_one_that_was_used_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    print_summary(measured())
+    assert "NVIDIA L4 (gpu1 of 2)" in capsys.readouterr().out
+    assert json.loads(summary_text(measured()))["gpu"]["index"] == 1
+    assert "NVIDIA L4 (gpu1 of 2)" in page([measured()])
+    print_summary(measured("cpu"))
+    assert "gpu" not in capsys.readouterr().out
