@@ -47,6 +47,7 @@ REDUCE = "void cublasLt::splitKreduce_kernel<32, 16, int, float, float, float, f
         ("sm90_xmma_gemm_bf16bf16_bf16f32_f32_tn_n_tilesize128x128x64", "bfloat16"),
         ("cutlass_80_tensorop_s8_i16832gemm_s8_256x128_64x3_tn_align16", "int8"),
         ("sm80_xmma_gemm_i8i8_i8i32_f32_tn_n_tilesize128x64x64", "int8"),
+        ("ampere_igemm_int8_128x128_ldg4_nn", "int8"),
         ("ampere_sgemm_128x64_nn", "float32"),
         ("cutlass_80_simt_sgemm_128x128_8x5_nn_align1", "float32"),
         ("cutlass_80_tensorop_d884gemm_64x64_16x4_nn_align1", "float64"),
