@@ -161,7 +161,7 @@ class _Reached(NamedTuple):
     def __str__(self) -> str:
         return (
             f"{self.share:.0%} of {self.level} bandwidth "
-            f"({self.achieved:.3g} of {self.ceiling:.3g} GB/s)"
+            f"({_giga(self.achieved)} of {_giga(self.ceiling)} GB/s)"
         )
 
 
@@ -219,11 +219,17 @@ def _compute_told(flops: int, self_ns: float, peak_per_s: float | None, share: f
         return f"compute {'unknown' if flops else 'nothing'}"
     achieved = flops / self_ns  # operations a ns are G a second
     if peak_per_s is None or share is None:
-        return f"compute {achieved:.3g} GFLOP/s (ceiling not measured)"
-    return f"compute {share:.0%} of peak ({achieved:.3g} of {peak_per_s * 1e-9:.3g} GFLOP/s)"
+        return f"compute {_giga(achieved)} GFLOP/s (ceiling not measured)"
+    peak = _giga(peak_per_s * 1e-9)
+    return f"compute {share:.0%} of peak ({_giga(achieved)} of {peak} GFLOP/s)"
 
 
 def _unmeasured_told(served: Served | None, self_ns: float) -> str:
     if served is None:
         return "memory unknown"
-    return f"memory {served.near.sum() / self_ns:.3g} GB/s (ceiling not measured)"
+    return f"memory {_giga(served.near.sum() / self_ns)} GB/s (ceiling not measured)"
+
+
+def _giga(value: float) -> str:
+    """A number of G a second; a device's have up to seven digits, which are no exponent."""
+    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"

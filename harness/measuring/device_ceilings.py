@@ -260,12 +260,12 @@ def facts(library: ort.Library, config: ProfileConfig) -> tuple[Reading, ...]:
         config: what is profiled; a quick look measures no ceilings, and a host has no device.
     """
     session = providers.uncaptured(config.session)
-    chain = providers.chain(session)
-    if config.quick or not chain or not chain[0][0].on_device:
+    asked = providers.by_name(session.provider)
+    if config.quick or not asked.on_device:
         return ()
     load_provider_libraries(library, session)
     # The last one runs single operators: the others leave what they cannot take to it.
-    provider, options = chain[-1]
+    provider, options = [(asked, session.provider_options), *providers.chain(session)][-1]
     used = cuda_devices.device(options.get("device_id", "0"))
     limit = config.memory_limit_gb
     memory_bytes = (available_bytes() or 0) // 2
@@ -317,18 +317,20 @@ def _as_fact(name: str, found: Ceiling) -> Reading:
 
 
 def _repeat(binding: ort.Binding) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Of each repetition its ns, and whether the host's thread kept its CPU: 1 or 0.
+    """Of each repetition its ns, and the share of it for which the host's thread had its CPU.
 
-    Where it waits for the device it may spin or sleep, so its CPU time tells nothing: but a thread
-    that was interrupted against its will launched late, or saw the end late.
+    Where it waits for the device it may sleep, so that only a thread that was interrupted against
+    its will launched late, or saw the end late. If it spins, its CPU time says for how long.
     """
     times: list[tuple[float, float]] = []
     end_ns = time.monotonic_ns() + _LOOK_NS
     while not times or (time.monotonic_ns() < end_ns and len(times) < _MOST_REPETITIONS):
-        before = resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
+        before, cpu_ns = resource.getrusage(resource.RUSAGE_THREAD), time.thread_time_ns()
         wall_ns = binding.run()
-        interrupted = resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw > before
-        times.append((wall_ns, 0.0 if interrupted else 1.0))
+        cpu_ns = time.thread_time_ns() - cpu_ns
+        after = resource.getrusage(resource.RUSAGE_THREAD)
+        interrupted = after.ru_nivcsw > before.ru_nivcsw
+        times.append((wall_ns, min(cpu_ns / wall_ns, 1.0) if interrupted else 1.0))
     wall, on_cpu = np.array(times, np.float64).T
     return wall, on_cpu
 

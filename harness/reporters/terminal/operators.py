@@ -109,7 +109,8 @@ def _rate(amount: float | None, row: Operator) -> float | None:
 
 
 def _giga(value: float) -> str:
-    return f"{value * 1e-9:.3g}"
+    giga = value * 1e-9
+    return f"{giga:.3g}" if giga < 1000 else f"{giga:,.0f}"
 
 
 def _or_dash(form: Callable[[float], str], value: float | None) -> str:
