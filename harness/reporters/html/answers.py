@@ -141,8 +141,10 @@ def on_what(digest: Digest) -> list[Content]:
     ]
     gpu: list[tuple[str, Content]] = []
     used = used_gpu(profile)
+    heading = str(digest.fact("cpu_model") or "unknown CPU")
     if used is not None:
-        gpu = [("GPU", foreign(used.told, 160))]
+        gpu = [("GPU", foreign(used.told, 160)), ("host", foreign(heading, 60))]
+        heading = used.name or "GPU of unknown name"
     else:
         gpu = [
             ("GPU", foreign(str(fact.value), 48))
@@ -156,7 +158,7 @@ def on_what(digest: Digest) -> list[Content]:
         facts.append(("precision", foreign(worded(computed.told), 160)))
     ran_by = digest.fact("ort_version")
     return [
-        big(foreign(str(digest.fact("cpu_model") or "unknown CPU"), 60), kind="long"),
+        big(foreign(heading, 60), kind="long"),
         note("ONNX Runtime ", foreign(str(ran_by)) if ran_by is not None else "of unknown version"),
         listed([*facts, *gpu]),
     ]

@@ -31,14 +31,18 @@ def roofline(digest: Digest) -> Markup:
         return note(f"No operator times: {worded(table.reason)}.")
     provider = providers.known(digest.profile.provider)
     on_device = provider is not None and provider.on_device
+    rows = list(table.operators)
+    shares = {row.order: row.share for row in rows}
+    if on_device:
+        # Nodes on the CPU beside it have ceilings of their own.
+        rows = [row for row in rows if row.work_ns and providers.on_device(row.provider)]
+        rows.sort(key=lambda row: -(row.work_ns or 0.0))
+        busy_ns = sum(row.work_ns or 0.0 for row in rows)
+        shares = {row.order: (row.work_ns or 0.0) / busy_ns for row in rows}
     known = [
         (row, row.flops / row.traffic_bytes, row.flops / (row.work_ns * 1e-9))
-        for row in table.operators
-        if row.flops
-        and row.traffic_bytes
-        and row.work_ns
-        # Beside those on a device, nodes on the CPU have ceilings of their own.
-        and (not on_device or providers.on_device(row.provider))
+        for row in rows
+        if row.flops and row.traffic_bytes and row.work_ns
     ][:_POINTS]
     if not known:
         without = ", or what they took on the device" if on_device else ""
@@ -49,7 +53,10 @@ def roofline(digest: Digest) -> Markup:
     speeds = [speed for *_, speed in known] + list(arithmetic.values())
     x = plots.Scale(_below(min(intensity)), _above(max(intensity)), logarithmic=True)
     y = plots.Scale(_below(min(speeds)), _above(max(speeds)), logarithmic=True)
-    points = [_point(x, y, *one) for one in sorted(known, key=lambda one: -one[0].share)]
+    points = [
+        _point(x, y, *one, shares[one[0].order])
+        for one in sorted(known, key=lambda one: -shares[one[0].order])
+    ]
     return element(
         "figure",
         plots.legend((f"bound {bound}", bound) for bound in _BOUNDS),
@@ -63,12 +70,14 @@ def roofline(digest: Digest) -> Markup:
     )  # fmt: skip
 
 
-def _point(x: plots.Scale, y: plots.Scale, row: Operator, intensity: float, speed: float) -> Markup:
+def _point(
+    x: plots.Scale, y: plots.Scale, row: Operator, intensity: float, speed: float, share: float
+) -> Markup:
     tip = tooltip(
         row.label, *in_ort(row), row.op_type, f"{duration(row.median_ns)}, {percent(row.share)}",
         f"{metric(speed, 'FLOP/s')} at {intensity:.3g} operations per byte", row.bound, row.why,
     )  # fmt: skip
-    radius = max(2.5, _RADIUS * math.sqrt(row.share))
+    radius = max(2.5, _RADIUS * math.sqrt(share))
     return plots.point(x(intensity), 100 - y(speed), round(radius, 1), f"bound {row.bound}", tip)
 
 
@@ -108,7 +117,7 @@ def _says(known_work: float, ceilings: Ceilings, *, on_device: bool) -> str:
         f"{percent(known_work)} of it."
     )
     if on_device:
-        text += " The height of a disc is by the time of its kernels on the device."
+        text = "Area and height of a disc are by the time of its kernels on the device."
     if ceilings.measured_levels and ceilings.peaks:
         what = "the device" if on_device else "this machine"
         return f"{text} The lines are what {what} reached in a measurement of its own."

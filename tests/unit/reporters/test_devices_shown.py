@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,25 @@ def test_the_roofline_of_a_device_has_its_lines_and_no_others() -> None:
     assert "The lines are what the device reached" in text
 
 
+def test_discs_of_a_device_are_as_large_as_their_kernels_are_long() -> None:
+    one = measured()
+    assert one.nodes is not None
+    nodes = table(
+        [-1, -1],
+        op_type=("MatMul",) * 2,
+        provider=one.nodes.provider * 2,
+        flops=np.array([4_000_000_000_000] * 2),
+        traffic_bytes=np.array([40_000_000_000] * 2),
+        arithmetic=("float32",) * 2,
+    )
+    # The host takes as long to launch the one as the other.
+    trace = events([(0, 0, 0, 5_000, 5_000), (1, 0, 5_000, 5_000, 5_000)], [(0, 0, 11_000)])
+    work = kernels(("s1688gemm", 0, 100, 300_000_000), ("s1688gemm", 1, 300_000_200, 100_000_000))
+    text = page([dataclasses.replace(one, nodes=nodes, traces={"ort": trace}, kernels=work)])
+    radii = [float(found) for found in re.findall(r'r="([0-9.]+)" class="bound', text)]
+    assert radii == pytest.approx([26 * 0.75**0.5, 13], abs=0.1)
+
+
 def test_the_page_of_a_device_without_kernels_draws_no_disc() -> None:
     text = page([measured(kernels=None)])
     assert "or what they took on the device." in text
@@ -113,6 +133,8 @@ def test_of_several_gpus_the_one_that_was_used_is_named(capsys: pytest.CaptureFi
     print_summary(measured())
     assert "NVIDIA L4 (gpu1 of 2)" in capsys.readouterr().out
     assert json.loads(summary_text(measured()))["gpu"]["index"] == 1
-    assert "NVIDIA L4 (gpu1 of 2)" in page([measured()])
+    text = page([measured()])
+    assert "NVIDIA L4 (gpu1 of 2)" in text
+    assert re.search(r'class="big long">[^<]*(<[^>]*>)?[^<]*NVIDIA L4', text), "heads its card"
     print_summary(measured("cpu"))
     assert "gpu" not in capsys.readouterr().out
