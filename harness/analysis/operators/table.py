@@ -339,12 +339,12 @@ class OperatorTimes:
         ceilings = self._device_ceilings if launched else self._ceilings
         time_ns, dispatch_ns = median_ns, self._dispatch_ns
         if launched:
-            kernels, why = self.profile.kernels, ""
-            if self._gpu_work is None or kernels is None:
+            if self._gpu_work is None:
                 why = "the times of its kernels were not recorded, and the host only launches them"
-            elif kernels.dropped:
+                return _HeldBack(flops, traffic, None, None, "unknown", why)
+            kernels = self.profile.kernels
+            if kernels is not None and kernels.dropped:
                 why = f"{kernels.dropped} records of kernels were lost, perhaps of its own"
-            if why or self._gpu_work is None:
                 return _HeldBack(flops, traffic, None, None, "unknown", why)
             timed = [row for one in members for row in (one, *self._spans.get(one, ()))]
             time_ns, dispatch_ns = float(self._gpu_work.kernel_ns[timed].sum()), None
