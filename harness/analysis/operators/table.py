@@ -348,7 +348,7 @@ class OperatorTimes:
                 return _HeldBack(flops, traffic, None, None, "unknown", why)
             timed = [row for one in members for row in (one, *self._spans.get(one, ()))]
             time_ns, dispatch_ns = float(self._gpu_work.kernel_ns[timed].sum()), None
-            if not time_ns:
+            if not time_ns > 0:
                 return _HeldBack(flops, traffic, None, None, "unknown", "it launched no kernel")
         served = None
         if traffic is not None:

@@ -35,14 +35,14 @@ def roofline(digest: Digest) -> Markup:
     shares = {row.order: row.share for row in rows}
     if on_device:
         # Nodes on the CPU beside it have ceilings of their own.
-        rows = [row for row in rows if row.work_ns and providers.on_device(row.provider)]
+        rows = [row for row in rows if (row.work_ns or 0) > 0 and providers.on_device(row.provider)]
         rows.sort(key=lambda row: -(row.work_ns or 0.0))
         busy_ns = sum(row.work_ns or 0.0 for row in rows)
         shares = {row.order: (row.work_ns or 0.0) / busy_ns for row in rows}
     known = [
         (row, row.flops / row.traffic_bytes, row.flops / (row.work_ns * 1e-9))
         for row in rows
-        if row.flops and row.traffic_bytes and row.work_ns
+        if row.flops and row.traffic_bytes and row.work_ns is not None and row.work_ns > 0
     ][:_POINTS]
     if not known:
         without = ", or what they took on the device" if on_device else ""
