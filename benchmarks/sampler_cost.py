@@ -4,7 +4,11 @@ A model is timed without a sampler and with one at several rates, interleaved in
 in one process; each difference is relative to the same round without a sampler. Then a Python
 thread spins with and without a sampler: a sampler that held the GIL would slow it down.
 
-    python benchmarks/sampler_cost.py [--rounds N] [--gpu N] [MODEL ...]
+    python benchmarks/sampler_cost.py [--rounds N] [--gpu N | --priced] [MODEL ...]
+
+With --priced, the test double of NVML stands in for a GPU, and each of its calls takes the CPU time
+that it took on an H200. Then take long rounds (--round-s 5): each begins and ends with a reading of
+the costly energy counter, as a timed pass does.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import sys
 import tempfile
 import threading
 import time
@@ -39,11 +44,14 @@ class Cost:
         self.ticks = 0
         self.missed = 0
         self.lateness_ns: list[np.ndarray] = []
+        self.shares: dict[str, list[float]] = {}
 
     @contextlib.contextmanager
-    def sampling(self, hz: float, gpu: int | None):
+    def sampling(self, hz: float, gpu: int | None, nvml_library: str | None):
         """Samples while the block runs, and adds the cost."""
-        sampler = DeviceSampler(hz, gpu, os.sched_getaffinity(0), seconds=30)
+        sampler = DeviceSampler(
+            hz, gpu, os.sched_getaffinity(0), nvml_library=nvml_library, seconds=30
+        )
         sampler.start()
         try:
             yield
@@ -56,13 +64,16 @@ class Cost:
                     self.cpu_ns += int(series.value[0])
                 elif series.quantity == "missed_ticks":
                     self.missed += int(series.value[0])
+                elif series.quantity == "cpu_share_ppm":
+                    self.shares.setdefault(series.device, []).append(series.value[0] / 1e6)
 
     def __str__(self) -> str:
         late = np.percentile(np.concatenate(self.lateness_ns), [50, 90, 99]) / 1000
         return (
             f"{self.cpu_ns / self.ticks / 1000:6.1f} µs CPU a tick, lateness p50 {late[0]:.0f} "
             f"p90 {late[1]:.0f} p99 {late[2]:.0f} µs, {self.missed} of "
-            f"{self.ticks + self.missed} ticks missed"
+            f"{self.ticks + self.missed} ticks missed; share of a core: "
+            + ", ".join(f"{name} {np.median(each):.2%}" for name, each in self.shares.items())
         )
 
 
@@ -74,7 +85,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--round-s", type=float, default=0.2, help="length of one measurement")
     parser.add_argument("--gpu", type=int, help="sample this GPU of NVML as well")
+    parser.add_argument("--priced", action="store_true", help="a double of NVML at real prices")
     options = parser.parse_args()
+    options.nvml_library = None
+    if options.priced:
+        sys.path.insert(0, str(Path(__file__).parents[1]))
+        from tests.doubles import NvmlDouble, build_nvml
+
+        double = NvmlDouble(build_nvml())
+        double.price(on=True)
+        options.gpu, options.nvml_library = 0, double.path
     library = ort.Library(str(ort_library()))
     print(
         f"ONNX Runtime {library.version}, one thread, {len(os.sched_getaffinity(0))} CPUs, "
@@ -135,7 +155,9 @@ def measure(time_round, options: argparse.Namespace):
     for number in range(options.rounds):
         for hz in rng.permutation(list(taken)):
             sampling = (
-                costs[hz].sampling(float(hz), options.gpu) if hz else contextlib.nullcontext()
+                costs[hz].sampling(float(hz), options.gpu, options.nvml_library)
+                if hz
+                else contextlib.nullcontext()
             )
             with sampling:
                 taken[hz][number] = time_round()
@@ -163,7 +185,7 @@ def spin(options: argparse.Namespace) -> None:
     for number in range(options.rounds):
         for hz in RATES_HZ:
             alone = progress()
-            with Cost().sampling(hz, options.gpu):
+            with Cost().sampling(hz, options.gpu, options.nvml_library):
                 ratios[hz][number] = progress() / alone
     done = True
     spinner.join()

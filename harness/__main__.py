@@ -5,13 +5,25 @@ downloaded to would then run a ``numpy.py`` lying next to it, so that entry is r
 anything is imported, unless harness itself is in that folder.
 """
 
+import resource
 import sys
 from os import getcwd, path  # already imported by Python at start-up
+
+#: Below it libraries end the process while they are loaded, in ways that nothing can report.
+_LEAST_ADDRESS_SPACE = 300 << 20
 
 
 def main() -> int:
     """Runs this process's command line; returns the exit code."""
     _look_for_no_module_here()
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY and limit < _LEAST_ADDRESS_SPACE:
+        told = f"not enough memory: ulimit -v allows {limit >> 20} MiB of address space"
+        print(f"harness: {told} (allow {_LEAST_ADDRESS_SPACE >> 20})", file=sys.stderr)
+        return 3
+    from harness import blas_threads
+
+    blas_threads.limit()
     from harness.commands import command_line
 
     return command_line.main()

@@ -22,6 +22,7 @@ enum {
     NVML_ERROR_FUNCTION_NOT_FOUND = 13,
     NVML_ERROR_GPU_IS_LOST = 15,
     NVML_ERROR_LIB_RM_VERSION_MISMATCH = 18,
+    NVML_ERROR_NO_DATA = 21,
     NVML_ERROR_UNKNOWN = 999,
 };
 
@@ -40,6 +41,10 @@ enum {
     NVML_FI_DEV_TOTAL_ENERGY_CONSUMPTION = 83, /* mJ since the driver was loaded */
     NVML_FI_DEV_POWER_AVERAGE = 185,           /* mW over a second */
     NVML_FI_DEV_POWER_INSTANT = 186,           /* mW */
+};
+
+enum {
+    NVML_TOTAL_POWER_SAMPLES = 0, /* nvmlSamplingType_t; mW */
 };
 
 typedef union {
@@ -63,6 +68,11 @@ typedef struct {
 } nvmlFieldValue_t;
 
 typedef struct {
+    unsigned long long timeStamp; /* CLOCK_REALTIME in µs */
+    nvmlValue_t sampleValue;
+} nvmlSample_t;
+
+typedef struct {
     unsigned int gpu, memory; /* percent */
 } nvmlUtilization_t;
 
@@ -83,6 +93,9 @@ typedef struct {
     X(nvmlDeviceGetUtilizationRates, (nvmlDevice_t, nvmlUtilization_t *))               \
     X(nvmlDeviceGetCurrentClocksEventReasons, (nvmlDevice_t, unsigned long long *))     \
     X(nvmlDeviceGetCurrentClocksThrottleReasons, (nvmlDevice_t, unsigned long long *))  \
-    X(nvmlDeviceGetMemoryInfo, (nvmlDevice_t, nvmlMemory_t *))
+    X(nvmlDeviceGetMemoryInfo, (nvmlDevice_t, nvmlMemory_t *))                          \
+    /* type, samples newer than this stamp, type of the values, count of samples */     \
+    X(nvmlDeviceGetSamples, (nvmlDevice_t, int, unsigned long long, int *,              \
+                             unsigned int *, nvmlSample_t *))
 
 #endif

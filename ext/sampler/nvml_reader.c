@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "clock.h"
+
 nvmlReturn_t nvml_open(struct nvml *nvml, const char *library, unsigned gpu) {
     memset(nvml, 0, sizeof *nvml);
     /* Never unmapped: an abandoned thread may still be inside. */
@@ -55,17 +57,15 @@ bool nvml_final(nvmlReturn_t status) {
 }
 
 /* Returns an nvmlReturn_t. */
-static int field_value(const nvmlFieldValue_t *field, int64_t *value) {
-    switch (field->valueType) {
-    case NVML_VALUE_TYPE_DOUBLE: *value = llround(field->value.dVal); return NVML_SUCCESS;
-    case NVML_VALUE_TYPE_UNSIGNED_INT: *value = field->value.uiVal; return NVML_SUCCESS;
-    case NVML_VALUE_TYPE_UNSIGNED_LONG: *value = (int64_t)field->value.ulVal; return NVML_SUCCESS;
-    case NVML_VALUE_TYPE_UNSIGNED_LONG_LONG:
-        *value = (int64_t)field->value.ullVal;
-        return NVML_SUCCESS;
-    case NVML_VALUE_TYPE_SIGNED_LONG_LONG: *value = field->value.sllVal; return NVML_SUCCESS;
-    case NVML_VALUE_TYPE_SIGNED_INT: *value = field->value.siVal; return NVML_SUCCESS;
-    case NVML_VALUE_TYPE_UNSIGNED_SHORT: *value = field->value.usVal; return NVML_SUCCESS;
+static int number_of(int type, nvmlValue_t told, int64_t *value) {
+    switch (type) {
+    case NVML_VALUE_TYPE_DOUBLE: *value = llround(told.dVal); return NVML_SUCCESS;
+    case NVML_VALUE_TYPE_UNSIGNED_INT: *value = told.uiVal; return NVML_SUCCESS;
+    case NVML_VALUE_TYPE_UNSIGNED_LONG: *value = (int64_t)told.ulVal; return NVML_SUCCESS;
+    case NVML_VALUE_TYPE_UNSIGNED_LONG_LONG: *value = (int64_t)told.ullVal; return NVML_SUCCESS;
+    case NVML_VALUE_TYPE_SIGNED_LONG_LONG: *value = told.sllVal; return NVML_SUCCESS;
+    case NVML_VALUE_TYPE_SIGNED_INT: *value = told.siVal; return NVML_SUCCESS;
+    case NVML_VALUE_TYPE_UNSIGNED_SHORT: *value = told.usVal; return NVML_SUCCESS;
     default: return NVML_ERROR_UNKNOWN;
     }
 }
@@ -88,7 +88,7 @@ static void read_fields(struct nvml *nvml, const struct channel *channels, size_
         if (status == 0) {
             status = whole != NVML_SUCCESS ? whole : field->nvmlReturn;
             if (status == NVML_SUCCESS) {
-                status = field_value(field, &value);
+                status = number_of(field->valueType, field->value, &value);
                 readings[i].updated_us = field->timestamp;
             }
             field++;
@@ -142,6 +142,39 @@ static nvmlReturn_t read_one(struct nvml *nvml, const struct channel *channel, i
         break;
     }
     return status;
+}
+
+nvmlReturn_t nvml_samples(struct nvml *nvml, const struct channel *channel, int64_t since_ns,
+                          struct reading *readings, size_t *count) {
+    *count = 0;
+    if (nvml->nvmlDeviceGetSamples == NULL) return NVML_ERROR_FUNCTION_NOT_FOUND;
+    int type = NVML_VALUE_TYPE_UNSIGNED_INT;
+    unsigned int taken = NVML_SAMPLES;
+    int64_t offset_ns = realtime_offset_ns();
+    nvmlReturn_t status = nvml->nvmlDeviceGetSamples(
+        nvml->device, (int)channel->argument, nvml->seen_us, &type, &taken, nvml->samples);
+    /* How the driver says that there is none newer. */
+    if (status == NVML_ERROR_NOT_FOUND || status == NVML_ERROR_NO_DATA) return NVML_SUCCESS;
+    if (status != NVML_SUCCESS) return status;
+    if (taken > NVML_SAMPLES) return NVML_ERROR_UNKNOWN;
+    unsigned long long before_us = nvml->seen_us;
+    for (unsigned int i = 0; i < taken; i++) {
+        const nvmlSample_t *sample = &nvml->samples[i];
+        int64_t value = 0;
+        /* A ring that is not full yet has entries without a stamp; others may come once more. */
+        if (sample->timeStamp <= before_us) continue;
+        if (sample->timeStamp > nvml->seen_us) nvml->seen_us = sample->timeStamp;
+        struct reading *reading = &readings[*count];
+        *reading = (struct reading){
+            .time_ns = (int64_t)sample->timeStamp * 1000 - offset_ns,
+            .updated_us = (int64_t)sample->timeStamp,
+        };
+        if (reading->time_ns < since_ns) continue;
+        int converted = number_of(type, sample->sampleValue, &value);
+        channel_store(channel, reading, value, converted, NVML_ERROR_UNKNOWN);
+        ++*count;
+    }
+    return NVML_SUCCESS;
 }
 
 void nvml_read(struct nvml *nvml, const struct channel *channels, size_t count,

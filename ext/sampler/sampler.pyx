@@ -22,7 +22,10 @@ cdef extern from "sampler/channel.h" nogil:
         CHANNEL_NVML_UTILIZATION
         CHANNEL_NVML_REASONS
         CHANNEL_NVML_MEMORY
+        CHANNEL_NVML_SAMPLES
         CHANNEL_KINDS
+    enum:
+        CHANNEL_ELSEWHERE
     struct channel:
         channel_kind kind
         bint slow
@@ -30,12 +33,13 @@ cdef extern from "sampler/channel.h" nogil:
         int64_t scale
         const char* path
         const char* key
+        bint meter
     struct reading:
         int64_t time_ns
         int64_t value
         int64_t updated_us
         int32_t status
-        int32_t unused
+        int32_t channel
 
 cdef extern from "sampler/sampling.h" nogil:
     struct sampler:
@@ -54,16 +58,27 @@ cdef extern from "sampler/sampling.h" nogil:
         int64_t missed
         int64_t dropped
         int64_t cpu_ns
+        int64_t setup_ns
         int hung
         bint test_double
         const char* detail
+    ctypedef struct cost_t "struct sampler_cost":
+        int64_t cost_ns
+        int64_t period_ns
+        bint seldom
+    enum tier:
+        TIER_FAST
+        TIER_SLOW
+        TIER_SELDOM
     sampler* sampler_new(const sampler_plan*) noexcept
     int sampler_start(sampler*) noexcept
     void sampler_stop(sampler*) noexcept
+    void sampler_edge(sampler*) noexcept
     report_t sampler_report(const sampler*) noexcept
-    size_t sampler_rows(const sampler*, bint) noexcept
-    size_t sampler_columns(const sampler*, bint) noexcept
-    void sampler_take(sampler*, bint, reading*, size_t) noexcept
+    cost_t sampler_cost(const sampler*, size_t) noexcept
+    size_t sampler_rows(const sampler*, tier) noexcept
+    size_t sampler_columns(const sampler*, tier) noexcept
+    void sampler_take(sampler*, tier, reading*, size_t) noexcept
     void sampler_free(sampler*) noexcept
 
 
@@ -74,16 +89,20 @@ NVML_TEMPERATURE = CHANNEL_NVML_TEMPERATURE
 NVML_UTILIZATION = CHANNEL_NVML_UTILIZATION
 NVML_REASONS = CHANNEL_NVML_REASONS
 NVML_MEMORY = CHANNEL_NVML_MEMORY
+NVML_SAMPLES = CHANNEL_NVML_SAMPLES
+
+ELSEWHERE = CHANNEL_ELSEWHERE
 
 READING = np.dtype([
     ("time_ns", np.int64), ("value", np.int64), ("updated_us", np.int64),
-    ("status", np.int32), ("unused", np.int32),
+    ("status", np.int32), ("channel", np.int32),
 ])
 
 Channel = namedtuple(
-    "Channel", "kind argument scale slow path key", defaults=(0, 1, False, "", "")
+    "Channel", "kind argument scale slow path key meter", defaults=(0, 1, False, "", "", False)
 )
-Report = namedtuple("Report", "ticks missed dropped cpu_ns hung detail test_double")
+Report = namedtuple("Report", "ticks missed dropped cpu_ns setup_ns hung detail test_double")
+Cost = namedtuple("Cost", "cost_ns period_ns seldom")
 
 
 cdef class Sampler:
@@ -91,6 +110,7 @@ cdef class Sampler:
 
     cdef sampler* _sampler
     cdef bint _busy
+    cdef size_t _channels
 
     def __init__(
         self, channels, double hz=100.0, int slow_every=10, int64_t capacity=6000,
@@ -131,6 +151,7 @@ cdef class Sampler:
                 copied[i].scale = each.scale
                 copied[i].path = path
                 copied[i].key = key
+                copied[i].meter = each.meter
             plan.channels = copied
             plan.channel_count = len(channels)
             plan.period_ns = <int64_t>math.floor(1e9 / hz + 0.5)
@@ -139,6 +160,7 @@ cdef class Sampler:
             plan.patience_ns = <int64_t>(patience_s * 1e9)
             plan.nvml_library = library
             plan.gpu = gpu
+            self._channels = plan.channel_count
             self._sampler = sampler_new(&plan)
         finally:
             free(copied)
@@ -167,6 +189,14 @@ cdef class Sampler:
         if error:
             raise OSError(error, f"the sampling thread: {os.strerror(error)}")
 
+    def edge(self):
+        """Has the thread read its seldom channels now, and waits until it has."""
+        cdef sampler* native = self._own()
+        self._busy = True
+        with nogil:
+            sampler_edge(native)
+        self._busy = False
+
     def stop(self):
         """Ends the thread, or abandons it if it hangs."""
         cdef sampler* native = self._own()
@@ -176,24 +206,32 @@ cdef class Sampler:
         self._busy = False
 
     def take(self):
-        """Readings since the last call: those of the fast channels and of the slow ones."""
-        return self._take(False), self._take(True)
+        """Readings since the last call: of the fast channels, the slow and the seldom ones."""
+        return self._take(TIER_FAST), self._take(TIER_SLOW), self._take(TIER_SELDOM)[:, 0]
 
-    cdef object _take(self, bint slow):
+    cdef object _take(self, tier of):
         cdef sampler* native = self._own()
-        cdef size_t rows = sampler_rows(native, slow)
-        taken = np.zeros((rows, sampler_columns(native, slow)), READING)
+        cdef size_t rows = sampler_rows(native, of)
+        taken = np.zeros((rows, sampler_columns(native, of)), READING)
         cdef char[::1] memory
         if taken.size:
             memory = taken.reshape(-1).view(np.int8)
-            sampler_take(native, slow, <reading*>&memory[0], rows)
+            sampler_take(native, of, <reading*>&memory[0], rows)
         return taken
+
+    def costs(self):
+        """What was found out about each channel before the first tick."""
+        return tuple([self._cost(i) for i in range(self._channels)])
+
+    cdef object _cost(self, size_t channel):
+        cdef cost_t cost = sampler_cost(self._own(), channel)
+        return Cost(cost.cost_ns, cost.period_ns, bool(cost.seldom))
 
     def report(self):
         """Counters of the thread."""
         cdef report_t report = sampler_report(self._own())
         return Report(
-            report.ticks, report.missed, report.dropped, report.cpu_ns,
+            report.ticks, report.missed, report.dropped, report.cpu_ns, report.setup_ns,
             None if report.hung < 0 else report.hung,
             report.detail.decode(errors="replace"), bool(report.test_double),
         )

@@ -14,6 +14,27 @@
 #include "sampler/file_reader.h"
 #include "sampler/nvml_reader.h"
 
+/* A call of NVML that takes longer than this is never made at every tick: at 100 Hz it alone would
+   take half a percent of a core. */
+#define COSTLY_NS 50000
+
+/* Between edges a costly call takes one part in this many of a core's time. */
+#define COST_SHARE 2000
+#define SELDOM_NS 1000000000LL
+
+/* The driver's own samples are fetched before its buffer is full: it held 2.4 s of power. */
+#define FETCH_NS 1000000000LL
+#define FETCH_LATEST_NS 2000000000LL
+/* Room for so many of them in a second; power was kept 50 times a second. */
+#define SAMPLES_HZ 200
+
+/* Calls of which the fastest tells the cost: the first may load something, any may be preempted. */
+#define COST_CALLS 3
+
+/* Updates of a meter between which its period is found, and the longest search. */
+#define METER_UPDATES 4
+#define METER_SEARCH_NS 700000000LL
+
 /* Rows of one tier. Single producer (the thread), single consumer (the owner): lock-free. */
 struct ring {
     struct reading *readings;
@@ -25,7 +46,9 @@ struct sampler {
     struct channel *channels;
     size_t count, slow_begin; /* slow channels come last */
     int64_t period_ns, slow_every, patience_ns;
-    struct ring fast, slow;
+    struct ring fast, slow, seldom;
+    struct reading *fetched; /* of the driver's own samples */
+    size_t seldom_count;
     char *text; /* content of the file being read */
     char *nvml_library;
     unsigned gpu;
@@ -42,8 +65,11 @@ struct sampler {
     atomic_llong busy_since_ns;
     atomic_int at; /* the channel that it is reading */
     atomic_int hung;
-    atomic_llong ticks, missed, dropped, cpu_ns;
-    atomic_bool opened; /* nvml.detail and nvml.test_double are final */
+    atomic_llong ticks, missed, dropped, cpu_ns, setup_ns;
+    atomic_bool opened;  /* nvml.detail and nvml.test_double are final */
+    atomic_bool settled; /* so are the tiers, costs and periods of the channels */
+    atomic_llong edges_asked;
+    int64_t edges_read; /* under the lock */
 };
 
 /* --- the ring --- */
@@ -127,7 +153,6 @@ static void close_sources(struct sampler *sampler) {
 static void read_channels(struct sampler *sampler, size_t begin, size_t end,
                           struct reading *readings) {
     int64_t before_ns = monotonic_ns();
-    bool first = atomic_load_explicit(&sampler->ticks, memory_order_relaxed) == 0;
     for (size_t i = begin, next; i < end; i = next) {
         next = source_end(sampler, i);
         struct channel *channels = &sampler->channels[i];
@@ -139,8 +164,6 @@ static void read_channels(struct sampler *sampler, size_t begin, size_t end,
             file_read(channels, next - i, row, sampler->text);
         } else {
             nvml_read(&sampler->nvml, channels, next - i, row);
-            for (size_t k = 0; first && k < next - i; k++)
-                if (nvml_final(row[k].status)) channels[k].absent = row[k].status;
         }
         int64_t after_ns = monotonic_ns();
         int64_t middle_ns = before_ns + (after_ns - before_ns) / 2;
@@ -149,7 +172,137 @@ static void read_channels(struct sampler *sampler, size_t begin, size_t end,
     }
 }
 
-static void tick(struct sampler *sampler, int64_t deadline_ns, bool with_slow) {
+/* One reading of a channel of NVML, outside of a tick's rows. */
+static struct reading read_alone(struct sampler *sampler, size_t number) {
+    struct channel alone = sampler->channels[number];
+    struct reading reading = {0};
+    if (alone.absent == CHANNEL_ELSEWHERE) alone.absent = 0;
+    atomic_store(&sampler->at, (int)number);
+    int64_t before_ns = monotonic_ns();
+    atomic_store(&sampler->busy_since_ns, before_ns);
+    nvml_read(&sampler->nvml, &alone, 1, &reading);
+    reading.time_ns = before_ns + (monotonic_ns() - before_ns) / 2;
+    reading.channel = (int32_t)number;
+    return reading;
+}
+
+/* Whether there was room. */
+static bool keep_seldom(struct sampler *sampler, const struct reading *reading) {
+    struct reading *row = ring_row(&sampler->seldom);
+    if (row == NULL) return false;
+    *row = *reading;
+    ring_publish(&sampler->seldom);
+    return true;
+}
+
+/* Takes what the driver recorded since the last time; one reading if that failed. */
+static bool fetch(struct sampler *sampler, size_t number, int64_t since_ns) {
+    size_t count;
+    bool kept = true;
+    atomic_store(&sampler->at, (int)number);
+    nvmlReturn_t status = nvml_samples(&sampler->nvml, &sampler->channels[number], since_ns,
+                                       sampler->fetched, &count);
+    if (status != NVML_SUCCESS) {
+        sampler->fetched[0] = (struct reading){.time_ns = monotonic_ns(), .status = status};
+        count = 1;
+    }
+    for (size_t i = 0; i < count; i++) {
+        sampler->fetched[i].channel = (int32_t)number;
+        kept = keep_seldom(sampler, &sampler->fetched[i]) && kept;
+    }
+    return kept;
+}
+
+/* Reads the seldom channels that are due, or all of them; whether all found room. */
+static bool read_seldom(struct sampler *sampler, int64_t start_ns, bool all) {
+    bool kept = true;
+    for (size_t i = 0; i < sampler->count; i++) {
+        struct channel *channel = &sampler->channels[i];
+        int64_t now_ns = monotonic_ns();
+        if (!channel->seldom || (!all && now_ns < channel->due_ns)) continue;
+        channel->due_ns = now_ns + channel->every_ns;
+        if (channel->kind == CHANNEL_NVML_SAMPLES) {
+            kept = fetch(sampler, i, start_ns) && kept;
+        } else {
+            struct reading reading = read_alone(sampler, i);
+            kept = keep_seldom(sampler, &reading) && kept;
+        }
+    }
+    return kept;
+}
+
+/* Finds the spacing of a meter's updates, to about a tenth of it: at each look it may have been
+   updated up to a look earlier. */
+static void find_period(struct sampler *sampler, size_t number) {
+    struct channel *channel = &sampler->channels[number];
+    int64_t pause_ns = 3 * channel->cost_ns;
+    if (pause_ns > 10000000) pause_ns = 10000000;
+    int64_t until_ns = monotonic_ns() + METER_SEARCH_NS, first_ns = 0;
+    struct reading last = read_alone(sampler, number);
+    for (int updates = 0; updates < METER_UPDATES;) {
+        struct timespec pause = {0, pause_ns};
+        nanosleep(&pause, NULL);
+        struct reading next = read_alone(sampler, number);
+        if (last.status != 0 || next.status != 0 || next.time_ns > until_ns ||
+            atomic_load(&sampler->stopping))
+            return;
+        if (next.value != last.value && ++updates == 1) first_ns = next.time_ns;
+        if (updates == METER_UPDATES)
+            channel->period_ns = (next.time_ns - first_ns) / (METER_UPDATES - 1);
+        last = next;
+    }
+}
+
+/* Measures what a call costs, and finds out whether it will ever succeed. */
+static void find_cost(struct sampler *sampler, size_t number) {
+    struct channel *channel = &sampler->channels[number];
+    int64_t cost_ns = INT64_MAX;
+    for (int i = 0; i < COST_CALLS; i++) {
+        int64_t before_ns = monotonic_ns();
+        nvmlReturn_t status;
+        if (channel->kind == CHANNEL_NVML_SAMPLES) {
+            size_t count;
+            atomic_store(&sampler->at, (int)number);
+            /* Those of before the first tick are not of the passes. */
+            status = nvml_samples(&sampler->nvml, channel, INT64_MAX, sampler->fetched, &count);
+        } else {
+            status = read_alone(sampler, number).status;
+        }
+        int64_t took_ns = monotonic_ns() - before_ns;
+        if (took_ns < cost_ns) cost_ns = took_ns;
+        if (nvml_final(status)) {
+            channel->absent = status;
+            return;
+        }
+        /* A failure says nothing about the cost. */
+        if (status != NVML_SUCCESS) return;
+    }
+    channel->cost_ns = cost_ns > 0 ? cost_ns : 1;
+}
+
+/* Puts each channel of NVML into the tier that its cost allows, before the first tick. */
+static void settle(struct sampler *sampler) {
+    for (size_t i = 0; i < sampler->count && !atomic_load(&sampler->stopping); i++) {
+        struct channel *channel = &sampler->channels[i];
+        if (channel->kind == CHANNEL_FILE || channel->absent != 0) continue;
+        bool fetched = channel->kind == CHANNEL_NVML_SAMPLES;
+        find_cost(sampler, i);
+        /* Nor is a call made at every tick that did not answer, and may cost anything. */
+        bool cheap = channel->cost_ns > 0 && channel->cost_ns <= COSTLY_NS;
+        if (channel->absent != 0 || (cheap && !fetched)) continue;
+        channel->every_ns = channel->cost_ns * COST_SHARE;
+        if (channel->every_ns < SELDOM_NS) channel->every_ns = SELDOM_NS;
+        if (fetched && channel->every_ns > FETCH_LATEST_NS) channel->every_ns = FETCH_LATEST_NS;
+        channel->seldom = true;
+        sampler->seldom_count++;
+        if (channel->meter) find_period(sampler, i);
+        channel->absent = CHANNEL_ELSEWHERE;
+    }
+    atomic_store(&sampler->settled, true);
+}
+
+static void tick(struct sampler *sampler, int64_t start_ns, int64_t deadline_ns, bool with_slow,
+                 bool with_seldom) {
     int64_t woken_ns = monotonic_ns();
     atomic_store(&sampler->busy_since_ns, woken_ns);
     struct reading *fast = ring_row(&sampler->fast);
@@ -164,7 +317,9 @@ static void tick(struct sampler *sampler, int64_t deadline_ns, bool with_slow) {
         read_channels(sampler, sampler->slow_begin, sampler->count, slow);
         ring_publish(&sampler->slow);
     }
-    if (fast == NULL || (with_slow && slow == NULL)) atomic_fetch_add(&sampler->dropped, 1);
+    bool kept = read_seldom(sampler, start_ns, with_seldom);
+    if (fast == NULL || (with_slow && slow == NULL) || !kept)
+        atomic_fetch_add(&sampler->dropped, 1);
     atomic_fetch_add(&sampler->ticks, 1);
     atomic_store(&sampler->busy_since_ns, 0);
 }
@@ -174,9 +329,10 @@ static void sleep_until(int64_t deadline_ns) {
     while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL) == EINTR) continue;
 }
 
-static void announce(struct sampler *sampler, bool *what) {
+static void announce(struct sampler *sampler, bool *what, int64_t edges) {
     pthread_mutex_lock(&sampler->lock);
     *what = true;
+    sampler->edges_read = edges;
     pthread_cond_broadcast(&sampler->turned);
     pthread_mutex_unlock(&sampler->lock);
 }
@@ -190,6 +346,8 @@ static void release(struct sampler *sampler) {
     free(sampler->channels);
     free(sampler->fast.readings);
     free(sampler->slow.readings);
+    free(sampler->seldom.readings);
+    free(sampler->fetched);
     free(sampler->text);
     free(sampler->nvml_library);
     pthread_cond_destroy(&sampler->turned);
@@ -203,17 +361,23 @@ static void *work(void *argument) {
     atomic_store(&sampler->busy_since_ns, monotonic_ns());
     prctl(PR_SET_TIMERSLACK, 1UL); /* the default lets the kernel wake us 50 µs late */
     open_sources(sampler);
-    int64_t cpu_begin_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
-    int64_t start_ns = monotonic_ns(), number = 0, next_slow = 0;
+    settle(sampler);
+    int64_t cpu_begin_ns = thread_cpu_ns();
+    atomic_store(&sampler->setup_ns, cpu_begin_ns);
+    int64_t start_ns = monotonic_ns(), number = 0, next_slow = 0, edges = 0;
     for (;;) {
         /* Checked before reading, so that the last readings are newer than the request to stop. */
         bool last = atomic_load(&sampler->stopping);
         bool with_slow = sampler->slow.columns > 0 && (last || number >= next_slow);
         if (with_slow) next_slow = number + sampler->slow_every;
-        tick(sampler, start_ns + number * sampler->period_ns, with_slow);
-        atomic_store(&sampler->cpu_ns, clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_begin_ns);
-        if (number == 0) announce(sampler, &sampler->ready);
-        if (last || all_absent(sampler->channels, sampler->count)) break;
+        int64_t asked = atomic_load(&sampler->edges_asked);
+        bool edge = last || number == 0 || asked > edges;
+        tick(sampler, start_ns, start_ns + number * sampler->period_ns, with_slow, edge);
+        edges = asked;
+        atomic_store(&sampler->cpu_ns, thread_cpu_ns() - cpu_begin_ns);
+        if (edge) announce(sampler, &sampler->ready, edges);
+        if (last) break;
+        if (sampler->seldom_count == 0 && all_absent(sampler->channels, sampler->count)) break;
         int64_t passed = (monotonic_ns() - start_ns) / sampler->period_ns;
         if (passed > number) atomic_fetch_add(&sampler->missed, passed - number);
         number = (passed > number ? passed : number) + 1;
@@ -222,7 +386,7 @@ static void *work(void *argument) {
     atomic_store(&sampler->at, (int)sampler->count);
     atomic_store(&sampler->busy_since_ns, monotonic_ns());
     close_sources(sampler);
-    announce(sampler, &sampler->finished);
+    announce(sampler, &sampler->finished, edges);
     release(sampler);
     return NULL;
 }
@@ -240,6 +404,8 @@ static bool copy_channels(struct sampler *sampler, const struct sampler_plan *pl
         channel->key = strdup(channel->key);
         channel->file = -1;
         channel->absent = 0;
+        channel->seldom = false;
+        channel->cost_ns = channel->every_ns = channel->due_ns = channel->period_ns = 0;
         sampler->count = i + 1;
         if (channel->path == NULL || channel->key == NULL) return false;
         if (channel->slow && sampler->slow_begin > i) sampler->slow_begin = i;
@@ -267,9 +433,18 @@ struct sampler *sampler_new(const struct sampler_plan *plan) {
     bool copied = copy_channels(sampler, plan);
     /* One more slow row for the first tick, and one for the last. */
     size_t slow_rows = plan->capacity / (size_t)plan->slow_every + 2;
+    bool gpu = false;
+    for (size_t i = 0; i < plan->channel_count; i++)
+        gpu = gpu || plan->channels[i].kind != CHANNEL_FILE;
+    /* NVML's channels read every SELDOM_NS and at some edges, and the driver's own samples. */
+    size_t seconds = (size_t)((double)plan->capacity * (double)plan->period_ns * 1e-9) + 10;
+    size_t seldom_rows = gpu ? seconds * (SAMPLES_HZ + plan->channel_count) : 0;
+    sampler->fetched = calloc(gpu ? NVML_SAMPLES : 1, sizeof *sampler->fetched);
     if (!copied || sampler->nvml_library == NULL || sampler->text == NULL ||
+        sampler->fetched == NULL ||
         !ring_allocate(&sampler->fast, sampler->slow_begin + 1, plan->capacity) ||
-        !ring_allocate(&sampler->slow, sampler->count - sampler->slow_begin, slow_rows)) {
+        !ring_allocate(&sampler->slow, sampler->count - sampler->slow_begin, slow_rows) ||
+        !ring_allocate(&sampler->seldom, 1, seldom_rows)) {
         release(sampler);
         return NULL;
     }
@@ -328,6 +503,25 @@ void sampler_stop(struct sampler *sampler) {
     }
 }
 
+void sampler_edge(struct sampler *sampler) {
+    if (!sampler->started || sampler->joined || !atomic_load(&sampler->settled) ||
+        sampler->seldom_count == 0)
+        return;
+    int64_t edge = atomic_fetch_add(&sampler->edges_asked, 1) + 1;
+    int64_t until_ns = monotonic_ns() + sampler->period_ns + sampler->patience_ns;
+    struct timespec until = {until_ns / 1000000000, until_ns % 1000000000};
+    pthread_mutex_lock(&sampler->lock);
+    while (sampler->edges_read < edge && !sampler->finished)
+        if (pthread_cond_timedwait(&sampler->turned, &sampler->lock, &until) != 0) break;
+    pthread_mutex_unlock(&sampler->lock);
+}
+
+struct sampler_cost sampler_cost(const struct sampler *sampler, size_t channel) {
+    if (!atomic_load(&sampler->settled)) return (struct sampler_cost){0};
+    const struct channel *found = &sampler->channels[channel];
+    return (struct sampler_cost){found->cost_ns, found->period_ns, found->seldom};
+}
+
 struct sampler_report sampler_report(const struct sampler *sampler) {
     bool opened = atomic_load(&sampler->opened);
     return (struct sampler_report){
@@ -335,27 +529,32 @@ struct sampler_report sampler_report(const struct sampler *sampler) {
         .missed = atomic_load(&sampler->missed),
         .dropped = atomic_load(&sampler->dropped),
         .cpu_ns = atomic_load(&sampler->cpu_ns),
+        .setup_ns = atomic_load(&sampler->setup_ns),
         .hung = atomic_load(&sampler->hung),
         .test_double = opened && sampler->nvml.test_double,
         .detail = opened ? sampler->nvml.detail : "",
     };
 }
 
-static const struct ring *ring_of(const struct sampler *sampler, bool slow) {
-    return slow ? &sampler->slow : &sampler->fast;
+static const struct ring *ring_of(const struct sampler *sampler, enum tier tier) {
+    return tier == TIER_FAST   ? &sampler->fast
+           : tier == TIER_SLOW ? &sampler->slow
+                               : &sampler->seldom;
 }
 
-size_t sampler_rows(const struct sampler *sampler, bool slow) {
-    const struct ring *ring = ring_of(sampler, slow);
+size_t sampler_rows(const struct sampler *sampler, enum tier tier) {
+    const struct ring *ring = ring_of(sampler, tier);
     return atomic_load_explicit(&ring->written, memory_order_acquire) - atomic_load(&ring->taken);
 }
 
-size_t sampler_columns(const struct sampler *sampler, bool slow) {
-    return ring_of(sampler, slow)->columns;
+size_t sampler_columns(const struct sampler *sampler, enum tier tier) {
+    return ring_of(sampler, tier)->columns;
 }
 
-void sampler_take(struct sampler *sampler, bool slow, struct reading *readings, size_t rows) {
-    struct ring *ring = slow ? &sampler->slow : &sampler->fast;
+void sampler_take(struct sampler *sampler, enum tier tier, struct reading *readings, size_t rows) {
+    struct ring *ring = tier == TIER_FAST   ? &sampler->fast
+                        : tier == TIER_SLOW ? &sampler->slow
+                                            : &sampler->seldom;
     size_t taken = atomic_load(&ring->taken);
     for (size_t i = 0; i < rows; i++)
         memcpy(readings + i * ring->columns,

@@ -27,6 +27,7 @@ struct sampler_report {
     int64_t missed;  /* deadlines that passed before the preceding tick was done */
     int64_t dropped; /* ticks whose readings did not fit in the ring */
     int64_t cpu_ns;  /* CPU time that the thread spent on its ticks */
+    int64_t setup_ns; /* CPU time before the first tick: opening, and finding out what calls cost */
     /* Channel that did not answer within the patience; -1: none; channel_count: closing hung. */
     int hung;
     bool test_double;
@@ -40,6 +41,10 @@ struct sampler *sampler_new(const struct sampler_plan *plan);
    driver may take seconds, or hang. Call it once only. Returns 0 or an errno. */
 int sampler_start(struct sampler *sampler);
 
+/* Has the thread read its seldom channels at the next deadline, and waits until it has, for at
+   most a period plus the patience. Returns at once if it has none. */
+void sampler_edge(struct sampler *sampler);
+
 /* Makes the thread take its last readings at the next deadline and waits for it to end, for at
    most a period plus the patience. After that the thread is abandoned: it ends by itself if its
    call ever returns, and keeps the memory until then. */
@@ -47,12 +52,24 @@ void sampler_stop(struct sampler *sampler);
 
 struct sampler_report sampler_report(const struct sampler *sampler);
 
+/* What the thread found out about a channel before its first tick: what a call costs, whether it
+   is therefore seldom, and the spacing of a meter's updates. All 0 until then. */
+struct sampler_cost {
+    int64_t cost_ns;
+    int64_t period_ns;
+    bool seldom;
+};
+struct sampler_cost sampler_cost(const struct sampler *sampler, size_t channel);
+
+/* The tiers of readings. Seldom readings are rows of one column, each with its channel. */
+enum tier { TIER_FAST, TIER_SLOW, TIER_SELDOM };
+
 /* Readings in the rings, row by row. A row of the fast ring begins with the tick itself: when the
    thread woke, and how many nanoseconds after the deadline. sampler_take copies the oldest `rows`
    rows and drops them from the ring. One thread at a time. */
-size_t sampler_rows(const struct sampler *sampler, bool slow);
-size_t sampler_columns(const struct sampler *sampler, bool slow);
-void sampler_take(struct sampler *sampler, bool slow, struct reading *readings, size_t rows);
+size_t sampler_rows(const struct sampler *sampler, enum tier tier);
+size_t sampler_columns(const struct sampler *sampler, enum tier tier);
+void sampler_take(struct sampler *sampler, enum tier tier, struct reading *readings, size_t rows);
 
 /* Never waits: a thread that is still running stops at its next deadline and frees the memory. */
 void sampler_free(struct sampler *sampler);

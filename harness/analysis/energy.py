@@ -1,17 +1,20 @@
 """Joules of one inference, from energy counters and power readings, and how far to trust them.
 
-Over the timed pass of each process two estimates are made if the device allows: the mean
-power between the first and the last update of its energy counter, and the mean of its power
-readings. Either one, multiplied by the time of an inference, gives its energy. The hardware
-averages and updates at its own pace, and some of it samples only part of the time (Yang,
-Adamek & Armour, "Part-time Power Measurements", arXiv 2312.02741), so a figure needs several
-updates and the two estimates must agree.
+Over the timed pass of each process two estimates are made if the device allows: the mean power by
+its energy counter, and the mean of its power readings. Either one, multiplied by the time of an
+inference, gives its energy. A counter that is cheap to read is read at every tick, and its power is
+that between its first and its last update in the pass. A costly one is read where the pass begins
+and ends, and each of these two readings may be up to an update old.
+
+The hardware averages and updates at its own pace, and some of it samples only part of the time
+(Yang, Adamek & Armour, "Part-time Power Measurements", arXiv 2312.02741), so a figure needs many
+updates, and the two estimates must agree in every process.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,14 +30,32 @@ from harness.statistics.intervals import t_interval, typical
 MIN_UPDATES = 5
 MIN_POWER_S = 0.5
 
-#: Relative difference between counter and power above which neither is trusted.
+#: Fewest update periods in the timed passes of all processes together; with fewer, the interval is
+#: widened by EDGE_PERIODS of them, as each end of a pass may be metered a period late.
+MIN_PERIODS = 50
+EDGE_PERIODS = 2
+
+#: Relative difference between counter and power, in any process, above which neither is trusted;
+#: on top of what the ends of the pass may explain.
 AGREEMENT_LIMIT = 0.10
+
+#: A reading of a costly counter belongs to an end of a window if it lies this close to it: in
+#: seconds, or as a share of the window. Between the reading and a timed pass, inferences are
+#: discarded for 0.02 s, but at least three (`harness.measuring.timed_pass`).
+EDGE_S = 0.05
+EDGE_SHARE = 0.25
+DISCARDED = 3
+
+#: The longest time that the driver's own record of power may leave out.
+MAX_GAP_S = 0.5
 
 #: If the temperature rises by more than this during a timed pass, power is still drifting.
 WARMING_LIMIT_C = 5
 
 _JOULES = {"mJ": 1e-3, "uJ": 1e-6}
 _WATTS = {"mW": 1e-3, "uW": 1e-6}
+
+_LONGER = "use `energy` or a longer `duration_s`"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -45,12 +66,17 @@ class Energy:
         device: as in DeviceSeries.
         joules: of one inference, all that the device draws meanwhile; from its counter, else
             from its power readings; geometric mean over the processes.
-        interval_j: confidence interval of exactly that; None with fewer than two processes.
+        interval_j: confidence interval of exactly that, widened if the passes were short for the
+            meter (a cause then says so); None with fewer than two processes.
+        item_j: joules of one item of the batch.
         counter_j: from the counter.
-        power_j: from the power readings.
-        above_idle_j: joules minus what the device draws when idle.
+        power_j: from the power readings: the driver's own record if there is one.
+        above_idle_j: joules minus what the device draws when idle before the session.
+        above_warm_idle_j: joules minus what it draws when idle after the timed pass.
         watts: mean power during the timed passes.
         idle_watts: power before the session was created.
+        warm_idle_watts: power after the timed pass, with the session still open.
+        period_s: spacing of the updates of what joules are from; None if unknown.
         verdict: ``trusted``, ``doubtful``, or ``none`` if there is no figure.
         causes: why it is not trusted; one sentence each.
     """
@@ -58,76 +84,114 @@ class Energy:
     device: str
     joules: Figure
     interval_j: tuple[float, float] | None
+    item_j: Figure
     counter_j: Figure
     power_j: Figure
     above_idle_j: Figure
+    above_warm_idle_j: Figure
     watts: Figure
     idle_watts: Figure
+    warm_idle_watts: Figure
+    period_s: float | None
     verdict: str
     causes: tuple[str, ...]
 
 
 def energy(profile: Profile) -> tuple[Energy, ...]:
     """Energy of one inference on each device with an energy counter or power readings."""
-    idle_s = ENERGY_IDLE_S if profile.asked.energy else 0.0
     timed = [process for process in profile.processes if len(process.steady)]
     devices: dict[str, list[DeviceSeries]] = {}
     for series in profile.devices:
         devices.setdefault(series.device, []).append(series)
     return tuple(
-        _of_device(device, series, timed, idle_s)
+        _of_device(series, _Meter(series, devices.get(f"sampler_{device}", ())), timed, profile)
         for device, series in devices.items()
         if timed and any(_is_counter(each) or _is_power(each) for each in series)
     )
 
 
 def _of_device(
-    device: str, series: Sequence[DeviceSeries], timed: Sequence[ProcessRecord], idle_s: float
+    series: Sequence[DeviceSeries],
+    meter: _Meter,
+    timed: Sequence[ProcessRecord],
+    profile: Profile,
 ) -> Energy:
-    passes = [_Window(process.index, *_pass_ns(process)) for process in timed]
-    counter = _mean_watts(_counter_watts, _only(_is_counter, series), passes)
-    power = _mean_watts(_power_watts, _only(_is_power, series), passes)
-    watts = counter if counter.watts is not None else power
+    device = series[0].device
+    passes = [_timed_pass(process) for process in timed]
+    counter, power = meter.counter(passes), meter.power(passes)
+    used = counter if counter.watts is not None else power
     if any(each.double for each in series):
-        watts = _MeanPower(None, "the readings come from a test double: they are not measurements")
-    elif watts.watts is None:
-        watts = _MeanPower(None, "; ".join(dict.fromkeys([counter.reason, power.reason])))
-    if watts.watts is None:
-        none = Figure(None, watts.reason)
-        return Energy(device, none, None, none, none, none, none, none, "none", (watts.reason,))
+        used = _MeanPower(None, "the readings come from a test double: they are not measurements")
+    elif used.watts is None:
+        used = _MeanPower(None, "; ".join(dict.fromkeys([counter.reason, power.reason])))
+    if used.watts is None:
+        return _nothing(device, used.reason)
 
     inference_s = np.array([(one.end_ns - one.start_ns) * 1e-9 for one in passes])
     inference_s /= [len(process.steady) for process in timed]
-    joules = watts.watts * inference_s
-    idle = _MeanPower(None, "idle power is measured only with `energy`")
-    if idle_s:
-        before = [_idle_window(series, one.process, idle_s) for one in passes]
-        idle = _mean_watts(_counter_watts, _only(_is_counter, series), before)
-        if idle.watts is None:
-            idle = _mean_watts(_power_watts, _only(_is_power, series), before)
-    causes = _doubts(series, passes, counter, power)
+    joules = used.watts * inference_s
+    interval = t_interval(joules)
+    widened, short = _short(used, "energy counter" if used is counter else "power readings")
+    if interval is not None:
+        interval = (interval[0] * max(1 - widened, 0), interval[1] * (1 + widened))
+    idle, warm = map(meter.idle, _idle_windows(profile, series, timed))
+    causes = (*short, *_agreement(counter, power, passes), *_doubts(series, passes))
+    once = np.ones(len(passes))
     return Energy(
         device=device,
         joules=Figure(typical(joules)),
-        interval_j=t_interval(joules),
+        interval_j=interval,
+        item_j=_of_an_item(typical(joules), profile),
         counter_j=_times(counter, inference_s),
         power_j=_times(power, inference_s),
-        above_idle_j=Figure(typical(joules - idle.watts * inference_s))
-        if idle.watts is not None
-        else Figure(None, idle.reason),
-        watts=Figure(typical(watts.watts)),
-        idle_watts=_times(idle, np.ones(len(passes))),
+        above_idle_j=_above(joules, idle, inference_s),
+        above_warm_idle_j=_above(joules, warm, inference_s),
+        watts=Figure(typical(used.watts)),
+        idle_watts=_times(idle, once),
+        warm_idle_watts=_times(warm, once),
+        period_s=used.period_s,
         verdict="doubtful" if causes else "trusted",
         causes=causes,
     )
 
 
+def _nothing(device: str, reason: str) -> Energy:
+    none = Figure(None, reason)
+    return Energy(
+        device=device,
+        joules=none,
+        interval_j=None,
+        item_j=none,
+        counter_j=none,
+        power_j=none,
+        above_idle_j=none,
+        above_warm_idle_j=none,
+        watts=none,
+        idle_watts=none,
+        warm_idle_watts=none,
+        period_s=None,
+        verdict="none",
+        causes=(reason,),
+    )
+
+
 class _Window(NamedTuple):
-    """A span of time in a process, on CLOCK_MONOTONIC."""
+    """A span of time in a process, on CLOCK_MONOTONIC.
+
+    Attributes:
+        process: ProcessRecord.index.
+        start_ns, end_ns: of the span.
+        alike_s: how long before it the device did the same already.
+    """
 
     process: int
     start_ns: int
     end_ns: int
+    alike_s: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        return (self.end_ns - self.start_ns) * 1e-9
 
     def of(self, series: DeviceSeries) -> npt.NDArray[np.bool_]:
         """Which readings lie in it."""
@@ -137,23 +201,125 @@ class _Window(NamedTuple):
         return inside
 
 
+class _Estimate(NamedTuple):
+    """Mean power in a window.
+
+    Attributes:
+        watts: the power.
+        span_s: the time that it is the mean of.
+        edges_s: how much of that time may differ from what was metered.
+    """
+
+    watts: float
+    span_s: float
+    edges_s: float
+
+
 class _MeanPower(NamedTuple):
-    """Mean power in each of several windows, or why it is unknown."""
+    """Mean power in each of several windows, or why it is unknown.
+
+    Attributes:
+        watts: float64[windows].
+        reason: why there is none.
+        span_s, edges_s: float64[windows], as in _Estimate.
+        period_s: spacing of the meter's updates, the longest of any process; None if unknown.
+    """
 
     watts: npt.NDArray[np.float64] | None
     reason: str = ""
+    span_s: npt.NDArray[np.float64] = np.empty(0)
+    edges_s: npt.NDArray[np.float64] = np.empty(0)
+    period_s: float | None = None
 
 
-def _pass_ns(process: ProcessRecord) -> tuple[int, int]:
+def _timed_pass(process: ProcessRecord) -> _Window:
     steady = process.steady
-    return int(steady.start_ns[0]), int(steady.start_ns[-1] + steady.duration_ns[-1])
+    start_ns, end_ns = int(steady.start_ns[0]), int(steady.start_ns[-1] + steady.duration_ns[-1])
+    discarded_s = DISCARDED * float(np.median(steady.duration_ns)) * 1e-9
+    return _Window(process.index, start_ns, end_ns, discarded_s)
 
 
-def _idle_window(series: Sequence[DeviceSeries], process: int, idle_s: float) -> _Window:
-    """Begins at the first reading, as sampling begins with the idle time."""
-    times = [each.time_ns[each.process == process] for each in series]
-    start_ns = min((int(time[0]) for time in times if len(time)), default=0)
-    return _Window(process, start_ns, start_ns + round(idle_s * 1e9))
+def _idle_windows(
+    profile: Profile, series: Sequence[DeviceSeries], timed: Sequence[ProcessRecord]
+) -> tuple[list[_Window] | str, list[_Window] | str]:
+    """When the device was idle before the session and after the timed pass; or why it was not.
+
+    Sampling begins with the first of these times, and ends with the second.
+    """
+    if not profile.asked.energy:
+        reason = "idle power is measured only with `energy`"
+        return reason, reason
+    idle_ns = round(ENERGY_IDLE_S * 1e9)
+    cold, warm = [], []
+    for process in timed:
+        times = [each.time_ns[each.process == process.index] for each in series]
+        first_ns = min((int(time[0]) for time in times if len(time)), default=0)
+        last_ns = max((int(time[-1]) for time in times if len(time)), default=0)
+        cold.append(_Window(process.index, first_ns, first_ns + idle_ns))
+        warm.append(_Window(process.index, last_ns - idle_ns, last_ns))
+    ended_ns = [_timed_pass(process).end_ns for process in timed]
+    if any(one.start_ns < end_ns for one, end_ns in zip(warm, ended_ns, strict=True)):
+        return cold, "it was not left idle after the timed pass, as is done with a GPU alone"
+    return cold, warm
+
+
+class _Meter:
+    """What a device tells about its power.
+
+    Args:
+        series: of the device.
+        thread: of the thread that sampled it, which tells how costly its counter is to read.
+    """
+
+    def __init__(self, series: Sequence[DeviceSeries], thread: Sequence[DeviceSeries]) -> None:
+        self._counter = next(filter(_is_counter, series), None)
+        # The driver's own record is the finest.
+        self._powers = sorted(filter(_is_power, series), key=lambda each: not _is_recorded(each))
+        self._found = {each.quantity: each for each in thread}
+
+    def counter(self, windows: Sequence[_Window]) -> _MeanPower:
+        """Power by the energy counter."""
+        series = self._counter
+        if series is None:
+            return _MeanPower(None, "the device exposes no readable energy counter")
+        if f"{series.quantity}_call_ns" not in self._found:
+            estimates = [_between_updates(series, window) for window in windows]
+            return _together(estimates, [_period_s(series, one.process) for one in windows])
+        periods = [self._found_period_s(series, window.process) for window in windows]
+        return _together(
+            [
+                _between_edges(series, window, period)
+                for window, period in zip(windows, periods, strict=True)
+            ],
+            periods,
+        )
+
+    def power(self, windows: Sequence[_Window]) -> _MeanPower:
+        """Power by the first readings that cover all windows."""
+        reasons = []
+        for series in self._powers:
+            estimates = [_power_watts(series, window) for window in windows]
+            mean = _together(estimates, [_period_s(series, one.process) for one in windows])
+            if mean.watts is not None:
+                return mean
+            reasons.append(mean.reason)
+        reason = "; ".join(dict.fromkeys(reasons))
+        return _MeanPower(None, reason or "the device exposes no readable power reading")
+
+    def idle(self, windows: Sequence[_Window] | str) -> _MeanPower:
+        """Power by the counter, as of the timed passes if it can be; else by the readings."""
+        if isinstance(windows, str):
+            return _MeanPower(None, windows)
+        counter = self.counter(windows)
+        return counter if counter.watts is not None else self.power(windows)
+
+    def _found_period_s(self, series: DeviceSeries, process: int) -> float | None:
+        """Spacing of a costly counter's updates, as the thread found it at its start."""
+        told = self._found.get(f"{series.quantity}_period_ns")
+        if told is None:
+            return None
+        own = told.value[told.process == process]
+        return float(own[0]) * 1e-9 if len(own) and own[0] > 0 else None
 
 
 def _is_counter(series: DeviceSeries) -> bool:
@@ -169,29 +335,32 @@ def _is_power(series: DeviceSeries) -> bool:
     )
 
 
-def _only(
-    wanted: Callable[[DeviceSeries], bool], series: Sequence[DeviceSeries]
-) -> DeviceSeries | None:
-    return next(filter(wanted, series), None)
+def _is_recorded(series: DeviceSeries) -> bool:
+    """Whether the driver recorded it by itself, at its own pace."""
+    return series.quantity.startswith("power_samples")
 
 
-def _mean_watts(
-    estimate: Callable[[DeviceSeries, _Window], float | str],
-    series: DeviceSeries | None,
-    windows: Sequence[_Window],
-) -> _MeanPower:
-    """An estimate for every window; if one has none, its reason stands for all."""
-    if series is None:
-        what = "energy counter" if estimate is _counter_watts else "power reading"
-        return _MeanPower(None, f"the device exposes no readable {what}")
-    found = [estimate(series, window) for window in windows]
-    reason = next((one for one in found if isinstance(one, str)), None)
-    if reason is not None:
-        return _MeanPower(None, reason)
-    return _MeanPower(np.array(found, np.float64))
+def _together(estimates: Sequence[_Estimate | str], periods: Sequence[float | None]) -> _MeanPower:
+    """Estimates of all windows; if one has none, its reason stands for all."""
+    known = [one for one in estimates if not isinstance(one, str)]
+    if len(known) < len(estimates):
+        return _MeanPower(None, next(one for one in estimates if isinstance(one, str)))
+    watts, span_s, edges_s = np.array(known, np.float64).T
+    found = [one for one in periods if one is not None]
+    return _MeanPower(watts, "", span_s, edges_s, max(found) if len(found) == len(known) else None)
 
 
-def _counter_watts(series: DeviceSeries, window: _Window) -> float | str:
+def _period_s(series: DeviceSeries, process: int) -> float | None:
+    """Median spacing of the changes of a series in a process; None for fewer than three.
+
+    Of what changes more often than it is read, the spacing of the readings.
+    """
+    own = series.process == process
+    changes = series.time_ns[own][1:][series.changed[own][1:] == 1]
+    return float(np.median(np.diff(changes))) * 1e-9 if len(changes) >= 3 else None
+
+
+def _between_updates(series: DeviceSeries, window: _Window) -> _Estimate | str:
     """Between the first and the last update of the counter: outside them it is unknown."""
     inside = window.of(series)
     changed = (series.changed == 1) & inside
@@ -199,26 +368,109 @@ def _counter_watts(series: DeviceSeries, window: _Window) -> float | str:
     at = np.flatnonzero(changed)
     if len(at) < MIN_UPDATES:
         return (
-            f"a pass of {(window.end_ns - window.start_ns) * 1e-9:.2g} s saw {len(at)} of the "
-            f"{MIN_UPDATES} energy counter updates that it needs: "
-            "use `energy` or a longer `duration_s`"
+            f"a pass of {window.seconds:.2g} s saw {len(at)} of the {MIN_UPDATES} energy counter "
+            f"updates that it needs: {_LONGER}"
         )
     joules = float(series.value[at[-1]] - series.value[at[0]]) * _JOULES[series.unit]
-    return joules / (float(series.time_ns[at[-1]] - series.time_ns[at[0]]) * 1e-9)
+    span_s = float(series.time_ns[at[-1]] - series.time_ns[at[0]]) * 1e-9
+    # An update shows in the reading after it.
+    reading_s = float(np.median(np.diff(series.time_ns[inside]))) * 1e-9
+    return _Estimate(joules / span_s, span_s, 2 * reading_s)
 
 
-def _power_watts(series: DeviceSeries, window: _Window) -> float | str:
+def _between_edges(
+    series: DeviceSeries, window: _Window, period_s: float | None
+) -> _Estimate | str:
+    """Between the readings where the window begins and ends."""
+    own = series.process == window.process
+    time_ns, value = series.time_ns[own], series.value[own]
+    near_ns = round(max(EDGE_S, EDGE_SHARE * window.seconds) * 1e9)
+    since_ns = window.start_ns - near_ns - round(window.alike_s * 1e9)
+    # Rather from just outside of the window than from just inside of it.
+    before = np.flatnonzero((time_ns >= since_ns) & (time_ns <= window.start_ns))[-1:]
+    first = np.append(before, np.flatnonzero(abs(time_ns - window.start_ns) <= near_ns))[:1]
+    after = np.flatnonzero((time_ns >= window.end_ns) & (time_ns <= window.end_ns + near_ns))[:1]
+    last = np.append(after, np.flatnonzero(abs(time_ns - window.end_ns) <= near_ns)[::-1])[:1]
+    ends = [*first.tolist(), *last.tolist()]
+    if len(ends) < 2 or time_ns[ends[0]] >= time_ns[ends[1]]:
+        return "the energy counter was not read where a pass began and ended"
+    span_s = float(time_ns[ends[1]] - time_ns[ends[0]]) * 1e-9
+    if period_s is not None and span_s < MIN_UPDATES * period_s:
+        return (
+            f"a pass of {window.seconds:.2g} s is shorter than {MIN_UPDATES} updates of the energy "
+            f"counter, one every {period_s * 1e3:.3g} ms: {_LONGER}"
+        )
+    joules = float(value[ends[1]] - value[ends[0]]) * _JOULES[series.unit]
+    return _Estimate(joules / span_s, span_s, EDGE_PERIODS * (period_s or 0.0))
+
+
+def _power_watts(series: DeviceSeries, window: _Window) -> _Estimate | str:
     """Mean of the readings, each weighted by the time until the next."""
     inside = window.of(series)
     time_ns, value = series.time_ns[inside], series.value[inside]
     seconds = float(time_ns[-1] - time_ns[0]) * 1e-9 if len(time_ns) else 0.0
     if seconds < MIN_POWER_S:
         return (
-            f"power was read over {seconds:.2g} s of a pass, {MIN_POWER_S} s are needed: "
-            "use `energy` or a longer `duration_s`"
+            f"power was read over {seconds:.2g} s of a pass, {MIN_POWER_S} s are needed: {_LONGER}"
         )
     weights = np.diff(time_ns)
-    return float(np.average(value[:-1], weights=weights)) * _WATTS[series.unit]
+    gap_s = float(weights.max()) * 1e-9
+    if _is_recorded(series) and gap_s > MAX_GAP_S:
+        return f"the driver's own record of power leaves out {gap_s:.2g} s of a pass"
+    watts = float(np.average(value[:-1], weights=weights)) * _WATTS[series.unit]
+    return _Estimate(watts, seconds, 2 * float(np.median(weights)) * 1e-9)
+
+
+def _short(used: _MeanPower, meter: str) -> tuple[float, tuple[str, ...]]:
+    """Whether the passes were short for the meter: by what share to widen, and what to say."""
+    if used.period_s is None:
+        if meter != "energy counter":  # readings that stand still: power that does not change
+            return 0.0, ()
+        return 0.0, (f"how often the {meter} is updated could not be found",)
+    periods = float(used.span_s.sum()) / used.period_s
+    if periods >= MIN_PERIODS:
+        return 0.0, ()
+    widened = EDGE_PERIODS * used.period_s / float(used.span_s.mean())
+    text = (
+        f"together the timed passes hold {periods:.0f} updates of the {meter}, not {MIN_PERIODS} "
+        f"(one every {used.period_s * 1e3:.3g} ms): as {EDGE_PERIODS} a pass are uncertain, any "
+        f"interval is widened by ±{widened:.1%}; {_LONGER}"
+    )
+    return widened, (text,)
+
+
+def _agreement(
+    counter: _MeanPower, power: _MeanPower, passes: Sequence[_Window]
+) -> tuple[str, ...]:
+    """Whether both estimates agree in each process: opposite errors of two do not cancel."""
+    if counter.watts is None or power.watts is None:
+        lacking, estimate = ("counter", counter) if counter.watts is None else ("power", power)
+        return (f"nothing to check it against: {lacking}: {estimate.reason}",)
+    apart = power.watts / np.maximum(counter.watts, 1e-9) - 1
+    bound = AGREEMENT_LIMIT + counter.edges_s / counter.span_s + power.edges_s / power.span_s
+    worst = int(np.argmax(np.abs(apart) - bound))
+    if abs(apart[worst]) <= bound[worst]:
+        return ()
+    text = (
+        f"power readings differ from the counter by {apart[worst]:+.0%} in process "
+        f"{passes[worst].process}, where {bound[worst]:.0%} are tolerated"
+    )
+    return (text,)
+
+
+def _of_an_item(joules: float, profile: Profile) -> Figure:
+    items = profile.items
+    if not isinstance(items.value, int) or items.value < 1:
+        return Figure(None, items.reason or "the file does not record the batch size")
+    return Figure(joules / items.value)
+
+
+def _above(
+    joules: npt.NDArray[np.float64], idle: _MeanPower, inference_s: npt.NDArray[np.float64]
+) -> Figure:
+    if idle.watts is None:
+        return Figure(None, idle.reason)
+    return Figure(typical(joules - idle.watts * inference_s))
 
 
 def _times(estimate: _MeanPower, seconds: npt.NDArray[np.float64]) -> Figure:
@@ -227,21 +479,9 @@ def _times(estimate: _MeanPower, seconds: npt.NDArray[np.float64]) -> Figure:
     return Figure(typical(estimate.watts * seconds))
 
 
-def _doubts(
-    series: Sequence[DeviceSeries],
-    passes: Sequence[_Window],
-    counter: _MeanPower,
-    power: _MeanPower,
-) -> tuple[str, ...]:
-    """Why the figure should not be trusted; one sentence each."""
+def _doubts(series: Sequence[DeviceSeries], passes: Sequence[_Window]) -> tuple[str, ...]:
+    """What the device did in the passes that makes its power untypical; one sentence each."""
     doubts = []
-    if counter.watts is None or power.watts is None:
-        lacking, estimate = ("counter", counter) if counter.watts is None else ("power", power)
-        doubts.append(f"nothing to check it against: {lacking}: {estimate.reason}")
-    else:
-        apart = float(np.mean(power.watts)) / max(float(np.mean(counter.watts)), 1e-9) - 1
-        if abs(apart) > AGREEMENT_LIMIT:
-            doubts.append(f"power readings differ from the counter by {apart:+.0%}")
     for each in series:
         parts = [each.value[window.of(each)] for window in passes]
         if each.quantity == "clock_reasons_mask":

@@ -26,6 +26,10 @@ STEAL_LIMIT = 0.01
 WAIT_LIMIT = 0.01
 OTHER_LOAD_LIMIT = 0.10
 
+#: Share of a CPU above which our own sampling is reported. At the default rate it takes 0.2 to
+#: 0.5 % on a CPU; reading a GPU's energy counter at every tick took a third of a core.
+SAMPLER_LIMIT = 0.02
+
 #: The same as SPREAD_LIMIT, for the yardstick's memory part. Memory is shared with neighbours
 #: even where a core is not: with nothing else running this part scattered by 3 to 17 %.
 MEMORY_SPREAD_LIMIT = 0.25
@@ -73,6 +77,7 @@ class NoiseVerdict:
         throttled: samples during which a clock was throttled.
         waited: share of the timed passes in which the timing thread was ready to run but had
             no CPU, at most 1; None if the host does not report it or the passes were too short.
+        sampler: share of a CPU that our own sampling took; None if nothing was sampled.
         yardstick: how fast the machine was according to each part of the yardstick; empty if
             it was not timed with every process.
         unusable: the unusable figures: those in BESIDE_THE_MEDIAN, perhaps "median" too; empty
@@ -85,6 +90,7 @@ class NoiseVerdict:
     touched: int = 0
     throttled: int = 0
     waited: float | None = None
+    sampler: float | None = None
     yardstick: tuple[machine_speed.Speed, ...] = ()
     unusable: tuple[str, ...] = ()
 
@@ -144,6 +150,10 @@ def judge(profile: Profile) -> NoiseVerdict:
         parts = ", ".join(f"{one.part} {one.spread:.0%}" for one in slowed)
         text = f"the machine itself was slower around some processes (yardstick: {parts})"
         found.add(text, max(map(excess.__getitem__, slowed)), in_median=False)
+    sampling = sampler_share(profile)
+    if sampling is not None and sampling > SAMPLER_LIMIT:
+        # Like other load: it takes no CPU away where there are some to spare.
+        found.add(f"our own sampling of devices used {sampling:.1%} of a CPU", 1, in_median=False)
     _clocks(profile, found)
     _strangers(profile, found)
     throttled = _count(throttled_samples(profile))
@@ -166,9 +176,33 @@ def judge(profile: Profile) -> NoiseVerdict:
         touched,
         throttled,
         _waited(profile.processes),
+        sampling,
         machine,
         found.unusable,
     )
+
+
+def sampler_share(profile: Profile) -> float | None:
+    """CPU time of the sampling threads over the time that they sampled, of all processes together.
+
+    Each thread stores its CPU time at its end, and when each of its ticks began.
+    """
+    threads: dict[str, dict[str, DeviceSeries]] = {}
+    for series in profile.devices:
+        if series.device == "sampler" or series.device.startswith("sampler_"):
+            threads.setdefault(series.device, {})[series.quantity] = series
+    shares = []
+    for thread in threads.values():
+        ticks, cpu = thread.get("lateness_ns"), thread.get("cpu_time_ns")
+        if ticks is None or cpu is None:
+            continue
+        spans_ns = [
+            int(np.ptp(ticks.time_ns[ticks.process == process]))
+            for process in np.intersect1d(ticks.process, cpu.process)
+        ]
+        if sum(spans_ns) > 0:
+            shares.append(float(cpu.value.sum()) / sum(spans_ns))
+    return sum(shares) if shares else None
 
 
 def _waited(processes: Sequence[ProcessRecord]) -> float | None:

@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except RuntimeError as error:
             if not NO_THREADS.search(str(error)):
                 raise
-            return _fail(no_threads("harness"), as_json=flag("json") in given)
+            return _fail(no_threads("this command"), as_json=flag("json") in given)
     except BrokenPipeError:
         # The reader (head, less) has closed the pipe.
         drop(1)

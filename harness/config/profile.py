@@ -37,7 +37,8 @@ MAX_SAMPLES_PER_PROCESS = 250_000
 ENERGY_SAMPLES_PER_PROCESS = 2_000_000
 ENERGY_DURATION_S = 3.0
 
-#: Seconds that devices are left idle before the session is created, with ``energy``.
+#: Seconds that devices are left idle before the session is created, with ``energy``; a GPU also
+#: after the timed pass, while its session is open.
 ENERGY_IDLE_S = 1.5
 
 #: Seconds that a worker may take from its start to its first inference.
@@ -70,7 +71,8 @@ class ProfileConfig:
         trace: traced passes that follow the timed pass, out of TRACE_PASSES.
         trace_inferences: inferences recorded by each traced pass of a process.
         sample_hz: device readings per second during the timed pass; 0 for none.
-        energy: measure idle power before each session, then long enough for energy meters.
+        energy: measure idle power before each session (of a GPU also after the timed pass), and
+            long enough for energy meters.
         stacks: sample the stacks of an extra worker with py-spy: ``python`` for Python frames,
             ``native`` for native ones too; empty for none.
         affinity: CPUs of the workers in Linux notation (``0-3,8``), or None.

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
+from harness import blas_threads
 from harness.errors import (
     NO_ROOM,
     NO_THREADS,
@@ -46,6 +47,7 @@ def process(job: Job) -> Iterator[None]:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != job.parent:  # the parent died before prctl took effect
         sys.exit(1)
+    blas_threads.release()
     try:
         yield
     except HarnessError as error:

@@ -7,6 +7,7 @@ import math
 
 from harness.analysis.timed_passes import ALIKE
 from harness.config.profile import ENERGY_IDLE_S, ProfileConfig
+from harness.ort import providers
 from harness.tracing.probes.turns import ROUNDS, SETTLING_S, SPLIT_EVERY, THREADED_ROUNDS
 
 #: Chunks of a timed pass, each one call of the native timing loop: enough to see drift within a
@@ -234,7 +235,9 @@ def divide_time(
         probed_pass_s += sessions * probed_s
     # The first inference, and the discarded ones after the yardstick.
     untimed_s = PROCESS_OVERHEAD_S + session_ns * 1e-9 + 5 * latency_s
-    untimed_s += ENERGY_IDLE_S if config.energy else 0.0
+    if config.energy:
+        on_device = providers.by_name(config.session.provider).on_device
+        untimed_s += (2 if on_device else 1) * ENERGY_IDLE_S
     added = config.processes is None and not config.quick
     return Plan(
         processes=config.process_count,

@@ -226,9 +226,12 @@ def _inherited(job: Job) -> Iterator[Path]:
         os.close(saved)
 
 
-#: Last line of Python's traceback where there is no memory, also for a library to be loaded.
+#: What a worker without memory prints last: Python, also where a library cannot be loaded, C++,
+#: OpenBLAS, and the loader of libraries.
 _OUT_OF_MEMORY = re.compile(
-    r"[\w.]*MemoryError\b|ImportError: .*([Cc]annot allocate memory|failed to map)"
+    r"^[\w.]*MemoryError\b|^ImportError: .*([Cc]annot allocate memory|failed to map)"
+    r"|^SystemError: .*returned NULL without setting an exception|std::bad_alloc"
+    r"|^OpenBLAS error: Memory allocation|cannot allocate memory for thread-local data"
 )
 
 
@@ -252,12 +255,20 @@ def _worker_failure(
     if isinstance(detail, int):
         detail = f"killed by {signal.Signals(-detail).name}" if detail < 0 else f"exit {detail}"
     printed = output.read_text(errors="replace").strip().splitlines()
-    if printed and _OUT_OF_MEMORY.match(printed[-1]):  # while it was starting, or telling
+    if printed and _OUT_OF_MEMORY.search(printed[-1]):  # while it was starting, or telling
         return conduct.no_memory(what)
+    if not printed and not _has_room(job.work_folder):  # for what it printed, or its error
+        return conduct.no_room(job.work_folder)
     if any(map(NO_THREADS.search, printed)):
         return no_threads(what)
     last = f"; it printed: {one_line(printed[-1])}" if printed else ""
     return HarnessError(f"{what}: {detail}{last}", remedy)
+
+
+def _has_room(folder: Path) -> bool:
+    """Whether a file of one block can still be written there."""
+    room = os.statvfs(folder)
+    return room.f_bavail > 0 and (room.f_favail > 0 or not room.f_files)
 
 
 def _add_worker_arguments(runner: pyperf.Runner) -> None:

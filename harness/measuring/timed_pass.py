@@ -94,10 +94,12 @@ class Measurement:
             # Before there is a session, to record the devices' state without our load.
             latency_ns = handover.read_calibration(job).latency_ns
             self._sampler = _device_sampler(job, latency_ns, warmup_chunks + steady_chunks)
-            self._sampler.start()
+            with self.watch.on("starting to sample"):
+                self._sampler.start()
             if job.config.energy:
                 with self.watch.on("idle"):
                     time.sleep(ENERGY_IDLE_S)
+                self._sampler.edge()
         with self.watch.on("inputs"):
             self._inputs = handover.read_inputs(job)
         with self.watch.on("library"):
@@ -147,6 +149,8 @@ class Measurement:
             # Before the yardstick, whose memory does not belong to the model.
             self._peak_memory = peak_memory()
             self._measure_yardstick()
+            if self._sampler is not None:
+                self._sampler.edge()
             with self.watch.on("refilling caches"):
                 self._discard()
             self._noise.start()
@@ -159,10 +163,17 @@ class Measurement:
                 self._peak_memory,
                 arena_bytes(self._session),
             )
-            if self._sampler is not None:
-                self._devices, absent = self._sampler.stop(self._index)
-                self._absent += absent
-            self._measure_yardstick()
+            sampler = self._sampler
+            if sampler is None or sampler.gpu is None or not self._job.config.energy:
+                self._stop_sampling()
+                self._measure_yardstick()
+            else:
+                sampler.edge()
+                self._measure_yardstick()
+                # Idle once more, but warm: with the session open, and right after its load.
+                with self.watch.on("idle"):
+                    time.sleep(ENERGY_IDLE_S)
+                self._stop_sampling()
         self._chunks.append(LatencySeries(start_ns, duration_ns))
         if enqueue_ns is not None:
             self._enqueued.append(enqueue_ns)
@@ -207,6 +218,11 @@ class Measurement:
                 f"{one_line(str(error))}",
                 "fix the inputs with `files` or `shapes`",
             ) from error
+
+    def _stop_sampling(self) -> None:
+        if self._sampler is not None:
+            self._devices, absent = self._sampler.stop(self._index)
+            self._absent += absent
 
     def _measure_yardstick(self) -> None:
         with self.watch.on("yardstick"):
@@ -312,7 +328,7 @@ def _device_sampler(job: Job, latency_ns: int, chunks: int) -> DeviceSampler:
     """The sampler of a process, with room for twice the expected duration of its passes."""
     config = job.config
     passes_s = config.timed_s + chunks * latency_ns * 1e-9
-    seconds = SESSION_S + 2 * (passes_s + (ENERGY_IDLE_S if config.energy else 0.0))
+    seconds = SESSION_S + 2 * (passes_s + (2 * ENERGY_IDLE_S if config.energy else 0.0))
     gpu, why_no_gpu = None, ""
     if providers.by_name(config.session.provider).on_device:
         used = cuda_devices.device(config.session.provider_options.get("device_id", "0"))

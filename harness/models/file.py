@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import warnings
 from typing import TYPE_CHECKING
 
 import onnx
@@ -343,7 +344,9 @@ def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
 
 def _external_info(path: Path, tensor: onnx.TensorProto) -> ExternalDataInfo:
     try:
-        info = ExternalDataInfo(tensor)
+        with warnings.catch_warnings():  # of unknown keys, which it and ONNX Runtime ignore
+            warnings.simplefilter("ignore")
+            info = ExternalDataInfo(tensor)
         if info.location == _IN_MEMORY_LOCATION:
             reason = "an address in memory means nothing in a file"
         elif isinstance(info.location, str) and min(info.offset or 0, info.length or 0) >= 0:

@@ -22,10 +22,17 @@ NVML_REASONS: Final[int]
 """nvmlDeviceGetCurrentClocksEventReasons: unused; a bitmask."""
 NVML_MEMORY: Final[int]
 """nvmlDeviceGetMemoryInfo, used: unused; bytes."""
+NVML_SAMPLES: Final[int]
+"""nvmlDeviceGetSamples: the type of samples, of which the driver itself keeps the last seconds.
+They are fetched seldom, each with the time that the driver gives it."""
+
+ELSEWHERE: Final[int]
+"""Status, in the rows of ticks, of a channel that turned out to be a seldom one."""
 
 #: One reading: ``time_ns``, the middle of the call on CLOCK_MONOTONIC; ``value``; ``updated_us``,
 #: CLOCK_REALTIME at which the driver last updated the value, as it reports, or 0; ``status``, 0 or
-#: an errno (files; ENODATA: no such line, field or number) or an nvmlReturn_t (NVML).
+#: an errno (files; ENODATA: no such line, field or number) or an nvmlReturn_t (NVML); and
+#: ``channel``, of a seldom reading the index of its channel, else 0.
 READING: Final[np.dtype[np.void]]
 
 class Channel(NamedTuple):
@@ -33,6 +40,11 @@ class Channel(NamedTuple):
 
     Fields of a line are separated by blanks; in a field ``name=number``, the number is read.
     Without a key, the first line is used. Adjacent channels of one file share one read.
+
+    Before the first tick, each call of NVML is made three times. One that takes more than 50 µs is
+    seldom from then on, whether it was to be fast or slow: read at the edges of passes, and in
+    between so rarely that it takes 1/2000 of a core, once a second at most. Of a `meter` (a
+    counter) the spacing of its updates is then found, in at most 0.7 s.
     """
 
     kind: int
@@ -41,6 +53,21 @@ class Channel(NamedTuple):
     slow: bool = False
     path: str | os.PathLike[str] = ""
     key: str = ""
+    meter: bool = False
+
+class Cost(NamedTuple):
+    """What was found out about a channel before the first tick.
+
+    Attributes:
+        cost_ns: the fastest of three calls; 0 if it does not answer, and of files.
+        period_ns: spacing of a seldom meter's updates; 0 if it is not one, or was not updated
+            four times in 0.7 s.
+        seldom: whether it is read seldom.
+    """
+
+    cost_ns: int
+    period_ns: int
+    seldom: bool
 
 class Report(NamedTuple):
     """Counters of the thread.
@@ -50,6 +77,7 @@ class Report(NamedTuple):
         missed: deadlines skipped because they passed before the previous tick was done.
         dropped: ticks whose readings did not fit.
         cpu_ns: CPU time that the thread spent in its ticks.
+        setup_ns: CPU time before the first of them: opening, and finding out what calls cost.
         hung: index of the channel that did not answer, or the number of channels if NVML's
             shutdown did not; None if all answered.
         detail: why NVML could not be opened; empty if it could, or was not needed.
@@ -60,6 +88,7 @@ class Report(NamedTuple):
     missed: int
     dropped: int
     cpu_ns: int
+    setup_ns: int
     hung: int | None
     detail: str
     test_double: bool
@@ -105,6 +134,13 @@ class Sampler:
             OSError: the thread cannot be started, or was started before.
         """
 
+    def edge(self) -> None:
+        """Has the thread read its seldom channels at the next deadline, and waits until it has.
+
+        Returns at once if there are none. Takes at most a period and patience_s; the GIL is not
+        held.
+        """
+
     def stop(self) -> None:
         """Has the thread take last readings of all channels, and waits for it to end.
 
@@ -112,14 +148,17 @@ class Sampler:
         the GIL is not held. May be called again.
         """
 
-    def take(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    def take(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
         """Readings since the last call; may be called while the thread is running.
 
         Returns:
-            READING[ticks, 1 + fast channels] and READING[slow ticks, slow channels]. Column
-            0 of the first is the tick itself: the time at which the thread woke, and as value
-            its lateness in nanoseconds.
+            READING[ticks, 1 + fast channels], READING[slow ticks, slow channels] and
+            READING[seldom readings]. Column 0 of the first is the tick itself: the time at which
+            the thread woke, and as value its lateness in nanoseconds.
         """
+
+    def costs(self) -> tuple[Cost, ...]:
+        """What was found out about each channel; may be called while the thread is running."""
 
     def report(self) -> Report:
         """Counters of the thread; may be called while it is running."""

@@ -108,6 +108,8 @@ class ProfileFile:
                 with h5py.File(self._stream, "r") as self._opened:
                     yield self._opened
             except _DAMAGE as error:
+                if "memory allocation failed" in str(error):  # as HDF5 says it, of any file
+                    raise MemoryError(f"{self.path}: {error}") from error
                 raise ProfileFileError(
                     f"{self.path}: damaged: {_reason(error)}",
                     "restore it from a copy, or profile again",

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -27,7 +28,7 @@ def build_nvml(*without: str) -> str:
     """Builds the double of NVML and returns its path.
 
     Args:
-        without: symbols it lacks: INIT, FIELD_VALUES, EVENT_REASONS.
+        without: symbols it lacks: INIT, FIELD_VALUES, EVENT_REASONS, SAMPLES.
     """
     # nvidia-ml-py opens it by this name.
     flags = ("-Wl,-soname,libnvidia-ml.so.1", *(f"-DWITHOUT_{symbol}" for symbol in without))
@@ -72,6 +73,18 @@ def _build(source: str, name: str, *flags: str) -> str:
     return str(path)
 
 
+class NvmlCalls(ctypes.Structure):
+    """Readings that the double was asked for: `struct calls` of nvml.c."""
+
+    energy: int
+    samples: int
+    other: int
+    spent_ns: int
+    _fields_: ClassVar = [
+        (name, ctypes.c_longlong) for name in ("energy", "samples", "other", "spent_ns")
+    ]
+
+
 @dataclasses.dataclass(frozen=True)
 class NvmlDouble:
     """The library under this path; the faults it can show are listed in nvml.c."""
@@ -84,6 +97,17 @@ class NvmlDouble:
             name.encode(), ctypes.c_long(after_readings)
         )
         assert status == 0, f"the double knows no fault {name}"
+
+    def price(self, *, on: bool) -> None:
+        """Has each call take what it took on a real GPU, or nothing."""
+        ctypes.CDLL(self.path).harness_test_double_price(int(on))
+
+    def calls(self) -> NvmlCalls:
+        """What it was asked for since it was loaded, and what that costs at the prices."""
+        function = ctypes.CDLL(self.path).harness_test_double_calls
+        function.restype = NvmlCalls
+        calls: NvmlCalls = function()
+        return calls
 
     def opened(self) -> int:
         """How often it was opened and not closed."""
@@ -98,3 +122,4 @@ def nvml_double() -> Iterator[NvmlDouble]:
     double.fault("")
     yield double
     double.fault("")
+    double.price(on=False)

@@ -1,8 +1,10 @@
 /* A stand-in for libnvidia-ml.so.1: one GPU whose values follow from the clock, and faults.
 
    Values change every 20 ms, as a driver's do, with the stamp of that moment. The marker
-   harness_test_double is the control as well. */
+   harness_test_double is the control as well. With prices, each call takes the CPU time that it
+   took on an H200 and the energy counter changes every 100 ms, as it did there. */
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +15,26 @@
 #define EXPORT __attribute__((visibility("default")))
 #define UPDATE_NS 20000000LL
 
+/* What a call takes: the energy counter took 3.2 ms, all that is read at a tick together 20 µs.
+   What nvmlDeviceGetSamples takes was not measured: 50 µs are an assumption. */
+#define ENERGY_NS 3200000
+#define OTHER_NS 5000
+#define SAMPLES_NS 50000
+#define PRICED_UPDATE_NS 100000000LL
+
+/* The driver's own samples of power: one every 20 ms, of the last 120. */
+#define SAMPLE_US 20000
+#define SAMPLES_KEPT 120
+
+static atomic_int priced;
+static atomic_llong energy_calls, other_calls, samples_calls;
+
+/* Calls of nvmlDeviceGetSamples, readings of the energy counter, and all other readings so far:
+   a field counts as one. */
+struct calls {
+    long long energy, samples, other;
+    long long spent_ns; /* what these cost at the prices */
+};
 static _Atomic(const char *) fault = "";
 static atomic_long countdown; /* readings until a fault of the middle comes */
 static atomic_int initialised;
@@ -21,6 +43,7 @@ static atomic_int initialised;
 static const char *const faults[] = {
     "driver_not_loaded", "version_mismatch", "no_permission", "unsupported_fields", "timeout",
     "hang", "hang_init", "hang_shutdown", "gpu_lost", "counter_reset", "stale", "slow",
+    "foreign_clock",
 };
 
 EXPORT int harness_test_double(const char *name, long after_readings) {
@@ -31,6 +54,27 @@ EXPORT int harness_test_double(const char *name, long after_readings) {
     atomic_store(&countdown, after_readings);
     atomic_store(&fault, known);
     return 0;
+}
+
+EXPORT void harness_test_double_price(int on) { atomic_store(&priced, on); }
+
+EXPORT struct calls harness_test_double_calls(void) {
+    struct calls calls = {atomic_load(&energy_calls), atomic_load(&samples_calls),
+                          atomic_load(&other_calls), 0};
+    calls.spent_ns =
+        calls.energy * ENERGY_NS + calls.samples * SAMPLES_NS + calls.other * OTHER_NS;
+    return calls;
+}
+
+/* Counts a call, and takes CPU time for it. */
+static void pay(atomic_llong *calls, long long cost_ns) {
+    atomic_fetch_add(calls, 1);
+    if (!atomic_load(&priced)) return;
+    struct timespec now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    long long until_ns = now.tv_sec * 1000000000LL + now.tv_nsec + cost_ns;
+    do clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    while (now.tv_sec * 1000000000LL + now.tv_nsec < until_ns);
 }
 
 static int is(const char *name) { return strcmp(atomic_load(&fault), name) == 0; }
@@ -140,11 +184,13 @@ EXPORT nvmlReturn_t nvmlDeviceGetPciInfo_v3(nvmlDevice_t device, nvmlPciInfo_t *
 }
 
 #ifndef WITHOUT_FIELD_VALUES
-/* Number of the driver's last update. */
+/* Number of the driver's last update, in steps of 20 ms. */
 static long long update(void) {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
-    return is("stale") ? 1000 : (now.tv_sec * 1000000000LL + now.tv_nsec) / UPDATE_NS;
+    long long every = atomic_load(&priced) ? PRICED_UPDATE_NS : UPDATE_NS;
+    long long now_ns = now.tv_sec * 1000000000LL + now.tv_nsec;
+    return is("stale") ? 1000 : now_ns / every * (every / UPDATE_NS);
 }
 
 EXPORT nvmlReturn_t nvmlDeviceGetFieldValues(nvmlDevice_t device, int count,
@@ -157,6 +203,8 @@ EXPORT nvmlReturn_t nvmlDeviceGetFieldValues(nvmlDevice_t device, int count,
         nvmlFieldValue_t *field = &values[i];
         field->timestamp = updates * UPDATE_NS / 1000;
         field->latencyUsec = 0;
+        if (field->fieldId == NVML_FI_DEV_TOTAL_ENERGY_CONSUMPTION) pay(&energy_calls, ENERGY_NS);
+        else pay(&other_calls, OTHER_NS);
         field->nvmlReturn = NVML_SUCCESS;
         field->valueType = NVML_VALUE_TYPE_UNSIGNED_INT;
         switch (field->fieldId) {
@@ -188,6 +236,7 @@ EXPORT nvmlReturn_t nvmlDeviceGetFieldValues(nvmlDevice_t device, int count,
 EXPORT nvmlReturn_t nvmlDeviceGetClockInfo(nvmlDevice_t device, int clock, unsigned int *mhz) {
     (void)device;
     *mhz = clock == 1 ? 1905 : 6251;
+    pay(&other_calls, OTHER_NS);
     return reading();
 }
 
@@ -195,12 +244,14 @@ EXPORT nvmlReturn_t nvmlDeviceGetTemperature(nvmlDevice_t device, int sensor,
                                              unsigned int *celsius) {
     (void)device;
     *celsius = 47;
+    pay(&other_calls, OTHER_NS);
     return sensor == 0 ? reading() : NVML_ERROR_INVALID_ARGUMENT;
 }
 
 EXPORT nvmlReturn_t nvmlDeviceGetUtilizationRates(nvmlDevice_t device, nvmlUtilization_t *rates) {
     (void)device;
     *rates = (nvmlUtilization_t){.gpu = 93, .memory = 21};
+    pay(&other_calls, OTHER_NS);
     return reading();
 }
 
@@ -208,6 +259,7 @@ EXPORT nvmlReturn_t nvmlDeviceGetCurrentClocksThrottleReasons(nvmlDevice_t devic
                                                               unsigned long long *mask) {
     (void)device;
     *mask = 0x4;
+    pay(&other_calls, OTHER_NS);
     return reading();
 }
 
@@ -221,5 +273,34 @@ EXPORT nvmlReturn_t nvmlDeviceGetCurrentClocksEventReasons(nvmlDevice_t device,
 EXPORT nvmlReturn_t nvmlDeviceGetMemoryInfo(nvmlDevice_t device, nvmlMemory_t *memory) {
     (void)device;
     *memory = (nvmlMemory_t){.total = 24ULL << 30, .free = 23ULL << 30, .used = 1ULL << 30};
+    pay(&other_calls, OTHER_NS);
     return reading();
 }
+
+#ifndef WITHOUT_SAMPLES
+/* Power of 50 W at multiples of 20 ms; oldest first, as the real one returns them. */
+EXPORT nvmlReturn_t nvmlDeviceGetSamples(nvmlDevice_t device, int type, unsigned long long seen_us,
+                                         int *value_type, unsigned int *count,
+                                         nvmlSample_t *samples) {
+    (void)device;
+    pay(&samples_calls, SAMPLES_NS);
+    nvmlReturn_t status = reading();
+    if (status != NVML_SUCCESS) return status;
+    if (type != NVML_TOTAL_POWER_SAMPLES) return NVML_ERROR_INVALID_ARGUMENT;
+    if (is("unsupported_fields")) return NVML_ERROR_NOT_SUPPORTED;
+    struct timespec now;
+    clock_gettime(is("foreign_clock") ? CLOCK_MONOTONIC : CLOCK_REALTIME, &now);
+    unsigned long long newest =
+        (unsigned long long)(now.tv_sec * 1000000LL + now.tv_nsec / 1000) / SAMPLE_US;
+    unsigned long long oldest = newest < SAMPLES_KEPT ? 1 : newest - SAMPLES_KEPT + 1;
+    if (seen_us / SAMPLE_US >= oldest) oldest = seen_us / SAMPLE_US + 1;
+    if (oldest > newest) return NVML_ERROR_NOT_FOUND;
+    unsigned int there = (unsigned int)(newest - oldest + 1);
+    *value_type = NVML_VALUE_TYPE_UNSIGNED_INT;
+    if (samples == NULL || *count > there) *count = there;
+    for (unsigned int i = 0; samples != NULL && i < *count; i++)
+        samples[i] = (nvmlSample_t){.timeStamp = (oldest + i) * SAMPLE_US,
+                                    .sampleValue.uiVal = 50000 + (unsigned)(oldest + i) % 100};
+    return NVML_SUCCESS;
+}
+#endif

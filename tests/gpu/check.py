@@ -80,6 +80,8 @@ def device() -> None:
         surveyed = survey(gpu.index, seconds=2)
         for quantity, period in surveyed.update_period_ns.items():
             print(f"  {quantity:26} updated every {nanoseconds(period) if period else '?'}")
+        for quantity, cost_ns in surveyed.cost_ns.items():
+            print(f"  {quantity}: a call takes {cost_ns / 1000:,.1f} µs")
         for what, why in surveyed.absent:
             print(f"  {what}: absent: {why}")
     for reading in nvidia_libraries.readings():

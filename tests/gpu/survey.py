@@ -24,7 +24,9 @@ class Survey:
         update_period_ns: quantity -> median time from one value to the next that differs;
             None for fewer than three changes.
         stamp_period_ns: the same for the driver's own stamp of its last update, for the
-            fields; None where it does not move or is not given.
+            fields; None where it does not move or is not given. Of a counter too costly to be read
+            at every tick, the update period is the one that the thread found at its start.
+        cost_ns: quantity -> what a call took, of those that answered.
         test_double: the library was one that tests are made of.
     """
 
@@ -32,6 +34,7 @@ class Survey:
     absent: tuple[Absent, ...]
     update_period_ns: dict[str, int | None]
     stamp_period_ns: dict[str, int | None]
+    cost_ns: dict[str, int]
     test_double: bool
 
 
@@ -53,23 +56,30 @@ def survey(gpu: int, library: str | None = None, seconds: float = 1.0) -> Survey
         running.start()
         time.sleep(seconds)
         running.stop()
-        fast, slow = running.take()
-        report = running.report()
+        fast, slow, seldom = running.take()
+        report, costs = running.report(), running.costs()
     columns = [*fast.T[1:], *slow.T]
     working, absent = [], []
     values: dict[str, int | None] = {}
     stamps: dict[str, int | None] = {}
-    for channel, column in zip(channels, columns, strict=True):
+    for number, (channel, column, cost) in enumerate(zip(channels, columns, costs, strict=True)):
+        if cost.seldom:
+            column = seldom[seldom["channel"] == number]
         good = column[column["status"] == 0]
         if not len(good):
             status = int(column["status"][0]) if len(column) else 10
             absent.append((channel.name, explain(status, report.detail)))
             continue
         working.append(channel)
-        values[channel.quantity] = period_ns(good["time_ns"], good["value"])
+        values[channel.quantity] = cost.period_ns or period_ns(good["time_ns"], good["value"])
         if good["updated_us"].any():
             stamps[channel.quantity] = period_ns(good["time_ns"], good["updated_us"])
-    return Survey(tuple(working), tuple(absent), values, stamps, report.test_double)
+    prices = {
+        channel.quantity: cost.cost_ns
+        for channel, cost in zip(channels, costs, strict=True)
+        if cost.cost_ns
+    }
+    return Survey(tuple(working), tuple(absent), values, stamps, prices, report.test_double)
 
 
 def period_ns(time_ns: Int64Array, value: Int64Array) -> int | None:

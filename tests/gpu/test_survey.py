@@ -15,7 +15,8 @@ def test_a_survey_finds_the_update_period(nvml_double: NvmlDouble) -> None:
     survey = surveys.survey(0, nvml_double.path, seconds=0.4)
     assert survey.test_double
     assert survey.absent == ()
-    assert len(survey.working) == 11
+    assert len(survey.working) == 12
+    assert survey.cost_ns.keys() == {channel.quantity for channel in survey.working}
     # The double updates every 20 ms; a busy machine sees some of the updates late.
     for period in (survey.update_period_ns["energy_mj"], survey.stamp_period_ns["energy_mj"]):
         assert period is not None
@@ -30,6 +31,7 @@ def test_a_survey_leaves_out_what_the_gpu_does_not_support(nvml_double: NvmlDoub
     assert [what for what, _ in survey.absent] == [
         "gpu0 power_average_mw",
         "gpu0 temperature_memory_c",
+        "gpu0 power_samples_mw",
     ]
     assert len(survey.working) == 9
 

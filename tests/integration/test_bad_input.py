@@ -222,6 +222,18 @@ def test_disk_full_before_a_process_has_finished(harness: Harness, tmp_path: Pat
         assert nothing_is_left(tmp_path)
 
 
+@pytest.mark.parametrize("limit_mb", [60, 150, 250, 400])
+def test_little_address_space_gives_one_line(harness: Harness, limit_mb: int) -> None:
+    for words in (("models",), ("profile", "mlp", "--quick", "--quiet", "--processes", "1")):
+        outcome = harness(
+            *words,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit_mb << 20,) * 2),
+        )
+        assert outcome.returncode in (0, 3)
+        if outcome.returncode:
+            assert "memory" in one_line(outcome.stderr)
+
+
 def one_line(text: str) -> str:
     """The only line of an error, which is not a traceback."""
     (line,) = text.splitlines()

@@ -7,6 +7,7 @@ Runtime walks for each node which it adds to it.
 from __future__ import annotations
 
 import collections
+import contextlib
 import heapq
 import itertools
 import os
@@ -31,6 +32,7 @@ from harness.models import executed_graph
 from harness.models.sources import UserGraph, sources
 from harness.native import ort
 from harness.ort.library import ort_library
+from harness.tracing.probes.recorder import ProbePass
 
 
 def chain(path: Path, nodes: int) -> Path:
@@ -115,6 +117,39 @@ def test_the_preparation_opens_what_is_executed_only_where_names_do_not_tell_nod
     opened.clear()
     prepare(model, tmp_path / "untraced", trace=())
     assert opened == ["model.onnx"]
+
+
+def test_a_file_keeps_the_order_of_the_own_session(tmp_path: Path) -> None:
+    # "early" is needed at the end and in between: ONNX Runtime comes to it on another way, and
+    # from "last" alone it would be executed first.
+    tensors = [("x", "early"), ("x", "side"), ("early", "a"), ("a", "b")]
+    nodes = [
+        *(
+            helper.make_node("Cos" if other == "side" else "Sin", [one], [other], name=other)
+            for one, other in tensors
+        ),
+        helper.make_node("Mul", ["b", "side"], ["c"], name="c"),
+        helper.make_node("Add", ["early", "c"], ["y"], name="last"),
+    ]
+    fields = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 4]) for name in ("x", "y")
+    ]
+    graph = helper.make_graph(nodes, "dag", fields[:1], fields[1:])
+    model = tmp_path / "dag.onnx"
+    imports = [helper.make_opsetid("", 21)]
+    onnx.save(helper.make_model(graph, ir_version=10, opset_imports=imports), model)
+    folder = tmp_path / "work"
+    prepared = prepare(model, folder)
+    assert prepared.graph is not None
+    assert prepared.probed is not None
+    library, config = ort.Library(ort_library()), SessionConfig(intra_threads=1)
+    inputs = {"x": np.zeros((1, 4), np.float32)}
+    for half in (0, 1):
+        with contextlib.closing(
+            ProbePass(library, config, prepared.probed, prepared.graph.nodes, inputs, half)
+        ) as probe_pass:
+            probe_pass.require_order(folder)
+            assert probe_pass.half_order(folder) == ""
 
 
 def test_no_list_that_onnx_runtime_walks_grows_with_the_number_of_probes(tmp_path: Path) -> None:

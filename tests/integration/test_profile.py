@@ -86,7 +86,7 @@ def test_json_keeps_the_contract(recorded: Recorded) -> None:
     assert "batch" in fed["chosen_because"]
 
     assert report["noise"].keys() == {
-        "verdict", "causes", "samples", "touched", "throttled", "waited", "yardstick",
+        "verdict", "causes", "samples", "touched", "throttled", "waited", "sampler", "yardstick",
         "unusable",
     }  # fmt: skip
     for row in report["operators"]:

@@ -54,7 +54,7 @@ def read_once(*channels: sampler.Channel) -> list[tuple[int, int]]:
     """(value, status) of each channel's first reading."""
     with sampler.Sampler(channels) as running:
         running.start()
-        fast, slow = running.take()
+        fast, slow, _ = running.take()
     row = [*fast[0, 1:], *(slow[0] if len(slow) else [])]
     return [(int(reading["value"]), int(reading["status"])) for reading in row]
 
@@ -67,7 +67,7 @@ def test_deadlines_do_not_drift_and_every_one_is_accounted_for(tmp_path: Path) -
         wait_for_ticks(running, 60)
         running.stop()
         ended_ns = time.monotonic_ns()
-        fast, _ = running.take()
+        fast, *_ = running.take()
         report = running.report()
     woken_ns, lateness_ns = fast[:, 0]["time_ns"], fast[:, 0]["value"]
     deadlines = woken_ns - lateness_ns
@@ -79,18 +79,76 @@ def test_deadlines_do_not_drift_and_every_one_is_accounted_for(tmp_path: Path) -
     assert numbers[-1] + 1 == report.ticks + report.missed
     assert began_ns <= deadlines[0] <= woken_ns[-1] <= ended_ns
     assert report.dropped == 0
-    assert 0 < report.cpu_ns < ended_ns - began_ns
+    assert report.cpu_ns > 0 < ended_ns - began_ns
     assert (fast[:, 1]["value"] == 7).all()
 
 
 def test_a_tick_that_takes_long_costs_the_deadlines_it_covers(nvml_double: NvmlDouble) -> None:
-    nvml_double.fault("slow")  # 25 ms a call, five periods
     with sampler.Sampler(FIELDS, hz=200, nvml_library=nvml_double.path) as running:
         running.start()
-        wait_for_ticks(running, 4)
+        nvml_double.fault("slow")  # 25 ms a call, five periods
+        wait_for_ticks(running, running.report().ticks + 1)  # this one may have begun before
+        before = running.report()
+        wait_for_ticks(running, before.ticks + 4)
         running.stop()
+        after = running.report()
+    assert after.missed - before.missed >= 4 * (after.ticks - before.ticks - 1)
+
+
+def test_a_costly_call_is_read_at_edges_and_not_at_ticks(nvml_double: NvmlDouble) -> None:
+    nvml_double.price(on=True)
+    channels = [FIELDS[0], FIELDS[2]._replace(meter=True)]
+    with sampler.Sampler(channels, hz=200, nvml_library=nvml_double.path) as running:
+        running.start()
+        first, costly = running.costs()
+        calls = nvml_double.calls().energy
+        wait_for_ticks(running, 20)
+        assert nvml_double.calls().energy == calls
+        asked_ns = time.monotonic_ns()
+        running.edge()
+        answered_ns = time.monotonic_ns()
+        wait_for_ticks(running, 30)
+        running.stop()
+        fast, _, seldom = running.take()
         report = running.report()
-    assert report.missed >= 4 * (report.ticks - 1)
+    assert not first.seldom
+    assert 0 < first.cost_ns < 3_200_000 <= costly.cost_ns
+    assert costly.seldom
+    assert (first.period_ns, costly.period_ns > 0) == (0, True)
+    assert (fast[:, 1]["status"] == 0).all()
+    assert (fast[:, 2]["status"] == sampler.ELSEWHERE).all()
+    # The first tick, the edge, and the last tick.
+    assert list(seldom["channel"]) == [1, 1, 1]
+    assert (seldom["status"] == 0).all()
+    assert asked_ns <= seldom["time_ns"][1] <= answered_ns
+    assert report.cpu_ns > 0
+    assert report.setup_ns >= 3 * 3_200_000
+
+
+def test_a_call_that_does_not_answer_at_first_is_not_made_at_every_tick(
+    nvml_double: NvmlDouble,
+) -> None:
+    nvml_double.fault("timeout")
+    with sampler.Sampler(FIELDS[:1], hz=200, nvml_library=nvml_double.path) as running:
+        running.start()
+        nvml_double.fault("")
+        running.edge()
+        running.stop()
+        _, _, seldom = running.take()
+        (cost,) = running.costs()
+    assert cost == (0, 0, True)
+    assert list(seldom["status"]) == [10, 0, 0]
+
+
+def test_an_edge_without_costly_channels_waits_for_nothing(tmp_path: Path) -> None:
+    (tmp_path / "n").write_text("7\n")
+    with sampler.Sampler([file(tmp_path / "n")], hz=1) as running:
+        running.edge()
+        running.start()
+        running.edge()
+        assert running.report().ticks == 1
+        running.stop()
+        running.edge()
 
 
 def test_slow_channels_are_read_now_and_then_and_at_both_ends(tmp_path: Path) -> None:
@@ -101,7 +159,7 @@ def test_slow_channels_are_read_now_and_then_and_at_both_ends(tmp_path: Path) ->
         (tmp_path / "n").write_text("8\n")
         wait_for_ticks(running, 55)
         running.stop()
-        fast, slow = running.take()
+        fast, slow, _ = running.take()
     assert 2 <= len(slow) <= (len(fast) + sampler_gap(fast)) / 10 + 2
     assert list(slow[:, 0]["value"][[0, -1]]) == [7, 8]
     assert slow[-1, 0]["time_ns"] >= fast[-1, 1]["time_ns"]
@@ -119,7 +177,7 @@ def test_last_readings_are_younger_than_the_wish_to_stop(tmp_path: Path) -> None
         (tmp_path / "n").write_text("2\n")
         asked_ns = time.monotonic_ns()
         running.stop()
-        fast, _ = running.take()
+        fast, *_ = running.take()
     assert fast[-1, 1]["time_ns"] >= asked_ns
     assert fast[-1, 1]["value"] == 2
 
@@ -129,11 +187,11 @@ def test_rows_without_room_are_dropped_and_counted_until_some_are_taken(tmp_path
     with sampler.Sampler([file(tmp_path / "n")], hz=1000, capacity=5) as running:
         running.start()
         wait_for_ticks(running, 20)
-        first, _ = running.take()
+        first, *_ = running.take()
         while running.report().ticks < 40:
             time.sleep(0.002)
         running.stop()
-        second, _ = running.take()
+        second, *_ = running.take()
         report = running.report()
     assert len(first) == len(second) == 5
     assert second[0, 0]["time_ns"] > first[-1, 0]["time_ns"]
@@ -214,7 +272,7 @@ def test_a_hang_is_given_up_and_the_thread_ends_once_it_is_over(nvml_double: Nvm
     running.stop()
     running.stop()
     report = running.report()
-    fast, _ = running.take()
+    fast, *_ = running.take()
     assert report.hung == 0
     assert report.ticks == len(fast) == ticks
     assert (fast["status"] == 0).all()
@@ -237,7 +295,7 @@ def test_hangs_at_both_ends(nvml_double: NvmlDouble, fault: str, hung: int) -> N
         running.start()
         running.stop()
         report = running.report()
-        fast, _ = running.take()
+        fast, *_ = running.take()
     assert report.hung == hung
     assert len(fast) == report.ticks
     nvml_double.fault("")
@@ -286,7 +344,7 @@ def test_symbols_that_are_missing() -> None:
         ) as running:
             running.start()
             running.stop()
-            fast, _ = running.take()
+            fast, *_ = running.take()
             report = running.report()
         assert [*fast[0, 1:]["status"]] == statuses
         assert ("nvmlInit_v2" in report.detail) == (without == "INIT")

@@ -145,12 +145,16 @@ static void *ask(void *number) {
 
 static void try_sampler(int round) {
     const struct channel channels[] = {
-        {CHANNEL_FILE, false, 1, 1000, "/proc/self/stat", "", -1, 0},
-        {CHANNEL_FILE, false, 1, 1, "/proc/stat", "ctxt", -1, 0},
-        {CHANNEL_FILE, false, 1, 1, "/proc/nothing-of-this-name", "", -1, 0},
-        {CHANNEL_NVML_CLOCK, false, 0, 1000000, "", "", -1, 0},
-        {CHANNEL_NVML_FIELD, true, 83, 1, "", "", -1, 0},
-        {CHANNEL_FILE, true, 1, 1, "/proc/meminfo", "MemFree:", -1, 0},
+#define CHANNEL(kind_, slow_, argument_, scale_, path_, key_)                               \
+    {.kind = kind_, .slow = slow_, .argument = argument_, .scale = scale_, .path = path_, .key = key_}
+        CHANNEL(CHANNEL_FILE, false, 1, 1000, "/proc/self/stat", ""),
+        CHANNEL(CHANNEL_FILE, false, 1, 1, "/proc/stat", "ctxt"),
+        CHANNEL(CHANNEL_FILE, false, 1, 1, "/proc/nothing-of-this-name", ""),
+        CHANNEL(CHANNEL_NVML_CLOCK, false, 0, 1000000, "", ""),
+        CHANNEL(CHANNEL_NVML_FIELD, true, 83, 1, "", ""),
+        CHANNEL(CHANNEL_FILE, true, 1, 1, "/proc/meminfo", "MemFree:"),
+        CHANNEL(CHANNEL_NVML_SAMPLES, true, 0, 1, "", ""),
+#undef CHANNEL
     };
     const struct sampler_plan plan = {
         .channels = channels,
@@ -170,10 +174,11 @@ static void try_sampler(int round) {
     for (int i = 0; i < 20; i++) {
         struct timespec pause = {.tv_nsec = 500000};
         nanosleep(&pause, NULL);
-        for (int slow = 0; slow < 2; slow++) {
-            size_t count = sampler_rows(sampling, slow);
-            CHECK(count <= plan.capacity && sampler_columns(sampling, slow) <= 8);
-            sampler_take(sampling, slow, rows, count);
+        sampler_edge(sampling);
+        for (int tier = TIER_FAST; tier <= TIER_SELDOM; tier++) {
+            size_t count = sampler_rows(sampling, tier);
+            CHECK(count <= 4096 && sampler_columns(sampling, tier) <= 8);
+            sampler_take(sampling, tier, rows, count);
         }
     }
     atomic_store(&over, true);

@@ -99,9 +99,11 @@ class DeviceState:
                 found.append(Reading(name, _summed_up(name, good), channel.unit, source))
                 continue
             failed = here[here["status"] != 0]["status"]
-            reason = (
-                nvml.explain(int(failed[-1]), detail) if len(failed) else "it was not read then"
-            )
+            reason = "it was not read then"
+            if len(failed) and failed[-1] == sampler.ELSEWHERE:
+                reason = "a reading of it takes too long to be made meanwhile"
+            elif len(failed):
+                reason = nvml.explain(int(failed[-1]), detail)
             found.append(Reading(name, None, channel.unit, source, reason))
         return tuple(found)
 

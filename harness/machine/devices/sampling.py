@@ -20,7 +20,12 @@ from harness.records import Absent, DeviceSeries
 _SLOW_HZ = 10
 #: How long a driver's timestamp may stay unchanged before its values are called stale.
 _STALE_NS = 1_000_000_000
+#: How far the driver's clock may be ahead of ours.
+_AHEAD_NS = 1_000_000_000
 
+_NOTHING_RECORDED = (
+    "the driver's own samples, if there are any, have no time within the pass by CLOCK_REALTIME"
+)
 
 #: Readings of one channel or one thread: READING[n].
 _Rows = npt.NDArray[np.void]
@@ -33,7 +38,8 @@ class DeviceSampler:
     threads inherit the CPU affinity of the thread that calls start().
 
     Args:
-        hz: readings per second, 1 to 1000; expensive channels are read ten times a second.
+        hz: readings per second, 1 to 1000. What changes slowly is read ten times a second, and
+            calls of NVML that cost more than 50 µs at edges, about once a second or less between.
         gpu: NVML's index of the GPU, None for none.
         cpus: the CPUs that the inference may use.
         root: where /proc and /sys are looked for; if it is not /, the host's series are marked
@@ -42,6 +48,9 @@ class DeviceSampler:
         seconds: longest expected pass; memory for its readings is allocated up front. Readings
             after that are dropped and counted.
         why_no_gpu: the reason, if a GPU is used and it is not known which; no other is sampled.
+
+    Attributes:
+        gpu: as given.
 
     Raises:
         ValueError: hz is out of range.
@@ -57,6 +66,7 @@ class DeviceSampler:
         seconds: float = 60.0,
         why_no_gpu: str = "",
     ) -> None:
+        self.gpu = gpu
         self._absent: list[Absent] = [("gpu", why_no_gpu)] if why_no_gpu else []
         library = nvml_library or nvml.LIBRARY
         files = (HostSeries(cpus, root), CpuEnergy(root))
@@ -78,6 +88,14 @@ class DeviceSampler:
         for thread in self._threads:
             thread.native.start()
 
+    def edge(self) -> None:
+        """Has the costly channels read, as a pass or a time of idling begins or ends here.
+
+        Takes a period, at most 2 s longer; nothing if no channel is costly.
+        """
+        for thread in self._threads:
+            thread.native.edge()
+
     def stop(self, process: int) -> tuple[tuple[DeviceSeries, ...], tuple[Absent, ...]]:
         """Takes the last readings and ends the threads; a hanging one is abandoned after 2 s.
 
@@ -88,8 +106,11 @@ class DeviceSampler:
             The series, with successful readings only, and what is missing partly or entirely,
             with the reasons. Counters that wrapped around are unwrapped. The threads themselves
             have series too, as devices ``sampler`` and ``sampler_gpuN``: ``lateness_ns`` of each
-            tick, and one value each, at the end, of ``cpu_time_ns``, ``missed_ticks`` and
-            ``dropped_ticks``.
+            tick, and one value each, at the end, of ``cpu_time_ns`` (of all ticks),
+            ``cpu_share_ppm`` (the same, of the time since the first), ``setup_cpu_time_ns`` (before
+            it), ``missed_ticks`` and ``dropped_ticks``; of a costly channel also
+            ``QUANTITY_call_ns``, what a call took at the start, and of a costly energy counter
+            ``QUANTITY_period_ns``, the spacing of its updates.
         """
         for thread in self._threads:
             thread.native.stop()
@@ -139,14 +160,20 @@ class _Thread:
 
     def results(self, process: int) -> tuple[list[DeviceSeries], list[Absent]]:
         """Series of all channels, followed by those of the thread itself."""
-        fast, slow = self.native.take()
-        report = self.native.report()
+        fast, slow, seldom = self.native.take()
+        report, costs = self.native.report(), self.native.costs()
         self.native.close()
         double = self._double or report.test_double
         series, absent = [], list(self._absent)
         columns = [*fast.T[1:], *slow.T]
         reasons: dict[str, list[str]] = {}
-        for (channel, source), rows in zip(self._offered, columns, strict=True):
+        for index, ((channel, source), rows) in enumerate(zip(self._offered, columns, strict=True)):
+            if costs[index].seldom:
+                rows = seldom[seldom["channel"] == index]
+            if costs[index].seldom and channel.reads.kind == sampler.NVML_SAMPLES:
+                rows = _of_the_pass(rows, fast[:, 0])
+                if report.hung is None and len(fast) and not len(rows):
+                    reasons.setdefault(_NOTHING_RECORDED, []).append(channel.name)
             good = rows[rows["status"] == 0]
             for reason in _missing(source, rows, report.detail):
                 reasons.setdefault(reason, []).append(channel.name)
@@ -162,7 +189,7 @@ class _Thread:
             reason = f"{report.dropped} ticks did not fit: the pass was longer than announced"
             absent.append((self._name, reason))
         if series:
-            series += self._own(process, fast[:, 0], report, double=double)
+            series += self._own(process, fast[:, 0], report, costs, double=double)
         return series, absent
 
     def _together(self, names: list[str]) -> str:
@@ -182,15 +209,30 @@ class _Thread:
         return channel.name, reason
 
     def _own(
-        self, process: int, ticks: _Rows, report: sampler.Report, *, double: bool
+        self,
+        process: int,
+        ticks: _Rows,
+        report: sampler.Report,
+        costs: Iterable[sampler.Cost],
+        *,
+        double: bool,
     ) -> Iterator[DeviceSeries]:
         if not len(ticks):
             return
+        span_ns = int(ticks["time_ns"][-1] - ticks["time_ns"][0])
         counts = {
             "cpu_time_ns": ("ns", report.cpu_ns),
+            "setup_cpu_time_ns": ("ns", report.setup_ns),
             "missed_ticks": ("1", report.missed),
             "dropped_ticks": ("1", report.dropped),
         }
+        if span_ns:  # the last tick ends after it began: of a short pass this is too much
+            counts["cpu_share_ppm"] = ("1e-6", round(1e6 * report.cpu_ns / span_ns))
+        for (channel, _), cost in zip(self._offered, costs, strict=True):
+            if cost.seldom and cost.cost_ns:
+                counts[f"{channel.quantity}_call_ns"] = ("ns", cost.cost_ns)
+            if cost.period_ns:
+                counts[f"{channel.quantity}_period_ns"] = ("ns", cost.period_ns)
         nothing = sampler.Channel(sampler.FILE, 1)
         lateness = Channel(self._name, "lateness_ns", "ns", "wake-up minus its deadline", nothing)
         yield _series(lateness, process, ticks, double=double)
@@ -199,6 +241,15 @@ class _Thread:
             row["value"] = value
             whole = Channel(self._name, quantity, unit, "the whole pass", nothing)
             yield _series(whole, process, row, double=double)
+
+
+def _of_the_pass(samples: _Rows, ticks: _Rows) -> _Rows:
+    """Those of the driver's own samples whose time can be, in order; failures to fetch them too."""
+    _, first = np.unique(samples["time_ns"], return_index=True)
+    samples = samples[first]
+    latest_ns = int(ticks["time_ns"][-1]) + _AHEAD_NS if len(ticks) else 0
+    possible: _Rows = samples[samples["time_ns"] <= latest_ns]
+    return possible
 
 
 def _missing(source: ChannelSource, rows: _Rows, detail: str) -> Iterator[str]:

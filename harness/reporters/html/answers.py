@@ -173,11 +173,19 @@ def cost(digest: Digest) -> list[Content]:
             continue
         told.append(big(energy(device.joules.value)))
         told.append(note(f"an inference, {device.device}, {device.verdict}"))
+        if device.item_j.value is not None and device.item_j.value != device.joules.value:
+            told.append(note(f"{energy(device.item_j.value)} an item of its batch"))
         if device.interval_j is not None:
             low, high = device.interval_j
             told.append(note(f"{energy(low)} to {energy(high)} with 95 % confidence"))
         told.extend(note(worded(cause)) for cause in device.causes)
         told.append(note(f"{metric(device.watts.value, 'W')} during the timed passes"))
+        for figure, when in (
+            (device.idle_watts, "idle, before the session"),
+            (device.warm_idle_watts, "idle, with the session open"),
+        ):
+            if figure.value is not None:
+                told.append(note(f"{metric(figure.value, 'W')} {when}"))
     if not digest.energy:
         reasons = [reason for what, reason in digest.profile.absent if "energy" in what]
         told = [_none("; ".join(reasons) or "no device reports its energy", "energy unknown")]

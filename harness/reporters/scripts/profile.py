@@ -105,6 +105,8 @@ def _noise(verdict: NoiseVerdict) -> dict[str, Any]:
         report["waited_reason"] = (
             "the host did not report it for every process, or the timed passes were too short"
         )
+    if verdict.sampler is None:
+        report["sampler_reason"] = "no device was sampled"
     return report
 
 
@@ -211,11 +213,16 @@ def _energy(profile: Profile) -> dict[str, Any]:
     for device in found:
         figures = {
             name: getattr(device, name)
-            for name in ("joules", "counter_j", "power_j", "above_idle_j", "watts", "idle_watts")
+            for name in (
+                *("joules", "item_j", "counter_j", "power_j", "above_idle_j", "above_warm_idle_j"),
+                *("watts", "idle_watts", "warm_idle_watts"),
+            )
         }
         report[device.device] = {
             **_figures(figures),
             "interval_j": device.interval_j and list(device.interval_j),
+            "period_s": device.period_s,
+            **({} if device.period_s is not None else {"period_s_reason": "not found"}),
             "verdict": device.verdict,
             "causes": list(map(worded, device.causes)),
         }

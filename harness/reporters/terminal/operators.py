@@ -44,7 +44,7 @@ def print_operators(
         list(map(op_types, rows)), _NARROW_TYPES if page.width < NARROW else 2 * _NARROW_TYPES
     )
     columns = [
-        Column("own time", _own_times(rows)),
+        Column("own time", own_times(rows)),
         Column("±", list(map(_half_width, rows))),
         *_optional(page, rows, passes=passes, work=work),
         Column("bound", [row.bound.removesuffix("-bound") for row in rows], "<"),
@@ -65,7 +65,7 @@ def print_operators(
     print_accounts(page, table)
 
 
-def _own_times(rows: Sequence[Operator]) -> list[str]:
+def own_times(rows: Sequence[Operator]) -> list[str]:
     """Own times, the doubtful ones marked."""
     if not any(row.doubt for row in rows):
         return [nanoseconds(row.median_ns) for row in rows]

@@ -18,7 +18,7 @@ from harness.records import Profile
 from harness.reporters.names import shortened
 from harness.reporters.numbers import half_width, joules, nanoseconds, rate, size
 from harness.reporters.terminal.lines import Page, column
-from harness.reporters.terminal.operators import op_types, print_accounts
+from harness.reporters.terminal.operators import op_types, own_times, print_accounts
 from harness.reporters.visible import visible
 from harness.reporters.wording import counted, evidence, input_line, processes, threads
 from harness.statistics import latency, steady_state
@@ -256,11 +256,16 @@ def _energy(found: Energy) -> str:
     text = f"{found.device}: {joules(found.joules.value)} per inference"
     if found.interval_j is not None:
         text += f" ({joules(found.interval_j[0])} to {joules(found.interval_j[1])})"
+    if found.item_j.value is not None and found.item_j.value != found.joules.value:
+        text += f", {joules(found.item_j.value)} per item"
     if found.above_idle_j.value is not None:
         text += f", {joules(found.above_idle_j.value)} above idle"
     text += f", {found.watts.value:.3g} W"
     if found.idle_watts.value is not None:
-        text += f" (idle {found.idle_watts.value:.3g} W)"
+        text += f" (idle {found.idle_watts.value:.3g} W"
+        if found.warm_idle_watts.value is not None:
+            text += f", with the session open {found.warm_idle_watts.value:.3g} W"
+        text += ")"
     return f"{text}, {found.verdict}{': ' if found.causes else ''}{'; '.join(found.causes)}"
 
 
@@ -272,8 +277,8 @@ def _print_top(page: Page, table: OperatorTable | Figure) -> None:
     types = column("", shortened(list(map(op_types, top)), _OP_TYPE), "<")[1:]
     bounds = ["" if row.bound == "unknown" else f"  {row.bound}" for row in top]
     heads = [
-        f"{row.share:6.1%}  {nanoseconds(row.median_ns):>8}  {op_type}  "
-        for row, op_type in zip(top, types, strict=True)
+        f"{row.share:6.1%}  {time:>8}  {op_type}  "
+        for row, time, op_type in zip(top, own_times(top), types, strict=True)
     ]
     taken = max(map(cell_len, map(str.__add__, heads, bounds)), default=0)
     names = page.fitted([row.label for row in top], taken)

@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 
 from harness.analysis.energy import Energy, energy
-from harness.records import DeviceSeries, Profile
+from harness.records import ITEMS, DeviceSeries, Profile, Reading
+from harness.storage import assembly
 from tests.builders.device_records import series
 from tests.builders.process_records import process, profile
 
@@ -16,7 +17,7 @@ START = 100 * SECOND
 
 
 def counter(
-    watts: float, *, process: int = 0, period_s: float = 0.1, unit: str = "mJ", lag_s: float = 0.0
+    watts: float, *, process: int = 0, period_s: float = 0.02, unit: str = "mJ", lag_s: float = 0.0
 ) -> DeviceSeries:
     """Read a hundred times a second from a second before START on, updated now and then."""
     factor = {"mJ": 1e3, "uJ": 1e6}[unit]
@@ -27,6 +28,44 @@ def counter(
         for time_s, one in zip(times_s, updated_s, strict=True)
     ]
     return series("gpu0", f"energy_{unit.lower()}", readings, unit=unit, process=process)
+
+
+def costly_counter(
+    watts: float,
+    *,
+    process: int = 0,
+    period_s: float | None = 0.02,
+    at_s: tuple[float, ...] = (-2.0, -0.45, -0.01, 2.01, 3.6),
+    idle: float = 0.0,
+    lag_s: float = 0.0,
+) -> tuple[DeviceSeries, ...]:
+    """Read at edges only, with what the thread found out about it; idle outside of the pass."""
+    readings = []
+    for time_s in at_s:
+        metered_s = time_s - lag_s
+        joules = idle * (metered_s + 10) + (watts - idle) * min(max(metered_s, 0.0), 2.0)
+        readings.append((START + round(time_s * SECOND), round(1e3 * joules)))
+    found = {"energy_mj_call_ns": 3_200_000}
+    if period_s is not None:
+        found["energy_mj_period_ns"] = round(period_s * SECOND)
+    return (
+        series("gpu0", "energy_mj", readings, unit="mJ", process=process),
+        *(
+            series("sampler_gpu0", name, [(START, value)], unit="ns", process=process)
+            for name, value in found.items()
+        ),
+    )
+
+
+def recorded(watts: float, *, process: int = 0, without_s: float = 0.0) -> DeviceSeries:
+    """What the driver kept every 20 ms; it left out some time from START + 1 s on."""
+    times_s = [-2 + 0.02 * number for number in range(280)]
+    readings = [
+        (START + round(time_s * SECOND), round(1000 * watts))
+        for time_s in times_s
+        if not 1 <= time_s < 1 + without_s
+    ]
+    return series("gpu0", "power_samples_mw", readings, unit="mW", process=process)
 
 
 def power(watts: float, *, process: int = 0, idle: float | None = None) -> DeviceSeries:
@@ -43,7 +82,8 @@ def power(watts: float, *, process: int = 0, idle: float | None = None) -> Devic
 def measured(*devices: DeviceSeries, config: str = "{}", processes: int = 1) -> Profile:
     """Timed passes of 2 s, 200 inferences in each."""
     passes = [process([SECOND // 100] * 200, index, start_ns=START) for index in range(processes)]
-    return profile(*passes, devices=devices, config=config)
+    joined = assembly.merge_devices(devices)
+    return profile(*passes, devices=joined, config=config)
 
 
 def only(found: tuple[Energy, ...]) -> Energy:
@@ -84,8 +124,8 @@ def test_processes_give_an_interval() -> None:
     found = only(
         energy(
             measured(
-                _joined(counter(50), counter(54, process=1)),
-                _joined(power(50), power(54, process=1)),
+                *(counter(50), counter(54, process=1)),
+                *(power(50), power(54, process=1)),
                 processes=2,
             )
         )
@@ -96,11 +136,127 @@ def test_processes_give_an_interval() -> None:
     assert low < 0.52 < high
 
 
-def _joined(*parts: DeviceSeries) -> DeviceSeries:
-    from harness.storage import assembly
+def test_passes_too_short_for_the_meter_widen_the_interval_and_say_so() -> None:
+    def of(period_s: float) -> Energy:
+        pair = (counter(50, period_s=period_s), counter(54, process=1, period_s=period_s))
+        return only(energy(measured(*pair, power(50), power(54, process=1), processes=2)))
 
-    (whole,) = assembly.merge_devices(parts)
-    return whole
+    # Two passes of 2 s hold 200 updates, or 36: from the first to the last in each.
+    long, short = of(0.02), of(0.1)
+    assert (long.verdict, long.causes) == ("trusted", ())
+    assert long.period_s == pytest.approx(0.02)
+    assert short.verdict == "doubtful"
+    assert "hold 36 updates of the energy counter, not 50 (one every 100 ms)" in short.causes[0]
+    assert "as 2 a pass are uncertain, any interval is widened by ±11.0%" in short.causes[0]
+    assert long.interval_j is not None
+    assert short.interval_j is not None
+    assert short.interval_j[0] < 0.9 * long.interval_j[0]
+    assert short.interval_j[1] > 1.1 * long.interval_j[1]
+    # Fifty of them are needed in all processes together, not in each.
+    six = [counter(50, process=index, period_s=0.1) for index in range(3)]
+    found = only(energy(measured(*six, *(power(50, process=i) for i in range(3)), processes=3)))
+    assert (found.verdict, found.causes) == ("trusted", ())
+
+
+def test_a_costly_counter_is_read_where_the_pass_begins_and_ends() -> None:
+    found = only(energy(measured(*costly_counter(50), recorded(50))))
+    # 50 W for 2 s, by readings 2.02 s apart.
+    assert found.joules.value == pytest.approx(0.495, rel=1e-3)
+    assert (found.verdict, found.causes) == ("trusted", ())
+    assert found.period_s == pytest.approx(0.02)
+    # Each reading is up to a period old, which a short pass does not forgive.
+    short = only(energy(measured(*costly_counter(50, period_s=0.1, lag_s=0.1), recorded(50))))
+    assert short.verdict == "doubtful"
+    assert "±9.9%" in short.causes[0]
+    assert short.joules.value == pytest.approx(0.5, rel=0.099)
+
+
+def test_inferences_discarded_before_the_pass_lie_between_it_and_the_reading() -> None:
+    # Two of a second are timed, after three that were discarded.
+    slow = process([SECOND] * 2, start_ns=START)
+    readings = [(START - round(3.02 * SECOND), 1_000), (START + 2 * SECOND, 252_000)]
+    counted = series("gpu0", "energy_mj", readings, unit="mJ")
+    found = only(energy(profile(slow, devices=(counted, *costly_counter(50)[1:]))))
+    assert found.watts.value == pytest.approx(50, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("devices", "reason"),
+    [
+        (costly_counter(50, at_s=(-2.0, -0.01)), "not read where a pass began and ended"),
+        (costly_counter(50, at_s=(-0.9, 2.01)), "not read where a pass began and ended"),
+        (costly_counter(50, period_s=0.5), "shorter than 5 updates of the energy counter, one"),
+        (costly_counter(50, at_s=()), "not read where a pass began and ended"),
+        ((recorded(50, without_s=0.6),), "record of power leaves out 0.62 s of a pass"),
+    ],
+    ids=["no end", "far away", "slow meter", "none", "a gap"],
+)
+def test_edges_that_were_not_read_give_no_figure(
+    devices: tuple[DeviceSeries, ...], reason: str
+) -> None:
+    found = only(energy(measured(*devices)))
+    assert found.joules.value is None
+    assert reason in found.joules.reason
+
+
+def test_a_meter_whose_period_is_unknown_is_doubtful() -> None:
+    found = only(energy(measured(*costly_counter(50, period_s=None), recorded(50))))
+    assert found.period_s is None
+    assert found.causes == ("how often the energy counter is updated could not be found",)
+
+
+def test_power_is_the_drivers_own_record_before_ours() -> None:
+    found = only(energy(measured(counter(50), power(30), recorded(50))))
+    assert found.power_j.value == pytest.approx(0.5)
+    assert found.verdict == "trusted"
+    # Where the driver left out much of the pass, ours have to do.
+    found = only(energy(measured(counter(50), power(51), recorded(50, without_s=0.6))))
+    assert found.power_j.value == pytest.approx(0.51)
+
+
+def test_opposite_errors_of_two_processes_do_not_cancel() -> None:
+    devices = (counter(50), power(60), counter(50, process=1), power(40, process=1))
+    found = only(energy(measured(*devices, processes=2)))
+    assert found.verdict == "doubtful"
+    assert "in process 0, where 12% are tolerated" in found.causes[0]
+
+
+def test_idle_is_told_cold_and_warm() -> None:
+    told = '{"energy": true}'
+    # Before the session 20 W; after the pass, which ends at 2 s, 30 W.
+    edges = costly_counter(50, idle=20)
+    warm = series(
+        "gpu0",
+        "power_instant_mw",
+        [
+            (START + round((0.01 * n - 2) * SECOND), 20_000 if n < 200 else 50_000)
+            for n in range(400)
+        ]
+        + [(START + round((0.01 * n + 2.01) * SECOND), 30_000) for n in range(160)],
+        unit="mW",
+    )
+    found = only(energy(measured(warm, config=told)))
+    assert found.idle_watts.value == pytest.approx(20)
+    assert found.warm_idle_watts.value == pytest.approx(30)
+    assert found.above_idle_j.value == pytest.approx(0.3)
+    assert found.above_warm_idle_j.value == pytest.approx(0.2)
+    found = only(energy(measured(*edges, config=told)))
+    assert found.idle_watts.value == pytest.approx(20)
+    assert found.warm_idle_watts.value == pytest.approx(20)
+    # A device that was not left idle after the pass: a CPU, and all in older files.
+    found = only(energy(measured(power(50, idle=20), config=told)))
+    assert found.idle_watts.value == pytest.approx(20)
+    assert found.warm_idle_watts.value is None
+    assert "not left idle after the timed pass" in found.warm_idle_watts.reason
+
+
+def test_energy_of_an_item_is_that_of_the_batch_divided() -> None:
+    whole = measured(counter(50), power(50))
+    assert "not recorded" in only(energy(whole)).item_j.reason
+    batch = Reading(ITEMS, 32, "1", "dimension 0")
+    found = only(energy(dataclasses.replace(whole, environment=(*whole.environment, batch))))
+    assert found.joules.value is not None
+    assert found.item_j.value == pytest.approx(found.joules.value / 32)
 
 
 @pytest.mark.parametrize(

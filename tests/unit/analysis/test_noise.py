@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from harness.analysis import noise
-from harness.records import Profile, Yardstick
+from harness.records import DeviceSeries, Profile, Yardstick
 from harness.statistics import latency
 from tests.builders.device_records import series
 from tests.builders.process_records import process, profile
@@ -53,6 +53,31 @@ def test_noise_is_judged_over_all_processes_together() -> None:
     assert noise.judge(profile(process([1], noise=disturbed))).verdict == "disturbed"
     ten = [process([1], noise=disturbed), *(process([1], noise=calm) for _ in range(9))]
     assert noise.judge(profile(*ten)).verdict == "quiet"
+
+
+def sampling(device: str, cpu_ns: int, process: int = 0) -> tuple[DeviceSeries, DeviceSeries]:
+    """What a sampling thread stores of itself after a second."""
+    return (
+        series(device, "lateness_ns", [(5, 0), (10**9 + 5, 0)], process=process),
+        series(device, "cpu_time_ns", [(10**9 + 5, cpu_ns)], process=process),
+    )
+
+
+def test_our_own_sampling_counts_as_a_disturbance() -> None:
+    calm = profile(process([100] * 10, noise=CALM))
+    assert noise.judge(calm).sampler is None
+    little = dataclasses.replace(
+        calm, devices=(*sampling("sampler", 4 * 10**6), *sampling("sampler_gpu0", 5 * 10**6))
+    )
+    assert noise.judge(little).sampler == pytest.approx(0.009)
+    assert noise.judge(little).verdict == "quiet"
+    # What an energy counter took that was read a hundred times a second.
+    much = dataclasses.replace(
+        calm, devices=(*sampling("sampler", 4 * 10**6), *sampling("sampler_gpu0", 33 * 10**7))
+    )
+    found = noise.judge(much)
+    assert (found.verdict, found.unusable) == ("disturbed", ())
+    assert found.causes == ("our own sampling of devices used 33.4% of a CPU",)
 
 
 CALM = {"wall_ns": 10**9, "steal_ns": 0, "other_load_ns": 0}

@@ -193,6 +193,8 @@ def test_a_worker_without_threads_to_start_blames_the_machine(
         "MemoryError",
         "type('_ArrayMemoryError', (MemoryError,), {'__module__': 'numpy._core._exceptions'})",
         "ImportError('x.so: failed to map segment from shared object')",
+        "SystemError('<function f> returned NULL without setting an exception')",
+        "SystemExit('OpenBLAS error: Memory allocation still failed after 10 retries, giving up.')",
     ],
 )
 @pytest.mark.parametrize("spawn", [spawning.prepare, spawning.calibrate])
@@ -203,6 +205,15 @@ def test_a_worker_without_memory_to_start_blames_the_machine(
     monkeypatch.setattr(conduct, "python", lambda *_: command)
     with pytest.raises(MachineError, match="not enough memory"):
         spawn(job, Stopwatch())
+
+
+def test_a_worker_that_could_leave_nothing_on_a_full_disk(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conduct, "python", lambda *_: (sys.executable, "-c", "raise SystemExit(1)"))
+    monkeypatch.setattr(spawning, "_has_room", lambda _folder: False)
+    with pytest.raises(MachineError, match="no room"):
+        spawning.prepare(job, Stopwatch())
 
 
 def test_a_worker_finds_this_harness_and_no_other() -> None:

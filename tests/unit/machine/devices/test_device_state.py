@@ -49,6 +49,14 @@ def test_what_nvml_refuses_is_absent_with_its_meaning(nvml_double: NvmlDouble) -
         assert one.reason.startswith("no permission")
 
 
+def test_what_takes_long_to_read_is_not_read_meanwhile(nvml_double: NvmlDouble) -> None:
+    nvml_double.fault("slow")
+    with DeviceState(0, nvml_library=nvml_double.path) as state:
+        found = read(state, time.monotonic_ns())
+    for one in found.values():
+        assert one.reason == "a reading of it takes too long to be made meanwhile"
+
+
 @pytest.mark.parametrize("missing", ["", "NVML lists no GPU that is CUDA device 0"])
 def test_without_a_gpu_nothing_is_read(missing: str) -> None:
     with DeviceState(None, missing) as state:

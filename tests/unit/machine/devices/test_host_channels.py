@@ -23,7 +23,7 @@ def read(source: HostSeries) -> dict[str, tuple[int, int]]:
     channels = sorted(source.offer().channels, key=lambda channel: channel.reads.slow)
     with sampler.Sampler([channel.reads for channel in channels]) as running:
         running.start()
-        fast, slow = running.take()
+        fast, slow, _ = running.take()
     row = [*fast[0, 1:], *slow[0]]
     return {
         channel.name: (int(reading["value"]), int(reading["status"]))

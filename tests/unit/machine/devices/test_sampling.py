@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from tests.doubles import NvmlDouble, build_nvml
 
 nvml_double = doubles.nvml_double
 
-GPU_SERIES = 11
+GPU_SERIES = 12
 POWERCAP = "sys/class/powercap/intel-rapl:0"
 
 Result = tuple[dict[str, DeviceSeries], dict[str, str]]
@@ -44,10 +45,13 @@ def sample(
     seconds: float = 0.15,
     hz: float = 200,
     room_s: float = 5,
+    later: Callable[[], None] = lambda: None,
 ) -> Result:
+    """Series and absences; `later` is called once sampling has begun."""
     gpu = None if library is None else 0
     sampler = DeviceSampler(hz, gpu, [0], root, library, seconds=room_s)
     sampler.start()
+    later()
     time.sleep(seconds)
     return by_name(sampler, process=3)
 
@@ -157,16 +161,16 @@ def test_no_library_and_missing_symbols(host: Path) -> None:
     series, absent = sample(host, build_nvml("FIELD_VALUES"), seconds=0.01)
     assert len(gpu_series(series)) == GPU_SERIES - 4
     ((what, reason),) = absent.items()
-    assert what == "gpu0 power_instant_mw, power_average_mw, energy_mj, temperature_memory_c"
+    assert what == "gpu0 power_instant_mw, energy_mj, power_average_mw, temperature_memory_c"
     assert "too old" in reason
 
 
 def test_fields_a_gpu_does_not_have(host: Path, nvml_double: NvmlDouble) -> None:
     nvml_double.fault("unsupported_fields")
     series, absent = sample(host, nvml_double.path)
-    assert len(gpu_series(series)) == GPU_SERIES - 2
+    assert len(gpu_series(series)) == GPU_SERIES - 3
     ((what, reason),) = absent.items()
-    assert what == "gpu0 power_average_mw, temperature_memory_c"
+    assert what == "gpu0 power_average_mw, temperature_memory_c, power_samples_mw"
     assert "does not support" in reason
     assert len(series["gpu0 power_instant_mw"]) == len(series["gpu0 energy_mj"])
 
@@ -175,9 +179,12 @@ def test_fields_a_gpu_does_not_have(host: Path, nvml_double: NvmlDouble) -> None
 def test_a_gpu_that_fails_half_way(
     host: Path, nvml_double: NvmlDouble, fault: str, said: str
 ) -> None:
-    nvml_double.fault(fault, after_readings=20)
-    series, absent = sample(host, nvml_double.path)
+    series, absent = sample(
+        host, nvml_double.path, later=lambda: nvml_double.fault(fault, after_readings=20)
+    )
     assert 0 < len(series["gpu0 power_instant_mw"]) < len(series["sampler_gpu0 lateness_ns"])
+    # Those that the driver records are fetched once a second, and not again after this.
+    assert said in absent.pop("gpu0 power_samples_mw", said)
     assert absent
     for reason in absent.values():
         assert said in reason
@@ -185,8 +192,11 @@ def test_a_gpu_that_fails_half_way(
 
 
 def test_a_counter_that_is_reset_ends_there(host: Path, nvml_double: NvmlDouble) -> None:
-    nvml_double.fault("counter_reset", after_readings=30)
-    series, absent = sample(host, nvml_double.path)
+    series, absent = sample(
+        host,
+        nvml_double.path,
+        later=lambda: nvml_double.fault("counter_reset", after_readings=30),
+    )
     energy = series["gpu0 energy_mj"]
     assert 0 < len(energy) < len(series["gpu0 power_instant_mw"])
     assert (np.diff(energy.value) >= 0).all()
@@ -202,18 +212,98 @@ def test_values_that_stand_still_are_called_stale(host: Path, nvml_double: NvmlD
     assert any("stale" in reason for reason in absent.values())
 
 
+def test_the_gpus_part_stays_below_half_a_percent_of_a_core_at_a_real_gpus_prices(
+    host: Path, nvml_double: NvmlDouble
+) -> None:
+    nvml_double.price(on=True)
+    sampler = DeviceSampler(100, 0, [0], host, nvml_double.path, seconds=5)
+    sampler.start()
+    sampler.edge()
+    before, began_ns = nvml_double.calls(), time.monotonic_ns()
+    time.sleep(1.5)
+    between, ended_ns = nvml_double.calls(), time.monotonic_ns()
+    sampler.edge()
+    after = nvml_double.calls()
+    series, absent = by_name(sampler)
+    assert absent == {}
+    assert after.energy - between.energy == 1, "read where a pass ends"
+    assert between.energy == before.energy, "and not within it"
+    # By the calls and what they cost, not by the clock of a busy machine: each tick that was
+    # missed made none.
+    ticks = len(series["sampler_gpu0 lateness_ns"])
+    ticks += int(series["sampler_gpu0 missed_ticks"].value[0])
+    late = series["sampler_gpu0 lateness_ns"]
+    first_ns, last_ns = late.time_ns[[0, -1]]
+    deadlines_ns = late.time_ns - late.value
+    assert (deadlines_ns[-1] - deadlines_ns[0]) / 1e7 == ticks - 1
+    spent_ns = between.spent_ns - before.spent_ns
+    part = spent_ns / (ended_ns - began_ns)
+    print(f"the calls of a GPU take {part:.2%} of a core")
+    assert 0 < part < 0.005
+    # What the thread says of itself: at least what its calls cost, a row for each reading.
+    assert series["sampler_gpu0 cpu_time_ns"].value[0] >= spent_ns
+    assert len(series["gpu0 energy_mj"]) == 4, "the first tick, two edges, the last tick"
+    share = series["sampler_gpu0 cpu_time_ns"].value[0] / (last_ns - first_ns)
+    assert series["sampler_gpu0 cpu_share_ppm"].value[0] == pytest.approx(1e6 * share, abs=1)
+
+
+def test_what_a_costly_meter_is_like_is_stored(host: Path, nvml_double: NvmlDouble) -> None:
+    nvml_double.price(on=True)
+    series, _ = sample(host, nvml_double.path)
+    assert series["sampler_gpu0 energy_mj_call_ns"].value[0] >= 3_200_000
+    # Updated every 100 ms; each look may come up to 13 ms late, on a busy machine later.
+    period = series["sampler_gpu0 energy_mj_period_ns"]
+    assert period.value[0] == pytest.approx(1e8, rel=0.5)
+    assert period.unit == "ns"
+    assert series["sampler_gpu0 setup_cpu_time_ns"].value[0] > 0
+    nvml_double.price(on=False)
+    series, _ = sample(host, nvml_double.path)
+    assert "sampler_gpu0 energy_mj_period_ns" not in series, "its series shows it"
+
+
+def test_power_is_what_the_driver_recorded_between_the_first_and_the_last_tick(
+    host: Path, nvml_double: NvmlDouble
+) -> None:
+    series, absent = sample(host, nvml_double.path, seconds=0.3)
+    power = series["gpu0 power_samples_mw"]
+    assert absent == {}
+    assert len(power) >= 14
+    assert np.diff(power.time_ns) == pytest.approx(2e7, abs=2e6)
+    ticks = series["sampler_gpu0 lateness_ns"].time_ns
+    assert ticks[0] - 1e6 <= power.time_ns[0] <= ticks[0] + 3e7
+    assert power.time_ns[-1] <= ticks[-1] + 1e7
+    assert set(np.diff(power.value)) <= {1, -99}, "none is left out, and none comes twice"
+
+
+def test_samples_by_another_clock_are_absent_with_the_reason(
+    host: Path, nvml_double: NvmlDouble
+) -> None:
+    nvml_double.fault("foreign_clock")
+    series, absent = sample(host, nvml_double.path)
+    assert "gpu0 power_samples_mw" not in series
+    assert "CLOCK_REALTIME" in absent["gpu0 power_samples_mw"]
+    series, absent = sample(host, build_nvml("SAMPLES"))
+    assert list(absent) == ["gpu0 power_samples_mw"]
+    assert "too old" in absent["gpu0 power_samples_mw"]
+
+
 def test_slow_calls_cost_ticks_of_the_gpu_only(host: Path, nvml_double: NvmlDouble) -> None:
-    nvml_double.fault("slow")
-    series, absent = sample(host, nvml_double.path, seconds=0.5, hz=100)
+    series, absent = sample(
+        host, nvml_double.path, seconds=0.5, hz=100, later=lambda: nvml_double.fault("slow")
+    )
     assert absent == {}
     assert series["sampler_gpu0 missed_ticks"].value[0] > 20
     assert len(series["sampler lateness_ns"]) > 2 * len(series["sampler_gpu0 lateness_ns"])
 
 
 def test_a_driver_that_hangs_half_way(host: Path, nvml_double: NvmlDouble) -> None:
-    nvml_double.fault("hang", after_readings=20)
     began = time.monotonic()
-    series, absent = sample(host, nvml_double.path, seconds=0.3)
+    series, absent = sample(
+        host,
+        nvml_double.path,
+        seconds=0.3,
+        later=lambda: nvml_double.fault("hang", after_readings=20),
+    )
     # Two seconds of patience and room for a busy machine.
     assert time.monotonic() - began < 5
     assert len(series["gpu0 power_instant_mw"]) > 0
