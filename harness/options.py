@@ -388,8 +388,9 @@ COMMANDS: dict[str, tuple[Option, ...]] = {
         Option(
             "sort",
             ("--sort",),
-            "time: own time; total: including subgraphs; order: as executed (default: time)",
-            choices=("time", "total", "calls", "order", "name"),
+            "time: own time; total: including subgraphs; gpu: of its kernels; idle: how long the "
+            "GPU waited for it; order: as executed (default: time)",
+            choices=("time", "total", "calls", "gpu", "idle", "order", "name"),
             default="time",
         ),
         dataclasses.replace(

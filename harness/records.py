@@ -455,6 +455,104 @@ class KernelEvents:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Launches:
+    """What the host launches in an inference, in that order; columns of equal length n.
+
+    It is the same in each inference of a process: one row is one piece of work, done once in each.
+    The rows of a process follow each other.
+
+    Attributes:
+        process: int32[n], ProcessRecord.index.
+        kind: ``kernel``, ``memcpy`` or ``memset``.
+        name: name of the function; for a copy, its direction (``HtoD``).
+        node: int32[n], row in the NodeTable; -1 where it belongs to no node.
+        stream: int32[n], number of the CUDA stream.
+        grid: int32[n, 3]; -1 for copies.
+        block: int32[n, 3]; -1 for copies.
+        registers: int32[n], per thread; -1 for copies.
+        shared_bytes: int64[n], static plus dynamic shared memory per block; -1 for copies.
+        bytes: int64[n], bytes copied or set; -1 for kernels.
+    """
+
+    process: Int32Array
+    kind: tuple[str, ...]
+    name: tuple[str, ...]
+    node: Int32Array
+    stream: Int32Array
+    grid: Int32Array
+    block: Int32Array
+    registers: Int32Array
+    shared_bytes: Int64Array
+    bytes: Int64Array
+
+    def __len__(self) -> int:
+        return len(self.node)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TimelineInferences:
+    """Inferences of the pass that takes the device's times; columns of equal length n, by process.
+
+    CUPTI is on in half of them and off in the others, by turns: so its cost is measured.
+
+    Attributes:
+        process: int32[n], ProcessRecord.index.
+        recorded: int32[n], 1 where CUPTI was on, 0 where it was off.
+        start_ns: int64[n], CLOCK_MONOTONIC just before the inference.
+        enqueue_ns: int64[n], the part of its duration until the call returned.
+        duration_ns: int64[n], until the device had done the work.
+    """
+
+    process: Int32Array
+    recorded: Int32Array
+    start_ns: Int64Array
+    enqueue_ns: Int64Array
+    duration_ns: Int64Array
+
+    def __len__(self) -> int:
+        return len(self.process)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LaunchTimes:
+    """When each launch ran in each recorded inference; columns of equal length n.
+
+    Attributes:
+        launch: int32[n], row in Launches.
+        inference: int32[n], row in TimelineInferences.
+        start_ns: int64[n], CLOCK_MONOTONIC.
+        duration_ns: int64[n].
+    """
+
+    launch: Int32Array
+    inference: Int32Array
+    start_ns: Int64Array
+    duration_ns: Int64Array
+
+    def __len__(self) -> int:
+        return len(self.launch)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class GpuTimeline:
+    """When the device worked, with nothing but that recorded.
+
+    ``KernelEvents`` are recorded under ORT's profiler, which slows the host down: what they say
+    about a kernel is true, what they say about the time between kernels is not. Here the profiler
+    is off, and the nodes are known by position: of which node the n-th launch is was learnt there.
+
+    Attributes:
+        launches: what an inference consists of.
+        inferences: those that were timed, with CUPTI and without.
+        times: of each launch in each inference with CUPTI.
+    """
+
+    launches: Launches
+    inferences: TimelineInferences
+    times: LaunchTimes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Stacks:
     """Sampled stacks of a worker's main thread in the timing loop; columns of equal length n.
 
@@ -663,6 +761,7 @@ class Profile:
             instead of nodes.
         devices: device readings over the run, one series per device and quantity.
         kernels: GPU work in a traced pass; None where none was recorded.
+        timeline: when the GPU worked, in a pass of its own; None where that was not recorded.
         stacks: sampled stacks of an extra worker; None where none were sampled.
         wall_time: where the command's wall time went; None where it was not recorded.
         absent: (what, reason) for everything that could not be recorded.
@@ -686,6 +785,7 @@ class Profile:
     kernels: KernelEvents | None = None
     stacks: Stacks | None = None
     wall_time: WallTime | None = None
+    timeline: GpuTimeline | None = None
 
     @property
     def asked(self) -> Asked:

@@ -30,7 +30,7 @@ cdef extern from "cupti/session.h" nogil:
         int64_t step_ns
     const char* cupti_open(const char*) noexcept
     uint32_t cupti_version() noexcept
-    bint cupti_start(int64_t, cupti_failure*) noexcept
+    bint cupti_start(int64_t, bint, cupti_failure*) noexcept
     void cupti_push(uint64_t) noexcept
     void cupti_pop() noexcept
     bint cupti_stop(cupti_recording*, cupti_failure*) noexcept
@@ -126,14 +126,14 @@ cdef class Cupti:
             reasons.append(reason.decode("utf-8", "replace"))
         raise OSError("; ".join(reasons) or "no library was named")
 
-    def start(self, int64_t limit_bytes=1 << 29):
+    def start(self, int64_t limit_bytes=1 << 29, bint launches=True):
         """Starts recording."""
         cdef cupti_failure failure
         cdef bint started
         if self.on:
             raise ValueError("a recording is already on")
         with nogil:
-            started = cupti_start(limit_bytes, &failure)
+            started = cupti_start(limit_bytes, launches, &failure)
         if not started:
             raise OSError(failure_text(&failure))
         self.on = True

@@ -17,12 +17,13 @@ enum {
     FLUSH_FORCED = 1,
 };
 
-/* DRIVER too: cuDNN and cuBLAS launch through the driver without a runtime call, and external ids
-   are recorded only for calls that are recorded themselves. */
+/* The work itself, and then what tells who launched it. DRIVER too: cuDNN and cuBLAS launch through
+   the driver without a runtime call, and external ids are recorded only for calls that are recorded
+   themselves. */
 static const int kinds[] = {
-    EXTERNAL_CORRELATION, RUNTIME, DRIVER, CONCURRENT_KERNEL, MEMCPY, MEMSET,
+    CONCURRENT_KERNEL, MEMCPY, MEMSET, EXTERNAL_CORRELATION, RUNTIME, DRIVER,
 };
-enum { KINDS = sizeof kinds / sizeof kinds[0] };
+enum { KINDS_OF_WORK = 3, KINDS = sizeof kinds / sizeof kinds[0] };
 
 /* In CUDA 12.6 to 13.0 kernels may get stamps of zero if a timestamp callback is registered
    (release notes of CUDA 13.1). There CUPTI's own clock is used: CLOCK_REALTIME on Linux. */
@@ -57,6 +58,7 @@ static struct {
     atomic_llong unnamed;
     int64_t offset_ns;
     bool offset_used;
+    int kinds; /* how many of the kinds were asked for */
 } state = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* ---- The library ---- */
@@ -165,8 +167,9 @@ static void complete_buffer(void *context, uint32_t stream, uint8_t *data, size_
     add_dropped(context, stream);
 }
 
-bool cupti_start(int64_t limit_bytes, struct cupti_failure *failure) {
+bool cupti_start(int64_t limit_bytes, bool launches, struct cupti_failure *failure) {
     int code;
+    state.kinds = launches ? KINDS : KINDS_OF_WORK;
     state.offset_used =
         cupti.version >= CALLBACK_BROKEN_FROM && cupti.version < CALLBACK_MENDED_IN;
     if (!state.offset_used) {
@@ -183,7 +186,7 @@ bool cupti_start(int64_t limit_bytes, struct cupti_failure *failure) {
     state.dropped = 0;
     pthread_mutex_unlock(&state.lock);
     atomic_store(&state.unnamed, 0);
-    for (int i = 0; i < KINDS; i++) {
+    for (int i = 0; i < state.kinds; i++) {
         code = cupti.Enable(kinds[i]);
         if (code != SUCCESS) {
             struct cupti_recording nothing;
@@ -211,7 +214,7 @@ void cupti_pop(void) {
 
 bool cupti_stop(struct cupti_recording *recording, struct cupti_failure *failure) {
     int flushed = cupti.FlushAll(FLUSH_FORCED);
-    for (int i = 0; i < KINDS; i++) cupti.Disable(kinds[i]);
+    for (int i = 0; i < state.kinds; i++) cupti.Disable(kinds[i]);
     int flushed_again = cupti.FlushAll(FLUSH_FORCED);
     add_dropped(NULL, 0);
     pthread_mutex_lock(&state.lock);

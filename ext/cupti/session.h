@@ -22,9 +22,11 @@ struct cupti_failure {
     const char *result; /* its name, CUPTI's own text */
 };
 
-/* Starts recording into at most limit_bytes; records that do not fit are counted. On failure
-   returns false with *failure filled, and nothing is left enabled. */
-bool cupti_start(int64_t limit_bytes, struct cupti_failure *failure);
+/* Starts recording into at most limit_bytes; records that do not fit are counted. Kernels, copies
+   and memsets are recorded, and with `launches` the calls that launched them and their tags, which
+   costs the host more for each launch. On failure returns false with *failure filled, and nothing
+   is left enabled. */
+bool cupti_start(int64_t limit_bytes, bool launches, struct cupti_failure *failure);
 
 /* Work launched on this thread between cupti_push and cupti_pop is tagged with this id. */
 void cupti_push(uint64_t id);

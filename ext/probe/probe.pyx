@@ -13,7 +13,9 @@ from ort.library cimport OrtLibrary, open_library, require_ok
 
 cdef extern from "probe/probe_op.h" nogil:
     int PROBE_OLDEST_MINOR
-    OrtStatus* probe_domain(const OrtFunctions*, OrtCustomOpDomain**) noexcept
+    size_t PROBE_HOST_TENSORS
+    size_t PROBE_PROVIDER_BYTES
+    OrtStatus* probe_domain(const OrtFunctions*, const char*, OrtCustomOpDomain**) noexcept
     void probe_start(int32_t*, int64_t*, int64_t) noexcept
     int64_t probe_stop() noexcept
 
@@ -22,14 +24,20 @@ cdef extern from "probe/probe_op.h" nogil:
 cdef object recording_into = None
 
 DOMAIN = "harness.probe"
+HOST_TENSORS = <int> PROBE_HOST_TENSORS
 
 
-def domain(library_path):
-    """Address of the probe's OrtCustomOpDomain in the opened library."""
+def domain(library_path, provider=""):
+    """Address of the probes' OrtCustomOpDomain in the opened library."""
     cdef OrtLibrary library
     cdef OrtCustomOpDomain* made = NULL
+    cdef bytes placed_on = provider.encode()
+    if len(placed_on) >= PROBE_PROVIDER_BYTES or b"\0" in placed_on:
+        raise ValueError(f"{provider!r} cannot be the name of an execution provider")
     open_library(&library, os.fsencode(library_path), PROBE_OLDEST_MINOR, b"cannot have probes")
-    require_ok(&library.ort, probe_domain(&library.ort, &made))
+    require_ok(&library.ort, probe_domain(&library.ort, placed_on, &made))
+    if made == NULL:
+        raise MemoryError()
     return <uintptr_t> made
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from harness.analysis.device_time import device_time
 from harness.analysis.gpu_work import kernel_table
 from harness.analysis.operators.table import Operator, operator_table
 from harness.analysis.wall_time import why_absent
@@ -69,6 +70,12 @@ class Frames(Mapping[str, "pandas.DataFrame"]):
                             double, not a measurement)
     ``kernels``             one row per piece of GPU work, the fields of
                             ``harness.records.KernelEvents``
+    ``timeline``            one row per piece of GPU work, timed with nothing else recorded:
+                            process, inference (row of
+                            ``harness.records.TimelineInferences``), launch (position among
+                            those of its process), kind, name, node, stream, start_ns,
+                            duration_ns; inference_start_ns and inference_duration_ns of its
+                            inference
     ``stacks``              stack, samples; ``attrs`` holds rate_hz, native, failed
     ``wall_time``           where the wall time of the command went, by stretch: part, process (NA
                             outside the measuring processes), start_ns, duration_ns, cpu_ns;
@@ -366,6 +373,29 @@ def _kernels(profile: Profile) -> _Made:
     return columns, {name: getattr(kernels, name) for name in facts}
 
 
+def _timeline(profile: Profile) -> _Made:
+    if profile.timeline is None:
+        told = device_time(profile)
+        return told.reason if isinstance(told, Figure) else "no times were recorded"
+    launches, inferences = profile.timeline.launches, profile.timeline.inferences
+    launch, inference = profile.timeline.times.launch, profile.timeline.times.inference
+    first = np.searchsorted(launches.process, launches.process)  # of the same process
+    rows = launch.tolist()
+    return {
+        "process": launches.process[launch],
+        "inference": inference,
+        "launch": launch - first[launch],
+        "kind": [launches.kind[row] for row in rows],
+        "name": [launches.name[row] for row in rows],
+        "node": _Gaps(launches.node[launch]),
+        "stream": launches.stream[launch],
+        "start_ns": profile.timeline.times.start_ns,
+        "duration_ns": profile.timeline.times.duration_ns,
+        "inference_start_ns": inferences.start_ns[inference],
+        "inference_duration_ns": inferences.duration_ns[inference],
+    }, {}
+
+
 def _stacks(profile: Profile) -> _Made:
     stacks = profile.stacks
     if stacks is None:
@@ -430,6 +460,7 @@ _MAKERS: Mapping[str, Callable[[Profile], _Made]] = {
     "inferences": _inferences,
     "devices": _devices,
     "kernels": _kernels,
+    "timeline": _timeline,
     "stacks": _stacks,
     "wall_time": _wall_time,
     "inputs": _inputs,

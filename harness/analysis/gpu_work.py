@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from harness.analysis.device_time import (
+    DeviceTime,
+    NodeWork,
+    copies,
+    device_time,
+    few_blocks,
+    multiprocessors_of,
+)
 from harness.analysis.operators.labels import node_label
 from harness.records import KernelEvents, NodeTable, Profile
 from harness.statistics.figures import Figure, Float64Array
@@ -43,7 +51,8 @@ class KernelTable:
     Attributes:
         busy_ns: time in which any of them ran, mean over the inferences.
         idle_ns: time between them, from the start of the first to the end of the last, mean
-            over the inferences.
+            over the inferences; None unless a pass recorded the device's times alone.
+        idle_reason: why it is None; empty otherwise.
         joined: share of the work, by time, that is joined to a node.
         unjoined_reason: why not all of it is.
         disagreements: launches outside the interval of the node that they were joined to.
@@ -53,27 +62,12 @@ class KernelTable:
     kernels: tuple[Kernel, ...]
     inferences: int
     busy_ns: float
-    idle_ns: float
+    idle_ns: float | None
+    idle_reason: str
     joined: float
     unjoined_reason: str
     disagreements: int
     dropped: int
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class NodeWork:
-    """Means over the inferences, by row of the NodeTable.
-
-    Attributes:
-        kernel_ns: float64[nodes], duration of the node's work on the GPU.
-        launches: float64[nodes], pieces of work: kernels, copies and memsets.
-        idle_ns: float64[nodes], how long the GPU was idle just before the node's work, since
-            the inference's previous work had ended.
-    """
-
-    kernel_ns: Float64Array
-    launches: Float64Array
-    idle_ns: Float64Array
 
 
 class Occupation(NamedTuple):
@@ -82,12 +76,10 @@ class Occupation(NamedTuple):
     Attributes:
         launches: kernels, copies and memsets.
         busy_ns: time in which any of them runs.
-        idle_ns: time between them, from the start of the first to the end of the last.
     """
 
     launches: float
     busy_ns: float
-    idle_ns: float
 
 
 def kernel_table(profile: Profile) -> KernelTable | Figure:
@@ -123,13 +115,19 @@ def kernel_table(profile: Profile) -> KernelTable | Figure:
         )
     whole = sum(row.median_ns for row in rows) or 1.0
     rows = [dataclasses.replace(row, share=row.median_ns / whole) for row in rows]
-    occupied = _occupation(kernels, inference, count)
+    device = device_time(profile)
+    idle_ns, idle_reason = None, ""
+    if isinstance(device, Figure):
+        busy_ns, idle_reason = _occupation(kernels, inference, count).busy_ns, device.reason
+    else:
+        busy_ns, idle_ns = device.accounts.busy_ns, device.accounts.idle_ns
     duration_ns = kernels.duration_ns[within]
     return KernelTable(
         kernels=tuple(sorted(rows, key=lambda row: -row.median_ns)),
         inferences=count,
-        busy_ns=occupied.busy_ns,
-        idle_ns=occupied.idle_ns,
+        busy_ns=busy_ns,
+        idle_ns=idle_ns,
+        idle_reason=idle_reason,
         joined=float(duration_ns[kernels.node[within] >= 0].sum() / max(duration_ns.sum(), 1)),
         unjoined_reason=kernels.unjoined_reason,
         disagreements=kernels.disagreements,
@@ -137,24 +135,40 @@ def kernel_table(profile: Profile) -> KernelTable | Figure:
     )
 
 
-def occupation(kernels: KernelEvents) -> Occupation | None:
-    """How busy the GPU is in an inference; None if no GPU work falls within one."""
-    inference, count = _inferences(kernels)
-    return _occupation(kernels, inference, count) if count else None
+def occupation(profile: Profile) -> Occupation | None:
+    """How busy the GPU is in an inference; None if that was not recorded."""
+    device = device_time(profile)
+    if isinstance(device, DeviceTime):
+        return Occupation(device.accounts.launches, device.accounts.busy_ns)
+    if profile.kernels is None or profile.kernels.dropped:
+        return None
+    inference, count = _inferences(profile.kernels)
+    return _occupation(profile.kernels, inference, count) if count else None
 
 
-def node_work(kernels: KernelEvents | None, rows: int) -> NodeWork | None:
+def node_work(profile: Profile) -> NodeWork | None:
     """GPU work of each node in an inference; None if it was not recorded."""
+    device = device_time(profile)
+    if isinstance(device, DeviceTime):
+        return device.nodes
+    kernels, rows = profile.kernels, 0 if profile.nodes is None else len(profile.nodes)
     if kernels is None:
         return None
     inference, count = _inferences(kernels)
     counted = (inference >= 0) & (kernels.node >= 0) & (kernels.node < rows)
-    node = kernels.node[counted]
-    idle_ns = _idle_before(kernels, inference, count)[counted]
+    node, work_ns = kernels.node[counted], kernels.duration_ns[counted]
+    multiprocessors = multiprocessors_of(profile)
+    small = few_blocks(kernels.grid[counted], multiprocessors or 0)
+
+    def mean(weights: npt.NDArray[Any] | None) -> Float64Array:
+        return np.bincount(node, weights, rows) / max(count, 1)
+
     return NodeWork(
-        np.bincount(node, kernels.duration_ns[counted], rows) / max(count, 1),
-        np.bincount(node, minlength=rows) / max(count, 1),
-        np.bincount(node, idle_ns, rows) / max(count, 1),
+        kernel_ns=mean(work_ns),
+        launches=mean(None),
+        copies=mean(copies(kernels.kind)[counted]),
+        small_ns=None if multiprocessors is None else mean(np.where(small, work_ns, 0)),
+        idle_ns=None,
     )
 
 
@@ -182,23 +196,11 @@ def _grouped(number: npt.NDArray[np.int64], count: int) -> list[npt.NDArray[np.i
     return np.split(order, bounds)[1:-1]
 
 
-def _idle_before(
-    kernels: KernelEvents, inference: npt.NDArray[np.int64], count: int
-) -> npt.NDArray[np.int64]:
-    """How long the GPU was idle before each piece of work; 0 for the first of an inference."""
-    start_ns = kernels.start_ns
-    end_ns = start_ns + kernels.duration_ns
-    idle_ns = np.zeros(len(kernels), np.int64)
+def _occupation(kernels: KernelEvents, inference: npt.NDArray[np.int64], count: int) -> Occupation:
+    end_ns = kernels.start_ns + kernels.duration_ns
+    busy_ns = 0
     for here in _grouped(inference, count):
         until_ns = np.maximum.accumulate(end_ns[here])
-        idle_ns[here[1:]] = np.maximum(start_ns[here[1:]] - until_ns[:-1], 0)
-    return idle_ns
-
-
-def _occupation(kernels: KernelEvents, inference: npt.NDArray[np.int64], count: int) -> Occupation:
-    idle_ns = int(_idle_before(kernels, inference, count).sum())
-    start_ns = kernels.start_ns
-    end_ns = start_ns + kernels.duration_ns
-    span_ns = sum(int(end_ns[h].max() - start_ns[h[0]]) for h in _grouped(inference, count))
-    launches = np.count_nonzero(inference >= 0)
-    return Occupation(launches / count, (span_ns - idle_ns) / count, idle_ns / count)
+        idle_ns = np.maximum(kernels.start_ns[here[1:]] - until_ns[:-1], 0).sum()
+        busy_ns += int(until_ns[-1] - kernels.start_ns[here[0]] - idle_ns)
+    return Occupation(np.count_nonzero(inference >= 0) / count, busy_ns / count)

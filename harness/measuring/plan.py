@@ -8,6 +8,7 @@ import math
 from harness.analysis.timed_passes import ALIKE
 from harness.config.profile import ENERGY_IDLE_S, ProfileConfig
 from harness.ort import providers
+from harness.tracing.kernels.turns import inferences_of_all
 from harness.tracing.probes.turns import ROUNDS, SETTLING_S, SPLIT_EVERY, THREADED_ROUNDS
 
 #: Chunks of a timed pass, each one call of the native timing loop: enough to see drift within a
@@ -220,6 +221,9 @@ def divide_time(
         events_s = trace_inferences * executions * EVENT_S
         profiled_pass_s = traced_session_s + (trace_inferences + TRACED_WARMUP) * profiled_s
         profiled_pass_s += events_s
+    if "kernels" in config.trace and providers.by_name(config.session.provider).on_device:
+        profiled_pass_s += traced_session_s + (trace_inferences + TRACED_WARMUP) * profiled_s
+        profiled_pass_s += inferences_of_all(trace_inferences) * latency_s
     if probed:
         probed_s = latency_s + executions * PROBE_S
         single = config.session.intra_threads == 1

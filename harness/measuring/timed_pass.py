@@ -296,6 +296,7 @@ class Measurement:
             (*self._absent, *traced.absent),
             self._devices,
             traced.kernels,
+            traced.timeline,
         )
 
     @property

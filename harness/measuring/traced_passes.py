@@ -14,7 +14,7 @@ from harness.models.executed_graph import ExecutedGraph
 from harness.models.outputs import same_values
 from harness.native import ort
 from harness.ort import providers
-from harness.records import KernelEvents, NodeEvents, NodeTable
+from harness.records import GpuTimeline, KernelEvents, NodeEvents, NodeTable
 from harness.tracing.kernels.recorder import KernelPass
 from harness.tracing.ort_profiler.reader import OrtTrace
 from harness.tracing.ort_profiler.recorder import OrtPass
@@ -35,12 +35,14 @@ class Traced:
         nodes: the executed graph's nodes as this process completed them; None if not known.
         events: NodeEvents by the name of the pass, as in Profile.traces.
         kernels: work of the GPU; None if none was recorded.
+        timeline: when the GPU worked, in a pass of its own; None likewise.
         absent: what could not be recorded, with reasons.
     """
 
     nodes: NodeTable | None
     events: dict[str, NodeEvents] = dataclasses.field(default_factory=dict)
     kernels: KernelEvents | None = None
+    timeline: GpuTimeline | None = None
     absent: Absences = dataclasses.field(default_factory=Absences)
 
 
@@ -95,8 +97,8 @@ class TracedPasses:
                 traced.events["ort"], traced.nodes = trace.events, trace.nodes
                 absent += [("trace/ort", remark) for remark in trace.remarks]
         if "kernels" in asked and providers.by_name(self.job.config.session.provider).on_device:
-            with self.watch.on("kernels"), absent.noting("trace/kernels"):
-                traced.kernels = self._kernels(graph, trace_inferences)
+            with absent.noting("trace/kernels"):
+                self._kernels(graph, trace_inferences, traced)
         return traced
 
     def _probes(
@@ -108,7 +110,8 @@ class TracedPasses:
         absent: Absences,
     ) -> dict[str, NodeEvents]:
         """Records through probes; refuses if they change the model's outputs, or the order."""
-        config, half = self.job.config.session, self.process % len(probed.halves)
+        config = providers.uncaptured(self.job.config.session)
+        half = self.process % len(probed.halves)
         with self.watch.on("probes: sessions"):
             opened = ProbePass(self.library, config, probed, graph.nodes, self.inputs, half)
         with contextlib.closing(opened) as probe_pass:
@@ -125,9 +128,7 @@ class TracedPasses:
                     self.job.ordered_half(half).touch()
             with self.watch.on("probes: inferences"):
                 recorded = probe_pass.record(inferences, self.process)
-            if self.preparation.repeatable and not same_values(
-                outputs, probe_pass.binding.outputs()
-            ):
+            if self.preparation.repeatable and not same_values(outputs, probe_pass.outputs()):
                 raise ValueError("outputs with probes differ from those without")
         events = {"probe": recorded.nodes, "probe_calibration": recorded.calibration}
         return events if recorded.split is None else events | {"probe_split": recorded.split}
@@ -154,17 +155,17 @@ class TracedPasses:
             optimization="disable",
         )
 
-    def _kernels(self, graph: ExecutedGraph | None, inferences: int) -> KernelEvents:
-        """Records what the GPU does."""
+    def _kernels(self, graph: ExecutedGraph | None, inferences: int, traced: Traced) -> None:
+        """Records what the GPU does: whose work it is, and then when it does it."""
         if graph is None:
             raise ValueError("neither the executed graph nor the names of its nodes are known")
-        with contextlib.closing(
-            KernelPass(
-                self.library,
-                providers.uncaptured(self.job.config.session),
-                graph,
-                self.inputs,
-                self.job.work_folder,
-            )
-        ) as kernel_pass:
-            return kernel_pass.record(inferences, self.preparation.executions, self.process)
+        config = providers.uncaptured(self.job.config.session)
+        with self.watch.on("kernels: session"):
+            opened = KernelPass(self.library, config, graph, self.inputs, self.job.work_folder)
+        with contextlib.closing(opened) as kernel_pass:
+            with self.watch.on("kernels: inferences"):
+                traced.kernels = kernel_pass.record(
+                    inferences, self.preparation.executions, self.process
+                )
+            with self.watch.on("kernels: timeline"), traced.absent.noting("trace/timeline"):
+                traced.timeline = kernel_pass.timeline(inferences)

@@ -60,8 +60,13 @@ class Cupti:
     path: str
     version: int
     def __init__(self, candidates: Sequence[str]) -> None: ...
-    def start(self, limit_bytes: int = ...) -> None:
+    def start(self, limit_bytes: int = ..., launches: bool = True) -> None:
         """Starts recording.
+
+        Args:
+            limit_bytes: of the buffers; records that do not fit are counted.
+            launches: record not only the work but also the calls that launched it, and their
+                external ids: needed to know who launched what, and slower.
 
         Raises:
             OSError: it cannot; the message names the call and CUPTI's error.

@@ -32,6 +32,9 @@ class ExecutionProvider:
         followers: names of the fallback providers, which take the nodes that it cannot. They
             get those of its options that ``shared_options`` names.
         shared_options: names of its options that the followers have too.
+        takes_probes: whether it executes its nodes one by one on a device, custom operators
+            among them, so that probes can stand between.
+        host_results: names of the operators whose results its kernels leave in the host's memory.
         capture_option: option that makes the first inference capture a graph, which later ones
             replay; empty if there is none.
         capture_values: values of that option that switch it on.
@@ -62,6 +65,8 @@ class ExecutionProvider:
     takes_options: bool = True
     followers: tuple[str, ...] = ()
     shared_options: tuple[str, ...] = ()
+    takes_probes: bool = False
+    host_results: frozenset[str] = frozenset()
     capture_option: str = ""
     capture_values: tuple[str, ...] = TRUE
     faster_start: str = ""

@@ -11,10 +11,14 @@ import numpy as np
 from harness.records import (
     OF_PLACES,
     DeviceSeries,
+    GpuTimeline,
     KernelEvents,
+    Launches,
+    LaunchTimes,
     NodeEvents,
     NodeTable,
     Profile,
+    TimelineInferences,
     columns_of,
 )
 from harness.storage.shards import ProfileHeader, Shard
@@ -42,6 +46,7 @@ def assemble(
     nodes: NodeTable | None = None
     first = 0
     traced: dict[str, list[NodeEvents]] = {}
+    agreeing: list[Shard] = []
     for shard in shards:
         absent += shard.absent
         if nodes is None:
@@ -53,6 +58,7 @@ def assemble(
                 absent.append((what, f"its executed graph differs from that of process {first}"))
                 continue
             nodes = merged
+        agreeing.append(shard)
         for name, events in shard.traces.items():
             traced.setdefault(name, []).append(events)
 
@@ -79,7 +85,8 @@ def assemble(
         traces={name: merge_events(parts) for name, parts in traced.items()},
         absent=tuple(dict.fromkeys(absent)),
         devices=merge_devices([each for shard in shards for each in shard.devices]),
-        kernels=merge_kernels([shard.kernels for shard in shards if shard.kernels is not None]),
+        kernels=merge_kernels([one.kernels for one in agreeing if one.kernels is not None]),
+        timeline=merge_timelines([one.timeline for one in agreeing if one.timeline is not None]),
     )
 
 
@@ -159,6 +166,43 @@ def merge_kernels(parts: Sequence[KernelEvents]) -> KernelEvents | None:
         disagreements=sum(one.disagreements for one in parts),
         dropped=sum(one.dropped for one in parts),
     )
+
+
+def merge_timelines(parts: Sequence[GpuTimeline]) -> GpuTimeline | None:
+    """The timelines of all processes, one after the other; None if there is none."""
+    if not parts:
+        return None
+    launches = np.cumsum([0, *(len(part.launches) for part in parts[:-1])])
+    inferences = np.cumsum([0, *(len(part.inferences) for part in parts[:-1])])
+    times = [
+        dataclasses.replace(
+            part.times,
+            launch=part.times.launch + np.int32(launch),
+            inference=part.times.inference + np.int32(inference),
+        )
+        for part, launch, inference in zip(parts, launches, inferences, strict=True)
+    ]
+    return GpuTimeline(
+        _appended([part.launches for part in parts]),
+        _appended([part.inferences for part in parts]),
+        _appended(times),
+    )
+
+
+_Table = TypeVar("_Table", Launches, TimelineInferences, LaunchTimes)
+
+
+def _appended(parts: Sequence[_Table]) -> _Table:
+    """The rows of all parts, in their order."""
+    columns: dict[str, Any] = {}
+    for field in dataclasses.fields(parts[0]):
+        values = [getattr(part, field.name) for part in parts]
+        columns[field.name] = (
+            np.concatenate(values)
+            if isinstance(values[0], np.ndarray)
+            else tuple(text for value in values for text in value)
+        )
+    return dataclasses.replace(parts[0], **columns)
 
 
 _Columns = TypeVar("_Columns", DeviceSeries, KernelEvents)

@@ -161,6 +161,38 @@ def kernels(processes: frozenset[int], nodes: int) -> dict[str, Bounds]:
     }
 
 
+def launches(processes: frozenset[int], nodes: int) -> dict[str, Bounds]:
+    """Bounds of the columns of Launches of these processes, with node numbers below nodes."""
+    limits = kernels(processes, nodes)
+    return {
+        name: limits[name]
+        for name in (
+            "process", "node", "stream", "grid", "block", "registers", "shared_bytes", "bytes",
+        )
+    }  # fmt: skip
+
+
+def timeline_inferences(processes: frozenset[int]) -> dict[str, Bounds]:
+    """Bounds of the columns of TimelineInferences of these processes."""
+    return {
+        "process": dataclasses.replace(NUMBER, among=processes),
+        "recorded": FLAG,
+        "start_ns": TIME,
+        "enqueue_ns": DURATION,
+        "duration_ns": TIMED,
+    }
+
+
+def launch_times(launches: int, inferences: int) -> dict[str, Bounds]:
+    """Bounds of the columns of LaunchTimes, with so many rows in the tables they name."""
+    return {
+        "launch": Bounds(0, launches - 1),
+        "inference": Bounds(0, inferences - 1),
+        "start_ns": TIME,
+        "duration_ns": DURATION,
+    }
+
+
 def check_columns(
     record: object, bounds: Mapping[str, Bounds], rows: int, texts: tuple[str, ...] = ()
 ) -> None:

@@ -36,6 +36,7 @@ from harness.ordinary_files import open_ordinary
 from harness.records import (
     OF_PLACES,
     DeviceSeries,
+    GpuTimeline,
     InputRecord,
     KernelEvents,
     ModelRecord,
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: Version of the files in a partial folder; increase it when a record stored in them changes.
-PARTIAL_VERSION = 3
+PARTIAL_VERSION = 4
 
 _HEADER = "header.shard"
 _RECORD = "record.json"
@@ -96,6 +97,7 @@ class Shard:
         absent: (what, reason) of everything this process could not record.
         devices: series of the devices during its timed pass.
         kernels: work of the GPU in its traced pass; None without one.
+        timeline: when the GPU worked, in a pass of its own; None without one.
     """
 
     process: ProcessRecord
@@ -104,6 +106,7 @@ class Shard:
     absent: tuple[tuple[str, str], ...]
     devices: tuple[DeviceSeries, ...] = ()
     kernels: KernelEvents | None = None
+    timeline: GpuTimeline | None = None
 
 
 def partial_folder(target: Path) -> Path:
@@ -369,6 +372,17 @@ def _check(shard: Shard) -> None:
     if shard.kernels is not None:
         limits = bounds.kernels(known, bounds.nodes_below(rows))
         bounds.check_columns(shard.kernels, limits, len(shard.kernels.node), ("kind", "name"))
+    if shard.timeline is not None:
+        _check_timeline(shard.timeline, known, bounds.nodes_below(rows))
+
+
+def _check_timeline(timeline: GpuTimeline, known: frozenset[int], nodes: int) -> None:
+    launches, inferences = timeline.launches, timeline.inferences
+    limits = bounds.launches(known, nodes)
+    bounds.check_columns(launches, limits, len(launches.node), ("kind", "name"))
+    bounds.check_columns(inferences, bounds.timeline_inferences(known), len(inferences.process))
+    limits = bounds.launch_times(len(launches.node), len(inferences.process))
+    bounds.check_columns(timeline.times, limits, len(timeline.times.launch))
 
 
 def _check_events(events: NodeEvents, known: frozenset[int], nodes: int) -> None:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 
-from harness.records import DeviceSeries, KernelEvents
+from harness.records import (
+    DeviceSeries,
+    GpuTimeline,
+    KernelEvents,
+    Launches,
+    LaunchTimes,
+    TimelineInferences,
+)
 
 
 def series(
@@ -56,3 +64,41 @@ def kernels(*events: tuple[str, int, int, int], process: int = 0, **columns: Any
         "dropped": 0,
     }
     return KernelEvents(**(values | columns))
+
+
+def timeline(
+    launches: list[tuple[str, int]],
+    recorded: list[tuple[int, int, list[tuple[int, int]]]],
+    bare: list[int],
+    process: int = 0,
+) -> GpuTimeline:
+    """A timeline of one process.
+
+    Args:
+        launches: of an inference: (name, row of the node).
+        recorded: inferences with CUPTI: (start, duration, (start, duration) of each launch).
+        bare: durations of those without.
+    """
+    count, inferences = len(launches), len(recorded)
+    starts = [start for start, _, _ in recorded] + [10**6 + n for n in range(len(bare))]
+    durations = np.array([took for _, took, _ in recorded] + bare, np.int64)
+    times = [time for _, _, each in recorded for time in each]
+    work = kernels(*[(name, node, 0, 0) for name, node in launches], process=process)
+    return GpuTimeline(
+        Launches(
+            **{field.name: getattr(work, field.name) for field in dataclasses.fields(Launches)}
+        ),
+        TimelineInferences(
+            process=np.full(len(durations), process, np.int32),
+            recorded=np.array([1] * inferences + [0] * len(bare), np.int32),
+            start_ns=np.array(starts, np.int64),
+            enqueue_ns=durations // 2,
+            duration_ns=durations,
+        ),
+        LaunchTimes(
+            launch=np.tile(np.arange(count, dtype=np.int32), inferences),
+            inference=np.repeat(np.arange(inferences, dtype=np.int32), count),
+            start_ns=np.array([start for start, _ in times], np.int64),
+            duration_ns=np.array([took for _, took in times], np.int64),
+        ),
+    )

@@ -63,6 +63,12 @@ def build_custom_ops(*flags: str) -> str:
     return _build("custom_ops.c", "custom_ops" + "".join(flags), *flags)
 
 
+@functools.cache
+def build_device() -> str:
+    """Builds a device with memory and a stream of its own, see device.c; returns its path."""
+    return _build("device.c", "device")
+
+
 def _build(source: str, name: str, *flags: str) -> str:
     path = Path(_folder().name, f"{name}.so")
     command = [

@@ -44,7 +44,7 @@ def load(folder: Path) -> None:
     from harness.records import Profile
     from harness.storage import shards
     from harness.storage.profile_file import read_profile
-    from tests.builders.device_records import kernels, series
+    from tests.builders.device_records import kernels, series, timeline
 
     profile_files.import_commands()
     golden = runpy.run_path(str(_ROOT / "tests" / "golden" / "make_profile_v1.py"))
@@ -70,13 +70,17 @@ def load(folder: Path) -> None:
                 process = golden["process"](index)
                 start = int(process.steady.start_ns[0])
                 devices: tuple[Any, ...] = ()
-                recorded = None
+                recorded = times_alone = None
                 if base == "device":
                     times = [(start + 1000 * n, 10 + n % 3) for n in range(9)]
                     devices = (series("gpu0", "sm_clock_hz", times, process=index),)
                     recorded = kernels(("gemm", 0, start, 500), process=index)
+                    inference = (start, 900, [(start + 10, 500)])
+                    times_alone = timeline([("gemm", 0)], [inference], [890], process=index)
                 traces = {"ort": golden["events"](index)}
-                shard = shards.Shard(process, traces, golden["nodes"](), (), devices, recorded)
+                shard = shards.Shard(
+                    process, traces, golden["nodes"](), (), devices, recorded, times_alone
+                )
                 shards.write_shard(path, shard)
         _bases[base] = {file.name: _taken_apart(file) for file in sorted(path.glob("*.shard"))}
 

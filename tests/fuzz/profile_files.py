@@ -35,7 +35,7 @@ def load(folder: Path) -> None:
     import harness.reporters.html  # noqa: F401
     from harness.records import Profile, Stacks
     from harness.storage.profile_file import read_profile, write_profile
-    from tests.builders.device_records import kernels, series
+    from tests.builders.device_records import kernels, series, timeline
 
     import_commands()
     golden = runpy.run_path(str(_ROOT / "tests" / "golden" / "make_profile_v1.py"))
@@ -54,6 +54,9 @@ def load(folder: Path) -> None:
                 series("cpu", "frequency_hz", times, process=1),
             ),
             kernels=kernels(("gemm", 0, start, 500), ("copy", -1, start + 600, 50)),
+            timeline=timeline(
+                [("gemm", 0), ("copy", -1)], [(start, 9, [(start + 1, 3), (start + 5, 2)])], [8]
+            ),
             stacks=Stacks(("a;b", "a;c (x.py:1)"), np.array([3, 4]), 100, False, 0),
         ),
         folder / "device.h5",

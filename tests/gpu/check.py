@@ -3,13 +3,15 @@
     python tests/gpu/check.py [--out FOLDER] [--models NAME ...]
 
 Profiles the reference models on CUDA and prints, for each: latency resident on the device, its
-enqueue time and the latency with copies; host and kernel time of the longest operators; how
-busy the GPU was; the share of kernels joined to a node, and how many launches lie outside of
-their node's interval; energy with its verdict; what sampling cost. Before that: NVML's update
-periods, the provider's libraries, the fallback gate. Writes the profiles and a small recording
-of CUPTI's raw records, from which tests/native/test_cupti_records.py can replay.
+enqueue time and the latency with copies; host and kernel time of the longest operators, and how
+long the GPU waited for them; the share of kernels joined to a node, and how many launches lie
+outside of their node's interval; the accounts of the device with their residual; energy with its
+verdict; what sampling cost. Before that: NVML's update periods, the provider's libraries, the
+fallback gate. Writes the profiles and a small recording of CUPTI's raw records, which cut.py cuts
+for the tests to replay.
 
-Exit code 0 if all was measured and every kernel found its node, 1 if not, 3 without a GPU.
+Exit code 0 if all was measured, every kernel found its node and the accounts can be trusted, 1 if
+not, 3 without a GPU.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from survey import survey
 
 import harness
 from harness.analysis import energy, gpu_work
+from harness.analysis.device_time import device_time
 from harness.analysis.gpu_work import KernelTable
 from harness.analysis.operators.table import OperatorTable, operator_table
 from harness.config.profile import ProfileConfig
@@ -37,6 +40,7 @@ from harness.ort import nvidia_libraries, providers
 from harness.ort.library import ort_library
 from harness.records import Profile
 from harness.reporters.numbers import joules, nanoseconds
+from harness.statistics.figures import Figure
 from harness.tracing.kernels.recorder import KernelPass
 from harness.tracing.sessions import open_saving, saved_graph
 
@@ -129,12 +133,26 @@ def check(name: str, out: Path) -> bool:
         print(f"  no kernels: {work.reason}")
         return False
     print(
-        f"  GPU busy {nanoseconds(work.busy_ns)}, idle between kernels "
-        f"{nanoseconds(work.idle_ns)}; joined to a node {work.joined:.2%} "
-        f"{work.unjoined_reason}; {work.disagreements} disagreements, "
-        f"{work.dropped} records lost"
+        f"  joined to a node {work.joined:.2%} {work.unjoined_reason}; {work.disagreements} "
+        f"disagreements, {work.dropped} records lost"
     )
-    return work.joined == 1 and work.disagreements == 0
+    return device_accounts(measured) and work.joined == 1 and work.disagreements == 0
+
+
+def device_accounts(measured: Profile) -> bool:
+    """Where the time of an inference goes on the device; whether that can be trusted."""
+    told = device_time(measured)
+    if isinstance(told, Figure):
+        print(f"  no device accounts: {told.reason}")
+        return False
+    accounts = told.accounts
+    parts = ", ".join(
+        f"{part} {nanoseconds(getattr(accounts, f'{part}_ns'))}"
+        for part in ("before", "busy", "idle", "after", "recorder", "told")
+    )
+    residual = "?" if accounts.residual is None else f"{accounts.residual:+.2%}"
+    print(f"  device: {parts}; residual {residual} {accounts.doubt}")
+    return not accounts.doubt
 
 
 def latencies(measured: Profile) -> None:

@@ -23,12 +23,10 @@ import harness as package
 from harness.analysis.operators.split import split_of
 from harness.analysis.operators.table import OperatorTable, operator_table
 from harness.config.session import SessionConfig
-from harness.models.executed_graph import ExecutedGraph
 from harness.models.outputs import same_values
 from harness.native import ort
 from harness.native import probe as native_probe
 from harness.ort.library import ort_library
-from harness.ort.session import bind, open_session
 from harness.records import NodeEvents, NodeTable, Profile
 from harness.storage.assembly import merge_events
 from harness.tracing.ort_profiler import recorder as ort_recorder
@@ -37,7 +35,7 @@ from harness.tracing.probes import recorder as probe_recorder
 from harness.tracing.probes import times
 from harness.tracing.probes.graphs import ProbedGraph
 from harness.tracing.probes.recorder import ProbePass, as_it_is, prepare_probes
-from tests.builders.executed import save_graph
+from tests.builders.executed import executed
 from tests.builders.process_records import profile
 
 if TYPE_CHECKING:
@@ -142,24 +140,6 @@ def probe(library: ort.Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         return Probed(graph.nodes, probed, events, calibration, once, spans_ns, both)
 
     return take
-
-
-def executed(
-    library: ort.Library, path: Path, inputs: dict[str, Any], config: SessionConfig, folder: Path
-) -> tuple[ExecutedGraph, NodeEvents, list[Any]]:
-    """The graph ORT executes, one profiled inference of it, and the model's outputs."""
-    with (
-        contextlib.closing(open_session(library, path, config)) as session,
-        contextlib.closing(bind(session, inputs)) as binding,
-    ):
-        binding.run()
-        outputs = binding.outputs()
-    graph = save_graph(library, path, config, folder)
-    with contextlib.closing(
-        OrtPass(library, config, graph.path, graph.nodes, inputs, folder, optimization="disable")
-    ) as ort_pass:
-        trace = ort_pass.record(1, 0)
-    return dataclasses.replace(graph, nodes=trace.nodes), trace.events, outputs
 
 
 def check_stretches(split: NodeEvents, graph: ProbedGraph, nodes: NodeTable, half: int) -> None:
@@ -634,8 +614,8 @@ if "harness.measuring.worker" in sys.orig_argv:
 
     insert = graphs.insert
 
-    def spoiled(graph):
-        probed = insert(graph)
+    def spoiled(*given):
+        probed = insert(*given)
         model = onnx.load(probed.each, load_external_data=False)
 {spoil}
         onnx.save(model, probed.each)

@@ -6,6 +6,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.doubles import build_cupti
 
 CHAIN = "(float[4] x) => (float[4] y) { a = Relu(x)  b = Exp(a)  y = Neg(b) }"
@@ -60,3 +62,162 @@ print(calls.value.decode())
         assert recording == named + OFF
         assert sorted(named) == sorted("+-" * count)
         assert (named[0], named[-1]) == ("+", "-")
+
+
+#: A session whose device is the double: three kernels of three nodes, while it is waited for.
+DEVICE = """
+import contextlib, ctypes, dataclasses
+from pathlib import Path
+import numpy as np
+from harness.config.session import SessionConfig
+from harness.ort import providers
+from harness.tracing.kernels import join
+from harness.tracing.kernels.recorder import KernelPass
+from harness.tracing.kernels.turns import TURNS
+from tests.builders.executed import save_graph
+
+path = {double!r}
+device = ctypes.CDLL(path)
+wait = ctypes.cast(device.device_wait, ctypes.c_void_p).value
+join.cupti_candidates = lambda: (path,)
+resident = dataclasses.replace(providers.by_name("cpu"), synchronise=lambda: wait)
+providers.by_name = lambda name: resident
+ctypes.c_int.in_dll(device, "launches").value = 3
+folder, config = Path({folder!r}), SessionConfig(intra_threads=1)
+library = ort.Library(LIBRARY)
+graph = save_graph(library, Path(MODEL), config, folder)
+recorder = KernelPass(library, config, graph, {{"x": np.ones(4, np.float32)}}, folder)
+"""
+
+
+def test_times_are_taken_without_marks_and_joined_to_those_with(
+    interpreter: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    done = interpreter(
+        DEVICE.format(double=build_cupti(), folder=str(tmp_path))
+        + """
+calls = (ctypes.c_char * (1 << 16)).in_dll(device, "calls")
+with contextlib.closing(recorder):
+    try:
+        recorder.timeline(2)
+    except ValueError as error:
+        print(error)
+    events = recorder.record(2, len(graph.nodes), 5)
+    seen = len(calls.value)
+    times = recorder.timeline(4)
+within = events.inference >= 0  # The device is waited for before each inference, too.
+print(*np.array(events.name)[within], *events.node[within], *events.inference[within])
+print(*times.launches.name, *times.launches.node, *times.launches.process)
+print(*times.inferences.recorded)
+print(*times.times.launch[:4], *times.times.inference[:4], len(times.times))
+print(calls.value[seen:].decode())
+within = times.inferences.start_ns[times.times.inference]
+ends = within + times.inferences.duration_ns[times.times.inference]
+print((times.times.start_ns >= within).all(), (times.times.start_ns < ends).all())
+print((times.inferences.enqueue_ns < times.inferences.duration_ns).all(), *TURNS)
+""",
+        CHAIN,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0] == "the nodes of the device's work are not known"
+    assert lines[1] == "gemm relu softmax gemm relu softmax 0 1 2 0 1 2 0 0 0 1 1 1"
+    assert lines[2] == "gemm relu softmax 0 1 2 5 5 5"
+    assert lines[3].replace(" ", "") == "00001111111100000000111111110000"
+    assert lines[4] == "0 1 2 0 4 4 4 5 48"
+    # Four turns with CUPTI, each with the three kinds of work alone, and no names of nodes.
+    assert lines[5] == "RREEEFDDDF" * 4
+    assert lines[6] == "True True"
+    assert lines[7] == "True False True True False False True True False"
+
+
+def test_a_device_that_does_something_else_once_has_no_timeline(
+    interpreter: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    done = interpreter(
+        DEVICE.format(double=build_cupti(), folder=str(tmp_path))
+        + """
+with contextlib.closing(recorder):
+    recorder.record(2, len(graph.nodes), 0)
+    waits = ctypes.c_int.in_dll(device, "waits").value
+    # Each call of run and of time waits once more, before it begins. A turn is two inferences that
+    # settle and two that are timed: seven waits. Those of the second turn are recorded.
+    ctypes.c_int.in_dll(device, "wrong_wait").value = waits + 7 + 4 + 2
+    try:
+        recorder.timeline(2)
+    except ValueError as error:
+        print(error)
+    print(len(recorder.timeline(2).times))
+    waits = ctypes.c_int.in_dll(device, "waits").value
+    ctypes.c_int.in_dll(device, "wrong_wait").value = waits + 1
+    recorder.record(2, len(graph.nodes), 0)
+    try:
+        recorder.timeline(2)
+    except ValueError as error:
+        print(error)
+""",
+        CHAIN,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    differs = "the device does not do the same in each inference:"
+    assert done.stdout.splitlines() == [
+        f"{differs} 2 launches in inference 3, 3 in the first",
+        "24",
+        f"{differs} 3 launches in inference 1, 2 in the first",
+    ]
+
+
+def test_what_cupti_costs_is_measured_by_turns(
+    interpreter: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    done = interpreter(
+        DEVICE.format(double=build_cupti(), folder=str(tmp_path))
+        + """
+from harness.analysis.device_time import device_time
+from tests.builders.process_records import profile
+for name, value in (("kernel_ns", 100_000), ("gap_ns", 100_000), ("cost_ns", 3_000_000)):
+    ctypes.c_int64.in_dll(device, name).value = value
+with contextlib.closing(recorder):
+    recorder.record(2, len(graph.nodes), 0)
+    times = recorder.timeline(4)
+told = device_time(dataclasses.replace(profile(), timeline=times, nodes=graph.nodes))
+accounts, idle_ns = told.accounts, told.nodes.idle_ns
+print(accounts.recorder_ns > 3_000_000, accounts.busy_ns > 300_000, accounts.idle_ns < 6_000_000)
+print(idle_ns[0], np.isclose(idle_ns.sum(), accounts.idle_ns))
+""",
+        CHAIN,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    # Two gaps of more than 3 ms were seen, most of which is CUPTI's.
+    assert done.stdout.splitlines() == ["True True True", "0.0 True"]
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_a_process_leaves_both_passes_or_says_why_not(
+    interpreter: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, wrong: bool
+) -> None:
+    done = interpreter(
+        DEVICE.format(double=build_cupti(), folder=str(tmp_path))
+        + f"""
+from types import SimpleNamespace
+from harness.measuring.stopwatch import Stopwatch
+from harness.measuring.traced_passes import TracedPasses
+recorder.close()
+resident = dataclasses.replace(resident, memory="device")
+if {wrong}:  # in the second inference after those that warm up
+    ctypes.c_int.in_dll(device, "wrong_wait").value = ctypes.c_int.in_dll(device, "waits").value + 9
+job = SimpleNamespace(
+    config=SimpleNamespace(session=config, trace=("kernels",)), work_folder=folder
+)
+preparation = SimpleNamespace(graph=graph, probed=None, executions=len(graph.nodes))
+passes = TracedPasses(job, preparation, library, {{"x": np.ones(4, np.float32)}}, 3, Stopwatch())
+traced = passes.record([], 4, 0)
+print(len(traced.kernels), traced.timeline and len(traced.timeline.times), *traced.absent)
+""",
+        CHAIN,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    if wrong:
+        assert done.stdout.startswith("23 None ('trace/timeline', 'the device does not do the same")
+    else:
+        assert done.stdout == "24 48\n"

@@ -212,6 +212,82 @@ def test_buffers_that_do_not_fit_are_refused(place: Any, stamp_ns: Any) -> None:
         probe.start(place, stamp_ns)
 
 
+DEVICE = "CUDAExecutionProvider"
+
+MISSING = ["", "", "", "", "", "", "", ""]
+
+
+def on_device() -> bytes:
+    """A model with probes that wait for tensors of the host, of the device, and of both."""
+    made = {
+        3: ["s", "there", *MISSING[2:], "y", "b"],
+        2: [*MISSING, "b"],
+        1: ["there", *MISSING[1:]],
+    }
+    nodes = [
+        helper.make_node("Relu", ["x"], ["b"]),
+        helper.make_node("Shape", ["x"], ["s"]),
+        helper.make_node("Add", ["b", "x"], ["y"]),
+        *(
+            helper.make_node("DeviceProbe", reads, [], domain=probe.DOMAIN, place=place)
+            for place, reads in made.items()
+        ),
+        helper.make_node("Probe", ["x"], [], domain=probe.DOMAIN, place=0),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [4])],
+        [helper.make_tensor("there", TensorProto.INT64, [1], [0])],
+    )
+    imports = [helper.make_opsetid("", 21), helper.make_opsetid(probe.DOMAIN, 1)]
+    serialized: bytes = helper.make_model(
+        graph, opset_imports=imports, ir_version=10
+    ).SerializeToString()
+    return serialized
+
+
+@pytest.mark.parametrize("provider", [DEVICE, "CPUExecutionProvider"])
+def test_the_probes_of_a_device_are_registered_for_the_cpu_too(
+    library: ort.Library, library_path: str, provider: str
+) -> None:
+    # Of CUDA's, ORT can only use the second registration here; of the CPU's, either.
+    assert len(MISSING) == probe.HOST_TENSORS
+    domain = probe.domain(library_path, provider)
+    with contextlib.closing(
+        ort.Session(
+            library,
+            on_device(),
+            intra_threads=1,
+            optimization="disable",
+            custom_op_domains=(domain,),
+        )
+    ) as session:
+        binding = session.bind({"x": np.array([-1, 0, 1, 2], np.float32)})
+        assert record(binding, binding)[0] == [0, 1, 2, 3] * 2
+        assert binding.outputs()[0].tolist() == [-1, 0, 2, 4]
+        binding.close()
+
+
+def test_each_provider_has_one_domain_for_the_whole_process(library_path: str) -> None:
+    names = ("", DEVICE, "OtherExecutionProvider", "x" * 63)
+    made = {name: probe.domain(library_path, name) for name in names}
+    assert len(set(made.values())) == len(names)
+    assert {name: probe.domain(library_path, name) for name in names} == made
+
+
+def test_the_probes_of_a_device_are_unknown_without_one(bind: Open) -> None:
+    with pytest.raises(RuntimeError, match="Probe"):
+        bind(on_device(), {"x": np.zeros(4, np.float32)})
+
+
+@pytest.mark.parametrize("name", ["x" * 64, "CUDA\0ExecutionProvider"])
+def test_a_name_that_no_provider_has_is_refused(library_path: str, name: str) -> None:
+    with pytest.raises(ValueError, match="name of an execution provider"):
+        probe.domain(library_path, name)
+
+
 @pytest.mark.parametrize("path", ["libc.so.6", "/nowhere/libonnxruntime.so", __file__])
 def test_the_domain_of_what_is_not_onnx_runtime_is_refused(path: str) -> None:
     with pytest.raises(OSError, match=path):

@@ -9,7 +9,7 @@ from harness.ort import placement, providers
 
 def copies(seen: Seen) -> Finding | None:
     """ORT copies tensors between the GPU and the CPU within an inference."""
-    nodes, kernels = seen.profile.nodes, seen.profile.kernels
+    nodes = seen.profile.nodes
     if seen.on_host or seen.provider is None or nodes is None:
         return None
     placed = placement.from_nodes(seen.profile.provider, nodes)
@@ -19,7 +19,7 @@ def copies(seen: Seen) -> Finding | None:
     causes = [name or op_type for provider, name, op_type in placed.elsewhere if provider == host]
     evidence: dict[str, float | str] = {"copies": placed.copies, "nodes_on_cpu": len(causes)}
     taken_ns: list[float] = []
-    work = gpu_work.node_work(kernels, len(nodes))
+    work = gpu_work.node_work(seen.profile)
     if work is not None:
         rows = [row for row, op_type in enumerate(nodes.op_type) if op_type in placement.COPIES]
         taken_ns.append(float(work.kernel_ns[rows].sum()))
@@ -48,13 +48,13 @@ def copies(seen: Seen) -> Finding | None:
 def gpu_idle(seen: Seen) -> Finding | None:
     """The GPU waits for the host to launch its work.
 
-    Kernels are recorded under ORT's profiler, which lengthens the gaps between them but not
-    the kernels themselves: so they are compared with the fastest inference of the timed pass.
+    ORT's profiler, under which kernels may have been recorded, lengthens the gaps between them
+    but not the kernels themselves: so they are compared with the fastest inference of the timed
+    pass.
     """
-    kernels = seen.profile.kernels
-    if seen.on_host or kernels is None or kernels.dropped or seen.verdict == "unusable":
+    if seen.on_host or seen.verdict == "unusable":
         return None
-    work = gpu_work.occupation(kernels)
+    work = gpu_work.occupation(seen.profile)
     if work is None or 1 - work.busy_ns / seen.fastest_ns < MOST:
         return None
     share = 1 - work.busy_ns / seen.median_ns

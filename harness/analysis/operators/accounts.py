@@ -9,6 +9,7 @@ import numpy as np
 
 from harness.analysis.operators.cells import Cells
 from harness.analysis.operators.split import Split
+from harness.ort import providers
 from harness.records import Int64Array, NodeEvents, Profile
 from harness.statistics.intervals import typical
 
@@ -44,7 +45,10 @@ class Accounts:
         told_ns: nodes + framework, geometric mean over the processes with a timed pass; for
             ORT's profiler the traced inference.
         clean_ns: median of the timed pass, geometric mean over the same processes.
-        residual: told_ns / clean_ns - 1; None if there is no timed pass.
+        enqueued: whether told_ns and clean_ns end when Run has returned, with the work enqueued
+            on a device: probes tell what the host does. Else with the inference.
+        residual: told_ns / clean_ns - 1; None if there is no timed pass, or if it replays a
+            captured graph, which launches no node.
         split_miss: share by which nodes, all together, miss the stretches that graphs with every
             second probe measured directly; None if these were not recorded.
         split_apart: by how much these misses differ beyond noise, as a share; None likewise.
@@ -61,6 +65,7 @@ class Accounts:
     traced_ns: float
     told_ns: float | None
     clean_ns: float | None
+    enqueued: bool
     residual: float | None
     split_miss: float | None
     split_apart: float | None
@@ -87,8 +92,9 @@ def accounts_of(
         split: the check of how the time divides between nodes; None if there is none.
     """
     sums = cells.own.sum(axis=1)
-    timed = {one.index: one.steady.duration_ns for one in profile.processes if len(one.steady)}
     exact = events.source == "probe"
+    captured = exact and _captured(profile)
+    timed = {} if captured else _timed(profile, enqueued=exact)
     middle = np.zeros(len(sums), bool)
     nodes: list[float] = []
     told: list[float] = []
@@ -127,6 +133,7 @@ def accounts_of(
         traced_ns=traced_ns,
         told_ns=told_ns,
         clean_ns=clean_ns,
+        enqueued=exact and any(len(one.enqueue_ns) for one in profile.processes),
         residual=residual,
         split_miss=None if split is None else split.miss,
         split_apart=None if split is None else split.apart,
@@ -135,8 +142,28 @@ def accounts_of(
         if exact
         else None,
         dropped=events.dropped,
-        doubt=_doubt(residual, split, events.dropped),
+        doubt=_doubt(residual, split, events.dropped, captured=captured),
     )
+
+
+def _timed(profile: Profile, *, enqueued: bool) -> dict[int, Int64Array]:
+    """Durations of the timed pass of each process that has one, by ProcessRecord.index.
+
+    Args:
+        profile: with the processes.
+        enqueued: whether on a device those until Run returned are asked for.
+    """
+    return {
+        one.index: one.enqueue_ns if enqueued and len(one.enqueue_ns) else one.steady.duration_ns
+        for one in profile.processes
+        if len(one.steady)
+    }
+
+
+def _captured(profile: Profile) -> bool:
+    """Whether the timed pass replays a captured graph; no traced pass does."""
+    provider = providers.known(profile.provider)
+    return provider is not None and provider.captures(profile.asked.provider_options)
 
 
 def _undisturbed(clean: Int64Array) -> bool:
@@ -150,8 +177,13 @@ def _undisturbed(clean: Int64Array) -> bool:
     return bool(median < SLICE_NS and median <= UNDISTURBED * np.percentile(clean, 10))
 
 
-def _doubt(residual: float | None, split: Split | None, dropped: int) -> str:
+def _doubt(residual: float | None, split: Split | None, dropped: int, *, captured: bool) -> str:
     """Why operator times should not be trusted, in one sentence."""
+    if captured:
+        return (
+            "the timed pass replays a captured graph and launches no node: they are those of "
+            "inferences without it"
+        )
     if residual is None:
         return "there is no timed pass to compare with"
     if abs(residual) > TRUSTED_RESIDUAL:

@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from harness.analysis import bounds, gpu_work, precision
 from harness.analysis.ceilings import Ceilings
-from harness.analysis.gpu_work import NodeWork
+from harness.analysis.device_bounds import held_back
+from harness.analysis.device_time import DeviceAccounts, DeviceTime, NodeWork, device_time
 from harness.analysis.operators.accounts import Accounts, accounts_of, dispatch_ns
 from harness.analysis.operators.cells import Cells
 from harness.analysis.operators.labels import label, node_label, node_layer, sources
@@ -26,6 +27,9 @@ from harness.statistics.intervals import t_interval, typical
 
 #: Passes that time operators, the most accurate first.
 SOURCES = ("probe", "ort")
+
+#: ONNX Runtime's name of the provider that runs nodes on the CPU.
+_HOST_PROVIDER = providers.by_name(providers.HOST).ort_name
 
 #: What a row of the table can be.
 GROUPS = ("node", "op", "layer")
@@ -65,8 +69,10 @@ class Operator:
             reached: of the host's in its own time, of a device's in that of its kernels. None if
             the work is not known or the ceiling was not measured. The bandwidth is that of the
             furthest level that its data may come from (``why`` names it).
-        idle_ns: how long the GPU was idle before its kernels; None as for kernel_ns.
-        bound: ``compute-bound``, ``memory-bound``, ``overhead-bound`` or ``unknown``.
+        idle_ns: how long the GPU was idle before its work, waiting for it to be launched; None
+            unless a pass recorded the device's times alone.
+        bound: ``compute-bound``, ``memory-bound``, ``overhead-bound`` or ``unknown``; where the
+            work of a GPU was recorded also ``launch-bound``, ``small``, ``copy`` or ``host``.
         why: the numbers behind that.
         sources: nodes of the user's file that the node was made of, the main one first; empty
             if that is not known, and for an op type or a layer.
@@ -139,6 +145,8 @@ class OperatorTable:
             counts as framework time.
         known_work: share of the nodes' time spent in nodes whose operations are known.
         ceilings_absent: why ceilings of this machine are missing, each reason once.
+        device: where the time of an inference goes on the device; a Figure with the reason if
+            that is not known.
     """
 
     operators: tuple[Operator, ...]
@@ -151,6 +159,7 @@ class OperatorTable:
     uncovered: tuple[str, ...]
     known_work: float
     ceilings_absent: tuple[str, ...]
+    device: DeviceAccounts | Figure
 
 
 class _HeldBack(NamedTuple):
@@ -169,6 +178,8 @@ _SORTS: Mapping[str, Callable[[Operator], tuple[float | str, ...]]] = {
     "time": lambda row: (-row.median_ns, row.order),
     "total": lambda row: (-row.total_ns, row.order),
     "calls": lambda row: (-row.calls, row.order),
+    "gpu": lambda row: (-(row.kernel_ns or 0.0), row.order),
+    "idle": lambda row: (-(row.idle_ns or 0.0), row.order),
     "order": lambda row: (row.order,),
     "name": lambda row: (row.label, row.order),
 }
@@ -186,7 +197,7 @@ def operator_table(
     Args:
         profile: with a traced pass.
         by: what a row is, one of GROUPS.
-        sort: ``time``, ``total``, ``calls``, ``order`` or ``name``.
+        sort: ``time``, ``total``, ``calls``, ``gpu``, ``idle``, ``order`` or ``name``.
         source: the pass to take, one of SOURCES; None for the most accurate one.
         depth: components of a layer's name that are kept; 0 for all.
 
@@ -269,6 +280,9 @@ class OperatorTimes:
             uncovered=tuple(node_label(nodes, row) for row in uncovered),
             known_work=float(known_ns / max(own_ns.sum(), 1)),
             ceilings_absent=self._missing(rows),
+            device=self._device_time
+            if isinstance(self._device_time, Figure)
+            else self._device_time.accounts,
         )
 
     def _missing(self, rows: Sequence[Operator]) -> tuple[str, ...]:
@@ -284,11 +298,16 @@ class OperatorTimes:
         own, total, calls = cells.sums(members, self._outermost(members))
         count = float(calls.mean())
         covered = [row for member in members for row in self._spans.get(member, ())]
+        timed = [*members, *covered]
         by_process = cells.medians_ns(own)
         median = typical(by_process)
         held = self._held_back(members, median, count)
         # Times from ORT's profiler have no second figure to stand next to them.
         profiled = self._profiled if self.source == "probe" else None
+        other = None
+        if self._judged_work is not None:
+            on_host = nodes.provider[members[0]] == _HOST_PROVIDER
+            other = held_back(self._judged_work, timed, on_host=on_host, bound=held.bound)
         split_miss, doubt = self._checked(members, by)
         return Operator(
             node=group[0],
@@ -303,19 +322,21 @@ class OperatorTimes:
             share=math.nan,
             calls=count,
             source=self.source,
-            kernel_ns=None if work is None else float(work.kernel_ns[members].sum()),
-            launches=None if work is None else float(work.launches[members].sum()),
-            idle_ns=None if work is None else float(work.idle_ns[members].sum()),
+            kernel_ns=None if work is None else float(work.kernel_ns[timed].sum()),
+            launches=None if work is None else float(work.launches[timed].sum()),
+            idle_ns=None
+            if work is None or work.idle_ns is None
+            else float(work.idle_ns[timed].sum()),
             profiled_ns=None
             if profiled is None or not len(profiled.own)
-            else typical(profiled.medians_ns(profiled.own_ns([*members, *covered]))),
+            else typical(profiled.medians_ns(profiled.own_ns(timed))),
             spans=tuple(node_label(nodes, row) for row in covered),
             flops=held.flops,
             traffic_bytes=held.traffic_bytes,
             peak_share=held.peak_share,
             bandwidth_share=held.bandwidth_share,
-            bound=held.bound,
-            why=held.why,
+            bound=held.bound if other is None else other[0],
+            why=held.why if other is None else other[1],
             sources=sources(nodes, members[0]) if by == "node" else (),
             split_miss=split_miss,
             doubt=doubt,
@@ -506,8 +527,20 @@ class OperatorTimes:
         return None if events is None else Cells.of(len(self.nodes), events)
 
     @functools.cached_property
+    def _device_time(self) -> DeviceTime | Figure:
+        return device_time(self.profile)
+
+    @functools.cached_property
     def _gpu_work(self) -> NodeWork | None:
-        return gpu_work.node_work(self.profile.kernels, len(self.nodes))
+        return gpu_work.node_work(self.profile)
+
+    @functools.cached_property
+    def _judged_work(self) -> NodeWork | None:
+        """The same to judge nodes by: without idle times that are doubtful themselves."""
+        work, device = self._gpu_work, self._device_time
+        if work is None or isinstance(device, Figure) or not device.accounts.doubt:
+            return work
+        return dataclasses.replace(work, idle_ns=None)
 
     @functools.cached_property
     def _profiler_tax(self) -> float | None:

@@ -10,12 +10,24 @@ from harness.ort.execution_provider import ExecutionProvider
 
 _PLUGIN = "libonnxruntime_providers_cuda.so"
 
+#: Its kernels with OutputMemoryType(OrtMemTypeCPUOutput), in ONNX Runtime's
+#: core/providers/cuda and contrib_ops/cuda. One that is missing here only costs the probes: the
+#: check of their order would find the copy that ORT adds.
+_HOST_RESULTS = frozenset(
+    {
+        "BeamSearch", "GreedySearch", "MemcpyToHost", "OptionalHasElement", "Sampling",
+        "SequenceLength", "Shape", "Size", "WhisperBeamSearch",
+    }
+)  # fmt: skip
+
 PROVIDER = ExecutionProvider(
     name="cuda",
     title="CUDA",
     ort_name="CUDAExecutionProvider",
     api_name="CUDA",
     memory="device",
+    takes_probes=True,
+    host_results=_HOST_RESULTS,
     capture_option="enable_cuda_graph",
     faster_start="cudnn_conv_algo_search=HEURISTIC",
     tf32_option="use_tf32",

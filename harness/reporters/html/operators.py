@@ -58,8 +58,12 @@ def accounts(digest: Digest) -> Markup:
     inferences += counted(whole.processes, "process", "processes")
     says = [f"Timed by {how} in {inferences}, in steps of {duration(whole.resolution_ns)}."]
     if told.residual is not None:
-        says.append("Residual of nodes and framework against the undisturbed timed pass: "
-                    f"{told.residual * 100:+.1f} %.")  # fmt: skip
+        against = "the enqueue time of " if told.enqueued else ""
+        says.append(f"Residual of nodes and framework against {against}the undisturbed timed "
+                    f"pass: {told.residual * 100:+.1f} %.")  # fmt: skip
+    if told.enqueued:
+        says.append("These are times of the host, which launches the nodes' work and does not "
+                    "wait for it.")  # fmt: skip
     if told.split_miss is not None and told.split_apart is not None:
         says.append(f"Split between nodes: {told.split_miss * 100:+.1f} % against direct "
                     f"measurements of {counted(told.split_nodes, 'node')}, two by two; they differ "

@@ -237,6 +237,14 @@ def _operators(table: OperatorTable | Figure) -> tuple[list[dict[str, Any]], dic
         row = dataclasses.asdict(operator)
         del row["order"]
         row["label"] = operator.label
+        if operator.kernel_ns is not None:
+            row |= {
+                "host_ns": operator.median_ns,
+                "device_ns": operator.kernel_ns,
+                "idle_caused_ns": operator.idle_ns,
+            }
+            if operator.idle_ns is None and isinstance(table.device, Figure):
+                row["idle_caused_ns_reason"] = worded(table.device.reason)
         if operator.interval_ns is None:
             row["interval_ns_reason"] = "fewer than two processes"
         rows.append(row)
@@ -250,4 +258,8 @@ def _operators(table: OperatorTable | Figure) -> tuple[list[dict[str, Any]], dic
     }
     if table.accounts.tracer_cost_ns is None:
         accounts["reason"] = "ORT's profiler hides its cost in the nodes and the framework"
+    if not isinstance(table.device, Figure):
+        accounts["device"] = dataclasses.asdict(table.device)
+    elif any(row.kernel_ns is not None for row in table.operators):
+        accounts |= {"device": None, "device_reason": worded(table.device.reason)}
     return rows, accounts

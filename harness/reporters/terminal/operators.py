@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 
+from harness.analysis.device_time import DeviceAccounts
 from harness.analysis.gpu_work import KernelTable
+from harness.analysis.operators.accounts import Accounts
 from harness.analysis.operators.table import Operator, OperatorTable
 from harness.options import flag, worded
 from harness.reporters.names import shortened
@@ -20,8 +22,11 @@ _NARROW_TYPES = 14
 #: Doubtful rows whose measured miss is printed; ``--json`` and ``--csv`` have all.
 _DOUBTS_TOLD = 3
 
+#: Rows for which the device waits longest, named below the table.
+_WAITS_TOLD = 3
+
 #: Columns that a narrow terminal leaves out, in this order, until the names have room.
-_SPARED = ("sum", "calls", "±", "total", "share", "GPU idle", "bound", "op type")
+_SPARED = ("sum", "calls", "±", "total", "share", "launches", "GPU idle", "bound", "op type")
 
 
 def print_operators(
@@ -81,6 +86,7 @@ def _optional(
     if any(row.kernel_ns is not None for row in rows):
         yield Column("GPU", [_or_dash(nanoseconds, row.kernel_ns) for row in rows])
         yield Column("GPU idle", [_or_dash(nanoseconds, row.idle_ns) for row in rows])
+        yield Column("launches", [_or_dash(counted_times, row.launches) for row in rows])
     if work:
         yield Column("GFLOP/s", [_or_dash(_giga, _rate(row.flops, row)) for row in rows])
         yield Column("of peak", [_or_dash("{:.0%}".format, row.peak_share) for row in rows])
@@ -141,10 +147,13 @@ def print_kernels(table: KernelTable | Figure, limit: int) -> None:
     hidden = len(table.kernels) - len(rows)
     if hidden:
         page.print(f"{hidden} more: {flag('limit')} 0 shows all")
+    idle = worded(f"idle between kernels not known: {table.idle_reason}")
+    if table.idle_ns is not None:
+        idle = f"idle between kernels {nanoseconds(table.idle_ns)}"
     page.say(
         "gpu",
-        f"busy {nanoseconds(table.busy_ns)}, idle between kernels {nanoseconds(table.idle_ns)} "
-        f"per inference under ORT's profiler ({counted(table.inferences, 'inference')})",
+        f"busy {nanoseconds(table.busy_ns)} per inference "
+        f"({counted(table.inferences, 'inference')}), {idle}",
     )
     page.say("joined", f"{table.joined:.1%} of the GPU's time is attributed to a node")
     if table.unjoined_reason:
@@ -155,6 +164,11 @@ def print_kernels(table: KernelTable | Figure, limit: int) -> None:
     )
     if table.dropped:
         page.say("joined", f"{table.dropped} records were lost")
+
+
+def _held_against(accounts: Accounts) -> str:
+    """What of the timed pass nodes + framework are held against."""
+    return "the enqueue time of its timed pass" if accounts.enqueued else "its timed pass"
 
 
 def print_accounts(page: Page, table: OperatorTable) -> None:
@@ -173,7 +187,7 @@ def print_accounts(page: Page, table: OperatorTable) -> None:
             page.say(
                 "accounts",
                 f"residual {accounts.residual:+.1%}: nodes + framework of a process "
-                f"{nanoseconds(accounts.told_ns)} against its timed pass of "
+                f"{nanoseconds(accounts.told_ns)} against {_held_against(accounts)} of "
                 f"{nanoseconds(accounts.clean_ns)} (geometric means)",
             )
         if accounts.split_miss is not None and accounts.split_apart is not None:
@@ -206,3 +220,38 @@ def print_accounts(page: Page, table: OperatorTable) -> None:
         page.say("accounts", f"counted as framework: {', '.join(table.uncovered)}")
     if table.profiler_tax is not None:
         page.say("accounts", f"profiler tax: ORT's profiler adds {table.profiler_tax:+.0%}")
+    if any(row.kernel_ns is not None for row in table.operators):
+        _print_device(page, table.device, table.operators)
+
+
+def _print_device(page: Page, accounts: DeviceAccounts | Figure, rows: Sequence[Operator]) -> None:
+    """Prints where the time of an inference goes on the device, and what it waits for."""
+    if isinstance(accounts, Figure):
+        page.say("device", f"idle times not known: {worded(accounts.reason)}")
+        return
+    of = f"{counted(accounts.inferences, 'inference')} of {processes(accounts.processes)}"
+    page.say(
+        "device",
+        f"before its first work {nanoseconds(accounts.before_ns)} + busy "
+        f"{nanoseconds(accounts.busy_ns)} + idle {nanoseconds(accounts.idle_ns)} + after its last "
+        f"{nanoseconds(accounts.after_ns)}, with {nanoseconds(accounts.recorder_ns)} of CUPTI "
+        f"taken out ({of})",
+    )
+    if accounts.clean_ns is not None and accounts.residual is not None:
+        page.say(
+            "device",
+            f"residual {accounts.residual:+.1%}: their sum {nanoseconds(accounts.told_ns)} against "
+            f"the timed pass of {nanoseconds(accounts.clean_ns)}, resident (geometric means)",
+        )
+    told = f"{counted_times(accounts.launches)} launches"
+    if accounts.unjoined:
+        work, idle = nanoseconds(accounts.unjoined_ns), nanoseconds(accounts.unjoined_idle_ns)
+        told += f", {counted_times(accounts.unjoined)} of no node: {work} after {idle} idle"
+    page.say("device", told)
+    waits = [(row.idle_ns, row.called) for row in rows if row.idle_ns and row.idle_ns > 0]
+    longest = sorted(waits, reverse=True)[:_WAITS_TOLD]
+    if longest:
+        named = ", ".join(f"{called} ({nanoseconds(idle_ns)})" for idle_ns, called in longest)
+        page.say("device", f"waits longest for the launches of {named}")
+    if accounts.doubt:
+        page.say("device", f"do not trust the device's accounts: {accounts.doubt}")

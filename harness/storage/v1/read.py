@@ -14,9 +14,12 @@ from harness.records import (
     NOTHING,
     OF_PLACES,
     DeviceSeries,
+    GpuTimeline,
     InputRecord,
     KernelEvents,
     LatencySeries,
+    Launches,
+    LaunchTimes,
     ModelRecord,
     NodeEvents,
     NodeTable,
@@ -24,6 +27,7 @@ from harness.records import (
     Profile,
     Reading,
     Stacks,
+    TimelineInferences,
     WallTime,
     Yardstick,
     columns_of,
@@ -41,11 +45,14 @@ from harness.storage.v1.schema import (
     KERNEL_SIZES,
     KERNELS,
     LATENCY,
+    LAUNCH_TIMES,
+    LAUNCHES,
     MODEL_NUMBERS,
     MODEL_TEXT,
     MODEL_UNTOLD,
     PROCESS,
     STORED_SOURCES,
+    TIMELINE_INFERENCES,
     WALL,
     YARDSTICK,
     Fact,
@@ -102,6 +109,9 @@ def read(profile: ProfileFile) -> Profile:
             kernels=None
             if kernels is None
             else _read_kernels(kernels, known, bounds.nodes_below(rows)),
+            timeline=_read_timeline(root.group_of("timeline"), known, bounds.nodes_below(rows))
+            if "timeline" in root
+            else None,
             wall_time=_read_wall_time(root.group_of("wall_time")) if "wall_time" in root else None,
             absent=_pairs(root.group_of("absent")),
         )
@@ -295,18 +305,50 @@ def _read_kernels(group: Group, processes: frozenset[int], nodes: int) -> Kernel
         name: group.text_column(name, rows) for name, column in KERNELS.items() if not column.units
     }
     numbers = [name for name in KERNELS if name not in texts]
-    sizes = {
-        name: group.number_rows(tuple(f"{name}_{axis}" for axis in "xyz"), rows, limits[name])
-        for name in KERNEL_SIZES
-    }
     return stored(
         KernelEvents,
-        {**texts, **_numbers(group, numbers, rows, limits), **sizes},
+        {**texts, **_numbers(group, numbers, rows, limits), **_sizes(group, rows, limits)},
         rows,
         unjoined_reason=group.text_attribute("unjoined_reason"),
         disagreements=group.number("disagreements"),
         dropped=group.number("dropped"),
     )
+
+
+def _read_timeline(group: Group, processes: frozenset[int], nodes: int) -> GpuTimeline:
+    launches, inferences = group.group_of("launches"), group.group_of("inferences")
+    times = group.group_of("times")
+    launched, timed = launches.rows("node"), inferences.rows("process")
+    rows = times.rows("launch")
+    limits = bounds.launches(processes, nodes)
+    texts: dict[str, Any] = {
+        name: launches.texts(name, launched) for name in LAUNCHES if not LAUNCHES[name].units
+    }
+    numbers = [name for name in LAUNCHES if name not in texts]
+    columns = _numbers(launches, numbers, launched, limits) | _sizes(launches, launched, limits)
+    return GpuTimeline(
+        Launches(**texts, **_read_all(columns)),
+        TimelineInferences(
+            **_read_all(
+                _numbers(
+                    inferences, TIMELINE_INFERENCES, timed, bounds.timeline_inferences(processes)
+                )
+            )
+        ),
+        stored(
+            LaunchTimes,
+            _numbers(times, LAUNCH_TIMES, rows, bounds.launch_times(launched, timed)),
+            rows,
+        ),
+    )
+
+
+def _sizes(group: Group, rows: int, limits: Mapping[str, bounds.Bounds]) -> dict[str, Column]:
+    """Grid and block, each with a column for each axis."""
+    return {
+        name: group.number_rows(tuple(f"{name}_{axis}" for axis in "xyz"), rows, limits[name])
+        for name in KERNEL_SIZES
+    }
 
 
 def _read_readings(group: Group) -> tuple[Reading, ...]:

@@ -61,7 +61,30 @@ KERNELS = {
     "shared_bytes": Attributes("bytes", "of a block, -1 for copies"),
     "bytes": Attributes("bytes", "moved or set, -1 for kernels"),
 }
-#: Columns of KernelEvents that have a value for each of the three axes.
+LAUNCHES = {
+    "process": Attributes("1", "index of the process"),
+    "kind": Attributes("", "kernel, memcpy or memset"),
+    "name": Attributes("", "function, or direction of a copy"),
+    "node": Attributes("1", "row in /nodes, -1 where it belongs to none"),
+    "stream": Attributes("1"),
+    "registers": Attributes("1", "of a thread, -1 for copies"),
+    "shared_bytes": Attributes("bytes", "of a block, -1 for copies"),
+    "bytes": Attributes("bytes", "moved or set, -1 for kernels"),
+}
+TIMELINE_INFERENCES = {
+    "process": Attributes("1", "index of the process"),
+    "recorded": Attributes("1", "1 where CUPTI was on, 0 where it was off"),
+    "start_ns": Attributes("ns", "CLOCK_MONOTONIC before the inference"),
+    "enqueue_ns": Attributes("ns", "part of duration_ns until the call returned"),
+    "duration_ns": Attributes("ns", "until the device had done the work"),
+}
+LAUNCH_TIMES = {
+    "launch": Attributes("1", "row in /timeline/launches"),
+    "inference": Attributes("1", "row in /timeline/inferences"),
+    "start_ns": Attributes("ns", "CLOCK_MONOTONIC"),
+    "duration_ns": Attributes("ns"),
+}
+#: Columns of KernelEvents and Launches that have a value for each of the three axes.
 KERNEL_SIZES = ("grid", "block")
 STACKS = {
     "stack": Attributes("", "frames from the outermost to the innermost, with ; between them"),

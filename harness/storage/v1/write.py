@@ -19,8 +19,10 @@ import numpy as np
 
 from harness.records import (
     DeviceSeries,
+    GpuTimeline,
     InputRecord,
     KernelEvents,
+    Launches,
     ModelRecord,
     NodeEvents,
     ProcessRecord,
@@ -45,6 +47,8 @@ from harness.storage.v1.schema import (
     KERNEL_SIZES,
     KERNELS,
     LATENCY,
+    LAUNCH_TIMES,
+    LAUNCHES,
     MODEL_NUMBERS,
     MODEL_TEXT,
     NODES,
@@ -52,6 +56,7 @@ from harness.storage.v1.schema import (
     STACKS,
     STORED_SOURCES,
     STRETCHES,
+    TIMELINE_INFERENCES,
     WALL,
     YARDSTICK,
     Attributes,
@@ -163,6 +168,8 @@ def _write_profile(file: h5py.File, profile: Profile) -> None:
             _write_events(_group(trace, name), events)
         if profile.kernels is not None:
             _write_kernels(_group(trace, "kernels"), profile.kernels)
+    if profile.timeline is not None:
+        _write_timeline(_group(file, "timeline"), profile.timeline)
     if profile.stacks is not None:
         _write_stacks(_group(file, "stacks"), profile.stacks)
     if profile.devices:
@@ -267,10 +274,30 @@ def _write_kernels(group: h5py.Group, kernels: KernelEvents) -> None:
     )
     event = _dimension(group, "event", len(kernels))
     _write_columns(group, KERNELS, kernels, event)
+    _write_sizes(group, kernels, event)
+
+
+def _write_timeline(group: h5py.Group, timeline: GpuTimeline) -> None:
+    launches = _group(group, "launches")
+    launch = _dimension(launches, "row", len(timeline.launches))
+    _write_columns(launches, LAUNCHES, timeline.launches, launch)
+    _write_sizes(launches, timeline.launches, launch)
+    inferences = _group(group, "inferences")
+    inference = _dimension(inferences, "row", len(timeline.inferences))
+    _write_columns(inferences, TIMELINE_INFERENCES, timeline.inferences, inference)
+    times = _group(group, "times")
+    time = _dimension(times, "row", len(timeline.times))
+    _write_columns(times, LAUNCH_TIMES, timeline.times, time)
+
+
+def _write_sizes(
+    group: h5py.Group, launched: KernelEvents | Launches, dimension: h5py.Dataset
+) -> None:
+    """A column for each axis of the grid and of the block."""
     for name in KERNEL_SIZES:
-        for axis, values in zip("xyz", getattr(kernels, name).T, strict=True):
+        for axis, values in zip("xyz", getattr(launched, name).T, strict=True):
             column = Attributes("1", "-1 for copies")
-            _write_numbers(group, f"{name}_{axis}", values, column, event)
+            _write_numbers(group, f"{name}_{axis}", values, column, dimension)
 
 
 def _write_readings(group: h5py.Group, readings: Sequence[Reading]) -> None:

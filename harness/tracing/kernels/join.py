@@ -105,9 +105,7 @@ def join(
         The events. Their ``dropped`` includes work whose timestamps CUPTI did not fill in and
         records that are cut short.
     """
-    timed = (columns.work["start_ns"] > 0) & (columns.work["end_ns"] >= columns.work["start_ns"])
-    work = columns.work[timed]
-    work = work[np.argsort(work["start_ns"], kind="stable")]
+    work = timed_work(columns)
     start_ns = work["start_ns"] - recording.offset_ns
     duration_ns = work["end_ns"] - work["start_ns"]
 
@@ -125,11 +123,11 @@ def join(
 
     when_ns = np.where(marked, mark["start_ns"], np.where(launch_ns >= 0, launch_ns, start_ns))
     return KernelEvents(
-        kind=tuple(_KIND_NAMES[kind] for kind in work["kind"].tolist()),
-        name=tuple(_name(each, names) for each in work),
+        kind=kinds_of(work),
+        name=names_of(work, names),
         node=node.astype(np.int32),
         process=np.full(len(work), process, np.int32),
-        inference=_inference(when_ns, inference_start_ns, inference_duration_ns),
+        inference=inference_at(when_ns, inference_start_ns, inference_duration_ns),
         start_ns=start_ns,
         duration_ns=duration_ns,
         launch_ns=launch_ns,
@@ -141,8 +139,34 @@ def join(
         bytes=work["bytes"].copy(),
         unjoined_reason=_unjoined_reason(work, index, mark, in_node, node, marks),
         disagreements=int(np.count_nonzero(outside & (node >= 0))),
-        dropped=recording.dropped + columns.truncated + int(np.count_nonzero(~timed)),
+        dropped=lost(columns, recording),
     )
+
+
+def timed_work(columns: cupti.CuptiColumns) -> Structured:
+    """The work that CUPTI stamped, by its start (stable)."""
+    work = columns.work[_timed(columns.work)]
+    return work[np.argsort(work["start_ns"], kind="stable")]
+
+
+def _timed(work: Structured) -> npt.NDArray[np.bool_]:
+    stamped: npt.NDArray[np.bool_] = (work["start_ns"] > 0) & (work["end_ns"] >= work["start_ns"])
+    return stamped
+
+
+def lost(columns: cupti.CuptiColumns, recording: cupti.CuptiRecording) -> int:
+    """Records that CUPTI dropped, left without a time, or cut short."""
+    return recording.dropped + columns.truncated + int(np.count_nonzero(~_timed(columns.work)))
+
+
+def kinds_of(work: Structured) -> tuple[str, ...]:
+    """``kernel``, ``memcpy`` or ``memset`` for each piece of work."""
+    return tuple(_KIND_NAMES[kind] for kind in work["kind"].tolist())
+
+
+def names_of(work: Structured, names: Mapping[int, str]) -> tuple[str, ...]:
+    """The function's name for each kernel, the direction for each copy."""
+    return tuple(_name(each, names) for each in work)
 
 
 def _rows(mark: Structured) -> Int64Array:
@@ -194,7 +218,7 @@ def _mark_indices(
     return np.where(place < 0, -1, np.where(there, index, -2)).astype(np.int64)
 
 
-def _inference(
+def inference_at(
     when_ns: Int64Array, start_ns: Int64Array, duration_ns: Int64Array
 ) -> npt.NDArray[np.int32]:
     """Position of the inference that was running at that time, -1 for none."""

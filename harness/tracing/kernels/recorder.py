@@ -6,23 +6,31 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from harness.config.session import SessionConfig
 from harness.models.executed_graph import ExecutedGraph
 from harness.native import cupti, marks, ort
+from harness.ort import providers
 from harness.ort.session import bind, open_session
-from harness.records import KernelEvents
-from harness.tracing.kernels import join
+from harness.records import GpuTimeline, KernelEvents
+from harness.tracing.kernels import join, timeline
+from harness.tracing.kernels.timeline import Turn
+from harness.tracing.kernels.turns import SETTLING, TURNS, inferences_of_a_turn
 from harness.tracing.sessions import WARMUP_INFERENCES
 
 
 class KernelPass:
-    """Inferences under ORT's profiler while CUPTI records what the GPU does.
+    """Inferences while CUPTI records what the GPU does, in one session.
+
+    ``record`` learns whose work it is, which takes ORT's profiler; ``timeline`` takes the times
+    without it. Both in one session, as another one may choose other kernels.
 
     Args:
         library: the opened ONNX Runtime, 1.25 or newer.
         config: session options.
         graph: the executed graph, whose node names contain their rows.
-        inputs: to feed, by name.
+        inputs: to feed, by name. They and the outputs stay on the device.
         folder: for the profiler's files, which are not used.
 
     Raises:
@@ -39,6 +47,7 @@ class KernelPass:
     ) -> None:
         self._folder = folder
         self._executions = 2 * (len(graph.nodes) + 4)
+        self._learnt: tuple[cupti.CuptiColumns, KernelEvents] | None = None
         try:
             self._cupti = cupti.Cupti(join.cupti_candidates())
             self._marks = marks.NodeMarks(library.path)
@@ -55,8 +64,11 @@ class KernelPass:
         except BaseException:
             self._marks.close()
             raise
+        synchronise = providers.by_name(config.provider).synchronise
+        self._synchronises = synchronise is not None
         try:
-            self._binding = bind(self._session, inputs)
+            place = () if synchronise is None else ("resident", synchronise())
+            self._binding = bind(self._session, inputs, *place)
             for _ in range(WARMUP_INFERENCES):  # includes cuDNN's search for kernels
                 self._binding.run()
         except BaseException:
@@ -77,11 +89,9 @@ class KernelPass:
             OrtError: an inference failed.
         """
         marked, recording = self.capture(inferences, executions)
-        columns = cupti.decode(
-            (buffer.data, buffer.offsets.tolist()) for buffer in recording.buffers
-        )
+        columns = _decoded(recording)
         start_ns, duration_ns = join.inferences(marked)
-        return join.join(
+        events = join.join(
             columns,
             cupti.names_at(columns.work["name"].tolist()),
             marked,
@@ -90,6 +100,50 @@ class KernelPass:
             inference_duration_ns=duration_ns,
             process=process,
         )
+        self._learnt = columns, events
+        return events
+
+    def timeline(self, inferences: int) -> GpuTimeline:
+        """Takes the device's times of the same work, without ORT's profiler.
+
+        Args:
+            inferences: in each of the TURNS, fewer if they launch very much.
+
+        Raises:
+            ValueError: nothing was recorded before, the inferences differ, or the device cannot
+                be waited for; the message says why.
+            OrtError: an inference failed.
+        """
+        if self._learnt is None:
+            raise ValueError("the nodes of the device's work are not known")
+        if not self._synchronises:
+            raise ValueError("this provider's device cannot be waited for")
+        launches = timeline.learn(*self._learnt)
+        timed = inferences_of_a_turn(inferences, len(launches))
+        return timeline.place(launches, [self._turn(timed, on) for on in TURNS])
+
+    def _turn(self, inferences: int, recorded: bool) -> Turn:
+        """Some inferences in a row, with CUPTI or without."""
+        start_ns, enqueue_ns, duration_ns = (np.zeros(inferences, np.int64) for _ in range(3))
+        if recorded:
+            self._start(launches=False)
+        try:
+            for _ in range(min(SETTLING, inferences)):
+                self._binding.run()
+            self._binding.time(start_ns, duration_ns, enqueue_ns=enqueue_ns)
+        finally:
+            recording = self._cupti.stop() if recorded else None
+        if recording is None:
+            return Turn(start_ns, enqueue_ns, duration_ns)
+        columns = _decoded(recording)
+        names = cupti.names_at(columns.work["name"].tolist())
+        return Turn(start_ns, enqueue_ns, duration_ns, columns, recording, names)
+
+    def _start(self, *, launches: bool) -> None:
+        try:
+            self._cupti.start(launches=launches)
+        except OSError as error:
+            raise ValueError(join.why_absent(str(error))) from error
 
     def capture(self, inferences: int, executions: int) -> tuple[marks.Marks, cupti.CuptiRecording]:
         """The raw marks and CUPTI records from which ``record`` makes events.
@@ -98,10 +152,7 @@ class KernelPass:
             ValueError: CUPTI does not record here.
             OrtError: an inference failed.
         """
-        try:
-            self._cupti.start()
-        except OSError as error:
-            raise ValueError(join.why_absent(str(error))) from error
+        self._start(launches=True)
         room = max(self._executions, 2 * executions + 8)
         try:
             self._marks.hook(*self._cupti.external_ids())
@@ -124,3 +175,7 @@ class KernelPass:
         self._binding.close()
         self._session.close()
         self._marks.close()
+
+
+def _decoded(recording: cupti.CuptiRecording) -> cupti.CuptiColumns:
+    return cupti.decode((buffer.data, buffer.offsets.tolist()) for buffer in recording.buffers)

@@ -13,6 +13,14 @@ cost of a probe; the frame, with one probe before the first node and one after t
 extra nodes that measure what ORT spends on each node outside its execution; and two halves, with
 probes at every second place of the main graph, which check how the first one divides the time
 between neighbours. ``harness.tracing.probes.times`` turns their recordings into times.
+
+Where nodes run on a device, ORT executes those of the device and those of the CPU in two streams,
+each in the order above, and changes from one to the other only where one waits for the other or
+ends (``DeviceBasedPartitioner``, ``SequentialExecutor``). A probe in the other stream than the node
+behind it may run much later. And it must read what it waits for where that is: of a tensor in the
+other memory ORT would add a copy. ``_Streams`` chooses the operator by both. The extra nodes of the
+frame would be launches on the device: there it has none, but a pair of probes at the end, which
+tells what the probes at its ends cost.
 """
 
 from __future__ import annotations
@@ -29,12 +37,21 @@ import numpy as np
 
 from harness.models.executed_graph import ExecutedGraph, bodies, node_name, row_of
 from harness.native import probe
+from harness.ort.execution_provider import ExecutionProvider
 from harness.records import Int64Array, NodeTable
 
 if TYPE_CHECKING:
     import onnx
 
 OPERATOR: Final = "Probe"
+
+#: The probe of a device's stream.
+DEVICE_OPERATOR: Final = "DeviceProbe"
+
+#: The operator of a device whose result in the host's memory ORT does not wait for
+#: (``PlannerImpl::BuildExecutionPlan``).
+_THERE_AT_ONCE: Final = "Shape"
+
 _PREFIX: Final = "harness_probe_"
 
 #: ORT's names of element types in a profile -> ONNX's numbers, for types that a probe can read.
@@ -55,6 +72,12 @@ FIRST_OF_PAIR: Final = 1 << 30
 #: Places of the probes before and after the extra nodes of the frame graph.
 FURTHER_BEGIN: Final = (1 << 29) - 1
 FURTHER_END: Final = 1 << 29
+
+#: Nodes that ORT adds where one stream reads what the other one holds.
+_COPIES: Final = frozenset({"MemcpyFromHost", "MemcpyToHost"})
+
+#: Of the nodes and probes that need a node and that nobody reads, how many are considered.
+_STARTS: Final = 4
 
 #: Bounds on the number of extra nodes, which otherwise equals that of the model's nodes.
 _FURTHER_NODES: Final = (32, 256)
@@ -87,7 +110,7 @@ class ProbedGraph:
             a probe; otherwise the closest earlier node in its graph that has one; otherwise, in
             a body, the carrier of the node that runs the body; otherwise -1, and its time is
             framework time.
-        further_nodes: number of extra nodes in the frame graph.
+        further_nodes: number of extra nodes in the frame graph; 0 where nodes run on a device.
     """
 
     each: Path
@@ -105,7 +128,7 @@ class OrderError(ValueError):
     """No order of the nodes in a file was found in which ORT executes them as it did."""
 
 
-def insert(graph: ExecutedGraph) -> ProbedGraph:
+def insert(graph: ExecutedGraph, device: ExecutionProvider | None = None) -> ProbedGraph:
     """Inserts probes into a graph whose node table was completed by a trace.
 
     Writes five files next to graph.path; the weights stay in the external file that all of
@@ -114,6 +137,7 @@ def insert(graph: ExecutedGraph) -> ProbedGraph:
     Args:
         graph: as prepared by ``executed_graph``, with order and types from one traced
             inference.
+        device: the provider of the nodes that run on a device; None if there are none.
 
     Raises:
         ValueError: probes cannot separate any node of the main graph from the rest.
@@ -122,7 +146,7 @@ def insert(graph: ExecutedGraph) -> ProbedGraph:
     import onnx
 
     model = onnx.load(graph.path, load_external_data=False)
-    planner = _Planner(graph.nodes)
+    planner = _Planner(graph.nodes, device)
     plan = planner.plan(model.graph, parent=-1, branch="")
     if not plan.placements:
         raise ValueError("no node has an output that a probe can wait for")
@@ -159,6 +183,9 @@ def same_order(graph: ProbedGraph, nodes: NodeTable, ran: Sequence[tuple[str, st
         if not 0 <= row < count + 2 * places + further
         or (row < count and nodes.op_type[row] != op_type)
     ]
+    copies = [op_type for op_type in strange if op_type in _COPIES]
+    if copies:
+        return f"tensors are copied between host and device ({len(copies)}, by {copies[0]})"
     if strange:
         return f"additional nodes run ({len(strange)}, such as {strange[0]})"
     seen = np.zeros(count, bool)
@@ -168,6 +195,11 @@ def same_order(graph: ProbedGraph, nodes: NodeTable, ran: Sequence[tuple[str, st
         row = int(missing[0])
         return f"nodes run in one graph only ({len(missing)}, such as {nodes.op_type[row]} {row})"
     before = [*range(count), *graph.end_rows.tolist()] * 2 + [-1] * further
+    behind_all = {
+        count + added
+        for added, row in enumerate(before[: 2 * places])
+        if row < 0 and added % places >= count
+    }
     own_parents = nodes.parent.tolist()
     parents = own_parents + [*own_parents, *graph.end_parents.tolist()] * 2 + [-1] * further
     branches = (*nodes.branch, *(*nodes.branch, *graph.end_branches) * 2, *[""] * further)
@@ -192,6 +224,12 @@ def same_order(graph: ProbedGraph, nodes: NodeTable, ran: Sequence[tuple[str, st
             elif before[row - count] not in (-1, following):
                 late = before[row - count]
                 return f"{nodes.op_type[late]} {late} does not follow its probe"
+            elif row in behind_all and following >= 0:
+                return f"{nodes.op_type[following]} {following} runs behind the last probe"
+    begin = count + 2 * places
+    added = [row for row in rows if row >= count]
+    if begin in added and added[2:] != [begin, *range(begin + 2, begin + further), begin + 1]:
+        return "the probes of the frame run in another order"
     return ""
 
 
@@ -200,13 +238,16 @@ class _Placement(NamedTuple):
 
     Attributes:
         row: row of the node that it precedes; -1 after the last one.
-        after: tensors that exist only once everything executed before has finished.
         place: as in ProbedGraph.
+        operator: of the probe.
+        after: its inputs: tensors that exist only once everything executed before has finished,
+            "" for one that is missing; where all are, a constant will do.
     """
 
     row: int
-    after: tuple[str, ...]
     place: int
+    operator: str
+    after: tuple[str, ...]
 
 
 class _Node(NamedTuple):
@@ -218,6 +259,7 @@ class _Node(NamedTuple):
         op_type: what it does.
         reads: names that it reads, its bodies included.
         outputs: names of its results.
+        on_device: whether it is in the device's stream.
         bodies: plans of its bodies, in the order of ``bodies``; empty where none is probed.
     """
 
@@ -226,7 +268,62 @@ class _Node(NamedTuple):
     op_type: str
     reads: tuple[str, ...]
     outputs: tuple[str, ...]
+    on_device: bool
     bodies: list[_Plan]
+
+
+class _Streams:
+    """Which operator is the probe at a place of a graph whose nodes run in one or two streams.
+
+    Args:
+        device: the provider of the nodes that run on a device; None if there are none.
+        nodes: of the graph, in execution order.
+    """
+
+    def __init__(self, device: ExecutionProvider | None, nodes: Sequence[_Node]) -> None:
+        self.device = device
+        self._makers = {name: node for node in nodes for name in node.outputs}
+        executed = [node for node in nodes if node.op_type != "Constant"]
+        self._ends_on_device = bool(executed) and executed[-1].on_device
+
+    def probe(
+        self, after: tuple[str, ...], following: _Node | None
+    ) -> tuple[str, tuple[str, ...]] | None:
+        """(operator, inputs) of the probe that stands before a node.
+
+        Args:
+            after: the tensors that it waits for; none for a constant in the host's memory.
+            following: the node; None at the end of the graph.
+
+        Returns:
+            None if none can stand there without changing what runs.
+        """
+        if self.device is None:
+            return OPERATOR, after
+        on_device: list[str] = []
+        on_host: list[str] = []
+        for name in after:
+            maker = self._makers[name]
+            if not maker.on_device:
+                on_host.append(name)
+            elif maker.op_type not in self.device.host_results:
+                on_device.append(name)
+            # ORT makes whoever reads such a result wait until the device has written it. Unless
+            # the node behind the probe reads it, too, launches would stand still for the probe.
+            elif maker.op_type == _THERE_AT_ONCE or (following and name in following.reads):
+                on_host.append(name)
+            else:
+                return None
+        # Before a node of the CPU, too, where it waits for the device's memory: that node does not,
+        # or a copy to the host would be among its inputs, so it runs because the device's stream
+        # waits or ends.
+        in_stream = self._ends_on_device if following is None else following.on_device
+        if not on_device and not in_stream:
+            return OPERATOR, after
+        if len(on_host) > probe.HOST_TENSORS:
+            return None
+        missing = [""] * (probe.HOST_TENSORS - len(on_host))
+        return DEVICE_OPERATOR, (*on_host, *missing, *on_device)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -239,6 +336,7 @@ class _Plan:
         placements: probes in their order, the last at the end; none where none fits.
         ordered: nodes, as ``_sorted`` gives them.
         listed: nodes and probes in the order in which the file lists them.
+        streams: tells the operators of probes.
     """
 
     nodes: list[_Node]
@@ -246,6 +344,7 @@ class _Plan:
     placements: list[_Placement]
     ordered: list[_Node]
     listed: list[_Node | _Placement]
+    streams: _Streams
 
 
 class _Planner:
@@ -259,7 +358,9 @@ class _Planner:
         carriers: as in ProbedGraph.
     """
 
-    def __init__(self, nodes: NodeTable) -> None:
+    def __init__(self, nodes: NodeTable, device: ExecutionProvider | None) -> None:
+        self._device = device
+        self._on_device = [device is not None and one == device.ort_name for one in nodes.provider]
         self._output_types = nodes.output_type_shape
         self._order = nodes.order.tolist()
         self.ends: list[tuple[int, str, int]] = []
@@ -281,17 +382,19 @@ class _Planner:
             if inner := bodies(node):
                 held[row] = inner
                 reads = tuple(_reads(node))
-            nodes.append(_Node(at, row, node.op_type, reads, outputs, []))
+            nodes.append(_Node(at, row, node.op_type, reads, outputs, self._on_device[row], []))
         readable = self._readable(graph, nodes, held)
         nodes.sort(key=self._by_execution)
-        placements = self._place(nodes, readable, parent, branch)
+        executed = [node for node in nodes if node.op_type != "Constant"]  # never executed
+        streams = _Streams(self._device, nodes)
+        placements = self._place(executed, readable, streams, parent, branch)
         for node in nodes:
             if node.row in held and self.carriers[node.row] >= 0:
                 node.bodies.extend(self.plan(body, node.row, name) for name, body in held[node.row])
         ordered = _sorted(nodes[::-1])
-        unread, needed = _listed(nodes, ordered, placements)
+        unread, needed = _listed(nodes, ordered, placements, in_body=parent >= 0)
         listed = [*unread, *needed] if parent < 0 else [*needed, *unread]
-        return _Plan(nodes, readable, placements, ordered, listed)
+        return _Plan(nodes, readable, placements, ordered, listed, streams)
 
     def _by_execution(self, node: _Node) -> tuple[float, int]:
         order = self._order[node.row]
@@ -329,25 +432,31 @@ class _Planner:
         return {name for name, kind in known.items() if kind in ELEMENT_TYPES}
 
     def _place(
-        self, nodes: Sequence[_Node], readable: set[str], parent: int, branch: str
+        self,
+        executed: Sequence[_Node],
+        readable: set[str],
+        streams: _Streams,
+        parent: int,
+        branch: str,
     ) -> list[_Placement]:
         """Probes of a graph in their order, the last at its end; none where none fits.
 
         Args:
-            nodes: in execution order.
+            executed: nodes in execution order, without constants.
             readable: results that a probe can read.
+            streams: tells the operators of probes.
             parent: as in ``plan``.
             branch: as in ``plan``.
         """
         outside = int(self.carriers[parent]) if parent >= 0 else -1
-        executed = [node for node in nodes if node.op_type != "Constant"]  # never executed
         placements: list[_Placement] = []
         pending = _Pending(readable)
         carrier = outside
         for node in executed:
             after = pending.after()
-            if after is not None:
-                placements.append(_Placement(node.row, after, node.row))
+            fitting = None if after is None else streams.probe(after, node)
+            if fitting is not None:
+                placements.append(_Placement(node.row, node.row, *fitting))
                 pending = _Pending(readable)
                 carrier = node.row
             self.carriers[node.row] = carrier
@@ -356,9 +465,10 @@ class _Planner:
             return []
         end = len(self.carriers) + len(self.ends)
         after = pending.after()
-        if after is not None:
+        fitting = None if after is None else streams.probe(after, None)
+        if fitting is not None:
             self.ends.append((parent, branch, -1))
-            return [*placements, _Placement(-1, after, end)]
+            return [*placements, _Placement(-1, end, *fitting)]
         # No tensor shows that the last nodes have run, so the timed part ends before them.
         last = placements.pop()
         rows = [node.row for node in executed]
@@ -432,19 +542,26 @@ def _half(plan: _Plan, offset: int) -> _Plan:
             number % 2 == offset or node.row == last or not pending.all_read_by(node)
         ):
             # A probe that is left out could wait for all before it, so the next one can.
-            after = pending.after() or ()
-            placements.append(plan.placements[number]._replace(after=after))
+            placements.append(_waiting(plan, plan.placements[number], pending, node))
             pending = _Pending(plan.readable)
         if node.op_type != "Constant":
             pending.add(node)
     if last < 0:
-        placements.append(plan.placements[-1]._replace(after=pending.after() or ()))
+        placements.append(_waiting(plan, plan.placements[-1], pending, None))
     unread, needed = _listed(plan.nodes, plan.ordered, placements)
     listed = [
         one._replace(bodies=[]) if isinstance(one, _Node) and one.bodies else one
         for one in (*unread, *needed)
     ]
-    return _Plan(plan.nodes, plan.readable, placements, plan.ordered, listed)
+    return dataclasses.replace(plan, placements=placements, listed=listed)
+
+
+def _waiting(
+    plan: _Plan, placement: _Placement, pending: _Pending, following: _Node | None
+) -> _Placement:
+    """The same placement of a probe that waits for all since the one before."""
+    operator, after = plan.streams.probe(pending.after() or (), following) or placement[2:]
+    return placement._replace(operator=operator, after=after)
 
 
 def _varint(number: int) -> bytes:
@@ -470,8 +587,11 @@ _INPUT: Final = b"\x0a"  # NodeProto.input
 _NAME: Final = b"\x1a"  # NodeProto.name
 _ATTRIBUTE: Final = b"\x2a"  # NodeProto.attribute
 
-#: NodeProto.op_type and .domain of a probe.
-_KIND: Final = _field(b"\x22", OPERATOR.encode()) + _field(b"\x3a", probe.DOMAIN.encode())
+#: NodeProto.op_type and .domain of the probes.
+_KINDS: Final = {
+    operator: _field(b"\x22", operator.encode()) + _field(b"\x3a", probe.DOMAIN.encode())
+    for operator in (OPERATOR, DEVICE_OPERATOR)
+}
 
 #: AttributeProto.name, .type (INT), and the key of .i.
 _PLACE: Final = _field(b"\x0a", b"place") + b"\xa0\x01\x02" + b"\x18"
@@ -524,15 +644,16 @@ class _Writer:
             plan: of this graph.
             pairs: whether pairs are asked for.
         """
-        anchor = (_anchor(graph),) if plan.placements else ()
+        anchor = (_anchor(graph, plan.streams),) if plan.placements else ()
         listed = []
         for one in plan.listed:
             if isinstance(one, _Placement):
-                after = one.after or anchor
-                listed.append(self._probe(self._first_probe + one.place, one.place, after))
+                after = one.after if any(one.after) else (*anchor, *one.after[1:])
+                row, place = self._first_probe + one.place, one.place
+                listed.append(self._probe(row, place, after, one.operator))
                 if pairs:
                     row, place = self._first_of_pair + one.place, FIRST_OF_PAIR + one.place
-                    listed.append(self._probe(row, place, after))
+                    listed.append(self._probe(row, place, after, one.operator))
             else:
                 listed.append(
                     self._with_probes(graph, one, pairs=pairs)
@@ -574,9 +695,21 @@ class _Writer:
             if read.isdisjoint(node.outputs)
             for name in [one for one in node.outputs if one in plan.readable][:1]
         )
-        first_anchor, result = _anchor(graph), _constant(graph)
+        first_anchor, result = _anchor(graph, plan.streams), _constant(graph)
+        first = first._replace(after=(first_anchor, *first.after[1:]))
+        following = plan.nodes[stop] if stop < len(plan.nodes) else None
+        operator, after = plan.streams.probe(leaves, following) or last[2:]
+        last = last._replace(operator=operator, after=after)
+        nodes: list[_Node | _Placement]
+        if len(_streams_of(plan.nodes)) > 1:
+            unread, needed = _listed(plan.nodes, plan.ordered, (first, last))
+            nodes = [*unread, *needed]
+        else:
+            nodes = [*_without_probes(plan), last, first]
         begin, end = self._further, self._further + 1
-        begins = self._probe(begin, FURTHER_BEGIN, (result,))
+        # In the stream of the last one, so that they run after it.
+        missing = ("",) * (probe.HOST_TENSORS - 1) if last.operator == DEVICE_OPERATOR else ()
+        begins = self._probe(begin, FURTHER_BEGIN, (result, *missing), last.operator)
         listed = []
         for row in range(end + 1, end + 1 + _further_nodes(plan)):
             name = node_name(row)
@@ -584,43 +717,53 @@ class _Writer:
             extra = onnx.NodeProto(name=name, op_type="Identity", input=[result], output=[output])
             listed.append(_field(_NODE, extra.SerializeToString()))
             result = output
-        listed += (self._probe(end, FURTHER_END, (result,)), begins)
-        listed += [self._as_it_is(graph, node) for node in _without_probes(plan)]
-        for one, after in ((last, leaves), (first, (first_anchor,))):
-            listed.append(self._probe(self._first_probe + one.place, one.place, after))
+        ends = self._probe(end, FURTHER_END, (result, *missing), last.operator)
+        listed += (ends, begins)
+        for one in nodes:
+            if isinstance(one, _Placement):
+                row = self._first_probe + one.place
+                listed.append(self._probe(row, one.place, one.after, one.operator))
+            else:
+                listed.append(self._as_it_is(graph, one))
         return b"".join(listed)
 
-    def _probe(self, row: int, place: int, after: tuple[str, ...]) -> bytes:
+    def _probe(self, row: int, place: int, after: tuple[str, ...], operator: str) -> bytes:
         """The entry for a probe in a graph.
 
         Args:
             row: that it is named after.
             place: that it stamps.
-            after: tensors that it waits for.
+            after: tensors that it waits for, which tell the operator as well.
+            operator: of the probe.
         """
         known = self._probes.get((row, after))
         if known is None:
             inputs = b"".join(_field(_INPUT, name.encode()) for name in after)
             attribute = _field(_ATTRIBUTE, _PLACE + _varint(place))
             named = _field(_NAME, node_name(row).encode())
-            known = _field(_NODE, inputs + named + _KIND + attribute)
+            known = _field(_NODE, inputs + named + _KINDS[operator] + attribute)
             self._probes[row, after] = known
         return known
 
 
 def _further_nodes(plan: _Plan) -> int:
     """Number of extra nodes in the frame graph."""
+    if plan.streams.device is not None:
+        return 0
     return min(max(len(plan.nodes), _FURTHER_NODES[0]), _FURTHER_NODES[1])
 
 
-def _anchor(graph: onnx.GraphProto) -> str:
+def _anchor(graph: onnx.GraphProto, streams: _Streams) -> str:
     """A tensor that exists from the start, as ORT does not execute a probe without an input.
 
-    An input of the graph costs nothing; a constant would be an additional value.
+    An input of the graph costs nothing; a constant would be an additional value. Where some nodes
+    run on a device, in which memory an input lies depends on all that read it and how: a
+    constant that only probes read lies in the host's.
     """
-    for value in graph.input:
-        if value.type.tensor_type.elem_type in ELEMENT_TYPES:
-            return str(value.name)
+    if streams.device is None:
+        for value in graph.input:
+            if value.type.tensor_type.elem_type in ELEMENT_TYPES:
+                return str(value.name)
     return _constant(graph)
 
 
@@ -644,7 +787,11 @@ def _element_types(outputs: str) -> tuple[int | None, ...]:
 
 
 def _listed(
-    nodes: Sequence[_Node], ordered: Sequence[_Node], placements: Sequence[_Placement]
+    nodes: Sequence[_Node],
+    ordered: Sequence[_Node],
+    placements: Sequence[_Placement],
+    *,
+    in_body: bool = False,
 ) -> tuple[list[_Node | _Placement], list[_Node]]:
     """Nodes and probes in the order in which the file lists them: what nobody reads, the rest.
 
@@ -664,17 +811,109 @@ def _listed(
         ordered: all of them reversed, as ``_sorted`` gives them: those that nobody reads do not
             change the order of the others.
         placements: of the probes.
+        in_body: whether they are those of a control-flow node's body.
     """
     before = {placement.row: placement for placement in placements}
     read = {name for node in nodes for name in node.reads}
     read.update(name for placement in placements for name in placement.after)
-    unread: list[_Node | _Placement] = [before[-1]] if -1 in before else []
-    for node in reversed(nodes):
-        if read.isdisjoint(node.outputs):
-            unread.append(node)
+    running: list[_Node | _Placement] = []
+    for node in nodes:
         if node.row in before:
-            unread.append(before[node.row])
+            running.append(before[node.row])
+        running.append(node)
+    if -1 in before:
+        running.append(before[-1])
+    if len(_streams_of(nodes)) > 1:
+        running = _for_streams(running, read)
+        ordered = [one for one in reversed(running) if isinstance(one, _Node)]
+        if in_body:
+            ordered = _sorted(ordered)
+    unread = [
+        one
+        for one in reversed(running)
+        if isinstance(one, _Placement) or read.isdisjoint(one.outputs)
+    ]
     return unread, [node for node in ordered if not read.isdisjoint(node.outputs)]
+
+
+def _streams_of(nodes: Sequence[_Node]) -> set[bool]:
+    """Whether nodes run in the device's stream, and whether in that of the CPU."""
+    return {node.on_device for node in nodes if node.op_type != "Constant"}
+
+
+def _for_streams(running: Sequence[_Node | _Placement], read: set[str]) -> list[_Node | _Placement]:
+    """Nodes and probes in an order from which ORT gives each of two streams its own.
+
+    ORT comes to what a node needs by way of that node. But a node may run late because its stream
+    waits, after nodes of the other stream that come behind what it needs of that one: then ORT has
+    to come to it before it comes to those. So, of several, that one comes next with which each
+    stream goes on where it was; where there is none, the one that needs what runs first.
+
+    Args:
+        running: in the order of execution.
+        read: tensors that somebody reads.
+    """
+    makers = {
+        name: number
+        for number, one in enumerate(running)
+        if isinstance(one, _Node)
+        for name in one.outputs
+    }
+    needs: list[list[int]] = []
+    starts: list[list[int]] = []  # the first that nobody reads among those that need it
+    streams: tuple[list[int], list[int]] = ([], [])
+    begins = [0, 0]  # where each goes on
+    in_stream: list[bool] = []
+    for number, one in enumerate(running):
+        if isinstance(one, _Node):
+            names, unread, on_device = one.reads, read.isdisjoint(one.outputs), one.on_device
+        else:
+            names, unread, on_device = one.after, True, one.operator == DEVICE_OPERATOR
+        needs.append(sorted({makers[name] for name in names if name in makers}))
+        starts.append([number] if unread else [])
+        streams[on_device].append(number)
+        in_stream.append(on_device)
+    for number in reversed(range(len(running))):
+        for need in needs[number]:
+            starts[need] = sorted({*starts[need], *starts[number]})[:_STARTS]
+    listed: list[int] = []
+    seen: set[int] = set()
+
+    def awkward(number: int) -> tuple[bool, list[int]]:
+        """(whether a stream would leave something out, all that it still needs and itself)."""
+        needed, waiting = {number}, [number]
+        while waiting:
+            more = [one for one in needs[waiting.pop()] if one not in seen and one not in needed]
+            needed.update(more)
+            waiting += more
+        skips = False
+        for side, stream in enumerate(streams):
+            left = sum(in_stream[one] == bool(side) for one in needed)
+            for at in range(begins[side], len(stream)):
+                if not left:
+                    break
+                if stream[at] not in seen:
+                    skips = skips or stream[at] not in needed
+                    left -= stream[at] in needed
+        return skips, sorted(needed)
+
+    for number in range(len(running)):
+        if number in seen:
+            continue
+        for side, stream in enumerate(streams):
+            while begins[side] < len(stream) and stream[begins[side]] in seen:
+                begins[side] += 1
+        waiting = [min(starts[number], key=awkward) if starts[number] else number]
+        while waiting:
+            missing = [need for need in needs[waiting[-1]] if need not in seen]
+            if missing:
+                waiting.append(min(missing, key=awkward) if len(missing) > 1 else missing[0])
+                continue
+            done = waiting.pop()
+            if done not in seen:
+                seen.add(done)
+                listed.append(done)
+    return [running[number] for number in listed]
 
 
 def _without_probes(plan: _Plan) -> Sequence[_Node]:

@@ -6,6 +6,7 @@ is timed.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from harness.machine.running_threads import others_run
 from harness.models.executed_graph import ExecutedGraph
 from harness.native import ort, probe
 from harness.ort import providers
+from harness.ort.execution_provider import ExecutionProvider
 from harness.ort.session import bind, open_session
 from harness.records import NodeEvents, NodeTable
 from harness.tracing.ort_profiler import reader
@@ -65,9 +67,12 @@ class Recorded(NamedTuple):
 class ProbePass:
     """Inferences of the graph with probes, and of the graphs that measure what probes cost.
 
+    On a device inputs and outputs stay there, as in the timed pass, and an inference lasts until
+    Run has returned, with the work enqueued: probes tell when the host has launched a node.
+
     Args:
         library: the opened ONNX Runtime, 1.18 or newer.
-        config: session options; execution must be sequential.
+        config: session options; execution must be sequential, and no graph be captured.
         probed: the graph with probes.
         nodes: table of the executed graph.
         inputs: to feed, by name.
@@ -85,12 +90,18 @@ class ProbePass:
     ) -> None:
         self._probed = probed
         self._nodes = nodes
+        self._inputs = inputs
+        device = _device(config)
+        self._on_device = device is not None
+        place: tuple[Any, ...] = ()
+        if device is not None and device.synchronise is not None:
+            place = ("resident", device.synchronise())
         self._files = [probed.each, probed.pairs, probed.frame]
         if half is not None:
             self._files.append(probed.halves[half])
         options = as_it_is(library, config)
         self._sessions = [open_session(library, file, config, **options) for file in self._files]
-        self._bindings = [bind(session, inputs) for session in self._sessions]
+        self._bindings = [bind(session, inputs, *place) for session in self._sessions]
         self._stamps_in_inference = [
             self._count_stamps(number) for number in range(len(self._files))
         ]
@@ -110,6 +121,14 @@ class ProbePass:
     def binding(self) -> ort.Binding:
         """Binding of the graph with one probe at each place."""
         return self._bindings[_EACH]
+
+    def outputs(self) -> list[Any]:
+        """Outputs of the graph with one probe at each place, in host memory."""
+        if not self._on_device:
+            return self.binding.outputs()
+        with contextlib.closing(bind(self._sessions[_EACH], self._inputs, "copied")) as binding:
+            binding.run()
+            return binding.outputs()
 
     def record(self, inferences: int, process: int) -> Recorded:
         """Records this many inferences of each graph, of the half fewer.
@@ -214,13 +233,15 @@ class ProbePass:
         stamp_ns = np.full(capacity, -1, np.int64)
         start_ns = np.full(inferences, -1, np.int64)
         duration_ns = np.full(inferences, -1, np.int64)
+        enqueue_ns = np.full(inferences, -1, np.int64) if self._on_device else None
         probe.start(place, stamp_ns)
         try:
-            self._bindings[number].time(start_ns, duration_ns)
+            self._bindings[number].time(start_ns, duration_ns, enqueue_ns=enqueue_ns)
         finally:
             taken = probe.stop()
         kept = min(taken, capacity)
-        return times.whole(Stamps(place[:kept], stamp_ns[:kept], taken, start_ns, duration_ns))
+        ran_ns = duration_ns if enqueue_ns is None else enqueue_ns
+        return times.whole(Stamps(place[:kept], stamp_ns[:kept], taken, start_ns, ran_ns))
 
 
 def prepare_probes(config: SessionConfig, graph: ExecutedGraph) -> ProbedGraph:
@@ -232,17 +253,28 @@ def prepare_probes(config: SessionConfig, graph: ExecutedGraph) -> ProbedGraph:
     """
     if config.execution_mode != "sequential":
         raise ValueError("parallel execution has no fixed order, which probes need")
-    elsewhere = sorted(set(graph.nodes.provider) - {"", providers.by_name(providers.HOST).ort_name})
+    device = _device(config)
+    titles = {providers.by_name(providers.HOST).ort_name: "the CPU"}
+    if device is not None:
+        titles[device.ort_name] = device.title
+    elsewhere = sorted(set(graph.nodes.provider) - {"", *titles})
     if elsewhere:
-        raise ValueError(f"probes can only time nodes on the CPU, but some run on {elsewhere[0]}")
-    return graphs.insert(graph)
+        where = " and ".join(titles.values())
+        raise ValueError(f"probes can only time nodes on {where}, but some run on {elsewhere[0]}")
+    return graphs.insert(graph, device)
+
+
+def _device(config: SessionConfig) -> ExecutionProvider | None:
+    """The provider of a device among whose nodes probes can stand; None if there is none."""
+    return next((one for one, _ in providers.chain(config) if one.takes_probes), None)
 
 
 def as_it_is(library: ort.Library, config: SessionConfig) -> dict[str, Any]:
     """Arguments of a Session that executes a graph with probes without changing it."""
+    device = _device(config)
     return {
         "optimization": "disable",
-        "custom_op_domains": (probe.domain(library.path),),
+        "custom_op_domains": (probe.domain(library.path, device.ort_name if device else ""),),
         # Otherwise, at any optimisation level, ORT duplicates a DequantizeLinear for each node
         # that reads its output, including probes.
         "entries": config.entries | {"session.disable_quant_qdq": "1"},

@@ -30,7 +30,7 @@ class Stamps(NamedTuple):
         stamp_ns: int64[n], CLOCK_MONOTONIC.
         taken: number of stamps taken; n is smaller if the buffer was too small.
         start_ns: int64[inferences], CLOCK_MONOTONIC before each inference.
-        duration_ns: int64[inferences].
+        duration_ns: int64[inferences], until Run returned.
     """
 
     place: Int32Array
@@ -328,7 +328,9 @@ def frame(
     """Time that ORT spends before the first node and after the last one.
 
     This includes setting up and tearing down the values of an inference, which grows with the
-    number of nodes: the extra nodes of the frame graph show how much each adds.
+    number of nodes: the extra nodes of the frame graph show how much each adds. Where nodes run on
+    a device, it has none: then all of that is framework time, measured in the frame graph alone,
+    against the start and the end of Run, less two probes as the pair at its end tells them.
 
     Args:
         stamps: recorded with ProbedGraph.each.
@@ -341,6 +343,8 @@ def frame(
     # The span of the extra nodes goes from the third stamp to the fourth.
     further_ns = frames.stamp_ns[3::FRAME_STAMPS] - frames.stamp_ns[2::FRAME_STAMPS]
     framed_ns = float(np.median(frames.duration_ns - framed_spans_ns(frames) - further_ns))
+    if not graph.further_nodes:
+        return OutsideNodes(round(max(framed_ns - 2 * float(np.median(further_ns)), 0.0)), 0)
     count = int(np.count_nonzero((nodes.depth == 0) & (nodes.order >= 0)))
     most_ns = max(outside_ns - cost_ns, 0.0) / max(count, 1)
     # Between the two spans of the frame graph, there is the cost of one more probe.

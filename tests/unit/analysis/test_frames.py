@@ -15,7 +15,8 @@ import pytest
 from harness.errors import MachineError
 from harness.records import Stacks, WallTime
 from harness.storage import profile_file
-from tests.builders.device_records import kernels, series
+from harness.storage.assembly import merge_timelines
+from tests.builders.device_records import kernels, series, timeline
 from tests.builders.process_records import latencies, process, profile
 
 pandas = pytest.importorskip("pandas")
@@ -50,6 +51,23 @@ def with_gpu(golden: Profile) -> Profile:
         stacks=Stacks(("a;b", "c"), np.array([3, 1]), 100, native=True, failed=2),
         kernels=kernels(("gemm", 1, 10, 5), ("orphan", -1, 20, 7), unjoined_reason="no id"),
     )
+
+
+def test_the_times_of_a_gpu_are_rows(golden: Profile) -> None:
+    parts = [
+        timeline([("gemm", 1), ("copy", -1)], [(5, 30, [(10, 5), (20, 7)])], [29], process=index)
+        for index in (0, 1)
+    ]
+    frame = dataclasses.replace(golden, timeline=merge_timelines(parts)).to_pandas()["timeline"]
+    assert frame.process.tolist() == [0, 0, 1, 1]
+    assert frame.inference.tolist() == [0, 0, 2, 2]
+    assert frame.launch.tolist() == [0, 1, 0, 1]
+    assert frame.name.tolist() == ["gemm", "copy"] * 2
+    assert frame.node.isna().tolist() == [False, True] * 2
+    assert (frame.start_ns - frame.inference_start_ns).tolist() == [5, 15, 5, 15]
+    assert frame.attrs["units"]["inference_duration_ns"] == "ns"
+    with pytest.raises(KeyError, match="not in this profile"):
+        golden.to_pandas()["timeline"]
 
 
 def test_stretches_of_the_wall_time_are_rows(golden: Profile) -> None:

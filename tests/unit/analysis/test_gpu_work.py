@@ -15,7 +15,7 @@ from harness.reporters.scripts.profile import kernels_text
 from harness.reporters.scripts.tables import kernels_csv
 from harness.reporters.terminal.operators import print_kernels
 from harness.statistics.figures import Figure
-from tests.builders.device_records import kernels
+from tests.builders.device_records import kernels, timeline
 from tests.builders.node_tables import table
 from tests.builders.process_records import process, profile
 
@@ -62,22 +62,38 @@ def test_kernels_are_summed_by_inference(measured: Profile) -> None:
     assert seen.joined == pytest.approx((30 + 10 + 20 + 5 + 40 + 5) / 130)
 
 
-def test_overlapping_work_is_busy_once_and_gaps_are_idle(measured: Profile) -> None:
+def test_overlapping_work_is_busy_once(measured: Profile) -> None:
     seen = found(measured)
-    # 100-130, 140-150 and 145-165 overlap, 200-205: 30 + 25 + 5 busy, 10 + 35 idle.
-    # 1000-1040, 1060-1080, 1100-1105: 65 busy, 40 idle.
-    assert (seen.busy_ns, seen.idle_ns) == ((60 + 65) / 2, (45 + 40) / 2)
+    # 100-130, 140-150 and 145-165 overlap, 200-205: 30 + 25 + 5. 1000-1040, 1060-1080, 1100-1105.
+    assert seen.busy_ns == (60 + 65) / 2
+
+
+def test_gaps_under_the_profiler_are_no_idle_time(measured: Profile) -> None:
+    seen = found(measured)
+    assert seen.idle_ns is None
+    assert seen.idle_reason.endswith("without a pass for the device's times alone: profile again")
+    work = tables.node_work(measured)
+    assert work is not None
+    assert work.idle_ns is None
+
+
+def test_a_pass_for_times_alone_tells_how_long_the_gpu_waits(measured: Profile) -> None:
+    times = timeline([("gemm", 0), ("relu", 1)], [(0, 100, [(10, 20), (50, 5)])], [100])
+    measured = dataclasses.replace(measured, timeline=times)
+    seen = found(measured)
+    assert (seen.busy_ns, seen.idle_ns, seen.idle_reason) == (25, 20, "")
+    work = tables.node_work(measured)
+    assert work is not None
+    assert (work.kernel_ns.tolist(), work.launches.tolist()) == ([20, 5], [1, 1])
+    assert tables.occupation(measured) == (2, 25)
 
 
 def test_nodes_get_the_work_that_they_launched(measured: Profile) -> None:
-    work = tables.node_work(measured.kernels, 2)
+    work = tables.node_work(measured)
     assert work is not None
     assert work.kernel_ns.tolist() == [(60 + 40) / 2, 5]
     assert work.launches.tolist() == [2, 1]
-    # Before the second gemm and before both relus; the gap of the one that has no node is no
-    # node's.
-    assert work.idle_ns.tolist() == [10 / 2, (35 + 20) / 2]
-    assert tables.node_work(None, 2) is None
+    assert tables.node_work(dataclasses.replace(measured, kernels=None)) is None
 
 
 def test_why_there_are_none() -> None:

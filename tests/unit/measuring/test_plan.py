@@ -146,6 +146,18 @@ def test_the_expected_time_counts_each_pass_as_often_as_it_is_made(processes: in
     assert sum(map(plan.expected_of, halves)) == pytest.approx(plan.expected_s)
 
 
+def test_the_passes_of_a_gpu_are_planned() -> None:
+    on_gpu = dataclasses.replace(CONFIG, session=SessionConfig(provider="cuda"))
+    without = dataclasses.replace(on_gpu, trace=("probe", "ort"))
+    told, less, host = (
+        planning.divide_time(one, 10**6, 0, NODES, 10**6) for one in (on_gpu, without, CONFIG)
+    )
+    # A pass with marks, and eight turns that take times, each settled: of milliseconds.
+    inferences = told.trace_inferences + planning.TRACED_WARMUP + 8 * (told.trace_inferences + 5)
+    assert told.profiled_s - less.profiled_s == pytest.approx(inferences * 1e-3)
+    assert less.profiled_s == host.profiled_s
+
+
 def test_a_session_of_the_executed_graph_takes_less() -> None:
     told = planning.divide_time(CONFIG, 10**6, 10**9, NODES, 10**6, executed_session_ns=10**8)
     assert 5 * 0.1 < told.probed_s + told.profiled_s < 5 * 0.1 + 2

@@ -23,7 +23,7 @@ from harness.errors import ProfileFileError, RequestError
 from harness.records import LatencySeries, Stacks, WallTime
 from harness.storage import profile_file, shards
 from tests.builders import process_records
-from tests.builders.device_records import kernels, series
+from tests.builders.device_records import kernels, series, timeline
 
 if TYPE_CHECKING:
     from harness.records import Profile
@@ -118,6 +118,9 @@ def test_devices_and_kernels_come_back_exactly(tmp_path: Path) -> None:
         kernels=kernels(
             ("gemm", 1, 10, 5), ("é<&>", -1, 20, 7), unjoined_reason="one is orphaned", dropped=3
         ),
+        timeline=timeline(
+            [("gemm", 1), ("é<&>", -1)], [(5, 30, [(10, 5), (20, 7)])], [29, 28], process=1
+        ),
     )
     written = profile_file.write_profile(profile, tmp_path / "a.h5")
     assert content(profile_file.read_profile(tmp_path / "a.h5")) == content(written)
@@ -126,9 +129,40 @@ def test_devices_and_kernels_come_back_exactly(tmp_path: Path) -> None:
         assert power["value"].attrs["units"] == "mW"
         assert power.attrs["source"] == "by hand"
         assert file["trace/kernels/grid_y"][...].tolist() == [2, 2]
-    for group in ("devices/gpu0/power_instant_mw", "devices/gpu0/energy_mj", "trace/kernels"):
+        assert file["timeline/launches/grid_y"][...].tolist() == [2, 2]
+        assert file["timeline/inferences/recorded"][...].tolist() == [1, 0, 0]
+        # Older readers take all that is in /trace for passes with nodes.
+        assert "timeline" not in file["trace"]
+    for group in (
+        "devices/gpu0/power_instant_mw", "devices/gpu0/energy_mj", "trace/kernels",
+        "timeline/launches", "timeline/inferences", "timeline/times",
+    ):  # fmt: skip
         with xarray.open_dataset(tmp_path / "a.h5", group=group, engine="h5netcdf") as opened:
             opened.load()
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("times/launch", 2),
+        ("times/launch", -1),
+        ("times/inference", 2),
+        ("times/duration_ns", -1),
+        ("inferences/process", 7),
+        ("inferences/recorded", 2),
+        ("inferences/duration_ns", 0),
+        ("launches/node", 99),
+        ("launches/grid_x", -2),
+    ],
+)
+def test_a_timeline_that_points_nowhere_is_damage(tmp_path: Path, column: str, value: int) -> None:
+    times = timeline([("gemm", 1), ("relu", -1)], [(5, 30, [(10, 5), (20, 7)])], [29])
+    profile = dataclasses.replace(GOLDEN["golden_profile"](), timeline=times)
+    profile_file.write_profile(profile, tmp_path / "a.h5")
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        file[f"timeline/{column}"][0] = value
+    with pytest.raises(ProfileFileError, match=column):
+        profile_file.read_profile(tmp_path / "a.h5")
 
 
 def test_the_wall_time_is_closed_when_all_else_is_written(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from harness.errors import ProfileFileError, RequestError
 from harness.storage import assembly, profile_file, shards
-from tests.builders.device_records import kernels, series
+from tests.builders.device_records import kernels, series, timeline
 
 GOLDEN = runpy.run_path(str(Path(__file__).parents[2] / "golden" / "make_profile_v1.py"))
 
@@ -92,6 +92,9 @@ def test_devices_and_kernels_of_all_processes_are_one_series_each(tmp_path: Path
                 kernels=kernels(
                     ("b", 1, at + 4, 2), ("a", 0, at + 2, 1), process=index, dropped=index + 1
                 ),
+                timeline=timeline(
+                    [("b", 1), ("a", 0)], [(at, 9, [(at + 1, 2), (at + 4, 1)])], [8], process=index
+                ),
             ),
         )
     found, _ = shards.read_shards(folder)
@@ -105,6 +108,13 @@ def test_devices_and_kernels_of_all_processes_are_one_series_each(tmp_path: Path
     assert profile.kernels.process.tolist() == [0, 0, 1, 1]
     assert profile.kernels.grid.shape == (4, 3)
     assert profile.kernels.dropped == 3
+    assert profile.timeline is not None
+    assert profile.timeline.launches.name == ("b", "a", "b", "a")
+    assert profile.timeline.launches.process.tolist() == [0, 0, 1, 1]
+    assert profile.timeline.inferences.recorded.tolist() == [1, 0, 1, 0]
+    assert profile.timeline.times.launch.tolist() == [0, 1, 2, 3]
+    assert profile.timeline.times.inference.tolist() == [0, 0, 2, 2]
+    assert profile.timeline.times.start_ns.tolist() == [1, 4, 101, 104]
 
 
 def test_a_guard_that_fails_in_one_process_refuses_the_probes_of_all() -> None:
@@ -226,7 +236,8 @@ def test_assemble_merges_processes_by_start_time() -> None:
 def test_assemble_says_what_is_missing() -> None:
     nodes = GOLDEN["nodes"]()
     other_graph = dataclasses.replace(nodes, op_type=("Conv", "Relu", "If", "Add"))
-    second = dataclasses.replace(shard(1), nodes=other_graph)
+    work = kernels(("gemm", 0, 4, 2), process=1)
+    second = dataclasses.replace(shard(1), nodes=other_graph, kernels=work)
     profile = assembly.assemble(
         header(planned=4), [shard(0), second], False, [("process-002.shard", "BadZipFile: x")]
     )
@@ -234,6 +245,7 @@ def test_assemble_says_what_is_missing() -> None:
     assert absent["processes"] == "2 of 4 planned had finished"
     assert absent["process-002.shard"] == "damaged: BadZipFile: x"
     assert "differs from that of process 0" in absent["traces of process 1"]
+    assert profile.kernels is None
     assert set(profile.traces["ort"].process) == {0}
     assert len(profile.processes) == 2
 

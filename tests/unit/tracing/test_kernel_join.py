@@ -11,6 +11,7 @@ import pytest
 from harness.native import cupti, marks
 from harness.records import KernelEvents
 from harness.tracing.kernels import join
+from tests.builders.recordings import raw_records
 
 FIRST_ID = 7 << 32
 OURS, FOREIGN = 3, 4
@@ -273,3 +274,22 @@ class TestReasons:
 
     def test_candidates_end_with_the_systems_own(self) -> None:
         assert join.cupti_candidates()[-2:] == ("libcupti.so.13", "libcupti.so.12")
+
+
+def test_records_of_a_gpu_are_joined_again() -> None:
+    raw = raw_records()
+    start_ns, duration_ns = join.inferences(raw.marks)
+    events = join.join(
+        raw.columns,
+        raw.names,
+        raw.marks,
+        raw.recording,
+        inference_start_ns=start_ns,
+        inference_duration_ns=duration_ns,
+        process=0,
+    )
+    assert events.inference.tolist() == [0] * 9 + [1] * 9 + [2] * 9
+    # A product of matrices is a copy of the bias and a kernel; the last is the output's copy.
+    assert events.node.tolist() == [0, 0, 1, 2, 2, 3, 4, 4, -1] * 3
+    assert (events.disagreements, events.dropped) == (0, 0)
+    assert events.unjoined_reason.startswith("3 of 27 belong to no node: 3 launched by ONNX")

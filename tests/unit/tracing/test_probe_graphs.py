@@ -43,6 +43,12 @@ def test_same_order_compares_each_graph_by_itself() -> None:
     assert "one graph only (1, such as Op 4)" in seen(5, 0, 2, 8, 3, 4, 1, 10)
     assert "one graph only (1, such as Op 0)" in seen(5, 2, 8, 3, 1, 10)
     assert seen(5, 0, 2, 8, 3, 1, 10, more="Cast") == "additional nodes run (1, such as Cast)"
+    copied = "tensors are copied between host and device (1, by MemcpyToHost)"
+    assert seen(5, 0, 2, 8, 3, 1, 10, more="MemcpyToHost") == copied
+    assert seen(5, 0, 2, 8, 3, 10, 1) == "Op 1 runs behind the last probe"
+    frame = (5, 0, 2, 3, 1, 10, 17, *range(19, 51), 18)
+    assert seen(*frame) == ""
+    assert seen(*frame[:5], 17, 10, *frame[7:]) == "the probes of the frame run in another order"
     replaced = [("Cast" if row == 3 else op, row) for op, row in zip("OOOO", range(4), strict=True)]
     ran = [(node_name(row), "Op" if op == "O" else op) for op, row in replaced]
     assert "such as Cast" in graphs.same_order(probed, nodes, ran)

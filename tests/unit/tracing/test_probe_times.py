@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -380,6 +381,23 @@ def test_frame_is_what_lies_outside_of_the_first_and_the_last_stamp() -> None:
     assert arithmetic.frame(each, frames, 5000, probed, nodes) == OutsideNodes(0, 0)
     with pytest.raises(ValueError, match="each of its probes once"):
         arithmetic.framed_spans_ns(each)
+
+
+def test_without_further_nodes_the_framework_is_the_call_less_its_span_and_the_pair() -> None:
+    # 40 ns up to the first stamp, 1000 of nodes, 70 to the pair, of 60, and 25 up to the return:
+    # two probes lie outside of both, and what those of the other graphs cost does not matter.
+    nodes = table([-1, -1])
+    probed = dataclasses.replace(graph([0, 1], [-1]), further_nodes=0)
+    frames = recorded(
+        *(
+            (start, [(place, start + at) for place, at in enumerate((40, 1040, 1110, 1170))],
+             start + 1195)
+            for start in (0, 10_000, 20_000)
+        )
+    )  # fmt: skip
+    each = outside(90, 9999, 3)
+    assert arithmetic.frame(each, frames, 50, probed, nodes) == OutsideNodes(135 - 120, 0)
+    assert arithmetic.frame(each, frames, 5000, probed, nodes) == OutsideNodes(135 - 120, 0)
 
 
 def each_as_frame(each: Stamps) -> Stamps:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from typing import Any
 
@@ -319,6 +320,43 @@ def test_accounts_of_probes_name_their_cost_and_the_residual(spanned: Profile) -
     untold = found(spanned, source="ort").accounts
     assert untold.tracer_cost_ns is None
     assert untold.doubt.startswith("they miss the timed pass by +11900%")
+
+
+@pytest.mark.parametrize(
+    ("enqueue_ns", "doubt"),
+    [(250, ""), (240, ""), (200, "they miss the timed pass by +25%"), (300, "they miss the timed")],
+)
+def test_on_a_device_probes_are_held_against_the_enqueue_time(
+    spanned: Profile, enqueue_ns: int, doubt: str
+) -> None:
+    # The device is at work for a long time after Run has returned: no node of the host explains it.
+    timed = dataclasses.replace(process(0, 9000), enqueue_ns=np.full(3, enqueue_ns))
+    accounts = found(dataclasses.replace(spanned, provider="cuda", processes=(timed,))).accounts
+    assert accounts.enqueued
+    assert (accounts.nodes_ns, accounts.framework_ns) == (200, 50)
+    assert accounts.clean_ns == pytest.approx(enqueue_ns)
+    assert accounts.residual == pytest.approx(250 / enqueue_ns - 1)
+    assert accounts.doubt.startswith(doubt)
+    assert bool(accounts.doubt) == bool(doubt)
+    assert not found(spanned).accounts.enqueued
+    # ORT's profiler tells how long the inference took, the device's part included.
+    profiled = dataclasses.replace(spanned, provider="cuda", processes=(timed,))
+    untold = found(profiled, source="ort").accounts
+    assert not untold.enqueued
+    assert untold.residual == pytest.approx(30_000 / 9000 - 1)
+
+
+def test_a_replayed_graph_is_not_held_against_nodes_that_it_does_not_launch(
+    spanned: Profile,
+) -> None:
+    config = json.dumps({"session": {"provider_options": {"enable_cuda_graph": "1"}}})
+    timed = dataclasses.replace(process(0, 100), enqueue_ns=np.full(3, 20))
+    accounts = found(
+        dataclasses.replace(spanned, provider="cuda", config=config, processes=(timed,))
+    ).accounts
+    assert accounts.residual is None
+    assert accounts.doubt.startswith("the timed pass replays a captured graph")
+    assert accounts.nodes_ns == 200
 
 
 @pytest.mark.parametrize(

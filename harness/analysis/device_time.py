@@ -1,0 +1,377 @@
+"""Where the time of an inference goes on the device, and which nodes it waits for."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.analysis.operators.accounts import TRUSTED_RESIDUAL
+from harness.ort import providers
+from harness.records import GpuTimeline, Int64Array, Profile
+from harness.statistics.figures import Figure, Float64Array
+from harness.statistics.intervals import typical
+
+#: A residual of so many ns is no reason for doubt, however short the inference.
+TRUSTED_NS = 3000
+
+#: Name of the fact that says how many multiprocessors the device has.
+MULTIPROCESSORS = "gpu_used_multiprocessors"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NodeWork:
+    """Means over the inferences, by row of the NodeTable.
+
+    Attributes:
+        kernel_ns: float64[nodes], duration of the node's work on the GPU.
+        launches: float64[nodes], pieces of work: kernels, copies and memsets.
+        copies: float64[nodes], those that are copies and memsets.
+        small_ns: float64[nodes], the part of kernel_ns in kernels of fewer blocks than the device
+            has multiprocessors, some of which then have nothing to do; None if that number is
+            not known.
+        idle_ns: float64[nodes], how long the GPU was idle just before the node's work, since
+            the inference's previous work had ended: it waited for these launches. None where
+            only a pass under ORT's profiler recorded it, which lengthens the gaps.
+    """
+
+    kernel_ns: Float64Array
+    launches: Float64Array
+    copies: Float64Array
+    small_ns: Float64Array | None
+    idle_ns: Float64Array | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DeviceAccounts:
+    """Where the time of an inference went, seen from the device.
+
+    The four parts are measured, each between two stamps; none is what the others leave over. All
+    are means over the middle half of the recorded inferences by duration, and over the processes.
+
+    Attributes:
+        before_ns: from the call until the device begins its first work.
+        busy_ns: time in which the device does any work.
+        idle_ns: time between, in which it does none.
+        after_ns: from the end of the last work until the host has seen it.
+        recorder_ns: what CUPTI adds: such inferences with CUPTI less those without, taken by
+            turns; noise may make it negative. It is taken out of before_ns and idle_ns already:
+            CUPTI delays launches, not kernels.
+        launches: kernels, copies and memsets of an inference.
+        unjoined: number of these that belong to no node.
+        unjoined_ns: their time on the device.
+        unjoined_idle_ns: idle time just before them.
+        told_ns: sum of the four parts, geometric mean over the processes with a timed pass.
+        clean_ns: the same processes' timed pass, resident on the device: geometric mean of
+            their medians; None if there is none to compare with.
+        residual: told_ns / clean_ns - 1; None likewise.
+        inferences: recorded ones, over all processes.
+        processes: that recorded them.
+        doubt: why the parts should not be trusted; empty if there is no reason.
+    """
+
+    before_ns: float
+    busy_ns: float
+    idle_ns: float
+    after_ns: float
+    recorder_ns: float
+    launches: float
+    unjoined: float
+    unjoined_ns: float
+    unjoined_idle_ns: float
+    told_ns: float
+    clean_ns: float | None
+    residual: float | None
+    inferences: int
+    processes: int
+    doubt: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DeviceTime:
+    """The accounts of the device, and the part of each node.
+
+    Attributes:
+        accounts: of an inference.
+        nodes: by row of the NodeTable. Its ``idle_ns`` and ``accounts.unjoined_idle_ns`` sum to
+            ``accounts.idle_ns``.
+    """
+
+    accounts: DeviceAccounts
+    nodes: NodeWork
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _OfProcess:
+    """The inferences of one process: means over the middle half by duration.
+
+    Attributes:
+        index: ProcessRecord.index.
+        node: row in the NodeTable of each launch; -1 for none.
+        copies: float64[launches], 1 for a copy or a memset, 0 for a kernel.
+        work_ns: float64[launches], duration on the device.
+        small_ns: float64[launches], the same for kernels of few blocks, 0 for all others.
+        idle_ns: float64[launches], idle time just before it, CUPTI's part taken out.
+        before_ns, busy_ns, after_ns, recorder_ns: as in DeviceAccounts.
+        untaken_ns: the part of recorder_ns for which there was not enough idle time.
+        latest_ns: by how much work of these inferences ended after them at most; 0 if none did.
+        inferences: how many were recorded.
+    """
+
+    index: int
+    node: npt.NDArray[np.int32]
+    copies: Float64Array
+    work_ns: Float64Array
+    small_ns: Float64Array
+    idle_ns: Float64Array
+    before_ns: float
+    busy_ns: float
+    after_ns: float
+    recorder_ns: float
+    untaken_ns: float
+    latest_ns: int
+    inferences: int
+
+    @property
+    def told_ns(self) -> float:
+        return self.before_ns + self.busy_ns + float(self.idle_ns.sum()) + self.after_ns
+
+
+def device_time(profile: Profile) -> DeviceTime | Figure:
+    """Where the device's time goes, or why that is not known."""
+    timeline = profile.timeline
+    if timeline is None:
+        return Figure(None, _why_absent(profile))
+    if not len(timeline.launches):
+        return Figure(None, "the device launched nothing")
+    multiprocessors = multiprocessors_of(profile)
+    each: list[_OfProcess] = []
+    for index in np.unique(timeline.launches.process).tolist():
+        one = _of_process(timeline, index, multiprocessors or 0)
+        if isinstance(one, Figure):
+            return one
+        each.append(one)
+    rows = 0 if profile.nodes is None else len(profile.nodes)
+    nodes = _nodes(each, rows)
+    if multiprocessors is None:
+        nodes = dataclasses.replace(nodes, small_ns=None)
+    return DeviceTime(_accounts(profile, each), nodes)
+
+
+def _why_absent(profile: Profile) -> str:
+    reasons = [why for what, why in profile.absent if what in ("trace/timeline", "trace/kernels")]
+    if reasons:
+        return "; ".join(reasons)
+    provider = providers.known(profile.provider)
+    if provider is not None and not provider.on_device:
+        return f"the provider is {profile.provider}, which uses no GPU"
+    return "recorded without a pass for the device's times alone: profile again"
+
+
+def _accounts(profile: Profile, each: list[_OfProcess]) -> DeviceAccounts:
+    def mean(name: str) -> float:
+        return float(np.mean([getattr(one, name) for one in each]))
+
+    def of_unjoined(name: str) -> float:
+        return float(np.mean([getattr(one, name)[one.node < 0].sum() for one in each]))
+
+    timed, why = _resident(profile)
+    compared = [one for one in each if one.index in timed]
+    told_ns = typical(np.array([one.told_ns for one in compared or each]))
+    clean_ns = typical(np.array([timed[one.index] for one in compared])) if compared else None
+    residual = told_ns / clean_ns - 1 if clean_ns else None
+    return DeviceAccounts(
+        before_ns=mean("before_ns"),
+        busy_ns=mean("busy_ns"),
+        idle_ns=float(np.mean([one.idle_ns.sum() for one in each])),
+        after_ns=mean("after_ns"),
+        recorder_ns=mean("recorder_ns"),
+        launches=float(np.mean([len(one.node) for one in each])),
+        unjoined=float(np.mean([np.count_nonzero(one.node < 0) for one in each])),
+        unjoined_ns=of_unjoined("work_ns"),
+        unjoined_idle_ns=of_unjoined("idle_ns"),
+        told_ns=told_ns,
+        clean_ns=clean_ns,
+        residual=residual,
+        inferences=sum(one.inferences for one in each),
+        processes=len(each),
+        doubt=_doubt(each, told_ns, clean_ns, why),
+    )
+
+
+def _resident(profile: Profile) -> tuple[dict[int, float], str]:
+    """(median of each timed pass that can be compared with, by process; why there is none)."""
+    provider = providers.known(profile.provider)
+    if provider is not None and provider.captures(profile.asked.provider_options):
+        return {}, "the timed pass replays a CUDA graph, and these inferences do not"
+    timed = {
+        one.index: float(np.median(one.steady.duration_ns))
+        for one in profile.processes
+        # Only a pass that waits for the device has the time until the call returned besides.
+        if len(one.steady) and len(one.enqueue_ns)
+    }
+    return timed, "" if timed else "there is no timed pass, resident on the device, to compare with"
+
+
+def _doubt(each: list[_OfProcess], told_ns: float, clean_ns: float | None, why: str) -> str:
+    """Why the accounts should not be trusted, in one sentence."""
+    latest_ns = max(one.latest_ns for one in each)
+    if latest_ns:
+        return (
+            f"work ends up to {latest_ns:,} ns after its inference: the device's clock is not "
+            "in step with the host's"
+        )
+    if clean_ns is None:
+        return why or "these processes have no timed pass to compare with"
+    apart_ns = told_ns - clean_ns
+    if abs(apart_ns) > max(TRUSTED_NS, TRUSTED_RESIDUAL * clean_ns):
+        return (
+            f"they miss the timed pass by {apart_ns / clean_ns:+.0%}: the machine changed in "
+            "between, or the pass changed the model's speed"
+        )
+    untaken_ns = max(one.untaken_ns for one in each)
+    if untaken_ns > TRUSTED_NS:
+        return f"CUPTI adds {untaken_ns:,.0f} ns more than the device is idle: it slows kernels"
+    return ""
+
+
+def _nodes(each: list[_OfProcess], rows: int) -> NodeWork:
+    def summed(name: str) -> Float64Array:
+        sums = []
+        for one in each:
+            mine = (one.node >= 0) & (one.node < rows)
+            weights = None if name == "node" else getattr(one, name)[mine]
+            sums.append(np.bincount(one.node[mine], weights, rows).astype(np.float64))
+        mean: Float64Array = np.mean(sums, axis=0)
+        return mean
+
+    return NodeWork(
+        kernel_ns=summed("work_ns"),
+        launches=summed("node"),
+        copies=summed("copies"),
+        small_ns=summed("small_ns"),
+        idle_ns=summed("idle_ns"),
+    )
+
+
+def multiprocessors_of(profile: Profile) -> int | None:
+    """How many multiprocessors the device has; None if the file does not say."""
+    told = next((one.value for one in profile.environment if one.name == MULTIPROCESSORS), None)
+    return told if isinstance(told, int) and told > 0 else None
+
+
+def few_blocks(grid: npt.NDArray[np.int32], multiprocessors: int) -> npt.NDArray[np.bool_]:
+    """Which launches have fewer blocks than there are multiprocessors; copies have none."""
+    blocks = grid.astype(np.float64).prod(axis=1)  # three of 2**31 - 1 exceed int64
+    few: npt.NDArray[np.bool_] = (blocks > 0) & (blocks < multiprocessors)
+    return few
+
+
+def copies(kind: Sequence[str]) -> Float64Array:
+    """float64[n]: 1 for a copy or a memset, 0 for a kernel."""
+    return np.array([each != "kernel" for each in kind], np.float64)
+
+
+def _of_process(timeline: GpuTimeline, process: int, multiprocessors: int) -> _OfProcess | Figure:
+    launches, inferences = timeline.launches, timeline.inferences
+    mine = np.flatnonzero(launches.process == process)
+    of_process = inferences.process == process
+    recorded = np.flatnonzero(of_process & (inferences.recorded != 0))
+    bare_ns = inferences.duration_ns[of_process & (inferences.recorded == 0)]
+    if not len(recorded) or not len(bare_ns):
+        return Figure(None, f"process {process} has no inferences with CUPTI, or none without")
+    times = _matrices(timeline, mine, recorded)
+    if times is None:
+        return Figure(None, f"process {process}: not every inference has a time for each launch")
+    start_ns, work_ns = times
+    took_ns = inferences.duration_ns[recorded]
+    began_ns = inferences.start_ns[recorded]
+    order = np.argsort(start_ns, axis=1, kind="stable")
+    starts = np.take_along_axis(start_ns, order, 1)
+    until = np.maximum.accumulate(starts + np.take_along_axis(work_ns, order, 1), axis=1)
+    gaps = np.zeros_like(starts)
+    gaps[:, 1:] = np.maximum(starts[:, 1:] - until[:, :-1], 0)
+    idle_ns = np.empty_like(gaps)
+    np.put_along_axis(idle_ns, order, gaps, 1)
+    after_ns = began_ns + took_ns - until[:, -1]
+    busy_ns = until[:, -1] - starts[:, 0] - gaps.sum(axis=1)
+
+    middle = _middle(took_ns)
+    recorder_ns = float(took_ns[middle].mean() - bare_ns[_middle(bare_ns)].mean())
+    work = work_ns[middle].mean(axis=0)
+    idle = idle_ns[middle].mean(axis=0)
+    before_ns = float((starts[:, 0] - began_ns)[middle].mean())
+    taken = taken_out(np.append(idle, before_ns), recorder_ns)
+    return _OfProcess(
+        index=process,
+        node=launches.node[mine],
+        copies=copies(launches.kind)[mine],
+        work_ns=work,
+        small_ns=np.where(few_blocks(launches.grid[mine], multiprocessors), work, 0.0),
+        idle_ns=idle - taken[:-1],
+        before_ns=before_ns - float(taken[-1]),
+        busy_ns=float(busy_ns[middle].mean()),
+        after_ns=float(after_ns[middle].mean()),
+        recorder_ns=recorder_ns,
+        untaken_ns=max(recorder_ns - float(taken.sum()), 0.0),
+        latest_ns=max(-int(after_ns[middle].min()), 0),
+        inferences=len(recorded),
+    )
+
+
+def _matrices(
+    timeline: GpuTimeline, mine: npt.NDArray[np.intp], recorded: npt.NDArray[np.intp]
+) -> tuple[Int64Array, Int64Array] | None:
+    """(start, duration) as int64[inferences, launches]; None unless each is there once."""
+    times = timeline.times
+    column = np.full(len(timeline.launches), -1)
+    column[mine] = np.arange(len(mine))
+    row = np.full(len(timeline.inferences), -1)
+    row[recorded] = np.arange(len(recorded))
+    here = np.flatnonzero((column[times.launch] >= 0) | (row[times.inference] >= 0))
+    at_row, at_column = row[times.inference[here]], column[times.launch[here]]
+    shape = len(recorded), len(mine)
+    if len(here) != shape[0] * shape[1] or min(at_row.min(), at_column.min()) < 0:
+        return None
+    place = at_row * shape[1] + at_column
+    if len(np.unique(place)) != len(place):
+        return None
+    columns = []
+    for values in (times.start_ns, times.duration_ns):
+        filled = np.empty(len(place), np.int64)
+        filled[place] = values[here]
+        columns.append(filled.reshape(shape))
+    return columns[0], columns[1]
+
+
+def _middle(duration_ns: Int64Array) -> npt.NDArray[np.bool_]:
+    """The middle half: samples, not values interpolated between them."""
+    low = np.percentile(duration_ns, 25, method="lower")
+    high = np.percentile(duration_ns, 75, method="higher")
+    kept: npt.NDArray[np.bool_] = (duration_ns >= low) & (duration_ns <= high)
+    return kept
+
+
+def taken_out(gaps_ns: Float64Array, cost_ns: float) -> Float64Array:
+    """How much of each gap is CUPTI's cost: the same of each, but no more than the gap is long.
+
+    The host pays about the same for each launch. Where launches come ahead of the device there is
+    no gap, and the cost is hidden behind the work before.
+
+    Args:
+        gaps_ns: float64[n], at least 0: before each launch.
+        cost_ns: what is to be taken out of them together; negative adds to those that are not 0.
+
+    Returns:
+        float64[n], whose sum is cost_ns, or that of the gaps if it is smaller.
+    """
+    there = np.sort(gaps_ns[gaps_ns > 0])
+    if not len(there) or cost_ns >= there.sum():
+        return gaps_ns.copy()
+    # Gaps below the level go whole; the rest of the cost is shared by the others.
+    left = cost_ns - np.concatenate([[0.0], np.cumsum(there)[:-1]])
+    levels = left / np.arange(len(there), 0, -1)
+    level = levels[np.argmax(levels <= there)]
+    return np.where(gaps_ns > 0, np.minimum(gaps_ns, level), 0.0)

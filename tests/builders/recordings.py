@@ -1,0 +1,105 @@
+"""What a GPU did, recorded once on an NVIDIA H200 (docs/GPU.md) and cut by tests/gpu/cut.py."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import gzip
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from harness import read_profile
+from harness.native import cupti, marks
+from harness.records import Launches, Profile
+from tests.builders.device_records import timeline
+
+FOLDER = Path(__file__).parents[1] / "gpu" / "recordings"
+
+#: The models of which there is a profile.
+PROFILES = ("mlp", "bert-small", "resnet50")
+
+
+@functools.cache
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    """For the files that were unpacked; goes with the process."""
+    return tempfile.TemporaryDirectory()
+
+
+@functools.cache
+def recorded(name: str) -> Profile:
+    """One of the PROFILES. Columns are read from a file when they are first looked at."""
+    path = Path(_folder().name, f"{name}.h5")
+    path.write_bytes(gzip.decompress((FOLDER / f"{name}.h5.gz").read_bytes()))
+    return read_profile(path)
+
+
+class RawRecording(NamedTuple):
+    """What CUPTI and ONNX Runtime said during three inferences of the MLP, as it came.
+
+    Attributes:
+        columns: the decoded records.
+        names: of kernels, by address.
+        marks: of the nodes.
+        recording: the buffers, and what belongs to them.
+    """
+
+    columns: cupti.CuptiColumns
+    names: dict[int, str]
+    marks: marks.Marks
+    recording: cupti.CuptiRecording
+
+
+@functools.cache
+def raw_records() -> RawRecording:
+    """The raw records of CUPTI."""
+    held = np.load(FOLDER / "cupti-records.npz")
+    buffers = tuple(
+        cupti.RawRecords(held[f"data_{n}"], held[f"offsets_{n}"])
+        for n in range(sum(name.startswith("data_") for name in held))
+    )
+    return RawRecording(
+        columns=cupti.decode((each.data, each.offsets.tolist()) for each in buffers),
+        names=dict(zip(held["addresses"].tolist(), held["names"].tolist(), strict=True)),
+        marks=marks.Marks(int(held["first_id"]), held["marks"], 0, 0, 0),
+        recording=cupti.CuptiRecording(buffers, 0, 0, 0, int(held["offset_ns"]), 0, ""),
+    )
+
+
+def replayed(name: str) -> Profile:
+    """The profile, its GPU work as if a pass for times alone had taken it.
+
+    It was recorded under ORT's profiler, so the idle times are those of that: longer than in truth.
+    The call is put 1000 ns before the first launch, the return 2000 ns after the last end.
+    """
+    profile = recorded(name)
+    kernels = profile.kernels
+    assert kernels is not None
+    ends_ns = kernels.start_ns + kernels.duration_ns
+    inferences = []
+    for number in range(int(kernels.inference.max()) + 1):
+        rows = np.flatnonzero(kernels.inference == number)
+        rows = rows[np.argsort(kernels.launch_ns[rows], kind="stable")]
+        began_ns = int(kernels.launch_ns[rows].min()) - 1000
+        took_ns = int(ends_ns[rows].max()) + 2000 - began_ns
+        times = [(int(kernels.start_ns[row]), int(kernels.duration_ns[row])) for row in rows]
+        inferences.append((began_ns, took_ns, times))
+    made = timeline(
+        [(kernels.name[row], int(kernels.node[row])) for row in rows.tolist()],
+        inferences,
+        [took_ns for _, took_ns, _ in inferences],
+    )
+    columns = {
+        field.name: getattr(kernels, field.name) for field in dataclasses.fields(made.launches)
+    }
+    launches = Launches(
+        **{
+            name: values[rows]
+            if isinstance(values, np.ndarray)
+            else tuple(values[row] for row in rows.tolist())
+            for name, values in columns.items()
+        }
+    )
+    return dataclasses.replace(profile, timeline=dataclasses.replace(made, launches=launches))
