@@ -49,6 +49,8 @@ def classify(
     peak_flops_per_s: float | None,
     levels: Sequence[Level],
     dispatch_ns: float | None,
+    *,
+    launched: bool = False,
 ) -> tuple[Bound, str]:
     """Names what holds a node back, and the numbers that say so.
 
@@ -75,6 +77,7 @@ def classify(
         levels: what can serve data, the nearest first, with their measured bandwidths.
         dispatch_ns: cost of a node that does nothing, measured the way self_ns was (ORT's
             profiler adds microseconds to each); None if not measured.
+        launched: whether the time is that of kernels on a device, of which no dispatch is part.
 
     Returns:
         The label, and a line such as ``compute 62% of peak (38.1 of 61.4 GFLOP/s), memory
@@ -88,8 +91,11 @@ def classify(
     told = [
         _compute_told(flops, self_ns, peak_flops_per_s, compute),
         _unmeasured_told(served, self_ns) if memory is None else f"memory {memory.told}",
-        "dispatch not measured" if dispatch is None else f"dispatch {dispatch:.0%} of the time",
     ]
+    if not launched:
+        told.append(
+            "dispatch not measured" if dispatch is None else f"dispatch {dispatch:.0%} of the time"
+        )
     if max(compute or 0.0, 0.0 if memory is None else memory.least) > _MOST_SHARE:
         told.append("above its ceiling, so either the ceiling or the count of its work is wrong")
         return "unknown", ", ".join(told)
@@ -155,7 +161,7 @@ class _Reached(NamedTuple):
     def __str__(self) -> str:
         return (
             f"{self.share:.0%} of {self.level} bandwidth "
-            f"({self.achieved:.3g} of {self.ceiling:.3g} GB/s)"
+            f"({_giga(self.achieved)} of {_giga(self.ceiling)} GB/s)"
         )
 
 
@@ -213,11 +219,17 @@ def _compute_told(flops: int, self_ns: float, peak_per_s: float | None, share: f
         return f"compute {'unknown' if flops else 'nothing'}"
     achieved = flops / self_ns  # operations a ns are G a second
     if peak_per_s is None or share is None:
-        return f"compute {achieved:.3g} GFLOP/s (ceiling not measured)"
-    return f"compute {share:.0%} of peak ({achieved:.3g} of {peak_per_s * 1e-9:.3g} GFLOP/s)"
+        return f"compute {_giga(achieved)} GFLOP/s (ceiling not measured)"
+    peak = _giga(peak_per_s * 1e-9)
+    return f"compute {share:.0%} of peak ({_giga(achieved)} of {peak} GFLOP/s)"
 
 
 def _unmeasured_told(served: Served | None, self_ns: float) -> str:
     if served is None:
         return "memory unknown"
-    return f"memory {served.near.sum() / self_ns:.3g} GB/s (ceiling not measured)"
+    return f"memory {_giga(served.near.sum() / self_ns)} GB/s (ceiling not measured)"
+
+
+def _giga(value: float) -> str:
+    """A number of G a second; a device's have up to seven digits, which are no exponent."""
+    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"

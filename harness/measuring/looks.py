@@ -33,6 +33,7 @@ class Look:
         threads: threads that did the work together.
         unit: of the speed.
         source: what was run: sizes, operators, CPUs.
+        conditions: the state of a device meanwhile; empty where none is read.
     """
 
     speed: npt.NDArray[np.float64]
@@ -40,6 +41,7 @@ class Look:
     threads: int
     unit: str
     source: str
+    conditions: tuple[Reading, ...] = ()
 
     @property
     def undisturbed(self) -> npt.NDArray[np.float64]:
@@ -96,6 +98,8 @@ class Ceiling:
         samples: undisturbed repetitions.
         tried: all repetitions.
         source: what was run: sizes, operators, CPUs.
+        conditions: the state of a device in the look that was the fastest; empty where none is
+            read.
     """
 
     name: str
@@ -107,6 +111,7 @@ class Ceiling:
     samples: int
     tried: int
     source: str
+    conditions: tuple[Reading, ...] = ()
 
 
 def measured(subjects: Iterable[Subject]) -> list[Ceiling | Reading]:
@@ -163,6 +168,7 @@ def _ceiling(name: str, looks: Sequence[Look]) -> Ceiling | Reading:
             samples=len(kept),
             tried=tried,
             source=fastest.source,
+            conditions=fastest.conditions,
         )
     if sum(look.best > 0 for look in looks) < 2:
         what = f"only {len(kept)} of {tried} repetitions kept their CPUs throughout"

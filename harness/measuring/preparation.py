@@ -18,7 +18,8 @@ from harness.config.session import SessionConfig
 from harness.errors import HarnessError, ModelError, one_line
 from harness.inputs import choice, described
 from harness.inputs.output_check import output_error
-from harness.measuring import ceilings, handover
+from harness.machine.devices import cuda_devices
+from harness.measuring import ceilings, device_ceilings, handover
 from harness.measuring.absences import Absences
 from harness.measuring.handover import Job, Preparation
 from harness.measuring.stopwatch import Stopwatch
@@ -158,6 +159,7 @@ def prepare(job: Job, watch: Stopwatch | None = None) -> Preparation:
         closing.join()  # nothing else may run while ceilings are measured
         with watch.on("ceilings"):
             facts += ceilings.facts(library, job.config, set(nodes.arithmetic))
+            facts += device_ceilings.facts(library, job.config)
     return Preparation(
         model=record,
         inputs=chosen.records,
@@ -196,8 +198,12 @@ def _placement(
     if config.strict:
         placement.require_whole(placed)
     facts = placement.readings(placed, options, config.provider_options)
-    of_libraries = providers.by_name(config.provider).facts
-    return facts if of_libraries is None else (*facts, *of_libraries())
+    provider = providers.by_name(config.provider)
+    if provider.facts is not None:
+        facts += provider.facts()
+    if provider.on_device:
+        facts += tuple(cuda_devices.readings(config.provider_options.get("device_id", "0")))
+    return facts
 
 
 class _Opened(NamedTuple):

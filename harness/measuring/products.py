@@ -122,7 +122,7 @@ class Product:
             )
             operators = [node.op_type for node in onnx.load(executed).graph.node]
         workers = [_cpu_clock(task) for task in _tasks() - before]
-        left = _values(_PRODUCTS[self.dtype][0], (_ROWS * self.counted, width))
+        left = values(_PRODUCTS[self.dtype][0], (_ROWS * self.counted, width))
         # More threads than CPUs cannot all have one.
         threads = min(self.counted, len(os.sched_getaffinity(0)))
         times: list[tuple[float, float]] = []
@@ -175,7 +175,7 @@ def _product(dtype: str, width: int) -> bytes:
 
     left, right, product, operator = _PRODUCTS[dtype]
     elements = {
-        name: onnx.helper.np_dtype_to_tensor_dtype(_values(name, (0,)).dtype)
+        name: onnx.helper.np_dtype_to_tensor_dtype(values(name, (0,)).dtype)
         for name in (left, right, product)
     }
     graph = onnx.helper.make_graph(
@@ -188,7 +188,7 @@ def _product(dtype: str, width: int) -> bytes:
                 name="right",
                 data_type=elements[right],
                 dims=[width, width],
-                raw_data=_values(right, (width, width)).tobytes(),
+                raw_data=values(right, (width, width)).tobytes(),
             )
         ],
     )
@@ -197,7 +197,7 @@ def _product(dtype: str, width: int) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def _values(dtype: str, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[Any]]:
+def values(dtype: str, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[Any]]:
     """Random values of a type: [0, 1) for fractions, its whole range for whole numbers."""
     import ml_dtypes
 

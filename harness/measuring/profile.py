@@ -15,6 +15,7 @@ from types import FrameType
 
 import msgspec
 
+from harness.analysis import precision
 from harness.config.profile import ProfileConfig
 from harness.errors import NO_ROOM, HarnessError, Interrupted, MachineError, RequestError
 from harness.machine import facts
@@ -153,7 +154,12 @@ class Measuring:
             finished, damaged = shards.read_shards(self.partial)
             complete = complete and not damaged
             profile = assembly.assemble(header, finished, complete, damaged)
-            profile = dataclasses.replace(profile, stacks=stacks, absent=(*profile.absent, *absent))
+            profile = dataclasses.replace(
+                profile,
+                stacks=stacks,
+                absent=(*profile.absent, *absent),
+                environment=(*profile.environment, *precision.facts(profile)),
+            )
         # In pairs, half of the command's time is another profile's.
         ended = None if self.job.config.interleaved_with else self._wall_time(Stamp.now())
         return profile_file.write_profile(

@@ -12,7 +12,7 @@ import numpy as np
 
 from harness.config.profile import ENERGY_IDLE_S
 from harness.errors import ModelError, one_line
-from harness.machine.devices import nvml
+from harness.machine.devices import cuda_devices
 from harness.machine.devices.sampling import DeviceSampler
 from harness.machine.host_counters import HostNoise
 from harness.machine.peak_memory import peak_memory
@@ -330,10 +330,11 @@ def _device_sampler(job: Job, latency_ns: int, chunks: int) -> DeviceSampler:
     config = job.config
     passes_s = config.timed_s + chunks * latency_ns * 1e-9
     seconds = SESSION_S + 2 * (passes_s + (2 * ENERGY_IDLE_S if config.energy else 0.0))
-    gpu = None
+    gpu, why_no_gpu = None, ""
     if providers.by_name(config.session.provider).on_device:
-        gpu = nvml.index_of(config.session.provider_options.get("device_id", "0"))
-    return DeviceSampler(config.sample_hz, gpu, job.cpus, seconds=seconds)
+        used = cuda_devices.device(config.session.provider_options.get("device_id", "0"))
+        gpu, why_no_gpu = used.index, used.reason
+    return DeviceSampler(config.sample_hz, gpu, job.cpus, seconds=seconds, why_no_gpu=why_no_gpu)
 
 
 def _join(chunks: list[LatencySeries]) -> LatencySeries:

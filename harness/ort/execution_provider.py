@@ -39,6 +39,9 @@ class ExecutionProvider:
             replay; empty if there is none.
         capture_values: values of that option that switch it on.
         faster_start: option and value that shorten the first inference; empty if there is none.
+        tf32_option: option that lets float32 products run in TF32, which it does unless it is 0;
+            empty if there is none.
+        precision_options: names of its options that let arithmetic run in a narrower type.
         logs_copies: whether ORT's log counts the copies that it adds between host and device.
         plugin: file name of its shared library next to libonnxruntime; empty if it is built in.
         state: whether it can be used with the libonnxruntime at a path, without loading that
@@ -67,6 +70,8 @@ class ExecutionProvider:
     capture_option: str = ""
     capture_values: tuple[str, ...] = TRUE
     faster_start: str = ""
+    tf32_option: str = ""
+    precision_options: tuple[str, ...] = ()
     logs_copies: bool = False
     plugin: str = ""
     state: Callable[[Path], tuple[Reading, str]] | None = None

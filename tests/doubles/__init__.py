@@ -36,6 +36,12 @@ def build_nvml(*without: str) -> str:
 
 
 @functools.cache
+def build_cuda() -> str:
+    """Builds the double of the CUDA driver, three GPUs, and returns its path."""
+    return _build("cuda.c", "cuda", "-Wl,-soname,libcuda.so.1")
+
+
+@functools.cache
 def build_onnxruntime() -> str:
     """Builds the double of ONNX Runtime, a table of functions, and returns its path."""
     return _build("onnxruntime.c", "onnxruntime")

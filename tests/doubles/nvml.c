@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -138,14 +139,24 @@ EXPORT nvmlReturn_t nvmlSystemGetDriverVersion(char *version, unsigned int size)
     return text(version, size, "580.0.double");
 }
 
+/* One, unless the environment says otherwise. What they report differs in name, UUID and place. */
+static unsigned int gpus(void) {
+    const char *told = getenv("HARNESS_DOUBLE_GPUS");
+    return told ? (unsigned int)atoi(told) : 1;
+}
+
+static char handles[8];
+
+static int index_of(nvmlDevice_t device) { return (int)((char *)device - handles); }
+
 EXPORT nvmlReturn_t nvmlDeviceGetCount_v2(unsigned int *count) {
-    *count = 1;
+    *count = gpus();
     return NVML_SUCCESS;
 }
 
 EXPORT nvmlReturn_t nvmlDeviceGetHandleByIndex_v2(unsigned int index, nvmlDevice_t *device) {
-    if (index != 0) return NVML_ERROR_INVALID_ARGUMENT;
-    *device = (nvmlDevice_t)&countdown;
+    if (index >= gpus() || index >= sizeof handles) return NVML_ERROR_INVALID_ARGUMENT;
+    *device = (nvmlDevice_t)&handles[index];
     return NVML_SUCCESS;
 }
 
@@ -155,8 +166,9 @@ EXPORT nvmlReturn_t nvmlDeviceGetName(nvmlDevice_t device, char *name, unsigned 
 }
 
 EXPORT nvmlReturn_t nvmlDeviceGetUUID(nvmlDevice_t device, char *uuid, unsigned int size) {
-    (void)device;
-    return text(uuid, size, "GPU-double");
+    if (gpus() == 1) return text(uuid, size, "GPU-double");
+    int needed = snprintf(uuid, size, "GPU-00000000-0000-0000-0000-%012d", index_of(device));
+    return needed < (int)size ? NVML_SUCCESS : NVML_ERROR_INSUFFICIENT_SIZE;
 }
 
 typedef struct {
@@ -166,9 +178,9 @@ typedef struct {
 } nvmlPciInfo_t;
 
 EXPORT nvmlReturn_t nvmlDeviceGetPciInfo_v3(nvmlDevice_t device, nvmlPciInfo_t *pci) {
-    (void)device;
     memset(pci, 0, sizeof *pci);
-    return text(pci->busId, sizeof pci->busId, "00000000:01:00.0");
+    snprintf(pci->busId, sizeof pci->busId, "00000000:%02x:00.0", index_of(device) + 1);
+    return NVML_SUCCESS;
 }
 
 #ifndef WITHOUT_FIELD_VALUES

@@ -107,8 +107,11 @@ def check(name: str, out: Path) -> bool:
     print(f"\n{name} on CUDA: {measured.path}")
     latencies(measured)
     for fact in measured.environment:
-        if fact.name in ("placement", "added_copies"):
+        if fact.name.startswith(("placement", "added_copies", "gpu_used", "precision")):
             print(f"  {fact.name}: {fact.value}")
+        if fact.name.startswith("ceiling_device_"):
+            told = fact.reason if fact.value is None else f"{fact.value:.4g} {fact.unit}"
+            print(f"  {fact.name}: {told}")
     for what, why in measured.absent:
         print(f"  absent: {what}: {why}")
     table = operator_table(measured)

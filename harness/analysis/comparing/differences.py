@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from harness.analysis.ceilings import is_ceiling
+from harness.analysis.precision import FACT, Precision, of_model, precision
 from harness.ort import providers
 from harness.records import ITEMS, WEIGHTS, InputRecord, Profile, Reading
+from harness.statistics.figures import Figure
 
 #: Readings that vary from one moment to the next.
 _OF_THE_MOMENT = frozenset(
@@ -23,6 +25,7 @@ _OF_THE_MOMENT = frozenset(
         "package_harness",  # covered by harness_version, as is the next
         "package_onnx-harness",
         "provider_options_asked",  # covered by the configuration
+        FACT,  # covered by what it is made of
     }
 )
 #: Parts of the configuration that change what is executed, or how it is timed.
@@ -67,6 +70,7 @@ def differences(base: Profile, candidate: Profile) -> tuple[Difference, ...]:
         *_model(base, candidate),
         *_inputs(base, candidate),
         *_config(base, candidate),
+        *_precision(base, candidate),
         *_readings(base, candidate),
         *_timing(base, candidate),
     ]
@@ -172,6 +176,26 @@ def _config(base: Profile, candidate: Profile) -> Iterator[Difference]:
     one, other = base.asked, candidate.asked
     yield from _fields("session", _SESSION, one.session, other.session)
     yield from _fields("measurement", _MEASUREMENT, one.options, other.options)
+
+
+def _precision(base: Profile, candidate: Profile) -> Iterator[Difference]:
+    """The types that the operations run in, where a device may choose another than the model's."""
+    sides = [precision(profile) for profile in (base, candidate)]
+    if all(isinstance(side, Figure) for side in sides):
+        return  # both in the model's types, and the model differs or not
+    told = [
+        ", ".join(_parts(side, profile))
+        for side, profile in zip(sides, (base, candidate), strict=True)
+    ]
+    if all(told) and told[0] != told[1]:
+        yield Difference("session", "precision", told[0], told[1])
+
+
+def _parts(side: Precision | Figure, profile: Profile) -> tuple[str, ...]:
+    """By name: what a device computed in, or of a host the types of the model."""
+    if isinstance(side, Precision):
+        return () if side.untold else side.parts
+    return () if profile.nodes is None else of_model(profile.nodes)
 
 
 def _fields(

@@ -6,11 +6,12 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.analysis import bounds, gpu_work
+from harness.analysis import bounds, gpu_work, precision
 from harness.analysis.ceilings import Ceilings
 from harness.analysis.device_bounds import held_back
 from harness.analysis.device_time import DeviceAccounts, DeviceTime, NodeWork, device_time
@@ -64,9 +65,10 @@ class Operator:
             none.
         spans: names of further nodes whose time is included: they have no probe of their own.
         flops, traffic_bytes: of one inference; None if not known.
-        peak_share, bandwidth_share: share of this machine's measured ceilings that it reached;
-            None if the work is not known or the ceiling was not measured. The bandwidth is that
-            of the furthest level that its data may come from (``why`` names it).
+        peak_share, bandwidth_share: share of the measured ceilings of what does its work that it
+            reached: of the host's in its own time, of a device's in that of its kernels. None if
+            the work is not known or the ceiling was not measured. The bandwidth is that of the
+            furthest level that its data may come from (``why`` names it).
         idle_ns: how long the GPU was idle before its work, waiting for it to be launched; None
             unless a pass recorded the device's times alone.
         bound: ``compute-bound``, ``memory-bound``, ``overhead-bound`` or ``unknown``; where the
@@ -79,6 +81,8 @@ class Operator:
             too). Of a group: what the doubtful stretches in it miss. None if not measured.
         doubt: what that means, in a clause, if it is more than noise and more than is trusted;
             else the doubt of the accounts as a whole, empty where there is none.
+        work_ns: what ``flops`` and ``traffic_bytes`` took: its own time, on a device that of its
+            kernels; None if these were not recorded.
     """
 
     node: str
@@ -107,6 +111,7 @@ class Operator:
     sources: tuple[str, ...] = ()
     split_miss: float | None = None
     doubt: str = ""
+    work_ns: float | None = None
 
     @property
     def called(self) -> str:
@@ -155,6 +160,18 @@ class OperatorTable:
     known_work: float
     ceilings_absent: tuple[str, ...]
     device: DeviceAccounts | Figure
+
+
+class _HeldBack(NamedTuple):
+    """What an Operator tells of its bounds, under the same names."""
+
+    flops: float | None
+    traffic_bytes: float | None
+    peak_share: float | None
+    bandwidth_share: float | None
+    bound: str
+    why: str
+    work_ns: float | None = None
 
 
 _SORTS: Mapping[str, Callable[[Operator], tuple[float | str, ...]]] = {
@@ -262,11 +279,18 @@ class OperatorTimes:
             profiler_tax=self._profiler_tax,
             uncovered=tuple(node_label(nodes, row) for row in uncovered),
             known_work=float(known_ns / max(own_ns.sum(), 1)),
-            ceilings_absent=self._ceilings.reasons,
+            ceilings_absent=self._missing(rows),
             device=self._device_time
             if isinstance(self._device_time, Figure)
             else self._device_time.accounts,
         )
+
+    def _missing(self, rows: Sequence[Operator]) -> tuple[str, ...]:
+        """Why ceilings are missing of what did the rows' work, each reason once."""
+        reasons: list[str] = []
+        for launched in sorted({self._on_device(row.order) for row in rows}, reverse=True):
+            reasons += (self._device_ceilings if launched else self._ceilings).reasons
+        return tuple(dict.fromkeys(reasons))
 
     def _operator(self, group: tuple[str, ...], members: list[int], by: str) -> Operator:
         """A row of the table; its share is filled in once all rows are known."""
@@ -275,28 +299,15 @@ class OperatorTimes:
         count = float(calls.mean())
         covered = [row for member in members for row in self._spans.get(member, ())]
         timed = [*members, *covered]
-        flops = self._work(nodes.flops, members)
-        traffic = self._work(nodes.traffic_bytes, members)
-        served = None if traffic is None else self._served(members)
-        kinds = {nodes.arithmetic[row] for row in members if nodes.arithmetic[row]}
-        peak = self._ceilings.peaks.get(kinds.pop()) if len(kinds) == 1 else None
         by_process = cells.medians_ns(own)
         median = typical(by_process)
-        bound, why = bounds.classify(
-            -1 if flops is None else round(flops),
-            served,
-            median,
-            peak,
-            self._ceilings.levels,
-            None if self._dispatch_ns is None else self._dispatch_ns * count,
-        )
-        memory = bounds.memory_share(served, median, self._ceilings.levels)
+        held = self._held_back(members, median, count)
         # Times from ORT's profiler have no second figure to stand next to them.
         profiled = self._profiled if self.source == "probe" else None
         other = None
         if self._judged_work is not None:
             on_host = nodes.provider[members[0]] == _HOST_PROVIDER
-            other = held_back(self._judged_work, timed, on_host=on_host, bound=bound)
+            other = held_back(self._judged_work, timed, on_host=on_host, bound=held.bound)
         split_miss, doubt = self._checked(members, by)
         return Operator(
             node=group[0],
@@ -320,16 +331,86 @@ class OperatorTimes:
             if profiled is None or not len(profiled.own)
             else typical(profiled.medians_ns(profiled.own_ns(timed))),
             spans=tuple(node_label(nodes, row) for row in covered),
-            flops=flops,
-            traffic_bytes=traffic,
-            peak_share=_share(flops, peak, median),
-            bandwidth_share=None if memory is None else memory.far,
-            bound=bound if other is None else other[0],
-            why=why if other is None else other[1],
+            flops=held.flops,
+            traffic_bytes=held.traffic_bytes,
+            peak_share=held.peak_share,
+            bandwidth_share=held.bandwidth_share,
+            bound=held.bound if other is None else other[0],
+            why=held.why if other is None else other[1],
             sources=sources(nodes, members[0]) if by == "node" else (),
             split_miss=split_miss,
             doubt=doubt,
+            work_ns=held.work_ns,
         )
+
+    def _held_back(self, members: list[int], median_ns: float, count: float) -> _HeldBack:
+        """What holds a row of the table back.
+
+        On the host its own time stands against the host's ceilings; on a device that of its
+        kernels against the device's, because the host only launches them.
+
+        Args:
+            members: rows of its nodes, all of one provider.
+            median_ns: its own time in an inference.
+            count: executions in an inference.
+        """
+        flops = self._work(self.nodes.flops, members)
+        traffic = self._work(self.nodes.traffic_bytes, members)
+        launched = self._on_device(members[0])
+        ceilings = self._device_ceilings if launched else self._ceilings
+        time_ns, dispatch_ns = median_ns, self._dispatch_ns
+        if launched:
+            if self._gpu_work is None:
+                why = "the times of its kernels were not recorded, and the host only launches them"
+                return _HeldBack(flops, traffic, None, None, "unknown", why)
+            kernels = self.profile.kernels
+            if kernels is not None and kernels.dropped:
+                why = f"{kernels.dropped} records of kernels were lost, perhaps of its own"
+                return _HeldBack(flops, traffic, None, None, "unknown", why)
+            timed = [row for one in members for row in (one, *self._spans.get(one, ()))]
+            time_ns, dispatch_ns = float(self._gpu_work.kernel_ns[timed].sum()), None
+            if not time_ns > 0:
+                return _HeldBack(flops, traffic, None, None, "unknown", "it launched no kernel")
+        served = None
+        if traffic is not None:
+            served = self._served(members, self._device_set if launched else self._working_set)
+        kinds = {
+            self._kinds[row] if launched else self.nodes.arithmetic[row]
+            for row in members
+            if self.nodes.arithmetic[row]
+        }
+        peak = ceilings.peaks.get(kinds.pop()) if len(kinds) == 1 else None
+        bound, why = bounds.classify(
+            -1 if flops is None else round(flops),
+            served,
+            time_ns,
+            peak,
+            ceilings.levels,
+            None if dispatch_ns is None else dispatch_ns * count,
+            launched=launched,
+        )
+        if launched:
+            short = time_ns < 1e6
+            took = f"{time_ns / 1e3:.3g} µs" if short else f"{time_ns / 1e6:.3g} ms"
+            why = f"kernels of {took}: {why}"
+        memory = bounds.memory_share(served, time_ns, ceilings.levels)
+        return _HeldBack(
+            flops,
+            traffic,
+            _share(flops, peak, time_ns),
+            None if memory is None else memory.far,
+            bound,
+            why,
+            time_ns,
+        )
+
+    def _on_device(self, row: int) -> bool:
+        """Whether a node's work is done by a device. A provider that nobody knows may be one's."""
+        name = self.nodes.provider[row]
+        if name:
+            return providers.on_device(name)
+        asked = providers.known(self.profile.provider)
+        return asked is None or asked.on_device
 
     def _checked(self, members: list[int], by: str) -> tuple[float | None, str]:
         """(split_miss, doubt) of a row of the table."""
@@ -365,9 +446,9 @@ class OperatorTimes:
                 work += float(column[row]) * count
         return work
 
-    def _served(self, members: Sequence[int]) -> Served:
+    def _served(self, members: Sequence[int], working_set: WorkingSet) -> Served:
         """What serves the data of all that is in the time of some nodes, in one inference."""
-        return self._working_set.served(
+        return working_set.served(
             {
                 row: float(self._calls[member])
                 for member in members
@@ -399,6 +480,16 @@ class OperatorTimes:
         return Ceilings.of(self.profile)
 
     @functools.cached_property
+    def _device_ceilings(self) -> Ceilings:
+        return Ceilings.of_device(self.profile)
+
+    @functools.cached_property
+    def _kinds(self) -> Sequence[str]:
+        """The type in which each node on a device computes; empty where that is not known."""
+        tf32 = precision.allows_tf32(self.profile)
+        return precision.of_nodes(self.nodes, self.profile.kernels, tf32=tf32)
+
+    @functools.cached_property
     def _calls(self) -> npt.NDArray[np.float64]:
         """Executions of each node in an inference, those of a node without a probe included."""
         calls = np.asarray(self.cells.calls.mean(axis=0), float)
@@ -409,6 +500,10 @@ class OperatorTimes:
     @functools.cached_property
     def _working_set(self) -> WorkingSet:
         return WorkingSet.of(self.nodes, self._calls, self._ceilings.levels)
+
+    @functools.cached_property
+    def _device_set(self) -> WorkingSet:
+        return WorkingSet.of(self.nodes, self._calls, self._device_ceilings.levels)
 
     @functools.cached_property
     def _dispatch_ns(self) -> float | None:

@@ -210,31 +210,6 @@ def gpus(library: str | None = None) -> Gpus:
         pynvml.nvmlShutdown()
 
 
-def index_of(device_id: str) -> int:
-    """NVML's index of the GPU that has this CUDA device number in this process.
-
-    CUDA counts the visible GPUs, fastest first; NVML counts all of them, in bus order. If the
-    driver cannot be queried, returns the number unchanged: NVML then reports what is missing.
-    """
-    number = int(device_id) if device_id.isdecimal() else 0
-    try:
-        cuda = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return number
-    device, bus_id = ctypes.c_int(), ctypes.create_string_buffer(32)
-    if (
-        cuda.cuInit(0)
-        or cuda.cuDeviceGet(ctypes.byref(device), number)
-        or cuda.cuDeviceGetPCIBusId(bus_id, len(bus_id), device)
-    ):
-        return number
-    # NVML writes the PCI domain with eight digits, CUDA with four.
-    wanted = bus_id.value.decode().lower().lstrip("0")
-    return next(
-        (gpu.index for gpu in gpus().found if gpu.bus_id.lower().lstrip("0") == wanted), number
-    )
-
-
 def _gpu(nvml: Any, index: int) -> Gpu:
     device = nvml.nvmlDeviceGetHandleByIndex(index)
     bus_id = _text(nvml.nvmlDeviceGetPciInfo(device).busId)

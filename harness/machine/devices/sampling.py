@@ -47,6 +47,7 @@ class DeviceSampler:
         nvml_library: another libnvidia-ml.so.1.
         seconds: longest expected pass; memory for its readings is allocated up front. Readings
             after that are dropped and counted.
+        why_no_gpu: the reason, if a GPU is used and it is not known which; no other is sampled.
 
     Attributes:
         gpu: as given.
@@ -63,8 +64,10 @@ class DeviceSampler:
         root: Path = Path("/"),
         nvml_library: str | None = None,
         seconds: float = 60.0,
+        why_no_gpu: str = "",
     ) -> None:
         self.gpu = gpu
+        self._absent: list[Absent] = [("gpu", why_no_gpu)] if why_no_gpu else []
         library = nvml_library or nvml.LIBRARY
         files = (HostSeries(cpus, root), CpuEnergy(root))
         self._threads = [_Thread("sampler", files, hz, seconds, double=root != Path("/"))]
@@ -112,7 +115,7 @@ class DeviceSampler:
         for thread in self._threads:
             thread.native.stop()
         series: list[DeviceSeries] = []
-        absent: list[Absent] = []
+        absent = list(self._absent)
         for thread in self._threads:
             found, missing = thread.results(process)
             series += found

@@ -46,6 +46,13 @@ def known(name: str) -> ExecutionProvider | None:
     return provider
 
 
+def on_device(ort_name: str) -> bool:
+    """Whether nodes on the provider of this name in graphs run on a device."""
+    if not ort_name or ort_name == by_name(HOST).ort_name:
+        return False
+    return any(one.on_device for one in every() if one.ort_name == ort_name)
+
+
 def every() -> tuple[ExecutionProvider, ...]:
     """All providers, the host first."""
     return tuple(map(by_name, names()))

@@ -30,6 +30,8 @@ PROVIDER = ExecutionProvider(
     host_results=_HOST_RESULTS,
     capture_option="enable_cuda_graph",
     faster_start="cudnn_conv_algo_search=HEURISTIC",
+    tf32_option="use_tf32",
+    precision_options=("use_tf32",),
     logs_copies=True,
     plugin=_PLUGIN,
     state=functools.partial(cuda_state, name="cuda", plugin=_PLUGIN),

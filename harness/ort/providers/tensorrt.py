@@ -21,6 +21,7 @@ PROVIDER = ExecutionProvider(
     shared_options=("device_id",),
     capture_option="trt_cuda_graph_enable",
     faster_start="trt_engine_cache_enable=1",
+    precision_options=("trt_fp16_enable", "trt_bf16_enable", "trt_int8_enable"),
     plugin=_PLUGIN,
     state=functools.partial(cuda_state, name="tensorrt", plugin=_PLUGIN),
     needs=nvidia_libraries.needs,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from harness.analysis.operators.table import OperatorTable
+from harness.analysis.precision import Precision, precision
+from harness.analysis.used_gpu import used_gpu
 from harness.options import flag, worded
 from harness.reporters.html import plots
 from harness.reporters.html.digest import Digest
@@ -137,14 +139,26 @@ def on_what(digest: Digest) -> list[Content]:
         ("system", _known(digest, "os")),
         ("virtual", _known(digest, "virtualisation")),
     ]
-    gpu = [
-        ("GPU", foreign(str(fact.value), 48))
-        for fact in profile.environment
-        if fact.name.startswith("gpu") and fact.name.endswith("_name") and fact.value is not None
-    ]
+    gpu: list[tuple[str, Content]] = []
+    used = used_gpu(profile)
+    heading = str(digest.fact("cpu_model") or "unknown CPU")
+    if used is not None:
+        gpu = [("GPU", foreign(used.told, 160)), ("host", foreign(heading, 60))]
+        heading = used.name or "GPU of unknown name"
+    else:
+        gpu = [
+            ("GPU", foreign(str(fact.value), 48))
+            for fact in profile.environment
+            if fact.name.startswith("gpu")
+            and fact.name.endswith("_name")
+            and fact.value is not None
+        ]
+    computed = precision(profile)
+    if isinstance(computed, Precision):
+        facts.append(("precision", foreign(worded(computed.told), 160)))
     ran_by = digest.fact("ort_version")
     return [
-        big(foreign(str(digest.fact("cpu_model") or "unknown CPU"), 60), kind="long"),
+        big(foreign(heading, 60), kind="long"),
         note("ONNX Runtime ", foreign(str(ran_by)) if ran_by is not None else "of unknown version"),
         listed([*facts, *gpu]),
     ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from harness.analysis.ceilings import Ceilings
 from harness.analysis.operators.labels import layer
 from harness.analysis.operators.table import Operator, OperatorTable
 from harness.options import flag, worded
@@ -169,14 +168,9 @@ def _table(digest: Digest, found: OperatorTable, by: str) -> Markup:
             note(f"{hidden:,} more, {percent(share)} of the time: harness ops {flag('csv')}")
         )
     if not ceilings:
-        whole.append(note(_why_no_ceilings(digest)))
+        reason = worded(next(iter(found.ceilings_absent), "none were measured"))
+        whole.append(note(f"No ceilings of this machine: {reason}."))
     return Markup(join(whole))
-
-
-def _why_no_ceilings(digest: Digest) -> str:
-    reasons = Ceilings.of(digest.profile).reasons
-    reason = worded(reasons[0]) if reasons else "none were measured"
-    return f"No ceilings of this machine: {reason}."
 
 
 def _called(row: Operator, by: str) -> str:
@@ -198,7 +192,7 @@ def _row(
     half = None
     if row.interval_ns is not None and row.median_ns:
         half = (row.interval_ns[1] - row.interval_ns[0]) / 2 / row.median_ns
-    speed = None if row.flops is None or not row.median_ns else row.flops / (row.median_ns * 1e-9)
+    speed = None if row.flops is None or not row.work_ns else row.flops / (row.work_ns * 1e-9)
     optional: dict[str, Cell] = {
         "work": _optional(speed, lambda value: metric(value, "FLOP/s")),
         "of peak": _optional(row.peak_share, percent),

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from harness.analysis.ceilings import Ceilings, Level
 from harness.analysis.operators.table import Operator
 from harness.options import worded
+from harness.ort import providers
 from harness.reporters.html import plots
 from harness.reporters.html.answers import note
 from harness.reporters.html.digest import Digest
@@ -28,20 +29,34 @@ def roofline(digest: Digest) -> Markup:
     table = digest.tables["node"]
     if isinstance(table, Figure):
         return note(f"No operator times: {worded(table.reason)}.")
+    provider = providers.known(digest.profile.provider)
+    on_device = provider is not None and provider.on_device
+    rows = list(table.operators)
+    shares = {row.order: row.share for row in rows}
+    if on_device:
+        # Nodes on the CPU beside it have ceilings of their own.
+        rows = [row for row in rows if (row.work_ns or 0) > 0 and providers.on_device(row.provider)]
+        rows.sort(key=lambda row: -(row.work_ns or 0.0))
+        busy_ns = sum(row.work_ns or 0.0 for row in rows)
+        shares = {row.order: (row.work_ns or 0.0) / busy_ns for row in rows}
     known = [
-        (row, row.flops / row.traffic_bytes, row.flops / (row.median_ns * 1e-9))
-        for row in table.operators
-        if row.flops and row.traffic_bytes and row.median_ns > 0
+        (row, row.flops / row.traffic_bytes, row.flops / (row.work_ns * 1e-9))
+        for row in rows
+        if row.flops and row.traffic_bytes and row.work_ns is not None and row.work_ns > 0
     ][:_POINTS]
     if not known:
-        return note("The operations and bytes of no node are known.")
-    ceilings = Ceilings.of(digest.profile)
+        without = ", or what they took on the device" if on_device else ""
+        return note(f"The operations and bytes of no node are known{without}.")
+    ceilings = (Ceilings.of_device if on_device else Ceilings.of)(digest.profile)
     bandwidths, arithmetic = ceilings.measured_levels, ceilings.peaks
     intensity = [one for _, one, _ in known]
     speeds = [speed for *_, speed in known] + list(arithmetic.values())
     x = plots.Scale(_below(min(intensity)), _above(max(intensity)), logarithmic=True)
     y = plots.Scale(_below(min(speeds)), _above(max(speeds)), logarithmic=True)
-    points = [_point(x, y, *one) for one in sorted(known, key=lambda one: -one[0].share)]
+    points = [
+        _point(x, y, *one, shares[one[0].order])
+        for one in sorted(known, key=lambda one: -shares[one[0].order])
+    ]
     return element(
         "figure",
         plots.legend((f"bound {bound}", bound) for bound in _BOUNDS),
@@ -51,16 +66,18 @@ def roofline(digest: Digest) -> Markup:
             y_text=lambda value: metric(value, "FLOP/s"), x_title="operations per byte",
             y_title="operations per second", kind="large",
         ),
-        element("figcaption", _says(table.known_work, ceilings)),
+        element("figcaption", _says(table.known_work, ceilings, on_device=on_device)),
     )  # fmt: skip
 
 
-def _point(x: plots.Scale, y: plots.Scale, row: Operator, intensity: float, speed: float) -> Markup:
+def _point(
+    x: plots.Scale, y: plots.Scale, row: Operator, intensity: float, speed: float, share: float
+) -> Markup:
     tip = tooltip(
         row.label, *in_ort(row), row.op_type, f"{duration(row.median_ns)}, {percent(row.share)}",
         f"{metric(speed, 'FLOP/s')} at {intensity:.3g} operations per byte", row.bound, row.why,
     )  # fmt: skip
-    radius = max(2.5, _RADIUS * math.sqrt(row.share))
+    radius = max(2.5, _RADIUS * math.sqrt(share))
     return plots.point(x(intensity), 100 - y(speed), round(radius, 1), f"bound {row.bound}", tip)
 
 
@@ -94,13 +111,16 @@ def _ceilings(
     return lines
 
 
-def _says(known_work: float, ceilings: Ceilings) -> str:
+def _says(known_work: float, ceilings: Ceilings, *, on_device: bool) -> str:
     text = (
         f"The area of a disc is its share of the time; operations are known for "
         f"{percent(known_work)} of it."
     )
+    if on_device:
+        text = "Area and height of a disc are by the time of its kernels on the device."
     if ceilings.measured_levels and ceilings.peaks:
-        return f"{text} The lines are what this machine reached in a measurement of its own."
+        what = "the device" if on_device else "this machine"
+        return f"{text} The lines are what {what} reached in a measurement of its own."
     why = worded("; ".join(ceilings.reasons)) or "they were not measured"
     some = "all " if ceilings.peaks or ceilings.measured_levels else ""
     return f"{text} Without {some}ceilings: {why}."

@@ -17,7 +17,9 @@ from harness.analysis.gpu_work import KernelTable
 from harness.analysis.memory import memory
 from harness.analysis.noise import NoiseVerdict
 from harness.analysis.operators.table import OperatorTable, operator_table
+from harness.analysis.precision import precision
 from harness.analysis.throughput import throughput
+from harness.analysis.used_gpu import used_gpu
 from harness.analysis.wall_time import spent
 from harness.options import worded
 from harness.records import Profile
@@ -56,6 +58,7 @@ def summary(profile: Profile, *, verbose: bool = False) -> dict[str, Any]:
             }
             for record in profile.inputs
         ],
+        **_device(profile),
         "output_error": profile.output_check.value,
         "output_error_reason": profile.output_check.reason,
         "branches": [dataclasses.asdict(one) for one in branches.decided(profile)],
@@ -74,6 +77,22 @@ def summary(profile: Profile, *, verbose: bool = False) -> dict[str, Any]:
     if not rows:
         report["operators_reason"] = accounts.get("reason", "no node ran")
     return report
+
+
+def _device(profile: Profile) -> dict[str, Any]:
+    """Which device was used, and in which types it computed; no keys of a host."""
+    gpu, found = used_gpu(profile), precision(profile)
+    if gpu is None or isinstance(found, Figure):
+        return {}
+    return {
+        "gpu": dataclasses.asdict(gpu),
+        "precision": {
+            "shares": dict(found.shares),
+            "untold": found.untold,
+            "options": dict(found.options),
+            "reason": worded(found.reason),
+        },
+    }
 
 
 def _finding(found: Finding) -> dict[str, Any]:

@@ -110,12 +110,13 @@ def _half_width(row: Operator) -> str:
 
 
 def _rate(amount: float | None, row: Operator) -> float | None:
-    """Amount per second of the row's time."""
-    return None if amount is None or not row.median_ns else amount / (row.median_ns * 1e-9)
+    """Amount per second of the time that the row's work took."""
+    return None if amount is None or not row.work_ns else amount / (row.work_ns * 1e-9)
 
 
 def _giga(value: float) -> str:
-    return f"{value * 1e-9:.3g}"
+    giga = value * 1e-9
+    return f"{giga:.3g}" if giga < 1000 else f"{giga:,.0f}"
 
 
 def _or_dash(form: Callable[[float], str], value: float | None) -> str:

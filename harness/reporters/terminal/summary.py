@@ -10,7 +10,9 @@ from harness.analysis.findings.rules import findings
 from harness.analysis.findings.seen import Finding
 from harness.analysis.memory import memory
 from harness.analysis.operators.table import OperatorTable, operator_table
+from harness.analysis.precision import Precision, precision
 from harness.analysis.throughput import throughput
+from harness.analysis.used_gpu import used_gpu
 from harness.options import flag, worded
 from harness.records import Profile
 from harness.reporters.names import shortened
@@ -57,6 +59,7 @@ def print_summary(profile: Profile) -> None:
     check = profile.output_check
     if check.value is not None:
         page.say("outputs", f"largest error {check.value:g} against the data set ({check.source})")
+    _print_device(page, profile)
     _print_memory(page, profile)
     _print_branches(page, profile)
     table = operator_table(profile)
@@ -167,6 +170,16 @@ def _print_latency(page: Page, profile: Profile) -> None:
         page.say("noise", f"show {leave_out} leaves the throttled ones out")
     for each in energy.energy(profile):
         page.say("energy", worded(_energy(each)))
+
+
+def _print_device(page: Page, profile: Profile) -> None:
+    """Prints which device was used, and in which types it computed: a host in the model's."""
+    gpu = used_gpu(profile)
+    if gpu is not None:
+        page.say("gpu", gpu.told)
+    found = precision(profile)
+    if isinstance(found, Precision):
+        page.say("precision", worded(found.told))
 
 
 def _print_branches(page: Page, profile: Profile) -> None:

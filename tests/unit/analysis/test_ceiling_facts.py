@@ -107,3 +107,55 @@ def test_ceilings_are_told_from_other_facts() -> None:
     assert is_ceiling("ceiling_copy")
     assert is_ceiling("ceiling_l1_bytes")
     assert not is_ceiling("cpu_model")
+
+
+def test_those_of_a_device_are_apart_from_the_hosts() -> None:
+    facts = (
+        Reading("ceiling_matmul_float32", 4e10, "flop/s"),
+        Reading("ceiling_device_matmul_tf32", 4e14, "flop/s"),
+        Reading("ceiling_device_matmul_tf32_clock_sm_hz", 1_980_000_000, "Hz"),
+        Reading("ceiling_device_matmul_int8", None, "op/s", reason="no such kernel"),
+        Reading("ceiling_device_add", 4e12, "bytes/s"),
+        Reading("ceiling_device_add_power_mw", None, "mW", reason="no permission"),
+        Reading("ceiling_device_relu", 5e12, "bytes/s"),
+        Reading("ceiling_device_l2_bytes", 50_000_000, "bytes"),
+    )
+    host = of(*facts)
+    assert (host.peaks, host.reasons) == ({"float32": 4e10}, ())
+    device = Ceilings.of_device(dataclasses.replace(profile(process([1])), environment=facts))
+    assert device == Ceilings(
+        {"tf32": 4e14},
+        (
+            Level("L2", 50_000_000, shared=True, bandwidth=None),
+            Level("device memory", math.inf, shared=True, bandwidth=5e12),
+        ),
+        ("no such kernel",),
+    )
+
+
+def test_a_stream_that_may_be_the_faster_one_leaves_the_devices_memory_unknown() -> None:
+    facts = (
+        Reading("ceiling_device_add", 4e12, "bytes/s"),
+        Reading("ceiling_device_relu", None, "bytes/s", reason="too busy"),
+    )
+    device = Ceilings.of_device(dataclasses.replace(profile(process([1])), environment=facts))
+    assert device.measured_levels == ()
+    assert device.levels[0] == Level("L2", math.inf, shared=False, bandwidth=None)
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        ((), "the ceilings of the device were not measured"),
+        (
+            (Reading("ceiling_matmul_float32", 4e10),),
+            "the ceilings of the device were not measured",
+        ),
+        ((Reading("ceilings", None, reason="left out"),), "left out"),
+    ],
+)
+def test_a_profile_without_ceilings_of_its_device_says_why(
+    facts: tuple[Reading, ...], reason: str
+) -> None:
+    device = Ceilings.of_device(dataclasses.replace(profile(process([1])), environment=facts))
+    assert (device.peaks, device.measured_levels, device.reasons) == ({}, (), (reason,))

@@ -6,10 +6,13 @@ import dataclasses
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 
 from harness.analysis.comparing.differences import Difference, differences, unlike_inputs
-from harness.records import InputRecord, ModelRecord, Reading
+from harness.records import InputRecord, ModelRecord, Profile, Reading
+from tests.builders.device_records import kernels
+from tests.builders.node_tables import table
 from tests.builders.process_records import process, profile
 
 
@@ -146,3 +149,46 @@ def test_another_number_of_inputs_is_not_like_with_like() -> None:
         base.inputs, candidate.inputs
     )
     assert differences(base, candidate) == (Difference("inputs", "number of inputs", "1", "0"),)
+
+
+def multiplied(kernel: str, *, provider: str = "cuda", arithmetic: str = "float32") -> Profile:
+    """A profile of one product by such a kernel; without one if its name is empty."""
+    nodes = table(
+        [-1],
+        op_type=("MatMul",),
+        provider=("CPUExecutionProvider" if provider == "cpu" else "CUDAExecutionProvider",),
+        flops=np.array([100]),
+        arithmetic=(arithmetic,),
+    )
+    work = kernels((kernel, 0, 10, 5)) if kernel else None
+    return profile(process([1]), provider=provider, nodes=nodes, kernels=work)
+
+
+@pytest.mark.parametrize(
+    ("base", "candidate", "told"),
+    [
+        (multiplied("sgemm"), multiplied("s1688gemm"), ("float32", "tf32")),
+        (multiplied("", provider="cpu"), multiplied("s1688gemm"), ("float32", "tf32")),
+        (multiplied("", arithmetic="float16"), multiplied("sgemm"), ("float16", "float32")),
+    ],
+)
+def test_another_precision_on_a_device_is_a_difference(
+    base: Profile, candidate: Profile, told: tuple[str, str]
+) -> None:
+    assert Difference("session", "precision", *told) in differences(base, candidate)
+
+
+@pytest.mark.parametrize(
+    ("base", "candidate"),
+    [
+        (multiplied("s1688gemm"), multiplied("sm90_xmma_gemm_f32f32_tf32f32_f32")),
+        # Without kernels, float32 may have been either.
+        (multiplied(""), multiplied("s1688gemm")),
+        (multiplied("", provider="cpu"), multiplied("", provider="cpu", arithmetic="int8")),
+        (multiplied("sgemm"), profile(process([1]))),
+    ],
+)
+def test_a_precision_that_is_the_same_or_not_known_is_none(
+    base: Profile, candidate: Profile
+) -> None:
+    assert "precision" not in [one.what for one in differences(base, candidate)]

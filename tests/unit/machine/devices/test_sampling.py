@@ -325,3 +325,11 @@ def test_a_driver_that_hangs_when_it_is_opened(host: Path, nvml_double: NvmlDoub
 def test_rates_that_cannot_be_meant(host: Path) -> None:
     with pytest.raises(ValueError, match="hz"):
         DeviceSampler(0, None, [0], host)
+
+
+def test_a_gpu_that_is_not_known_is_absent_and_no_other_is_sampled(host: Path) -> None:
+    sampler = DeviceSampler(100, None, [0], host, why_no_gpu="NVML lists no such GPU")
+    sampler.start()
+    series, absent = by_name(sampler)
+    assert absent["gpu"] == "NVML lists no such GPU"
+    assert not [name for name in series if "gpu" in name]
