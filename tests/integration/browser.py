@@ -48,6 +48,8 @@ class Browser:
                 "--disable-background-networking", "--disable-component-update",
                 f"--user-data-dir={folder}", "--remote-debugging-pipe", "about:blank",
             ],
+            # A sanitizer that is loaded into the tests is none of its business.
+            env={name: text for name, text in os.environ.items() if name != "LD_PRELOAD"},
             pass_fds=(to_browser, from_browser),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -61,6 +61,8 @@ check_reports() {
     local found=0 report
     for report in "$copy"/report.*; do
         [ -e "$report" ] || continue
+        # Of what a test asks for on purpose: malloc refused it.
+        grep -qv 'WARNING: AddressSanitizer failed to allocate' "$report" || continue
         cat "$report"
         found=1
     done
