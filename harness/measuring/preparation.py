@@ -43,6 +43,11 @@ NO_PROBES = (
     "made from"
 )
 
+#: Where no file was found that keeps the order of the model's own session.
+ORDER_OF_THE_FILE = (
+    "with probes, nodes run in the order of the saved graph, not in that of the model's own session"
+)
+
 #: Why the size of its weights is not known.
 NO_WEIGHTS = "only ONNX Runtime can read a .ort file"
 
@@ -149,6 +154,7 @@ def prepare(job: Job, watch: Stopwatch | None = None) -> Preparation:
                 try:
                     probed = prepare_probes(config, graph)
                 except OrderError:
+                    absent.append(("node order", ORDER_OF_THE_FILE))
                     graph = _ordered_as_its_file(library, job, graph, chosen.values)
                     nodes = dataclasses.replace(nodes, order=graph.nodes.order)
                     probed = prepare_probes(config, graph)
@@ -254,7 +260,8 @@ class _Executed(NamedTuple):
     Attributes:
         graph: the executed graph, its table completed by one profiled inference.
         events: the node events of that inference.
-        session_ns: what creating a session of it took, or of the model.
+        session_ns: what creating a session of it took; where none was needed, what the session of
+            the model took, which optimised it besides.
         definitions: as ``models.work.nodes.definitions`` gives them.
         sources: as ``models.sources.sources`` gives them.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import errno
 import json
 import shutil
 import signal
@@ -17,7 +18,14 @@ import msgspec
 
 from harness.analysis import precision
 from harness.config.profile import ProfileConfig
-from harness.errors import NO_ROOM, HarnessError, Interrupted, MachineError, RequestError
+from harness.errors import (
+    NO_ROOM,
+    HarnessError,
+    Interrupted,
+    MachineError,
+    RequestError,
+    one_line,
+)
 from harness.machine import facts
 from harness.measuring import handover, request, spawning, stacks, stopwatch
 from harness.measuring.conduct import no_room
@@ -124,13 +132,13 @@ class Measuring:
             with _signals(signal.SIG_IGN):
                 raise self._keep_finished(error) from error
         except Exception as error:  # there may be no memory or descriptor to write a file with
-            finished = True
+            finished: bool | None = None
             with contextlib.suppress(OSError):
                 finished = shards.drop_unless_finished(self.partial)
-            if finished and isinstance(error, OSError | MemoryError):
-                reason = error.strerror if isinstance(error, OSError) else "not enough memory"
+            if finished is not False and _is_exhausted(error):
+                kept = "what had finished is" if finished else "what may have finished is"
                 raise MachineError(
-                    f"{reason or error}; what had finished is in {self.partial}",
+                    f"{one_line(str(error)) or 'not enough memory'}; {kept} in {self.partial}",
                     f"check ulimit -a and df, then harness recover {self.partial}",
                 ) from error
             raise
@@ -195,6 +203,12 @@ class Measuring:
         gone = str(self.partial) in error.remedy
         remedy = f"harness show {target}" if gone else error.remedy
         return type(error)(f"{error.message}; {processes} kept in {target}", remedy)
+
+
+def _is_exhausted(error: Exception) -> bool:
+    """Whether the system has no more memory, descriptors or room."""
+    exhausted = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, *NO_ROOM)
+    return isinstance(error, MemoryError) or getattr(error, "errno", None) in exhausted
 
 
 @contextlib.contextmanager

@@ -7,6 +7,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from harness.measuring.absences import Absences
 from harness.measuring.handover import Job, Preparation
 from harness.measuring.stopwatch import Stopwatch
@@ -94,7 +96,8 @@ class TracedPasses:
         if "ort" in asked:
             with absent.noting("trace/ort"):
                 trace = self._ort(graph, trace_inferences)
-                traced.events["ort"], traced.nodes = trace.events, trace.nodes
+                traced.events["ort"] = trace.events
+                traced.nodes = trace.nodes if graph is None else _ordered(trace.nodes, graph.nodes)
                 absent += [("trace/ort", remark) for remark in trace.remarks]
         if "kernels" in asked and providers.by_name(self.job.config.session.provider).on_device:
             with absent.noting("trace/kernels"):
@@ -169,3 +172,18 @@ class TracedPasses:
                 )
             with self.watch.on("kernels: timeline"), traced.absent.noting("trace/timeline"):
                 traced.timeline = kernel_pass.timeline(inferences)
+
+
+def _ordered(traced: NodeTable, prepared: NodeTable) -> NodeTable:
+    """A table with the order of the model's own session, which the probes keep.
+
+    The pass of ORT's profiler runs the saved graph, perhaps in another order.
+
+    Args:
+        traced: the prepared table, and perhaps more nodes behind it.
+        prepared: with the order as the preparation saw it, -1 where it did not.
+    """
+    order = traced.order.copy()
+    known = np.flatnonzero(prepared.order >= 0)
+    order[known] = prepared.order[known]
+    return dataclasses.replace(traced, order=order)

@@ -11,6 +11,7 @@ import dataclasses
 import errno
 import io
 import os
+import resource
 import struct
 import threading
 import weakref
@@ -108,7 +109,8 @@ class ProfileFile:
                 with h5py.File(self._stream, "r") as self._opened:
                     yield self._opened
             except _DAMAGE as error:
-                if "memory allocation failed" in str(error):  # as HDF5 says it, of any file
+                # HDF5 says so of a damaged size, too.
+                if "memory allocation failed" in str(error) and _is_limited():
                     raise MemoryError(f"{self.path}: {error}") from error
                 raise ProfileFileError(
                     f"{self.path}: damaged: {_reason(error)}",
@@ -205,6 +207,11 @@ class _Stream(io.RawIOBase):
     def close(self) -> None:
         self._file.close()
         super().close()
+
+
+def _is_limited() -> bool:
+    """Whether this process may take less than all of the address space (``ulimit -v``)."""
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
 
 
 def _data_bytes(descriptor: int) -> int:

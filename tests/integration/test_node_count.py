@@ -26,13 +26,17 @@ from harness.config.inputs import InputRequest
 from harness.config.profile import ProfileConfig
 from harness.config.session import SessionConfig
 from harness.inputs import choice
-from harness.measuring import preparation
+from harness.measuring import preparation, traced_passes
 from harness.measuring.handover import Job, Preparation
 from harness.models import executed_graph
 from harness.models.sources import UserGraph, sources
 from harness.native import ort
 from harness.ort.library import ort_library
+from harness.tracing.ort_profiler.recorder import OrtPass
+from harness.tracing.probes import graphs
 from harness.tracing.probes.recorder import ProbePass
+
+ONES = np.ones((1, 4), np.float32)
 
 
 def chain(path: Path, nodes: int) -> Path:
@@ -143,13 +147,33 @@ def test_a_file_keeps_the_order_of_the_own_session(tmp_path: Path) -> None:
     assert prepared.graph is not None
     assert prepared.probed is not None
     library, config = ort.Library(ort_library()), SessionConfig(intra_threads=1)
-    inputs = {"x": np.zeros((1, 4), np.float32)}
+    own = prepared.graph.nodes
+    with contextlib.closing(
+        OrtPass(library, config, prepared.graph.path, own, {"x": ONES}, folder)
+    ) as of_file:
+        traced = of_file.record(1, 0).nodes
+    assert traced_passes._ordered(traced, own).order.tolist() == own.order.tolist()
+    inputs = {"x": ONES}
     for half in (0, 1):
         with contextlib.closing(
             ProbePass(library, config, prepared.probed, prepared.graph.nodes, inputs, half)
         ) as probe_pass:
             probe_pass.require_order(folder)
             assert probe_pass.half_order(folder) == ""
+
+
+def test_where_no_file_keeps_the_order_it_is_that_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executed, calls = graphs._executed, iter(range(100))
+
+    def blind(listed: Any) -> list[int]:
+        return [] if next(calls) < 3 else executed(listed)
+
+    monkeypatch.setattr(graphs, "_executed", blind)
+    prepared = prepare(chain(tmp_path / "model.onnx", 8), tmp_path / "work")
+    assert prepared.probed is not None
+    assert ("node order", preparation.ORDER_OF_THE_FILE) in prepared.absent
 
 
 def test_no_list_that_onnx_runtime_walks_grows_with_the_number_of_probes(tmp_path: Path) -> None:
