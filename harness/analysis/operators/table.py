@@ -377,7 +377,7 @@ class OperatorTimes:
         kinds = {
             self._kinds[row] if launched else self.nodes.arithmetic[row]
             for row in members
-            if self.nodes.arithmetic[row]
+            if ceilings.peaks and self.nodes.arithmetic[row]  # else all names would be read
         }
         peak = ceilings.peaks.get(kinds.pop()) if len(kinds) == 1 else None
         bound, why = bounds.classify(
