@@ -109,8 +109,8 @@ class _Rows(NamedTuple):
 
     Attributes:
         process: ProcessRecord.index.
-        launches, inferences: of these tables.
-        times: of LaunchTimes, those in its inferences.
+        launches, inferences: rows of these tables.
+        times: rows of LaunchTimes, those in its inferences.
     """
 
     process: int
