@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -103,6 +104,21 @@ class DeviceTime:
     nodes: NodeWork
 
 
+class _Rows(NamedTuple):
+    """Which rows of a timeline are of one process, in rising order.
+
+    Attributes:
+        process: ProcessRecord.index.
+        launches, inferences: rows of these tables.
+        times: rows of LaunchTimes, those in its inferences.
+    """
+
+    process: int
+    launches: npt.NDArray[np.intp]
+    inferences: npt.NDArray[np.intp]
+    times: npt.NDArray[np.intp]
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class _OfProcess:
     """The inferences of one process: means over the middle half by duration.
@@ -116,7 +132,8 @@ class _OfProcess:
         idle_ns: float64[launches], idle time just before it, CUPTI's part taken out.
         before_ns, busy_ns, after_ns, recorder_ns: as in DeviceAccounts.
         untaken_ns: the part of recorder_ns for which there was not enough idle time.
-        latest_ns: by how much work of these inferences ended after them at most; 0 if none did.
+        earliest_ns: by how much work of these inferences began before them at most; 0 if none did.
+        latest_ns: by how much it ended after them at most; 0 if none did.
         inferences: how many were recorded.
     """
 
@@ -131,6 +148,7 @@ class _OfProcess:
     after_ns: float
     recorder_ns: float
     untaken_ns: float
+    earliest_ns: int
     latest_ns: int
     inferences: int
 
@@ -148,13 +166,12 @@ def device_time(profile: Profile) -> DeviceTime | Figure:
         return Figure(None, "the device launched nothing")
     multiprocessors = multiprocessors_of(profile)
     each: list[_OfProcess] = []
-    for index in np.unique(timeline.launches.process).tolist():
-        one = _of_process(timeline, index, multiprocessors or 0)
+    for rows in _by_process(timeline):
+        one = _of_process(timeline, rows, multiprocessors or 0)
         if isinstance(one, Figure):
             return one
         each.append(one)
-    rows = 0 if profile.nodes is None else len(profile.nodes)
-    nodes = _nodes(each, rows)
+    nodes = _nodes(each, 0 if profile.nodes is None else len(profile.nodes))
     if multiprocessors is None:
         nodes = dataclasses.replace(nodes, small_ns=None)
     return DeviceTime(_accounts(profile, each), nodes)
@@ -217,12 +234,15 @@ def _resident(profile: Profile) -> tuple[dict[int, float], str]:
 
 def _doubt(each: list[_OfProcess], told_ns: float, clean_ns: float | None, why: str) -> str:
     """Why the accounts should not be trusted, in one sentence."""
-    latest_ns = max(one.latest_ns for one in each)
-    if latest_ns:
-        return (
-            f"work ends up to {latest_ns:,} ns after its inference: the device's clock is not "
-            "in step with the host's"
-        )
+    for beyond_ns, where in (
+        (max(one.earliest_ns for one in each), "starts up to {:,} ns before"),
+        (max(one.latest_ns for one in each), "ends up to {:,} ns after"),
+    ):
+        if beyond_ns:
+            return (
+                f"work {where.format(beyond_ns)} its inference: the device's clock is not in step "
+                "with the host's"
+            )
     if clean_ns is None:
         return why or "these processes have no timed pass to compare with"
     apart_ns = told_ns - clean_ns
@@ -274,15 +294,36 @@ def copies(kind: Sequence[str]) -> Float64Array:
     return np.array([each != "kernel" for each in kind], np.float64)
 
 
-def _of_process(timeline: GpuTimeline, process: int, multiprocessors: int) -> _OfProcess | Figure:
+def _by_process(timeline: GpuTimeline) -> list[_Rows]:
+    """The rows of each process that launched work: grouped once, as there are many times."""
+
+    def grouped(process: npt.NDArray[np.int32]) -> dict[int, npt.NDArray[np.intp]]:
+        order = np.argsort(process, kind="stable")
+        indices, first = np.unique(process[order], return_index=True)
+        ends = [*first[1:].tolist(), len(order)]
+        return {
+            index: order[start:end]
+            for index, start, end in zip(indices.tolist(), first.tolist(), ends, strict=False)
+        }
+
+    launches, inferences = timeline.launches.process, timeline.inferences.process
+    timed, times = grouped(inferences), grouped(inferences[timeline.times.inference])
+    none = np.empty(0, np.intp)
+    return [
+        _Rows(process, rows, timed.get(process, none), times.get(process, none))
+        for process, rows in grouped(launches).items()
+    ]
+
+
+def _of_process(timeline: GpuTimeline, rows: _Rows, multiprocessors: int) -> _OfProcess | Figure:
     launches, inferences = timeline.launches, timeline.inferences
-    mine = np.flatnonzero(launches.process == process)
-    of_process = inferences.process == process
-    recorded = np.flatnonzero(of_process & (inferences.recorded != 0))
-    bare_ns = inferences.duration_ns[of_process & (inferences.recorded == 0)]
+    process, mine = rows.process, rows.launches
+    with_cupti = inferences.recorded[rows.inferences] != 0
+    recorded = rows.inferences[with_cupti]
+    bare_ns = inferences.duration_ns[rows.inferences[~with_cupti]]
     if not len(recorded) or not len(bare_ns):
         return Figure(None, f"process {process} has no inferences with CUPTI, or none without")
-    times = _matrices(timeline, mine, recorded)
+    times = _matrices(timeline, mine, recorded, rows.times)
     if times is None:
         return Figure(None, f"process {process}: not every inference has a time for each launch")
     start_ns, work_ns = times
@@ -316,22 +357,22 @@ def _of_process(timeline: GpuTimeline, process: int, multiprocessors: int) -> _O
         after_ns=float(after_ns[middle].mean()),
         recorder_ns=recorder_ns,
         untaken_ns=max(recorder_ns - float(taken.sum()), 0.0),
+        earliest_ns=max(int((began_ns - starts[:, 0])[middle].max()), 0),
         latest_ns=max(-int(after_ns[middle].min()), 0),
         inferences=len(recorded),
     )
 
 
 def _matrices(
-    timeline: GpuTimeline, mine: npt.NDArray[np.intp], recorded: npt.NDArray[np.intp]
+    timeline: GpuTimeline,
+    mine: npt.NDArray[np.intp],
+    recorded: npt.NDArray[np.intp],
+    here: npt.NDArray[np.intp],
 ) -> tuple[Int64Array, Int64Array] | None:
     """(start, duration) as int64[inferences, launches]; None unless each is there once."""
     times = timeline.times
-    column = np.full(len(timeline.launches), -1)
-    column[mine] = np.arange(len(mine))
-    row = np.full(len(timeline.inferences), -1)
-    row[recorded] = np.arange(len(recorded))
-    here = np.flatnonzero((column[times.launch] >= 0) | (row[times.inference] >= 0))
-    at_row, at_column = row[times.inference[here]], column[times.launch[here]]
+    at_row = _position(recorded, times.inference[here])
+    at_column = _position(mine, times.launch[here])
     shape = len(recorded), len(mine)
     if len(here) != shape[0] * shape[1] or min(at_row.min(), at_column.min()) < 0:
         return None
@@ -344,6 +385,12 @@ def _matrices(
         filled[place] = values[here]
         columns.append(filled.reshape(shape))
     return columns[0], columns[1]
+
+
+def _position(rows: npt.NDArray[np.intp], wanted: npt.NDArray[np.int32]) -> npt.NDArray[np.intp]:
+    """Where each of wanted is in rows, at least one and rising; -1 where it is not."""
+    at = np.minimum(np.searchsorted(rows, wanted), len(rows) - 1)
+    return np.where(rows[at] == wanted, at, -1)
 
 
 def _middle(duration_ns: Int64Array) -> npt.NDArray[np.bool_]:
@@ -361,7 +408,7 @@ def taken_out(gaps_ns: Float64Array, cost_ns: float) -> Float64Array:
     no gap, and the cost is hidden behind the work before.
 
     Args:
-        gaps_ns: float64[n], at least 0: before each launch.
+        gaps_ns: float64[n], before each launch; of a negative one, which is doubtful, nothing.
         cost_ns: what is to be taken out of them together; negative adds to those that are not 0.
 
     Returns:
@@ -369,7 +416,7 @@ def taken_out(gaps_ns: Float64Array, cost_ns: float) -> Float64Array:
     """
     there = np.sort(gaps_ns[gaps_ns > 0])
     if not len(there) or cost_ns >= there.sum():
-        return gaps_ns.copy()
+        return np.maximum(gaps_ns, 0)
     # Gaps below the level go whole; the rest of the cost is shared by the others.
     left = cost_ns - np.concatenate([[0.0], np.cumsum(there)[:-1]])
     levels = left / np.arange(len(there), 0, -1)

@@ -401,6 +401,8 @@ def _between_edges(
             f"counter, one every {period_s * 1e3:.3g} ms: {_LONGER}"
         )
     joules = float(value[ends[1]] - value[ends[0]]) * _JOULES[series.unit]
+    if not joules:  # it is stuck, or it updates more slowly than it was found to
+        return "the energy counter did not change in a pass"
     return _Estimate(joules / span_s, span_s, EDGE_PERIODS * (period_s or 0.0))
 
 

@@ -51,7 +51,8 @@ class KernelTable:
     Attributes:
         busy_ns: time in which any of them ran, mean over the inferences.
         idle_ns: time between them, from the start of the first to the end of the last, mean
-            over the inferences; None unless a pass recorded the device's times alone.
+            over the inferences; None unless a pass recorded the device's times alone, and where
+            there is reason to doubt these.
         idle_reason: why it is None; empty otherwise.
         joined: share of the work, by time, that is joined to a node.
         unjoined_reason: why not all of it is.
@@ -120,7 +121,9 @@ def kernel_table(profile: Profile) -> KernelTable | Figure:
     if isinstance(device, Figure):
         busy_ns, idle_reason = _occupation(kernels, inference, count).busy_ns, device.reason
     else:
-        busy_ns, idle_ns = device.accounts.busy_ns, device.accounts.idle_ns
+        busy_ns, idle_reason = device.accounts.busy_ns, device.accounts.doubt
+        # A figure without its doubt beside it would pass for certain.
+        idle_ns = None if idle_reason else device.accounts.idle_ns
     duration_ns = kernels.duration_ns[within]
     return KernelTable(
         kernels=tuple(sorted(rows, key=lambda row: -row.median_ns)),

@@ -196,12 +196,12 @@ def sampler_share(profile: Profile) -> float | None:
         ticks, cpu = thread.get("lateness_ns"), thread.get("cpu_time_ns")
         if ticks is None or cpu is None:
             continue
-        spans_ns = [
-            int(np.ptp(ticks.time_ns[ticks.process == process]))
-            for process in np.intersect1d(ticks.process, cpu.process)
-        ]
+        both = np.intersect1d(ticks.process, cpu.process)
+        spans_ns = [int(np.ptp(ticks.time_ns[ticks.process == process])) for process in both]
+        # As float: a file may hold numbers whose sum no integer holds.
+        spent_ns = np.maximum(cpu.value[np.isin(cpu.process, both)].astype(np.float64), 0).sum()
         if sum(spans_ns) > 0:
-            shares.append(float(cpu.value.sum()) / sum(spans_ns))
+            shares.append(float(spent_ns) / sum(spans_ns))
     return sum(shares) if shares else None
 
 

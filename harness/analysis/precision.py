@@ -27,12 +27,13 @@ TF32 = "tf32"
 #: names are ACCUMULATOR, INSTRUCTION, TYPE, gemm (``core_name`` in
 #: python/cutlass_library/gemm_operation.py); an instruction m16n8k8 (1688) that names no 16-bit
 #: type takes TF32 (PTX ISA, mma.m16n8k8). The xmma names spell all types: ``f32f32_tf32f32_f32``.
-#: Elsewhere the parameters of a template tell. Seen with cuBLAS 13 and cuDNN 9.19.
+#: Elsewhere the parameters of a template tell: onnxruntime::BFloat16, or 6__half where the name is
+#: mangled. Seen with cuBLAS 13 and cuDNN 9.19.
 _TOLD = (
-    ("int8", re.compile(r"i(?:8816|16816|16832)gemm|i8i8|i8i32|imma|_igemm_")),
+    ("int8", re.compile(r"i(?:8816|16816|16832)gemm|i8i8|i8i32|(?<![a-z])imma|_igemm_")),
     ("float8", re.compile(r"e4m3|e5m2|fp8|qmma", re.IGNORECASE)),
-    ("bfloat16", re.compile(r"bf16|bfloat16")),
-    ("float16", re.compile(r"f16|fp16|h\d{3,5}gemm|hgemm|hcudnn|\b(?:__)?half2?\b")),
+    ("bfloat16", re.compile(r"(?i:bf16|bfloat16)")),
+    ("float16", re.compile(r"f16|fp16|h\d{3,5}gemm|hgemm|hcudnn|\b(?:__)?half2?\b|\d__half")),
     (TF32, re.compile(r"tf32|s1688gemm")),
     ("float64", re.compile(r"\bdouble\b|f64f64|d884gemm|dgemm")),
     ("float32", re.compile(r"\bfloat\b|sgemm|scudnn|f32f32|ffma")),

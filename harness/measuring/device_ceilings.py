@@ -77,14 +77,15 @@ class Device:
         provider: execution provider of ONNX Runtime, its libraries loaded.
         options: its options.
         state: reads the clocks and the power meanwhile.
-        memory_bytes: of the host, that an array to be copied to the device may take.
+        memory_bytes: of the host, that an array to be copied to the device may take; None if
+            that is not known.
     """
 
     library: ort.Library
     provider: ExecutionProvider
     options: Mapping[str, str]
     state: DeviceState
-    memory_bytes: int
+    memory_bytes: int | None
 
     @property
     def told(self) -> str:
@@ -198,14 +199,17 @@ class Work:
         """A binding that has run, and its size.
 
         Raises:
-            LookupError: no size fits the host's memory.
+            LookupError: no size fits the host's memory, or its free memory is not known.
             OrtError: the smallest does not fit the device's.
         """
-        fits = [size for size in self.sizes if self.input_bytes(size) <= self.device.memory_bytes]
+        memory_bytes = self.device.memory_bytes
+        if memory_bytes is None:
+            raise LookupError("free memory is not reported")
+        fits = [size for size in self.sizes if self.input_bytes(size) <= memory_bytes]
         if not fits:
             raise LookupError(
                 f"inputs of {self.input_bytes(self.sizes[0]) // 2**20} MiB do not fit the "
-                f"{self.device.memory_bytes // 2**20} MiB of memory that may be taken"
+                f"{memory_bytes // 2**20} MiB of memory that may be taken"
             )
         with contextlib.ExitStack() as held:
             binding: ort.Binding | None = None
@@ -267,11 +271,8 @@ def facts(library: ort.Library, config: ProfileConfig) -> tuple[Reading, ...]:
     # The last one runs single operators: the others leave what they cannot take to it.
     provider, options = [(asked, session.provider_options), *providers.chain(session)][-1]
     used = cuda_devices.device(options.get("device_id", "0"))
-    limit = config.memory_limit_gb
-    memory_bytes = (available_bytes() or 0) // 2
-    if limit is not None:
-        memory_bytes = min(memory_bytes, int(limit * 1e9) - resident_bytes())
     with DeviceState(used.index, used.reason) as state:
+        memory_bytes = _memory_bytes(config.memory_limit_gb)
         found = measure(Device(library, provider, options, state, memory_bytes))
     l2 = Reading(
         f"ceiling_{DEVICE}l2_bytes",
@@ -281,6 +282,16 @@ def facts(library: ort.Library, config: ProfileConfig) -> tuple[Reading, ...]:
         "" if used.l2_bytes is not None else used.reason or "the driver does not tell",
     )
     return (l2, *as_facts(found))
+
+
+def _memory_bytes(limit_gb: float | None) -> int | None:
+    """Memory of the host that an array may take; None if nothing tells."""
+    available, known = available_bytes(), []
+    if available is not None:
+        known.append(available // 2)
+    if limit_gb is not None:
+        known.append(max(int(limit_gb * 1e9) - resident_bytes(), 0))
+    return min(known, default=None)
 
 
 def as_facts(found: Sequence[Ceiling | Reading]) -> Iterator[Reading]:

@@ -193,6 +193,30 @@ def launch_times(launches: int, inferences: int) -> dict[str, Bounds]:
     }
 
 
+def check_timeline(
+    launched: np.ndarray[Any, Any],
+    timed: np.ndarray[Any, Any],
+    launch: np.ndarray[Any, Any],
+    inference: np.ndarray[Any, Any],
+) -> None:
+    """Checks that what a timeline's tables say about processes agrees.
+
+    Args:
+        launched: process of each of Launches.
+        timed: process of each of TimelineInferences.
+        launch: row in Launches of each of LaunchTimes, within its bounds.
+        inference: row in TimelineInferences of each, likewise.
+
+    Raises:
+        ValueError: the launches of a process do not follow each other, or a time joins a launch
+            and an inference of two processes.
+    """
+    if (np.diff(launched) < 0).any():
+        raise ValueError("launches/process: is not sorted")
+    if (launched[launch] != timed[inference]).any():
+        raise ValueError("times: a launch and its inference are of different processes")
+
+
 def check_columns(
     record: object, bounds: Mapping[str, Bounds], rows: int, texts: tuple[str, ...] = ()
 ) -> None:

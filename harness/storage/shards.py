@@ -382,7 +382,9 @@ def _check_timeline(timeline: GpuTimeline, known: frozenset[int], nodes: int) ->
     bounds.check_columns(launches, limits, len(launches.node), ("kind", "name"))
     bounds.check_columns(inferences, bounds.timeline_inferences(known), len(inferences.process))
     limits = bounds.launch_times(len(launches.node), len(inferences.process))
-    bounds.check_columns(timeline.times, limits, len(timeline.times.launch))
+    times = timeline.times
+    bounds.check_columns(times, limits, len(times.launch))
+    bounds.check_timeline(launches.process, inferences.process, times.launch, times.inference)
 
 
 def _check_events(events: NodeEvents, known: frozenset[int], nodes: int) -> None:

@@ -250,7 +250,7 @@ def _print_device(page: Page, accounts: DeviceAccounts | Figure, rows: Sequence[
     page.say("device", told)
     waits = [(row.idle_ns, row.called) for row in rows if row.idle_ns and row.idle_ns > 0]
     longest = sorted(waits, reverse=True)[:_WAITS_TOLD]
-    if longest:
+    if longest and not accounts.doubt:
         named = ", ".join(f"{called} ({nanoseconds(idle_ns)})" for idle_ns, called in longest)
         page.say("device", f"waits longest for the launches of {named}")
     if accounts.doubt:

@@ -326,21 +326,23 @@ def _read_timeline(group: Group, processes: frozenset[int], nodes: int) -> GpuTi
     }
     numbers = [name for name in LAUNCHES if name not in texts]
     columns = _numbers(launches, numbers, launched, limits) | _sizes(launches, launched, limits)
-    return GpuTimeline(
+    limits = bounds.timeline_inferences(processes)
+    timeline = GpuTimeline(
         Launches(**texts, **_read_all(columns)),
-        TimelineInferences(
-            **_read_all(
-                _numbers(
-                    inferences, TIMELINE_INFERENCES, timed, bounds.timeline_inferences(processes)
-                )
-            )
-        ),
+        TimelineInferences(**_read_all(_numbers(inferences, TIMELINE_INFERENCES, timed, limits))),
         stored(
             LaunchTimes,
             _numbers(times, LAUNCH_TIMES, rows, bounds.launch_times(launched, timed)),
             rows,
         ),
     )
+    bounds.check_timeline(
+        timeline.launches.process,
+        timeline.inferences.process,
+        timeline.times.launch,
+        timeline.times.inference,
+    )
+    return timeline
 
 
 def _sizes(group: Group, rows: int, limits: Mapping[str, bounds.Bounds]) -> dict[str, Column]:

@@ -104,6 +104,9 @@ def test_a_cost_above_the_idle_time_is_not_taken_out_of_anything_else() -> None:
         ([0, 10, 10], -4, [0, -2, -2]),
         ([0, 0], 5, [0, 0]),
         ([3, 3, 3], 0, [0, 0, 0]),
+        ([-5, 10], 20, [0, 10]),
+        ([-5, 10], 4, [0, 4]),
+        ([-5], 4, [0]),
     ],
 )
 def test_each_launch_costs_the_same_but_no_more_than_its_gap(
@@ -145,6 +148,27 @@ def test_work_that_ends_after_its_inference_is_doubted() -> None:
     seen = found(measured(late, resident([100]))).accounts
     assert (seen.after_ns, seen.told_ns) == (-5, 100)
     assert "work ends up to 5 ns after its inference" in seen.doubt
+
+
+def test_work_that_starts_before_its_inference_is_doubted() -> None:
+    early = timeline([("gemm", 0)], [(100, 100, [(93, 50)])], [80])
+    seen = found(measured(early, resident([100]))).accounts
+    # Nothing is taken out of a time that is not there.
+    assert (seen.before_ns, seen.recorder_ns) == (-7, 20)
+    assert "work starts up to 7 ns before its inference" in seen.doubt
+
+
+def test_times_are_those_of_their_process_in_whatever_order() -> None:
+    one = timeline(LAUNCHES, RECORDED, [210])
+    other = timeline([("gemm", 0)], [(0, 200, [(10, 50)])], [200], process=1)
+    both = merge_timelines([one, other])
+    assert both is not None
+    held = {name: getattr(both.times, name)[::-1] for name in both.times.__slots__}
+    turned = dataclasses.replace(both, times=dataclasses.replace(both.times, **held))
+    processes = resident([210]), resident([200], 1)
+    assert (
+        found(measured(turned, *processes)).accounts == found(measured(both, *processes)).accounts
+    )
 
 
 def test_a_captured_graph_is_not_held_against_launches() -> None:

@@ -187,9 +187,11 @@ def test_inferences_discarded_before_the_pass_lie_between_it_and_the_reading() -
         (costly_counter(50, at_s=(-0.9, 2.01)), "not read where a pass began and ended"),
         (costly_counter(50, period_s=0.5), "shorter than 5 updates of the energy counter, one"),
         (costly_counter(50, at_s=()), "not read where a pass began and ended"),
+        (costly_counter(0), "the energy counter did not change in a pass"),
+        (costly_counter(0, period_s=None), "the energy counter did not change in a pass"),
         ((recorded(50, without_s=0.6),), "record of power leaves out 0.62 s of a pass"),
     ],
-    ids=["no end", "far away", "slow meter", "none", "a gap"],
+    ids=["no end", "far away", "slow meter", "none", "stuck", "stuck, no period", "a gap"],
 )
 def test_edges_that_were_not_read_give_no_figure(
     devices: tuple[DeviceSeries, ...], reason: str

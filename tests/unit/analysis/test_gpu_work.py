@@ -79,9 +79,14 @@ def test_gaps_under_the_profiler_are_no_idle_time(measured: Profile) -> None:
 
 def test_a_pass_for_times_alone_tells_how_long_the_gpu_waits(measured: Profile) -> None:
     times = timeline([("gemm", 0), ("relu", 1)], [(0, 100, [(10, 20), (50, 5)])], [100])
-    measured = dataclasses.replace(measured, timeline=times)
+    timed = dataclasses.replace(process([100]), enqueue_ns=np.array([50]))
+    measured = dataclasses.replace(measured, timeline=times, processes=(timed,))
     seen = found(measured)
     assert (seen.busy_ns, seen.idle_ns, seen.idle_reason) == (25, 20, "")
+    # Without a timed pass to hold them against they are doubtful, and then not told plainly.
+    doubtful = found(dataclasses.replace(measured, processes=(process([100]),)))
+    assert (doubtful.busy_ns, doubtful.idle_ns) == (25, None)
+    assert "no timed pass, resident" in doubtful.idle_reason
     work = tables.node_work(measured)
     assert work is not None
     assert (work.kernel_ns.tolist(), work.launches.tolist()) == ([20, 5], [1, 1])

@@ -83,6 +83,24 @@ def test_our_own_sampling_counts_as_a_disturbance() -> None:
 CALM = {"wall_ns": 10**9, "steal_ns": 0, "other_load_ns": 0}
 
 
+@pytest.mark.parametrize(
+    ("values", "share"),
+    [([2 * 10**6, 7 * 10**8], 0.002), ([-5, 0], 0), ([2**63 - 1, 0], 2**63 / 1e9)],
+)
+def test_sampling_counts_where_both_of_its_series_are(values: list[int], share: float) -> None:
+    # The second process left no ticks: it ended before the first one was due.
+    ticks, spent = sampling("sampler", 0)
+    spent = dataclasses.replace(
+        spent,
+        process=np.array([0, 1], np.int32),
+        time_ns=np.array([5, 6], np.int64),
+        value=np.array(values, np.int64),
+        changed=np.ones(2, np.int8),
+    )
+    measured = dataclasses.replace(profile(process([100], noise=CALM)), devices=(ticks, spent))
+    assert noise.sampler_share(measured) == pytest.approx(share)
+
+
 def throttled() -> Profile:
     # Two processes of ten samples of 100 ns; in the first the clock was held back from 250 to
     # 450 and once more from 900 on, in the second never.

@@ -130,7 +130,7 @@ class Scripted:
 class Bench:
     """A device that takes 1 ms a step of size, and refuses sizes beyond its memory."""
 
-    memory_bytes: int = 1000
+    memory_bytes: int | None = 1000
     most: int = 1000
     bound: list[Scripted] = dataclasses.field(default_factory=list)
 
@@ -181,6 +181,19 @@ def test_the_hosts_memory_is_kept_for_others() -> None:
     assert chosen(Bench(memory_bytes=1), (1, 2, 4)) == 1
     with pytest.raises(LookupError, match="do not fit"):
         chosen(Bench(memory_bytes=0), (1, 2))
+
+
+def test_memory_that_is_not_reported_is_not_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_ceilings, "resident_bytes", lambda: 10**9)
+    monkeypatch.setattr(device_ceilings, "available_bytes", lambda: 4 * 10**9)
+    assert device_ceilings._memory_bytes(None) == 2 * 10**9
+    assert device_ceilings._memory_bytes(2) == 10**9
+    assert device_ceilings._memory_bytes(0.5) == 0
+    monkeypatch.setattr(device_ceilings, "available_bytes", lambda: None)
+    assert device_ceilings._memory_bytes(2) == 10**9
+    assert device_ceilings._memory_bytes(None) is None
+    with pytest.raises(LookupError, match="free memory is not reported"):
+        chosen(Bench(memory_bytes=None), (1, 2))
 
 
 def test_a_repetition_that_lost_its_cpu_is_disturbed(monkeypatch: pytest.MonkeyPatch) -> None:

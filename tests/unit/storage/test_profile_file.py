@@ -165,6 +165,23 @@ def test_a_timeline_that_points_nowhere_is_damage(tmp_path: Path, column: str, v
         profile_file.read_profile(tmp_path / "a.h5")
 
 
+@pytest.mark.parametrize(
+    ("launches", "inferences", "message"),
+    [([1, 0], [0, 1], "is not sorted"), ([0, 1], [0, 1], "of different processes")],
+)
+def test_a_timeline_whose_processes_disagree_is_damage(
+    tmp_path: Path, launches: list[int], inferences: list[int], message: str
+) -> None:
+    times = timeline([("gemm", 1), ("relu", -1)], [(5, 30, [(10, 5), (20, 7)])], [29])
+    profile = dataclasses.replace(GOLDEN["golden_profile"](), timeline=times)
+    profile_file.write_profile(profile, tmp_path / "a.h5")
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        file["timeline/launches/process"][...] = launches
+        file["timeline/inferences/process"][...] = inferences
+    with pytest.raises(ProfileFileError, match=message):
+        profile_file.read_profile(tmp_path / "a.h5")
+
+
 def test_the_wall_time_is_closed_when_all_else_is_written(tmp_path: Path) -> None:
     profile = GOLDEN["golden_profile"]()
     assert profile.wall_time is None

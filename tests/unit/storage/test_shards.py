@@ -117,6 +117,15 @@ def test_devices_and_kernels_of_all_processes_are_one_series_each(tmp_path: Path
     assert profile.timeline.times.start_ns.tolist() == [1, 4, 101, 104]
 
 
+def test_a_timeline_whose_processes_disagree_is_damage() -> None:
+    times = timeline([("b", 1), ("a", 0)], [(0, 9, [(1, 2), (4, 1)])], [8])
+    for launched, message in (([1, 0], "is not sorted"), ([0, 1], "of different processes")):
+        launches = dataclasses.replace(times.launches, process=np.array(launched, np.int32))
+        wrong = dataclasses.replace(times, launches=launches)
+        with pytest.raises(ValueError, match=message):
+            shards._check_timeline(wrong, frozenset({0, 1}), 2)
+
+
 def test_a_guard_that_fails_in_one_process_refuses_the_probes_of_all() -> None:
     good = dataclasses.replace(
         shard(0),

@@ -185,8 +185,10 @@ def test_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "before its first work" in out
     assert "with 0 ns of CUPTI taken out" in " ".join(out.split())
     assert "9 launches, 1 of no node" in out
-    assert "waits longest for the launches of fc1/Relu (" in out
+    assert "waits longest" not in out
     assert "do not trust the device's accounts: they miss the timed pass" in out
+    print_operators(table_of(undoubted(replayed("mlp"))), 0)
+    assert "waits longest for the launches of fc1/Relu (" in capsys.readouterr().out
     print_operators(table_of(recorded("mlp")), 0)
     assert f"idle times not known: {OLD}" in " ".join(capsys.readouterr().out.split())
     print_operators(table_of(dataclasses.replace(recorded("mlp"), kernels=None)), 0)
