@@ -176,7 +176,8 @@ def test_a_worker_without_threads_to_start_blames_the_machine(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = (
-        "import os, sys\n"
+        "import os, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell may ignore it\n"
         "sys.stderr.write('OpenBLAS: pthread_create failed for thread 1 of 2\\n')\n"
         "sys.stderr.write('KeyboardInterrupt\\n')\n"
         "sys.stderr.flush()\n"
