@@ -142,34 +142,29 @@ def test_an_error_of_each_kind(job: Job, kind: type[HarnessError]) -> None:
     assert handover.take_error(job) is None, "told once"
 
 
-def test_a_worker_without_memory_blames_the_machine(job: Job) -> None:
+@pytest.mark.parametrize(
+    ("body", "message", "remedy"),
+    [
+        ("bytearray(1 << 62)", "not enough memory", "smaller inputs"),
+        # As threading does.
+        ('raise RuntimeError("can\'t start new thread")', "no more threads", "ulimit -u"),
+    ],
+)
+def test_a_worker_without_memory_or_threads_blames_the_machine(
+    job: Job, body: str, message: str, remedy: str
+) -> None:
     job.write()
     code = (
         "import sys, pathlib\n"
         "from harness.measuring import conduct, handover\n"
-        "with conduct.process(handover.Job.read(pathlib.Path(sys.argv[1]))): bytearray(1 << 62)"
+        f"with conduct.process(handover.Job.read(pathlib.Path(sys.argv[1]))): {body}"
     )
     ended = subprocess.run([sys.executable, "-c", code, job.path], check=False)
     error = handover.take_error(job)
     assert isinstance(error, MachineError)
     assert ended.returncode == error.exit_code
-    assert "not enough memory" in error.message
-    assert "smaller inputs" in error.remedy
-
-
-def test_a_worker_without_threads_blames_the_machine(job: Job) -> None:
-    job.write()
-    code = (
-        "import sys, pathlib\n"
-        "from harness.measuring import conduct, handover\n"
-        "with conduct.process(handover.Job.read(pathlib.Path(sys.argv[1]))):\n"
-        '    raise RuntimeError("can\'t start new thread")  # as threading does'
-    )
-    ended = subprocess.run([sys.executable, "-c", code, job.path], check=False)
-    error = handover.take_error(job)
-    assert isinstance(error, MachineError)
-    assert ended.returncode == error.exit_code
-    assert "no more threads" in error.message
+    assert message in error.message
+    assert remedy in error.remedy
 
 
 def test_a_worker_without_threads_to_start_blames_the_machine(
