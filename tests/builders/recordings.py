@@ -13,7 +13,8 @@ import numpy as np
 
 from harness import read_profile
 from harness.native import cupti, marks
-from harness.records import Launches, Profile
+from harness.records import KernelEvents, Launches, Profile
+from harness.tracing.kernels import join
 from tests.builders.device_records import timeline
 
 FOLDER = Path(__file__).parents[1] / "gpu" / "recordings"
@@ -65,6 +66,20 @@ def raw_records() -> RawRecording:
         names=dict(zip(held["addresses"].tolist(), held["names"].tolist(), strict=True)),
         marks=marks.Marks(int(held["first_id"]), held["marks"], 0, 0, 0),
         recording=cupti.CuptiRecording(buffers, 0, 0, 0, int(held["offset_ns"]), 0, ""),
+    )
+
+
+def joined_records(raw: RawRecording) -> KernelEvents:
+    """The raw records, joined to nodes by the ids of their launches."""
+    start_ns, duration_ns = join.inferences(raw.marks)
+    return join.join(
+        raw.columns,
+        raw.names,
+        raw.marks,
+        raw.recording,
+        inference_start_ns=start_ns,
+        inference_duration_ns=duration_ns,
+        process=0,
     )
 
 

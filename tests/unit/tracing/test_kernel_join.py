@@ -11,7 +11,7 @@ import pytest
 from harness.native import cupti, marks
 from harness.records import KernelEvents
 from harness.tracing.kernels import join
-from tests.builders.recordings import raw_records
+from tests.builders.recordings import joined_records, raw_records
 
 FIRST_ID = 7 << 32
 OURS, FOREIGN = 3, 4
@@ -277,17 +277,7 @@ class TestReasons:
 
 
 def test_records_of_a_gpu_are_joined_again() -> None:
-    raw = raw_records()
-    start_ns, duration_ns = join.inferences(raw.marks)
-    events = join.join(
-        raw.columns,
-        raw.names,
-        raw.marks,
-        raw.recording,
-        inference_start_ns=start_ns,
-        inference_duration_ns=duration_ns,
-        process=0,
-    )
+    events = joined_records(raw_records())
     assert events.inference.tolist() == [0] * 9 + [1] * 9 + [2] * 9
     # A product of matrices is a copy of the bias and a kernel; the last is the output's copy.
     assert events.node.tolist() == [0, 0, 1, 2, 2, 3, 4, 4, -1] * 3

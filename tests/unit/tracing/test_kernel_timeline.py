@@ -12,7 +12,7 @@ from harness.records import KernelEvents, Launches
 from harness.tracing.kernels import join, timeline
 from harness.tracing.kernels.timeline import Turn
 from tests.builders.device_records import kernels
-from tests.builders.recordings import raw_records
+from tests.builders.recordings import joined_records, raw_records
 
 NAMES = {1: "gemm", 2: "relu", 3: "softmax"}
 NOT_LOST = cupti.CuptiRecording((), 0, 0, 0, 0, 0, "")
@@ -158,15 +158,7 @@ def test_records_of_a_gpu_are_joined_by_position_as_by_id() -> None:
     """The same records twice: with their marks and, as a second pass would have them, without."""
     raw = raw_records()
     start_ns, duration_ns = join.inferences(raw.marks)
-    events = join.join(
-        raw.columns,
-        raw.names,
-        raw.marks,
-        raw.recording,
-        inference_start_ns=start_ns,
-        inference_duration_ns=duration_ns,
-        process=0,
-    )
+    events = joined_records(raw)
     alone = raw.columns._replace(call=raw.columns.call[:0], external=raw.columns.external[:0])
     placed = timeline.place(
         timeline.learn(raw.columns, events),
