@@ -109,23 +109,43 @@ def place(launches: Launches, turns: Sequence[Turn]) -> GpuTimeline:
     ]
     if not times:
         raise ValueError("CUPTI recorded nothing")
-    count = int(first[-1])
-    recorded = [np.full(len(turn.start_ns), turn.columns is not None) for turn in turns]
     return GpuTimeline(
         launches,
-        TimelineInferences(
-            process=np.full(count, launches.process[0], np.int32),
-            recorded=np.concatenate(recorded).astype(np.int32),
-            start_ns=np.concatenate([turn.start_ns for turn in turns]),
-            enqueue_ns=np.concatenate([turn.enqueue_ns for turn in turns]),
-            duration_ns=np.concatenate([turn.duration_ns for turn in turns]),
-        ),
+        _inferences(turns, int(launches.process[0])),
         LaunchTimes(
             launch=np.concatenate([each.launch for each in times]),
             inference=np.concatenate([each.inference for each in times]),
             start_ns=np.concatenate([each.start_ns for each in times]),
             duration_ns=np.concatenate([each.duration_ns for each in times]),
         ),
+    )
+
+
+def whole(turns: Sequence[Turn], process: int) -> GpuTimeline:
+    """The times of the inferences alone, where what they launch is not known.
+
+    Args:
+        turns: of one process, in order.
+        process: ProcessRecord.index.
+    """
+    narrow, wide = np.empty(0, np.int32), np.empty(0, np.int64)
+    axes = np.empty((0, 3), np.int32)
+    return GpuTimeline(
+        Launches(narrow, (), (), narrow, narrow, axes, axes, narrow, wide, wide),
+        _inferences(turns, process),
+        LaunchTimes(narrow, narrow, wide, wide),
+    )
+
+
+def _inferences(turns: Sequence[Turn], process: int) -> TimelineInferences:
+    recorded = [np.full(len(turn.start_ns), turn.columns is not None) for turn in turns]
+    told = np.concatenate(recorded).astype(np.int32)
+    return TimelineInferences(
+        process=np.full(len(told), process, np.int32),
+        recorded=told,
+        start_ns=np.concatenate([turn.start_ns for turn in turns]),
+        enqueue_ns=np.concatenate([turn.enqueue_ns for turn in turns]),
+        duration_ns=np.concatenate([turn.duration_ns for turn in turns]),
     )
 
 
