@@ -168,7 +168,7 @@ int cuptiActivityPushExternalCorrelationId(int kind, uint64_t id) {
 int cuptiActivityPopExternalCorrelationId(int kind, uint64_t *id) {
     if (open_tag != 0 && tags < TAGS) {
         tag[tags] = open_tag;
-        tagged_ns[tags++] = opened_ns;
+        tagged_ns[tags++] = opened_ns + (now_ns() - opened_ns) / 2; /* while the node ran */
     }
     open_tag = 0;
     return note('-');

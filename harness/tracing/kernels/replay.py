@@ -60,6 +60,11 @@ class ReplayPass:
             self._session.close()  # together with its bindings
             raise
 
+    @property
+    def binding(self) -> ort.Binding:
+        """What the graph was captured with: each inference of it is a replay."""
+        return self._binding
+
     def timeline(
         self, inferences: int, launches: Launches | None, process: int
     ) -> tuple[GpuTimeline, str]:
