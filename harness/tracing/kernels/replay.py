@@ -88,7 +88,7 @@ class ReplayPass:
             return timeline.whole(turns, process), "the nodes of the device's work are not known"
         try:
             _require_nodes(launches, turns)
-            return timeline.place(launches, turns), ""
+            return timeline.place(launches, turns, replayed=True), ""
         except ValueError as error:
             return timeline.whole(turns, process), str(error)
 
