@@ -32,7 +32,8 @@ from tests.gpu.survey import survey
 if TYPE_CHECKING:
     from tests.gpu.conftest import Bench
 
-pytestmark = pytest.mark.gpu
+#: A warning of whatever is installed there is no reason to lose a measurement.
+pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("default")]
 
 #: By how much accounts may miss what they explain: a share of it, and of the MLP nanoseconds.
 RESIDUAL, RESIDUAL_OF_MLP_NS = 0.03, 3000
@@ -240,7 +241,7 @@ def test_a_whole_profile(bench: Bench, whole: str, figure: Figure) -> None:
         figure(f"GPU: {which.told}", closing=which.told)
         ceilings(bench, whole, profile, figure)
         gained = gain(profile)
-        assert isinstance(gained, Gain) or gained.reason
+        assert isinstance(gained, Gain) or not bench.rehearsed, gained.reason
         table = operators.table.operator_table(profile)
         for found in findings(profile, table):
             figure(f"{whole}: {found.sentence}")
