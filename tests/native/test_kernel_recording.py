@@ -301,3 +301,52 @@ told(*replayed(REPLAYS_NODES))
     assert "launch 2 is kernel softmax" in other
     assert "kernel exp in the first" in other
     assert swapped.endswith("the nodes of the graph do not run in the same order each time")
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_process_replays_a_graph_beside_it_or_says_why_the_session_refuses(
+    interpreter: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, refused: bool
+) -> None:
+    done = interpreter(
+        DEVICE.format(double=build_cupti(), folder=str(tmp_path))
+        + f"""
+from types import SimpleNamespace
+from harness.measuring.stopwatch import Stopwatch
+from harness.measuring.traced_passes import TracedPasses
+recorder.close()
+resident = dataclasses.replace(
+    resident, memory="device", capture_option="enable_cuda_graph", takes_options=True
+)
+if {refused}:  # as open_session says it; the CPU's provider has nothing to refuse
+    from harness.errors import RequestError
+    from harness.tracing.kernels import replay
+
+    def refuse(*arguments):
+        raise RequestError("cannot capture m.onnx as a CUDA graph: 2 nodes", "drop the option")
+
+    replay.open_session = refuse
+job = SimpleNamespace(
+    config=SimpleNamespace(session=config, trace=("kernels",), quick=False),
+    work_folder=folder, model=Path(MODEL),
+)
+preparation = SimpleNamespace(graph=graph, probed=None, executions=len(graph.nodes))
+watch = Stopwatch()
+passes = TracedPasses(job, preparation, library, {{"x": np.ones(4, np.float32)}}, 3, watch)
+traced = passes.record([], 4, 0)
+print(len(traced.timeline.times), traced.replay and len(traced.replay.inferences), *traced.absent)
+job.config.quick = True
+traced = passes.record([], 4, 0)
+print(traced.replay, traced.absent)
+""",
+        CHAIN,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    told, quick = done.stdout.splitlines()
+    if refused:
+        assert told.startswith("48 None ('trace/replay', ")
+        assert "cannot capture m.onnx as a CUDA graph: 2 nodes" in told
+    else:
+        # The double launches one by one here: its records name no node of a graph.
+        assert told.startswith("48 32 ('trace/replay', \"kernels of the replayed graph: ")
+        assert "do not tell which node of the graph they are" in told
+    assert quick == "None []"
