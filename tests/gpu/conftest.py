@@ -84,12 +84,12 @@ class Bench:
     until_s: float
 
     def run(self, *arguments: object) -> subprocess.CompletedProcess[str]:
-        """``python -m ARGUMENTS`` in the folder, for as long as there is time."""
+        """``python ARGUMENTS`` in the folder, for as long as there is time."""
         left_s = self.until_s - time.monotonic()
         if left_s < 5:
             pytest.fail(f"the {LONGEST_S} s that all tests may take are over")
         return subprocess.run(
-            [sys.executable, "-m", *map(str, arguments)],
+            [sys.executable, *map(str, arguments)],
             cwd=self.folder,
             env=self.environment,
             capture_output=True,

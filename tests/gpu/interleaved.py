@@ -1,6 +1,6 @@
 """All passes of one model by turns in one process: what they say can be held against each other.
 
-    python -m tests.gpu.interleaved MODEL BATCH FOLDER
+    python tests/gpu/interleaved.py MODEL BATCH FOLDER
 
 The processes of a profile make one pass after the other, and the machine may change in between.
 Here each round makes all of them, between pieces of the timed pass: latencies, probes, kernels,

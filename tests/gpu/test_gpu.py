@@ -9,6 +9,7 @@ CPU, with doubles: what depends on how fast a GPU is, is then not asserted.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import json
 from collections.abc import Callable
@@ -17,6 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+
+# Not tests.gpu.survey: a package named "tests" may be installed on that machine.
+from survey import survey
 
 from harness import read_profile
 from harness.analysis import energy, gpu_work, noise, operators, precision, used_gpu
@@ -27,7 +31,6 @@ from harness.analysis.gpu_work import KernelTable
 from harness.analysis.operators.table import OperatorTable
 from harness.records import Profile
 from harness.reporters.numbers import joules, nanoseconds
-from tests.gpu.survey import survey
 
 if TYPE_CHECKING:
     from tests.gpu.conftest import Bench
@@ -43,6 +46,8 @@ PROBE_NS = 400
 
 #: The most of a core that the GPU's part of sampling may take, at 100 Hz.
 SAMPLER = 0.005
+
+INTERLEAVED = Path(__file__).with_name("interleaved.py")
 
 #: Ceilings that every GPU has, by the end of the fact's name.
 CEILINGS = ("add", "relu", "matmul_float32", "matmul_tf32", "matmul_float16")
@@ -74,7 +79,7 @@ def measured(bench: Bench, case: Case) -> Measured:
     """One process for each case: the tests of a case share it."""
     model, batch = case
     name = f"{model}-b{batch}"
-    done = bench.run("tests.gpu.interleaved", model, batch, bench.folder)
+    done = bench.run(INTERLEAVED, model, batch, bench.folder)
     assert done.returncode == 0, done.stderr
     told = json.loads((bench.folder / f"{name}.json").read_text())
     assert "nodes" in told, told["absent"]
@@ -225,7 +230,7 @@ def test_a_whole_profile(bench: Bench, whole: str, figure: Figure) -> None:
     # The ceilings take some ten seconds: those of one model are enough.
     quick = () if bench.rehearsed or whole == "resnet50" else ("--quick",)
     done = bench.run(
-        *("harness", "profile", whole, "--provider", "cuda", "--energy", "--processes", 2),
+        *("-m", "harness", "profile", whole, "--provider", "cuda", "--energy", "--processes", 2),
         *("--sample-hz", 100, "--quiet", "--output", f"{whole}.h5", *quick),
         *(("--duration", 0.5) if bench.rehearsed else ()),
     )
@@ -252,10 +257,24 @@ def test_a_whole_profile(bench: Bench, whole: str, figure: Figure) -> None:
         assert told.shares
         table = operators.table.operator_table(profile)
         assert isinstance(table, OperatorTable), table.reason
-        assert all(row.bound for row in table.operators)
-    shown = bench.run("harness", "show", f"{whole}.h5")
-    assert shown.returncode == 0, shown.stderr
-    (bench.folder / f"{whole}-show.txt").write_text(shown.stdout)
+        bounds = collections.Counter(row.bound for row in table.operators)
+        figure(f"{whole}: bound: {', '.join(f'{n} {bound}' for bound, n in bounds.most_common())}")
+        assert all(bounds)
+    told_as(bench, whole)
+
+
+def told_as(bench: Bench, name: str) -> None:
+    """What users look at goes into the bundle, too."""
+    for command, target in (
+        (("show", f"{name}.h5"), f"{name}-show.txt"),
+        (("ops", f"{name}.h5", "--limit", 0), f"{name}-ops.txt"),
+        (("report", f"{name}.h5", "-o", f"{name}.html"), ""),
+        (("trace", f"{name}.h5", "-o", f"{name}.pftrace.gz"), ""),
+    ):
+        done = bench.run("-m", "harness", *command)
+        assert done.returncode == 0, done.stderr
+        if target:
+            (bench.folder / target).write_text(done.stdout)
 
 
 def sampled(bench: Bench, name: str, profile: Profile, figure: Figure) -> None:
@@ -304,7 +323,7 @@ def ceilings(bench: Bench, name: str, profile: Profile, figure: Figure) -> None:
 
 def test_a_profile_of_a_captured_graph(bench: Bench, figure: Figure) -> None:
     done = bench.run(
-        *("harness", "profile", "mlp", "--provider", "cuda", "--quick", "--processes", 2),
+        *("-m", "harness", "profile", "mlp", "--provider", "cuda", "--quick", "--processes", 2),
         *("--provider-option", "enable_cuda_graph=1", "--quiet", "--output", "mlp-graph.h5"),
     )
     assert done.returncode == 0, done.stderr

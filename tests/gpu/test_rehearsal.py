@@ -46,7 +46,7 @@ def test_a_rehearsal_holds_ends_with_a_line_of_figures_and_leaves_a_bundle(tmp_p
     with tarfile.open(bundle) as archive:
         names = set(archive.getnames())
     # What cut.py reads, and what the figures were taken from.
-    assert {"mlp.h5", "cupti-records.npz", "figures.txt"} <= names
+    assert {"mlp.h5", "cupti-records.npz", "figures.txt", "mlp.html", "mlp-ops.txt"} <= names
     assert {"mlp-b1.h5", "mlp-b1-graph.h5", "mlp-b1.json", "mlp-graph.h5"} <= names
 
 
