@@ -12,8 +12,8 @@ import os
 import sys
 from pathlib import Path
 
-from harness.measuring import conduct
-from harness.measuring.handover import Job, leave_clocked, write_preparation
+from harness.measuring import conduct, prepared
+from harness.measuring.handover import Job, leave_clocked
 from harness.measuring.preparation import prepare
 from harness.measuring.stopwatch import Stopwatch
 
@@ -32,7 +32,7 @@ def _work(path: Path) -> None:
         watch = Stopwatch()
         preparation = prepare(job, watch)
         with watch.on("handing over"):
-            write_preparation(job, preparation)
+            prepared.write(job, preparation)
         leave_clocked(job, "preparation", watch)
     conduct.end()
 
