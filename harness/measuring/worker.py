@@ -20,7 +20,7 @@ from harness.measuring.stopwatch import Stopwatch
 #: Objects that are made before the collector looks for cycles. A large model is hundreds of
 #: thousands of small objects, none of them in a cycle; looking at them every 700 new ones took
 #: a third of the time spent in Python.
-COLLECTED_EVERY = 100_000
+COLLECTED_EVERY = 1_000_000
 
 
 def _work(path: Path) -> None:
