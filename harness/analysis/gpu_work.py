@@ -13,9 +13,8 @@ from harness.analysis.device_time import (
     NodeWork,
     copies,
     device_time,
-    few_blocks,
-    multiprocessors_of,
 )
+from harness.analysis.occupancy import capacity, too_few
 from harness.analysis.operators.labels import node_label
 from harness.records import KernelEvents, NodeTable, Profile
 from harness.statistics.figures import Figure, Float64Array
@@ -160,8 +159,7 @@ def node_work(profile: Profile) -> NodeWork | None:
     inference, count = _inferences(kernels)
     counted = (inference >= 0) & (kernels.node >= 0) & (kernels.node < rows)
     node, work_ns = kernels.node[counted], kernels.duration_ns[counted]
-    multiprocessors = multiprocessors_of(profile)
-    small = few_blocks(kernels.grid[counted], multiprocessors or 0)
+    size = capacity(profile)
 
     def mean(weights: npt.NDArray[Any] | None) -> Float64Array:
         return np.bincount(node, weights, rows) / max(count, 1)
@@ -170,7 +168,9 @@ def node_work(profile: Profile) -> NodeWork | None:
         kernel_ns=mean(work_ns),
         launches=mean(None),
         copies=mean(copies(kernels.kind)[counted]),
-        small_ns=None if multiprocessors is None else mean(np.where(small, work_ns, 0)),
+        small_ns=None
+        if size is None
+        else mean(np.where(too_few(kernels, size)[counted], work_ns, 0)),
         idle_ns=None,
     )
 

@@ -13,7 +13,8 @@ import pytest
 
 from harness.analysis import gpu_work
 from harness.analysis.device_bounds import held_back
-from harness.analysis.device_time import MULTIPROCESSORS, DeviceAccounts, NodeWork
+from harness.analysis.device_time import DeviceAccounts, NodeWork
+from harness.analysis.occupancy import MULTIPROCESSORS
 from harness.analysis.operators.table import OperatorTable, operator_table
 from harness.records import LatencySeries, Profile, Reading
 from harness.reporters.scripts.profile import operators_text
