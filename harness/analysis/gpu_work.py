@@ -32,6 +32,11 @@ class Kernel:
         calls: per inference, on average.
         nodes: names of the nodes that launch it, in the order of the executed graph.
         unjoined: share of its calls that could not be joined to a node.
+        peak_share, bandwidth_share: share of the device's ceilings that it reaches; None if not
+            known, and here always: ``kernel_ceilings`` judges it by the work of its nodes.
+        work: whose work that is by: ``own``, it is the only kernel of its nodes; ``part``, the
+            nodes launch others besides; empty without shares.
+        ceilings_reason: why there are no shares; empty otherwise, and for copies.
     """
 
     name: str
@@ -41,6 +46,10 @@ class Kernel:
     calls: float
     nodes: tuple[str, ...]
     unjoined: float
+    peak_share: float | None = None
+    bandwidth_share: float | None = None
+    work: str = ""
+    ceilings_reason: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

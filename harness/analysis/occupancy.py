@@ -106,8 +106,8 @@ def too_few(launches: KernelEvents | Launches, device: Capacity) -> npt.NDArray[
     """
     blocks = launches.grid.astype(np.float64).prod(axis=1)  # three of 2**31 - 1 exceed int64
     at_once = np.full(len(blocks), 1) if device.each is None else fitting(launches, device.each)
-    few: npt.NDArray[np.bool_] = (launches.grid > 0).all(axis=1)
-    return few & (blocks < at_once.astype(np.float64) * device.multiprocessors)
+    fit = at_once.astype(np.float64) * device.multiprocessors
+    return np.asarray((launches.grid > 0).all(axis=1) & (blocks < fit), np.bool_)
 
 
 def _up(values: Int64Array, step: int) -> Int64Array:

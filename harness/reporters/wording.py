@@ -9,6 +9,12 @@ from harness.analysis.findings.seen import Finding
 from harness.options import worded
 from harness.records import InputRecord, Profile
 
+#: How the work of nodes is divided among their kernels (``analysis.kernel_ceilings``).
+PARTS_TOLD = (
+    "a part of its nodes' work, as these launch other kernels besides: operations count for those "
+    "whose names tell the narrower type of the node, else by time; bytes by time"
+)
+
 
 def evidence(
     found: Finding, duration: Callable[[float], str], share: Callable[[float], str]

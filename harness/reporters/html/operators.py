@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from harness.analysis.gpu_work import occupation
+from harness.analysis.gpu_work import Kernel, KernelTable, occupation
+from harness.analysis.kernel_ceilings import PART
 from harness.analysis.operators.labels import layer
 from harness.analysis.operators.table import Operator, OperatorTable
 from harness.options import flag, worded
@@ -25,6 +26,7 @@ from harness.reporters.html.markup import (
 from harness.reporters.html.quantities import count, counted, duration, metric, percent
 from harness.reporters.html.tables import Cell, Column, table
 from harness.reporters.names import clipped
+from harness.reporters.wording import PARTS_TOLD
 from harness.statistics.figures import Figure
 
 #: Most rows of a table: a page is for reading, ``ops --csv`` has them all.
@@ -186,6 +188,11 @@ def tables(digest: Digest) -> Markup | None:
         chosen = element("input", type="radio", name=group, value=by, checked=number == 0)
         radios.append(element("label", chosen, element("span", label)))
         panels.append(element("div", _table(digest, found, by), class_=f"panel by-{by}"))
+    if isinstance(digest.kernels, KernelTable):
+        chosen = element("input", type="radio", name=group, value="kernel")
+        label = f"by kernel ({len(digest.kernels.kernels):,})"
+        radios.append(element("label", chosen, element("span", label)))
+        panels.append(element("div", _kernels(digest.kernels), class_="panel by-kernel"))
     search = element(
         "label",
         element("span", "Search ", class_="quiet"),
@@ -267,6 +274,52 @@ def _table(digest: Digest, found: OperatorTable, by: str) -> Markup:
     if launched and all(row.idle_ns is None for row in rows) and isinstance(found.device, Figure):
         whole.append(note(f"GPU idle: {worded(found.device.reason)}."))
     return Markup(join(whole))
+
+
+def _kernels(found: KernelTable) -> Markup:
+    """Kernels and copies, with the share of the device's ceilings that each reaches."""
+    rows = found.kernels[:ROWS]
+    judged = any(row.work for row in rows)
+    columns = [
+        Column("kernel"),
+        Column("share", "share of the sum of all rows' times", number=True),
+        Column("time", "of all its calls in an inference, median", number=True),
+        Column("calls", "in an inference", number=True),
+        Column("nodes", "that launch it", number=True),
+        Column("kind"),
+    ]
+    if judged:
+        columns.append(Column("of peak", "share of the device's arithmetic ceiling", number=True))
+        columns.append(Column("of memory", "share of the device's bandwidth", number=True))
+    names = foreign_names([row.name or "(no name)" for row in rows])
+    cells: list[list[Content | Cell]] = []
+    for name, row in zip(names, rows, strict=True):
+        told: list[Content | Cell] = [
+            name,
+            Cell(percent(row.share), row.share),
+            Cell(duration(row.median_ns), row.median_ns),
+            Cell(count(round(row.calls, 2)), row.calls),
+            Cell(count(len(row.nodes)), len(row.nodes)),
+            row.kind,
+        ]
+        if judged:
+            told += [_of_ceiling(row, row.peak_share), _of_ceiling(row, row.bandwidth_share)]
+        cells.append(told)
+    whole: list[Content] = [
+        table(columns, cells, caption="Kernels and copies, longest first", sortable=True,
+              kind="tall"),
+    ]  # fmt: skip
+    if any(row.work == PART for row in rows):
+        whole.append(note(f"~: {PARTS_TOLD}."))
+    if not judged:
+        reasons = dict.fromkeys(row.ceilings_reason for row in rows if row.ceilings_reason)
+        whole.append(note(f"No shares of ceilings: {worded(next(iter(reasons), 'no kernels'))}."))
+    return join(whole)
+
+
+def _of_ceiling(row: Kernel, share: float | None) -> Cell:
+    mark = "~" if row.work == PART else ""
+    return _optional(share, lambda value: f"{mark}{percent(value)}")
 
 
 def _called(row: Operator, by: str) -> str:
