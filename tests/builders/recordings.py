@@ -13,7 +13,7 @@ import numpy as np
 
 from harness import read_profile
 from harness.native import cupti, marks
-from harness.records import KernelEvents, Launches, NodeEvents, Profile
+from harness.records import KernelEvents, LatencySeries, Launches, NodeEvents, Profile
 from harness.tracing.kernels import join
 from tests.builders.device_records import timeline
 
@@ -173,3 +173,13 @@ def on_both_clocks(name: str) -> Profile:
         nodes=dataclasses.replace(nodes, carrier=carrier),
         traces={**profile.traces, "probe": events},
     )
+
+
+def undoubted(profile: Profile) -> Profile:
+    """With a timed pass that the replayed inferences do not miss."""
+    assert profile.timeline is not None
+    inferences = profile.timeline.inferences
+    duration_ns = np.full(len(inferences), round(inferences.duration_ns.mean()))
+    timed = LatencySeries(inferences.start_ns, duration_ns)
+    first = dataclasses.replace(profile.processes[0], steady=timed, enqueue_ns=duration_ns)
+    return dataclasses.replace(profile, processes=(first,))

@@ -175,7 +175,7 @@ def _ruler(segments: Sequence[_Segment]) -> Markup:
     """A scale bar below the strips: the processes lack a common zero for an axis."""
     whole_ns = sum(one.end_ns - one.start_ns for one in segments)
     of_axis = sum(one.width for one in segments) / (whole_ns or 1)
-    length_ns = plots.ticks(plots.Scale(0, whole_ns / 3), 2)[1] if whole_ns else 0.0
+    length_ns = plots.ticks(plots.Scale(0, whole_ns / 3), 2)[1] if whole_ns > 0 else 0.0
     end = length_ns * of_axis
     return plots.plot(
         plots.line(0, 50, end, 50, "ruler"),

@@ -16,7 +16,7 @@ from harness.reporters.html.markup import Markup, element, foreign, shorten
 from tests.builders.device_records import kernels, series
 from tests.builders.node_tables import table
 from tests.builders.process_records import process, profile
-from tests.builders.recordings import PROFILES, on_both_clocks, recorded
+from tests.builders.recordings import PROFILES, on_both_clocks, recorded, undoubted
 
 HOSTILE = (
     '/layer1/<script>alert("x")</script>',
@@ -331,6 +331,18 @@ def test_a_gpus_page_tells_both_clocks(name: str) -> None:
     assert source.count('class="launch"') >= 5
     assert set(seen.elements) <= ELEMENTS
     assert not re.findall(r'"-?(?:nan|inf)', source)
+
+
+def test_what_the_device_waits_for_is_named_unless_its_accounts_are_doubtful() -> None:
+    told = "The device waits longest for the launches of"
+    seen = Page(page([undoubted(on_both_clocks("mlp"))])).text
+    assert told in seen
+    waits = seen[seen.index(told) :]
+    assert waits.index("fc1/Relu") < waits.index("fc2/Gemm")
+    doubtful = Page(page([on_both_clocks("mlp")])).text
+    assert told not in doubtful
+    assert "Which nodes the device waits for is not told: they miss the timed pass" in doubtful
+    assert "Do not trust the device's account: they miss the timed pass" in doubtful
 
 
 @pytest.mark.parametrize("name", PROFILES)
