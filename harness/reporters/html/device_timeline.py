@@ -68,7 +68,7 @@ def waits(digest: Digest) -> Markup | None:
         return None
     accounts = table.device
     if isinstance(accounts, Figure):
-        return note(f"Which nodes the device waits for is not known: {worded(accounts.reason)}.")
+        return note(f"Which nodes the device waits for is not known: {worded(accounts.reason)}")
     if accounts.doubt:
         return note(f"Which nodes the device waits for is not told: {accounts.doubt}.")
     rows = [row for row in table.operators if row.idle_ns is not None and row.idle_ns > 0]

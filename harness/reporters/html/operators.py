@@ -11,6 +11,7 @@ from harness.analysis.kernel_ceilings import PART
 from harness.analysis.operators.labels import layer
 from harness.analysis.operators.table import Operator, OperatorTable
 from harness.options import flag, worded
+from harness.ort import providers
 from harness.reporters.html import plots
 from harness.reporters.html.answers import note
 from harness.reporters.html.digest import Digest
@@ -46,7 +47,8 @@ def accounts(digest: Digest) -> Markup:
     if isinstance(whole, Figure):
         return note(f"No operator times: {worded(whole.reason)}.")
     told = whole.accounts
-    on_device = any(row.kernel_ns is not None for row in whole.operators)
+    provider = providers.known(digest.profile.provider)
+    on_device = provider is not None and provider.on_device
     parts = [
         ("nodes", told.nodes_ns, "c0"),
         ("framework: outside all nodes", told.framework_ns, "c1"),
@@ -107,7 +109,7 @@ def _both_clocks(
         drawn: list[Content] = [
             element("h4", "On the host"), _bar(parts, 0.0, "the host's account of an inference"),
         ]  # fmt: skip
-        says = [f"The device's account is not known: {worded(device.reason)}."]
+        says = [f"The device's account is not known: {worded(device.reason)}"]
         if busy is not None:
             says.insert(0, f"The device is busy for {duration(busy.busy_ns)} of an inference, with "
                            f"{count(round(busy.launches, 1))} launches.")  # fmt: skip
@@ -272,7 +274,7 @@ def _table(digest: Digest, found: OperatorTable, by: str) -> Markup:
             note(f"No ceilings of {'the device' if launched else 'this machine'}: {reason}.")
         )
     if launched and all(row.idle_ns is None for row in rows) and isinstance(found.device, Figure):
-        whole.append(note(f"GPU idle: {worded(found.device.reason)}."))
+        whole.append(note(f"GPU idle: {worded(found.device.reason)}"))
     return Markup(join(whole))
 
 

@@ -40,7 +40,7 @@ def timeline(digest: Digest) -> Content:
     nodes, provider = _node_timeline(digest), providers.known(profile.provider)
     if provider is None or not provider.on_device:
         return nodes
-    return [nodes, note(f"What the device did is not known: {worded(found.reason)}.")]
+    return [nodes, note(f"What the device did is not known: {worded(found.reason)}")]
 
 
 def _node_timeline(digest: Digest) -> Markup:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from harness.analysis.host_or_device import Difference, differences
 from harness.records import ProcessRecord, Profile
 from harness.reporters.html import page
+from harness.reporters.scripts.profile import summary
 from harness.reporters.terminal.summary import print_summary
 from harness.storage.assembly import merge_kernels
 from tests.builders.device_records import kernels
@@ -83,6 +85,11 @@ def test_show_and_the_page_say_it(capsys: pytest.CaptureFixture[str]) -> None:
     print_summary(whole)
     told = "because of the host, not of the device: of 418 µs more"
     assert told in " ".join(capsys.readouterr().out.split())
+    told_to_scripts = json.loads(json.dumps(summary(whole)))["host_or_device"]
+    assert [(one["between"], one["side"]) for one in told_to_scripts] == [
+        ("processes", "host"),
+        ("samples", "host"),
+    ]
     source = page([whole]).replace("\u00a0", " ")
     assert told in source
     assert "Samples lie at two levels in 1 process (process 1: " in source

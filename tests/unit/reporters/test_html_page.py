@@ -358,6 +358,25 @@ def test_what_an_older_recording_lacks_is_absent_with_the_reason(name: str) -> N
     assert "the device's account of an inference" not in dict(seen.attributes).values()
 
 
+def test_without_kernels_the_page_of_a_gpu_says_why() -> None:
+    told = traced(provider="cuda", absent=(("trace/kernels", "CUPTI is in use"),))
+    text = Page(page([told])).text
+    assert "The device's account is not known: CUPTI is in use" in text
+    assert "What the device did is not known: CUPTI is in use" in text
+    assert "GPU idle" not in text
+    of_host = Page(page([traced()])).text
+    assert "device" not in of_host[of_host.index("Where an inference") :]
+
+
+def test_work_on_several_streams_has_a_lane_for_each() -> None:
+    work = kernels(*((f"k{n}", 0, 10_000_100 + n, 50) for n in range(9)), stream=np.arange(9))
+    text = Page(page([traced(kernels=work)])).text
+    for stream in range(6):
+        assert f"device: stream {stream}" in text
+    assert "device: stream 5, 3 more streams not drawn" in text
+    assert "device: stream 6" not in text
+
+
 def test_kernels_are_drawn_on_their_stream() -> None:
     work = kernels(("sgemm<float>", 0, 10_000_100, 200), ("relu", -1, 10_010_400, 100))
     work = dataclasses.replace(work, inference=np.array([1, 1], np.int32))
