@@ -32,7 +32,8 @@ from harness.config.session import SessionConfig
 from harness.errors import HarnessError, one_line
 from harness.machine import facts
 from harness.measuring import handover, preparation
-from harness.measuring.handover import Job, Preparation
+from harness.measuring.handover import Job
+from harness.measuring.prepared import Preparation
 from harness.models import catalogue
 from harness.models.outputs import same_values
 from harness.native import cupti, ort

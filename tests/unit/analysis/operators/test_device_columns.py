@@ -13,14 +13,15 @@ import pytest
 
 from harness.analysis import gpu_work
 from harness.analysis.device_bounds import held_back
-from harness.analysis.device_time import MULTIPROCESSORS, DeviceAccounts, NodeWork
+from harness.analysis.device_time import DeviceAccounts, NodeWork
+from harness.analysis.occupancy import MULTIPROCESSORS
 from harness.analysis.operators.table import OperatorTable, operator_table
-from harness.records import LatencySeries, Profile, Reading
+from harness.records import Profile, Reading
 from harness.reporters.scripts.profile import operators_text
 from harness.reporters.scripts.tables import operators_csv
 from harness.reporters.terminal.operators import print_operators
 from harness.statistics.figures import Figure
-from tests.builders.recordings import PROFILES, recorded, replayed
+from tests.builders.recordings import PROFILES, recorded, replayed, undoubted
 
 OLD = "recorded without a pass for the device's times alone: profile again"
 
@@ -29,16 +30,6 @@ def table_of(profile: Profile, by: str = "node") -> OperatorTable:
     table = operator_table(profile, by)
     assert isinstance(table, OperatorTable)
     return table
-
-
-def undoubted(profile: Profile) -> Profile:
-    """With a timed pass that the replayed inferences do not miss."""
-    assert profile.timeline is not None
-    inferences = profile.timeline.inferences
-    duration_ns = np.full(len(inferences), round(inferences.duration_ns.mean()))
-    timed = LatencySeries(inferences.start_ns, duration_ns)
-    first = dataclasses.replace(profile.processes[0], steady=timed, enqueue_ns=duration_ns)
-    return dataclasses.replace(profile, processes=(first,))
 
 
 @pytest.mark.parametrize("name", PROFILES)
