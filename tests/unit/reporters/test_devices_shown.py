@@ -105,6 +105,8 @@ def test_accounts_of_replays_are_called_so(capsys: pytest.CaptureFixture[str]) -
     assert isinstance(told, OperatorTable)
     print_operators(told, 1)
     assert "replaying the graph: before its first work" in " ".join(capsys.readouterr().out.split())
+    assert "which replay a captured graph as the timed pass does" in page([captured])
+    assert "which replay a captured graph" not in page([measured()])
 
 
 def test_the_page_says_it_next_to_the_machine() -> None:
