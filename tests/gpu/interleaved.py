@@ -61,6 +61,9 @@ FEWEST, MOST = 8, 400
 PASS_NS = 400e6
 PROBED, TIMED = (4, 40), (2, 12)
 
+#: Passes that may fail while the others go on, by what a profile calls their absence.
+PASSES = {"probes": "trace/probe", "kernels": "trace/kernels", "replay": "trace/replay"}
+
 #: The fewest inferences after which clocks and caches are as they stay.
 WARM = 20
 
@@ -148,10 +151,8 @@ def measure(model: str, batch: int, work: Path, folder: Path) -> dict[str, Any]:
         "repeatable": prepared.repeatable,
         "nodes": len(graph.nodes),
         "copies": sum(op_type in placement.COPIES for op_type in graph.nodes.op_type),
-        # Why each of these passes is missing; empty where it is there.
-        "probes": "",
-        "kernels": "",
-        "replay": "",
+        # Why each pass is missing; empty where it is there.
+        **dict.fromkeys(PASSES, ""),
         "kernels_of_replay": "",
     }
     launched: list[shards.Shard] = []
@@ -227,7 +228,7 @@ def measure(model: str, batch: int, work: Path, folder: Path) -> dict[str, Any]:
                 pieces.process(index, "resident"),
                 traces,
                 graph.nodes,
-                (),
+                tuple((PASSES[what], told[what]) for what in PASSES if told[what]),
                 kernels=events,
                 timeline=timeline,
                 replay=again,
