@@ -138,8 +138,7 @@ _SESSION = tuple(
         Option(
             "provider_options",
             ("--provider-option",),
-            "provider option, by ORT's own name; enable_cuda_graph=1 times the CUDA graph as a "
-            "whole",
+            "provider option, by ORT's own name; enable_cuda_graph=1 times replays of a CUDA graph",
             metavar="K=V",
             action="append",
         ),

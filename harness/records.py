@@ -762,6 +762,9 @@ class Profile:
         devices: device readings over the run, one series per device and quantity.
         kernels: GPU work in a traced pass; None where none was recorded.
         timeline: when the GPU worked, in a pass of its own; None where that was not recorded.
+        replay: the same while a captured CUDA graph was replayed, whether or not the timed pass
+            does so; without launches and their times where CUPTI did not tell them. None where
+            none was replayed.
         stacks: sampled stacks of an extra worker; None where none were sampled.
         wall_time: where the command's wall time went; None where it was not recorded.
         absent: (what, reason) for everything that could not be recorded.
@@ -786,6 +789,7 @@ class Profile:
     stacks: Stacks | None = None
     wall_time: WallTime | None = None
     timeline: GpuTimeline | None = None
+    replay: GpuTimeline | None = None
 
     @property
     def asked(self) -> Asked:

@@ -98,6 +98,7 @@ class Shard:
         devices: series of the devices during its timed pass.
         kernels: work of the GPU in its traced pass; None without one.
         timeline: when the GPU worked, in a pass of its own; None without one.
+        replay: the same while a captured graph was replayed; None without one.
     """
 
     process: ProcessRecord
@@ -107,6 +108,7 @@ class Shard:
     devices: tuple[DeviceSeries, ...] = ()
     kernels: KernelEvents | None = None
     timeline: GpuTimeline | None = None
+    replay: GpuTimeline | None = None
 
 
 def partial_folder(target: Path) -> Path:
@@ -372,8 +374,9 @@ def _check(shard: Shard) -> None:
     if shard.kernels is not None:
         limits = bounds.kernels(known, bounds.nodes_below(rows))
         bounds.check_columns(shard.kernels, limits, len(shard.kernels.node), ("kind", "name"))
-    if shard.timeline is not None:
-        _check_timeline(shard.timeline, known, bounds.nodes_below(rows))
+    for timeline in (shard.timeline, shard.replay):
+        if timeline is not None:
+            _check_timeline(timeline, known, bounds.nodes_below(rows))
 
 
 def _check_timeline(timeline: GpuTimeline, known: frozenset[int], nodes: int) -> None:

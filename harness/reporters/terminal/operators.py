@@ -245,9 +245,10 @@ def _print_device(page: Page, accounts: DeviceAccounts | Figure, rows: Sequence[
         page.say("device", f"idle times not known: {worded(accounts.reason)}")
         return
     of = f"{counted(accounts.inferences, 'inference')} of {processes(accounts.processes)}"
+    graph = "replaying the graph: " if accounts.replayed else ""
     page.say(
         "device",
-        f"before its first work {nanoseconds(accounts.before_ns)} + busy "
+        f"{graph}before its first work {nanoseconds(accounts.before_ns)} + busy "
         f"{nanoseconds(accounts.busy_ns)} + idle {nanoseconds(accounts.idle_ns)} + after its last "
         f"{nanoseconds(accounts.after_ns)}, with {nanoseconds(accounts.recorder_ns)} of CUPTI "
         f"taken out ({of})",

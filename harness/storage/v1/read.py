@@ -109,9 +109,11 @@ def read(profile: ProfileFile) -> Profile:
             kernels=None
             if kernels is None
             else _read_kernels(kernels, known, bounds.nodes_below(rows)),
-            timeline=_read_timeline(root.group_of("timeline"), known, bounds.nodes_below(rows))
-            if "timeline" in root
-            else None,
+            **{
+                name: _read_timeline(root.group_of(name), known, bounds.nodes_below(rows))
+                for name in ("timeline", "replay")
+                if name in root
+            },
             wall_time=_read_wall_time(root.group_of("wall_time")) if "wall_time" in root else None,
             absent=_pairs(root.group_of("absent")),
         )
