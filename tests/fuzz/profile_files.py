@@ -635,9 +635,10 @@ def attempt(words: list[str]) -> int:
 def _read(path: Path) -> int:
     """What a script does: reads the profile, touches every column, asks for frames."""
     from harness.errors import HarnessError
-    from harness.storage.profile_file import read_profile
+    from harness.storage.profile_file import read_outline, read_profile
 
     try:
+        read_outline(path)
         profile = read_profile(path)
         for record in (profile, *profile.processes, *profile.traces.values(), *profile.devices):
             for field in dataclasses.fields(record):
