@@ -457,6 +457,49 @@ COMMANDS: dict[str, tuple[Option, ...]] = {
         _LIMIT,
         dataclasses.replace(_JSON, help="print one JSON object with all operators"),
     ),
+    "list": (
+        Option(
+            "of_model",
+            ("--model",),
+            "only profiles whose model's name contains this, or whose sha256 begins with it (6 "
+            "characters or more)",
+            metavar="TEXT",
+        ),
+        Option(
+            "of_device",
+            ("--device",),
+            "only those measured on a CPU or GPU whose name contains this",
+            metavar="TEXT",
+        ),
+        Option(
+            "provider",
+            ("--provider",),
+            f"only those of this execution provider: {', '.join(providers.names())}",
+            metavar="NAME",
+        ),
+        Option(
+            "since",
+            ("--since",),
+            "only those created since then: 2026-11-28, 2026-11-28T14:30 (local time), or so long "
+            "ago: 90m, 12h, 7d, 2w",
+            metavar="WHEN",
+        ),
+        Option(
+            "sort",
+            ("--sort",),
+            "created: newest first; median: fastest first; model and file: by name "
+            "(default: created)",
+            choices=("created", "median", "model", "file"),
+            default="created",
+        ),
+        dataclasses.replace(
+            _LIMIT,
+            help=f"rows, 0 for all (default: {TABLE_ROWS} in the table, all in JSON and CSV)",
+            default=None,
+        ),
+        dataclasses.replace(_JSON, alternative=True),
+        Option("csv", ("--csv",), "print CSV", alternative=True, action="store_true"),
+    ),
     "trace": (
         dataclasses.replace(
             _OUTPUT,
