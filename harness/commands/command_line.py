@@ -37,6 +37,7 @@ COMMANDS = {
     "ops": "show where the time goes, operator by operator",
     "ab": "measure two configurations alternately until it is clear whether they differ",
     "compare": "tell whether profiles really differ, and which operators are the cause",
+    "calibrate": "take short profiles over time: how much do they differ between occasions?",
     "list": "list the profiles of a folder, filtered and sorted",
     "trace": "write a trace that ui.perfetto.dev opens",
     "export": "write CSV, JSON lines, Parquet, pyperf's JSON, or stacks",
