@@ -8,7 +8,8 @@ import functools
 import json
 import math
 import statistics
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
 from typing import Any
 
 from harness.analysis.used_gpu import used_index
@@ -16,6 +17,7 @@ from harness.config.session import SessionConfig
 from harness.ort import providers
 from harness.records import OUTLINED, Outline, Profile
 from harness.statistics import latency
+from harness.storage.folder import contents
 
 #: What the session options are where the file, of an older version, does not say: what an option
 #: does by default is what was done before there was such an option.
@@ -173,6 +175,28 @@ def comparable(
             seen.add(_occasion(other))
             found.append(other)
     return sorted(found, key=lambda one: (one.created, str(one.path)))
+
+
+def comparable_beside(
+    base: Outline,
+    folder: Path | None = None,
+    *,
+    without: Collection[Outline] = (),
+    announce: Callable[[int], None] | None = None,
+) -> list[Outline]:
+    """The comparable profiles of a folder, by default of the one that holds the base.
+
+    Args:
+        base: what they are to be beside.
+        folder: where to look.
+        without: others to leave out, as in ``comparable``.
+        announce: called with the number of files that must be read, as in ``contents``.
+
+    Raises:
+        RequestError: the folder cannot be read.
+    """
+    found = contents(base.path.parent if folder is None else folder, announce)
+    return comparable(base, found.profiles, without=without)
 
 
 def _occasion(outline: Outline) -> tuple[object, ...]:

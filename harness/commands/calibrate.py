@@ -52,14 +52,11 @@ def execute(options: argparse.Namespace) -> int:
         raise RequestError(f"{folder}: is a file", "give `output` FOLDER")
     config = _configuration(options)
 
-    from harness.analysis.outlines import comparable, outline_of
+    from harness.analysis.outlines import comparable_beside, outline_of
 
     taken = _take(config, folder, options)
     last = outline_of(taken[-1])
-    from harness.storage.folder import contents
-
-    others = comparable(last, contents(folder).profiles)
-    _tell(folder, taken, [*others, last], options)
+    _tell(folder, taken, [*comparable_beside(last), last], options)
     return 0
 
 

@@ -104,7 +104,7 @@ def contents(folder: Path, announce: Callable[[int], None] | None = None) -> Con
                 continue  # it has just been removed
     finally:  # what was read before Ctrl-C need not be read again
         if read or stale:
-            index.update({name: files[name] for name in (*known, *read)}, read)
+            index.replace(files, known | read)
     outlines = {
         **{name: dataclasses.replace(one, path=folder / name) for name, one in known.items()},
         **read,

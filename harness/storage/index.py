@@ -2,8 +2,13 @@
 
 It is never the truth. A file counts as known only while its size, time of change and inode are
 those that were indexed; everything else is read from the files, and an index that is missing,
-damaged, foreign or locked costs time and nothing else. It lies beside the profiles under a hidden
-name or, where that folder cannot be written to, in the user's cache.
+damaged or foreign costs time and nothing else. It lies beside the profiles under a hidden name or,
+where that folder cannot be written to, in the user's cache.
+
+It is a SQLite file that is never changed: a new one takes its place. So readers need no lock and
+see no half of it, and whoever comes last wins, whose index is as good as any other. The file is
+opened as immutable: SQLite then also leaves a journal alone that a stranger has put beside it,
+from which it would otherwise write to the file, and might delete another one that it names.
 """
 
 from __future__ import annotations
@@ -14,8 +19,9 @@ import hashlib
 import os
 import sqlite3
 import stat
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from urllib.parse import quote_from_bytes
 
 import msgspec
 
@@ -35,19 +41,6 @@ _MOST_BYTES = 256 << 10
 
 #: Largest index that is read; one of 100,000 profiles takes a fifth of it.
 _MOST_INDEX_BYTES = 1 << 30
-
-#: Seconds to wait for another process that is writing, which takes milliseconds.
-_PATIENCE_S = 2.0
-
-#: What SQLite says of a file that will never become readable by waiting.
-_BEYOND_REPAIR = {
-    sqlite3.SQLITE_NOTADB,
-    sqlite3.SQLITE_CORRUPT,
-    sqlite3.SQLITE_FORMAT,
-    sqlite3.SQLITE_TOOBIG,
-    sqlite3.SQLITE_MISMATCH,
-    sqlite3.SQLITE_ERROR,
-}
 
 
 class _ForeignError(Exception):
@@ -95,113 +88,75 @@ class Index:
                     found[os.fsdecode(name)] = decoder.decode(outline)
         return found, stale
 
-    def update(self, states: Mapping[str, str], read: Mapping[str, Outline]) -> None:
-        """Stores what was read, and forgets files that are gone; does nothing where it cannot.
+    def replace(self, states: Mapping[str, str], outlines: Mapping[str, Outline]) -> None:
+        """Puts a new index in place of whatever is there; does nothing where it cannot.
+
+        A link is replaced, not followed.
 
         Args:
-            states: of the files that are there, by name.
-            read: outlines that were not known.
+            states: of the files, by name.
+            outlines: likewise.
         """
+        encoder = msgspec.json.Encoder(enc_hook=str)
+        if self.path is None or self.path.is_dir():
+            return
         with contextlib.suppress(sqlite3.Error, OSError):
-            try:
-                with self._opened() as index:
-                    self._write(index, states, read)
-            except (_ForeignError, FileNotFoundError):
-                self._replace(read, states)
-            except sqlite3.DatabaseError as error:
-                if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _BEYOND_REPAIR:
-                    raise  # locked, or the disk is full
-                self._replace(read, states)
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with (
+                beside(self.path) as unfinished,
+                contextlib.closing(sqlite3.connect(unfinished, isolation_level=None)) as index,
+            ):
+                # Nobody else knows of this file: if it is not finished, it is removed.
+                index.execute("PRAGMA journal_mode = OFF")
+                index.execute("PRAGMA synchronous = OFF")  # it is synced before it is renamed
+                index.execute("PRAGMA page_size = 16384")  # several outlines a page
+                index.execute("BEGIN")
+                index.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+                index.execute(f"PRAGMA user_version = {_VERSION}")
+                index.execute(_TABLE)
+                for name in sorted(outlines, key=os.fsencode):
+                    # The folder may be moved, so the path is not part of it.
+                    row = encoder.encode(dataclasses.replace(outlines[name], path=Path()))
+                    if len(row) <= _MOST_BYTES:
+                        values = (os.fsencode(name), states[name], row)
+                        index.execute("INSERT INTO outlines VALUES (?, ?, ?)", values)
+                index.execute("COMMIT")
 
     @contextlib.contextmanager
-    def _opened(self, path: Path | None = None) -> Iterator[sqlite3.Connection]:
+    def _opened(self) -> Iterator[sqlite3.Connection]:
         """Opens the index, and makes sure that it is one before anything is asked of it.
 
         Raises:
-            FileNotFoundError: there is none.
+            OSError: there is none.
             _ForeignError: it is something else, or of another version.
-            sqlite3.Error: it is damaged or locked.
+            sqlite3.Error: it is damaged.
         """
-        path = path or self.path
-        if path is None:
-            raise PermissionError
-        held = path.lstat()
+        if self.path is None:
+            raise FileNotFoundError
+        held = self.path.lstat()
         if not stat.S_ISREG(held.st_mode) or held.st_size > _MOST_INDEX_BYTES:
             raise _ForeignError
+        place = quote_from_bytes(os.fsencode(self.path.absolute()))
         with contextlib.closing(
-            sqlite3.connect(path, timeout=_PATIENCE_S, isolation_level=None)
+            sqlite3.connect(f"file:{place}?mode=ro&immutable=1", uri=True)
         ) as index:
             index.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 2 * _MOST_BYTES)
-            index.execute("PRAGMA trusted_schema = OFF")
             index.execute("PRAGMA cell_size_check = ON")
             ours = (
                 index.execute("PRAGMA application_id").fetchone() == (_APPLICATION_ID,)
                 and index.execute("PRAGMA user_version").fetchone() == (_VERSION,)
                 # Nothing but our table: a view of the same name could compute for ever.
-                and index.execute("SELECT type, sql FROM sqlite_schema").fetchmany(2)
+                and index.execute("SELECT type, sql FROM sqlite_master").fetchmany(2)
                 == [("table", _TABLE)]
             )
             if not ours:
                 raise _ForeignError
             yield index
 
-    def _write(
-        self, index: sqlite3.Connection, states: Mapping[str, str], read: Mapping[str, Outline]
-    ) -> None:
-        rows = _rows(states, read)
-        index.execute("BEGIN IMMEDIATE")
-        try:
-            index.execute("DELETE FROM outlines WHERE typeof(name) != 'blob'")  # not from here
-            held = {os.fsdecode(name) for (name,) in index.execute("SELECT name FROM outlines")}
-            gone = [(os.fsencode(name),) for name in held - states.keys()]
-            index.executemany("DELETE FROM outlines WHERE name = ?", gone)
-            index.executemany("INSERT OR REPLACE INTO outlines VALUES (?, ?, ?)", rows)
-            index.execute("COMMIT")
-        except BaseException:
-            with contextlib.suppress(sqlite3.Error):
-                index.execute("ROLLBACK")
-            raise
-
-    def _replace(self, read: Mapping[str, Outline], states: Mapping[str, str]) -> None:
-        """Writes a new index in place of whatever is there; a link is replaced, not followed."""
-        if self.path is None or self.path.is_dir():
-            return
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with beside(self.path) as unfinished:
-            with contextlib.closing(sqlite3.connect(unfinished, isolation_level=None)) as index:
-                # Nobody else knows of this file: if it is not finished, it is removed.
-                index.execute("PRAGMA journal_mode = OFF")
-                index.execute("PRAGMA page_size = 16384")  # several outlines a page
-                index.execute("BEGIN")
-                index.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-                index.execute(f"PRAGMA user_version = {_VERSION}")
-                index.execute(_TABLE)
-                index.executemany("INSERT INTO outlines VALUES (?, ?, ?)", _rows(states, read))
-                index.execute("COMMIT")
-            # What another one may have left behind belongs to the file that is replaced.
-            for suffix in ("-journal", "-wal", "-shm"):
-                self.path.with_name(f"{self.path.name}{suffix}").unlink(missing_ok=True)
-
 
 def state_of(held: os.stat_result) -> str:
     """What changes when a file is changed or replaced: its size, time of change and inode."""
     return f"{held.st_size}:{held.st_mtime_ns}:{held.st_ino}"
-
-
-def _rows(
-    states: Mapping[str, str], read: Mapping[str, Outline]
-) -> Collection[tuple[bytes, str, bytes]]:
-    encoder = msgspec.json.Encoder(enc_hook=str)
-    rows = [
-        # The folder may be moved, so the path is not part of it.
-        (
-            os.fsencode(name),
-            states[name],
-            encoder.encode(dataclasses.replace(outline, path=Path())),
-        )
-        for name, outline in read.items()
-    ]
-    return [row for row in rows if len(row[2]) <= _MOST_BYTES]
 
 
 def _path(_kind: type, value: object) -> Path:

@@ -14,6 +14,7 @@ from harness.analysis.outlines import (
     Wanted,
     chosen,
     comparable,
+    comparable_beside,
     device,
     inputs_line,
     options,
@@ -24,7 +25,7 @@ from harness.analysis.outlines import (
 from harness.commands.list import moment
 from harness.errors import RequestError
 from harness.records import InputRecord, Outline
-from harness.storage.profile_file import read_profile
+from harness.storage.profile_file import read_profile, write_profile
 
 SAMPLE = Path(__file__).parents[3] / "profiles/sample.h5"
 
@@ -126,6 +127,20 @@ def test_a_profile_that_was_read_is_the_one_of_its_outline() -> None:
     assert comparable(whole, [stored]) == []
     with pytest.raises(ValueError, match="not stored"):
         outline_of(dataclasses.replace(read_profile(SAMPLE), path=None))
+
+
+def test_the_comparable_ones_are_found_beside_the_base(tmp_path: Path) -> None:
+    profile = read_profile(SAMPLE)
+    for number in range(3):
+        created = f"2026-11-2{number}T10:00:00+00:00"
+        write_profile(dataclasses.replace(profile, created=created), tmp_path / f"{number}.h5")
+    other = dataclasses.replace(profile, config='{"session": {"intra_threads": 7}}')
+    write_profile(other, tmp_path / "other.h5")
+    (tmp_path / "damaged.h5").write_text("no profile")
+    base, candidate = (outline_of(read_profile(tmp_path / f"{n}.h5")) for n in (1, 2))
+    found = comparable_beside(base, without=[candidate])
+    assert [one.path for one in found] == [tmp_path / "0.h5"]
+    assert [one.path.name for one in comparable_beside(base, tmp_path)] == ["0.h5", "2.h5"]
 
 
 def test_the_spread_is_that_of_the_logarithms() -> None:

@@ -236,14 +236,45 @@ def test_a_link_in_place_of_the_index_is_replaced_not_followed(
     assert not (folder / index.NAME).is_symlink()
 
 
-def test_a_locked_index_is_done_without(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_on_the_index_stops_nobody(folder: Path) -> None:
     first, _ = listed(folder)
-    monkeypatch.setattr(index, "_PATIENCE_S", 0.01)
     with contextlib.closing(sqlite3.connect(folder / index.NAME, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        assert listed(folder) == (first, 4)
+        assert listed(folder) == (first, 1)
+        (folder / "mlp-2.h5").unlink()
+        assert names(listed(folder)[0]) == ["golden.h5", "mlp-1.h5"]
         other.execute("ROLLBACK")
+    assert names(listed(folder)[0]) == ["golden.h5", "mlp-1.h5"]
+
+
+def planted_journal(index_file: Path, named: Path) -> Path:
+    """A journal beside the index that names another file as its super-journal."""
+    name, magic = str(named).encode(), bytes.fromhex("d9d505f920a163d7")
+    pages = index_file.stat().st_size // 16384
+    numbers = b"".join(number.to_bytes(4, "big") for number in (0, 0, pages, 512, 16384))
+    ending = b"".join(number.to_bytes(4, "big") for number in (len(name), sum(name)))
+    journal = index_file.with_name(f"{index_file.name}-journal")
+    journal.write_bytes((magic + numbers).ljust(512, b"\0") + bytes(4) + name + ending + magic)
+    return journal
+
+
+def test_a_journal_that_somebody_put_beside_the_index_is_left_alone(
+    folder: Path, tmp_path: Path
+) -> None:
+    """SQLite would play it back, and then delete the file that it names."""
+    first, _ = listed(folder)
+    before = (folder / index.NAME).read_bytes()
+    named = tmp_path / "mine.txt"
+    named.write_text("mine")
+    journal = planted_journal(folder / index.NAME, named)
     assert listed(folder) == (first, 1)
+    assert (folder / index.NAME).read_bytes() == before
+    assert named.read_text() == "mine"
+    assert journal.exists()
+    with contextlib.closing(sqlite3.connect(folder / index.NAME)) as other:
+        other.execute("SELECT count(*) FROM outlines").fetchone()
+    if named.exists():
+        pytest.skip(f"SQLite {sqlite3.sqlite_version} is no longer harmed by such a journal")
 
 
 def test_names_that_are_no_text_are_listed(folder: Path) -> None:
