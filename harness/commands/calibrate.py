@@ -4,7 +4,7 @@ Each occasion is a profile of its own, without traces, next to the other profile
 The options that choose what is executed are those of 'harness profile'. From cron, with one
 occasion each time; two configurations at different minutes:
 
-    7 * * * * cd /srv/models && .venv/bin/harness calibrate net.onnx --times 1 --quiet
+    7 * * * * cd /srv/models && .venv/bin/harness calibrate net.onnx --times 1 --quiet >/dev/null
 """
 
 from __future__ import annotations

@@ -60,8 +60,8 @@ class Contents:
 def contents(folder: Path, announce: Callable[[int], None] | None = None) -> Contents:
     """Looks through a folder, not through the folders in it. Links to files are followed.
 
-    Of files that the folder's index knows nothing is read; it is brought up to date, and the list
-    of names for the Tab key with it, if that is possible.
+    Files that the folder's index knows are not opened. The index is brought up to date, and so is
+    the list of names for the Tab key, where they can be written.
 
     Args:
         folder: to look through.
@@ -74,19 +74,19 @@ def contents(folder: Path, announce: Callable[[int], None] | None = None) -> Con
     unreadable: list[tuple[Path, str]] = []
     partial, folders = [], []
     for entry in _entries(folder):
-        with contextlib.suppress(FileNotFoundError):  # it has just been removed
-            if _is_folder(entry):
-                if _PARTIAL.fullmatch(entry.name):
-                    partial.append(_partial(Path(entry)))
-                elif not entry.name.startswith("."):
-                    folders.append(entry.name)
-            elif entry.name.endswith(".h5") and not entry.name.startswith("."):
-                try:
-                    files[entry.name] = state_of(entry.stat())
-                except OSError as error:
-                    if entry.is_symlink():
-                        reason = "a link to nothing" if error.errno == 2 else str(error.strerror)
-                        unreadable.append((Path(entry), reason))
+        if _is_folder(entry):
+            if _PARTIAL.fullmatch(entry.name):
+                partial.append(_partial(Path(entry)))
+            elif not entry.name.startswith("."):
+                folders.append(entry.name)
+        elif entry.name.endswith(".h5") and not entry.name.startswith("."):
+            try:
+                files[entry.name] = state_of(entry.stat())
+            except FileNotFoundError:
+                if entry.is_symlink():  # else it has just been removed
+                    unreadable.append((Path(entry), "a link to nothing"))
+            except OSError as error:
+                unreadable.append((Path(entry), error.strerror or str(error)))
     index = Index.of(folder)
     known, stale = index.known(files)
     new = sorted(files.keys() - known.keys())
