@@ -743,7 +743,7 @@ def _number(value: object) -> float | None:
 NOISE = "noise_verdict"
 OUTLINED = (
     "host_name", "cpu_model", "cpu_threads", "affinity_cpus", "ort_version", "ort_build",
-    "gpu_count", "gpu_used", "gpu_used_uuid", "gpu_used_mig", ITEMS, NOISE,
+    "gpu_count", "gpu_used", "gpu_used_uuid", "gpu_used_mig", "nvml_driver", ITEMS, NOISE,
 )  # fmt: skip
 
 

@@ -36,6 +36,10 @@ _LEAST_DIGEST = 6
 _MACHINE = ("cpu_model", "cpu_threads", "affinity_cpus", "ort_version", "ort_build")
 
 
+#: Likewise of a GPU, besides its name.
+_DEVICE = ("gpu_used_uuid", "gpu_used_mig", "nvml_driver")
+
+
 def outline_of(profile: Profile) -> Outline:
     """The outline of a profile that was read, its figures calculated and not those stored.
 
@@ -135,7 +139,7 @@ def configuration(outline: Outline) -> tuple[str, ...]:
     """What must agree for two profiles to differ by their occasions only.
 
     The model, the shapes, types and values of the inputs, provider, session options, threads and
-    affinity, the CPU, the GPU where one was used, and ONNX Runtime. How long and in how many
+    affinity, the CPU, the GPU and its driver where one was used, and ONNX Runtime. How long and in how many
     processes it was measured, and what was traced after the timed pass, may differ.
     """
     asked, facts = outline.asked, outline.facts
@@ -147,7 +151,7 @@ def configuration(outline: Outline) -> tuple[str, ...]:
         {name: asked.session.get(name, default) for name, default in _DEFAULTS.items()},
         asked.affinity,
         [facts.get(name) for name in _MACHINE],
-        [facts.get(name) for name in (gpu, "gpu_used_uuid", "gpu_used_mig")] if gpu else None,
+        [facts.get(name) for name in (gpu, *_DEVICE)] if gpu else None,
     ]
     return tuple(map(_text, parts))
 

@@ -98,7 +98,8 @@ def test_another_gpu_is_not_comparable() -> None:
     base = made(0, session={"provider": "cuda"}, facts=gpu)
     same = made(1, session={"provider": "cuda"}, facts=gpu)
     other = made(2, session={"provider": "cuda"}, facts=gpu | {"gpu_used": 0})
-    assert comparable(base, [same, other]) == [same]
+    driver = made(3, session={"provider": "cuda"}, facts=gpu | {"nvml_driver": "580.1"})
+    assert comparable(base, [same, other, driver]) == [same]
     assert device(base) == "H200"
     assert device(BASE) == "EPYC"
     # On the CPU, GPUs do not matter.
