@@ -139,8 +139,8 @@ def configuration(outline: Outline) -> tuple[str, ...]:
     """What must agree for two profiles to differ by their occasions only.
 
     The model, the shapes, types and values of the inputs, provider, session options, threads and
-    affinity, the CPU, the GPU and its driver where one was used, and ONNX Runtime. How long and in how many
-    processes it was measured, and what was traced after the timed pass, may differ.
+    affinity, the CPU, the GPU and its driver where one was used, and ONNX Runtime. How long and in
+    how many processes it was measured, and what was traced after the timed pass, may differ.
     """
     asked, facts = outline.asked, outline.facts
     gpu = f"gpu{used_index(facts)}_name" if _on_device(outline.provider) else ""
