@@ -35,6 +35,12 @@ AB_BUDGET_S = 120.0
 #: Differences within this margin count as none.
 MARGIN_PERCENT = 1.0
 
+#: Occasions that ``calibrate`` measures in about an hour, and how.
+OCCASIONS = 8
+OCCASION_MINUTES = 8.0
+OCCASION_PROCESSES = 8
+OCCASION_DURATION_S = 0.5
+
 #: Rows that a table of operators shows by default.
 TABLE_ROWS = 20
 
@@ -331,6 +337,9 @@ _MADE = tuple(
     )
 )
 
+#: Options of ``profile`` that choose what is executed and where.
+_REPEATED = ("sample_hz", "affinity", "memory_limit_gb", "timeout_s")
+
 #: Options of each command that has any, in the order of its --help.
 COMMANDS: dict[str, tuple[Option, ...]] = {
     "profile": (*_INPUTS, *_SESSION, *_MEASUREMENT, *_MADE),
@@ -455,6 +464,101 @@ COMMANDS: dict[str, tuple[Option, ...]] = {
         ),
         _LIMIT,
         dataclasses.replace(_JSON, help="print one JSON object with all operators"),
+    ),
+    "calibrate": (
+        Option(
+            "times",
+            ("--times",),
+            f"occasions to measure (default: {OCCASIONS})",
+            metavar="N",
+            type=int,
+            default=OCCASIONS,
+        ),
+        Option(
+            "every",
+            ("--every",),
+            f"minutes from one occasion to the next (default: {OCCASION_MINUTES:g})",
+            metavar="MINUTES",
+            type=float,
+            default=OCCASION_MINUTES,
+        ),
+        Option(
+            "processes",
+            ("--processes",),
+            f"worker processes of each occasion (default: {OCCASION_PROCESSES})",
+            metavar="N",
+            type=int,
+            default=OCCASION_PROCESSES,
+        ),
+        Option(
+            "duration_s",
+            ("--duration",),
+            f"seconds that the timed pass lasts in each process (default: {OCCASION_DURATION_S:g})",
+            metavar="S",
+            type=float,
+            default=OCCASION_DURATION_S,
+        ),
+        *_INPUTS,
+        *_SESSION,
+        *(one for one in _MEASUREMENT if one.name in _REPEATED),
+        dataclasses.replace(
+            _OUTPUT,
+            flags=("--output", "-o"),
+            help="folder to write into (default: profiles)",
+            metavar="FOLDER",
+            group="output",
+        ),
+        dataclasses.replace(_JSON, group="output"),
+        Option(
+            "quiet",
+            ("--quiet", "-q"),
+            "print only the names of the files",
+            group="output",
+            action="store_true",
+        ),
+    ),
+    "list": (
+        Option(
+            "of_model",
+            ("--model",),
+            "only profiles whose model's name contains this, or whose sha256 begins with it (6 "
+            "characters or more)",
+            metavar="TEXT",
+        ),
+        Option(
+            "of_device",
+            ("--device",),
+            "only those measured on a CPU or GPU whose name contains this",
+            metavar="TEXT",
+        ),
+        Option(
+            "provider",
+            ("--provider",),
+            f"only those of this execution provider: {', '.join(providers.names())}",
+            metavar="NAME",
+        ),
+        Option(
+            "since",
+            ("--since",),
+            "only those created since then: 2026-11-28, 2026-11-28T14:30 (local time), or so long "
+            "ago: 90m, 12h, 7d, 2w",
+            metavar="WHEN",
+        ),
+        Option(
+            "sort",
+            ("--sort",),
+            "created: newest first; median: fastest first; model and file: by name "
+            "(default: created)",
+            choices=("created", "median", "model", "file"),
+            default="created",
+        ),
+        dataclasses.replace(
+            _LIMIT,
+            help=f"rows, 0 for all (default: {TABLE_ROWS} in the table, all in JSON and CSV)",
+            default=None,
+        ),
+        dataclasses.replace(_JSON, alternative=True),
+        Option("csv", ("--csv",), "print CSV", alternative=True, action="store_true"),
     ),
     "trace": (
         dataclasses.replace(

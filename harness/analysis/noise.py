@@ -16,7 +16,7 @@ import numpy.typing as npt
 from harness.analysis import machine_speed
 from harness.machine.cpu_lists import cpu_list
 from harness.machine.devices.clock_reasons import THROTTLED, clock_reasons
-from harness.records import DeviceSeries, LatencySeries, ProcessRecord, Profile, Reading
+from harness.records import NOISE, DeviceSeries, LatencySeries, ProcessRecord, Profile, Reading
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -180,6 +180,14 @@ def judge(profile: Profile) -> NoiseVerdict:
         machine,
         found.unusable,
     )
+
+
+def facts(profile: Profile) -> tuple[Reading, ...]:
+    """The verdict as a fact to store, for lists that do not read the samples."""
+    verdict, source = judge(profile), "harness.analysis.noise, of the version that wrote it"
+    if verdict.verdict == "unknown":
+        return (Reading(NOISE, None, "", source, "; ".join(verdict.causes)),)
+    return (Reading(NOISE, verdict.verdict, "", source),)
 
 
 def sampler_share(profile: Profile) -> float | None:

@@ -236,6 +236,31 @@ def read_shards(folder: Path) -> tuple[tuple[Shard, ...], tuple[tuple[str, str],
     return tuple(shards), tuple(sorted(damaged))
 
 
+def finished(folder: Path) -> int:
+    """How many processes have left their shard in a partial folder; 0 where it cannot be read."""
+    try:
+        return sum(1 for _ in folder.glob(_SHARDS))
+    except OSError:
+        return 0
+
+
+def is_held(folder: Path) -> bool | None:
+    """Whether a process holds the lock of a partial folder; None where the system does not tell.
+
+    The lock itself is left alone: whoever tried it could be in the way of a command that starts.
+    """
+    try:
+        inode = folder.stat().st_ino
+        with open("/proc/locks", encoding="ascii", errors="replace") as locks:  # noqa: PTH123
+            held = [line.split() for line in locks]
+    except OSError:
+        return None
+    return any(
+        len(words) > 5 and words[1] == "FLOCK" and words[5].rpartition(":")[2] == str(inode)
+        for words in held
+    )
+
+
 def drop_unless_finished(folder: Path) -> bool:
     """Deletes what a partial folder holds of a profile if no process has left its shard.
 
