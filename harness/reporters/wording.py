@@ -9,6 +9,11 @@ from harness.analysis.findings.seen import Finding
 from harness.options import worded
 from harness.records import InputRecord, Profile
 
+#: What the latency of a comparison of separate occasions is.
+UNDISTURBED = (
+    "undisturbed: the lower quartile of each process, mean of the faster half of the processes"
+)
+
 
 def evidence(
     found: Finding, duration: Callable[[float], str], share: Callable[[float], str]
