@@ -459,8 +459,35 @@ COMMANDS: dict[str, tuple[Option, ...]] = {
             "fail_on",
             ("--fail-on",),
             "exit with 4 if a candidate is SLOWER and its whole interval is above PERCENT; with "
-            "5 if that is undecided or the two cannot be compared",
-            metavar="slower[:PERCENT]",
+            "5 if that is undecided or the two cannot be compared; with @P, such as slower:2@0.99, "
+            "4 if it is slower by more with at least this probability, 0 if with at most 1 - P, "
+            "else 5",
+            metavar="slower[:PERCENT[@P]]",
+        ),
+        Option(
+            "against",
+            ("--against",),
+            "profiles of the candidate, each of another occasion; all FILEs are then the baseline",
+            metavar="FILE",
+            type=Path,
+            nargs="+",
+            default=(),
+        ),
+        Option(
+            "history",
+            ("--history",),
+            "folder of other profiles of the baseline, from which the variance between occasions "
+            "is learned (default: the folder of the baseline)",
+            metavar="FOLDER",
+            type=Path,
+            alternative=True,
+        ),
+        Option(
+            "no_history",
+            ("--no-history",),
+            "assume a standard deviation of 1 %% between occasions",
+            action="store_true",
+            alternative=True,
         ),
         _LIMIT,
         dataclasses.replace(_JSON, help="print one JSON object with all operators"),
