@@ -37,6 +37,7 @@ COMMANDS = {
     "ops": "show where the time goes, operator by operator",
     "ab": "measure two configurations alternately until it is clear whether they differ",
     "compare": "tell whether profiles really differ, and which operators are the cause",
+    "history": "show profiles over time, and where their latency changed",
     "trace": "write a trace that ui.perfetto.dev opens",
     "export": "write CSV, JSON lines, Parquet, pyperf's JSON, or stacks",
     "report": "write a web page of one profile, or of several side by side",
