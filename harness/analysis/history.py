@@ -123,6 +123,8 @@ class Change:
             logarithms), as if its place had been known beforehand.
         p_value: chance that the points in random order would divide as well.
         differences: what else differs between the last profile before and the first after.
+        doubt: why the change may be the machine's alone: most profiles of a level were measured
+            on one that was too busy; empty otherwise.
     """
 
     at: int
@@ -131,6 +133,7 @@ class Change:
     interval: tuple[float, float]
     p_value: float
     differences: tuple[Difference, ...]
+    doubt: str = ""
 
     @property
     def ratio(self) -> float:
@@ -139,7 +142,9 @@ class Change:
 
     @property
     def verdict(self) -> Verdict:
-        """FASTER or SLOWER."""
+        """FASTER or SLOWER; UNDECIDED where there is a doubt."""
+        if self.doubt:
+            return Verdict.UNDECIDED
         return Verdict.SLOWER if self.ratio > 1 else Verdict.FASTER
 
 
@@ -292,7 +297,19 @@ def _change(
         interval=(math.exp(low), math.exp(high)),
         p_value=place.p_value,
         differences=differences(points[place.at - 1].profile, points[place.at].profile),
+        doubt=_too_busy(points, before, after),
     )
+
+
+def _too_busy(points: Sequence[Point], before: slice, after: slice) -> str:
+    """Says of which level most profiles come from too busy a machine; empty if of none."""
+    told = []
+    for name, part in (("before", before), ("after", after)):
+        level = points[part]
+        busy = sum(bool(point.busy) for point in level)
+        if 2 * busy > len(level):
+            told.append(f"in {busy} of {len(level)} profiles {name} it")
+    return f"the machine was too busy {' and '.join(told)}" if told else ""
 
 
 def _doubts(points: Sequence[Point], logs: Float64Array, places: Sequence[int]) -> list[str]:

@@ -175,7 +175,11 @@ def _changes(series: Series) -> Markup | None:
         told = f"{change.verdict} {signed(change.ratio - 1)}"
         rows.append(
             [
-                element("b", told, class_=change.verdict.lower()),
+                element(
+                    "span",
+                    element("b", told, class_=change.verdict.lower()),
+                    [": ", change.doubt] if change.doubt else None,
+                ),
                 f"{low} to {high}",
                 duration(change.before_ns),
                 duration(change.after_ns),

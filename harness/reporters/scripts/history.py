@@ -65,6 +65,7 @@ def _change(series: Series, change: Change) -> dict[str, Any]:
         "before_ns": change.before_ns,
         "after_ns": change.after_ns,
         "p_value": change.p_value,
+        "doubt": change.doubt,
         "last_before": {"file": _file(before), "created": before.profile.created},
         "first_after": {"file": _file(after), "created": after.profile.created},
         "differences": [

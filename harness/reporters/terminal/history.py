@@ -87,7 +87,10 @@ def _print_blocks(page: Page, series: Series) -> None:
 
 
 def _print_change(page: Page, points: Sequence[Point], change: Change) -> None:
-    page.paragraph(f"{change.verdict} {changed(change)}", _STYLES[change.verdict])
+    style = _STYLES.get(change.verdict, "bold")
+    page.paragraph(f"{change.verdict} {changed(change)}", style)
+    if change.doubt:
+        page.say("beware", change.doubt)
     before, after = points[change.at - 1], points[change.at]
     page.say("between", f"{_file(before)} of {moment_text(before)}")
     page.say("and", f"{_file(after)} of {moment_text(after)}")

@@ -174,6 +174,29 @@ def test_a_machine_that_was_too_busy_is_told() -> None:
     assert "too busy for a median in 1 of 2 profiles, last in busy.h5" in doubt
 
 
+def busy_day(day: int, level_ns: float) -> Profile:
+    """A profile of a machine that the timing thread had to wait for."""
+    noise: dict[str, int | None] = {"wall_ns": 10**9, "cpu_wait_ns": 8 * 10**8}
+    records = (
+        process([round(level_ns * factor)] * 20, k, noise)
+        for k, factor in enumerate((1.0, 1.001, 1.6))
+    )
+    return dataclasses.replace(on_day(day, level_ns), processes=tuple(records))
+
+
+@pytest.mark.parametrize(("busy", "verdict"), [(6, Verdict.UNDECIDED), (5, Verdict.SLOWER)])
+def test_a_level_of_mostly_busy_profiles_decides_nothing(busy: int, verdict: Verdict) -> None:
+    days = levels(30, step_at=20, step=0.05)
+    profiles = [
+        busy_day(day, level) if 20 <= day < 20 + busy else on_day(day, level)
+        for day, level in enumerate(days)
+    ]
+    (change,) = series(profiles).changes
+    assert change.at == 20
+    assert change.verdict is verdict
+    assert ("too busy in 6 of 10 profiles after it" in change.doubt) == (busy == 6)
+
+
 def test_a_profile_of_one_process_is_told() -> None:
     found = series([on_day(0, 1e6), on_day(1, 1e6, processes=1)])
     assert any(doubt.startswith("1 of 2 profiles have one process") for doubt in found.doubts)
