@@ -21,9 +21,8 @@ from harness.analysis.used_gpu import used_gpu
 from harness.config.profile import ProfileConfig
 from harness.config.session import SessionConfig
 from harness.records import Profile
-from harness.statistics import change_points, hypotheses
+from harness.statistics import change_points, hypotheses, undisturbed
 from harness.statistics.change_points import FEWEST_POINTS, ChangePoint
-from harness.statistics.faster_half import faster_half
 from harness.statistics.figures import CONFIDENCE, Figure, Float64Array
 from harness.statistics.intervals import typical
 from harness.statistics.verdicts import Verdict
@@ -204,9 +203,10 @@ def point_of(profile: Profile) -> Point | Figure:
         )
     except (ValueError, OverflowError):
         return Figure(None, "it does not tell when it was measured")
-    faster_ns = faster_half(durations)
-    if not faster_ns[0] > 0:
+    quartiles_ns = np.array([np.percentile(one, undisturbed.PERCENT) for one in durations])
+    if not (quartiles_ns > 0).all():
         return Figure(None, "a process measured no time: the clock is too coarse for this model")
+    faster_ns = np.exp(undisturbed.faster(np.log(quartiles_ns)).values)
     machine = noise.judge(profile)
     facts = dataclasses.replace(
         profile, processes=(), nodes=None, traces={}, devices=(), kernels=None, stacks=None,

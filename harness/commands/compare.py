@@ -13,11 +13,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.commands.messages import say
+from harness.commands.messages import reading, say
 from harness.errors import ProfileFileError, RequestError
 from harness.options import declare, flag
 
@@ -29,10 +29,6 @@ if TYPE_CHECKING:
 #: Exit codes of ``fail_on``, as in its help: it tripped; it is undecided or not comparable.
 TRIPPED = 4
 UNDECIDED = 5
-
-#: Files that are read for a history at most: beside the baseline, and in a folder that is named.
-MOST_BESIDE = 30
-MOST_NAMED = 300
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -135,6 +131,7 @@ def _told(report: Report, options: argparse.Namespace, limit: Limit | None, **mo
 def _history(sides: Sequence[Profile], options: argparse.Namespace) -> History:
     """Other occasions of the first profile, from the folder that is named, or from beside it."""
     from harness.analysis.comparing import history
+    from harness.analysis.outlines import comparable_beside, outline_of
 
     base = sides[0]
     if options.no_history:
@@ -144,30 +141,18 @@ def _history(sides: Sequence[Profile], options: argparse.Namespace) -> History:
         return history.History()
     if not folder.is_dir():
         raise RequestError(f"`history` {folder}: no such folder", "give `history` FOLDER")
-    files = _newest(folder, base, {one.path.resolve() for one in sides if one.path is not None})
-    most = MOST_NAMED if options.history else MOST_BESIDE
-    found = history.others(base, sides, _read(files[:most]))
+    beside = comparable_beside(
+        outline_of(base), folder, without=list(map(outline_of, sides[1:])), announce=reading
+    )
+    found = history.others(base, sides, _read(one.path for one in reversed(beside)))
     told = f"{len(found)} other profile{'s' * (len(found) != 1)} of the same thing"
     told += " in `history`" if options.history else " beside the base"
-    if len(files) > most:
-        told += f"; {len(files) - most} older files were not looked at"
+    if len(found) == history.MOST_OCCASIONS < len(beside):
+        told += f", the newest of {len(beside)}"
     return history.History(tuple(found), told)
 
 
-def _newest(folder: Path, base: Profile, sides: set[Path]) -> list[Path]:
-    """Files that may be profiles, those named like the model first, then the newest first."""
-    found = []
-    for path in folder.glob("*.h5"):
-        try:
-            changed = path.stat().st_mtime
-        except OSError:
-            continue  # it went away
-        if path.resolve() not in sides:
-            found.append((not path.name.startswith(base.model.name), -changed, path))
-    return [path for *_, path in sorted(found)]
-
-
-def _read(files: Sequence[Path]) -> Iterator[Profile]:
+def _read(files: Iterable[Path]) -> Iterator[Profile]:
     """Each one that is a profile."""
     from harness.storage.profile_file import read_profile
 

@@ -12,15 +12,12 @@ import datetime
 import re
 from pathlib import Path
 
-from harness.commands.messages import say
+from harness.commands.messages import reading
 from harness.errors import RequestError
 from harness.options import declare
 
 #: Where ``profile`` writes unless told otherwise.
 FOLDER = Path("profiles")
-
-#: Files whose reading takes about a second, and is announced.
-_MANY = 300
 
 _AGO = re.compile(r"(\d{1,6})([mhdw])", re.ASCII)
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -60,7 +57,7 @@ def execute(options: argparse.Namespace) -> int:
         raise RequestError(
             f"{FOLDER}: no such folder", "name one; harness profile MODEL writes into this one"
         )
-    found = contents(options.folder, _announce)
+    found = contents(options.folder, reading)
     profiles = chosen(found.profiles, wanted, options.sort)
     if options.json:
         print(listing_text(options.folder, found, profiles[: options.limit or None]))
@@ -69,12 +66,6 @@ def execute(options: argparse.Namespace) -> int:
     else:
         print_listing(options.folder, found, profiles, options.limit)
     return 0
-
-
-def _announce(files: int) -> None:
-    """Says what takes a while; from the index a list takes none."""
-    if files >= _MANY:
-        say(f"reading {files:,} profiles that the index does not hold yet")
 
 
 def moment(text: str) -> datetime.datetime:

@@ -16,6 +16,9 @@ MOST_CHARACTERS = 1_200
 #: Longest remedy beside a message, so that both together stay below 2,000.
 MOST_OF_A_REMEDY = 700
 
+#: Profiles whose headers take about a second to read.
+MANY_PROFILES = 300
+
 
 def message(text: str, most: int = MOST_CHARACTERS) -> str:
     """The text as one line that neither controls a terminal nor fills it."""
@@ -30,6 +33,12 @@ def say(text: str) -> None:
         print(f"harness: {message(text)}", file=sys.stderr, flush=True)
     except (OSError, ValueError):
         drop(2)
+
+
+def reading(files: int) -> None:
+    """Says that profiles are read which the index of their folder lacks, if it takes a while."""
+    if files >= MANY_PROFILES:
+        say(f"reading {files:,} profiles that the index does not hold yet")
 
 
 def drop(descriptor: int) -> None:
