@@ -187,6 +187,17 @@ def test_a_session_of_the_executed_graph_takes_less() -> None:
     assert told.timed_process_s > 1
 
 
+def test_a_session_that_was_not_timed_is_assumed_and_told() -> None:
+    timed = planning.divide_time(CONFIG, 10**6, 10**9, NODES, 10**6, executed_session_ns=10**9)
+    assumed = planning.divide_time(CONFIG, 10**6, 10**9, NODES, 10**6)
+    assert timed.assumed_s == 0
+    assert assumed.expected_s == timed.expected_s
+    # Four probed graphs in each of four processes, ORT's profiler in two of them: a second each.
+    assert assumed.assumed_s == pytest.approx(4 * 4 + 2)
+    none = planning.divide_time(dataclasses.replace(CONFIG, trace=()), 10**6, 10**9, 0, 0)
+    assert none.assumed_s == 0
+
+
 def test_processes_are_added_where_their_number_was_not_fixed() -> None:
     def budget_s(**options: object) -> float | None:
         config = dataclasses.replace(CONFIG, **options)  # type: ignore[arg-type]
