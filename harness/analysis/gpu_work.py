@@ -17,7 +17,7 @@ from harness.analysis.device_time import (
     multiprocessors_of,
 )
 from harness.analysis.operators.labels import node_label
-from harness.records import KernelEvents, NodeTable, Profile
+from harness.records import KernelEvents, NodeTable, Profile, RepeatedTexts
 from harness.statistics.figures import Figure, Float64Array
 
 
@@ -101,11 +101,12 @@ def kernel_table(
     if not count:
         return Figure(None, "no GPU work falls within a traced inference")
     within = inference >= 0
-    kinds: dict[tuple[str, str], int] = {}
-    pairs = zip(kernels.kind, kernels.name, strict=True)
-    which = np.array([kinds.setdefault(pair, len(kinds)) for pair in pairs])
+    kinds, names = RepeatedTexts.of(kernels.kind), RepeatedTexts.of(kernels.name)
+    pairs = kinds.row.astype(np.int64) * len(names.distinct) + names.row
+    _, first, which = np.unique(pairs, return_index=True, return_inverse=True)
     rows = []
-    for (kind, name), mine in zip(kinds, _grouped(which, len(kinds)), strict=True):
+    for at, mine in zip(first.tolist(), _grouped(which, len(first)), strict=True):
+        kind, name = kinds[at], names[at]
         mine = mine[within[mine]]
         if not len(mine):
             continue
