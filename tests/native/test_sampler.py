@@ -125,6 +125,21 @@ def test_a_costly_call_is_read_at_edges_and_not_at_ticks(nvml_double: NvmlDouble
     assert report.setup_ns >= 3 * 3_200_000
 
 
+def test_a_costly_call_that_was_just_tried_is_not_made_again_for_the_first_tick(
+    nvml_double: NvmlDouble,
+) -> None:
+    nvml_double.price(on=True)
+    with sampler.Sampler([FIELDS[2]], hz=1, nvml_library=nvml_double.path) as running:
+        before = nvml_double.calls().energy
+        running.start()
+        assert nvml_double.calls().energy - before == 3, "its trials"
+        running.stop()
+        fast, _, seldom = running.take()
+    # A reading of its own all the same, with the time at which it was taken.
+    assert len(seldom) == 2
+    assert seldom["time_ns"][0] < fast[0, 0]["time_ns"] < seldom["time_ns"][1]
+
+
 def test_a_call_that_does_not_answer_at_first_is_not_made_at_every_tick(
     nvml_double: NvmlDouble,
 ) -> None:
