@@ -98,7 +98,8 @@ def measured(what: str, model: Path) -> tuple[float, float, float]:
 
     from harness.config.profile import ProfileConfig
     from harness.config.session import SessionConfig
-    from harness.measuring.handover import Job, write_preparation
+    from harness.measuring import prepared
+    from harness.measuring.handover import Job
     from harness.measuring.preparation import prepare
     from harness.measuring.worker import COLLECTED_EVERY
     from harness.ort.library import ort_library
@@ -116,7 +117,7 @@ def measured(what: str, model: Path) -> tuple[float, float, float]:
         cpus = tuple(sorted(os.sched_getaffinity(0)))
         config = ProfileConfig(str(model), session, quick=True, processes=1)
         job = Job(config, Path(ort_library()), model, model.stem, folder, folder, cpus)
-        write_preparation(job, prepare(job))
+        prepared.write(job, prepare(job))
     wall_s, cpu_s = time.monotonic() - began_s, time.process_time() - cpu_s
     return wall_s, cpu_s, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.analysis.device_time import NodeWork
 
-#: Part of its time in kernels of few blocks from which a node is small.
+#: Part of its time in kernels of too few blocks from which a node is small.
 _MAJORITY = 0.5
 
 
@@ -17,8 +17,8 @@ def held_back(
     * copy: all that they launch are copies and memsets.
     * launch-bound: the device waited longer for their launches than it worked at them. Faster
       kernels would not make the inference shorter there, but fewer launches would.
-    * small: more than half of their time is in kernels of fewer blocks than the device has
-      multiprocessors, so that some of these have nothing to do. Only where no ceiling bounds
+    * small: more than half of their time is in kernels of too few blocks to fill the device
+      (``occupancy.too_few``), so that a part of it has nothing to do. Only where no ceiling bounds
       them: a kernel that comes near one does well with the blocks it has.
 
     Args:
@@ -44,5 +44,5 @@ def held_back(
     small_ns = 0.0 if work.small_ns is None else float(work.small_ns[rows].sum())
     if bound == "unknown" and small_ns > _MAJORITY * work_ns:
         share = f"{small_ns / work_ns:.0%} of its time on the device"
-        return "small", f"{share} is in kernels of fewer blocks than that has multiprocessors"
+        return "small", f"{share} is in kernels of too few blocks to fill it"
     return None

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from harness.analysis.occupancy import capacity, too_few
 from harness.analysis.operators.accounts import TRUSTED_RESIDUAL
 from harness.ort import providers
 from harness.records import GpuTimeline, Int64Array, Profile, RepeatedTexts
@@ -17,9 +18,6 @@ from harness.statistics.intervals import typical
 
 #: A residual of so many ns is no reason for doubt, however short the inference.
 TRUSTED_NS = 3000
-
-#: Name of the fact that says how many multiprocessors the device has.
-MULTIPROCESSORS = "gpu_used_multiprocessors"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -30,9 +28,8 @@ class NodeWork:
         kernel_ns: float64[nodes], duration of the node's work on the GPU.
         launches: float64[nodes], pieces of work: kernels, copies and memsets.
         copies: float64[nodes], those that are copies and memsets.
-        small_ns: float64[nodes], the part of kernel_ns in kernels of fewer blocks than the device
-            has multiprocessors, some of which then have nothing to do; None if that number is
-            not known.
+        small_ns: float64[nodes], the part of kernel_ns in kernels of too few blocks to fill the
+            device (``occupancy.too_few``); None if its size is not known.
         idle_ns: float64[nodes], how long the GPU was idle just before the node's work, since
             the inference's previous work had ended: it waited for these launches. None where
             only a pass under ORT's profiler recorded it, which lengthens the gaps.
@@ -164,15 +161,18 @@ def device_time(profile: Profile) -> DeviceTime | Figure:
         return Figure(None, _why_absent(profile))
     if not len(timeline.launches):
         return Figure(None, "the device launched nothing")
-    multiprocessors = multiprocessors_of(profile)
+    size = capacity(profile)
+    small = np.zeros(len(timeline.launches), bool)
+    if size is not None:
+        small = too_few(timeline.launches, size)
     each: list[_OfProcess] = []
     for rows in _by_process(timeline):
-        one = _of_process(timeline, rows, multiprocessors or 0)
+        one = _of_process(timeline, rows, small)
         if isinstance(one, Figure):
             return one
         each.append(one)
     nodes = _nodes(each, 0 if profile.nodes is None else len(profile.nodes))
-    if multiprocessors is None:
+    if size is None:
         nodes = dataclasses.replace(nodes, small_ns=None)
     return DeviceTime(_accounts(profile, each), nodes)
 
@@ -276,19 +276,6 @@ def _nodes(each: list[_OfProcess], rows: int) -> NodeWork:
     )
 
 
-def multiprocessors_of(profile: Profile) -> int | None:
-    """How many multiprocessors the device has; None if the file does not say."""
-    told = next((one.value for one in profile.environment if one.name == MULTIPROCESSORS), None)
-    return told if isinstance(told, int) and told > 0 else None
-
-
-def few_blocks(grid: npt.NDArray[np.int32], multiprocessors: int) -> npt.NDArray[np.bool_]:
-    """Which launches have fewer blocks than there are multiprocessors; copies have none."""
-    blocks = grid.astype(np.float64).prod(axis=1)  # three of 2**31 - 1 exceed int64
-    few: npt.NDArray[np.bool_] = (blocks > 0) & (blocks < multiprocessors)
-    return few
-
-
 def copies(kind: Sequence[str]) -> Float64Array:
     """float64[n]: 1 for a copy or a memset, 0 for a kernel."""
     kinds = RepeatedTexts.of(kind)
@@ -316,7 +303,9 @@ def _by_process(timeline: GpuTimeline) -> list[_Rows]:
     ]
 
 
-def _of_process(timeline: GpuTimeline, rows: _Rows, multiprocessors: int) -> _OfProcess | Figure:
+def _of_process(
+    timeline: GpuTimeline, rows: _Rows, small: npt.NDArray[np.bool_]
+) -> _OfProcess | Figure:
     launches, inferences = timeline.launches, timeline.inferences
     process, mine = rows.process, rows.launches
     with_cupti = inferences.recorded[rows.inferences] != 0
@@ -351,7 +340,7 @@ def _of_process(timeline: GpuTimeline, rows: _Rows, multiprocessors: int) -> _Of
         node=launches.node[mine],
         copies=copies(launches.kind)[mine],
         work_ns=work,
-        small_ns=np.where(few_blocks(launches.grid[mine], multiprocessors), work, 0.0),
+        small_ns=np.where(small[mine], work, 0.0),
         idle_ns=idle - taken[:-1],
         before_ns=before_ns - float(taken[-1]),
         busy_ns=float(busy_ns[middle].mean()),

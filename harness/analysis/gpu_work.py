@@ -13,9 +13,8 @@ from harness.analysis.device_time import (
     NodeWork,
     copies,
     device_time,
-    few_blocks,
-    multiprocessors_of,
 )
+from harness.analysis.occupancy import capacity, too_few
 from harness.analysis.operators.labels import node_label
 from harness.records import KernelEvents, NodeTable, Profile, RepeatedTexts
 from harness.statistics.figures import Figure, Float64Array
@@ -33,6 +32,11 @@ class Kernel:
         calls: per inference, on average.
         nodes: names of the nodes that launch it, in the order of the executed graph.
         unjoined: share of its calls that could not be joined to a node.
+        peak_share, bandwidth_share: share of the device's ceilings that it reaches; None if not
+            known, and here always: ``kernel_ceilings`` judges it by the work of its nodes.
+        work: whose work that is by: ``own``, it is the only kernel of its nodes; ``part``, the
+            nodes launch others besides; empty without shares.
+        ceilings_reason: why there are no shares; empty otherwise, and for copies.
     """
 
     name: str
@@ -42,6 +46,10 @@ class Kernel:
     calls: float
     nodes: tuple[str, ...]
     unjoined: float
+    peak_share: float | None = None
+    bandwidth_share: float | None = None
+    work: str = ""
+    ceilings_reason: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -168,8 +176,7 @@ def node_work(profile: Profile, device: DeviceTime | Figure | None = None) -> No
     inference, count = _inferences(kernels)
     counted = (inference >= 0) & (kernels.node >= 0) & (kernels.node < rows)
     node, work_ns = kernels.node[counted], kernels.duration_ns[counted]
-    multiprocessors = multiprocessors_of(profile)
-    small = few_blocks(kernels.grid[counted], multiprocessors or 0)
+    size = capacity(profile)
 
     def mean(weights: npt.NDArray[Any] | None) -> Float64Array:
         return np.bincount(node, weights, rows) / max(count, 1)
@@ -178,7 +185,9 @@ def node_work(profile: Profile, device: DeviceTime | Figure | None = None) -> No
         kernel_ns=mean(work_ns),
         launches=mean(None),
         copies=mean(copies(kernels.kind)[counted]),
-        small_ns=None if multiprocessors is None else mean(np.where(small, work_ns, 0)),
+        small_ns=None
+        if size is None
+        else mean(np.where(too_few(kernels, size)[counted], work_ns, 0)),
         idle_ns=None,
     )
 

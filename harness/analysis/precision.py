@@ -41,7 +41,7 @@ _TOLD = (
 
 #: Types narrower than that of the tensors: a node with one such kernel multiplies in it, whatever
 #: else it launches to convert or to sum up.
-_REDUCED = frozenset({TF32, "float16", "bfloat16", "float8", "int8"})
+REDUCED = frozenset({TF32, "float16", "bfloat16", "float8", "int8"})
 
 #: Share of the operations from which on a type is part of what a profile is compared by. Below it,
 #: the choice of a kernel for some small node differs from one session to the next.
@@ -206,7 +206,7 @@ def _of_node(taken_ns: Mapping[str, float], arithmetic: str, *, tf32: bool) -> s
     """The narrower type that most time goes to, if any; else what is told, or assumed."""
     if not arithmetic:
         return ""
-    reduced = _most(taken_ns, _REDUCED)
+    reduced = _most(taken_ns, REDUCED)
     if reduced:
         return reduced
     return _most(taken_ns, taken_ns) or _assumed(arithmetic, tf32=tf32)

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Reads the profile and prints its operators."""
-    from harness.analysis.gpu_work import kernel_table
+    from harness.analysis.kernel_ceilings import judged_kernels
     from harness.analysis.operators.table import operator_table
     from harness.reporters.scripts.profile import kernels_text, operators_text
     from harness.reporters.scripts.tables import kernels_csv, operators_csv
@@ -35,7 +35,7 @@ def execute(options: argparse.Namespace) -> int:
     rows = options.limit or None
     shown = TABLE_ROWS if options.limit is None else options.limit
     if options.by == "kernel":
-        kernels = kernel_table(profile)
+        kernels = judged_kernels(profile)
         if options.json:
             print(kernels_text(kernels, rows))
         elif options.csv:

@@ -12,9 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from harness.commands.messages import message
-from harness.measuring.handover import Preparation
 from harness.measuring.observer import Observer
 from harness.measuring.plan import Plan
+from harness.measuring.prepared import Preparation
 from harness.reporters.terminal.console import Terminal
 from harness.reporters.wording import input_line, processes
 

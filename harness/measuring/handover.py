@@ -1,8 +1,9 @@
-"""What the command and its workers hand over to each other: job, inputs, preparation, errors.
+"""What the command and its workers hand over to each other: job, inputs, calibration, errors.
 
-Each is a JSON file in the work folder. Arrays go into an .npz of plain numbers next to it, and
-the JSON refers to them by index. Reading these files executes nothing, and only the user can
-write them: the folder and each file are created accessible to the user alone.
+What the preparation found out, which is needed for traced passes only, is in ``prepared``. Each is
+a JSON file in the work folder. Arrays go into an .npz of plain numbers next to it, and the JSON
+refers to them by index. Reading these files executes nothing, and only the user can write them:
+the folder and each file are created accessible to the user alone.
 """
 
 from __future__ import annotations
@@ -24,12 +25,8 @@ from harness.config.profile import ProfileConfig
 from harness.errors import HarnessError
 from harness.measuring import plain_values
 from harness.measuring.stopwatch import Stopwatch, Stretch
-from harness.models.executed_graph import ExecutedGraph
-from harness.records import Absent, InputRecord, ModelRecord, Reading
-from harness.tracing.probes.graphs import ProbedGraph
 
 _INPUTS = "inputs.json"
-_PREPARATION = "preparation.json"
 _CALIBRATION = "calibration.json"
 _ERROR = "error.json"
 
@@ -84,47 +81,12 @@ class Job:
 
     def write(self) -> None:
         """Leaves the job where the workers find it."""
-        _write(self.path, self)
+        write(self.path, self)
 
     @classmethod
     def read(cls, path: Path) -> Job:
         """The job in a file."""
-        return _read(path, cls)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Preparation:
-    """What the preparation process found out.
-
-    Attributes:
-        model: the model file.
-        inputs: what is fed, and why.
-        output_check: largest error against expected outputs, or why there is none.
-        facts: about ORT: version, library, build, providers.
-        graph: the graph ORT executes; None with the reason in absent.
-        probed: the same graph with probes; None with the reason in absent.
-        repeatable: whether two inferences with the same inputs gave the same outputs.
-        executions: node executions in one inference, loop bodies counted per iteration; 0 if
-            not traced.
-        profiled_ns: one inference under ORT's profiler, to plan with; 0 if there was none.
-        latency_ns: fastest of a few inferences, to plan with; not a result.
-        executed_session_ns: time to create a session of the executed graph, to plan with; 0 if none
-            was created.
-        absent: what could not be determined, with reasons.
-    """
-
-    model: ModelRecord
-    inputs: tuple[InputRecord, ...]
-    output_check: Reading
-    facts: tuple[Reading, ...]
-    graph: ExecutedGraph | None
-    probed: ProbedGraph | None
-    repeatable: bool
-    executions: int
-    profiled_ns: int
-    latency_ns: int
-    executed_session_ns: int
-    absent: tuple[Absent, ...]
+        return read(path, cls)
 
 
 class Calibration(NamedTuple):
@@ -150,12 +112,12 @@ def write_inputs(job: Job, values: Mapping[str, Any]) -> None:
         TypeError: a value has a type that no model input can have.
     """
     plain = {name: plain_values.encode(value) for name, value in values.items()}
-    _write(job.work_folder / _INPUTS, plain)
+    write(job.work_folder / _INPUTS, plain)
 
 
 def read_inputs(job: Job) -> dict[str, Any]:
     """The model's inputs, as ``ort.Session.bind`` takes them, by name."""
-    plain = _read(job.work_folder / _INPUTS, dict[str, plain_values.Plain])
+    plain = read(job.work_folder / _INPUTS, dict[str, plain_values.Plain])
     return {name: plain_values.decode(value) for name, value in plain.items()}
 
 
@@ -163,16 +125,6 @@ def drop_inputs(job: Job) -> None:
     """Deletes the saved inputs, to free disk space."""
     for path in (job.work_folder / _INPUTS, _arrays_of(job.work_folder / _INPUTS)):
         path.unlink(missing_ok=True)
-
-
-def write_preparation(job: Job, preparation: Preparation) -> None:
-    """Leaves the results of the preparation for the parent and the measuring processes."""
-    _write(job.work_folder / _PREPARATION, preparation)
-
-
-def read_preparation(job: Job) -> Preparation:
-    """What the preparation process of this job found out."""
-    return _read(job.work_folder / _PREPARATION, Preparation)
 
 
 def leave_clocked(job: Job, worker: str, watch: Stopwatch) -> None:
@@ -183,13 +135,13 @@ def leave_clocked(job: Job, worker: str, watch: Stopwatch) -> None:
         worker: its name, as in ``stopwatch.Life``.
         watch: of the worker.
     """
-    _write(_clocked(job, worker), watch.stretches)
+    write(_clocked(job, worker), watch.stretches)
 
 
 def read_clocked(job: Job, worker: str) -> list[Stretch]:
     """What a worker clocked; nothing if it did not live to leave it."""
     path = _clocked(job, worker)
-    return _read(path, list[Stretch]) if path.exists() else []
+    return read(path, list[Stretch]) if path.exists() else []
 
 
 def _clocked(job: Job, worker: str) -> Path:
@@ -198,12 +150,12 @@ def _clocked(job: Job, worker: str) -> Path:
 
 def write_calibration(job: Job, calibration: Calibration) -> None:
     """Leaves what the calibrating process found."""
-    _write(job.work_folder / _CALIBRATION, calibration)
+    write(job.work_folder / _CALIBRATION, calibration)
 
 
 def read_calibration(job: Job) -> Calibration:
     """What the calibrating process of this job found."""
-    return _read(job.work_folder / _CALIBRATION, Calibration)
+    return read(job.work_folder / _CALIBRATION, Calibration)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -217,7 +169,7 @@ class _Error:
 
 def leave_error(job: Job, error: HarnessError) -> NoReturn:
     """Ends a worker, leaving its error where the command finds it."""
-    _write(job.work_folder / _ERROR, _Error(error.kind, error.message, error.remedy))
+    write(job.work_folder / _ERROR, _Error(error.kind, error.message, error.remedy))
     sys.exit(error.exit_code)
 
 
@@ -226,7 +178,7 @@ def take_error(job: Job) -> HarnessError | None:
     path = job.work_folder / _ERROR
     if not path.exists():
         return None
-    left = _read(path, _Error)
+    left = read(path, _Error)
     path.unlink()
     kinds = {kind.kind: kind for kind in _kinds(HarnessError)}
     return kinds[left.kind](left.message, left.remedy)
@@ -243,7 +195,7 @@ def _arrays_of(path: Path) -> Path:
     return path.with_suffix(".npz")
 
 
-def _write(path: Path, record: object) -> None:
+def write(path: Path, record: object) -> None:
     """Writes a record atomically: the JSON file is complete or missing, even after a kill."""
     arrays: list[np.ndarray[Any, Any]] = []
 
@@ -273,7 +225,8 @@ def _created(path: Path) -> IO[bytes]:
     return open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600))
 
 
-def _read(path: Path, record_type: type[_T]) -> _T:
+def read(path: Path, record_type: type[_T]) -> _T:
+    """The record of this type that ``write`` left there."""
     content = json.loads(path.read_bytes())
     with contextlib.ExitStack() as stack:
         arrays: Mapping[str, Any] = {}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from harness.measuring.handover import Preparation
 from harness.measuring.plan import Plan
+from harness.measuring.prepared import Preparation
 
 
 class Observer:

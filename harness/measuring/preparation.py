@@ -21,7 +21,8 @@ from harness.inputs.output_check import output_error
 from harness.machine.devices import cuda_devices
 from harness.measuring import ceilings, device_ceilings, handover
 from harness.measuring.absences import Absences
-from harness.measuring.handover import Job, Preparation
+from harness.measuring.handover import Job
+from harness.measuring.prepared import Preparation
 from harness.measuring.stopwatch import Stopwatch
 from harness.models import file, sources
 from harness.models.executed_graph import ExecutedGraph

@@ -29,9 +29,10 @@ from harness.errors import (
 from harness.machine import facts
 from harness.measuring import handover, request, spawning, stacks, stopwatch
 from harness.measuring.conduct import no_room
-from harness.measuring.handover import Job, Preparation
+from harness.measuring.handover import Job
 from harness.measuring.observer import Observer
 from harness.measuring.plan import Plan, divide_time
+from harness.measuring.prepared import Preparation
 from harness.measuring.stopping import StopRule
 from harness.measuring.stopwatch import Stamp, Stopwatch
 from harness.models import catalogue

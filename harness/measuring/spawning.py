@@ -30,6 +30,7 @@ here, written against pyperf 2.11; numbers in the code refer to this list:
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import os
 import re
@@ -38,19 +39,22 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyperf
 
 from harness.errors import NO_THREADS, HarnessError, MachineError, no_threads, one_line
 from harness.machine.cpu_lists import cpu_ranges
 from harness.measuring import conduct, handover, limits
-from harness.measuring.handover import Calibration, Job, Preparation
+from harness.measuring.handover import Calibration, Job
 from harness.measuring.limits import Watch
 from harness.measuring.plan import Plan
 from harness.measuring.stopwatch import Stopwatch
 from harness.measuring.timed_pass import Measurement
 from harness.storage import shards
+
+if TYPE_CHECKING:
+    from harness.measuring.prepared import Preparation
 
 
 def prepare(job: Job, clock: Stopwatch) -> Preparation:
@@ -63,17 +67,25 @@ def prepare(job: Job, clock: Stopwatch) -> Preparation:
     Raises:
         HarnessError: the process failed; of the kind that it left.
     """
+    from concurrent.futures import ThreadPoolExecutor  # not for measuring processes
+
     with (
+        ThreadPoolExecutor(max_workers=1) as beside,
         _inherited(job) as output,
         limits.of(job).watching() as watch,
         clock.life_of("preparation"),
     ):
+        # Intervals need it later, between processes. It takes a tenth of a second, no more than
+        # the worker needs to start, and nothing is timed meanwhile.
+        beside.submit(importlib.import_module, "scipy.special")
         code = subprocess.run(
             conduct.python("harness.measuring.worker", str(job.path)), check=False
         ).returncode
     if code:
         raise _worker_failure(job, f"trying the model {job.model} failed", code, output, watch)
-    return handover.read_preparation(job)
+    from harness.measuring import prepared  # likewise
+
+    return prepared.read(job)
 
 
 def calibrate(job: Job, clock: Stopwatch) -> Calibration:

@@ -19,7 +19,6 @@ from harness.machine.peak_memory import peak_memory
 from harness.measuring import handover, yardstick
 from harness.measuring.handover import Job
 from harness.measuring.stopwatch import Stopwatch
-from harness.measuring.traced_passes import Traced, TracedPasses
 from harness.native import ort
 from harness.ort import providers
 from harness.ort.arena import arena_bytes
@@ -53,7 +52,7 @@ YARDSTICK_DISCARDED = (3, 2000)
 
 #: Seconds that calibration takes, its minimum number of inferences, and the seconds after which
 #: a slow model's calibration stops even if it has fewer.
-CALIBRATION_S = 0.1
+CALIBRATION_S = 0.05
 CALIBRATION_LEAST = 3
 CALIBRATION_LONGEST_S = 1.0
 
@@ -265,11 +264,15 @@ class Measurement:
         with self.watch.on("closing the session"):
             self._binding.close()
             self._session.close()
-        traced = Traced(None)
+        traced = None
         if trace_inferences:
+            # Only now: most processes are not traced, and a tenth of their start would be this.
+            from harness.measuring import prepared
+            from harness.measuring.traced_passes import TracedPasses
+
             passes = TracedPasses(
                 self._job,
-                handover.read_preparation(self._job),
+                prepared.read(self._job),
                 self._library,
                 self._inputs,
                 self._index,
@@ -294,6 +297,8 @@ class Measurement:
             copied=copied,
             provider_ns=self._provider_ns,
         )
+        if traced is None:
+            return shards.Shard(process, {}, None, tuple(self._absent), self._devices)
         return shards.Shard(
             process,
             traced.events,

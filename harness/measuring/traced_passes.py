@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from harness.measuring.absences import Absences
-from harness.measuring.handover import Job, Preparation
+from harness.measuring.handover import Job
+from harness.measuring.prepared import Preparation
 from harness.measuring.stopwatch import Stopwatch
 from harness.models.executed_graph import ExecutedGraph
 from harness.models.outputs import same_values

@@ -12,15 +12,15 @@ import os
 import sys
 from pathlib import Path
 
-from harness.measuring import conduct
-from harness.measuring.handover import Job, leave_clocked, write_preparation
+from harness.measuring import conduct, prepared
+from harness.measuring.handover import Job, leave_clocked
 from harness.measuring.preparation import prepare
 from harness.measuring.stopwatch import Stopwatch
 
 #: Objects that are made before the collector looks for cycles. A large model is hundreds of
 #: thousands of small objects, none of them in a cycle; looking at them every 700 new ones took
 #: a third of the time spent in Python.
-COLLECTED_EVERY = 100_000
+COLLECTED_EVERY = 1_000_000
 
 
 def _work(path: Path) -> None:
@@ -32,7 +32,7 @@ def _work(path: Path) -> None:
         watch = Stopwatch()
         preparation = prepare(job, watch)
         with watch.on("handing over"):
-            write_preparation(job, preparation)
+            prepared.write(job, preparation)
         leave_clocked(job, "preparation", watch)
     conduct.end()
 

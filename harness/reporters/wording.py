@@ -6,8 +6,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness.analysis.findings.seen import Finding
+from harness.analysis.host_or_device import Difference
 from harness.options import worded
 from harness.records import InputRecord, Profile
+
+#: How the work of nodes is divided among their kernels (``analysis.kernel_ceilings``).
+PARTS_TOLD = (
+    "a part of its nodes' work, as these launch other kernels besides: operations count for those "
+    "whose names tell the narrower type of the node, else by time; bytes by time"
+)
 
 
 def evidence(
@@ -33,6 +40,40 @@ def evidence(
         words = name.removesuffix("_ns").removesuffix("_share").replace("_", " ")
         parts.append(f"{words} {told}")
     return ", ".join(parts)
+
+
+def apart(
+    found: Difference, duration: Callable[[float], str], share: Callable[[float], str]
+) -> str:
+    """Why latencies on a device differ, in one sentence without its full stop.
+
+    Args:
+        found: the difference.
+        duration: formats a time in ns.
+        share: formats a fraction of 1.
+    """
+    if found.between == "processes":
+        what = f"the processes' medians differ by {share(found.high_ns / found.low_ns - 1)}"
+    else:
+        what = (
+            f"samples lie at two levels in {counted(found.many, 'process', 'processes')} (process "
+            f"{found.process}: {duration(found.low_ns)}, and {duration(found.high_ns)} for "
+            f"{share(found.part)} of them)"
+        )
+    whose = {
+        "host": "because of the host, not of the device",
+        "device": "because of the device, not of the host",
+        "both": "because of both host and device",
+    }[found.side]
+    told = (
+        f"{what}, {whose}: of {duration(found.high_ns - found.low_ns)} more, "
+        f"{duration(found.host_ns)} are until the call returns and {duration(found.device_ns)} "
+        "after that, until the device is done"
+    )
+    if found.kernels_ns is not None:
+        fast, slow = map(duration, found.kernels_ns)
+        told += f"; the kernels of the fastest take {fast}, those of the slowest {slow}"
+    return told
 
 
 def counted(number: int, one: str, many: str = "") -> str:

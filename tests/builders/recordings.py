@@ -13,7 +13,7 @@ import numpy as np
 
 from harness import read_profile
 from harness.native import cupti, marks
-from harness.records import KernelEvents, Launches, Profile
+from harness.records import KernelEvents, LatencySeries, Launches, NodeEvents, Profile
 from harness.tracing.kernels import join
 from tests.builders.device_records import timeline
 
@@ -118,3 +118,68 @@ def replayed(name: str) -> Profile:
         }
     )
     return dataclasses.replace(profile, timeline=dataclasses.replace(made, launches=launches))
+
+
+def on_both_clocks(name: str) -> Profile:
+    """The replayed profile, as if probes had timed its nodes on the host, too.
+
+    A node begins with its first launch and ends where the next one begins; the calls are those of
+    the replayed inferences, a second later. The recordings themselves hold no probes on a GPU.
+    """
+    profile = replayed(name)
+    kernels, nodes, made = profile.kernels, profile.nodes, profile.timeline
+    assert kernels is not None
+    assert nodes is not None
+    assert made is not None
+    parts: list[tuple[int, int, int, int]] = []
+    calls: list[tuple[int, int]] = []
+    recorded_rows = np.flatnonzero(made.inferences.recorded)
+    for number, row in enumerate(recorded_rows.tolist()):
+        mine = np.flatnonzero((kernels.inference == number) & (kernels.node >= 0))
+        mine = mine[np.argsort(kernels.launch_ns[mine], kind="stable")]
+        ran, first = np.unique(kernels.node[mine], return_index=True)
+        begins = sorted(zip(kernels.launch_ns[mine[first]].tolist(), ran.tolist(), strict=True))
+        ends = [begin for begin, _ in begins[1:]] + [int(kernels.launch_ns[mine[-1]]) + 1000]
+        parts += [
+            (node, number, begin, end - begin)
+            for (begin, node), end in zip(begins, ends, strict=True)
+        ]
+        began_ns = int(made.inferences.start_ns[row])
+        calls.append((began_ns, ends[-1] + 1000 - began_ns))
+    node, inference, start_ns, duration_ns = np.array(parts, np.int64).T
+    call_ns, took_ns = np.array(calls, np.int64).T
+    later_ns = 10**9
+    events = NodeEvents(
+        source="probe",
+        node=node.astype(np.int32),
+        process=np.zeros(len(node), np.int32),
+        inference=inference.astype(np.int32),
+        start_ns=start_ns + later_ns,
+        duration_ns=duration_ns,
+        self_ns=duration_ns,
+        details={},
+        inference_process=np.zeros(len(calls), np.int32),
+        inference_number=np.arange(len(calls), dtype=np.int32),
+        inference_start_ns=call_ns + later_ns,
+        inference_duration_ns=took_ns,
+        inference_framework_ns=took_ns - np.bincount(inference, duration_ns).astype(np.int64),
+        dropped=0,
+        resolution_ns=1,
+    )
+    carrier = np.full(len(nodes), -1, np.int64)
+    carrier[node] = node
+    return dataclasses.replace(
+        profile,
+        nodes=dataclasses.replace(nodes, carrier=carrier),
+        traces={**profile.traces, "probe": events},
+    )
+
+
+def undoubted(profile: Profile) -> Profile:
+    """With a timed pass that the replayed inferences do not miss."""
+    assert profile.timeline is not None
+    inferences = profile.timeline.inferences
+    duration_ns = np.full(len(inferences), round(inferences.duration_ns.mean()))
+    timed = LatencySeries(inferences.start_ns, duration_ns)
+    first = dataclasses.replace(profile.processes[0], steady=timed, enqueue_ns=duration_ns)
+    return dataclasses.replace(profile, processes=(first,))

@@ -68,6 +68,11 @@ EXPORT int cuDeviceGetPCIBusId(char *id, int size, int device) {
 EXPORT int cuDeviceGetAttribute(int *value, int attribute, int device) {
     if (attribute == 16) *value = device == MIG_GPU ? 16 : 58;
     else if (attribute == 38) *value = 48 << 20;
+    else if (attribute == 39) *value = 1536; /* threads of a multiprocessor, as an L4 has them */
+    else if (attribute == 81) *value = 100 << 10;
+    else if (attribute == 82) *value = 65536;
+    else if (attribute == 106) *value = 24;
+    else if (attribute == 111) *value = device == MIG_GPU ? 0 : 1024;
     else return 1;
     return SUCCESS;
 }

@@ -27,7 +27,8 @@ from harness.config.profile import ProfileConfig
 from harness.config.session import SessionConfig
 from harness.inputs import choice
 from harness.measuring import preparation, traced_passes
-from harness.measuring.handover import Job, Preparation
+from harness.measuring.handover import Job
+from harness.measuring.prepared import Preparation
 from harness.models import executed_graph
 from harness.models.sources import UserGraph, sources
 from harness.native import ort

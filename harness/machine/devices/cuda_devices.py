@@ -22,6 +22,16 @@ LIBRARY = "libcuda.so.1"
 #: CUdevice_attribute (cuda.h): multiprocessors, and bytes of the L2 cache.
 _MULTIPROCESSORS, _L2_BYTES = 16, 38
 
+#: Likewise what a multiprocessor holds at most, and the shared memory that the driver takes for
+#: each block (0 before compute capability 8.0): name of the fact, unit, attribute and its name.
+_HELD = (
+    ("gpu_used_multiprocessor_threads", "1", 39, "MAX_THREADS_PER_MULTIPROCESSOR"),
+    ("gpu_used_multiprocessor_registers", "1", 82, "MAX_REGISTERS_PER_MULTIPROCESSOR"),
+    ("gpu_used_multiprocessor_shared_bytes", "bytes", 81, "MAX_SHARED_MEMORY_PER_MULTIPROCESSOR"),
+    ("gpu_used_multiprocessor_blocks", "1", 106, "MAX_BLOCKS_PER_MULTIPROCESSOR"),
+    ("gpu_used_block_reserved_bytes", "bytes", 111, "RESERVED_SHARED_MEMORY_PER_BLOCK"),
+)
+
 #: Environment variables of CUDA that choose and order the devices.
 _VARIABLES = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")
 
@@ -35,6 +45,7 @@ class CudaDevice:
         uuid: the GPU's, as NVML writes it (``GPU-…``); empty if not known.
         mig: UUID of the MIG instance (``MIG-…``); empty if the device is a whole GPU.
         multiprocessors, l2_bytes: of the device, so of a MIG instance its part; None if not known.
+        held: what a multiprocessor holds, as facts.
         reason: why index is None; empty otherwise.
     """
 
@@ -43,6 +54,7 @@ class CudaDevice:
     mig: str = ""
     multiprocessors: int | None = None
     l2_bytes: int | None = None
+    held: tuple[Reading, ...] = ()
     reason: str = ""
 
 
@@ -72,6 +84,7 @@ def device(device_id: str) -> CudaDevice:
         None if gpu is None else gpu.index,
         multiprocessors=_attribute(cuda, handle, _MULTIPROCESSORS),
         l2_bytes=_attribute(cuda, handle, _L2_BYTES),
+        held=tuple(_held(cuda, handle)),
     )
     if gpu is None:
         reason = listed.reason or f"NVML lists no GPU that is CUDA device {number}"
@@ -98,6 +111,7 @@ def readings(device_id: str) -> Iterator[Reading]:
     if found.multiprocessors is not None:
         told = "cuDeviceGetAttribute(MULTIPROCESSOR_COUNT)"
         yield Reading("gpu_used_multiprocessors", found.multiprocessors, "1", told)
+    yield from found.held
     for variable in _VARIABLES:
         if variable in os.environ:
             yield Reading(variable.lower(), os.environ[variable], "", "environment variable")
@@ -131,6 +145,13 @@ def _bus_id(cuda: ctypes.CDLL, handle: ctypes.c_int) -> str:
     found = ctypes.create_string_buffer(32)
     failed = cuda.cuDeviceGetPCIBusId(found, len(found), handle)
     return "" if failed else found.value.decode()
+
+
+def _held(cuda: ctypes.CDLL, handle: ctypes.c_int) -> Iterator[Reading]:
+    for name, unit, attribute, called in _HELD:
+        value = _attribute(cuda, handle, attribute)
+        if value is not None:
+            yield Reading(name, value, unit, f"cuDeviceGetAttribute({called})")
 
 
 def _attribute(cuda: ctypes.CDLL, handle: ctypes.c_int, attribute: int) -> int | None:

@@ -11,6 +11,8 @@ import numpy.typing as npt
 from harness.analysis import energy, noise
 from harness.analysis.findings.rules import findings
 from harness.analysis.findings.seen import Finding
+from harness.analysis.gpu_work import KernelTable
+from harness.analysis.kernel_ceilings import judged_kernels
 from harness.analysis.operators.table import GROUPS, OperatorTable, OperatorTimes
 from harness.records import DeviceSeries, Profile
 from harness.reporters import wording
@@ -35,6 +37,7 @@ class Digest:
         touched: for each process, bool[samples]: whether the machine disturbed the sample.
         energy: of each device that reports it.
         tables: operator tables by the kind of row: ``node``, ``op`` or ``layer``.
+        kernels: of a device.
         findings: what an expert would point out.
         colours: CSS class of the colour of each op type.
         series: readings of real devices.
@@ -49,6 +52,7 @@ class Digest:
     touched: tuple[npt.NDArray[np.bool_], ...]
     energy: tuple[energy.Energy, ...]
     tables: Mapping[str, OperatorTable | Figure]
+    kernels: KernelTable | Figure
     findings: tuple[Finding, ...]
     colours: Mapping[str, str]
     series: tuple[DeviceSeries, ...]
@@ -78,6 +82,7 @@ class Digest:
             ),
             energy=energy.energy(profile),
             tables=tables,
+            kernels=judged_kernels(profile, tables["node"]),
             findings=findings(profile, tables["node"]),
             colours=_colours(tables["op"]),
             series=series,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from harness.analysis import host_or_device
 from harness.records import ProcessRecord
+from harness.reporters import wording
 from harness.reporters.html import plots
 from harness.reporters.html.answers import note
 from harness.reporters.html.digest import Digest
@@ -14,6 +16,7 @@ from harness.reporters.html.quantities import (
     axis_percent,
     counted,
     duration,
+    percent,
 )
 from harness.reporters.html.tables import Column, table
 from harness.statistics import steady_state
@@ -122,7 +125,7 @@ def _cumulative(processes: list[ProcessRecord], scale: plots.Scale) -> Markup:
 
 
 def processes(digest: Digest) -> Markup:
-    """One row for each process."""
+    """One row for each process, and on a device why they differ, if they do."""
     columns = (
         Column("process"), Column("pid", number=True), Column("median", number=True),
         Column("fastest", number=True), Column("p90", number=True),
@@ -152,7 +155,11 @@ def processes(digest: Digest) -> Markup:
                 join([element("b", state.kind), f": {state.reason}"]),
             ]
         )
-    return table(columns, rows, caption="What each process measured")
+    whole = [table(columns, rows, caption="What each process measured")]
+    for found in host_or_device.differences(digest.profile):
+        told = wording.apart(found, duration, percent)
+        whole.append(note(f"{told[0].upper()}{told[1:]}."))
+    return join(whole)
 
 
 _PARTS = (

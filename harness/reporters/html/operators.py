@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
+from harness.analysis.gpu_work import Kernel, KernelTable, occupation
+from harness.analysis.kernel_ceilings import PART
 from harness.analysis.operators.labels import layer
 from harness.analysis.operators.table import Operator, OperatorTable
 from harness.options import flag, worded
+from harness.ort import providers
 from harness.reporters.html import plots
 from harness.reporters.html.answers import note
 from harness.reporters.html.digest import Digest
@@ -22,6 +27,7 @@ from harness.reporters.html.markup import (
 from harness.reporters.html.quantities import count, counted, duration, metric, percent
 from harness.reporters.html.tables import Cell, Column, table
 from harness.reporters.names import clipped
+from harness.reporters.wording import PARTS_TOLD
 from harness.statistics.figures import Figure
 
 #: Most rows of a table: a page is for reading, ``ops --csv`` has them all.
@@ -41,18 +47,14 @@ def accounts(digest: Digest) -> Markup:
     if isinstance(whole, Figure):
         return note(f"No operator times: {worded(whole.reason)}.")
     told = whole.accounts
+    provider = providers.known(digest.profile.provider)
+    on_device = provider is not None and provider.on_device
     parts = [
         ("nodes", told.nodes_ns, "c0"),
         ("framework: outside all nodes", told.framework_ns, "c1"),
     ]
-    if told.tracer_cost_ns is not None:
+    if told.tracer_cost_ns is not None and not on_device:
         parts.append(("probes, by their calibration", told.tracer_cost_ns, "c3"))
-    whole_ns = max(told.traced_ns, sum(max(value, 0) for _, value, _ in parts), 1.0)
-    bars, at = [], 0.0
-    for name, value, kind in parts:
-        width = max(value, 0) / whole_ns * 100
-        bars.append(plots.rectangle(at, 0, width, 100, kind, tooltip(name, duration(value))))
-        at += width
     how = "probes" if whole.source == "probe" else "ORT's own profiler"
     inferences = f"{counted(whole.inferences, 'inference')} of "
     inferences += counted(whole.processes, "process", "processes")
@@ -78,15 +80,99 @@ def accounts(digest: Digest) -> Markup:
             " …" if len(whole.uncovered) > 5 else ""
         )
         says.append(f"In the framework's part: {named}.")
+    drawn: Content
+    if on_device:
+        drawn, told_of_device = _both_clocks(digest, whole, parts)
+        says += told_of_device
+    else:
+        drawn = _bar(parts, told.traced_ns, "accounts of an inference")
     return element(
         "figure",
-        element("svg", bars, class_="bar", role="img", aria_label="accounts of an inference"),
-        plots.legend((kind, f"{name} {duration(value)}") for name, value, kind in parts),
+        drawn,
         element("figcaption", " ".join(says)),
         element("p", f"Do not trust the operator times: {told.doubt}.", class_="warning")
         if told.doubt
         else None,
     )
+
+
+def _both_clocks(
+    digest: Digest, whole: OperatorTable, parts: list[_Part]
+) -> tuple[list[Content], list[str]]:
+    """The host's and the device's account of an inference on one scale, and what to say of them."""
+    waits_ns = _waits_ns(digest) if whole.accounts.enqueued else None
+    if waits_ns is not None:
+        parts = [*parts, ("the call has returned, the device works on", waits_ns, "cx")]
+    device = whole.device
+    if isinstance(device, Figure):
+        busy = occupation(digest.profile, device)
+        drawn: list[Content] = [
+            element("h4", "On the host"), _bar(parts, 0.0, "the host's account of an inference"),
+        ]  # fmt: skip
+        says = [f"The device's account is not known: {worded(device.reason)}"]
+        if busy is not None:
+            says.insert(0, f"The device is busy for {duration(busy.busy_ns)} of an inference, with "
+                           f"{count(round(busy.launches, 1))} launches.")  # fmt: skip
+        return drawn, says
+    of_device = [
+        ("before its first work", device.before_ns, "c4"),
+        ("busy", device.busy_ns, "c2"),
+        ("idle between", device.idle_ns, "c5"),
+        ("after its last work, until the host has seen it", device.after_ns, "c3"),
+    ]
+    scale_ns = max(sum(max(value, 0) for _, value, _ in each) for each in (parts, of_device))
+    of = f"{counted(device.inferences, 'inference')} of "
+    of += counted(device.processes, "process", "processes")
+    launches = count(round(device.launches, 1))
+    says = [f"The device's account is that of {of}, with {launches} launches each."]
+    says.append(f"CUPTI's {duration(device.recorder_ns)} an inference are taken out.")
+    if device.residual is not None:
+        says.append(f"Its residual against the timed pass, resident on the device: "
+                    f"{device.residual * 100:+.1f} %.")  # fmt: skip
+    if device.unjoined_ns or device.unjoined_idle_ns:
+        says.append(f"Of no node: {duration(device.unjoined_ns)} of its work, and "
+                    f"{duration(device.unjoined_idle_ns)} idle before it.")  # fmt: skip
+    drawn = [
+        element("h4", "On the host"),
+        _bar(parts, scale_ns, "the host's account of an inference"),
+        element("h4", "On the device"),
+        _bar(of_device, scale_ns, "the device's account of an inference"),
+    ]
+    if device.doubt:
+        drawn.append(
+            element("p", f"Do not trust the device's account: {device.doubt}.", class_="warning")
+        )
+    return drawn, says
+
+
+#: A part of an account: its name, ns and CSS class.
+_Part = tuple[str, float, str]
+
+
+def _bar(parts: Sequence[_Part], scale_ns: float, label: str) -> Markup:
+    """The parts one after the other, and what they mean; scale_ns is the full width, if larger."""
+    whole_ns = max(scale_ns, sum(max(value, 0) for _, value, _ in parts), 1.0)
+    bars, at = [], 0.0
+    for name, value, kind in parts:
+        width = max(value, 0) / whole_ns * 100
+        bars.append(plots.rectangle(at, 0, width, 100, kind, tooltip(name, duration(value))))
+        at += width
+    return join(
+        [
+            element("svg", bars, class_="bar", role="img", aria_label=label),
+            plots.legend((kind, f"{name} {duration(value)}") for name, value, kind in parts),
+        ]
+    )
+
+
+def _waits_ns(digest: Digest) -> float | None:
+    """From the return of the call until the device is done: mean of the processes' medians."""
+    waits = [
+        float(np.median(one.steady.duration_ns - one.enqueue_ns))
+        for one in digest.profile.processes
+        if len(one.steady) and len(one.enqueue_ns) == len(one.steady)
+    ]
+    return float(np.mean(waits)) if waits else None
 
 
 def tables(digest: Digest) -> Markup | None:
@@ -104,6 +190,11 @@ def tables(digest: Digest) -> Markup | None:
         chosen = element("input", type="radio", name=group, value=by, checked=number == 0)
         radios.append(element("label", chosen, element("span", label)))
         panels.append(element("div", _table(digest, found, by), class_=f"panel by-{by}"))
+    if isinstance(digest.kernels, KernelTable):
+        chosen = element("input", type="radio", name=group, value="kernel")
+        label = f"by kernel ({len(digest.kernels.kernels):,})"
+        radios.append(element("label", chosen, element("span", label)))
+        panels.append(element("div", _kernels(digest.kernels), class_="panel by-kernel"))
     search = element(
         "label",
         element("span", "Search ", class_="quiet"),
@@ -133,11 +224,21 @@ def _table(digest: Digest, found: OperatorTable, by: str) -> Markup:
     rows = found.operators[:ROWS]
     known = any(row.flops is not None for row in rows)
     ceilings = any(row.peak_share is not None or row.bandwidth_share is not None for row in rows)
+    launched = any(row.kernel_ns is not None for row in rows)
+    of_host = ", of the host, which launches and does not wait" if launched else ""
     columns = [
         Column({"node": "node", "op": "op type", "layer": "layer"}[by]),
         Column("share", "share of the sum of all rows' own times", number=True),
-        Column("own time", "median, excluding the nodes of its subgraphs", number=True),
+        Column("own time", f"median, excluding the nodes of its subgraphs{of_host}", number=True),
         Column("±", "half of the 95 % interval over the processes", number=True),
+    ]
+    if launched:
+        columns += [
+            Column("GPU", "time of its kernels, copies and memsets", number=True),
+            Column("GPU idle", "how long the device waited for its launches", number=True),
+            Column("launches", "kernels, copies and memsets of an inference", number=True),
+        ]
+    columns += [
         Column("op type" if by == "node" else "nodes"),
         Column("class", "what limits it; point at it for the numbers"),
     ]
@@ -169,8 +270,58 @@ def _table(digest: Digest, found: OperatorTable, by: str) -> Markup:
         )
     if not ceilings:
         reason = worded(next(iter(found.ceilings_absent), "none were measured"))
-        whole.append(note(f"No ceilings of this machine: {reason}."))
+        whole.append(
+            note(f"No ceilings of {'the device' if launched else 'this machine'}: {reason}.")
+        )
+    if launched and all(row.idle_ns is None for row in rows) and isinstance(found.device, Figure):
+        whole.append(note(f"GPU idle: {worded(found.device.reason)}"))
     return Markup(join(whole))
+
+
+def _kernels(found: KernelTable) -> Markup:
+    """Kernels and copies, with the share of the device's ceilings that each reaches."""
+    rows = found.kernels[:ROWS]
+    judged = any(row.work for row in rows)
+    columns = [
+        Column("kernel"),
+        Column("share", "share of the sum of all rows' times", number=True),
+        Column("time", "of all its calls in an inference, median", number=True),
+        Column("calls", "in an inference", number=True),
+        Column("nodes", "that launch it", number=True),
+        Column("kind"),
+    ]
+    if judged:
+        columns.append(Column("of peak", "share of the device's arithmetic ceiling", number=True))
+        columns.append(Column("of memory", "share of the device's bandwidth", number=True))
+    names = foreign_names([row.name or "(no name)" for row in rows])
+    cells: list[list[Content | Cell]] = []
+    for name, row in zip(names, rows, strict=True):
+        told: list[Content | Cell] = [
+            name,
+            Cell(percent(row.share), row.share),
+            Cell(duration(row.median_ns), row.median_ns),
+            Cell(count(round(row.calls, 2)), row.calls),
+            Cell(count(len(row.nodes)), len(row.nodes)),
+            row.kind,
+        ]
+        if judged:
+            told += [_of_ceiling(row, row.peak_share), _of_ceiling(row, row.bandwidth_share)]
+        cells.append(told)
+    whole: list[Content] = [
+        table(columns, cells, caption="Kernels and copies, longest first", sortable=True,
+              kind="tall"),
+    ]  # fmt: skip
+    if any(row.work == PART for row in rows):
+        whole.append(note(f"~: {PARTS_TOLD}."))
+    if not judged:
+        reasons = dict.fromkeys(row.ceilings_reason for row in rows if row.ceilings_reason)
+        whole.append(note(f"No shares of ceilings: {worded(next(iter(reasons), 'no kernels'))}."))
+    return join(whole)
+
+
+def _of_ceiling(row: Kernel, share: float | None) -> Cell:
+    mark = "~" if row.work == PART else ""
+    return _optional(share, lambda value: f"{mark}{percent(value)}")
 
 
 def _called(row: Operator, by: str) -> str:
@@ -194,6 +345,9 @@ def _row(
         half = (row.interval_ns[1] - row.interval_ns[0]) / 2 / row.median_ns
     speed = None if row.flops is None or not row.work_ns else row.flops / (row.work_ns * 1e-9)
     optional: dict[str, Cell] = {
+        "GPU": _optional(row.kernel_ns, duration),
+        "GPU idle": _idle_time(row),
+        "launches": _optional(row.launches, lambda value: count(round(value, 2))),
         "work": _optional(speed, lambda value: metric(value, "FLOP/s")),
         "of peak": _optional(row.peak_share, percent),
         "of memory": _optional(row.bandwidth_share, percent),
@@ -202,14 +356,16 @@ def _row(
         "ORT says": _optional(row.profiled_ns, duration),
     }
     bound = row.bound.removesuffix("-bound")
+    on_device = ("GPU", "GPU idle", "launches")
     return [
         name,
         Cell([bar, element("span", percent(row.share))], row.share),
         Cell(_own_time(row), row.median_ns),
         _optional(half, lambda value: percent(value) if value < 1 else "> 100 %"),
+        *(optional[name] for name in on_device if name in shown),
         foreign(row.node if by == "op" else row.op_type, 32),
         element("span", bound, class_=f"bound {row.bound}", title=row.why),
-        *(cell for name, cell in optional.items() if name in shown),
+        *(cell for name, cell in optional.items() if name in shown and name not in on_device),
         Cell(f"{duration(row.p10_ns)} – {duration(row.p90_ns)}", row.p90_ns - row.p10_ns),
     ]
 
@@ -221,18 +377,33 @@ def _own_time(row: Operator) -> Content:
     return element("span", f"{duration(row.median_ns)} ?", class_="doubtful", title=row.doubt)
 
 
+def _idle_time(row: Operator) -> Cell:
+    """How long the device waited for it, likewise marked where its accounts are doubtful."""
+    if row.idle_ns is None or not row.idle_doubt:
+        return _optional(row.idle_ns, duration)
+    marked = element("span", f"{duration(row.idle_ns)} ?", class_="doubtful", title=row.idle_doubt)
+    return Cell(marked, row.idle_ns)
+
+
 def _optional(value: float | None, form: Callable[[float], str]) -> Cell:
     return Cell("–") if value is None else Cell(form(value), value)
 
 
 def treemap(digest: Digest) -> Markup | None:
-    """Time as area, grouped by layer if the names reveal layers, else by op type."""
+    """Time as area, grouped by layer if the names reveal layers, else by op type.
+
+    Where the work of a device was recorded, its time there: what the host takes to launch it says
+    little about it.
+    """
     found = digest.tables["node"]
     if isinstance(found, Figure) or not found.operators:
         return None
-    grouped, how = _grouped(found.operators)
-    order = sorted(grouped, key=lambda name: -sum(row.median_ns for row in grouped[name]))
-    sizes = [max(sum(row.median_ns for row in grouped[name]), 1e-9) for name in order]
+    on_device = any((row.kernel_ns or 0) > 0 for row in found.operators)
+    area = _on_device if on_device else _own
+    drawn = [row for row in found.operators if area(row) > 0] if on_device else found.operators
+    grouped, how = _grouped(drawn)
+    order = sorted(grouped, key=lambda name: -sum(map(area, grouped[name])))
+    sizes = [max(sum(map(area, grouped[name])), 1e-9) for name in order]
     whole = sum(sizes)
     areas: list[Content] = []
     for name, own, (x, y, width, height) in zip(
@@ -246,22 +417,32 @@ def treemap(digest: Digest) -> Markup | None:
         title = f"{name} {percent(own / whole)}" if head else ""
         areas.append(plots.box(left, y, wide, height, "group", title, tip))
         areas += _leaves(
-            digest, grouped[name], left, y + head, wide, height - head, own / whole, whole
+            digest, grouped[name], area, left, y + head, wide, height - head, own / whole, whole
         )
     entries: list[tuple[str, Content]] = [
         (kind, foreign(name)) for name, kind in digest.colours.items()
     ]
-    if any(row.op_type not in digest.colours for row in found.operators):
+    if any(row.op_type not in digest.colours for row in drawn):
         entries.append(("cx", "other op types"))
+    what = "time on the device" if on_device else "own time"
+    says = f"Area is {what}; grouped by {how}, one area per node, coloured by op type. "
+    left_out = len(found.operators) - len(drawn)
+    if left_out:
+        says += f"Without {counted(left_out, 'node')} that the device does nothing for. "
     return element(
         "figure",
         plots.legend(entries),
-        element("svg", areas, class_="treemap", role="img", aria_label=f"own time by {how}"),
-        element(
-            "figcaption", f"Area is own time; grouped by {how}, one area per node, coloured by "
-            "op type. Point at an area or tap it for its numbers.",
-        ),
-    )  # fmt: skip
+        element("svg", areas, class_="treemap", role="img", aria_label=f"{what} by {how}"),
+        element("figcaption", f"{says}Point at an area or tap it for its numbers."),
+    )
+
+
+def _own(row: Operator) -> float:
+    return row.median_ns
+
+
+def _on_device(row: Operator) -> float:
+    return row.kernel_ns or 0.0
 
 
 def _grouped(rows: Sequence[Operator]) -> tuple[dict[str, list[Operator]], str]:
@@ -281,6 +462,7 @@ def _grouped(rows: Sequence[Operator]) -> tuple[dict[str, list[Operator]], str]:
 def _leaves(
     digest: Digest,
     rows: Sequence[Operator],
+    area: Callable[[Operator], float],
     left: float,
     top: float,
     width: float,
@@ -288,15 +470,15 @@ def _leaves(
     share: float,
     whole: float,
 ) -> list[Content]:
-    falling = sorted((row for row in rows if row.median_ns > 0), key=lambda row: -row.median_ns)
+    falling = sorted((row for row in rows if area(row) > 0), key=lambda row: -area(row))
     kept = falling[: max(1, round(_AREAS * share))]
-    rest_ns = sum(row.median_ns for row in falling[len(kept) :])
-    sizes = [row.median_ns for row in kept]
+    rest_ns = sum(map(area, falling[len(kept) :]))
+    sizes = [area(row) for row in kept]
     names = [row.called for row in kept]
     kinds = [digest.colours.get(row.op_type, "cx") for row in kept]
     tips = [
         tooltip(row.label, *in_ort(row), row.op_type,
-                f"{duration(row.median_ns)}, {percent(row.median_ns / whole)}", row.bound)
+                f"{duration(area(row))}, {percent(area(row) / whole)}", row.bound)
         for row in kept
     ]  # fmt: skip
     if rest_ns > 0:

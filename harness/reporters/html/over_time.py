@@ -5,12 +5,13 @@ The processes follow one another; the unmonitored time between them is left out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from harness.analysis import energy
 from harness.machine.devices.clock_reasons import THROTTLED
 from harness.records import DeviceSeries, ProcessRecord
 from harness.reporters.html import plots
@@ -38,12 +39,19 @@ _SINGLE = 4
 #: Most points of one process in a curve, even with few processes.
 _COLUMNS = 300
 
-#: Counters, drawn as growth per second: factor and format by unit.
-_RATES: dict[str, tuple[float, Callable[[float], str]]] = {
-    "ns": (1e-9, axis_percent),
-    "mJ": (1e-3, lambda value: metric(value, "W")),
-    "uJ": (1e-6, lambda value: metric(value, "W")),
-}
+#: Energy counters, drawn as power: joules by unit.
+_JOULES = {"mJ": 1e-3, "uJ": 1e-6}
+
+#: Of a counter that is too costly to be read at each tick, two readings must lie so many of its
+#: updates apart: each of them may be up to an update old.
+_UPDATES = energy.MIN_UPDATES
+
+
+class _Drawn(NamedTuple):
+    """What is drawn of a series in a process; of equal length, by time."""
+
+    time_ns: npt.NDArray[np.int64]
+    value: plots.Float64Array
 
 
 class _Segment(NamedTuple):
@@ -71,9 +79,10 @@ def over_time(digest: Digest) -> Markup:
     for series in digest.series:
         if not series.device.startswith("sampler") and len(series) > 1:
             quantities.setdefault(series.quantity, []).append(series)
+    thread = {(each.device, each.quantity): each for each in digest.series}
     strips = [
         _latency(segments),
-        *(_strip(quantity, series, segments) for quantity, series in quantities.items()),
+        *(_strip(quantity, series, segments, thread) for quantity, series in quantities.items()),
         _ruler(segments),
     ]
     refused: list[Content] = []
@@ -166,7 +175,7 @@ def _ruler(segments: Sequence[_Segment]) -> Markup:
     """A scale bar below the strips: the processes lack a common zero for an axis."""
     whole_ns = sum(one.end_ns - one.start_ns for one in segments)
     of_axis = sum(one.width for one in segments) / (whole_ns or 1)
-    length_ns = plots.ticks(plots.Scale(0, whole_ns / 3), 2)[1] if whole_ns else 0.0
+    length_ns = plots.ticks(plots.Scale(0, whole_ns / 3), 2)[1] if whole_ns > 0 else 0.0
     end = length_ns * of_axis
     return plots.plot(
         plots.line(0, 50, end, 50, "ruler"),
@@ -189,9 +198,15 @@ def _touched(one: _Segment, columns: int) -> list[tuple[float, float]]:
     ]
 
 
-def _strip(quantity: str, series: Sequence[DeviceSeries], segments: Sequence[_Segment]) -> Markup:
-    drawn_as, form, values = _told(series)
-    known = np.concatenate([part for parts in values for part in parts.values()] or [np.zeros(1)])
+def _strip(
+    quantity: str,
+    series: Sequence[DeviceSeries],
+    segments: Sequence[_Segment],
+    thread: Mapping[tuple[str, str], DeviceSeries],
+) -> Markup:
+    drawn_as, form, values = _told(series, thread)
+    every = [part.value for parts in values for part in parts.values()]
+    known = np.concatenate(every or [np.zeros(1)])
     known = known if len(known) else np.zeros(1)
     low, high = float(known.min()), float(known.max())
     if low >= 0 and low < high * 0.7:
@@ -202,7 +217,7 @@ def _strip(quantity: str, series: Sequence[DeviceSeries], segments: Sequence[_Se
     drawn: list[Content] = []
     for one in segments:
         mine = [
-            (each, each.time_ns[each.process == one.process.index], parts[one.process.index])
+            (each, *parts[one.process.index])
             for each, parts in zip(series, values, strict=True)
             if one.process.index in parts
         ]
@@ -235,18 +250,19 @@ def _strip(quantity: str, series: Sequence[DeviceSeries], segments: Sequence[_Se
 
 
 def _told(
-    series: Sequence[DeviceSeries],
-) -> tuple[str, Callable[[float], str], list[dict[int, plots.Float64Array]]]:
+    series: Sequence[DeviceSeries], thread: Mapping[tuple[str, str], DeviceSeries]
+) -> tuple[str, Callable[[float], str], list[dict[int, _Drawn]]]:
     """Name, format and values by process, as a quantity is drawn."""
     quantity, unit = series[0].quantity, series[0].unit
     name = quantity.rpartition("_")[0].replace("_", " ") or quantity
     if quantity == "clock_reasons_mask":
         values = [_by_process(each, (each.value & THROTTLED) != 0) for each in series]
         return "throttled", lambda value: {0.0: "no", 1.0: "yes"}.get(value, ""), values
-    if unit in _RATES:
-        factor, form = _RATES[unit]
-        values = [_rates(each, factor) for each in series]
-        return (f"{name}, share of the time" if unit == "ns" else f"{name} counter"), form, values
+    if unit == "ns":
+        return f"{name}, share of the time", axis_percent, [_shares(each) for each in series]
+    if unit in _JOULES:
+        values = [_power(each, thread) for each in series]
+        return f"power by the {name} counter", lambda value: metric(value, "W"), values
     if unit == "bytes":  # so that ticks are round in the unit shown
         values = [_by_process(each, each.value / 2**20) for each in series]
         return name, lambda value: f"{value:,.4g}\u00a0MiB", values
@@ -258,21 +274,60 @@ def _told(
     )
 
 
-def _by_process(series: DeviceSeries, values: npt.ArrayLike) -> dict[int, plots.Float64Array]:
+def _by_process(series: DeviceSeries, values: npt.ArrayLike) -> dict[int, _Drawn]:
     given = np.asarray(values, np.float64)
-    return {int(one): given[series.process == one] for one in np.unique(series.process)}
-
-
-def _rates(series: DeviceSeries, factor: float) -> dict[int, plots.Float64Array]:
-    """Growth per second from each reading to the next; nothing for a single reading."""
     found = {}
     for index in np.unique(series.process).tolist():
         mine = series.process == index
-        seconds = np.maximum(np.diff(series.time_ns[mine]) * 1e-9, 1e-9)
-        grown = np.diff(series.value[mine]) * factor / seconds
-        # Drawn as steps: the growth between two readings starts at the first.
-        found[index] = np.append(grown, grown[-1:])
+        found[index] = _Drawn(series.time_ns[mine], given[mine])
     return found
+
+
+def _shares(series: DeviceSeries) -> dict[int, _Drawn]:
+    """Growth per time from each reading to the next; nothing for a single reading."""
+    return {index: _growth(*part, 1.0) for index, part in _by_process(series, series.value).items()}
+
+
+def _growth(time_ns: npt.NDArray[np.int64], value: plots.Float64Array, scale: float) -> _Drawn:
+    """From each time to the next; drawn as steps, it begins at the first of the two."""
+    if len(time_ns) < 2:
+        return _Drawn(time_ns[:0], value[:0])
+    grown = np.diff(value) * scale / np.maximum(np.diff(time_ns), 1)
+    return _Drawn(time_ns, np.append(grown, grown[-1:]))
+
+
+def _power(
+    series: DeviceSeries, thread: Mapping[tuple[str, str], DeviceSeries]
+) -> dict[int, _Drawn]:
+    """Watts of an energy counter: what it grew by belongs to the time since its last update.
+
+    It is updated at its own pace, and read more often. So power is that from one update to the
+    next; when the first that a process saw began is not known. A costly counter is read seldom:
+    its readings are so far apart that it does not matter how old they are.
+    """
+    costly = (f"sampler_{series.device}", f"{series.quantity}_call_ns") in thread
+    period = thread.get((f"sampler_{series.device}", f"{series.quantity}_period_ns"))
+    found = {}
+    for index in np.unique(series.process).tolist():
+        mine = series.process == index
+        time_ns, value = series.time_ns[mine], series.value[mine].astype(np.float64)
+        if costly:
+            told = np.empty(0) if period is None else period.value[period.process == index]
+            kept = _apart(time_ns, _UPDATES * float(told.max(initial=0)))
+        else:
+            kept = np.flatnonzero(series.changed[mine][1:] == 1) + 1
+        # A nanojoule in a nanosecond is a watt.
+        found[index] = _growth(time_ns[kept], value[kept], _JOULES[series.unit] * 1e9)
+    return found
+
+
+def _apart(time_ns: npt.NDArray[np.int64], least_ns: float) -> npt.NDArray[np.intp]:
+    """The first of some times, and each that is so much later than the one kept before."""
+    kept: list[int] = []
+    for row, now in enumerate(time_ns.tolist()):
+        if not kept or now - int(time_ns[kept[-1]]) >= least_ns:
+            kept.append(row)
+    return np.array(kept, np.intp)
 
 
 def _envelope(

@@ -22,6 +22,7 @@ _POINTS = 400
 _RADIUS = 26
 
 _BOUNDS = ("compute-bound", "memory-bound", "overhead-bound", "unknown")
+_DEVICE_BOUNDS = ("compute-bound", "memory-bound", "launch-bound", "small", "copy", "unknown")
 
 
 def roofline(digest: Digest) -> Markup:
@@ -59,7 +60,9 @@ def roofline(digest: Digest) -> Markup:
     ]
     return element(
         "figure",
-        plots.legend((f"bound {bound}", bound) for bound in _BOUNDS),
+        plots.legend(
+            (f"bound {bound}", bound) for bound in (_DEVICE_BOUNDS if on_device else _BOUNDS)
+        ),
         plots.plot(
             _ceilings(x, y, bandwidths, arithmetic), points,
             label="roofline of the nodes", x=x, y=y, x_text=lambda value: f"{value:g}",
@@ -74,7 +77,7 @@ def _point(
     x: plots.Scale, y: plots.Scale, row: Operator, intensity: float, speed: float, share: float
 ) -> Markup:
     tip = tooltip(
-        row.label, *in_ort(row), row.op_type, f"{duration(row.median_ns)}, {percent(row.share)}",
+        row.label, *in_ort(row), row.op_type, f"{duration(row.work_ns or 0.0)}, {percent(share)}",
         f"{metric(speed, 'FLOP/s')} at {intensity:.3g} operations per byte", row.bound, row.why,
     )  # fmt: skip
     radius = max(2.5, _RADIUS * math.sqrt(share))

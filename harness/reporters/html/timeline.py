@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
-import numpy.typing as npt
 
+from harness.analysis.one_inference import (
+    DeviceInference,
+    TracedInference,
+    device_inference,
+    typical,
+)
 from harness.analysis.operators.labels import node_label
 from harness.analysis.operators.table import SOURCES
 from harness.options import worded
-from harness.records import NodeEvents, NodeTable
+from harness.ort import providers
+from harness.records import NodeTable
 from harness.reporters.html import plots
 from harness.reporters.html.answers import note
+from harness.reporters.html.device_timeline import device_timeline
 from harness.reporters.html.digest import Digest
+from harness.reporters.html.lanes import MARKS, Mark, lane, zoomed
 from harness.reporters.html.markup import Content, Markup, element, foreign, foreign_names, tooltip
 from harness.reporters.html.quantities import axis_duration, counted, duration, size
-
-#: Most marks of a timeline, and the least width of one, in percent of it.
-_MARKS = 3000
-_NARROW = 0.02
 
 #: The memory curves: name of the event detail, legend, CSS class.
 _MEMORY = (
@@ -29,109 +31,53 @@ _MEMORY = (
 )
 
 
-class _Inference(NamedTuple):
-    """A traced inference.
-
-    Attributes:
-        process: its process.
-        number: its number there.
-        start_ns: CLOCK_MONOTONIC.
-        duration_ns: as the tracer reports it.
-        events: all events from its first to its last one.
-        rows: rows of ``events`` that belong to it, by start time.
-    """
-
-    process: int
-    number: int
-    start_ns: int
-    duration_ns: int
-    events: NodeEvents
-    rows: npt.NDArray[np.intp]
-
-
-def _typical(events: NodeEvents) -> _Inference | None:
-    """The completely recorded inference with the median duration."""
-    whole = np.flatnonzero(events.inference_duration_ns >= 0)
-    if not len(whole):
-        return None
-    order = whole[np.argsort(events.inference_duration_ns[whole], kind="stable")]
-    row = order[len(order) // 2]
-    process, number = int(events.inference_process[row]), int(events.inference_number[row])
-    mine = np.flatnonzero((events.process == process) & (events.inference == number))
-    # An inference is a small part of the columns: read no more of them.
-    first = int(mine.min(initial=len(events)))
-    events, mine = events.part(slice(first, int(mine.max(initial=-1)) + 1)), mine - first
-    return _Inference(
-        process,
-        number,
-        int(events.inference_start_ns[row]),
-        int(events.inference_duration_ns[row]),
-        events,
-        mine[np.argsort(events.start_ns[mine], kind="stable")],
-    )
-
-
-def timeline(digest: Digest) -> Markup:
-    """Nodes in lanes by their nesting in control flow, and kernels in a lane per stream."""
+def timeline(digest: Digest) -> Content:
+    """Where a device does the work: host and device, with the launches between; else nodes only."""
     profile = digest.profile
-    kernels = profile.kernels
-    # Kernels were recorded in ORT's pass: only there do they lie below their nodes.
-    wanted = SOURCES if kernels is None or not len(kernels) else tuple(reversed(SOURCES))
-    events = next((profile.traces[name] for name in wanted if name in profile.traces), None)
+    found = device_inference(profile)
+    if isinstance(found, DeviceInference):
+        return device_timeline(digest, found)
+    nodes, provider = _node_timeline(digest), providers.known(profile.provider)
+    if provider is None or not provider.on_device:
+        return nodes
+    return [nodes, note(f"What the device did is not known: {worded(found.reason)}")]
+
+
+def _node_timeline(digest: Digest) -> Markup:
+    """Nodes in lanes by their nesting in control flow."""
+    profile = digest.profile
+    events = next((profile.traces[name] for name in SOURCES if name in profile.traces), None)
     if events is None or profile.nodes is None:
         return note("No traced pass recorded when nodes were executed.")
-    chosen = _typical(events)
+    chosen = typical(events)
     if chosen is None:
         return note("The trace does not hold a complete inference.")
     events = chosen.events
-    end_ns = chosen.start_ns + chosen.duration_ns
-    mine = np.empty(0, np.intp)
-    if kernels is not None:
-        mine = np.flatnonzero(
-            (kernels.process == chosen.process) & (kernels.inference == chosen.number)
-        )
-        if len(mine):
-            end_ns = max(end_ns, int((kernels.start_ns + kernels.duration_ns)[mine].max()))
-    scale = plots.Scale(0, max(end_ns - chosen.start_ns, 1))
+    scale = plots.Scale(0, max(chosen.duration_ns, 1))
     depth = int(profile.nodes.depth[events.node[chosen.rows]].max(initial=0)) + 1
-    streams = [] if kernels is None else np.unique(kernels.stream[mine]).tolist()
-    each = 100 / (depth + len(streams))
-    marks: list[Content] = []
-    for level in range(depth):
-        marks += _nodes(digest, profile.nodes, chosen, scale, level, each)
-    for number, stream in enumerate(streams, depth):
-        marks.append(plots.text(0, number * each, f"stream {stream}", "axis", dx=4, dy=12))
-        marks += _kernels(digest, mine, chosen, scale, stream, number * each, each)
+    each = 100 / depth
+    marks = [_nodes(digest, profile.nodes, chosen, scale, level, each) for level in range(depth)]
     how = "probes" if events.source == "probe" else "ORT's profiler, in whole microseconds"
-    zooms = [
-        element("button", f"{times}×", type="button", data_zoom=times, aria_pressed=str(
-            times == 1).lower())
-        for times in (1, 4, 16)
-    ]  # fmt: skip
     picture = plots.plot(
         marks, label="nodes of one inference in time", x=scale, x_text=axis_duration,
-        kind=f"lanes lanes{min(depth + len(streams), 8)}",
+        kind=f"lanes lanes{min(depth, 8)}",
     )  # fmt: skip
     return element(
         "figure",
-        element("div", element("span", "Zoom", class_="quiet"), zooms, class_="controls zoom"),
-        element(
-            "div", element("div", picture, class_="zoomed"), class_="scroll", tabindex=0,
-            role="region", aria_label="timeline",
-        ),
+        zoomed(picture),
         element(
             "figcaption",
             f"Inference {chosen.number} of process {chosen.process}, the median of "
             f"{counted(len(events.inference_number), 'traced inference')}: "
             f"{duration(chosen.duration_ns)} by {how}. Colours are op types.",
         ),
-    )  # fmt: skip
+    )
 
 
 def _nodes(
     digest: Digest,
     nodes: NodeTable,
-    chosen: _Inference,
+    chosen: TracedInference,
     scale: plots.Scale,
     level: int,
     each: float,
@@ -140,14 +86,9 @@ def _nodes(
     rows = chosen.rows[nodes.depth[events.node[chosen.rows]] == level]
     begin = scale.of(events.start_ns[rows] - chosen.start_ns)
     end = scale.of(events.start_ns[rows] + events.duration_ns[rows] - chosen.start_ns)
-    drawn: list[Content] = []
-    for first, last in _runs(begin, end):
-        width = max(end[last - 1] - begin[first], _NARROW)
-        if last - first > 1:
-            tip = tooltip(f"{last - first} short nodes", duration(width / 100 * scale.high))
-            drawn.append(plots.box(begin[first], level * each, width, each, "leaf cx", "", tip))
-            continue
-        row = int(rows[first])
+
+    def mark(at: int) -> Mark:
+        row = int(rows[at])
         node = int(events.node[row])
         op_type = nodes.op_type[node]
         tip = tooltip(
@@ -156,57 +97,9 @@ def _nodes(
             f"{duration(float(events.self_ns[row]))}",
             f"at {duration(float(events.start_ns[row] - chosen.start_ns))}",
         )  # fmt: skip
-        label = op_type if width > 0.3 else ""
-        kind = f"leaf {digest.colours.get(op_type, 'cx')}"
-        drawn.append(plots.box(begin[first], level * each, width, each, kind, label[:40], tip))
-    return drawn
+        return Mark(op_type, f"leaf {digest.colours.get(op_type, 'cx')}", tip)
 
-
-def _kernels(
-    digest: Digest,
-    mine: npt.NDArray[np.intp],
-    chosen: _Inference,
-    scale: plots.Scale,
-    stream: int,
-    top: float,
-    each: float,
-) -> list[Content]:
-    kernels, nodes = digest.profile.kernels, digest.profile.nodes
-    assert kernels is not None
-    assert nodes is not None
-    rows = mine[kernels.stream[mine] == stream]
-    begin = scale.of(kernels.start_ns[rows] - chosen.start_ns)
-    end = scale.of(kernels.start_ns[rows] + kernels.duration_ns[rows] - chosen.start_ns)
-    drawn: list[Content] = []
-    for first, last in _runs(begin, end):
-        width = max(end[last - 1] - begin[first], _NARROW)
-        if last - first > 1:
-            tip = tooltip(f"{last - first} short pieces of work")
-            drawn.append(plots.box(begin[first], top, width, each, "leaf cx", "", tip))
-            continue
-        row = int(rows[first])
-        node = int(kernels.node[row])
-        of_node = _name(nodes, node) if node >= 0 else "no node"
-        kind = digest.colours.get(nodes.op_type[node], "cx") if node >= 0 else "cx"
-        took = duration(float(kernels.duration_ns[row]))
-        tip = tooltip(kernels.name[row], f"{kernels.kind[row]}, {took}", of_node)
-        label = kernels.name[row][:40] if width > 0.3 else ""
-        drawn.append(plots.box(begin[first], top, width, each, f"leaf {kind}", label, tip))
-    return drawn
-
-
-def _runs(begin: plots.Float64Array, end: plots.Float64Array) -> list[tuple[int, int]]:
-    """Marks to draw, as [first, last); if there are too many, narrow neighbours are merged."""
-    if len(begin) <= _MARKS:
-        return [(row, row + 1) for row in range(len(begin))]
-    narrow = 100 / _MARKS
-    runs: list[tuple[int, int]] = []
-    first = 0
-    for row in range(1, len(begin) + 1):
-        if row == len(begin) or end[row] - begin[first] > narrow:
-            runs.append((first, row))
-            first = row
-    return runs
+    return lane(begin, end, level * each, each, mark, "short nodes")
 
 
 def memory(digest: Digest) -> Markup:
@@ -216,7 +109,7 @@ def memory(digest: Digest) -> Markup:
     if events is None or profile.nodes is None:
         reasons = [worded(why) for what, why in profile.absent if what in {"trace/ort", "nodes"}]
         return note(f"Only ORT's profiler reports memory: {'; '.join(reasons) or 'not used'}.")
-    chosen = _typical(events)
+    chosen = typical(events)
     known = [] if chosen is None else [
         (name, what, kind)
         for name, what, kind in _MEMORY
@@ -251,7 +144,7 @@ def memory(digest: Digest) -> Markup:
     ticks = [
         plots.line(place, 98, place, 100, "tickmark", tooltip(_name(profile.nodes, node)))
         for place, node in zip(scale.of(at_ns).tolist(), events.node[rows].tolist(), strict=True)
-    ][:_MARKS]
+    ][:MARKS]
     largest = [
         node
         for node in np.argsort(-profile.nodes.output_bytes, kind="stable")[:5].tolist()

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from harness.analysis import branches, energy, noise
+from harness.analysis import branches, energy, host_or_device, noise
 from harness.analysis.findings.rules import findings
 from harness.analysis.findings.seen import Finding
 from harness.analysis.gpu_work import KernelTable
@@ -64,6 +64,10 @@ def summary(profile: Profile, *, verbose: bool = False) -> dict[str, Any]:
         "branches": [dataclasses.asdict(one) for one in branches.decided(profile)],
         "operators": rows[:TOP_OPERATORS],
         "noise": _noise(verdict),
+        "host_or_device": [
+            {**dataclasses.asdict(one), "side": one.side}
+            for one in host_or_device.differences(profile)
+        ],
         **_energy(profile),
         "absent": [{"what": what, "reason": worded(reason)} for what, reason in profile.absent],
         "findings": [_finding(one) for one in findings(profile, table)],

@@ -35,7 +35,10 @@ def operators_csv(table: OperatorTable | Figure, limit: int | None = None) -> st
 def kernels_csv(table: KernelTable | Figure, limit: int | None = None) -> str:
     """What ``ops --by kernel --csv`` prints, at most ``limit`` rows; only a header without any."""
     sink = io.StringIO()
-    columns = ("name", "kind", "median_ns", "share", "calls", "nodes", "unjoined")
+    columns = (
+        "name", "kind", "median_ns", "share", "calls", "nodes", "unjoined", "peak_share",
+        "bandwidth_share", "work", "ceilings_reason",
+    )  # fmt: skip
     writer = csv.writer(sink, lineterminator="\n")
     writer.writerow(columns)
     if not isinstance(table, Figure):

@@ -6,14 +6,15 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 from harness.analysis.device_time import DeviceAccounts
-from harness.analysis.gpu_work import KernelTable
+from harness.analysis.gpu_work import Kernel, KernelTable
+from harness.analysis.kernel_ceilings import PART
 from harness.analysis.operators.accounts import Accounts
 from harness.analysis.operators.table import Operator, OperatorTable
 from harness.options import flag, worded
 from harness.reporters.names import shortened
 from harness.reporters.numbers import counted_times, half_width, nanoseconds
 from harness.reporters.terminal.lines import NARROW, Column, Page
-from harness.reporters.wording import counted, processes
+from harness.reporters.wording import PARTS_TOLD, counted, processes
 from harness.statistics.figures import Figure
 
 #: Columns of an op type on a terminal narrower than ``NARROW``; elsewhere twice as many.
@@ -137,6 +138,11 @@ def op_types(row: Operator) -> str:
     return f"{row.op_type} +{len(row.spans)}" if row.spans else row.op_type
 
 
+def of_ceiling(row: Kernel, share: float | None) -> str:
+    """A kernel's share of a ceiling, with ~ where its nodes launch other kernels besides."""
+    return "–" if share is None else f"{'~' if row.work == PART else ''}{share:.0%}"
+
+
 def print_kernels(table: KernelTable | Figure, limit: int) -> None:
     """Prints what ``ops --by kernel`` shows."""
     page = Page()
@@ -149,13 +155,22 @@ def print_kernels(table: KernelTable | Figure, limit: int) -> None:
         Column("share", [f"{row.share:.1%}" for row in rows]),
         Column("calls", [counted_times(row.calls) for row in rows]),
         Column("nodes", [str(len(row.nodes)) for row in rows]),
-        Column("kind", [row.kind for row in rows], "<"),
     ]
+    judged = [row for row in rows if row.work]
+    if judged:
+        columns.append(Column("of peak", [of_ceiling(row, row.peak_share) for row in rows]))
+        columns.append(Column("of bw", [of_ceiling(row, row.bandwidth_share) for row in rows]))
+    columns.append(Column("kind", [row.kind for row in rows], "<"))
     names = Column("kernel", [row.name for row in rows])
     page.table(columns, names, spared=("kind", "nodes", "calls"))
     hidden = len(table.kernels) - len(rows)
     if hidden:
         page.print(f"{hidden} more: {flag('limit')} 0 shows all")
+    if any(row.work == PART for row in judged):
+        page.say("roofline", f"~: {PARTS_TOLD}")
+    if not judged:
+        reasons = dict.fromkeys(row.ceilings_reason for row in rows if row.ceilings_reason)
+        page.say("roofline", f"no shares of ceilings: {worded(next(iter(reasons), 'no kernels'))}")
     idle = worded(f"idle between kernels not known: {table.idle_reason}")
     if table.idle_ns is not None:
         idle = f"idle between kernels {nanoseconds(table.idle_ns)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.cells import cell_len
 
-from harness.analysis import branches, energy, noise, stacks, timed_passes
+from harness.analysis import branches, energy, host_or_device, noise, stacks, timed_passes
 from harness.analysis.energy import Energy
 from harness.analysis.findings.rules import findings
 from harness.analysis.findings.seen import Finding
@@ -20,7 +20,7 @@ from harness.reporters.numbers import half_width, joules, nanoseconds, rate, siz
 from harness.reporters.terminal.lines import Page, column
 from harness.reporters.terminal.operators import op_types, own_times, print_accounts
 from harness.reporters.visible import visible
-from harness.reporters.wording import counted, evidence, input_line, processes, threads
+from harness.reporters.wording import apart, counted, evidence, input_line, processes, threads
 from harness.statistics import latency, steady_state
 from harness.statistics.figures import Figure
 
@@ -153,6 +153,8 @@ def _print_latency(page: Page, profile: Profile) -> None:
     verdict = noise.judge(profile)
     causes = f": {'; '.join(verdict.causes)}" if verdict.causes else ""
     page.say("noise", f"{verdict.verdict}{causes}")
+    for found in host_or_device.differences(profile):
+        page.say("noise", apart(found, nanoseconds, "{:.0%}".format))
     if verdict.touched:
         page.say(
             "noise",

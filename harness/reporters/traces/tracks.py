@@ -2,7 +2,9 @@
 
 Each worker process is a group of tracks: cold start, warm-up, timed pass, each traced pass and
 the streams of the GPU. In traced passes, nodes are nested in their inference and in the
-control-flow node that ran them. Device readings are a separate group of counters.
+control-flow node that ran them. The pass that takes a GPU's times alone has its calls, its streams,
+and the gaps by the node that they wait for; with its median inference are drawn the nodes on the
+host as probes timed them in another one. Device readings are a separate group of counters.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from harness.analysis.one_inference import DeviceInference, device_inference
 from harness.analysis.operators.labels import node_label
 from harness.records import BETWEEN_SOURCES
 from harness.reporters.names import clipped
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
     from harness.records import (
         DeviceSeries,
+        GpuTimeline,
         Int64Array,
         KernelEvents,
         LatencySeries,
@@ -203,6 +207,8 @@ def first_ns(profile: Profile) -> int:
     if profile.kernels is not None:
         launch_ns = profile.kernels.launch_ns
         columns += [profile.kernels.start_ns, launch_ns[launch_ns >= 0]]
+    if profile.timeline is not None:
+        columns += [profile.timeline.inferences.start_ns, profile.timeline.times.start_ns]
     firsts += [int(column.min()) for column in columns if len(column)]
     return min((first for first in firsts if first), default=0)
 
@@ -227,6 +233,8 @@ def batches(profile: Profile) -> Iterator[Intervals | Readings]:
             yield from _traced(tracks, name, nodes, events, process.index)
         if profile.kernels is not None:
             yield from _kernels(tracks, nodes, profile.kernels, process.index)
+        if profile.timeline is not None:
+            yield from _device_pass(tracks, nodes, profile, profile.timeline, process.index)
     free_pid = max((process.pid for process in profile.processes), default=0) + 1
     devices = _Tracks(Group(len(profile.processes), free_pid, "devices", is_process=False))
     for series in profile.devices:
@@ -405,18 +413,10 @@ def _kernels(
     for number in np.unique(stream).tolist():
         rows = np.flatnonzero(stream == number)
         rows = rows[np.argsort(start_ns[rows], kind="stable")]
-        nothing = np.full(len(rows), _NOTHING)
-        lane = _lanes(
-            start_ns[rows],
-            start_ns[rows] + duration_ns[rows],
-            nothing,
-            nothing,
-            np.zeros(len(rows), np.int64),
-        )
-        for beside in range(int(lane.max()) + 1):
-            title = f"GPU stream {number}" + (f" ({beside + 1})" if beside else "")
-            track, of_lane = tracks.named(title), rows[lane == beside]
-            yield from _chunks(track, name, category, start_ns, duration_ns, facts, of_lane, flows)
+        yield from _beside(
+            tracks, f"GPU stream {number}", name, category, start_ns, duration_ns, facts, rows,
+            flows,
+        )  # fmt: skip
 
 
 def _launches(
@@ -439,6 +439,209 @@ def _launches(
         np.arange(len(first)),
         Flows(first, last - first + 1, arrow, launch_ns, arrives=False),
     )
+
+
+def _device_pass(
+    tracks: _Tracks,
+    nodes: NodeTable | None,
+    profile: Profile,
+    timeline: GpuTimeline,
+    process: int,
+) -> Iterator[Intervals]:
+    """The pass that takes the device's times alone: calls, host nodes, streams and gaps."""
+    inferences = timeline.inferences
+    mine = np.flatnonzero(inferences.process == process)
+    if not len(mine):
+        return
+    yield from _calls(tracks.named("device pass: calls"), timeline, mine)
+    chosen = device_inference(profile, process)
+    if not isinstance(chosen, DeviceInference) or not chosen.alone:
+        return  # nothing was recorded
+    labels = (*(_labels(nodes) if nodes is not None else ()), "no node")
+    # Those of the kernels recorded under ORT's profiler are counted up to their number.
+    arrow = np.arange(len(chosen.arrows.at_ns)) + 1 + int(mine[0]) * len(timeline.launches)
+    arrow += 0 if profile.kernels is None else len(profile.kernels)
+    yield from _host_nodes(tracks, labels, nodes, chosen, arrow)
+
+    times = timeline.times
+    rows = np.flatnonzero(inferences.process[times.inference] == process)
+    rows = rows[np.lexsort((times.start_ns[rows], times.inference[rows]))]
+    inference = times.inference[rows].astype(np.int64)
+    start_ns, duration_ns = times.start_ns[rows], times.duration_ns[rows]
+    launch = times.launch[rows]
+    node = timeline.launches.node[launch].astype(np.intp)
+    node = np.where((node >= 0) & (node < len(labels) - 1), node, len(labels) - 1)
+    number = inference - int(mine[0])
+    shown = int(np.searchsorted(number, chosen.number))
+    arrives = np.zeros(len(rows), np.int64)
+    flow = np.zeros(len(rows), np.int64)
+    arrives[shown + chosen.arrows.work] = 1
+    flow[shown + chosen.arrows.work] = arrow
+    yield from _streams(
+        tracks, timeline, launch, Texts(labels, node), number, start_ns, duration_ns,
+        Flows(np.arange(len(rows)), arrives, flow, start_ns, arrives=True),
+    )  # fmt: skip
+    yield from _gaps(
+        tracks.named("device pass: GPU idle, by the node it waits for"),
+        timeline, Texts(labels, node), inference, int(mine[0]), start_ns, start_ns + duration_ns,
+    )  # fmt: skip
+
+
+def _calls(track: Track, timeline: GpuTimeline, mine: Indices) -> Iterator[Intervals]:
+    """Each inference with its two parts: until the call returned, and until the device was done."""
+    inferences = timeline.inferences
+    count = len(mine)
+    start_ns, took_ns = inferences.start_ns[mine], inferences.duration_ns[mine]
+    call_ns = np.minimum(inferences.enqueue_ns[mine], took_ns)
+    starts = np.column_stack([start_ns, start_ns, start_ns + call_ns]).reshape(-1)
+    durations = np.column_stack([took_ns, call_ns, took_ns - call_ns]).reshape(-1)
+    kind = np.tile(np.arange(3), count)
+    recorded = np.repeat(inferences.recorded[mine].astype(np.int64), 3)
+    yield from _chunks(
+        track,
+        Texts(("inference", "call", "the host waits for the device"), kind),
+        Texts.same("device pass", 3 * count),
+        starts,
+        durations,
+        {"inference": np.repeat(np.arange(count), 3), "recorded_by_cupti": recorded},
+        np.arange(3 * count),
+    )
+
+
+def _host_nodes(
+    tracks: _Tracks,
+    labels: tuple[str, ...],
+    nodes: NodeTable | None,
+    chosen: DeviceInference,
+    arrow: Int64Array,
+) -> Iterator[Intervals]:
+    """The nodes of the graph itself as probes timed them, with the arrows to the device's work."""
+    host, arrows = chosen.host, chosen.arrows
+    if nodes is None or not len(host):
+        return
+    node = np.where((host.node >= 0) & (host.node < len(nodes)), host.node, len(nodes))
+    rows = np.flatnonzero((node < len(nodes)) & (np.append(nodes.depth, 0)[node] == 0))
+    order = np.argsort(arrows.host, kind="stable")
+    count = np.bincount(arrows.host, minlength=len(host)).astype(np.int64)
+    flows = Flows(
+        first=np.cumsum(count) - count,
+        count=count,
+        flow=arrow[order],
+        time_ns=arrows.at_ns[order],
+        arrives=False,
+    )
+    of = f"inference {host.number} of process {host.process} under probes, from its call on"
+    yield from _beside(
+        tracks, "device pass: host nodes of the median inference, by probes in another one",
+        Texts(labels, node), Texts.same("device pass", len(host)),
+        host.start_ns, host.duration_ns,
+        {"inference": np.full(len(host), chosen.number), "timed_in": Texts.same(of, len(host))},
+        rows, flows,
+    )  # fmt: skip
+
+
+def _streams(
+    tracks: _Tracks,
+    timeline: GpuTimeline,
+    launch: npt.NDArray[np.int32],
+    node: Texts,
+    number: Int64Array,
+    start_ns: Int64Array,
+    duration_ns: Int64Array,
+    flows: Flows,
+) -> Iterator[Intervals]:
+    """What the device did in each recorded inference, by stream."""
+    launches = timeline.launches
+    facts: dict[str, Column] = {
+        "kind": _launched(launches.kind, launch),
+        "node": node,
+        "inference": number,
+        "grid": _sizes(launches.grid[launch]),
+        "block": _sizes(launches.block[launch]),
+        "registers": _known(launches.registers[launch]),
+        "shared_bytes": _known(launches.shared_bytes[launch]),
+        "bytes": _known(launches.bytes[launch]),
+    }
+    stream = launches.stream[launch]
+    for one in np.unique(stream).tolist():
+        rows = np.flatnonzero(stream == one)
+        yield from _beside(
+            tracks, f"device pass: GPU stream {one}",
+            _launched([name or "(no name)" for name in launches.name], launch),
+            Texts.same("device pass", len(launch)), start_ns, duration_ns, facts,
+            rows[np.argsort(start_ns[rows], kind="stable")], flows,
+        )  # fmt: skip
+
+
+def _gaps(
+    track: Track,
+    timeline: GpuTimeline,
+    node: Texts,
+    inference: Int64Array,
+    first: int,
+    start_ns: Int64Array,
+    end_ns: Int64Array,
+) -> Iterator[Intervals]:
+    """When the device did nothing: before its first work, between, and after its last."""
+    inferences = timeline.inferences
+    begins = np.flatnonzero(np.append(True, np.diff(inference) != 0))
+    since_ns = np.empty(len(start_ns), np.int64)
+    last_ns = np.empty(len(begins), np.int64)
+    for place, rows in enumerate(np.split(np.arange(len(start_ns)), begins[1:])):
+        until_ns = np.maximum.accumulate(end_ns[rows])
+        since_ns[rows[1:]] = until_ns[:-1]
+        last_ns[place] = until_ns[-1]
+    of = inference[begins]
+    since_ns[begins] = inferences.start_ns[of]
+    done_ns = (inferences.start_ns + inferences.duration_ns)[of]
+    # Of each gap: where it begins, how long it is, whose it is, and in which inference.
+    from_ns = np.concatenate([since_ns, last_ns])
+    took_ns = np.concatenate([start_ns - since_ns, done_ns - last_ns])
+    first_work = np.zeros(len(start_ns), np.intp)
+    first_work[begins] = 1
+    kind = np.concatenate([first_work, np.full(len(of), 2)])
+    whose = np.concatenate([node.index, np.full(len(of), -1)])
+    number = np.concatenate([inference, of]) - first
+    rows = np.flatnonzero(took_ns > 0)
+    rows = rows[np.argsort(from_ns[rows], kind="stable")]
+    between = ("idle before its first work", "after its last work")
+    name = np.where(kind == 0, whose, len(node.texts) + kind - 1)
+    yield from _chunks(
+        track,
+        Texts((*node.texts, *between), name),
+        Texts.same("device pass: idle", len(name)),
+        from_ns,
+        took_ns,
+        {"waits_for": Texts(node.texts, whose), "inference": number},
+        rows,
+    )
+
+
+def _launched(texts: Sequence[str], launch: npt.NDArray[np.int32]) -> Texts:
+    """A text of each launch, at each time of one."""
+    each = Texts.of(texts)
+    return Texts(each.texts, each.index[launch])
+
+
+def _beside(
+    tracks: _Tracks,
+    title: str,
+    name: Texts,
+    category: Texts,
+    start_ns: Int64Array,
+    duration_ns: Int64Array,
+    facts: Mapping[str, Column],
+    rows: Indices,
+    flows: Flows,
+) -> Iterator[Intervals]:
+    """These rows, by start time, on as many tracks as it takes for none to overlap another."""
+    nothing = np.full(len(rows), _NOTHING)
+    begin_ns, end_ns = start_ns[rows], start_ns[rows] + duration_ns[rows]
+    lane = _lanes(begin_ns, end_ns, nothing, nothing, np.zeros(len(rows), np.int64))
+    for beside in range(int(lane.max(initial=-1)) + 1):
+        track = tracks.named(title + (f" ({beside + 1})" if beside else ""))
+        of_lane = rows[lane == beside]
+        yield from _chunks(track, name, category, start_ns, duration_ns, facts, of_lane, flows)
 
 
 def _readings(tracks: _Tracks, series: DeviceSeries) -> Iterator[Readings]:

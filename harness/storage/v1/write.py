@@ -8,11 +8,14 @@ exit. Memory: about twice the size of the finished file.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import io
 import json
 import math
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import h5py
 import numpy as np
@@ -68,6 +71,8 @@ from harness.storage.v1.schema import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+_T = TypeVar("_T")
+
 _UNITS_BY_SUFFIX = {"ns": "ns", "us": "us", "s": "s", "bytes": "bytes", "hz": "Hz", "mw": "mW"}
 
 
@@ -78,16 +83,19 @@ def image(profile: Profile, ended: Callable[[], WallTime] | None = None) -> tupl
         profile: to store.
         ended: called for its ``wall_time`` when everything else is in place.
     """
-    with h5py.File(
-        "profile",
-        "w",
-        driver="core",
-        backing_store=False,
-        libver=("v110", "v110"),
-        track_order=True,
-    ) as file:
+    with (
+        _beside(lambda: latency.summary(profile)) as summary,
+        h5py.File(
+            "profile",
+            "w",
+            driver="core",
+            backing_store=False,
+            libver=("v110", "v110"),
+            track_order=True,
+        ) as file,
+    ):
         _write_profile(file, profile)
-        _write_summary(_group(file, "summary"), latency.summary(profile))
+        _write_summary(_group(file, "summary"), summary())
         if ended is not None:
             profile = dataclasses.replace(profile, wall_time=ended())
         if profile.wall_time is not None:
@@ -95,6 +103,21 @@ def image(profile: Profile, ended: Callable[[], WallTime] | None = None) -> tupl
         file.flush()
         written: bytes = file.id.get_file_image()
     return profile, written
+
+
+@contextlib.contextmanager
+def _beside(work: Callable[[], _T]) -> Iterator[Callable[[], _T]]:
+    """Does some work on another thread meanwhile; where none can be had, once it is asked for.
+
+    Percentiles of millions of samples take as long as compressing them, and both of them leave
+    Python free.
+    """
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        try:
+            done: Callable[[], _T] = functools.partial(thread.submit(work).result, None)
+        except RuntimeError:  # no further thread may be started
+            done = work
+        yield done
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ import pytest
 
 from harness.commands.progress import Progress, time_left
 from harness.config.profile import ProfileConfig
-from harness.measuring.handover import Preparation
 from harness.measuring.plan import Plan, divide_time
+from harness.measuring.prepared import Preparation
 from harness.records import ModelRecord, Reading
 
 PLAN = dataclasses.replace(

@@ -22,8 +22,9 @@ from harness import errors
 from harness.config.profile import ProfileConfig
 from harness.config.session import SessionConfig
 from harness.errors import HarnessError, MachineError
-from harness.measuring import conduct, handover, spawning
-from harness.measuring.handover import Job, Preparation
+from harness.measuring import conduct, handover, prepared, spawning
+from harness.measuring.handover import Job
+from harness.measuring.prepared import Preparation
 from harness.measuring.stopwatch import Stopwatch
 from harness.models.executed_graph import ExecutedGraph
 from harness.records import Reading
@@ -72,15 +73,15 @@ def test_a_preparation(job: Job) -> None:
         executed_session_ns=4,
         absent=(("trace/ort", "too old"),),
     )
-    handover.write_preparation(job, left)
-    got = handover.read_preparation(job)
+    prepared.write(job, left)
+    got = prepared.read(job)
     np.testing.assert_equal(dataclasses.asdict(got), dataclasses.asdict(left))
     assert got.graph is not None
     assert got.graph.nodes.order.dtype == np.int64
 
     bare = dataclasses.replace(left, graph=None, probed=None)
-    handover.write_preparation(job, bare)
-    assert handover.read_preparation(job) == bare
+    prepared.write(job, bare)
+    assert prepared.read(job) == bare
 
 
 def test_inputs_of_every_kind(job: Job) -> None:

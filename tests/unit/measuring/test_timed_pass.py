@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("harness.native.ort", reason="the native module is not built")
 
 from harness.config.profile import ProfileConfig
-from harness.measuring import handover, preparation, timed_pass
+from harness.measuring import preparation, prepared, timed_pass
 from harness.measuring.handover import Job
 from harness.measuring.timed_pass import Measurement
 from harness.models import catalogue
@@ -29,7 +29,7 @@ def job(tmp_path: Path) -> Job:
     catalogue.write("mlp", model)
     config = ProfileConfig("mlp", quick=True, trace=("ort",), sample_hz=0)
     job = Job(config, ort_library(), model, "mlp", tmp_path, tmp_path, (0,))
-    handover.write_preparation(job, preparation.prepare(job))
+    prepared.write(job, preparation.prepare(job))
     return job
 
 
@@ -85,7 +85,7 @@ def test_the_profiler_runs_where_it_is_planned_or_probes_failed(job: Job) -> Non
         return set(shard.traces)
 
     job = dataclasses.replace(job, config=dataclasses.replace(job.config, trace=("probe", "ort")))
-    handover.write_preparation(job, preparation.prepare(job))
+    prepared.write(job, preparation.prepare(job))
     assert recorded(probe_inferences=4) == {"probe", "probe_calibration", "probe_split"}
     assert recorded(probe_inferences=0) == {"ort"}
 

@@ -14,7 +14,9 @@ import pytest
 
 from harness.records import LatencySeries, ProcessRecord, Profile
 from harness.reporters import traces
+from harness.storage.assembly import merge_timelines
 from tests.builders import device_records, node_events, node_tables, process_records
+from tests.builders.recordings import PROFILES, on_both_clocks
 
 ZERO_NS = 7_000_000_000_123
 INFERENCES = 40_000
@@ -71,7 +73,7 @@ def events_of(profile: Profile, path: Path) -> list[dict[str, Any]]:
     written = traces.write(profile, path, "chrome")
     content = path.read_bytes()
     trace = json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)
-    assert trace["otherData"]["model"] == "m"
+    assert trace["otherData"]["model"] == profile.model.name
     intervals = [event for event in trace["traceEvents"] if event["ph"] == "X"]
     assert written == len(intervals)
     return trace["traceEvents"]
@@ -205,6 +207,67 @@ def test_kernels_lie_on_their_streams_and_arrows_lead_to_them(
         assert launches["ts"] <= begin["ts"] <= launches["ts"] + launches["dur"]
         assert ends[number]["ts"] in {gpu[0]["ts"], gpu[1]["ts"]}
         assert ends[number]["bp"] == "e"
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_the_pass_of_a_devices_times_has_calls_host_nodes_streams_and_gaps(
+    name: str, tmp_path: Path
+) -> None:
+    told = on_both_clocks(name)
+    assert told.timeline is not None
+    events = events_of(told, tmp_path / "t.json")
+    titles = {
+        (event["pid"], event["tid"]): event["args"]["name"]
+        for event in events
+        if event["name"] == "thread_name"
+    }
+    tracks: dict[str, list[dict[str, Any]]] = {}
+    for event in events:
+        title = titles.get((event["pid"], event.get("tid", 0)), "")
+        if event["ph"] == "X" and title.startswith("device pass: "):
+            tracks.setdefault(title.removeprefix("device pass: "), []).append(event)
+    (stream,) = [each for title, each in tracks.items() if title.startswith("GPU stream")]
+    (hosted,) = [each for title, each in tracks.items() if title.startswith("host nodes")]
+    gaps = tracks["GPU idle, by the node it waits for"]
+    assert len(stream) == len(told.timeline.times)
+    assert len(tracks["calls"]) == 3 * len(told.timeline.inferences)
+
+    # Of each recorded inference: what the device does and what it waits for make up the whole.
+    recorded_ns = told.timeline.inferences.duration_ns[told.timeline.inferences.recorded != 0]
+    every = sum(event["dur"] for event in (*stream, *gaps))
+    assert every == pytest.approx(recorded_ns.sum() / 1000, rel=1e-6)
+    assert {event["args"]["waits_for"] for event in gaps if "waits_for" in event["args"]} <= {
+        event["args"]["node"] for event in stream
+    }
+
+    # An arrow from each node on the host to the first that the device does for it.
+    begins = {event["id"]: event for event in events if event["ph"] == "s"}
+    ends = {event["id"]: event for event in events if event["ph"] == "f"}
+    assert begins.keys() == ends.keys()
+    (lane,) = {event["tid"] for event in hosted}
+    mine = [number for number, event in begins.items() if event["tid"] == lane]
+    assert len(mine) == len(hosted)
+    by_begin = {event["ts"]: event["name"] for event in hosted}
+    by_end = {event["ts"]: event["args"]["node"] for event in stream}
+    for number in mine:
+        assert by_begin[begins[number]["ts"]] == by_end[ends[number]["ts"]]
+        assert begins[number]["ts"] <= ends[number]["ts"]
+
+
+def test_each_process_has_arrows_of_its_own(tmp_path: Path) -> None:
+    work = [("gemm", 0), ("relu", 1)]
+    each = [(ZERO_NS, 200, [(ZERO_NS + 30, 40), (ZERO_NS + 90, 20)])]
+    both = merge_timelines(
+        [device_records.timeline(work, each, [190], process=index) for index in range(2)]
+    )
+    told = on_both_clocks("mlp")
+    first = told.processes[0]
+    told = dataclasses.replace(
+        told, timeline=both, processes=(first, dataclasses.replace(first, index=1, pid=2))
+    )
+    events = events_of(told, tmp_path / "t.json")
+    starts = [event["id"] for event in events if event["ph"] == "s"]
+    assert len(starts) == len(set(starts))
 
 
 def test_kernels_of_one_stream_that_overlap_are_all_seen(profile: Profile, tmp_path: Path) -> None:

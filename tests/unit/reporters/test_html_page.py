@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.analysis.device_time import DeviceAccounts
+from harness.analysis.operators.table import OperatorTable, operator_table
 from harness.records import InputRecord, NodeEvents, Profile, Reading, Stacks
 from harness.reporters.html import page, plots
 from harness.reporters.html.markup import Markup, element, foreign, shorten
 from tests.builders.device_records import kernels, series
 from tests.builders.node_tables import table
 from tests.builders.process_records import process, profile
+from tests.builders.recordings import PROFILES, on_both_clocks, recorded, undoubted
 
 HOSTILE = (
     '/layer1/<script>alert("x")</script>',
@@ -284,6 +287,104 @@ def test_readings_of_a_device_are_drawn_over_time() -> None:
     text = Page(page([told])).text
     assert "power instant · gpu0" in text
     assert "60 W" in text
+
+
+def test_energy_is_power_over_the_updates_of_its_counter() -> None:
+    # 700 W, read every 10 ms and updated every 100 ms, the first time 30 ms after the beginning.
+    readings = [(n * 10**7, 70_000 * ((n + 7) // 10)) for n in range(100)]
+    counter = series("gpu0", "energy_mj", readings, unit="mJ")
+    text = Page(page([dataclasses.replace(traced(), devices=(counter,))])).text
+    assert "power by the energy counter · gpu0" in text
+    assert "700 W to 700 W" in text
+    assert "kW" not in text
+
+
+def test_power_of_a_costly_counter_is_that_between_readings_far_apart() -> None:
+    # The second reading sees the next update, 10 ms after the first: 7 kW if taken literally.
+    readings = [(0, 0), (10**7, 70_000), (10**9, 700_000), (2 * 10**9, 1_400_000)]
+    thread = "sampler_gpu0"
+    told = dataclasses.replace(
+        traced(),
+        devices=(
+            series("gpu0", "energy_mj", readings, unit="mJ"),
+            series(thread, "energy_mj_call_ns", [(0, 3_000_000)], unit="ns"),
+            series(thread, "energy_mj_period_ns", [(0, 10**8)], unit="ns"),
+        ),
+    )
+    text = Page(page([told])).text
+    assert "700 W to 700 W" in text
+    assert "kW" not in text
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_gpus_page_tells_both_clocks(name: str) -> None:
+    source = page([on_both_clocks(name)])
+    seen = Page(source)
+    labels = [value for key, value in seen.attributes if key == "aria-label"]
+    assert "the host's account of an inference" in labels
+    assert "the device's account of an inference" in labels
+    for part in ("before its first work", "idle between", "after its last work"):
+        assert part in seen.text
+    # The map is of the device's times, and the table has them.
+    assert any(label and label.startswith("time on the device by ") for label in labels)
+    assert {"GPU", "GPU idle", "launches"} <= set(seen.texts)
+    assert "device: stream" in seen.text
+    assert "waits for the launch of" in seen.text
+    assert source.count('class="launch"') >= 5
+    assert set(seen.elements) <= ELEMENTS
+    assert not re.findall(r'"-?(?:nan|inf)', source)
+
+
+def test_what_the_device_waits_for_is_named_unless_its_accounts_are_doubtful() -> None:
+    told = "The device waits longest for the launches of"
+    seen = Page(page([undoubted(on_both_clocks("mlp"))])).text
+    assert told in seen
+    waits = seen[seen.index(told) :]
+    assert waits.index("fc1/Relu") < waits.index("fc2/Gemm")
+    doubtful = Page(page([on_both_clocks("mlp")])).text
+    assert told not in doubtful
+    assert "Which nodes the device waits for is not told: they miss the timed pass" in doubtful
+    assert "Do not trust the device's account: they miss the timed pass" in doubtful
+    # Each idle time of the table is marked, and says why.
+    found = operator_table(on_both_clocks("mlp"))
+    assert isinstance(found, OperatorTable)
+    assert isinstance(found.device, DeviceAccounts)
+    assert found.device.doubt != found.accounts.doubt
+    mark = ("title", found.device.doubt)
+    assert Page(page([on_both_clocks("mlp")])).attributes.count(mark) >= len(found.operators)
+    assert mark not in Page(page([undoubted(on_both_clocks("mlp"))])).attributes
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_what_an_older_recording_lacks_is_absent_with_the_reason(name: str) -> None:
+    seen = Page(page([recorded(name)]))
+    reason = "recorded without a pass for the device's times alone"
+    assert f"The device's account is not known: {reason}" in seen.text
+    assert f"Which nodes the device waits for is not known: {reason}" in seen.text
+    assert f"GPU idle: {reason}" in seen.text
+    assert "The device is busy for" in seen.text
+    assert "host: launches of each node" in seen.text
+    assert "device: idle" not in seen.text
+    assert "the device's account of an inference" not in dict(seen.attributes).values()
+
+
+def test_without_kernels_the_page_of_a_gpu_says_why() -> None:
+    told = traced(provider="cuda", absent=(("trace/kernels", "CUPTI is in use"),))
+    text = Page(page([told])).text
+    assert "The device's account is not known: CUPTI is in use" in text
+    assert "What the device did is not known: CUPTI is in use" in text
+    assert "GPU idle" not in text
+    of_host = Page(page([traced()])).text
+    assert "device" not in of_host[of_host.index("Where an inference") :]
+
+
+def test_work_on_several_streams_has_a_lane_for_each() -> None:
+    work = kernels(*((f"k{n}", 0, 10_000_100 + n, 50) for n in range(9)), stream=np.arange(9))
+    text = Page(page([traced(kernels=work)])).text
+    for stream in range(6):
+        assert f"device: stream {stream}" in text
+    assert "device: stream 5, 3 more streams not drawn" in text
+    assert "device: stream 6" not in text
 
 
 def test_kernels_are_drawn_on_their_stream() -> None:

@@ -180,6 +180,30 @@ def test_arrows_lead_from_the_launches_of_a_node_to_its_kernels(
     assert [one.flows for one in kernels] == [[flow] for one in launches for flow in one.flows]
 
 
+def test_the_pass_of_a_devices_times_has_its_gaps_and_calls(
+    profile: Profile, tmp_path: Path
+) -> None:
+    work = device_records.timeline(
+        [("gemm", 0), ("add", 2)],
+        [(ZERO_NS, 200, [(ZERO_NS + 30, 40), (ZERO_NS + 90, 20)])],
+        [],
+    )
+    seen = replay(dataclasses.replace(profile, timeline=work), tmp_path / "t.pftrace")
+    assert seen.of("device pass: calls") == [
+        ("inference", 0, 0, 200),
+        ("call", 1, 0, 100),
+        ("the host waits for the device", 1, 100, 200),
+    ]
+    assert seen.of("device pass: GPU stream 7") == [("gemm", 0, 30, 70), ("add", 0, 90, 110)]
+    assert seen.of("device pass: GPU idle, by the node it waits for") == [
+        ("idle before its first work", 0, 0, 30),
+        ("<b>", 0, 70, 90),
+        ("after its last work", 0, 110, 200),
+    ]
+    gaps = [one for one in seen.slices if one.category == "device pass: idle"]
+    assert [one.facts.get("waits_for") for one in gaps] == ["loop", "<b>", None]
+
+
 def test_counters_have_their_unit_and_may_be_negative(profile: Profile, tmp_path: Path) -> None:
     readings = [(ZERO_NS, 5), (ZERO_NS + 10, -3), (ZERO_NS + 20, 2**60)]
     power = device_records.series("gpu0", "power_instant_mw", readings, unit="mW")

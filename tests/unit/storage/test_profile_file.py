@@ -9,6 +9,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -293,6 +294,23 @@ def test_long_series_keep_every_sample(tmp_path: Path) -> None:
     with h5py.File(target) as file:
         stored = file["processes/000/latency/start_ns"]
         assert (stored.chunks, stored.compression, stored.shuffle) == ((65_536,), "gzip", True)
+
+
+def test_a_profile_is_stored_where_no_thread_can_be_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile = GOLDEN["golden_profile"]()
+    usual = profile_file.write_profile(profile, tmp_path / "usual.h5")
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    bare = profile_file.write_profile(profile, tmp_path / "bare.h5")
+
+    assert usual.path is not None
+    assert bare.path is not None
+    assert bare.path.read_bytes() == usual.path.read_bytes()
 
 
 def test_text_that_hdf5_cannot_hold_is_escaped(tmp_path: Path) -> None:

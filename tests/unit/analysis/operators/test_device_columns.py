@@ -13,18 +13,20 @@ import pytest
 
 from harness.analysis import device_time, gpu_work
 from harness.analysis.device_bounds import held_back
-from harness.analysis.device_time import MULTIPROCESSORS, DeviceAccounts, NodeWork
+from harness.analysis.device_time import DeviceAccounts, NodeWork
 from harness.analysis.findings import seen
 from harness.analysis.findings.rules import findings
+from harness.analysis.kernel_ceilings import judged_kernels
+from harness.analysis.occupancy import MULTIPROCESSORS
 from harness.analysis.operators import table as operators
 from harness.analysis.operators.table import OperatorTable, operator_table
-from harness.records import LatencySeries, Profile, Reading
+from harness.records import Profile, Reading
 from harness.reporters.html.digest import Digest
 from harness.reporters.scripts.profile import operators_text
 from harness.reporters.scripts.tables import operators_csv
 from harness.reporters.terminal.operators import print_operators
 from harness.statistics.figures import Figure
-from tests.builders.recordings import PROFILES, recorded, replayed
+from tests.builders.recordings import PROFILES, recorded, replayed, undoubted
 
 OLD = "recorded without a pass for the device's times alone: profile again"
 
@@ -33,16 +35,6 @@ def table_of(profile: Profile, by: str = "node") -> OperatorTable:
     table = operator_table(profile, by)
     assert isinstance(table, OperatorTable)
     return table
-
-
-def undoubted(profile: Profile) -> Profile:
-    """With a timed pass that the replayed inferences do not miss."""
-    assert profile.timeline is not None
-    inferences = profile.timeline.inferences
-    duration_ns = np.full(len(inferences), round(inferences.duration_ns.mean()))
-    timed = LatencySeries(inferences.start_ns, duration_ns)
-    first = dataclasses.replace(profile.processes[0], steady=timed, enqueue_ns=duration_ns)
-    return dataclasses.replace(profile, processes=(first,))
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -175,7 +167,7 @@ def test_what_a_command_tells_of_the_device_is_worked_out_once(
         assert len(worked_out) == 1
         Digest.of(profile)  # a page
         assert len(worked_out) == 2
-        gpu_work.kernel_table(profile)  # `ops --by kernel`
+        judged_kernels(profile)  # `ops --by kernel`
         assert len(worked_out) == 3
         worked_out.clear()
 

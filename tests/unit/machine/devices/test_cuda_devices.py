@@ -47,6 +47,11 @@ def test_cuda_counts_the_fastest_first_and_nvml_by_address() -> None:
     last = found("2")
     assert (last["gpu_used"], last["gpu_used_uuid"]) == (0, UUID(0))
     assert last["gpu_used_multiprocessors"] == 58
+    assert last["gpu_used_multiprocessor_threads"] == 1536
+    assert last["gpu_used_multiprocessor_registers"] == 65536
+    assert last["gpu_used_multiprocessor_shared_bytes"] == 100 * 1024
+    assert last["gpu_used_multiprocessor_blocks"] == 24
+    assert last["gpu_used_block_reserved_bytes"] == 1024
     assert "gpu_used_mig" not in last
 
 
@@ -68,6 +73,7 @@ def test_a_mig_instance_is_a_part_of_its_gpu(visible: str) -> None:
     assert (told["gpu_used"], told["gpu_used_uuid"]) == (1, UUID(1))
     assert told["gpu_used_mig"] == MIG
     assert told["gpu_used_multiprocessors"] == 16, "its own"
+    assert "gpu_used_block_reserved_bytes" not in told, "none is taken"
 
 
 def test_a_gpu_that_nvml_does_not_list_is_none_of_those_it_does() -> None:
