@@ -35,6 +35,12 @@ AB_BUDGET_S = 120.0
 #: Differences within this margin count as none.
 MARGIN_PERCENT = 1.0
 
+#: Occasions that ``calibrate`` measures in about an hour, and how.
+OCCASIONS = 8
+OCCASION_MINUTES = 8.0
+OCCASION_PROCESSES = 8
+OCCASION_DURATION_S = 0.5
+
 #: Rows that a table of operators shows by default.
 TABLE_ROWS = 20
 
@@ -138,8 +144,7 @@ _SESSION = tuple(
         Option(
             "provider_options",
             ("--provider-option",),
-            "provider option, by ORT's own name; enable_cuda_graph=1 times the CUDA graph as a "
-            "whole",
+            "provider option, by ORT's own name; enable_cuda_graph=1 times replays of a CUDA graph",
             metavar="K=V",
             action="append",
         ),
@@ -332,6 +337,9 @@ _MADE = tuple(
     )
 )
 
+#: Options of ``profile`` that choose what is executed and where.
+_REPEATED = ("sample_hz", "affinity", "memory_limit_gb", "timeout_s")
+
 #: Options of each command that has any, in the order of its --help.
 COMMANDS: dict[str, tuple[Option, ...]] = {
     "profile": (*_INPUTS, *_SESSION, *_MEASUREMENT, *_MADE),
@@ -451,11 +459,133 @@ COMMANDS: dict[str, tuple[Option, ...]] = {
             "fail_on",
             ("--fail-on",),
             "exit with 4 if a candidate is SLOWER and its whole interval is above PERCENT; with "
-            "5 if that is undecided or the two cannot be compared",
-            metavar="slower[:PERCENT]",
+            "5 if that is undecided or the two cannot be compared; with @P, such as slower:2@0.99, "
+            "4 if it is slower by more with at least this probability, 0 if with at most 1 - P, "
+            "else 5",
+            metavar="slower[:PERCENT[@P]]",
+        ),
+        Option(
+            "against",
+            ("--against",),
+            "profiles of the candidate, each of another occasion; all FILEs are then the baseline",
+            metavar="FILE",
+            type=Path,
+            nargs="+",
+            default=(),
+        ),
+        Option(
+            "history",
+            ("--history",),
+            "folder of other profiles of the baseline, from which the variance between occasions "
+            "is learned (default: the folder of the baseline)",
+            metavar="FOLDER",
+            type=Path,
+            alternative=True,
+        ),
+        Option(
+            "no_history",
+            ("--no-history",),
+            "assume a standard deviation of 1 %% between occasions",
+            action="store_true",
+            alternative=True,
         ),
         _LIMIT,
         dataclasses.replace(_JSON, help="print one JSON object with all operators"),
+    ),
+    "calibrate": (
+        Option(
+            "times",
+            ("--times",),
+            f"occasions to measure (default: {OCCASIONS})",
+            metavar="N",
+            type=int,
+            default=OCCASIONS,
+        ),
+        Option(
+            "every",
+            ("--every",),
+            f"minutes from one occasion to the next (default: {OCCASION_MINUTES:g})",
+            metavar="MINUTES",
+            type=float,
+            default=OCCASION_MINUTES,
+        ),
+        Option(
+            "processes",
+            ("--processes",),
+            f"worker processes of each occasion (default: {OCCASION_PROCESSES})",
+            metavar="N",
+            type=int,
+            default=OCCASION_PROCESSES,
+        ),
+        Option(
+            "duration_s",
+            ("--duration",),
+            f"seconds that the timed pass lasts in each process (default: {OCCASION_DURATION_S:g})",
+            metavar="S",
+            type=float,
+            default=OCCASION_DURATION_S,
+        ),
+        *_INPUTS,
+        *_SESSION,
+        *(one for one in _MEASUREMENT if one.name in _REPEATED),
+        dataclasses.replace(
+            _OUTPUT,
+            flags=("--output", "-o"),
+            help="folder to write into (default: profiles)",
+            metavar="FOLDER",
+            group="output",
+        ),
+        dataclasses.replace(_JSON, group="output"),
+        Option(
+            "quiet",
+            ("--quiet", "-q"),
+            "print only the names of the files",
+            group="output",
+            action="store_true",
+        ),
+    ),
+    "list": (
+        Option(
+            "of_model",
+            ("--model",),
+            "only profiles whose model's name contains this, or whose sha256 begins with it (6 "
+            "characters or more)",
+            metavar="TEXT",
+        ),
+        Option(
+            "of_device",
+            ("--device",),
+            "only those measured on a CPU or GPU whose name contains this",
+            metavar="TEXT",
+        ),
+        Option(
+            "provider",
+            ("--provider",),
+            f"only those of this execution provider: {', '.join(providers.names())}",
+            metavar="NAME",
+        ),
+        Option(
+            "since",
+            ("--since",),
+            "only those created since then: 2026-11-28, 2026-11-28T14:30 (local time), or so long "
+            "ago: 90m, 12h, 7d, 2w",
+            metavar="WHEN",
+        ),
+        Option(
+            "sort",
+            ("--sort",),
+            "created: newest first; median: fastest first; model and file: by name "
+            "(default: created)",
+            choices=("created", "median", "model", "file"),
+            default="created",
+        ),
+        dataclasses.replace(
+            _LIMIT,
+            help=f"rows, 0 for all (default: {TABLE_ROWS} in the table, all in JSON and CSV)",
+            default=None,
+        ),
+        dataclasses.replace(_JSON, alternative=True),
+        Option("csv", ("--csv",), "print CSV", alternative=True, action="store_true"),
     ),
     "trace": (
         dataclasses.replace(

@@ -791,6 +791,54 @@ def _number(value: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
+#: Names of the facts that an outline holds, besides the names of the GPUs (``gpuN_name``).
+NOISE = "noise_verdict"
+OUTLINED = (
+    "host_name", "cpu_model", "cpu_threads", "affinity_cpus", "ort_version", "ort_build",
+    "gpu_count", "gpu_used", "gpu_used_uuid", "gpu_used_mig", "nvml_driver", ITEMS, NOISE,
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Outline:
+    """What a profile's file says about itself, without its samples: enough for a list.
+
+    The figures are those that were stored when the file was written (its ``/summary``), so they
+    are as trustworthy as the file, and of the version of harness that wrote it.
+
+    Attributes:
+        path: the file.
+        harness_version, created, complete, config, provider, inputs: as in Profile.
+        model: name of the model.
+        model_sha256: digest of the model and its external data.
+        facts: the values of OUTLINED and of ``gpuN_name`` that the file knows, by name.
+        processes: how many there are.
+        median_ns: geometric mean over the processes of their medians; None if not stored.
+        interval_ns: its confidence interval, (low, high); None where there is none.
+        samples: inferences in all timed passes; None if not stored.
+    """
+
+    path: Path
+    harness_version: str
+    created: str
+    complete: bool
+    config: str
+    provider: str
+    model: str
+    model_sha256: str
+    inputs: tuple[InputRecord, ...]
+    facts: Mapping[str, int | float | str]
+    processes: int
+    median_ns: float | None
+    interval_ns: tuple[float, float] | None
+    samples: int | None
+
+    @property
+    def asked(self) -> Asked:
+        """The request in ``config``, parsed."""
+        return _asked(self.config)
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Profile:
     """A whole profile: what ``read_profile`` returns and ``storage`` writes.
@@ -814,6 +862,9 @@ class Profile:
         devices: device readings over the run, one series per device and quantity.
         kernels: GPU work in a traced pass; None where none was recorded.
         timeline: when the GPU worked, in a pass of its own; None where that was not recorded.
+        replay: the same while a captured CUDA graph was replayed, whether or not the timed pass
+            does so; without launches and their times where CUPTI did not tell them. None where
+            none was replayed.
         stacks: sampled stacks of an extra worker; None where none were sampled.
         wall_time: where the command's wall time went; None where it was not recorded.
         absent: (what, reason) for everything that could not be recorded.
@@ -838,6 +889,7 @@ class Profile:
     stacks: Stacks | None = None
     wall_time: WallTime | None = None
     timeline: GpuTimeline | None = None
+    replay: GpuTimeline | None = None
 
     @property
     def asked(self) -> Asked:

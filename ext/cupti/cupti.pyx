@@ -61,8 +61,8 @@ cdef extern from "cupti/decode.h" nogil:
 # struct cupti_work, cupti_call and cupti_external.
 WORK = np.dtype([
     ("start_ns", np.int64), ("end_ns", np.int64), ("bytes", np.int64),
-    ("shared_bytes", np.int64), ("name", np.uint64), ("kind", np.int32),
-    ("copy_kind", np.int32), ("device", np.uint32), ("context", np.uint32),
+    ("shared_bytes", np.int64), ("name", np.uint64), ("graph_node", np.uint64),
+    ("kind", np.int32), ("copy_kind", np.int32), ("device", np.uint32), ("context", np.uint32),
     ("stream", np.uint32), ("correlation", np.uint32), ("graph", np.uint32),
     ("grid", np.int32, 3), ("block", np.int32, 3), ("registers", np.int32),
 ])

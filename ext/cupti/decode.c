@@ -24,7 +24,8 @@ enum {
     KERNEL_CORRELATION = 92,
     KERNEL_NAME = 104,
     KERNEL_NEEDS = 112,
-    KERNEL_GRAPH = 156, /* in records long enough to have it: Kernel9 and later */
+    KERNEL_GRAPH_NODE = 144, /* in records long enough to have both: Kernel9 and later */
+    KERNEL_GRAPH = 156,
     KERNEL_GRAPH_NEEDS = 208,
     COPY_KIND = 4,   /* uint8_t; of a memcpy only */
     MOVE_BYTES = 8,  /* memcpy and memset alike */
@@ -35,6 +36,9 @@ enum {
     MOVE_STREAM = 40,
     MOVE_CORRELATION = 44,
     MOVE_NEEDS = 48,
+    MOVE_GRAPH_NODE = 64, /* likewise: Memcpy5, Memset4 and later */
+    MOVE_GRAPH = 72,
+    MOVE_GRAPH_NEEDS = 88,
     CALL_FUNCTION = 4,
     CALL_START = 8,
     CALL_END = 16,
@@ -70,6 +74,7 @@ static int64_t needs(uint32_t kind) {
 }
 
 static struct cupti_work kernel(const uint8_t *record, int64_t bytes) {
+    bool graphs = bytes >= KERNEL_GRAPH_NEEDS;
     return (struct cupti_work){
         .start_ns = READ(int64_t, record, KERNEL_START),
         .end_ns = READ(int64_t, record, KERNEL_END),
@@ -77,13 +82,14 @@ static struct cupti_work kernel(const uint8_t *record, int64_t bytes) {
         .shared_bytes = (int64_t)READ(int32_t, record, KERNEL_STATIC_SHARED) +
                         READ(int32_t, record, KERNEL_DYNAMIC_SHARED),
         .name = READ(uint64_t, record, KERNEL_NAME),
+        .graph_node = graphs ? READ(uint64_t, record, KERNEL_GRAPH_NODE) : 0,
         .kind = CUPTI_KERNEL,
         .copy_kind = -1,
         .device = READ(uint32_t, record, KERNEL_DEVICE),
         .context = READ(uint32_t, record, KERNEL_CONTEXT),
         .stream = READ(uint32_t, record, KERNEL_STREAM),
         .correlation = READ(uint32_t, record, KERNEL_CORRELATION),
-        .graph = bytes >= KERNEL_GRAPH_NEEDS ? READ(uint32_t, record, KERNEL_GRAPH) : 0,
+        .graph = graphs ? READ(uint32_t, record, KERNEL_GRAPH) : 0,
         .grid = {READ(int32_t, record, KERNEL_GRID), READ(int32_t, record, KERNEL_GRID + 4),
                  READ(int32_t, record, KERNEL_GRID + 8)},
         .block = {READ(int32_t, record, KERNEL_BLOCK), READ(int32_t, record, KERNEL_BLOCK + 4),
@@ -92,18 +98,21 @@ static struct cupti_work kernel(const uint8_t *record, int64_t bytes) {
     };
 }
 
-static struct cupti_work move(const uint8_t *record, bool copy) {
+static struct cupti_work move(const uint8_t *record, int64_t bytes, bool copy) {
+    bool graphs = bytes >= MOVE_GRAPH_NEEDS;
     return (struct cupti_work){
         .start_ns = READ(int64_t, record, MOVE_START),
         .end_ns = READ(int64_t, record, MOVE_END),
         .bytes = READ(int64_t, record, MOVE_BYTES),
         .shared_bytes = -1,
+        .graph_node = graphs ? READ(uint64_t, record, MOVE_GRAPH_NODE) : 0,
         .kind = copy ? CUPTI_MEMCPY : CUPTI_MEMSET,
         .copy_kind = copy ? READ(uint8_t, record, COPY_KIND) : -1,
         .device = READ(uint32_t, record, MOVE_DEVICE),
         .context = READ(uint32_t, record, MOVE_CONTEXT),
         .stream = READ(uint32_t, record, MOVE_STREAM),
         .correlation = READ(uint32_t, record, MOVE_CORRELATION),
+        .graph = graphs ? READ(uint32_t, record, MOVE_GRAPH) : 0,
         .grid = {-1, -1, -1},
         .block = {-1, -1, -1},
         .registers = -1,
@@ -132,7 +141,7 @@ static void decode(const uint8_t *record, int64_t bytes, struct cupti_columns *c
     case MEMCPY:
     case MEMSET:
         place = columns->works++;
-        if (store) columns->work[place] = move(record, kind == MEMCPY);
+        if (store) columns->work[place] = move(record, bytes, kind == MEMCPY);
         break;
     case RUNTIME:
     case DRIVER:

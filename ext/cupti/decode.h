@@ -13,6 +13,7 @@ struct cupti_work { /* -1 in fields that a kind of work does not have */
     int64_t bytes;
     int64_t shared_bytes;
     uint64_t name; /* address of a kernel's name in the process that recorded it */
+    uint64_t graph_node; /* id of the node of a CUDA graph that it is, 0 for none or unknown */
     int32_t kind;
     int32_t copy_kind; /* CUpti_ActivityMemcpyKind */
     uint32_t device, context, stream, correlation;

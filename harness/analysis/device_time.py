@@ -67,6 +67,7 @@ class DeviceAccounts:
         residual: told_ns / clean_ns - 1; None likewise.
         inferences: recorded ones, over all processes.
         processes: that recorded them.
+        replayed: whether these inferences replay a captured graph, as the timed pass then does.
         doubt: why the parts should not be trusted; empty if there is no reason.
     """
 
@@ -84,6 +85,7 @@ class DeviceAccounts:
     residual: float | None
     inferences: int
     processes: int
+    replayed: bool
     doubt: str
 
 
@@ -155,8 +157,14 @@ class _OfProcess:
 
 
 def device_time(profile: Profile) -> DeviceTime | Figure:
-    """Where the device's time goes, or why that is not known."""
-    timeline = profile.timeline
+    """Where the device's time goes, or why that is not known.
+
+    Where the timed pass replays a captured graph, from a pass that replays it, too, if CUPTI told
+    its kernels there; else from one that launches each of them, which is then in doubt.
+    """
+    replay = profile.replay if _captured(profile) else None
+    replayed = replay is not None and len(replay.launches) > 0
+    timeline = replay if replayed else profile.timeline
     if timeline is None:
         return Figure(None, _why_absent(profile))
     if not len(timeline.launches):
@@ -174,7 +182,13 @@ def device_time(profile: Profile) -> DeviceTime | Figure:
     nodes = _nodes(each, 0 if profile.nodes is None else len(profile.nodes))
     if size is None:
         nodes = dataclasses.replace(nodes, small_ns=None)
-    return DeviceTime(_accounts(profile, each), nodes)
+    return DeviceTime(_accounts(profile, each, replayed=replayed), nodes)
+
+
+def _captured(profile: Profile) -> bool:
+    """Whether the timed pass replays a captured graph."""
+    provider = providers.known(profile.provider)
+    return provider is not None and provider.captures(profile.asked.provider_options)
 
 
 def _why_absent(profile: Profile) -> str:
@@ -187,14 +201,14 @@ def _why_absent(profile: Profile) -> str:
     return "recorded without a pass for the device's times alone: profile again"
 
 
-def _accounts(profile: Profile, each: list[_OfProcess]) -> DeviceAccounts:
+def _accounts(profile: Profile, each: list[_OfProcess], *, replayed: bool) -> DeviceAccounts:
     def mean(name: str) -> float:
         return float(np.mean([getattr(one, name) for one in each]))
 
     def of_unjoined(name: str) -> float:
         return float(np.mean([getattr(one, name)[one.node < 0].sum() for one in each]))
 
-    timed, why = _resident(profile)
+    timed, why = _resident(profile, replayed=replayed)
     compared = [one for one in each if one.index in timed]
     told_ns = typical(np.array([one.told_ns for one in compared or each]))
     clean_ns = typical(np.array([timed[one.index] for one in compared])) if compared else None
@@ -214,14 +228,14 @@ def _accounts(profile: Profile, each: list[_OfProcess]) -> DeviceAccounts:
         residual=residual,
         inferences=sum(one.inferences for one in each),
         processes=len(each),
+        replayed=replayed,
         doubt=_doubt(each, told_ns, clean_ns, why),
     )
 
 
-def _resident(profile: Profile) -> tuple[dict[int, float], str]:
+def _resident(profile: Profile, *, replayed: bool) -> tuple[dict[int, float], str]:
     """(median of each timed pass that can be compared with, by process; why there is none)."""
-    provider = providers.known(profile.provider)
-    if provider is not None and provider.captures(profile.asked.provider_options):
+    if _captured(profile) and not replayed:
         return {}, "the timed pass replays a CUDA graph, and these inferences do not"
     timed = {
         one.index: float(np.median(one.steady.duration_ns))

@@ -18,7 +18,7 @@ from harness.analysis.gpu_work import kernel_table
 from harness.analysis.operators.table import Operator, operator_table
 from harness.analysis.wall_time import why_absent
 from harness.errors import MachineError
-from harness.records import NodeTable, columns_of
+from harness.records import GpuTimeline, NodeTable, columns_of
 from harness.statistics.figures import Figure
 from harness.storage import profile_file
 
@@ -76,6 +76,7 @@ class Frames(Mapping[str, "pandas.DataFrame"]):
                             those of its process), kind, name, node, stream, start_ns,
                             duration_ns; inference_start_ns and inference_duration_ns of its
                             inference
+    ``replay``              the same while a captured CUDA graph was replayed
     ``stacks``              stack, samples; ``attrs`` holds rate_hz, native, failed
     ``wall_time``           where the wall time of the command went, by stretch: part, process (NA
                             outside the measuring processes), start_ns, duration_ns, cpu_ns;
@@ -377,8 +378,19 @@ def _timeline(profile: Profile) -> _Made:
     if profile.timeline is None:
         told = device_time(profile)
         return told.reason if isinstance(told, Figure) else "no times were recorded"
-    launches, inferences = profile.timeline.launches, profile.timeline.inferences
-    launch, inference = profile.timeline.times.launch, profile.timeline.times.inference
+    return _launch_times(profile.timeline)
+
+
+def _replay(profile: Profile) -> _Made:
+    reasons = [why for what, why in profile.absent if what == "trace/replay"]
+    if profile.replay is None or not len(profile.replay.launches):
+        return "; ".join(reasons) or "no captured graph was replayed"
+    return _launch_times(profile.replay)
+
+
+def _launch_times(timeline: GpuTimeline) -> _Made:
+    launches, inferences = timeline.launches, timeline.inferences
+    launch, inference = timeline.times.launch, timeline.times.inference
     first = np.searchsorted(launches.process, launches.process)  # of the same process
     rows = launch.tolist()
     return {
@@ -389,8 +401,8 @@ def _timeline(profile: Profile) -> _Made:
         "name": [launches.name[row] for row in rows],
         "node": _Gaps(launches.node[launch]),
         "stream": launches.stream[launch],
-        "start_ns": profile.timeline.times.start_ns,
-        "duration_ns": profile.timeline.times.duration_ns,
+        "start_ns": timeline.times.start_ns,
+        "duration_ns": timeline.times.duration_ns,
         "inference_start_ns": inferences.start_ns[inference],
         "inference_duration_ns": inferences.duration_ns[inference],
     }, {}
@@ -461,6 +473,7 @@ _MAKERS: Mapping[str, Callable[[Profile], _Made]] = {
     "devices": _devices,
     "kernels": _kernels,
     "timeline": _timeline,
+    "replay": _replay,
     "stacks": _stacks,
     "wall_time": _wall_time,
     "inputs": _inputs,

@@ -52,6 +52,23 @@ def speeds(processes: Sequence[ProcessRecord]) -> npt.NDArray[np.float64] | None
     return np.array([speed(process.yardstick) for process in processes])
 
 
+def undisturbed(processes: Sequence[ProcessRecord]) -> npt.NDArray[np.float64] | None:
+    """float64[processes, parts], log of the fastest repetition; None if one has no yardstick.
+
+    What a part takes where nothing disturbs it. Unlike the quartile of ``speed``, it may hardly
+    differ from occasion to occasion (compute on the recorded occasions: 0.02 % instead of 4 %), but
+    it does not tell how much a process was disturbed.
+    """
+    if not processes or not all(len(process.yardstick) for process in processes):
+        return None
+    fastest = [
+        [timed.compute_ns.min(), timed.cache_ns.min(), timed.memory_ns.min()]
+        for timed in (process.yardstick for process in processes)
+    ]
+    logs: npt.NDArray[np.float64] = np.log(np.array(fastest, np.float64))
+    return logs
+
+
 def summary(processes: Sequence[ProcessRecord]) -> tuple[Speed, ...]:
     """Each part over all processes; empty if one of them has no timed yardstick."""
     logs = speeds(processes)

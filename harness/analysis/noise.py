@@ -16,7 +16,7 @@ import numpy.typing as npt
 from harness.analysis import machine_speed
 from harness.machine.cpu_lists import cpu_list
 from harness.machine.devices.clock_reasons import THROTTLED, clock_reasons
-from harness.records import DeviceSeries, LatencySeries, ProcessRecord, Profile, Reading
+from harness.records import NOISE, DeviceSeries, LatencySeries, ProcessRecord, Profile, Reading
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -182,6 +182,14 @@ def judge(profile: Profile) -> NoiseVerdict:
     )
 
 
+def facts(profile: Profile) -> tuple[Reading, ...]:
+    """The verdict as a fact to store, for lists that do not read the samples."""
+    verdict, source = judge(profile), "harness.analysis.noise, of the version that wrote it"
+    if verdict.verdict == "unknown":
+        return (Reading(NOISE, None, "", source, "; ".join(verdict.causes)),)
+    return (Reading(NOISE, verdict.verdict, "", source),)
+
+
 def sampler_share(profile: Profile) -> float | None:
     """CPU time of the sampling threads over the time that they sampled, of all processes together.
 
@@ -225,7 +233,7 @@ def _too_short(wall_ns: Sequence[float]) -> bool:
     return sum(wall_ns) < CPU_TIME_STEP_NS * max(len(wall_ns), 1)
 
 
-def _cpus(profile: Profile) -> float:
+def cpus(profile: Profile) -> float:
     """CPUs that the counters are summed over; infinite if that is unknown."""
     told = [one.value for one in profile.environment if one.name == "affinity_cpus"]
     try:
@@ -321,11 +329,11 @@ def _counters(profile: Profile, found: _Causes) -> list[str]:
         )
     # Each pass is read to within one step, too high as often as too low.
     slack_ns = CPU_TIME_STEP_NS * math.sqrt(len(walls))
-    cpus = _cpus(profile)
+    allowed = cpus(profile)
     for name, limit, says, most, possible in (
         (
             *("steal_ns", STEAL_LIMIT, "the hypervisor took {:.1%} of a CPU's time (steal)"),
-            *(math.inf, cpus),
+            *(math.inf, allowed),
         ),
         (
             "cpu_wait_ns",
@@ -337,7 +345,7 @@ def _counters(profile: Profile, found: _Causes) -> list[str]:
         # On a machine with CPUs to spare, other load takes no CPU away, only caches and memory.
         (
             *("other_load_ns", OTHER_LOAD_LIMIT, "other processes used {:.0%} of a CPU meanwhile"),
-            *(1, cpus),
+            *(1, allowed),
         ),
     ):
         readings = read(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 from harness.ort import providers
 from harness.records import Profile
@@ -57,14 +58,21 @@ def used_gpu(profile: Profile) -> UsedGpu | None:
     counted = facts["gpu_count"].value if "gpu_count" in facts else None
     count = counted if isinstance(counted, int) else 0
     used = facts.get("gpu_used")
-    index = used.value if used is not None and isinstance(used.value, int) else None
+    index = used_index({name: one.value for name, one in facts.items()})
     reason = ""
-    if used is None and count == 1:  # an older file: there is no other that it could have been
-        index = 0
-    elif index is None:
+    if index is None:
         reason = "not recorded: file of an older version" if used is None else used.reason
     name = f"gpu{index}_name"
     uuid = text("gpu_used_uuid") or text(f"gpu{index}_uuid")
     return UsedGpu(
         text(name), index, uuid, count, text("gpu_used_mig"), text("nvml_driver"), reason
     )
+
+
+def used_index(facts: Mapping[str, object]) -> int | None:
+    """NVML's index of the GPU that was used, from the facts by name; None if not known."""
+    used = facts.get("gpu_used")
+    if isinstance(used, int):
+        return used
+    # An older file: there is no other that it could have been.
+    return 0 if "gpu_used" not in facts and facts.get("gpu_count") == 1 else None

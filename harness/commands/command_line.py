@@ -37,6 +37,8 @@ COMMANDS = {
     "ops": "show where the time goes, operator by operator",
     "ab": "measure two configurations alternately until it is clear whether they differ",
     "compare": "tell whether profiles really differ, and which operators are the cause",
+    "calibrate": "take short profiles over time: how much do they differ between occasions?",
+    "list": "list the profiles of a folder, filtered and sorted",
     "trace": "write a trace that ui.perfetto.dev opens",
     "export": "write CSV, JSON lines, Parquet, pyperf's JSON, or stacks",
     "report": "write a web page of one profile, or of several side by side",
@@ -139,11 +141,22 @@ class _Command(_Parser):
         return parsed, left + words[end:]
 
 
+class _Summaries(argparse.HelpFormatter):
+    """Puts each summary beside its command: argparse forgets how far their names are indented."""
+
+    def add_argument(self, action: argparse.Action) -> None:
+        """As argparse's."""
+        super().add_argument(action)
+        indented = 2 * self._indent_increment + max(map(len, COMMANDS))
+        self._action_max_length = max(self._action_max_length, indented)
+
+
 def command_line() -> argparse.ArgumentParser:
     """The parser of the whole command line; ``options.execute`` is then the command's function."""
     parser = _Parser(
         prog="harness",
         allow_abbrev=False,
+        formatter_class=_Summaries,
         description="The profiler that tells the truth about ONNX inference.",
         epilog=f"'harness COMMAND {flag('help')}' lists the options of a command.",
     )

@@ -15,6 +15,10 @@ from typing import Any
 from harness.config.session import EXECUTION_MODES, OPTIMIZATION_LEVELS
 from harness.ort import providers
 
+#: The list of names that ``harness.storage.folder`` leaves beside profiles; importing that takes
+#: longer than all the rest of this command.
+NAMES = ".harness-names"
+
 SHELLS = ("bash", "zsh", "fish")
 
 #: Choices of options that are checked by ``harness.config`` and unknown to argparse.
@@ -40,13 +44,13 @@ def execute(options: argparse.Namespace) -> int:
     parser = command_line()
     for action in _actions(parser):
         completed: Any = action  # shtab reads an attribute that argparse does not declare
-        if action.dest == "model":
+        if action.dest == "model" and not action.option_strings:
             completed.complete = _model_files(" ".join(REFERENCE_MODELS))
         elif action.dest == "name":
             action.choices = tuple(REFERENCE_MODELS)
         elif action.dest in ("file", "files"):
-            completed.complete = _files("*.h5")
-        elif action.dest == "partial":
+            completed.complete = _profile_files()
+        elif action.dest in ("partial", "folder") or action.metavar == "FOLDER":
             completed.complete = shtab.DIRECTORY
         elif action.type is Path:
             completed.complete = shtab.FILE
@@ -74,6 +78,59 @@ def _files(*patterns: str) -> dict[str, Any]:
         # shtab adds parentheses, in which zsh takes a single pattern for a glob qualifier.
         given["zsh"] = f"_files -g '{patterns[0]}'"
     return given
+
+
+def _profile_files() -> dict[str, Any]:
+    """Profiles; where none here begins like the word, those that ``list`` saw in ``profiles/``.
+
+    The list of names may be a stranger's: it is cut, and only lines that a shell takes as they
+    stand are used, of files that are there.
+    """
+    files = _files("*.h5")
+    names = (
+        f"head -c 1000000 profiles/{NAMES} 2>/dev/null "
+        r"| LC_ALL=C grep -E '^[A-Za-z0-9_.+=@-]+\.h5$'"
+    )
+    return {
+        "bash": "_harness_profile_files",
+        "zsh": "_harness_profile_files",
+        "fish": "(_harness_profile_files)",
+        "preamble": {
+            "bash": f"""{files["preamble"]["bash"]}
+_harness_profile_files() {{
+  local found name
+  found=$({files["bash"]} "$1")
+  if [[ -n $found || -z $1 || $1 == */* ]]; then
+    printf '%s\\n' "$found"
+    return
+  fi
+  while IFS= read -r name; do
+    [[ $name == "$1"* && -e profiles/$name ]] && printf 'profiles/%s\\n' "$name"
+  done < <({names})
+}}""",
+            "zsh": f"""\
+_harness_profile_files() {{
+  {files["zsh"]} && return
+  [[ -n $PREFIX && $PREFIX != */* ]] || return 1
+  local -a names
+  names=(${{(f)"$({names})"}})
+  names=(${{(M)names:#${{(b)PREFIX}}*}})
+  names=(profiles/${{^names}}(N))
+  (( $#names )) && compadd -U -f -a names
+}}""",
+            "fish": f"""{files["preamble"]["fish"]}
+function _harness_profile_files
+  set found {files["fish"]}
+  printf '%s\\n' $found
+  set word (commandline -ct)
+  if test -z "$found"; and test -n "$word"; and not string match -q '*/*' -- $word
+    for name in ({names})
+      test -e profiles/$name; and printf 'profiles/%s\\n' $name
+    end
+  end
+end""",
+        },
+    }
 
 
 def _model_files(references: str) -> dict[str, Any]:

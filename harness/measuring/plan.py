@@ -134,6 +134,17 @@ def spread(some: int, processes: int) -> frozenset[int]:
     return frozenset(number * processes // some for number in range(some))
 
 
+def replays(config: ProfileConfig) -> bool:
+    """Whether a process records with GPU kernels what a captured graph does, too.
+
+    Where one is not asked for, that tells what it would gain; a quick look leaves it out.
+    """
+    provider = providers.by_name(config.session.provider)
+    if not provider.on_device or not provider.capture_option:
+        return False
+    return not config.quick or provider.captures(config.session.provider_options)
+
+
 def equal_looks(first: Plan, second: Plan) -> tuple[Plan, Plan]:
     """Adjusts the plans of two sides so that both time for as long as the shorter one.
 
@@ -227,6 +238,9 @@ def divide_time(
     if "kernels" in config.trace and providers.by_name(config.session.provider).on_device:
         profiled_pass_s += traced_session_s + (trace_inferences + TRACED_WARMUP) * profiled_s
         profiled_pass_s += inferences_of_all(trace_inferences) * latency_s
+        if replays(config):
+            replay_s = (TRACED_WARMUP + inferences_of_all(trace_inferences)) * latency_s
+            profiled_pass_s += session_ns * 1e-9 + replay_s
     if probed:
         probed_s = latency_s + executions * PROBE_S
         single = config.session.intra_threads == 1

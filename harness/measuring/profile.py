@@ -16,7 +16,7 @@ from types import FrameType
 
 import msgspec
 
-from harness.analysis import precision
+from harness.analysis import noise, precision
 from harness.config.profile import ProfileConfig
 from harness.errors import (
     NO_ROOM,
@@ -167,7 +167,11 @@ class Measuring:
                 profile,
                 stacks=stacks,
                 absent=(*profile.absent, *absent),
-                environment=(*profile.environment, *precision.facts(profile)),
+                environment=(
+                    *profile.environment,
+                    *precision.facts(profile),
+                    *noise.facts(profile),
+                ),
             )
         # In pairs, half of the command's time is another profile's.
         ended = None if self.job.config.interleaved_with else self._wall_time(Stamp.now())

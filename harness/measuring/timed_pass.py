@@ -307,6 +307,7 @@ class Measurement:
             self._devices,
             traced.kernels,
             traced.timeline,
+            traced.replay,
         )
 
     @property

@@ -11,6 +11,7 @@ import numpy as np
 
 from harness.measuring.absences import Absences
 from harness.measuring.handover import Job
+from harness.measuring.plan import replays
 from harness.measuring.prepared import Preparation
 from harness.measuring.stopwatch import Stopwatch
 from harness.models.executed_graph import ExecutedGraph
@@ -19,6 +20,7 @@ from harness.native import ort
 from harness.ort import providers
 from harness.records import GpuTimeline, KernelEvents, NodeEvents, NodeTable
 from harness.tracing.kernels.recorder import KernelPass
+from harness.tracing.kernels.replay import ReplayPass
 from harness.tracing.ort_profiler.reader import OrtTrace
 from harness.tracing.ort_profiler.recorder import OrtPass
 from harness.tracing.probes.graphs import ProbedGraph
@@ -39,6 +41,7 @@ class Traced:
         events: NodeEvents by the name of the pass, as in Profile.traces.
         kernels: work of the GPU; None if none was recorded.
         timeline: when the GPU worked, in a pass of its own; None likewise.
+        replay: the same while a captured graph was replayed; None where none was.
         absent: what could not be recorded, with reasons.
     """
 
@@ -46,6 +49,7 @@ class Traced:
     events: dict[str, NodeEvents] = dataclasses.field(default_factory=dict)
     kernels: KernelEvents | None = None
     timeline: GpuTimeline | None = None
+    replay: GpuTimeline | None = None
     absent: Absences = dataclasses.field(default_factory=Absences)
 
 
@@ -103,6 +107,9 @@ class TracedPasses:
         if "kernels" in asked and providers.by_name(self.job.config.session.provider).on_device:
             with absent.noting("trace/kernels"):
                 self._kernels(graph, trace_inferences, traced)
+            if traced.kernels is not None and replays(self.job.config):
+                with absent.noting("trace/replay"):
+                    self._replay(trace_inferences, traced)
         return traced
 
     def _probes(
@@ -173,6 +180,17 @@ class TracedPasses:
                 )
             with self.watch.on("kernels: timeline"), traced.absent.noting("trace/timeline"):
                 traced.timeline = kernel_pass.timeline(inferences)
+
+    def _replay(self, inferences: int, traced: Traced) -> None:
+        """Records what the GPU does when the model is captured as a graph and replayed."""
+        config = providers.captured(self.job.config.session)
+        with self.watch.on("replay: session"):
+            opened = ReplayPass(self.library, config, self.job.model, self.inputs)
+        launches = None if traced.timeline is None else traced.timeline.launches
+        with contextlib.closing(opened) as replay_pass, self.watch.on("replay: inferences"):
+            traced.replay, why = replay_pass.timeline(inferences, launches, self.process)
+        if why:
+            traced.absent.append(("trace/replay", f"kernels of the replayed graph: {why}"))
 
 
 def _ordered(traced: NodeTable, prepared: NodeTable) -> NodeTable:

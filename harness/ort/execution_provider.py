@@ -98,3 +98,9 @@ class ExecutionProvider:
     def without_capture(self, options: Mapping[str, str]) -> dict[str, str]:
         """The same options without the one that asks for a captured graph."""
         return {key: value for key, value in options.items() if key != self.capture_option}
+
+    def with_capture(self, options: Mapping[str, str]) -> dict[str, str]:
+        """The same options, asking for a captured graph; unchanged where there is none."""
+        if not self.capture_option or self.captures(options):
+            return dict(options)
+        return {**options, self.capture_option: self.capture_values[0]}

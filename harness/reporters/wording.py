@@ -16,6 +16,11 @@ PARTS_TOLD = (
     "whose names tell the narrower type of the node, else by time; bytes by time"
 )
 
+#: What the latency of a comparison of separate occasions is.
+UNDISTURBED = (
+    "undisturbed: the lower quartile of each process, mean of the faster half of the processes"
+)
+
 
 def evidence(
     found: Finding, duration: Callable[[float], str], share: Callable[[float], str]

@@ -14,6 +14,9 @@ from harness.statistics.occasions import drift_factor, unexplained
 #: Up to this many processes in both groups together, the rank test is exact: it counts all orders.
 _EXACT_RANKS = 40
 
+#: Reactions to the machine that a probability is averaged over, as shares of the strongest one.
+_REACTIONS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Adjusted p-values: rejecting all at or below alpha keeps the family-wise error at alpha.
@@ -72,6 +75,23 @@ def rank_test(base: Float64Array, candidate: Float64Array) -> tuple[float, float
     return share, float(ways[many, as_far].sum() / ways[many].sum()), smallest
 
 
+def fisher(some: int, of: int, others: int, of_others: int) -> float:
+    """Two-sided p-value that two shares are equal, given how many there are in all.
+
+    Fisher's exact test (Statistical Methods for Research Workers, 5th ed. 1934, section 21.02):
+    all tables with these sums that are no more probable than this one.
+
+    Args:
+        some: of the first group.
+        of: size of the first group.
+        others: of the second group.
+        of_others: size of the second group.
+    """
+    together = some + others
+    ways = [math.comb(of, k) * math.comb(of_others, together - k) for k in range(together + 1)]
+    return sum(each for each in ways if each <= ways[some]) / sum(ways)
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Estimate:
     """A difference of logarithms, for one assumed reaction to the machine.
@@ -82,6 +102,7 @@ class Estimate:
             as processes are added.
         fixed: variance that does not shrink.
         base, candidate: adjusted values of the processes, for the rank test.
+        fixed_freedom: degrees of freedom of that variance; infinite if it is taken as known.
     """
 
     difference: float
@@ -90,6 +111,7 @@ class Estimate:
     fixed: float
     base: Float64Array
     candidate: Float64Array
+    fixed_freedom: float = math.inf
 
     def spread(self, times: float = 1.0) -> tuple[float, float]:
         """Standard error and degrees of freedom with ``times`` as many processes."""
@@ -97,7 +119,8 @@ class Estimate:
         total = float(variances.sum()) + self.fixed
         # To a good approximation, freedom + 1 is what grows with the number of processes.
         freedoms = (self.freedoms + 1) * times - 1
-        return math.sqrt(total), total**2 / float((variances**2 / freedoms).sum())
+        doubt = float((variances**2 / freedoms).sum()) + self.fixed**2 / self.fixed_freedom
+        return math.sqrt(total), total**2 / doubt if doubt else math.inf
 
 
 def estimate(
@@ -157,6 +180,29 @@ def bounds(estimates: Sequence[Estimate], level: float) -> tuple[float, float]:
         lows.append(estimate.difference - half)
         highs.append(estimate.difference + half)
     return min(lows), max(highs)
+
+
+def p_above(estimates: Sequence[Estimate], limit: float) -> float:
+    """Probability that the difference is above the limit, from the t distribution of the estimates.
+
+    That is its fiducial probability (Fisher, Inverse probability, Proc. Camb. Phil. Soc. 1930): of
+    the decisions that it leads to, as many are right as it says
+    (``benchmarks/compare_designs.py`` counts them). Where the reaction to the machine is not
+    known, the mean over reactions from none, the first estimate, to each of the others.
+
+    Args:
+        estimates: the first one without a reaction, the others each with the strongest.
+        limit: logarithm of a ratio.
+    """
+    from scipy.special import stdtr
+
+    free, *ends = [(e.difference, *e.spread()) for e in estimates]
+    grid = [
+        [start + share * (end - start) for start, end in zip(free, one, strict=True)]
+        for one in ends
+        for share in _REACTIONS
+    ] or [list(free)]
+    return float(np.mean([stdtr(freedom, (d - limit) / error) for d, error, freedom in grid]))
 
 
 def p_difference(estimates: Sequence[Estimate]) -> float:

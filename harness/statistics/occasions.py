@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
 from harness.statistics.figures import Float64Array
 
 #: Standard deviation of log latency between occasions when nothing shows how fast the machine
@@ -38,6 +44,92 @@ LONGEST_WAIT = 0.05
 #: process of mlp that had to share its core took 79 % longer; the yardstick's compute part took
 #: 27 % longer, its cache part 38 % and its memory part 97 %: multiples of 2.4, 1.8 and 0.9.
 REACH = 2.5
+
+
+#: What the assumed deviation between occasions weighs against measured ones: as many degrees of
+#: freedom. With it, ten occasions that hardly differ give 0.5 %, not nothing.
+PRIOR_WEIGHT = 3
+
+#: Degrees of freedom from which on measured occasions count: three occasions have two. With one,
+#: Student's t would take more than its knowledge gives.
+FEWEST_FREEDOMS = 2
+
+#: Occasions from which on the reaction of a model to the machine is learned, too, and how sure the
+#: range of it must be.
+FEWEST_FOR_REACTION = 8
+SURE_OF_REACTION = 0.99
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Between:
+    """How much figures of the same thing vary from occasion to occasion.
+
+    Attributes:
+        variance: of the logarithm of the figure of one occasion.
+        freedom: its degrees of freedom; infinite if it is assumed.
+        occasions: how many it was learned from; 0 if it is assumed.
+        reactions: weakest and strongest reaction to the machine, as multiples of the yardstick's,
+            that these occasions do not contradict.
+    """
+
+    variance: float
+    freedom: float = math.inf
+    occasions: int = 0
+    reactions: tuple[float, float] = (0.0, REACH)
+
+    @property
+    def sd(self) -> float:
+        """The standard deviation."""
+        return math.sqrt(self.variance)
+
+
+def learned(
+    groups: Sequence[Sequence[float]],
+    prior_sd: float,
+    machine: Sequence[Sequence[float]] | None = None,
+) -> Between:
+    """The variance between occasions, from groups of occasions of the same thing each.
+
+    That of a normal distribution under a scaled inverse chi-squared prior, where t has the degrees
+    of freedom of both (Gelman et al., Bayesian Data Analysis, 3rd ed. 2013, section 2.6):
+    (w * prior_sd**2 + SS) / (w + f), with w = ``PRIOR_WEIGHT`` and f the degrees of freedom of
+    the sum of squares SS within groups. Where the occasions differ by more than is assumed, the
+    assumption must not make less of it: then SS / f. With a yardstick, SS is what no admissible
+    reaction to the machine explains.
+
+    Args:
+        groups: logarithms of a figure, one for each occasion; groups may differ from each other.
+        prior_sd: standard deviation that is assumed where fewer than ``FEWEST_FREEDOMS`` are known.
+        machine: logarithms of the yardstick's time on the same occasions, in the same groups.
+    """
+    freedoms = sum(max(len(group) - 1, 0) for group in groups)
+    if freedoms < FEWEST_FREEDOMS:
+        return Between(prior_sd**2)
+    values = _centred(groups)
+    told = np.zeros(len(values)) if machine is None else _centred(machine)
+    rest = unexplained(values, told)
+    freedom = float(PRIOR_WEIGHT + freedoms)
+    variance = (PRIOR_WEIGHT * prior_sd**2 + float(rest @ rest)) / freedom
+    if variance > prior_sd**2:
+        freedom, variance = float(freedoms), float(rest @ rest) / freedoms
+    count = sum(len(group) for group in groups if len(group) > 1)
+    squares = float(told @ told)
+    if count < FEWEST_FOR_REACTION or squares == 0:
+        return Between(variance, freedom, count)
+    from scipy.special import stdtrit
+
+    reaction = float(values @ told) / squares
+    half = float(stdtrit(freedom, (1 + SURE_OF_REACTION) / 2)) * math.sqrt(variance / squares)
+    ends = (max(reaction - half, 0.0), min(reaction + half, REACH))
+    if ends[0] >= ends[1]:  # outside of what is possible at all: not a reaction
+        return Between(variance, freedom, count)
+    return Between(variance, freedom, count, ends)
+
+
+def _centred(groups: Sequence[Sequence[float]]) -> Float64Array:
+    """All values of groups of two or more, less the mean of their group."""
+    parts = [np.asarray(group, np.float64) for group in groups if len(group) > 1]
+    return np.concatenate([part - part.mean() for part in parts] or [np.empty(0)])
 
 
 def drift_factor(in_time: Float64Array) -> tuple[float, float]:

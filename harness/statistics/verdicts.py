@@ -63,13 +63,23 @@ class Side:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Probability:
+    """Of the candidate: to be slower by more than the margin, within it, or faster by more."""
+
+    slower: float
+    same: float
+    faster: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Comparison:
     """The candidate against the base.
 
     Attributes:
         verdict: FASTER is a lower latency than the base's.
         ratio: latency of the candidate over the base's; None if not comparable. The raw ratio
-            even with a yardstick, as no single reaction to the machine is known to be true.
+            even with a yardstick, as no single reaction to the machine is known to be true, unless
+            it was learned (``undisturbed.compare``).
         interval: of the ratio, (low, high).
         reason: one sentence, never empty.
         processes_needed: per side, to decide four times out of five if the ratio and the
@@ -79,6 +89,9 @@ class Comparison:
         p_value_same: for a difference larger than the margin.
         occasion_sd: the standard deviation between occasions that the interval includes.
         doubt: why the verdict that the figures alone would give is withheld; empty otherwise.
+        estimates: of the difference, that the verdict rests on; none if it is withheld, or rests on
+            a test that gives no probability.
+        same_within: smallest margin within which the two would be SAME; None if not known.
     """
 
     verdict: Verdict
@@ -91,6 +104,31 @@ class Comparison:
     p_value_same: float | None = None
     occasion_sd: float = 0.0
     doubt: str = ""
+    estimates: tuple[Estimate, ...] = dataclasses.field(default=(), repr=False, compare=False)
+    same_within: float | None = None
+
+    def slower_than(self, ratio: float) -> float | None:
+        """Probability that the candidate takes more than this ratio; None if not known."""
+        return hypotheses.p_above(self.estimates, math.log(ratio)) if self.estimates else None
+
+    def probability(self, margin: float) -> Probability | None:
+        """Probabilities of being slower or faster by more than the margin, and of neither."""
+        above, inside = self.slower_than(1 + margin), self.slower_than(1 / (1 + margin))
+        if above is None or inside is None:
+            return None
+        return Probability(above, inside - above, 1 - inside)
+
+    def withheld(self, doubt: str) -> Comparison:
+        """The same figures without a verdict, because of this doubt."""
+        but = "; but" if self.verdict in DECIDED else "; and"
+        return dataclasses.replace(
+            self,
+            verdict=Verdict.UNDECIDED,
+            reason=f"{self.reason}{but} {doubt}",
+            doubt=doubt,
+            estimates=(),
+            same_within=None,
+        )
 
 
 def side(
@@ -167,17 +205,17 @@ def compare(
     Raises:
         ValueError: margin, confidence or occasion_sd is out of range.
     """
-    _check(margin, confidence, occasion_sd)
+    check(margin, confidence, occasion_sd)
     have = base.log_yardstick is not None and candidate.log_yardstick is not None
     beside = have and not same_occasion
     if occasion_sd is None:
         occasion_sd = MEDIAN_OCCASION_SD_BESIDE_YARDSTICK if beside else MEDIAN_OCCASION_SD
         occasion_sd = 0.0 if same_occasion else occasion_sd
-    refusal = _refusal(base, candidate)
-    if beside and not refusal:
-        refusal = _refusal_of_yardstick(base, candidate)
-    if refusal:
-        return Comparison(Verdict.NOT_COMPARABLE, None, None, refusal)
+    refused = refusal(base, candidate)
+    if beside and not refused:
+        refused = refusal_of_yardstick(base, candidate)
+    if refused:
+        return Comparison(Verdict.NOT_COMPARABLE, None, None, refused)
     one, other = base.log_figure, candidate.log_figure
     if not beside:
         blind = np.zeros(len(one)), np.zeros(len(other))
@@ -196,6 +234,9 @@ def judge(
     confidence: float,
     occasion_sd: float,
     also: str = "",
+    *,
+    between: str = "between occasions",
+    ranks: bool = True,
 ) -> Comparison:
     """The joint verdict of estimates of one difference, each under a different assumption.
 
@@ -205,17 +246,21 @@ def judge(
         confidence: likewise.
         occasion_sd: standard deviation between occasions that they include.
         also: what else the interval includes, appended to the reason.
+        between: between what the deviation is, for the reason.
+        ranks: a rank test must not contradict; too few processes cannot confirm anything by ranks.
     """
     low, high = hypotheses.bounds(estimates, (1 + confidence) / 2)
     # Two one-sided tests at level alpha amount to an interval of confidence 1 - 2 alpha.
     inner_low, inner_high = hypotheses.bounds(estimates, confidence)
     limit = math.log1p(margin)
     nearest = min(estimates, key=lambda e: abs(e.difference))
-    share, p_rank, p_smallest = hypotheses.rank_test(nearest.base, nearest.candidate)
-    direction = 1 if low > 0 else -1 if high < 0 else math.copysign(1, nearest.difference)
-    rank_agrees = direction * (share - 0.5) > 0 and p_rank <= max(
-        1 - confidence, p_smallest * (1 + 1e-9)
-    )
+    rank_agrees = None
+    if ranks:
+        share, p_rank, p_smallest = hypotheses.rank_test(nearest.base, nearest.candidate)
+        direction = 1 if low > 0 else -1 if high < 0 else math.copysign(1, nearest.difference)
+        rank_agrees = direction * (share - 0.5) > 0 and p_rank <= max(
+            1 - confidence, p_smallest * (1 + 1e-9)
+        )
     shown = estimates[0]
     interval = (math.exp(low), math.exp(high))
     reason = (
@@ -223,13 +268,14 @@ def judge(
         f"{interval[0]:.4f} to {interval[1]:.4f}"
     )
     if occasion_sd:
-        reason += f", includes a standard deviation of {occasion_sd:.1%} between occasions"
+        reason += f", includes a standard deviation of {occasion_sd:.1%} {between}"
     reason += also
     needed = None
+    same_within = math.expm1(max(-inner_low, inner_high))
     if -limit < inner_low and inner_high < limit:
         verdict = Verdict.SAME
         reason += f"; any difference is within the margin of {margin:.2%}"
-    elif (low > 0 or high < 0) and rank_agrees:
+    elif (low > 0 or high < 0) and rank_agrees is not False:
         verdict = Verdict.SLOWER if low > 0 else Verdict.FASTER
     else:
         verdict = Verdict.UNDECIDED
@@ -238,7 +284,8 @@ def judge(
         reason += (
             "; a rank test over processes does not confirm it"
             if low > 0 or high < 0
-            else f"; includes 1 and exceeds the margin of ±{margin:.2%}"
+            else f"; includes 1 and exceeds the margin of ±{margin:.2%}: it would be SAME within "
+            f"±{same_within:.2%}"
         )
         if needed is None:
             reason += (
@@ -254,6 +301,8 @@ def judge(
         hypotheses.p_difference(estimates),
         hypotheses.p_same(estimates, limit),
         occasion_sd,
+        estimates=tuple(estimates),
+        same_within=same_within,
     )
 
 
@@ -284,7 +333,7 @@ def with_holm(
     return result
 
 
-def _refusal(base: Side, candidate: Side) -> str:
+def refusal(base: Side, candidate: Side) -> str:
     """Why no comparison would be meaningful; empty if one is."""
     one, other = base.log_figure, candidate.log_figure
     for name, profile, values in (("base", base, one), ("candidate", candidate, other)):
@@ -303,9 +352,9 @@ def _refusal(base: Side, candidate: Side) -> str:
     return ""
 
 
-def _refusal_of_yardstick(base: Side, candidate: Side) -> str:
+def refusal_of_yardstick(base: Side, candidate: Side) -> str:
     """Why the yardsticks of the sides cannot be used; empty if they can."""
-    first, second = _parts(base), _parts(candidate)
+    first, second = parts(base), parts(candidate)
     if len(first) != len(base.log_figure) or len(second) != len(candidate.log_figure):
         return "the yardstick was not timed with every process"
     if first.shape[1] != second.shape[1]:
@@ -317,7 +366,7 @@ def _refusal_of_yardstick(base: Side, candidate: Side) -> str:
 
 def _of_all_reactions(base: Side, candidate: Side, occasion_sd: float) -> list[Estimate]:
     """Estimates at both ends of the range of reactions, the one without a reaction first."""
-    first, second = _parts(base), _parts(candidate)
+    first, second = parts(base), parts(candidate)
     free, ends = (
         [
             estimate(
@@ -337,12 +386,14 @@ def _of_all_reactions(base: Side, candidate: Side, occasion_sd: float) -> list[E
     return [min(free, key=lambda e: float(e.variances.sum())), *ends]
 
 
-def _parts(side: Side) -> Float64Array:
-    parts = np.asarray(side.log_yardstick, np.float64)
-    return parts[:, None] if parts.ndim == 1 else parts
+def parts(side: Side) -> Float64Array:
+    """float64[processes, parts], the yardstick of a side that has one."""
+    logs = np.asarray(side.log_yardstick, np.float64)
+    return logs[:, None] if logs.ndim == 1 else logs
 
 
-def _check(margin: float, confidence: float, between: float | None) -> None:
+def check(margin: float, confidence: float, between: float | None) -> None:
+    """Raises ValueError if one of them is out of range."""
     if not 0 < margin < math.inf or not 0.5 < confidence < 1:
         msg = f"needs a margin above 0 and 0.5 < confidence < 1, got {margin} and {confidence}"
         raise ValueError(msg)

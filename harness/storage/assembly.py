@@ -87,6 +87,7 @@ def assemble(
         devices=merge_devices([each for shard in shards for each in shard.devices]),
         kernels=merge_kernels([one.kernels for one in agreeing if one.kernels is not None]),
         timeline=merge_timelines([one.timeline for one in agreeing if one.timeline is not None]),
+        replay=merge_timelines([one.replay for one in agreeing if one.replay is not None]),
     )
 
 

@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 
 from harness.memory_budget import Budget
-from harness.storage.bounds import Bounds
+from harness.storage.bounds import MOST_NS, Bounds
 from harness.storage.columns import Column, ProfileFile, text_bytes
 
 #: Largest ratio of a column's size in memory to its size in the file: gzip cannot exceed it.
@@ -87,6 +87,18 @@ class Group:
         value = int(dataset[()])
         if value < low:
             raise ValueError(f"{self._place(name)}: is {value}, below {low}")
+        return value
+
+    def figure(self, name: str) -> float | None:
+        """A dataset that is a single number from 0 to MOST_NS; None if it is missing."""
+        if name not in self:
+            return None
+        dataset = self._dataset(name, (np.dtype(np.float64), *_INTEGERS))
+        if dataset.shape != ():
+            raise ValueError(f"{self._place(name)}: is not one number")
+        value = float(dataset[()])
+        if not 0 <= value <= MOST_NS:  # nor NaN
+            raise ValueError(f"{self._place(name)}: {value} is not between 0 and {MOST_NS}")
         return value
 
     def unit(self, name: str) -> str:

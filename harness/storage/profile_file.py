@@ -6,23 +6,25 @@ import contextlib
 import dataclasses
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from harness.errors import ProfileFileError, RequestError, not_written, one_line
 from harness.storage import shards
 from harness.storage.assembly import assemble
 from harness.storage.columns import ProfileFile
 from harness.storage.files import beside, refuse_existing
+from harness.storage.v1.outline import outline as outline_v1
 from harness.storage.v1.read import read as read_v1
 from harness.storage.v1.schema import FORMAT, FORMAT_VERSION
 from harness.storage.v1.write import FileGroup, groups, image
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
-    from harness.records import Profile, WallTime
+    from harness.records import Outline, Profile, WallTime
 
 _READERS = {FORMAT_VERSION: read_v1}
+_OUTLINES = {FORMAT_VERSION: outline_v1}
 
 #: Signature at the start of an HDF5 file. A file with a user block before it is not ours.
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -89,6 +91,25 @@ def read_profile(path: str | Path) -> Profile:
         with _fitting(path):
             profile = assemble(header, finished, False, damaged)
         return dataclasses.replace(profile, path=path)
+    return _read(path, _READERS)
+
+
+def read_outline(path: Path) -> Outline:
+    """What a profile file of any version says about itself, without reading its samples.
+
+    Damage of what it does not read, such as a timed pass, is not found.
+
+    Raises:
+        ProfileFileError: no such file, not a profile, damaged, or of an unknown version.
+    """
+    return _read(path, _OUTLINES)
+
+
+_Read = TypeVar("_Read")
+
+
+def _read(path: Path, readers: Mapping[int, Callable[[ProfileFile], _Read]]) -> _Read:
+    """Opens a profile file, and reads it by the reader of its version."""
     try:
         stored = ProfileFile(path)
     except FileNotFoundError:
@@ -96,7 +117,7 @@ def read_profile(path: str | Path) -> Profile:
         raise ProfileFileError(
             f"{path}: no such file", f"harness recover {folder}" if folder.is_dir() else ""
         ) from None
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise ProfileFileError(f"{path}: cannot be read: {_reason(error)}") from error
     if not stored.read_at(0, len(_HDF5)) == _HDF5:
         raise ProfileFileError(f"{path}: not an HDF5 file", "give a file that harness wrote")
@@ -107,13 +128,13 @@ def read_profile(path: str | Path) -> Profile:
                 f"{path}: an HDF5 file, but not a profile", "give a file that harness wrote"
             )
         version = int(file.attrs["format_version"])
-        if version not in _READERS:
+        if version not in readers:
             raise ProfileFileError(
-                f"{path}: format version {version}, this harness reads up to {max(_READERS)}",
+                f"{path}: format version {version}, this harness reads up to {max(readers)}",
                 f"read it with harness {one_line(str(file.attrs.get('harness_version', '')), 40)} "
                 "or newer",
             )
-        return _READERS[version](stored)
+        return readers[version](stored)
 
 
 def file_groups(profile: Profile) -> Iterator[FileGroup]:

@@ -98,6 +98,7 @@ class Shard:
         devices: series of the devices during its timed pass.
         kernels: work of the GPU in its traced pass; None without one.
         timeline: when the GPU worked, in a pass of its own; None without one.
+        replay: the same while a captured graph was replayed; None without one.
     """
 
     process: ProcessRecord
@@ -107,6 +108,7 @@ class Shard:
     devices: tuple[DeviceSeries, ...] = ()
     kernels: KernelEvents | None = None
     timeline: GpuTimeline | None = None
+    replay: GpuTimeline | None = None
 
 
 def partial_folder(target: Path) -> Path:
@@ -232,6 +234,31 @@ def read_shards(folder: Path) -> tuple[tuple[Shard, ...], tuple[tuple[str, str],
             damaged.append((path.name, str(damage)))
     shards.sort(key=lambda shard: shard.process.index)
     return tuple(shards), tuple(sorted(damaged))
+
+
+def finished(folder: Path) -> int:
+    """How many processes have left their shard in a partial folder; 0 where it cannot be read."""
+    try:
+        return sum(1 for _ in folder.glob(_SHARDS))
+    except OSError:
+        return 0
+
+
+def is_held(folder: Path) -> bool | None:
+    """Whether a process holds the lock of a partial folder; None where the system does not tell.
+
+    The lock itself is left alone: whoever tried it could be in the way of a command that starts.
+    """
+    try:
+        inode = folder.stat().st_ino
+        with open("/proc/locks", encoding="ascii", errors="replace") as locks:  # noqa: PTH123
+            held = [line.split() for line in locks]
+    except OSError:
+        return None
+    return any(
+        len(words) > 5 and words[1] == "FLOCK" and words[5].rpartition(":")[2] == str(inode)
+        for words in held
+    )
 
 
 def drop_unless_finished(folder: Path) -> bool:
@@ -372,8 +399,9 @@ def _check(shard: Shard) -> None:
     if shard.kernels is not None:
         limits = bounds.kernels(known, bounds.nodes_below(rows))
         bounds.check_columns(shard.kernels, limits, len(shard.kernels.node), ("kind", "name"))
-    if shard.timeline is not None:
-        _check_timeline(shard.timeline, known, bounds.nodes_below(rows))
+    for timeline in (shard.timeline, shard.replay):
+        if timeline is not None:
+            _check_timeline(timeline, known, bounds.nodes_below(rows))
 
 
 def _check_timeline(timeline: GpuTimeline, known: frozenset[int], nodes: int) -> None:

@@ -5,7 +5,14 @@
 #include <string.h>
 #include <time.h>
 
-enum { MEMCPY = 1, MEMSET = 2, RUNTIME = 5, CONCURRENT_KERNEL = 10, EXTERNAL_CORRELATION = 39 };
+enum {
+    MEMCPY = 1,
+    MEMSET = 2,
+    RUNTIME = 5,
+    CONCURRENT_KERNEL = 10,
+    EXTERNAL_CORRELATION = 39,
+    GRAPH_TRACE = 51,
+};
 
 /* One letter a call: R(egister), E(nable), D(isable), F(lush), + (push), - (pop). */
 char calls[1 << 16];
@@ -17,6 +24,13 @@ int wrong_wait = -1;     /* the wait, from 0, that does one kernel less */
 int64_t kernel_ns = 500; /* how long a kernel takes, */
 int64_t gap_ns = 500;    /* how long the device waits for each, */
 int64_t cost_ns = 0;     /* and what recording it adds to that */
+
+/* Whether it launches its kernels one by one, or replays them as one graph, which is one call; and
+   what records of a replay tell: the node of each kernel, only the graph, or no kernels at all, but
+   the graph as a whole. */
+enum { LAUNCHES, REPLAYS_NODES, REPLAYS_NODELESS, REPLAYS_WHOLE };
+int graph = LAUNCHES;
+int swapped_wait = -1; /* the wait that does the nodes of the graph in another order */
 
 int waits; /* so far */
 static uint32_t correlation;
@@ -52,12 +66,12 @@ static int64_t pass(int64_t ns) {
 }
 
 static size_t bytes_of(uint32_t kind) {
-    return kind == CONCURRENT_KERNEL ? 216 : kind == RUNTIME ? 48 : 24;
+    return kind == CONCURRENT_KERNEL ? 216 : kind == GRAPH_TRACE ? 56 : kind == RUNTIME ? 48 : 24;
 }
 
 /* A record of this kind, zeroed; NULL unless the kind is recorded. */
 static uint8_t *record(uint32_t kind) {
-    if (!enabled[kind]) return NULL;
+    if (!enabled[kind == GRAPH_TRACE ? CONCURRENT_KERNEL : kind]) return NULL;
     size_t bytes = bytes_of(kind), most;
     if (buffer == NULL || room - used < bytes) {
         if (buffer != NULL) complete(NULL, 0, buffer, room, used);
@@ -78,19 +92,24 @@ static void put(uint8_t *record, size_t offset, const void *value, size_t bytes)
 /* What harness calls as cudaDeviceSynchronize. */
 int device_wait(void) {
     static const char *const names[] = {"gemm", "relu", "softmax"};
-    int wanted = waits++ == wrong_wait ? launches - 1 : launches;
+    int wanted = waits == wrong_wait ? launches - 1 : launches;
+    int swapped = waits++ == swapped_wait;
+    if (graph != LAUNCHES) correlation += 2;
     for (int i = 0; i < wanted; i++) {
         int64_t start = pass(gap_ns + (enabled[CONCURRENT_KERNEL] ? cost_ns : 0));
         int64_t end = pass(kernel_ns);
-        uint8_t *kernel = record(CONCURRENT_KERNEL);
+        uint8_t *kernel = graph == REPLAYS_WHOLE ? NULL : record(CONCURRENT_KERNEL);
         const char *name = names[i % 3];
-        correlation += 2;
+        if (graph == LAUNCHES) correlation += 2;
         put(kernel, 16, &start, sizeof start);
         put(kernel, 24, &end, sizeof end);
         put(kernel, 48, &(uint32_t){7}, 4);
         put(kernel, 52, (int32_t[]){1 + i, 1, 1, 128, 1, 1}, 24);
         put(kernel, 92, &correlation, sizeof correlation);
         put(kernel, 104, &name, sizeof name);
+        if (graph != LAUNCHES) put(kernel, 156, &(uint32_t){9}, 4);
+        uint64_t node = (9ull << 32) + (swapped ? wanted - i : i + 1);
+        if (graph == REPLAYS_NODES) put(kernel, 144, &node, sizeof node);
         if (i >= tags) continue;
         uint8_t *call = record(RUNTIME);
         put(call, 8, &tagged_ns[i], sizeof tagged_ns[i]);
@@ -101,6 +120,7 @@ int device_wait(void) {
         put(external, 8, &tag[i], sizeof tag[i]);
         put(external, 16, &correlation, sizeof correlation);
     }
+    if (graph == REPLAYS_WHOLE) record(GRAPH_TRACE);
     tags = 0;
     return 0;
 }
@@ -148,7 +168,7 @@ int cuptiActivityPushExternalCorrelationId(int kind, uint64_t id) {
 int cuptiActivityPopExternalCorrelationId(int kind, uint64_t *id) {
     if (open_tag != 0 && tags < TAGS) {
         tag[tags] = open_tag;
-        tagged_ns[tags++] = opened_ns;
+        tagged_ns[tags++] = opened_ns + (now_ns() - opened_ns) / 2; /* while the node ran */
     }
     open_tag = 0;
     return note('-');

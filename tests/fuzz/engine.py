@@ -44,6 +44,9 @@ LIMIT_LINE = 2000
 #: Content of the output file that is there before, where a command overwrites it.
 OLD = b"what was here before\n"
 
+#: What a list leaves beside the profiles on purpose.
+KEPT_BESIDE = {".harness-index.sqlite", ".harness-names"}
+
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _REPOSITORY = Path(__file__).parents[2]
 _PAGE = resource.getpagesize()
@@ -355,7 +358,7 @@ def _judge_files(
             ):
                 message = f"{path.name} has {len(content)} bytes"
                 return Failure("half a file", words[0], path.suffix, message)
-        elif path.name not in before:
+        elif path.name not in before | KEPT_BESIDE:
             unfinished = path.name.startswith(".") or path.suffix == ".tmp"
             if path.suffix != ".partial" and (unfinished or not done):
                 return Failure("left behind", words[0], path.suffix, path.name)

@@ -85,9 +85,12 @@ def import_commands() -> None:
         "reporters.exports.pyperf_file",
         "reporters.exports.stacks_file",
         "reporters.html",
+        "analysis.outlines",
         "reporters.scripts.comparison",
+        "reporters.scripts.listing",
         "reporters.scripts.profile",
         "reporters.terminal.comparison",
+        "reporters.terminal.listing",
         "reporters.terminal.summary",
         "reporters.traces.chrome",
         "reporters.traces.perfetto",
@@ -607,6 +610,9 @@ _COMMANDS = (
     "trace input.h5 -o out.json",
     "trace input.h5 -o out.json --force",
     "trace input.h5 -o out.pftrace --force",
+    "list .",
+    "list . --limit 0",
+    "list . --csv",
     "export input.h5 --csv out.csv",
     "export input.h5 --csv out.csv --jsonl out.jsonl --force",
     "export input.h5 --jsonl out.jsonl",
@@ -635,9 +641,10 @@ def attempt(words: list[str]) -> int:
 def _read(path: Path) -> int:
     """What a script does: reads the profile, touches every column, asks for frames."""
     from harness.errors import HarnessError
-    from harness.storage.profile_file import read_profile
+    from harness.storage.profile_file import read_outline, read_profile
 
     try:
+        read_outline(path)
         profile = read_profile(path)
         for record in (profile, *profile.processes, *profile.traces.values(), *profile.devices):
             for field in dataclasses.fields(record):

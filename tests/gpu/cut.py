@@ -2,12 +2,12 @@
 
     python tests/gpu/cut.py FOLDER
 
-Reads mlp.h5, bert-small.h5, resnet50.h5 and cupti-records.npz in the folder, as check.py leaves
-them, and writes them to tests/gpu/recordings, none above 300 kB. What stays is as it was measured:
-of each timed pass and warm-up the first samples, of each traced pass the first inferences, of the
-GPU's work that of the first process. The readings of the devices stay whole; where files lay on
-that machine does not stay. The files are compressed: most of a small HDF5 file is headers.
-tests/builders/recordings.py reads them.
+Reads mlp.h5, bert-small.h5, resnet50.h5 and cupti-records.npz in the folder, as they are in the
+bundle of test_gpu.py, and writes them to tests/gpu/recordings, none above 300 kB. What stays is as
+it was measured: of each timed pass and warm-up the first samples, of each traced pass the first
+inferences, of the GPU's work that of the first process. The readings of the devices stay whole;
+where files lay on that machine does not stay. The files are compressed: most of a small HDF5 file
+is headers. tests/builders/recordings.py reads them.
 """
 
 from __future__ import annotations
@@ -19,13 +19,23 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from harness import read_profile
-from harness.records import KernelEvents, LatencySeries, NodeEvents, ProcessRecord, Profile
+from harness.records import (
+    GpuTimeline,
+    KernelEvents,
+    LatencySeries,
+    Launches,
+    LaunchTimes,
+    NodeEvents,
+    ProcessRecord,
+    Profile,
+    TimelineInferences,
+)
 from harness.storage.v1.write import image
 
 RECORDINGS = Path(__file__).with_name("recordings")
@@ -42,12 +52,14 @@ INFERENCES = 3
 #: The process whose GPU work stays; the names of its kernels are most of a file.
 OF_KERNELS = 0
 
+_Table = TypeVar("_Table", Launches, TimelineInferences)
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path, help="with what check.py wrote")
+    parser.add_argument("folder", type=Path, help="with the unpacked bundle")
     options = parser.parse_args()
     RECORDINGS.mkdir(exist_ok=True)
     shutil.copyfile(options.folder / "cupti-records.npz", RECORDINGS / "cupti-records.npz")
@@ -74,6 +86,8 @@ def cut(profile: Profile, samples: int) -> Profile:
         processes=tuple(_process(one, samples) for one in profile.processes),
         traces={name: _events(each) for name, each in profile.traces.items()},
         kernels=_kernels(profile.kernels),
+        timeline=_timeline(profile.timeline),
+        replay=_timeline(profile.replay),
     )
 
 
@@ -116,6 +130,41 @@ def _events(events: NodeEvents) -> NodeEvents:
 def _kernels(kernels: KernelEvents) -> KernelEvents:
     kept = (kernels.inference < INFERENCES) & (kernels.process == OF_KERNELS)
     return dataclasses.replace(kernels, **_rows(kernels, kept))
+
+
+def _timeline(timeline: GpuTimeline | None) -> GpuTimeline | None:
+    """Of the one process the first inferences with CUPTI and without."""
+    if timeline is None:
+        return None
+    inferences, times = timeline.inferences, timeline.times
+    mine = inferences.process == OF_KERNELS
+    rows = [np.flatnonzero(mine & (inferences.recorded == on))[:INFERENCES] for on in (0, 1)]
+    kept = np.sort(np.concatenate(rows))
+    launched = np.flatnonzero(timeline.launches.process == OF_KERNELS)
+    timed = np.isin(times.inference, kept)
+    return GpuTimeline(
+        _taken(timeline.launches, launched),
+        _taken(inferences, kept),
+        LaunchTimes(
+            launch=np.searchsorted(launched, times.launch[timed]).astype(np.int32),
+            inference=np.searchsorted(kept, times.inference[timed]).astype(np.int32),
+            start_ns=times.start_ns[timed],
+            duration_ns=times.duration_ns[timed],
+        ),
+    )
+
+
+def _taken(record: _Table, rows: npt.NDArray[np.intp]) -> _Table:
+    """These rows of all columns."""
+    columns: dict[str, Any] = {}
+    for field in dataclasses.fields(record):
+        values = getattr(record, field.name)
+        columns[field.name] = (
+            values[rows]
+            if isinstance(values, np.ndarray)
+            else tuple(values[row] for row in rows.tolist())
+        )
+    return dataclasses.replace(record, **columns)
 
 
 def _rows(record: NodeEvents | KernelEvents, kept: npt.NDArray[np.bool_]) -> dict[str, Any]:

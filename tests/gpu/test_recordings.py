@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from tests.builders.recordings import FOLDER, PROFILES, raw_records, recorded
+from harness.analysis.device_time import DeviceTime, device_time
+from harness.storage.assembly import merge_timelines
+from tests.builders.recordings import FOLDER, PROFILES, raw_records, recorded, replayed
 from tests.gpu import cut
 
 
@@ -33,6 +37,31 @@ def test_a_cut_recording_is_cut_no_further() -> None:
     assert profile.kernels is not None
     assert len(again.kernels) == len(profile.kernels)
     assert again.environment == profile.environment
+
+
+def test_of_the_devices_times_the_first_inferences_of_one_process_stay() -> None:
+    first = replayed("mlp")
+    times = first.timeline
+    assert times is not None
+    both = merge_timelines([times, times])
+    assert both is not None
+    count = len(times.inferences)
+    index = np.repeat(np.array([0, 1], np.int32), count)
+    launched = np.repeat(np.array([0, 1], np.int32), len(times.launches))
+    whole = dataclasses.replace(
+        both,
+        launches=dataclasses.replace(both.launches, process=launched),
+        inferences=dataclasses.replace(both.inferences, process=index),
+    )
+    profile = dataclasses.replace(first, timeline=whole)
+    kept = cut.cut(profile, 10).timeline
+    assert kept is not None
+    assert set(kept.inferences.process.tolist()) == {0}
+    assert np.bincount(kept.inferences.recorded).max() <= cut.INFERENCES
+    assert kept.launches.name == times.launches.name
+    assert len(kept.times) == len(kept.launches) * int(kept.inferences.recorded.sum())
+    told = device_time(dataclasses.replace(first, timeline=kept))
+    assert isinstance(told, DeviceTime), told.reason
 
 
 def test_raw_records_are_of_three_inferences_of_nine_pieces_of_work() -> None:

@@ -153,7 +153,8 @@ def test_fits_a_terminal_and_respects_no_color(
 def test_a_pipe_gets_whole_lines_without_colour(harness: Harness, made: dict[str, Path]) -> None:
     outcome = harness("compare", made["base"], made["slow"])
     assert "\x1b" not in outcome.stdout
-    assert re.search(r"^SLOWER: .* \+50\.\d% \(\+\d", outcome.stdout, re.MULTILINE)
+    # Half as slow again, less what the samples rise by within a look of equal length.
+    assert re.search(r"^SLOWER: .* \+4[89]\.\d% \(\+\d", outcome.stdout, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
@@ -168,6 +169,10 @@ def test_a_pipe_gets_whole_lines_without_colour(harness: Harness, made: dict[str
         ("close", "slower", 5),
         ("close", "slower:30", 0),
         ("slow", "slower:50", 5),
+        ("slow", "slower:20@0.99", 4),
+        ("slow", "slower:48.7@0.9", 5),
+        ("close", "slower:30@0.99", 0),
+        ("busy", "slower:2@0.9", 5),
     ],
 )
 def test_fail_on_tells_by_the_exit_code(
@@ -241,3 +246,72 @@ def test_wrong_requests(harness: Harness, arguments: list[str], says: str) -> No
     assert outcome.returncode == 2
     assert says in outcome.stderr
     assert len(outcome.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("given", ["slower:2@0.3", "slower:2@1", "slower:2@often", "faster"])
+def test_a_limit_that_makes_no_sense_is_refused(
+    harness: Harness, made: dict[str, Path], given: str
+) -> None:
+    outcome = harness("compare", made["base"], made["slow"], "--fail-on", given)
+    assert outcome.returncode == 2
+    assert "slower:2@0.99" in outcome.stderr
+
+
+def moved(file: Path, target: Path, factor: float, minute: int) -> Path:
+    """The profile as if taken on another occasion, and slower by this factor."""
+    from harness.records import LatencySeries
+    from harness.storage.profile_file import read_profile, write_profile
+
+    profile = read_profile(file)
+    processes = tuple(
+        dataclasses.replace(
+            one,
+            pid=one.pid + 5000 * minute,
+            steady=LatencySeries(
+                one.steady.start_ns, np.round(one.steady.duration_ns * factor).astype(np.int64)
+            ),
+        )
+        for one in profile.processes
+    )
+    created = f"2026-01-01T00:{minute:02}:00+00:00"
+    write_profile(dataclasses.replace(profile, processes=processes, created=created), target)
+    return target
+
+
+def test_other_profiles_beside_the_base_tell_how_much_occasions_differ(
+    harness: Harness, made: dict[str, Path], tmp_path: Path
+) -> None:
+    base = moved(made["base"], tmp_path / "base.h5", 1.0, 0)
+    slow = moved(made["base"], tmp_path / "slow.h5", 1.02, 30)
+    for minute in range(1, 11):
+        moved(made["base"], tmp_path / f"day{minute}.h5", 1 + 0.0002 * minute, minute)
+    (tmp_path / "notes.h5").write_text("no profile")
+    (tmp_path / "copy.h5").write_bytes(slow.read_bytes())
+    told = json.loads(harness("compare", base, slow, "--json").stdout)
+    files = {Path(file).name for file in told["history"]["files"]}
+    assert files == {f"day{minute}.h5" for minute in range(1, 11)}, "neither side, nor its copy"
+    assert "10 other profiles of the same thing beside the base" in told["history"]["reason"]
+    assert "between 10 occasions of yours" in told["reason"]
+    assert told["verdict"] == "SLOWER"
+    assert told["probability"]["slower"] > 0.9
+    alone = json.loads(harness("compare", base, slow, "--json", "--no-history").stdout)
+    assert (alone["verdict"], alone["history"]["files"]) == ("UNDECIDED", [])
+    (tmp_path / "else").mkdir()
+    elsewhere = shutil.copy(base, tmp_path / "else" / "base.h5")
+    named = harness("compare", elsewhere, slow, "--history", tmp_path, "--json")
+    assert len(json.loads(named.stdout)["history"]["files"]) == 10
+    wrong = harness("compare", base, slow, "--history", tmp_path / "nowhere")
+    assert (wrong.returncode, "no such folder" in wrong.stderr) == (2, True)
+
+
+def test_several_profiles_a_side(harness: Harness, made: dict[str, Path], tmp_path: Path) -> None:
+    sides = [
+        [moved(made["base"], tmp_path / f"{name}{k}.h5", factor + 0.001 * k, 10 * at + k)
+         for k in range(3)]
+        for at, (name, factor) in enumerate((("a", 1.0), ("b", 1.02)))
+    ]  # fmt: skip
+    outcome = harness("compare", *sides[0], "--against", *sides[1])
+    assert outcome.returncode == 0, outcome.stderr
+    assert outcome.stdout.count("  base  ") == outcome.stdout.count("  candidate  ") == 3
+    assert "between 6 occasions of yours" in outcome.stdout
+    assert re.search(r"^SLOWER", outcome.stdout, re.MULTILINE)

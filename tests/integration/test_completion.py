@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from harness.commands import complete
+from harness.storage.folder import NAMES
+
 if TYPE_CHECKING:
     from conftest import Harness
 
@@ -39,6 +42,7 @@ def folder(harness: Harness, tmp_path: Path) -> Path:
     (tmp_path / "profiles").mkdir()
     for name in ("profiles/seen.h5", "profiles/seen.txt", "net.onnx", "net.txt", "lite.ort"):
         (tmp_path / name).touch()
+    (tmp_path / "profiles" / NAMES).write_text("seen.h5\n")
     return tmp_path
 
 
@@ -84,6 +88,10 @@ def until(terminal: int, awaited: str) -> str:
     return shown[: shown.index(awaited) + len(awaited)].replace("\r", "")
 
 
+def test_the_list_that_is_left_is_the_one_that_is_read() -> None:
+    assert complete.NAMES == NAMES
+
+
 @pytest.mark.parametrize("shell", list(INTERACTIVE))
 def test_the_tab_key_completes(shell: str, harness: Harness, folder: Path) -> None:
     settings = script(harness, shell)
@@ -100,6 +108,25 @@ def test_the_tab_key_completes(shell: str, harness: Harness, folder: Path) -> No
     ]
 
 
+@pytest.mark.parametrize("shell", list(INTERACTIVE))
+def test_the_tab_key_finds_profiles_that_were_listed(
+    shell: str, harness: Harness, folder: Path
+) -> None:
+    """By the beginning of their names, from the folder above; nothing in the list is executed."""
+    (folder / "profiles" / "other.h5").touch()
+    names = ["other.h5", "gone.h5", "$(touch hurt).h5", "`touch hurt`.h5", "ot her.h5", "../out.h5"]
+    (folder / "profiles" / ".harness-names").write_text("\n".join(names))
+    settings = script(harness, shell)
+    if shell == "zsh":
+        (folder / "completion").write_text(settings)
+        settings = 'autoload -U compinit && compinit -D -u\neval "$(cat completion)"\n'
+    assert words_typed(shell, settings, "harness show ot\t", folder) == [
+        *("show", "profiles/other.h5")
+    ]
+    assert words_typed(shell, settings, "harness show go\t", folder) == ["show", "go"]
+    assert not (folder / "hurt").exists()
+
+
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
@@ -108,6 +135,8 @@ def test_the_tab_key_completes(shell: str, harness: Harness, folder: Path) -> No
         ("harness profile ", {"mlp", "resnet50", "net.onnx", "lite.ort", "profiles"}),
         ("harness models bert", {"bert-small", "bert-base"}),
         ("harness compare profiles/", {"profiles/seen.h5"}),
+        ("harness compare se", {"profiles/seen.h5"}),
+        ("harness list ", {"profiles"}),
         ("harness profile mlp --execution-mode ", {"sequential", "parallel"}),
         ("harness complete ", {"bash", "zsh", "fish"}),
     ],

@@ -77,6 +77,12 @@ def test_commands_that_show_a_file(
     assert shown or list(tmp_path.iterdir())
 
 
+def test_a_list_of_profiles(unbuilt: dict[str, str], tmp_path: Path) -> None:
+    shutil.copy(SAMPLE, tmp_path / "kept.h5")
+    for _ in range(2):  # without an index, and with one
+        assert "kept.h5" in python(unbuilt, tmp_path, "-m", "harness", "list", ".")
+
+
 def test_a_script_that_reads_a_profile(unbuilt: dict[str, str], tmp_path: Path) -> None:
     script = (
         "import harness, sys; profile = harness.read_profile(sys.argv[1]);"

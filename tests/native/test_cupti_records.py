@@ -41,6 +41,7 @@ def kernel(size: int = 216, kind: int = CONCURRENT_KERNEL, **fields: Any) -> byt
         "correlation": 5,
         "name": 0,
         "graph": 0,
+        "graph_node": 0,
     } | fields
     head = struct.pack(
         "<I B B H I I Q Q Q I I I 3i 3i i i I I I q Q Q",
@@ -69,14 +70,14 @@ def kernel(size: int = 216, kind: int = CONCURRENT_KERNEL, **fields: Any) -> byt
     )
     record = bytearray(head.ljust(size, b"\xee"))
     if size >= 160:
-        record[156:160] = struct.pack("<I", given["graph"])
+        record[144:160] = struct.pack("<Q I I", given["graph_node"], 0xFFFFFFFF, given["graph"])
     return bytes(record)
 
 
 def move(kind: int, size: int = 88, **fields: Any) -> bytes:
     """A copy (CUpti_ActivityMemcpy) or a setting of memory (CUpti_ActivityMemset)."""
     given = {"what": 1, "bytes": 4096, "start": 10, "end": 20, "stream": 7, "correlation": 6}
-    given |= fields
+    given |= {"graph": 0, "graph_node": 0} | fields
     head = struct.pack(
         "<I I Q Q Q I I I I",
         kind,
@@ -89,7 +90,10 @@ def move(kind: int, size: int = 88, **fields: Any) -> bytes:
         given["stream"],
         given["correlation"],
     )
-    return head.ljust(size, b"\xee")
+    record = bytearray(head.ljust(size, b"\xee"))
+    if size >= 88:
+        record[64:76] = struct.pack("<Q I", given["graph_node"], given["graph"])
+    return bytes(record)
 
 
 def call(kind: int = RUNTIME, start: int = 5, end: int = 9, correlation: int = 5) -> bytes:
@@ -136,8 +140,9 @@ class TestKernels:
 
     @pytest.mark.parametrize("size", KERNEL_SIZES)
     def test_the_graph_is_told_where_the_version_has_it(self, size: int) -> None:
-        (work,) = decode(kernel(size, graph=12)).work
+        (work,) = decode(kernel(size, graph=12, graph_node=2**63 + 5)).work
         assert work["graph"] == (12 if size >= 208 else 0)
+        assert work["graph_node"] == (2**63 + 5 if size >= 208 else 0)
 
     def test_sizes_beyond_two_gigabytes_do_not_wrap(self) -> None:
         (work,) = decode(kernel(static=2**31 - 1, dynamic=2**31 - 1)).work
@@ -161,6 +166,15 @@ class TestOtherRecords:
     def test_a_setting_of_memory(self, size: int) -> None:
         (work,) = decode(move(MEMSET, size, what=0xFFFFFFFF)).work
         assert (work["kind"], work["copy_kind"], work["bytes"]) == (2, -1, 4096)
+
+    @pytest.mark.parametrize("kind", [MEMCPY, MEMSET])
+    @pytest.mark.parametrize("size", [48, 64, 72, 80, 88, 96])
+    def test_the_graph_of_a_copy_is_told_where_the_version_has_it(
+        self, kind: int, size: int
+    ) -> None:
+        (work,) = decode(move(kind, size, graph=12, graph_node=2**40 + 3)).work
+        assert work["graph"] == (12 if size >= 88 else 0)
+        assert work["graph_node"] == (2**40 + 3 if size >= 88 else 0)
 
     @pytest.mark.parametrize("kind", [RUNTIME, DRIVER])
     def test_a_call(self, kind: int) -> None:

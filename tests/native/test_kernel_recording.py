@@ -221,3 +221,132 @@ print(len(traced.kernels), traced.timeline and len(traced.timeline.times), *trac
         assert done.stdout.startswith("23 None ('trace/timeline', 'the device does not do the same")
     else:
         assert done.stdout == "24 48\n"
+
+
+#: Replays of a captured graph in a session of their own, after the nodes were learnt without it.
+#: What captures is the double, not the session: the CPU's provider has nothing to capture with.
+REPLAY = """
+from harness.tracing.kernels.replay import ReplayPass
+LAUNCHES, REPLAYS_NODES, REPLAYS_NODELESS, REPLAYS_WHOLE = range(4)
+graph_of = ctypes.c_int.in_dll(device, "graph")
+with contextlib.closing(recorder):
+    recorder.record(2, len(graph.nodes), 5)
+    launches = recorder.launches()
+def replayed(kind, launches=launches):
+    graph_of.value = kind
+    replays = ReplayPass(library, config, Path(MODEL), {{"x": np.ones(4, np.float32)}})
+    with contextlib.closing(replays):
+        return replays.timeline(4, launches, 5)
+"""
+
+
+def test_kernels_of_a_replayed_graph_are_joined_in_the_order_learnt_without_it(
+    interpreter: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    done = interpreter(
+        DEVICE.format(double=build_cupti(), folder=str(tmp_path))
+        + REPLAY.format()
+        + """
+times, why = replayed(REPLAYS_NODES)
+print(repr(why), *times.launches.name, *times.launches.node, *times.launches.process)
+print(*times.inferences.recorded)
+print(*times.times.launch[:4], *times.times.inference[:4], len(times.times))
+within = times.inferences.start_ns[times.times.inference]
+print((times.times.start_ns >= within).all(), (times.times.duration_ns > 0).all())
+""",
+        CHAIN,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "'' gemm relu softmax 0 1 2 5 5 5",
+        " ".join("00001111111100000000111111110000"),
+        "0 1 2 0 4 4 4 5 48",
+        "True True",
+    ]
+
+
+def test_a_replay_whose_records_do_not_tell_has_its_total_and_the_reason(
+    interpreter: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    done = interpreter(
+        DEVICE.format(double=build_cupti(), folder=str(tmp_path))
+        + REPLAY.format()
+        + """
+def told(times, why):
+    timed = times.inferences
+    assert (timed.duration_ns > 0).all() and timed.recorded.sum() == len(timed) // 2
+    print(len(times.launches), len(times.times), len(timed), why)
+told(*replayed(REPLAYS_NODELESS))
+told(*replayed(REPLAYS_WHOLE))
+told(*replayed(REPLAYS_NODES, None))
+told(*replayed(REPLAYS_NODES, dataclasses.replace(launches, stream=np.array([7, 7, 8]))))
+told(*replayed(REPLAYS_NODES, dataclasses.replace(launches, name=("gemm", "relu", "exp"))))
+# The first turn with CUPTI comes after three inferences that warm up, four and four without it, and
+# a wait before each call of run and of time.
+waits = ctypes.c_int.in_dll(device, "waits").value
+ctypes.c_int.in_dll(device, "swapped_wait").value = waits + 2 * 3 + 13 + 8 + 3
+told(*replayed(REPLAYS_NODES))
+""",
+        CHAIN,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    nodeless, whole, unknown, streams, other, swapped = done.stdout.splitlines()
+    for line in (nodeless, whole, unknown, streams, other, swapped):
+        assert line.startswith(("0 0 32 ", "0 0 40 "))
+    assert "of CUPTI's" in nodeless
+    assert nodeless.endswith("records of the replay do not tell which node of the graph they are")
+    assert "CUPTI recorded no kernels of the replayed graph, but " in whole
+    assert "the nodes of the device's work are not known" in unknown
+    assert "without the graph the work is on 2 streams" in streams
+    assert "launch 2 is kernel softmax" in other
+    assert "kernel exp in the first" in other
+    assert swapped.endswith("the nodes of the graph do not run in the same order each time")
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_process_replays_a_graph_beside_it_or_says_why_the_session_refuses(
+    interpreter: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, refused: bool
+) -> None:
+    done = interpreter(
+        DEVICE.format(double=build_cupti(), folder=str(tmp_path))
+        + f"""
+from types import SimpleNamespace
+from harness.measuring.stopwatch import Stopwatch
+from harness.measuring.traced_passes import TracedPasses
+recorder.close()
+resident = dataclasses.replace(
+    resident, memory="device", capture_option="enable_cuda_graph", takes_options=True
+)
+if {refused}:  # as open_session says it; the CPU's provider has nothing to refuse
+    from harness.errors import RequestError
+    from harness.tracing.kernels import replay
+
+    def refuse(*arguments):
+        raise RequestError("cannot capture m.onnx as a CUDA graph: 2 nodes", "drop the option")
+
+    replay.open_session = refuse
+job = SimpleNamespace(
+    config=SimpleNamespace(session=config, trace=("kernels",), quick=False),
+    work_folder=folder, model=Path(MODEL),
+)
+preparation = SimpleNamespace(graph=graph, probed=None, executions=len(graph.nodes))
+watch = Stopwatch()
+passes = TracedPasses(job, preparation, library, {{"x": np.ones(4, np.float32)}}, 3, watch)
+traced = passes.record([], 4, 0)
+print(len(traced.timeline.times), traced.replay and len(traced.replay.inferences), *traced.absent)
+job.config.quick = True
+traced = passes.record([], 4, 0)
+print(traced.replay, traced.absent)
+""",
+        CHAIN,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    told, quick = done.stdout.splitlines()
+    if refused:
+        assert told.startswith("48 None ('trace/replay', ")
+        assert "cannot capture m.onnx as a CUDA graph: 2 nodes" in told
+    else:
+        # The double launches one by one here: its records name no node of a graph.
+        assert told.startswith("48 32 ('trace/replay', \"kernels of the replayed graph: ")
+        assert "do not tell which node of the graph they are" in told
+    assert quick == "None []"

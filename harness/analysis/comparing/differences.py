@@ -9,7 +9,7 @@ from typing import Any
 from harness.analysis.ceilings import is_ceiling
 from harness.analysis.precision import FACT, Precision, of_model, precision
 from harness.ort import providers
-from harness.records import ITEMS, WEIGHTS, InputRecord, Profile, Reading
+from harness.records import ITEMS, NOISE, WEIGHTS, InputRecord, Profile, Reading
 from harness.statistics.figures import Figure
 
 #: Readings that vary from one moment to the next.
@@ -26,6 +26,7 @@ _OF_THE_MOMENT = frozenset(
         "package_onnx-harness",
         "provider_options_asked",  # covered by the configuration
         FACT,  # covered by what it is made of
+        NOISE,
     }
 )
 #: Parts of the configuration that change what is executed, or how it is timed.

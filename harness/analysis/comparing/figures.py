@@ -9,22 +9,26 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from harness.analysis import energy, machine_speed, noise
+from harness.analysis.comparing import undisturbed
 from harness.analysis.comparing.differences import items_of
-from harness.analysis.comparing.report import SIDES, Quantity
+from harness.analysis.comparing.occasions import joined
+from harness.analysis.comparing.report import BESIDE, SIDES, Quantity
 from harness.analysis.energy import Energy
 from harness.analysis.noise import NoiseVerdict
 from harness.analysis.throughput import time_per_inference_ns
 from harness.machine.peak_memory import PEAK_MEMORY
 from harness.records import ProcessRecord, Profile
-from harness.statistics import pairs, verdicts
+from harness.statistics import hypotheses, pairs, verdicts
+from harness.statistics import undisturbed as statistics
 from harness.statistics.figures import CONFIDENCE, Float64Array
 from harness.statistics.occasions import (
     LONGEST_WAIT,
     MEDIAN_OCCASION_SD,
+    MEDIAN_OCCASION_SD_BESIDE_YARDSTICK,
     OCCASION_SD_OF,
     OPERATOR_OCCASION_SD,
 )
-from harness.statistics.verdicts import DECIDED, MARGIN, Comparison, Side, Verdict
+from harness.statistics.verdicts import MARGIN, Comparison, Side, Verdict
 
 
 def figures(processes: Sequence[ProcessRecord]) -> dict[str, Side]:
@@ -57,6 +61,7 @@ def compare_apart(
     candidate: Side,
     noise: tuple[NoiseVerdict, NoiseVerdict],
     margin: float = MARGIN,
+    occasions: tuple[int, int] = (1, 1),
 ) -> Comparison:
     """Compares one figure of two profiles from separate occasions.
 
@@ -67,6 +72,7 @@ def compare_apart(
         noise: the verdicts on both profiles; nothing is decided if a machine was too busy for
             the figure.
         margin: above 0, what counts as the same.
+        occasions: how many the processes of each side are from.
 
     Raises:
         ValueError: the margin is out of range.
@@ -76,6 +82,12 @@ def compare_apart(
     occasion_sd = OPERATOR_OCCASION_SD if name == "operator" else known
     if occasion_sd is not None and (base.log_yardstick is None or candidate.log_yardstick is None):
         occasion_sd = max(occasion_sd, MEDIAN_OCCASION_SD)
+    if occasions != (1, 1):
+        if occasion_sd is None:
+            have = base.log_yardstick is not None and candidate.log_yardstick is not None
+            occasion_sd = MEDIAN_OCCASION_SD_BESIDE_YARDSTICK if have else MEDIAN_OCCASION_SD
+        # What a mean over occasions varies by; it enters once for each side.
+        occasion_sd *= math.sqrt(sum(1 / count for count in occasions) / 2)
     found = verdicts.compare(
         base, candidate, same_occasion=False, margin=margin, occasion_sd=occasion_sd
     )
@@ -91,9 +103,7 @@ def compare_apart(
         elif known is not None and verdict.waited is not None and verdict.waited > LONGEST_WAIT:
             doubt = f"the {side} waited {verdict.waited:.0%} of the time for a CPU"
         if doubt:
-            but = "; but" if found.verdict in DECIDED else "; and"
-            reason = f"{found.reason}{but} {doubt}"
-            return dataclasses.replace(found, verdict=Verdict.UNDECIDED, reason=reason, doubt=doubt)
+            return found.withheld(doubt)
     return found
 
 
@@ -110,11 +120,21 @@ class Judge:
         noise: the noise verdicts on both sides.
         items: items per inference on each side, if they differ: times and energies are then
             those of an item. (1, 1) if inferences are compared as a whole.
+        history: profiles that the variance between occasions was learned from.
     """
 
-    def __init__(self, base: Profile, candidate: Profile, margin: float) -> None:
+    def __init__(
+        self,
+        bases: Sequence[Profile],
+        candidates: Sequence[Profile],
+        margin: float,
+        history: Sequence[Profile] = (),
+    ) -> None:
+        base, candidate = joined(bases), joined(candidates)
         together = [one.asked.interleaved_with for one in (base, candidate)]
         self.paired = bool(together[0]) and together[0] == together[1]
+        self._occasions = (tuple(bases), tuple(candidates))
+        self.history = () if self.paired else tuple(history)
         self.alone: tuple[int, ...] = (0, 0)
         sides = [
             {process.index: process for process in profile.processes if len(process.steady)}
@@ -136,23 +156,100 @@ class Judge:
         self._yardsticks = [side["latency_ns"].log_yardstick for side in self._figures]
 
     def latency(self, refusal: str) -> Quantity:
-        """Compares the median latency; refuses to if a reason is given."""
+        """Compares the undisturbed latency (of pairs the median), or refuses to for a reason."""
         if not refusal and self.paired and not self._sides[0]:
             refusal = "no pair of processes has finished on both sides"
-        return unknown("latency_ns", refusal) if refusal else self._figure("latency_ns")
+        name = "latency_ns" if self.paired else undisturbed.NAME
+        if refusal:
+            return unknown(name, refusal)
+        return self._figure(name) if self.paired else self._undisturbed()
+
+    def _undisturbed(self) -> Quantity:
+        both = [*self._occasions[0], *self._occasions[1]]
+        look = undisturbed.look_ns(both)
+        memory = undisturbed.uses_memory(both)
+        sides = [
+            [undisturbed.occasion(one, look, memory=memory, items=items) for one in profiles]
+            for profiles, items in zip(self._occasions, self.items, strict=True)
+        ]
+        self.history = undisturbed.usable(self.history, look)
+        others = [
+            undisturbed.occasion(one, look, memory=memory, items=self.items[0])
+            for one in self.history
+        ]
+        found = statistics.compare(
+            *sides,
+            history=others,
+            margin=self._margin,
+        )
+        if found.verdict is Verdict.NOT_COMPARABLE:
+            return Quantity(undisturbed.NAME, None, None, found)
+        if any(map(undisturbed.of_host_only, both)):
+            found = dataclasses.replace(found, reason=f"{found.reason}; {undisturbed.HOST_ONLY}")
+        for name, profiles in zip(SIDES, self._occasions, strict=True):
+            for one in profiles:
+                cause = undisturbed.busy(one, noise.judge(one), look)
+                if cause and not found.doubt:
+                    found = found.withheld(
+                        f"the {name} cannot be compared with another occasion: {cause}"
+                    )
+        values = [
+            math.exp(float(np.mean([statistics.faster(one.log_figure).mean for one in side])))
+            for side in sides
+        ]
+        return Quantity(undisturbed.NAME, values[0], values[1], found)
+
+    def _slow_processes(self) -> Quantity:
+        """Compares how many processes were slow by themselves."""
+        name = "slow_processes"
+        sides = [side["latency_ns"] for side in self._figures]
+        counts = [len(side.log_figure) for side in sides]
+        if min(counts) < statistics.ENOUGH_PROCESSES:
+            return unknown(name, f"takes {statistics.ENOUGH_PROCESSES} processes a side")
+        if not all(np.isfinite(side.log_figure).all() for side in sides):
+            return unknown(name, "a process has no latency above zero")
+        slow = [undisturbed.slow(side.log_figure, side.log_yardstick) for side in sides]
+        told = " and ".join(
+            f"{some} of {count} in the {side}"
+            for some, count, side in zip(slow, counts, SIDES, strict=True)
+        )
+        p_value = hypotheses.fisher(slow[0], counts[0], slow[1], counts[1])
+        shares = [some / count for some, count in zip(slow, counts, strict=True)]
+        verdict = Verdict.UNDECIDED
+        if p_value <= 1 - CONFIDENCE:
+            verdict = Verdict.SLOWER if shares[1] > shares[0] else Verdict.FASTER
+        found = Comparison(
+            verdict,
+            None,
+            None,
+            f"{told} are slower by more than {undisturbed.SLOW:.0%} than the faster half beyond "
+            f"what the machine explains (Fisher's exact test: p = {p_value:.2g})",
+            p_value=p_value,
+            p_value_same=1.0,
+        )
+        if any(one.unusable for one in self.noise):
+            found = found.withheld("a machine was too busy to tell why processes were slow")
+        return Quantity(name, shares[0], shares[1], found)
 
     def quantities(self) -> tuple[Quantity, ...]:
-        """Tails, cold start, throughput, energy and memory.
+        """Median and slow processes (not of pairs), tails, cold start, throughput, energy, memory.
 
-        The verdicts hold jointly (Holm). Those of pairs have no p-value to order them by: each
+        The verdicts on what stands beside the undisturbed latency (``BESIDE``) hold jointly (Holm),
+        and so do those on the rest. Those of pairs have no p-value to order them by: each
         gets an equal share of the chance of a wrong verdict (Bonferroni).
         """
+        first = [] if self.paired else [self._figure("latency_ns"), self._slow_processes()]
         found = [
+            *first,
             *(self._figure(name) for name in self._figures[0] if name != "latency_ns"),
             *self._energy(),
             self._memory(),
         ]
-        together = verdicts.with_holm({one.name: one.comparison for one in found})
+        families = [
+            {one.name: one.comparison for one in found if (one.name in BESIDE) is beside}
+            for beside in (True, False)
+        ]
+        together = {n: c for family in families for n, c in verdicts.with_holm(family).items()}
         return tuple(dataclasses.replace(one, comparison=together[one.name]) for one in found)
 
     def machine(self) -> Mapping[str, float]:
@@ -206,7 +303,8 @@ class Judge:
         """The sides as two groups of processes."""
         if self.paired:
             return verdicts.compare(base, candidate, same_occasion=True, margin=self._margin)
-        return compare_apart(name, base, candidate, self.noise, self._margin)
+        occasions = (len(self._occasions[0]), len(self._occasions[1]))
+        return compare_apart(name, base, candidate, self.noise, self._margin, occasions)
 
     def _of_pairs(self, log_ratios: Float64Array, alpha: float) -> Comparison:
         found = pairs.decide(log_ratios, margin=self._margin, alpha=alpha)

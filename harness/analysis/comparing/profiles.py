@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,7 +20,11 @@ from harness.statistics.verdicts import MARGIN, Verdict
 
 
 def compare_profiles(
-    base: Profile, candidates: Sequence[Profile], *, margin: float = MARGIN
+    base: Profile,
+    candidates: Sequence[Profile],
+    *,
+    margin: float = MARGIN,
+    history: Sequence[Profile] = (),
 ) -> Report:
     """Compares each candidate with the base.
 
@@ -32,11 +37,13 @@ def compare_profiles(
         base: first profile.
         candidates: one or more.
         margin: above 0, what counts as the same.
+        history: profiles of other occasions of the same thing as the base
+            (``comparing.history``), which the variance between occasions is learned from.
 
     Raises:
         ValueError: the margin is out of range.
     """
-    compared = [_compared(base, candidate, margin) for candidate in candidates]
+    compared = [_compared([base], [candidate], margin, history) for candidate in candidates]
     if len(compared) > 1:
         together = verdicts.with_holm(
             {str(k): each.latency.comparison for k, each in enumerate(compared)}
@@ -50,36 +57,75 @@ def compare_profiles(
     return Report(base, tuple(compared), margin)
 
 
-def _compared(base: Profile, candidate: Profile, margin: float) -> Compared:
-    judge = Judge(base, candidate, margin)
-    refusal = _refusal(base, candidate)
-    latency = judge.latency(refusal)
-    known = caveats(judge, base, candidate)
-    changed = differences(base, candidate)
-    if latency.comparison.verdict is Verdict.NOT_COMPARABLE:
-        reason = latency.comparison.reason
-        return Compared(
-            candidate,
-            changed,
-            known,
-            judge.paired,
-            latency,
-            (),
-            Figure(None, reason),
-            {},
-            judge.items,
-        )
-    return Compared(
+def compare_sides(
+    bases: Sequence[Profile],
+    candidates: Sequence[Profile],
+    *,
+    margin: float = MARGIN,
+    history: Sequence[Profile] = (),
+) -> Report:
+    """Compares several profiles of one thing with several of another, as two sides.
+
+    Each profile is an occasion. What they differ by within a side counts as history does.
+
+    Args:
+        bases: one or more of the same thing.
+        candidates: likewise.
+        margin: as in ``compare_profiles``.
+        history: likewise.
+
+    Raises:
+        ValueError: the margin is out of range.
+    """
+    compared = _compared(bases, candidates, margin, history)
+    return Report(bases[0], (compared,), margin, tuple(bases[1:]))
+
+
+def _compared(
+    bases: Sequence[Profile],
+    candidates: Sequence[Profile],
+    margin: float,
+    history: Sequence[Profile],
+) -> Compared:
+    base, candidate = bases[0], candidates[0]
+    judge = Judge(bases, candidates, margin, history)
+    latency = judge.latency(_refusal_of_sides(bases, candidates))
+    told = Compared(
         candidate,
-        changed,
-        known,
+        differences(base, candidate),
+        caveats(judge, base, candidate),
         judge.paired,
         latency,
-        judge.quantities(),
-        operator_changes(judge, base, candidate),
-        judge.machine(),
+        (),
+        Figure(None, latency.comparison.reason),
+        {},
         judge.items,
+        judge.history,
+        tuple(candidates[1:]),
     )
+    if latency.comparison.verdict is Verdict.NOT_COMPARABLE:
+        return told
+    several = len(bases) + len(candidates) > 2
+    return dataclasses.replace(
+        told,
+        quantities=judge.quantities(),
+        operators=Figure(None, "several profiles a side: compare one with one to see operators")
+        if several
+        else operator_changes(judge, base, candidate),
+        machine=judge.machine(),
+    )
+
+
+def _refusal_of_sides(bases: Sequence[Profile], candidates: Sequence[Profile]) -> str:
+    """The first reason against any pair of profiles, of both sides or of one; empty if none."""
+    pairs = [(one, other) for one in bases for other in candidates]
+    for side in (bases, candidates):
+        alike = list(itertools.combinations(side, 2))
+        unlike = next((1 for one, other in alike if one.model.sha256 != other.model.sha256), 0)
+        if unlike:
+            return "the profiles of one side are of different models"
+        pairs += alike
+    return next(filter(None, (_refusal(one, other) for one, other in pairs)), "")
 
 
 def _refusal(base: Profile, candidate: Profile) -> str:

@@ -9,10 +9,13 @@ from harness.analysis.comparing.differences import Difference
 from harness.analysis.comparing.matching import Match
 from harness.records import Profile
 from harness.statistics.figures import Figure
-from harness.statistics.verdicts import Comparison
+from harness.statistics.verdicts import DECIDED, Comparison, Verdict
 
 #: Names of the two profiles of a comparison.
 SIDES = ("base", "candidate")
+
+#: Figures beside the undisturbed latency where a change may live that it does not show.
+BESIDE = ("latency_ns", "latency_p90_ns", "latency_p99_ns", "slow_processes")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -112,13 +115,15 @@ class Compared:
         differences: what else changed.
         caveats: what to know before reading the figures, one sentence each.
         paired: both were measured interleaved, and processes are compared in pairs.
-        latency: of the median.
+        latency: the figure of the verdict: the undisturbed latency; of pairs, the median.
         quantities: all other figures; empty if the latencies cannot be compared.
         operators: their changes, or why there are none.
         machine: how much slower the machine was around the candidate, as a ratio for each part
             of the yardstick; empty if it was not timed on both sides.
         items: items per inference on each side, if they differ: figures of an inference are
             then divided by them. (1, 1) if nothing is divided.
+        history: profiles that the variance between occasions was learned from.
+        also: the candidate's profiles of further occasions.
     """
 
     candidate: Profile
@@ -130,6 +135,23 @@ class Compared:
     operators: OperatorChanges | Figure
     machine: Mapping[str, float]
     items: tuple[int, int] = (1, 1)
+    history: tuple[Profile, ...] = ()
+    also: tuple[Profile, ...] = ()
+
+    @property
+    def beside(self) -> tuple[Quantity, ...]:
+        """Median, tails and slow processes that certainly changed otherwise than the latency did.
+
+        A change may live in the tail alone, or in how many processes are slow: the undisturbed
+        latency shows neither.
+        """
+        found = [one for one in self.quantities if one.name in BESIDE]
+        return tuple(
+            one
+            for one in found
+            if one.comparison.verdict in DECIDED
+            and one.comparison.verdict not in (Verdict.SAME, self.latency.comparison.verdict)
+        )
 
     @property
     def per(self) -> str:
@@ -145,8 +167,12 @@ class Report:
         base: the denominator of ratios.
         candidates: the others, in the order given.
         margin: ratios from 1 / (1 + margin) to 1 + margin count as the same.
+        also: the base's profiles of further occasions.
+        history: how the other occasions were found, or why there are none, in one sentence.
     """
 
     base: Profile
     candidates: tuple[Compared, ...]
     margin: float
+    also: tuple[Profile, ...] = ()
+    history: str = ""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from harness.analysis import gpu_work
-from harness.analysis.findings.seen import MOST, WORTH_CHANGING, Finding, Seen, counted
+from harness.analysis import captured_graph, gpu_work
+from harness.analysis.findings.seen import MOST, WORTH_CHANGING, Finding, Seen, agree, counted
 from harness.ort import placement, providers
+from harness.statistics.figures import Figure
 
 
 def copies(seen: Seen) -> Finding | None:
@@ -58,20 +59,45 @@ def gpu_idle(seen: Seen) -> Finding | None:
     if work is None or 1 - work.busy_ns / seen.fastest_ns < MOST:
         return None
     share = 1 - work.busy_ns / seen.median_ns
-    provider, options = seen.provider, seen.profile.asked.provider_options
-    step = ""
-    if provider is not None and provider.capture_option and not provider.captures(options):
-        step = f"`provider_options` {provider.capture_option}=1 launches all of it at once; or "
+    sentence = f"The GPU is idle for {share:.0%} of an inference, between launches"
+    evidence: dict[str, float | str] = {
+        "busy_ns": work.busy_ns,
+        "inference_ns": seen.median_ns,
+        "fastest_ns": seen.fastest_ns,
+        "launches": work.launches,
+    }
+    gained = captured_graph.gain(seen.profile)
+    if isinstance(gained, captured_graph.Gain):
+        plain_ns, captured_ns = gained.typical_plain_ns, gained.typical_captured_ns
+        sentence += f": {_microseconds(plain_ns, captured_ns)} with {gained.option}"
+        evidence |= {"plain_ns": plain_ns, "captured_ns": captured_ns}
     return Finding(
         kind="gpu_idle",
-        sentence=f"The GPU is idle for {share:.0%} of an inference, between launches.",
-        evidence={
-            "busy_ns": work.busy_ns,
-            "inference_ns": seen.median_ns,
-            "fastest_ns": seen.fastest_ns,
-            "launches": work.launches,
-        },
+        sentence=f"{sentence}.",
+        evidence=evidence,
         nodes=(),
-        next_step=f"{step}{'g' if step else 'G'}ive it more work per inference (`batch`).",
+        next_step=_next_step(seen, gained),
         weight=share,
     )
+
+
+def _next_step(seen: Seen, gained: captured_graph.Gain | Figure) -> str:
+    provider, options = seen.provider, seen.profile.asked.provider_options
+    work = "ive it more work per inference (`batch`)."
+    if provider is None or not provider.capture_option or provider.captures(options):
+        return f"G{work}"
+    option = f"`provider_options` {provider.capture_option}=1"
+    if isinstance(gained, captured_graph.Gain):
+        if agree(gained.shares, WORTH_CHANGING):
+            return f"{option} launches all of it at once, as was measured here; or g{work}"
+        return f"G{work} A CUDA graph was tried: not every process gained {WORTH_CHANGING:.0%}."
+    refused = [why for what, why in seen.profile.absent if what == "trace/replay"]
+    if refused:
+        return f"G{work} A CUDA graph was tried: {'; '.join(refused)}"
+    return f"{option} launches all of it at once; or g{work}"
+
+
+def _microseconds(before_ns: float, after_ns: float) -> str:
+    """Two times with one unit, and as many digits as tell them apart."""
+    digits = 0 if min(before_ns, after_ns) >= 10_000 else 1
+    return f"{before_ns / 1000:,.{digits}f} → {after_ns / 1000:,.{digits}f} µs"

@@ -93,3 +93,13 @@ def uncaptured(config: SessionConfig) -> SessionConfig:
     """
     options = by_name(config.provider).without_capture(config.provider_options)
     return dataclasses.replace(config, provider_options=options)
+
+
+def captured(config: SessionConfig) -> SessionConfig:
+    """The same with a captured graph, where the provider has one.
+
+    Raises:
+        RequestError: there is no such provider.
+    """
+    options = by_name(config.provider).with_capture(config.provider_options)
+    return dataclasses.replace(config, provider_options=options)

@@ -125,6 +125,9 @@ def _both_clocks(
     of += counted(device.processes, "process", "processes")
     launches = count(round(device.launches, 1))
     says = [f"The device's account is that of {of}, with {launches} launches each."]
+    if device.replayed:
+        says[0] = (f"The device's account is that of {of}, which replay a captured graph as the "
+                   f"timed pass does, {launches} launches each.")  # fmt: skip
     says.append(f"CUPTI's {duration(device.recorder_ns)} an inference are taken out.")
     if device.residual is not None:
         says.append(f"Its residual against the timed pass, resident on the device: "

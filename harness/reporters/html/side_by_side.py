@@ -22,7 +22,7 @@ from harness.reporters.html.markup import (
 )
 from harness.reporters.html.quantities import axis_duration, duration, percent
 from harness.reporters.html.tables import Column, table
-from harness.reporters.wording import file_names
+from harness.reporters.wording import UNDISTURBED, file_names
 from harness.statistics.figures import Figure
 from harness.statistics.verdicts import Verdict
 
@@ -167,6 +167,7 @@ def verdict(compared: Compared) -> Markup:
         element("p", told, class_=f"big compared {kind}"),
         per_item,
         ratio,
+        _beside(compared),
         answers.note(worded(found.reason)),
         _folded("What to know first", list(map(worded, compared.caveats))),
         _folded(
@@ -176,6 +177,16 @@ def verdict(compared: Compared) -> Markup:
         _changes(compared),
         class_="card",
     )
+
+
+def _beside(compared: Compared) -> Markup | None:
+    """What the verdict is on, and what changed otherwise."""
+    if compared.paired or compared.latency.comparison.ratio is None:
+        return None
+    changed = [f"{one.name.replace('_', ' ').removesuffix(' ns')} {one.comparison.verdict}"
+               for one in compared.beside]  # fmt: skip
+    but = f" But: {', '.join(changed)}." if changed else ""
+    return answers.note(f"Latency, {UNDISTURBED}.{but}")
 
 
 def _folded(title: str, sentences: Sequence[str]) -> Markup | None:

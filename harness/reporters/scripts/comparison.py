@@ -1,7 +1,9 @@
 """A comparison as JSON that scripts may rely on.
 
 ``verdict``, ``ratio``, ``interval`` and ``operators`` are those of the first candidate; further
-ones are under ``others``. A figure that could not be obtained is null, with a ``reason``.
+ones are under ``others``. ``figure`` names what the verdict is on: the undisturbed latency, or of
+``ab`` the median; ``beside``, which of the quantities changed otherwise. A figure that could not be
+obtained is null, with a ``reason``.
 """
 
 from __future__ import annotations
@@ -21,11 +23,12 @@ from harness.statistics.verdicts import Comparison
 
 def comparison(report: Report) -> dict[str, Any]:
     """What ``compare --json`` prints."""
-    first, *others = [_compared(each, report.base) for each in report.candidates]
+    first, *others = [_compared(each, report) for each in report.candidates]
     return {
         **first,
         "margin": report.margin,
         "base": _profile(report.base),
+        "base_also": [_profile(one) for one in report.also],
         "others": others,
     }
 
@@ -36,12 +39,19 @@ def comparison_text(report: Report, more: Mapping[str, str] | None = None) -> st
     return json.dumps(found, allow_nan=False)
 
 
-def _compared(compared: Compared, base: Profile) -> dict[str, Any]:
-    found = compared.operators
+def _compared(compared: Compared, report: Report) -> dict[str, Any]:
+    found, base, margin = compared.operators, report.base, report.margin
     text: dict[str, Any] = {
-        **_verdict(compared.latency.comparison),
+        **_verdict(compared.latency.comparison, margin),
+        "figure": compared.latency.name,
+        "beside": [one.name for one in compared.beside],
+        "history": {
+            "files": [str(one.path) for one in compared.history],
+            "reason": worded(report.history),
+        },
         "operators": [],
         "candidate": _profile(compared.candidate),
+        "candidate_also": [_profile(one) for one in compared.also],
         "paired": compared.paired,
         "per": compared.per,
         "items_per_inference": _items(compared, base),
@@ -50,11 +60,11 @@ def _compared(compared: Compared, base: Profile) -> dict[str, Any]:
         "differences": [_difference(one) for one in compared.differences],
         "caveats": list(map(worded, compared.caveats)),
         "machine": dict(compared.machine),
-        "quantities": {one.name: _quantity(one) for one in compared.quantities},
+        "quantities": {one.name: _quantity(one, margin) for one in compared.quantities},
     }
     if isinstance(found, Figure):
         return {**text, "operators_reason": worded(found.reason), "accounts": None}
-    text["operators"] = [_operator(one) for one in found.changes]
+    text["operators"] = [_operator(one, margin) for one in found.changes]
     text["accounts"] = {
         "source": found.source,
         "judged": found.judged,
@@ -75,7 +85,9 @@ def _items(compared: Compared, base: Profile) -> dict[str, Any]:
     return told
 
 
-def _verdict(found: Comparison) -> dict[str, Any]:
+def _verdict(found: Comparison, margin: float) -> dict[str, Any]:
+    chances = found.probability(margin)
+    unknown = {} if chances is not None else {"probability_reason": _why_no_chances(found)}
     return {
         "verdict": str(found.verdict),
         "ratio": found.ratio,
@@ -85,7 +97,16 @@ def _verdict(found: Comparison) -> dict[str, Any]:
         "processes_needed": found.processes_needed,
         "p_value": found.p_value,
         "occasion_sd": found.occasion_sd,
+        "same_within": found.same_within,
+        "probability": None if chances is None else dataclasses.asdict(chances),
+        **unknown,
     }
+
+
+def _why_no_chances(found: Comparison) -> str:
+    if found.ratio is None:
+        return "there is no ratio"
+    return found.doubt or "the test of pairs gives none"
 
 
 def _difference(one: Difference) -> dict[str, Any]:
@@ -103,16 +124,16 @@ def _profile(profile: Profile) -> dict[str, Any]:
     }
 
 
-def _quantity(quantity: Quantity) -> dict[str, Any]:
+def _quantity(quantity: Quantity, margin: float) -> dict[str, Any]:
     return {
         "base": quantity.base,
         "candidate": quantity.candidate,
-        **_verdict(quantity.comparison),
+        **_verdict(quantity.comparison, margin),
         "note": quantity.note,
     }
 
 
-def _operator(change: OperatorChange) -> dict[str, Any]:
+def _operator(change: OperatorChange, margin: float) -> dict[str, Any]:
     return {
         "how": change.match.how,
         "base_nodes": list(change.base_nodes),
@@ -124,5 +145,5 @@ def _operator(change: OperatorChange) -> dict[str, Any]:
         "base_ns": change.base_ns,
         "candidate_ns": change.candidate_ns,
         "change_ns": change.change_ns,
-        **_verdict(change.comparison),
+        **_verdict(change.comparison, margin),
     }

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from harness.analysis import branches, energy, host_or_device, noise
+from harness.analysis import branches, captured_graph, energy, host_or_device, noise
 from harness.analysis.findings.rules import findings
 from harness.analysis.findings.seen import Finding
 from harness.analysis.gpu_work import KernelTable
@@ -59,6 +59,7 @@ def summary(profile: Profile, *, verbose: bool = False) -> dict[str, Any]:
             for record in profile.inputs
         ],
         **_device(profile),
+        **_captured_graph(profile),
         "output_error": profile.output_check.value,
         "output_error_reason": profile.output_check.reason,
         "branches": [dataclasses.asdict(one) for one in branches.decided(profile)],
@@ -96,6 +97,23 @@ def _device(profile: Profile) -> dict[str, Any]:
             "options": dict(found.options),
             "reason": worded(found.reason),
         },
+    }
+
+
+def _captured_graph(profile: Profile) -> dict[str, Any]:
+    """What a captured graph gains; no keys of a host."""
+    if used_gpu(profile) is None:
+        return {}
+    told = captured_graph.gain(profile)
+    if isinstance(told, Figure):
+        return {"captured_graph": None, "captured_graph_reason": worded(told.reason)}
+    return {
+        "captured_graph": {
+            "option": told.option,
+            "plain_ns": told.typical_plain_ns,
+            "captured_ns": told.typical_captured_ns,
+            "processes": len(told.plain_ns),
+        }
     }
 
 

@@ -18,7 +18,7 @@ from harness.reporters.names import shortened
 from harness.reporters.numbers import joules, nanoseconds, rate
 from harness.reporters.terminal.lines import NARROW, PIPED, Column, Page
 from harness.reporters.visible import visible
-from harness.reporters.wording import counted, file_names, processes
+from harness.reporters.wording import UNDISTURBED, counted, file_names, processes
 from harness.statistics.figures import Figure
 from harness.statistics.verdicts import Comparison, Verdict
 
@@ -48,12 +48,16 @@ def print_comparison(report: Report, limit: int) -> None:
         files = file_names([report.base, compared.candidate])
         base, candidate = shortened(list(map(visible, files)), room)
         page.print(f"candidate{count} {candidate} against {base}", "bold")
-        page.say("base", _profile(report.base))
-        page.say("candidate", _profile(compared.candidate))
+        for one in (report.base, *report.also):
+            page.say("base", _profile(one))
+        for one in (compared.candidate, *compared.also):
+            page.say("candidate", _profile(one))
         _print_changed(page, compared)
         for caveat in compared.caveats:
             page.say("beware", worded(caveat))
-        _print_verdict(page, compared)
+        _print_verdict(page, compared, report.margin)
+        if report.history:
+            page.say("history", worded(report.history))
         if compared.latency.comparison.verdict is Verdict.NOT_COMPARABLE:
             continue  # for the same reason as everything below
         for quantity in compared.quantities:
@@ -81,7 +85,7 @@ def _print_changed(page: Page, compared: Compared) -> None:
         page.say("machine", f"yardstick time, candidate against base: {parts}")
 
 
-def _print_verdict(page: Page, compared: Compared) -> None:
+def _print_verdict(page: Page, compared: Compared, margin: float) -> None:
     found = compared.latency.comparison
     if compared.per == "item":
         batches = "batch {} against {}".format(*compared.items)
@@ -95,6 +99,18 @@ def _print_verdict(page: Page, compared: Compared) -> None:
         f"{found.verdict}: {_values(compared.latency, nanoseconds)}{_change(found)}",
         _STYLES.get(found.verdict, "bold"),
     )
+    for verdict in dict.fromkeys(one.comparison.verdict for one in compared.beside):
+        names = [_name(one) for one in compared.beside if one.comparison.verdict is verdict]
+        page.print(f"but {verdict} in {' and '.join(names)}", _STYLES[verdict])
+    if not compared.paired:
+        page.say("latency", f"{UNDISTURBED}; median and tails are below")
+    chances = found.probability(margin)
+    if chances is not None:
+        page.say(
+            "chances",
+            f"slower by more than {margin:.2%}: {chances.slower:.0%}, within it: "
+            f"{chances.same:.0%}, faster by more: {chances.faster:.0%}",
+        )
     if found.processes_needed is not None:
         unit = "pairs" if compared.paired else "processes per side"
         page.say(
@@ -108,6 +124,19 @@ def _print_verdict(page: Page, compared: Compared) -> None:
         apart = _of_the_times(compared.latency)
         if apart:
             page.say("latency", apart)
+    elif found.ratio and compared.latency.base and compared.latency.candidate is not None:
+        raw = _percent(compared.latency.candidate / compared.latency.base)
+        if raw != _percent(found.ratio):
+            page.say(
+                "latency",
+                f"{_percent(found.ratio)} is corrected for how fast the machine was; the two times "
+                f"differ by {raw}",
+            )
+
+
+def _name(quantity: Quantity) -> str:
+    """What a figure is called within a sentence."""
+    return _described(quantity)[1] or quantity.name
 
 
 def _change(found: Comparison) -> str:
@@ -142,8 +171,11 @@ def _print_quantity(page: Page, quantity: Quantity) -> None:
     label, name, shown, words = _described(quantity)
     found = quantity.comparison
     prefix = f"{name} " if name else ""
-    if found.verdict is Verdict.NOT_COMPARABLE or found.ratio is None:
+    if found.verdict is Verdict.NOT_COMPARABLE:
         page.say(label, f"{prefix}not compared: {worded(found.reason)}")
+        return
+    if found.ratio is None:  # a share: the sentence has its figures
+        page.say(label, f"{prefix}{words.get(found.verdict, found.verdict)}: {found.reason}")
         return
     turned = quantity.name == "time_per_inference_ns"
     ratio = _ratio_of(found.ratio, turned)
@@ -167,6 +199,7 @@ def _ratio_of(ratio: float, turned: bool) -> str:
 
 #: Verdicts on a quantity that is not a time.
 _AMOUNTS = {Verdict.FASTER: "LESS", Verdict.SLOWER: "MORE"}
+_SHARES = {Verdict.FASTER: "FEWER", Verdict.SLOWER: "MORE", Verdict.UNDECIDED: "no difference"}
 
 
 def _described(
@@ -182,6 +215,8 @@ def _described(
         "first_inference_ns": ("cold start", "first inference", nanoseconds, plain),
         "time_per_inference_ns": ("throughput", "", _per_second, plain),
         "peak_memory_bytes": ("memory", "peak", _mebibytes, _AMOUNTS),
+        "latency_ns": ("latency", "median", nanoseconds, plain),
+        "slow_processes": ("latency", "slow processes", "{:.0%}".format, _SHARES),
     }.get(
         name,
         ("latency", name.removeprefix("latency_").removesuffix("_ns"), nanoseconds, plain),

@@ -254,12 +254,13 @@ def _print_device(page: Page, accounts: DeviceAccounts | Figure, rows: Sequence[
         page.say("device", f"idle times not known: {worded(accounts.reason)}")
         return
     of = f"{counted(accounts.inferences, 'inference')} of {processes(accounts.processes)}"
+    graph = "replaying the graph: " if accounts.replayed else ""
     doubtful = "doubtful (?): " if accounts.doubt else ""
     if accounts.doubt:
         page.say("device", f"do not trust the device's accounts: {accounts.doubt}")
     page.say(
         "device",
-        f"{doubtful}before its first work {nanoseconds(accounts.before_ns)} + busy "
+        f"{doubtful}{graph}before its first work {nanoseconds(accounts.before_ns)} + busy "
         f"{nanoseconds(accounts.busy_ns)} + idle {nanoseconds(accounts.idle_ns)} + after its last "
         f"{nanoseconds(accounts.after_ns)}, with {nanoseconds(accounts.recorder_ns)} of CUPTI "
         f"taken out ({of})",

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from rich.cells import cell_len
 
-from harness.analysis import branches, energy, host_or_device, noise, stacks, timed_passes
+from harness.analysis import (
+    branches,
+    captured_graph,
+    energy,
+    host_or_device,
+    noise,
+    stacks,
+    timed_passes,
+)
 from harness.analysis.energy import Energy
 from harness.analysis.findings.rules import findings
 from harness.analysis.findings.seen import Finding
@@ -135,6 +143,14 @@ def _print_latency(page: Page, profile: Profile) -> None:
     unlike = timed_passes.unlike_asked(profile)
     if unlike:
         page.say("latency", unlike)
+    gained = captured_graph.gain(profile)
+    if isinstance(gained, captured_graph.Gain):
+        page.say(
+            "latency",
+            f"with {gained.option} {nanoseconds(gained.typical_captured_ns)} instead of "
+            f"{nanoseconds(gained.typical_plain_ns)} (medians of the same "
+            f"{processes(len(gained.plain_ns))}, resident on the device)",
+        )
     _print_throughput(page, profile)
     states = steady_state.states(profile.processes)
     told = ", ".join(f"{kind} in {count}" for kind, count in states.items())

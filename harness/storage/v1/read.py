@@ -75,7 +75,7 @@ def read(profile: ProfileFile) -> Profile:
     with profile.opened() as file:
         root = Group(profile, file["/"], Budget(profile.data_bytes))
         config = root.text_attribute("config")
-        _require_object(config)
+        require_object(config)
         processes = _read_processes(root.group_of("processes"))
         known = frozenset(process.index for process in processes)
         nodes = _read_nodes(root.group_of("nodes")) if "nodes" in root else None
@@ -90,7 +90,7 @@ def read(profile: ProfileFile) -> Profile:
             config=config,
             model=_read_model(root.group_of("model")),
             provider=root.text_attribute("provider"),
-            inputs=_read_inputs(root.group_of("inputs")),
+            inputs=read_inputs(root.group_of("inputs")),
             output_check=_first(_read_readings(root.group_of("output_check"))),
             environment=_read_readings(root.group_of("environment")),
             processes=processes,
@@ -110,15 +110,22 @@ def read(profile: ProfileFile) -> Profile:
             kernels=None
             if kernels is None
             else _read_kernels(kernels, known, bounds.nodes_below(rows)),
-            timeline=_read_timeline(root.group_of("timeline"), known, bounds.nodes_below(rows))
-            if "timeline" in root
-            else None,
+            **{
+                name: _read_timeline(root.group_of(name), known, bounds.nodes_below(rows))
+                for name in ("timeline", "replay")
+                if name in root
+            },
             wall_time=_read_wall_time(root.group_of("wall_time")) if "wall_time" in root else None,
             absent=_pairs(root.group_of("absent")),
         )
 
 
-def _require_object(config: str) -> None:
+def require_object(config: str) -> None:
+    """Refuses a configuration that is not a JSON object.
+
+    Raises:
+        ValueError, TypeError: it is not.
+    """
     try:
         held = json.loads(config)
     except (ValueError, RecursionError) as error:
@@ -146,7 +153,8 @@ def _read_model(group: Group) -> ModelRecord:
     return ModelRecord(**texts, **numbers, opsets=group.texts("opsets"))
 
 
-def _read_inputs(group: Group) -> tuple[InputRecord, ...]:
+def read_inputs(group: Group) -> tuple[InputRecord, ...]:
+    """What was fed, from the group ``/inputs``."""
     shapes = group.texts("shape")
     columns = {name: group.texts(name, len(shapes)) for name in INPUT_TEXT}
     return tuple(
@@ -165,17 +173,18 @@ def _shape(text: str) -> tuple[int, ...]:
 
 
 def _read_processes(group: Group) -> tuple[ProcessRecord, ...]:
-    named = {
-        int(name): member
-        for name, member in group.groups().items()
-        if name.isascii() and name.isdecimal() and len(name) < 10
-    }
+    named = {int(name): member for name, member in group.groups().items() if is_process(name)}
     if not named:
         raise ValueError("/processes: is empty")
     processes = tuple(_read_process(named[number]) for number in sorted(named))
     if [process.index for process in processes] != sorted(named):
         raise ValueError("/processes: the group names do not match the processes' own indices")
     return processes
+
+
+def is_process(name: str) -> bool:
+    """Whether a group of this name in ``/processes`` holds a process."""
+    return name.isascii() and name.isdecimal() and len(name) < 10
 
 
 def _read_process(group: Group) -> ProcessRecord:
@@ -193,7 +202,7 @@ def _read_process(group: Group) -> ProcessRecord:
 
     metadata = group.group_of("metadata")
     names = metadata.texts("name")
-    facts: Any = zip(names, _read_facts(metadata, len(names)), strict=True)
+    facts: Any = zip(names, read_facts(metadata, len(names)), strict=True)
     latency = group.group_of("latency")
     steady = series("latency", least_rows=1)
     enqueue_ns = NOTHING
@@ -362,14 +371,15 @@ def _sizes(group: Group, rows: int, limits: Mapping[str, bounds.Bounds]) -> dict
 def _read_readings(group: Group) -> tuple[Reading, ...]:
     names = group.texts("name")
     texts = [group.texts(column, len(names)) for column in ("unit", "source", "reason")]
-    facts = _read_facts(group, len(names))
+    facts = read_facts(group, len(names))
     return tuple(
         Reading(name, value, unit, source, reason)
         for name, value, unit, source, reason in zip(names, facts, *texts, strict=True)
     )
 
 
-def _read_facts(group: Group, rows: int) -> list[Fact]:
+def read_facts(group: Group, rows: int) -> list[Fact]:
+    """The values in a group of readings, or of metadata, of so many rows."""
     parsers: dict[str, Callable[[str], Fact]] = {
         "absent": lambda _: None,
         "int": _whole,

@@ -85,8 +85,8 @@ TIMELINE_INFERENCES = {
     "duration_ns": Attributes("ns", "until the device had done the work"),
 }
 LAUNCH_TIMES = {
-    "launch": Attributes("1", "row in /timeline/launches"),
-    "inference": Attributes("1", "row in /timeline/inferences"),
+    "launch": Attributes("1", "row in launches, of the same pass"),
+    "inference": Attributes("1", "row in inferences, of the same pass"),
     "start_ns": Attributes("ns", "CLOCK_MONOTONIC"),
     "duration_ns": Attributes("ns"),
 }

@@ -193,8 +193,9 @@ def _write_profile(file: h5py.File, profile: Profile) -> None:
             _write_events(_group(trace, name), events)
         if profile.kernels is not None:
             _write_kernels(_group(trace, "kernels"), profile.kernels)
-    if profile.timeline is not None:
-        _write_timeline(_group(file, "timeline"), profile.timeline)
+    for name, timeline in (("timeline", profile.timeline), ("replay", profile.replay)):
+        if timeline is not None:
+            _write_timeline(_group(file, name), timeline)
     if profile.stacks is not None:
         _write_stacks(_group(file, "stacks"), profile.stacks)
     if profile.devices:

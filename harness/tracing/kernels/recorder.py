@@ -6,17 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from harness.config.session import SessionConfig
 from harness.models.executed_graph import ExecutedGraph
 from harness.native import cupti, marks, ort
 from harness.ort import providers
 from harness.ort.session import bind, open_session
-from harness.records import GpuTimeline, KernelEvents
+from harness.records import GpuTimeline, KernelEvents, Launches
 from harness.tracing.kernels import join, timeline
-from harness.tracing.kernels.timeline import Turn
-from harness.tracing.kernels.turns import SETTLING, TURNS, inferences_of_a_turn
+from harness.tracing.kernels.turn_taking import decoded, start, take_turns
+from harness.tracing.kernels.turns import inferences_of_a_turn
 from harness.tracing.sessions import WARMUP_INFERENCES
 
 
@@ -89,7 +87,7 @@ class KernelPass:
             OrtError: an inference failed.
         """
         marked, recording = self.capture(inferences, executions)
-        columns = _decoded(recording)
+        columns = decoded(recording)
         start_ns, duration_ns = join.inferences(marked)
         events = join.join(
             columns,
@@ -103,6 +101,16 @@ class KernelPass:
         self._learnt = columns, events
         return events
 
+    def launches(self) -> Launches:
+        """What an inference launches, and for which nodes, as ``record`` saw it.
+
+        Raises:
+            ValueError: nothing was recorded before, or the inferences differ.
+        """
+        if self._learnt is None:
+            raise ValueError("the nodes of the device's work are not known")
+        return timeline.learn(*self._learnt)
+
     def timeline(self, inferences: int) -> GpuTimeline:
         """Takes the device's times of the same work, without ORT's profiler.
 
@@ -114,36 +122,11 @@ class KernelPass:
                 be waited for; the message says why.
             OrtError: an inference failed.
         """
-        if self._learnt is None:
-            raise ValueError("the nodes of the device's work are not known")
         if not self._synchronises:
             raise ValueError("this provider's device cannot be waited for")
-        launches = timeline.learn(*self._learnt)
+        launches = self.launches()
         timed = inferences_of_a_turn(inferences, len(launches))
-        return timeline.place(launches, [self._turn(timed, on) for on in TURNS])
-
-    def _turn(self, inferences: int, recorded: bool) -> Turn:
-        """Some inferences in a row, with CUPTI or without."""
-        start_ns, enqueue_ns, duration_ns = (np.zeros(inferences, np.int64) for _ in range(3))
-        if recorded:
-            self._start(launches=False)
-        try:
-            for _ in range(min(SETTLING, inferences)):
-                self._binding.run()
-            self._binding.time(start_ns, duration_ns, enqueue_ns=enqueue_ns)
-        finally:
-            recording = self._cupti.stop() if recorded else None
-        if recording is None:
-            return Turn(start_ns, enqueue_ns, duration_ns)
-        columns = _decoded(recording)
-        names = cupti.names_at(columns.work["name"].tolist())
-        return Turn(start_ns, enqueue_ns, duration_ns, columns, recording, names)
-
-    def _start(self, *, launches: bool) -> None:
-        try:
-            self._cupti.start(launches=launches)
-        except OSError as error:
-            raise ValueError(join.why_absent(str(error))) from error
+        return timeline.place(launches, take_turns(self._cupti, self._binding, timed))
 
     def capture(self, inferences: int, executions: int) -> tuple[marks.Marks, cupti.CuptiRecording]:
         """The raw marks and CUPTI records from which ``record`` makes events.
@@ -152,7 +135,7 @@ class KernelPass:
             ValueError: CUPTI does not record here.
             OrtError: an inference failed.
         """
-        self._start(launches=True)
+        start(self._cupti, launches=True)
         room = max(self._executions, 2 * executions + 8)
         try:
             self._marks.hook(*self._cupti.external_ids())
@@ -175,7 +158,3 @@ class KernelPass:
         self._binding.close()
         self._session.close()
         self._marks.close()
-
-
-def _decoded(recording: cupti.CuptiRecording) -> cupti.CuptiColumns:
-    return cupti.decode((buffer.data, buffer.offsets.tolist()) for buffer in recording.buffers)

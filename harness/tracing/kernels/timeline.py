@@ -90,12 +90,14 @@ def learn(columns: cupti.CuptiColumns, events: KernelEvents) -> Launches:
     )
 
 
-def place(launches: Launches, turns: Sequence[Turn]) -> GpuTimeline:
+def place(launches: Launches, turns: Sequence[Turn], *, replayed: bool = False) -> GpuTimeline:
     """The times of each launch in each inference, joined by position.
 
     Args:
         launches: of an inference of the same session, not empty.
         turns: of one process, in order; at least one with CUPTI.
+        replayed: whether the inferences replay these launches as a graph, in which one follows the
+            other.
 
     Raises:
         ValueError: an inference did not launch exactly this, or records were lost.
@@ -103,23 +105,15 @@ def place(launches: Launches, turns: Sequence[Turn]) -> GpuTimeline:
     wanted = list(zip(launches.kind, launches.name, strict=True))
     first = np.cumsum([0, *(len(turn.start_ns) for turn in turns)])
     times = [
-        _times(turn, turn.columns, turn.recording, wanted, int(number))
+        _times(turn, turn.columns, turn.recording, wanted, int(number), replayed=replayed)
         for turn, number in zip(turns, first, strict=False)
         if turn.columns is not None and turn.recording is not None
     ]
     if not times:
         raise ValueError("CUPTI recorded nothing")
-    count = int(first[-1])
-    recorded = [np.full(len(turn.start_ns), turn.columns is not None) for turn in turns]
     return GpuTimeline(
         launches,
-        TimelineInferences(
-            process=np.full(count, launches.process[0], np.int32),
-            recorded=np.concatenate(recorded).astype(np.int32),
-            start_ns=np.concatenate([turn.start_ns for turn in turns]),
-            enqueue_ns=np.concatenate([turn.enqueue_ns for turn in turns]),
-            duration_ns=np.concatenate([turn.duration_ns for turn in turns]),
-        ),
+        _inferences(turns, int(launches.process[0])),
         LaunchTimes(
             launch=np.concatenate([each.launch for each in times]),
             inference=np.concatenate([each.inference for each in times]),
@@ -129,12 +123,42 @@ def place(launches: Launches, turns: Sequence[Turn]) -> GpuTimeline:
     )
 
 
+def whole(turns: Sequence[Turn], process: int) -> GpuTimeline:
+    """The times of the inferences alone, where what they launch is not known.
+
+    Args:
+        turns: of one process, in order.
+        process: ProcessRecord.index.
+    """
+    narrow, wide = np.empty(0, np.int32), np.empty(0, np.int64)
+    axes = np.empty((0, 3), np.int32)
+    return GpuTimeline(
+        Launches(narrow, (), (), narrow, narrow, axes, axes, narrow, wide, wide),
+        _inferences(turns, process),
+        LaunchTimes(narrow, narrow, wide, wide),
+    )
+
+
+def _inferences(turns: Sequence[Turn], process: int) -> TimelineInferences:
+    recorded = [np.full(len(turn.start_ns), turn.columns is not None) for turn in turns]
+    told = np.concatenate(recorded).astype(np.int32)
+    return TimelineInferences(
+        process=np.full(len(told), process, np.int32),
+        recorded=told,
+        start_ns=np.concatenate([turn.start_ns for turn in turns]),
+        enqueue_ns=np.concatenate([turn.enqueue_ns for turn in turns]),
+        duration_ns=np.concatenate([turn.duration_ns for turn in turns]),
+    )
+
+
 def _times(
     turn: Turn,
     columns: cupti.CuptiColumns,
     recording: cupti.CuptiRecording,
     wanted: Sequence[tuple[str, str]],
     first: int,
+    *,
+    replayed: bool,
 ) -> LaunchTimes:
     """The times of a turn's launches; its first inference has this number."""
     lost = join.lost(columns, recording)
@@ -143,10 +167,13 @@ def _times(
     work = join.timed_work(columns)
     start_ns = work["start_ns"] - recording.offset_ns
     inference = join.inference_at(start_ns, turn.start_ns, turn.duration_ns)
-    rows = _by_launch(work, inference, len(turn.start_ns))
+    rows = _by_launch(work, inference, len(turn.start_ns), replayed=replayed)
     what = list(zip(join.kinds_of(work), join.names_of(work, turn.names), strict=True))
     for number, mine in enumerate(rows):
-        _require_same(wanted, [what[row] for row in mine], f"inference {first + number}")
+        found = [what[row] for row in mine]
+        if replayed:
+            found = _as_launched(wanted, found)
+        _require_same(wanted, found, f"inference {first + number}")
     row = np.concatenate(rows)
     return LaunchTimes(
         launch=np.tile(np.arange(len(wanted), dtype=np.int32), len(rows)),
@@ -156,8 +183,27 @@ def _times(
     )
 
 
+def _as_launched(
+    wanted: Sequence[tuple[str, str]], found: Sequence[tuple[str, str]]
+) -> list[tuple[str, str]]:
+    """What a graph does, a copy or a setting of memory as what it was launched as.
+
+    Of these a graph makes kernels with names such as memset32 and memcpy32_post, where CUPTI tells
+    of its nodes (seen by others: forums.developer.nvidia.com/t/380013).
+    """
+    launched = list(found)
+    for position, (one, (kind, name)) in enumerate(zip(wanted, found, strict=False)):
+        if kind == "kernel" and one[0] != kind and name.startswith(one[0]):
+            launched[position] = one
+    return launched
+
+
 def _by_launch(
-    work: npt.NDArray[np.void], inference: npt.NDArray[np.int32], count: int | None = None
+    work: npt.NDArray[np.void],
+    inference: npt.NDArray[np.int32],
+    count: int | None = None,
+    *,
+    replayed: bool = False,
 ) -> list[npt.NDArray[np.intp]]:
     """Rows of the work of each inference, as the host launched it.
 
@@ -165,6 +211,9 @@ def _by_launch(
         work: by start.
         inference: of each; -1 for none.
         count: how many inferences there are; None for as many as there are numbers.
+        replayed: whether a graph was replayed: then they stay in the order of their starts. They
+            share one id, which is wrong in all recordings but the first (release notes of CUPTI
+            13.1 update 1).
 
     Raises:
         ValueError: none of it is within an inference.
@@ -173,7 +222,7 @@ def _by_launch(
         raise ValueError("the device did nothing in any inference, by CUPTI's clock")
     # On several streams a later launch may start earlier. Ids are compared with one among them,
     # so that a wrap-around does not matter. Work of the same id is in the order of its starts.
-    correlation = work["correlation"].astype(np.int64)
+    correlation = work["correlation"].astype(np.int64) * (not replayed)
     half = _CORRELATIONS // 2
     launched = (correlation - correlation[0] + half) % _CORRELATIONS
     order = np.lexsort((launched, inference))

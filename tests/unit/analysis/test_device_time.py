@@ -240,3 +240,27 @@ def test_a_gpus_work_replayed_as_a_timeline_closes(name: str) -> None:
     assert seen.nodes.launches.sum() + told.unjoined == told.launches
     # It was recorded under ORT's profiler, and that is noticed.
     assert "they miss the timed pass" in told.doubt
+
+
+CAPTURED = json.dumps({"session": {"provider_options": {"enable_cuda_graph": "1"}}})
+
+
+def test_what_a_captured_timed_pass_does_is_told_by_a_pass_that_replays_it_too() -> None:
+    launched = measured(timeline(LAUNCHES, RECORDED, [210]), resident([90]), config=CAPTURED)
+    replay = timeline(LAUNCHES[:2], [(500, 90, [(510, 40), (555, 30)])], [90])
+    seen = found(dataclasses.replace(launched, replay=replay)).accounts
+    assert seen.replayed
+    assert (seen.before_ns, seen.busy_ns, seen.idle_ns, seen.after_ns) == (10, 70, 5, 5)
+    assert (seen.residual, seen.doubt) == (0, "")
+    # Where CUPTI told no kernel of it, those of inferences without it are all there is, in doubt.
+    for without in (None, timeline([], [], [90])):
+        accounts = found(dataclasses.replace(launched, replay=without)).accounts
+        assert not accounts.replayed
+        assert accounts.told_ns == 210
+        assert "replays a CUDA graph, and these inferences do not" in accounts.doubt
+
+
+def test_a_replay_beside_a_pass_that_launches_changes_none_of_its_accounts() -> None:
+    plain = measured(timeline(LAUNCHES, RECORDED, [210]), resident([210]))
+    beside = dataclasses.replace(plain, replay=timeline(LAUNCHES[:1], [(5, 9, [(6, 2)])], [9]))
+    assert found(beside).accounts == found(plain).accounts

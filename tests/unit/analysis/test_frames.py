@@ -70,6 +70,16 @@ def test_the_times_of_a_gpu_are_rows(golden: Profile) -> None:
         golden.to_pandas()["timeline"]
 
 
+def test_the_times_of_a_replayed_graph_are_rows_or_their_reason_is_told(golden: Profile) -> None:
+    replay = timeline([("gemm", 1)], [(5, 30, [(10, 5)])], [29])
+    frame = dataclasses.replace(golden, replay=replay).to_pandas()["replay"]
+    assert (frame.name.tolist(), frame.start_ns.tolist()) == (["gemm"], [10])
+    why = (("trace/replay", "kernels of the replayed graph: not told"),)
+    total = dataclasses.replace(golden, replay=timeline([], [], [29]), absent=why)
+    with pytest.raises(KeyError, match="kernels of the replayed graph: not told"):
+        total.to_pandas()["replay"]
+
+
 def test_stretches_of_the_wall_time_are_rows(golden: Profile) -> None:
     one = np.array([7])
     held = WallTime(("request",), np.array([-1], np.int32), one, one, one, 1, 20)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -175,10 +176,27 @@ def test_the_passes_of_a_gpu_are_planned() -> None:
     told, less, host = (
         planning.divide_time(one, 10**6, 0, NODES, 10**6) for one in (on_gpu, without, CONFIG)
     )
-    # A pass with marks, and eight turns that take times, each settled: of milliseconds.
-    inferences = told.trace_inferences + planning.TRACED_WARMUP + 8 * (told.trace_inferences + 5)
-    assert told.profiled_s - less.profiled_s == pytest.approx(inferences * 1e-3)
+    # A pass with marks, and eight turns that take times, each settled: of milliseconds. Then the
+    # same turns of replays.
+    turns = 8 * (told.trace_inferences + 5)
+    inferences = told.trace_inferences + planning.TRACED_WARMUP + turns
+    replays = planning.TRACED_WARMUP + turns
+    assert told.profiled_s - less.profiled_s == pytest.approx((inferences + replays) * 1e-3)
     assert less.profiled_s == host.profiled_s
+
+
+def test_a_quick_look_replays_a_graph_only_if_it_was_asked_for() -> None:
+    def replays(option: str = "0", **options: Any) -> bool:
+        session = SessionConfig(
+            provider=options.pop("provider", "cuda"),
+            provider_options={"enable_cuda_graph": option} if option != "0" else {},
+        )
+        return planning.replays(dataclasses.replace(CONFIG, session=session, **options))
+
+    assert replays()
+    assert not replays(quick=True)
+    assert replays("1", quick=True)
+    assert not replays(provider="cpu")
 
 
 def test_a_session_of_the_executed_graph_takes_less() -> None:

@@ -16,7 +16,7 @@ from harness.reporters.html import page
 from harness.reporters.scripts.profile import summary_text
 from harness.reporters.terminal.operators import print_operators
 from harness.reporters.terminal.summary import print_summary
-from tests.builders.device_records import kernels
+from tests.builders.device_records import kernels, timeline
 from tests.builders.node_events import events
 from tests.builders.node_tables import table
 from tests.builders.process_records import process, profile
@@ -73,6 +73,40 @@ def test_scripts_are_told_the_same() -> None:
         "reason": "",
     }
     assert "precision" not in json.loads(summary_text(measured("cpu")))
+
+
+def test_what_a_cuda_graph_gains_is_told_or_why_that_is_not_known(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    gained = measured(replay=timeline([], [], [7_000_000] * 3))
+    print_summary(gained)
+    told = " ".join(capsys.readouterr().out.split())
+    assert "with enable_cuda_graph=1 7.00 ms instead of 21.0 ms" in told
+    assert json.loads(summary_text(gained))["captured_graph"] == {
+        "option": "enable_cuda_graph=1",
+        "plain_ns": pytest.approx(21e6),
+        "captured_ns": pytest.approx(7e6),
+        "processes": 1,
+    }
+    print_summary(measured())
+    assert "enable_cuda_graph" not in capsys.readouterr().out
+    without = json.loads(summary_text(measured()))
+    assert without["captured_graph"] is None
+    assert "no captured graph was tried" in without["captured_graph_reason"]
+    assert "captured_graph" not in json.loads(summary_text(measured("cpu")))
+
+
+def test_accounts_of_replays_are_called_so(capsys: pytest.CaptureFixture[str]) -> None:
+    took_ns = 21_000_000
+    replay = timeline([("s1688gemm", 0)], [(5, took_ns, [(1_000, 20_000_000)])], [took_ns])
+    session = {"provider_options": {"enable_cuda_graph": "1"}}
+    captured = measured(replay=replay, config=json.dumps({"session": session}))
+    told = operator_table(captured)
+    assert isinstance(told, OperatorTable)
+    print_operators(told, 1)
+    assert "replaying the graph: before its first work" in " ".join(capsys.readouterr().out.split())
+    assert "which replay a captured graph as the timed pass does" in page([captured])
+    assert "which replay a captured graph" not in page([measured()])
 
 
 def test_the_page_says_it_next_to_the_machine() -> None:

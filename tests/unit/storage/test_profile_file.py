@@ -164,6 +164,7 @@ def test_devices_and_kernels_come_back_exactly(tmp_path: Path) -> None:
         timeline=timeline(
             [("gemm", 1), ("é<&>", -1)], [(5, 30, [(10, 5), (20, 7)])], [29, 28], process=1
         ),
+        replay=timeline([], [], [14, 13], process=1),
     )
     written = profile_file.write_profile(profile, tmp_path / "a.h5")
     assert content(profile_file.read_profile(tmp_path / "a.h5")) == content(written)
@@ -178,7 +179,8 @@ def test_devices_and_kernels_come_back_exactly(tmp_path: Path) -> None:
         assert "timeline" not in file["trace"]
     for group in (
         "devices/gpu0/power_instant_mw", "devices/gpu0/energy_mj", "trace/kernels",
-        "timeline/launches", "timeline/inferences", "timeline/times",
+        "timeline/launches", "timeline/inferences", "timeline/times", "replay/inferences",
+        "replay/launches", "replay/times",
     ):  # fmt: skip
         with xarray.open_dataset(tmp_path / "a.h5", group=group, engine="h5netcdf") as opened:
             opened.load()
@@ -198,12 +200,15 @@ def test_devices_and_kernels_come_back_exactly(tmp_path: Path) -> None:
         ("launches/grid_x", -2),
     ],
 )
-def test_a_timeline_that_points_nowhere_is_damage(tmp_path: Path, column: str, value: int) -> None:
+@pytest.mark.parametrize("name", ["timeline", "replay"])
+def test_a_timeline_that_points_nowhere_is_damage(
+    tmp_path: Path, name: str, column: str, value: int
+) -> None:
     times = timeline([("gemm", 1), ("relu", -1)], [(5, 30, [(10, 5), (20, 7)])], [29])
-    profile = dataclasses.replace(GOLDEN["golden_profile"](), timeline=times)
+    profile = dataclasses.replace(GOLDEN["golden_profile"](), **{name: times})
     profile_file.write_profile(profile, tmp_path / "a.h5")
     with h5py.File(tmp_path / "a.h5", "r+") as file:
-        file[f"timeline/{column}"][0] = value
+        file[f"{name}/{column}"][0] = value
     with pytest.raises(ProfileFileError, match=column):
         profile_file.read_profile(tmp_path / "a.h5")
 

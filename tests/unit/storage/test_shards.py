@@ -95,6 +95,7 @@ def test_devices_and_kernels_of_all_processes_are_one_series_each(tmp_path: Path
                 timeline=timeline(
                     [("b", 1), ("a", 0)], [(at, 9, [(at + 1, 2), (at + 4, 1)])], [8], process=index
                 ),
+                replay=timeline([], [], [7], process=index),
             ),
         )
     found, _ = shards.read_shards(folder)
@@ -115,6 +116,8 @@ def test_devices_and_kernels_of_all_processes_are_one_series_each(tmp_path: Path
     assert profile.timeline.times.launch.tolist() == [0, 1, 2, 3]
     assert profile.timeline.times.inference.tolist() == [0, 0, 2, 2]
     assert profile.timeline.times.start_ns.tolist() == [1, 4, 101, 104]
+    assert profile.replay is not None
+    assert profile.replay.inferences.process.tolist() == [0, 1]
 
 
 def test_a_timeline_whose_processes_disagree_is_damage() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -169,3 +170,32 @@ def test_records_of_a_gpu_are_joined_by_position_as_by_id() -> None:
     assert placed.times.inference.tolist() == events.inference.tolist()
     assert placed.times.start_ns.tolist() == events.start_ns.tolist()
     assert placed.times.duration_ns.tolist() == events.duration_ns.tolist()
+
+
+def test_what_a_graph_replays_is_in_the_order_of_its_starts_whatever_its_ids() -> None:
+    # The ids of the second replay are those of two other calls.
+    recorded = records(
+        (1, 60, 1010, 31), (2, 60, 1050, 6), (1, 75, 1120, 32), (2, 71, 1160, 7)
+    )  # fmt: skip
+    placed = timeline.place(learnt(), [turn(recorded, 1000, 1100)], replayed=True)
+    assert placed.times.start_ns.tolist() == [1010, 1050, 1120, 1160]
+    assert placed.times.launch.tolist() == [0, 1, 0, 1]
+    with pytest.raises(ValueError, match="launch 0 is kernel relu"):
+        timeline.place(learnt(), [turn(recorded, 1000, 1100)])
+
+
+def test_a_graph_may_set_and_copy_memory_by_kernels() -> None:
+    launched = dataclasses.replace(
+        learnt(), kind=("memcpy", "memset"), name=("DtoD", "memset")
+    )  # fmt: skip
+    names = {1: "memcpy32_post", 2: "memset32_aligned1D"}
+    recorded = records((1, 60, 1010, 31), (2, 60, 1050, 6))
+    replay = turn(recorded, 1000)._replace(names=names)
+    placed = timeline.place(launched, [replay], replayed=True)
+    assert placed.launches.kind == ("memcpy", "memset")
+    for kinds in (("memset", "memset"), ("memcpy", "kernel")):
+        other = dataclasses.replace(launched, kind=kinds)
+        with pytest.raises(ValueError, match="does not do the same"):
+            timeline.place(other, [replay], replayed=True)
+    with pytest.raises(ValueError, match="kernel memcpy32_post"):
+        timeline.place(launched, [replay])

@@ -107,9 +107,10 @@ def test_the_same_thing_is_no_difference() -> None:
     report = compare_profiles(measured(1e4, seed=1), [measured(1e4, seed=2)], margin=0.05)
     assert only(report).verdict is Verdict.SAME
     names = [one.name for one in report.candidates[0].quantities]
+    assert report.candidates[0].latency.name == "undisturbed_latency_ns"
     assert names == [
-        "latency_p90_ns", "latency_p99_ns", "session_ns", "first_inference_ns",
-        "time_per_inference_ns", "peak_memory_bytes",
+        "latency_ns", "slow_processes", "latency_p90_ns", "latency_p99_ns", "session_ns",
+        "first_inference_ns", "time_per_inference_ns", "peak_memory_bytes",
     ]  # fmt: skip
     assert not [
         one.name

@@ -21,7 +21,8 @@ from harness.commands import ops, show
 from harness.commands import profile as profile_command
 from harness.options import flag
 from harness.records import KernelEvents, NodeEvents, Profile, Reading
-from tests.builders.device_records import kernels, series
+from harness.storage.assembly import merge_timelines
+from tests.builders.device_records import kernels, series, timeline
 from tests.builders.node_tables import table
 from tests.builders.process_records import process, profile
 
@@ -567,6 +568,34 @@ def test_what_is_captured_already_is_not_advised() -> None:
     assert "enable_cuda_graph" not in next_step("1")
     # What the session does not take for on is not captured either.
     assert "enable_cuda_graph" in next_step("yes")
+
+
+def replayed(*captured_ns: int) -> dict[str, Any]:
+    """What as many processes took to replay a graph."""
+    parts = [timeline([], [], [ns] * 5, process=index) for index, ns in enumerate(captured_ns)]
+    return {"replay": merge_timelines(parts)}
+
+
+def test_what_a_graph_gains_is_told_where_it_was_measured() -> None:
+    found = said(dataclasses.replace(launching(200), **replayed(400, 400)))["gpu_idle"]
+    assert "between launches: 1.0 → 0.4 µs with enable_cuda_graph=1." in found.sentence
+    assert found.evidence["captured_ns"] == pytest.approx(400)
+    assert "enable_cuda_graph=1 launches all of it at once, as was measured" in found.next_step
+
+
+def test_a_graph_that_does_not_gain_in_every_process_is_not_advised() -> None:
+    found = said(dataclasses.replace(launching(200), **replayed(400, 990)))["gpu_idle"]
+    assert "with enable_cuda_graph=1" in found.sentence
+    assert found.next_step.startswith("Give it more work")
+    assert "tried: not every process gained 10%" in found.next_step
+
+
+def test_why_a_session_refuses_the_graph_is_told() -> None:
+    refused = (("trace/replay", "cannot capture m.onnx as a CUDA graph: 2 nodes on the CPU"),)
+    found = said(dataclasses.replace(launching(200), absent=refused))["gpu_idle"]
+    assert found.next_step.startswith("Give it more work")
+    assert "2 nodes on the CPU" in found.next_step
+    assert "→" not in found.sentence
 
 
 def test_the_weightiest_come_first_and_no_more_than_five(monkeypatch: pytest.MonkeyPatch) -> None:
