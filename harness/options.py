@@ -587,6 +587,32 @@ COMMANDS: dict[str, tuple[Option, ...]] = {
         dataclasses.replace(_JSON, alternative=True),
         Option("csv", ("--csv",), "print CSV", alternative=True, action="store_true"),
     ),
+    "history": (
+        dataclasses.replace(_OUTPUT, help="HTML file to write, with a plot of each series"),
+        Option(
+            "otava",
+            ("--otava",),
+            "CSV for Apache Otava, a row per profile; further series into OUT-2.csv …",
+            metavar="OUT",
+            type=Path,
+        ),
+        Option(
+            "bencher",
+            ("--bencher",),
+            "JSON for Bencher (Bencher Metric Format): the newest profile of each series",
+            metavar="OUT",
+            type=Path,
+        ),
+        Option(
+            "pytest_benchmark",
+            ("--pytest-benchmark",),
+            "pytest-benchmark's JSON: the newest profile of each series",
+            metavar="OUT",
+            type=Path,
+        ),
+        dataclasses.replace(_FORCE, help="overwrite existing outputs"),
+        _JSON,
+    ),
     "trace": (
         dataclasses.replace(
             _OUTPUT,

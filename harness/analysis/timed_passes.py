@@ -56,7 +56,11 @@ def unlike_asked(profile: Profile) -> str:
     else:
         why = "too many samples were planned, or the machine became slower"
     if profile.asked.interleaved_with:
-        why += ", or the other side was asked for less"
+        why += (
+            ", or the other side was asked for less"
+            if lasted < asked
+            else (", or the other side needs as long for three inferences")
+        )
     return f"timed passes lasted {_told(lasted)} instead of the {_told(asked)} asked for: {why}"
 
 

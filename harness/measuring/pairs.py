@@ -28,9 +28,10 @@ from harness.statistics.pairs import Decision, decide, fewest_pairs
 from harness.statistics.verdicts import DECIDED, Verdict
 from harness.storage import shards
 
-#: Pairs whose processes make traced passes: enough for an interval of each operator, and fewer
-#: than any decision needs, so that their number does not depend on when the comparison stops.
-TRACED_PAIRS = 5
+#: Pairs whose processes make traced passes: as many as are fewer than any decision needs, so that
+#: their number does not depend on when the comparison stops. Compared by pairs, seven find what
+#: five on either side found on a machine at rest, and far more where it drifts (docs/METHODS.md).
+TRACED_PAIRS = 7
 
 #: Pairs that are always traced, and the share of the budget after which no more are: with a
 #: slow model, tracing would leave no time for the verdict.

@@ -6,7 +6,7 @@ import dataclasses
 import math
 
 from harness.analysis.timed_passes import ALIKE
-from harness.config.profile import ENERGY_IDLE_S, ProfileConfig
+from harness.config.profile import ENERGY_IDLE_S, MAX_SAMPLES_PER_PROCESS, ProfileConfig
 from harness.ort import providers
 from harness.tracing.kernels.turns import inferences_of_all
 from harness.tracing.probes.turns import ROUNDS, SETTLING_S, SPLIT_EVERY, THREADED_ROUNDS
@@ -150,18 +150,22 @@ def equal_looks(first: Plan, second: Plan) -> tuple[Plan, Plan]:
 
     How long a process observes the machine affects what it sees: two sides with the same
     configuration would differ by that alone. So sides of similar latency take the same number
-    of samples.
+    of samples. Of the others, the slower one comes first: it takes a whole number of inferences,
+    and three at least, and the faster one looks for as long as these last.
     """
     seconds = min(first.timed_s, second.timed_s)
+    least = min(COMPARISON_CHUNKS, first.steady_chunks, second.steady_chunks)
     slower = max(first.latency_ns, second.latency_ns)
     faster = min(first.latency_ns, second.latency_ns)
     latencies = [first.latency_ns, second.latency_ns]
     if slower < ALIKE * faster:
         latencies = [round(math.sqrt(slower * faster))] * 2
-    least = min(COMPARISON_CHUNKS, first.steady_chunks, second.steady_chunks)
+    else:
+        seconds = math.prod(_divided(round(seconds / (slower * 1e-9)), least)) * slower * 1e-9
     plans = []
     for plan, latency_ns in zip((first, second), latencies, strict=True):
-        chunks, inferences = _divided(round(seconds / (latency_ns * 1e-9)), least)
+        most = max(MAX_SAMPLES_PER_PROCESS, plan.steady_chunks * plan.chunk_inferences)
+        chunks, inferences = _divided(min(round(seconds / (latency_ns * 1e-9)), most), least)
         plans.append(
             dataclasses.replace(
                 plan,

@@ -2,9 +2,14 @@
 
 ``ab`` measures pairs: one process of each configuration, the order within the pair drawn by
 a fair coin. If the two are the same, the coin alone decides the sign of the difference,
-whatever the machine did meanwhile. The decision relies on nothing else: no distribution is
+whatever the machine did meanwhile. FASTER and SLOWER rely on nothing else: no distribution is
 assumed, the size of a difference may depend on everything before it, and a test of fair
 coins may be checked after every toss.
+
+The interval and SAME assume more: that, about the true ratio too, a difference is as likely to lie
+above as below, by any amount. A change that moves all processes alike leaves it so. One that puts
+some of the processes of one side into another state does not: then the interval is of the middle
+of the pairs, and SAME can be said although the mean differs.
 """
 
 from __future__ import annotations
@@ -136,7 +141,7 @@ def decide(
     interval = (math.exp(low), math.exp(high))
     shown = f"{100 * (1 - alpha):g} % interval of the ratio {interval[0]:.4f} to {interval[1]:.4f}"
     if -limit < low and high < limit:
-        reason = f"{shown}, within the margin of {margin:.2%}"
+        reason = f"{shown}, within the margin of {margin:.2%}{_lopsided(differences, limit)}"
         return Decision(Verdict.SAME, ratio, interval, count, None, False, reason)
     if low > 0 or high < 0:
         verdict = Verdict.SLOWER if low > 0 else Verdict.FASTER
@@ -147,6 +152,17 @@ def decide(
     if not may_go_on:
         reason += f"; the budget of {budget} pairs is spent"
     return Decision(Verdict.UNDECIDED, ratio, interval, count, needed, may_go_on, reason)
+
+
+def _lopsided(differences: Float64Array, limit: float) -> str:
+    """Says that the mean lies where SAME says nothing does; empty if it does not."""
+    mean = float(differences.mean())
+    if abs(mean) <= limit:
+        return ""
+    return (
+        f"; that is the middle of the pairs: their mean ratio is {math.exp(mean):.4f}, so some "
+        "processes are in another state, and noise is not symmetric, as SAME assumes"
+    )
 
 
 def _log_wealth(differences: Float64Array, tested: Float64Array) -> Float64Array:

@@ -32,8 +32,8 @@ pytest.importorskip("harness.native.ort", reason="the native module is not built
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "profile_v1.h5"
 COMMANDS = (
-    "profile", "show", "ops", "ab", "compare", "calibrate", "list", "trace", "export", "report",
-    "recover", "models", "doctor", "complete",
+    "profile", "show", "ops", "ab", "compare", "calibrate", "list", "history", "trace", "export",
+    "report", "recover", "models", "doctor", "complete",
 )  # fmt: skip
 
 

@@ -63,6 +63,7 @@ def python(environment: dict[str, str], folder: Path, *arguments: object) -> str
         ("compare", SAMPLE, SAMPLE),
         ("compare", SAMPLE, SAMPLE, "--json"),
         ("report", SAMPLE, "-o", "page.html"),
+        ("history", SAMPLE, "-o", "history.html", "--bencher", "bencher.json"),
         ("report", SAMPLE, SAMPLE, "-o", "pages.html"),
         ("trace", SAMPLE, "-o", "t.json"),
         ("trace", SAMPLE, "-o", "t.pftrace.gz"),

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
+
 from harness.analysis import timed_passes
 from harness.analysis.comparing.figures import Judge
 from harness.analysis.comparing.report import SIDES
 from harness.records import Profile
-from harness.statistics import steady_state
+from harness.statistics import paired, steady_state
+from harness.statistics.figures import CONFIDENCE
 
 #: Processes that a profile needs for a difference of 2 % to be found.
 COMPARISON_GRADE = 10
@@ -34,8 +39,35 @@ def caveats(judge: Judge, base: Profile, candidate: Profile) -> tuple[str, ...]:
         if verdict.verdict in ("disturbed", "unusable"):
             caveats.append(f"the {name} is {verdict.verdict}: {'; '.join(verdict.causes)}")
         caveats += _unsteady(name, profile)
+    if judge.paired:
+        caveats += _scatters(base, candidate)
     unlike = timed_passes.unlike_each_other(base, candidate)
     return (*caveats, unlike) if unlike else tuple(caveats)
+
+
+def _scatters(base: Profile, candidate: Profile) -> list[str]:
+    """Says that the processes of one side scatter more, if they were measured in pairs."""
+    medians = [
+        {one.index: float(np.median(one.steady.duration_ns)) for one in each.processes
+         if len(one.steady)}
+        for each in (base, candidate)
+    ]  # fmt: skip
+    both = sorted(medians[0].keys() & medians[1].keys())
+    values = np.array([[side[index] for index in both] for side in medians])
+    if not (values > 0).all():
+        return []
+    ratio, chance = paired.scatter_ratio(*np.log(values))
+    if chance > 1 - CONFIDENCE:
+        return []
+    more, less = (SIDES[1], SIDES[0]) if ratio > 1 else (SIDES[0], SIDES[1])
+    times = max(ratio, 1 / ratio if ratio > 0 else math.inf)
+    told = f"{times:.1f} times as much" if math.isfinite(times) else "while these do not scatter"
+    caveat = (
+        f"the processes of the {more} scatter more than those of the {less}, {told}: the noise is "
+        "then not symmetric about the ratio, as its interval and SAME assume; look at each side's "
+        "processes"
+    )
+    return [caveat]
 
 
 def _processes(count: int) -> str:

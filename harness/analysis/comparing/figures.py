@@ -18,7 +18,7 @@ from harness.analysis.noise import NoiseVerdict
 from harness.analysis.throughput import time_per_inference_ns
 from harness.machine.peak_memory import PEAK_MEMORY
 from harness.records import ProcessRecord, Profile
-from harness.statistics import hypotheses, pairs, verdicts
+from harness.statistics import hypotheses, paired, pairs, verdicts
 from harness.statistics import undisturbed as statistics
 from harness.statistics.figures import CONFIDENCE, Float64Array
 from harness.statistics.occasions import (
@@ -264,6 +264,11 @@ class Judge:
         self, base: Mapping[int, float], candidate: Mapping[int, float]
     ) -> Comparison:
         """Compares own times of an operator, by process; not corrected for their number."""
+        both = sorted(base.keys() & candidate.keys() & self._sides[0].keys())
+        if self.paired and len(both) >= paired.FEWEST_PAIRS:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                logs = [np.log([each[index] for index in both]) for each in (base, candidate)]
+                return paired.compare_paired(logs[1] - logs[0], margin=self._margin)
         sides = [self._of_times(k, times) for k, times in enumerate((base, candidate))]
         return self._unpaired("operator", sides[0], sides[1])
 

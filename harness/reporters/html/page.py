@@ -41,7 +41,6 @@ def page(profiles: Sequence[Profile], comparisons: Sequence[Compared] = ()) -> s
         Digest.of(profile, f"p{number}-" if several else "")
         for number, profile in enumerate(profiles, 1)
     ]
-    script, style = _resource("page.js"), _resource("page.css")
     names = " · ".join(dict.fromkeys(profile.model.name for profile in profiles))
     body: list[Content] = [element("a", "Skip to the figures", href="#main", class_="skip")]
     if several:
@@ -54,13 +53,21 @@ def page(profiles: Sequence[Profile], comparisons: Sequence[Compared] = ()) -> s
     else:
         body.append(element("header", _title(digests[0])))
         main = [answers(digests[0]), _profile(digests[0])]
-    body.append(element("main", main, id="main"))
-    body.append(
-        element(
-            "footer",
-            f"Made by harness {__version__}. This page loads nothing from elsewhere. "
-            "What could not be measured is absent, with the reason.",
-        )
+    return document(names, [*body, element("main", main, id="main")])
+
+
+def document(title: str, body: Sequence[Content]) -> str:
+    """A whole file: head, styles, script, and the footer below the body.
+
+    Args:
+        title: of the window.
+        body: what stands above the footer.
+    """
+    script, style = _resource("page.js"), _resource("page.css")
+    footer = element(
+        "footer",
+        f"Made by harness {__version__}. This page loads nothing from elsewhere. "
+        "What could not be measured is absent, with the reason.",
     )
     head = [
         element("meta", charset="utf-8"),
@@ -70,13 +77,13 @@ def page(profiles: Sequence[Profile], comparisons: Sequence[Compared] = ()) -> s
         element("meta", name="referrer", content="no-referrer"),
         # Without it a browser would ask the server for an icon.
         element("link", rel="icon", href="data:,"),
-        element("title", f"{names[:200]} – harness"),
+        element("title", f"{title[:200]} – harness"),
         element("style", Markup(style)),
     ]
     return "<!doctype html>\n" + element(
         "html",
         element("head", head),
-        element("body", body, element("script", Markup(script))),
+        element("body", body, footer, element("script", Markup(script))),
         lang="en",
     )
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from typing import Any
 
@@ -90,6 +91,30 @@ def test_sides_that_are_not_are_timed_equally_long(latencies_ns: tuple[int, int]
     )
     assert one.timed_s == pytest.approx(other.timed_s, rel=0.1)
     assert one.chunk_inferences > other.chunk_inferences
+
+
+@pytest.mark.parametrize("duration_s", [0.05, 0.5, 2.0])
+def test_sides_with_few_inferences_are_timed_equally_long_too(duration_s: float) -> None:
+    """Three inferences of 0.4 s are not compared with five of 0.1 s, but with twelve."""
+    config = dataclasses.replace(CONFIG, duration_s=duration_s)
+    latencies_ns = [int(10 ** (4 + 0.13 * k)) for k in range(48)]
+    for one, other in itertools.combinations(latencies_ns, 2):
+        if other < 1.5 * one:
+            continue
+        plans = planning.equal_looks(
+            *(planning.divide_time(config, n, SESSION_NS, NODES, n) for n in (one, other))
+        )
+        faster, slower = (plan.steady_chunks * plan.chunk_inferences for plan in plans)
+        assert slower >= planning.MIN_CHUNKS
+        if faster < 0.9 * MAX_SAMPLES_PER_PROCESS:
+            assert plans[0].timed_s == pytest.approx(plans[1].timed_s, rel=0.25)
+
+
+def test_a_long_look_takes_no_more_samples_than_a_process_may() -> None:
+    plans = planning.equal_looks(
+        *(planning.divide_time(CONFIG, n, SESSION_NS, NODES, n) for n in (1_000, 10**11))
+    )
+    assert plans[0].steady_chunks * plans[0].chunk_inferences <= 1.1 * MAX_SAMPLES_PER_PROCESS
 
 
 def test_traced_passes_stay_in_their_budget() -> None:

@@ -167,3 +167,14 @@ def test_a_difference_that_changes_sides_is_not_decided() -> None:
 def test_a_question_without_sense_is_refused(margin: float, alpha: float) -> None:
     with pytest.raises(ValueError, match="alpha"):
         decide(np.zeros(3), margin=margin, alpha=alpha)
+
+
+def test_same_says_where_the_mean_is_if_it_lies_outside_of_the_margin() -> None:
+    random = np.random.default_rng(3)
+    pairs = random.normal(0, 0.002, 40)
+    assert "mean ratio" not in decide(pairs, margin=0.01).reason
+    pairs[::10] += np.log(1.5)  # one process in ten of the second configuration
+    found = decide(pairs, margin=0.01)
+    assert found.verdict is Verdict.SAME
+    assert f"their mean ratio is {np.exp(pairs.mean()):.4f}" in found.reason
+    assert "not symmetric" in found.reason

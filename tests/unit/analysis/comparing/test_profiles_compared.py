@@ -261,6 +261,67 @@ def test_only_processes_of_both_sides_make_a_pair() -> None:
     assert refused.reason == "no pair of processes has finished on both sides"
 
 
+def drifting_pairs(pairs: int, factor: float) -> tuple[Profile, Profile]:
+    """Both sides of ``ab`` on a machine that becomes twice as slow; an operator takes longer."""
+    together = json.dumps({"interleaved_with": "7f3a"})
+    nodes = table([-1, -1], **GRAPH)
+    random = np.random.default_rng(7)
+    sides = []
+    for seed, times in ((1, (6000.0, 4000.0)), (2, (6000.0 * factor, 4000.0))):
+        events = traced(dict(enumerate(times)), pairs, seed=seed)
+        drift = np.linspace(1, 2, pairs)[events.process]
+        own = np.round(events.self_ns * drift * np.exp(random.normal(0, 0.004, len(drift))))
+        events = dataclasses.replace(
+            events, self_ns=own.astype(np.int64), duration_ns=own.astype(np.int64)
+        )
+        records = processes(sum(times), pairs, seed=seed)
+        sides.append(profile(*records, config=together, nodes=nodes, traces={"probe": events}))
+    return sides[0], sides[1]
+
+
+def test_operators_of_pairs_are_compared_in_pairs() -> None:
+    base, candidate = drifting_pairs(7, 1.05)
+    found = compare_profiles(base, [candidate]).candidates[0].operators
+    assert isinstance(found, OperatorChanges)
+    slower = found.changes[0]
+    assert slower.base_nodes == ("a",)
+    assert slower.comparison.verdict is Verdict.SLOWER
+    assert slower.comparison.ratio == pytest.approx(1.05, rel=0.01)
+    assert "of 7 pairs" in slower.comparison.reason
+    assert found.changes[1].comparison.verdict is not Verdict.SLOWER
+    # As two groups of processes the drift hides it.
+    alone = json.dumps({"interleaved_with": ""})
+    apart = [dataclasses.replace(one, config=alone) for one in (base, candidate)]
+    hidden = compare_profiles(apart[0], [apart[1]]).candidates[0].operators
+    assert isinstance(hidden, OperatorChanges)
+    assert hidden.changes[0].comparison.verdict is Verdict.UNDECIDED
+
+
+def test_operators_of_few_pairs_are_compared_as_two_groups() -> None:
+    base, candidate = drifting_pairs(4, 1.05)
+    found = compare_profiles(base, [candidate]).candidates[0].operators
+    assert isinstance(found, OperatorChanges)
+    assert "pairs" not in found.changes[0].comparison.reason
+
+
+@pytest.mark.parametrize("share", [0, 3])
+def test_a_side_with_states_of_its_own_is_told(share: int) -> None:
+    """Every third process of the candidate takes a tenth longer, or none."""
+    together = json.dumps({"interleaved_with": "7f3a"})
+    base = profile(*processes(1e4, 24, seed=1), config=together)
+    states = [
+        dataclasses.replace(one, steady=latencies([round(1.1 * d) for d in one.steady.duration_ns]))
+        if share and one.index % share == 0
+        else one
+        for one in processes(1e4, 24, seed=2)
+    ]
+    (compared,) = compare_profiles(base, [profile(*states, config=together)]).candidates
+    told = [one for one in compared.caveats if "scatter more" in one]
+    assert bool(told) == bool(share)
+    if told:
+        assert told[0].startswith("the processes of the candidate scatter more than those of the")
+
+
 def test_a_slower_operator_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     nodes = table([-1, -1], **GRAPH)
     base = measured(1e4, seed=1, nodes=nodes, traces={"probe": traced({0: 6000, 1: 4000}, seed=3)})
