@@ -11,9 +11,9 @@ import dataclasses
 import functools
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, SupportsIndex, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -407,13 +407,65 @@ class DeviceSeries:
         return len(self.value)
 
 
+class RepeatedTexts(Sequence[str]):
+    """Texts of which few differ, as the names of a million kernels do: rows in the distinct ones.
+
+    Compares equal to the sequence of its texts.
+
+    Attributes:
+        row: integer[n], of each text in ``distinct``.
+        distinct: the texts that occur, each once.
+    """
+
+    __slots__ = ("distinct", "row")
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, row: npt.NDArray[np.integer[Any]], distinct: tuple[str, ...]) -> None:
+        self.row = row
+        self.distinct = distinct
+
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> RepeatedTexts:
+        """Any texts, in this form; the distinct ones in order of their first."""
+        if isinstance(texts, cls):
+            return texts
+        rows: dict[str, int] = {}
+        row = np.array([rows.setdefault(text, len(rows)) for text in texts], np.int32)
+        return cls(row, tuple(rows))
+
+    def each(self, values: Iterable[Any]) -> npt.NDArray[Any]:
+        """From a value for each distinct text, that of each text."""
+        return np.array(list(values))[self.row] if self.distinct else np.empty(0)
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    @overload
+    def __getitem__(self, at: SupportsIndex) -> str: ...
+    @overload
+    def __getitem__(self, at: slice) -> RepeatedTexts: ...
+    def __getitem__(self, at: SupportsIndex | slice) -> str | RepeatedTexts:
+        if isinstance(at, slice):
+            return RepeatedTexts(self.row[at], self.distinct)
+        return self.distinct[int(self.row[at])]
+
+    def __iter__(self) -> Iterator[str]:
+        return map(self.distinct.__getitem__, self.row.tolist())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class KernelEvents:
     """GPU work in a traced pass; columns of equal length n, sorted by start time.
 
     Attributes:
-        kind: ``kernel``, ``memcpy`` or ``memset``.
-        name: name of the function; for a copy, its direction (``HtoD``).
+        kind: ``kernel``, ``memcpy`` or ``memset``; RepeatedTexts where a file was read.
+        name: name of the function; for a copy, its direction (``HtoD``); likewise.
         node: int32[n], row in the NodeTable; -1 where it could not be joined to a node.
         process: int32[n], ProcessRecord.index.
         inference: int32[n], number of the traced inference in its process; -1 outside all of
@@ -432,8 +484,8 @@ class KernelEvents:
         dropped: records that CUPTI dropped.
     """
 
-    kind: tuple[str, ...]
-    name: tuple[str, ...]
+    kind: Sequence[str]
+    name: Sequence[str]
     node: Int32Array
     process: Int32Array
     inference: Int32Array

@@ -17,6 +17,17 @@ enum channel_kind {
     CHANNEL_KINDS
 };
 
+struct reading {
+    int64_t time_ns; /* CLOCK_MONOTONIC, the middle of the call */
+    int64_t value;
+    int64_t updated_us; /* CLOCK_REALTIME at which the driver says it updated the value; or 0 */
+    int32_t status;     /* 0; else an errno for files, an nvmlReturn_t for NVML */
+    int32_t channel;    /* of a seldom reading: which one; else 0 */
+};
+
+/* In a row of a tick, the status of a channel that has become a seldom one. */
+#define CHANNEL_ELSEWHERE (-1)
+
 struct channel {
     enum channel_kind kind;
     bool slow;
@@ -29,21 +40,12 @@ struct channel {
     bool meter;       /* a counter: the spacing of its updates is found at start if it is seldom */
     /* Found by the thread at its start, of NVML's channels. */
     bool seldom;      /* too costly for every tick: read at the edges of passes and now and then */
-    int64_t cost_ns;  /* of one call; 0 if it was not measured */
-    int64_t every_ns; /* between two readings of a seldom channel */
+    int64_t cost_ns;  /* of one call; 0 if it is not known */
+    int32_t untried;  /* status of the trial that failed, so that the cost is not known */
+    int64_t every_ns; /* between two readings of a seldom channel, at most */
     int64_t due_ns;   /* of the next one */
     int64_t period_ns; /* between two updates of a meter; 0 if it was not found */
-};
-
-/* In a row of a tick, the status of a channel that has become a seldom one. */
-#define CHANNEL_ELSEWHERE (-1)
-
-struct reading {
-    int64_t time_ns; /* CLOCK_MONOTONIC, the middle of the call */
-    int64_t value;
-    int64_t updated_us; /* CLOCK_REALTIME at which the driver says it updated the value; or 0 */
-    int32_t status;     /* 0; else an errno for files, an nvmlReturn_t for NVML */
-    int32_t channel;    /* of a seldom reading: which one; else 0 */
+    struct reading last; /* of its trials; its time is 0 once it was taken */
 };
 
 static inline void channel_store(const struct channel *channel, struct reading *reading,

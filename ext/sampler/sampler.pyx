@@ -65,6 +65,8 @@ cdef extern from "sampler/sampling.h" nogil:
     ctypedef struct cost_t "struct sampler_cost":
         int64_t cost_ns
         int64_t period_ns
+        int64_t every_ns
+        int32_t untried
         bint seldom
     enum tier:
         TIER_FAST
@@ -73,7 +75,7 @@ cdef extern from "sampler/sampling.h" nogil:
     sampler* sampler_new(const sampler_plan*) noexcept
     int sampler_start(sampler*) noexcept
     void sampler_stop(sampler*) noexcept
-    void sampler_edge(sampler*) noexcept
+    bint sampler_edge(sampler*) noexcept
     report_t sampler_report(const sampler*) noexcept
     cost_t sampler_cost(const sampler*, size_t) noexcept
     size_t sampler_rows(const sampler*, tier) noexcept
@@ -102,7 +104,7 @@ Channel = namedtuple(
     "Channel", "kind argument scale slow path key meter", defaults=(0, 1, False, "", "", False)
 )
 Report = namedtuple("Report", "ticks missed dropped cpu_ns setup_ns hung detail test_double")
-Cost = namedtuple("Cost", "cost_ns period_ns seldom")
+Cost = namedtuple("Cost", "cost_ns period_ns every_ns untried seldom")
 
 
 cdef class Sampler:
@@ -190,12 +192,14 @@ cdef class Sampler:
             raise OSError(error, f"the sampling thread: {os.strerror(error)}")
 
     def edge(self):
-        """Has the thread read its seldom channels now, and waits until it has."""
+        """Has the thread read its seldom channels now, and waits until it has, but not long."""
         cdef sampler* native = self._own()
+        cdef bint read
         self._busy = True
         with nogil:
-            sampler_edge(native)
+            read = sampler_edge(native)
         self._busy = False
+        return bool(read)
 
     def stop(self):
         """Ends the thread, or abandons it if it hangs."""
@@ -225,7 +229,9 @@ cdef class Sampler:
 
     cdef object _cost(self, size_t channel):
         cdef cost_t cost = sampler_cost(self._own(), channel)
-        return Cost(cost.cost_ns, cost.period_ns, bool(cost.seldom))
+        return Cost(
+            cost.cost_ns, cost.period_ns, cost.every_ns, cost.untried, bool(cost.seldom)
+        )
 
     def report(self):
         """Counters of the thread."""

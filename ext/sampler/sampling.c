@@ -28,12 +28,18 @@
 /* Room for so many of them in a second; power was kept 50 times a second. */
 #define SAMPLES_HZ 200
 
+/* How long a pass waits for the readings at its edge, beyond the next deadline. The energy counter of
+   an H200 took 3.2 ms, 17 ms at most. */
+#define EDGE_WAIT_NS 100000000LL
+
 /* Calls of which the fastest tells the cost: the first may load something, any may be preempted. */
 #define COST_CALLS 3
 
 /* Updates of a meter between which its period is found, and the longest search. */
 #define METER_UPDATES 4
 #define METER_SEARCH_NS 700000000LL
+/* The longest pause between two looks at it. */
+#define LOOK_NS 10000000LL
 
 /* Rows of one tier. Single producer (the thread), single consumer (the owner): lock-free. */
 struct ring {
@@ -56,14 +62,16 @@ struct sampler {
 
     pthread_t thread;
     bool started, joined;  /* used by the owner only */
+    bool has_nvml;         /* any channel is one of NVML */
     atomic_int holders;    /* the owner and the thread: the last one frees the memory */
     atomic_bool stopping;
     pthread_mutex_t lock;
     pthread_cond_t turned; /* ready or finished became true */
     bool ready, finished;
-    /* For a waiting owner: since when the thread has been in a tick, 0 while it sleeps. */
+    /* For a waiting owner: since when the thread has been in a call, 0 while it sleeps; and of which
+       channel. */
     atomic_llong busy_since_ns;
-    atomic_int at; /* the channel that it is reading */
+    atomic_int at;
     atomic_int hung;
     atomic_llong ticks, missed, dropped, cpu_ns, setup_ns;
     atomic_bool opened;  /* nvml.detail and nvml.test_double are final */
@@ -103,6 +111,12 @@ static void ring_publish(struct ring *ring) {
 
 /* --- the thread --- */
 
+/* Before each call that may not return. */
+static void enter(struct sampler *sampler, size_t number, int64_t now_ns) {
+    atomic_store_explicit(&sampler->at, (int)number, memory_order_relaxed);
+    atomic_store(&sampler->busy_since_ns, now_ns);
+}
+
 static bool same_source(const struct channel *a, const struct channel *b) {
     if (a->kind != b->kind || a->slow != b->slow) return false;
     return a->kind == CHANNEL_FILE ? strcmp(a->path, b->path) == 0 : nvml_shared(a->kind);
@@ -124,15 +138,16 @@ static bool all_absent(const struct channel *channels, size_t count) {
 }
 
 static void open_sources(struct sampler *sampler) {
-    bool wanted = false;
+    size_t of_nvml = 0;
     for (size_t i = 0, end; i < sampler->count; i = end) {
         end = source_end(sampler, i);
-        atomic_store(&sampler->at, (int)i);
+        enter(sampler, i, monotonic_ns());
         struct channel *channels = &sampler->channels[i];
         if (channels->kind == CHANNEL_FILE) file_open(channels, end - i);
-        else wanted = true;
+        else of_nvml = i;
     }
-    if (wanted) {
+    if (sampler->has_nvml) {
+        enter(sampler, of_nvml, monotonic_ns());
         nvmlReturn_t status = nvml_open(&sampler->nvml, sampler->nvml_library, sampler->gpu);
         for (size_t i = 0; i < sampler->count; i++)
             if (sampler->channels[i].kind != CHANNEL_FILE) sampler->channels[i].absent = status;
@@ -157,7 +172,7 @@ static void read_channels(struct sampler *sampler, size_t begin, size_t end,
         next = source_end(sampler, i);
         struct channel *channels = &sampler->channels[i];
         struct reading *row = &readings[i - begin];
-        atomic_store_explicit(&sampler->at, (int)i, memory_order_relaxed);
+        enter(sampler, i, before_ns);
         if (all_absent(channels, next - i)) {
             for (size_t k = 0; k < next - i; k++) row[k].status = channels[k].absent;
         } else if (channels->kind == CHANNEL_FILE) {
@@ -177,9 +192,8 @@ static struct reading read_alone(struct sampler *sampler, size_t number) {
     struct channel alone = sampler->channels[number];
     struct reading reading = {0};
     if (alone.absent == CHANNEL_ELSEWHERE) alone.absent = 0;
-    atomic_store(&sampler->at, (int)number);
     int64_t before_ns = monotonic_ns();
-    atomic_store(&sampler->busy_since_ns, before_ns);
+    enter(sampler, number, before_ns);
     nvml_read(&sampler->nvml, &alone, 1, &reading);
     reading.time_ns = before_ns + (monotonic_ns() - before_ns) / 2;
     reading.channel = (int32_t)number;
@@ -199,7 +213,7 @@ static bool keep_seldom(struct sampler *sampler, const struct reading *reading) 
 static bool fetch(struct sampler *sampler, size_t number, int64_t since_ns) {
     size_t count;
     bool kept = true;
-    atomic_store(&sampler->at, (int)number);
+    enter(sampler, number, monotonic_ns());
     nvmlReturn_t status = nvml_samples(&sampler->nvml, &sampler->channels[number], since_ns,
                                        sampler->fetched, &count);
     if (status != NVML_SUCCESS) {
@@ -218,15 +232,22 @@ static bool read_seldom(struct sampler *sampler, int64_t start_ns, bool all) {
     bool kept = true;
     for (size_t i = 0; i < sampler->count; i++) {
         struct channel *channel = &sampler->channels[i];
-        int64_t now_ns = monotonic_ns();
-        if (!channel->seldom || (!all && now_ns < channel->due_ns)) continue;
-        channel->due_ns = now_ns + channel->every_ns;
+        if (!channel->seldom) continue;
+        int64_t now_ns = monotonic_ns(), every_ns = channel->every_ns;
+        if (!all && now_ns < channel->due_ns) continue;
         if (channel->kind == CHANNEL_NVML_SAMPLES) {
             kept = fetch(sampler, i, start_ns) && kept;
         } else {
-            struct reading reading = read_alone(sampler, i);
+            struct reading reading = channel->last;
+            channel->last.time_ns = 0;
+            /* At the first tick, that of its trial may have been made just now. */
+            if (reading.time_ns < now_ns - sampler->period_ns) reading = read_alone(sampler, i);
             kept = keep_seldom(sampler, &reading) && kept;
+            /* Of one whose cost is not known, what it takes now has to tell. */
+            int64_t share_ns = (monotonic_ns() - now_ns) * COST_SHARE;
+            if (channel->cost_ns == 0 && share_ns > every_ns) every_ns = share_ns;
         }
+        channel->due_ns = now_ns + every_ns;
     }
     return kept;
 }
@@ -236,7 +257,7 @@ static bool read_seldom(struct sampler *sampler, int64_t start_ns, bool all) {
 static void find_period(struct sampler *sampler, size_t number) {
     struct channel *channel = &sampler->channels[number];
     int64_t pause_ns = 3 * channel->cost_ns;
-    if (pause_ns > 10000000) pause_ns = 10000000;
+    if (pause_ns == 0 || pause_ns > LOOK_NS) pause_ns = LOOK_NS;
     int64_t until_ns = monotonic_ns() + METER_SEARCH_NS, first_ns = 0;
     struct reading last = read_alone(sampler, number);
     for (int updates = 0; updates < METER_UPDATES;) {
@@ -245,15 +266,17 @@ static void find_period(struct sampler *sampler, size_t number) {
         struct reading next = read_alone(sampler, number);
         if (last.status != 0 || next.status != 0 || next.time_ns > until_ns ||
             atomic_load(&sampler->stopping))
-            return;
+            break;
         if (next.value != last.value && ++updates == 1) first_ns = next.time_ns;
         if (updates == METER_UPDATES)
             channel->period_ns = (next.time_ns - first_ns) / (METER_UPDATES - 1);
         last = next;
     }
+    channel->last = last;
 }
 
-/* Measures what a call costs, and finds out whether it will ever succeed. */
+/* Measures what a call costs, and finds out whether it will ever succeed. A call that failed in one
+   of the trials may cost anything when it succeeds: its cost stays unknown. */
 static void find_cost(struct sampler *sampler, size_t number) {
     struct channel *channel = &sampler->channels[number];
     int64_t cost_ns = INT64_MAX;
@@ -262,11 +285,12 @@ static void find_cost(struct sampler *sampler, size_t number) {
         nvmlReturn_t status;
         if (channel->kind == CHANNEL_NVML_SAMPLES) {
             size_t count;
-            atomic_store(&sampler->at, (int)number);
+            enter(sampler, number, before_ns);
             /* Those of before the first tick are not of the passes. */
             status = nvml_samples(&sampler->nvml, channel, INT64_MAX, sampler->fetched, &count);
         } else {
-            status = read_alone(sampler, number).status;
+            channel->last = read_alone(sampler, number);
+            status = channel->last.status;
         }
         int64_t took_ns = monotonic_ns() - before_ns;
         if (took_ns < cost_ns) cost_ns = took_ns;
@@ -274,8 +298,10 @@ static void find_cost(struct sampler *sampler, size_t number) {
             channel->absent = status;
             return;
         }
-        /* A failure says nothing about the cost. */
-        if (status != NVML_SUCCESS) return;
+        if (status != NVML_SUCCESS) {
+            channel->untried = status;
+            return;
+        }
     }
     channel->cost_ns = cost_ns > 0 ? cost_ns : 1;
 }
@@ -287,7 +313,6 @@ static void settle(struct sampler *sampler) {
         if (channel->kind == CHANNEL_FILE || channel->absent != 0) continue;
         bool fetched = channel->kind == CHANNEL_NVML_SAMPLES;
         find_cost(sampler, i);
-        /* Nor is a call made at every tick that did not answer, and may cost anything. */
         bool cheap = channel->cost_ns > 0 && channel->cost_ns <= COSTLY_NS;
         if (channel->absent != 0 || (cheap && !fetched)) continue;
         channel->every_ns = channel->cost_ns * COST_SHARE;
@@ -304,7 +329,6 @@ static void settle(struct sampler *sampler) {
 static void tick(struct sampler *sampler, int64_t start_ns, int64_t deadline_ns, bool with_slow,
                  bool with_seldom) {
     int64_t woken_ns = monotonic_ns();
-    atomic_store(&sampler->busy_since_ns, woken_ns);
     struct reading *fast = ring_row(&sampler->fast);
     struct reading *slow = with_slow ? ring_row(&sampler->slow) : NULL;
     if (fast != NULL) {
@@ -364,17 +388,19 @@ static void *work(void *argument) {
     settle(sampler);
     int64_t cpu_begin_ns = thread_cpu_ns();
     atomic_store(&sampler->setup_ns, cpu_begin_ns);
-    int64_t start_ns = monotonic_ns(), number = 0, next_slow = 0, edges = 0;
+    int64_t start_ns = monotonic_ns(), number = 0, next = 0, edges = 0;
     for (;;) {
         /* Checked before reading, so that the last readings are newer than the request to stop. */
         bool last = atomic_load(&sampler->stopping);
-        bool with_slow = sampler->slow.columns > 0 && (last || number >= next_slow);
-        if (with_slow) next_slow = number + sampler->slow_every;
+        bool now_and_then = last || number >= next;
+        if (now_and_then) next = number + sampler->slow_every;
+        bool with_slow = now_and_then && sampler->slow.columns > 0;
         int64_t asked = atomic_load(&sampler->edges_asked);
         bool edge = last || number == 0 || asked > edges;
         tick(sampler, start_ns, start_ns + number * sampler->period_ns, with_slow, edge);
         edges = asked;
-        atomic_store(&sampler->cpu_ns, thread_cpu_ns() - cpu_begin_ns);
+        /* Not at every tick: this clock is a system call. */
+        if (now_and_then) atomic_store(&sampler->cpu_ns, thread_cpu_ns() - cpu_begin_ns);
         if (edge) announce(sampler, &sampler->ready, edges);
         if (last) break;
         if (sampler->seldom_count == 0 && all_absent(sampler->channels, sampler->count)) break;
@@ -383,8 +409,7 @@ static void *work(void *argument) {
         number = (passed > number ? passed : number) + 1;
         sleep_until(start_ns + number * sampler->period_ns);
     }
-    atomic_store(&sampler->at, (int)sampler->count);
-    atomic_store(&sampler->busy_since_ns, monotonic_ns());
+    enter(sampler, sampler->count, monotonic_ns());
     close_sources(sampler);
     announce(sampler, &sampler->finished, edges);
     release(sampler);
@@ -405,6 +430,8 @@ static bool copy_channels(struct sampler *sampler, const struct sampler_plan *pl
         channel->file = -1;
         channel->absent = 0;
         channel->seldom = false;
+        channel->untried = 0;
+        channel->last = (struct reading){0};
         channel->cost_ns = channel->every_ns = channel->due_ns = channel->period_ns = 0;
         sampler->count = i + 1;
         if (channel->path == NULL || channel->key == NULL) return false;
@@ -433,13 +460,12 @@ struct sampler *sampler_new(const struct sampler_plan *plan) {
     bool copied = copy_channels(sampler, plan);
     /* One more slow row for the first tick, and one for the last. */
     size_t slow_rows = plan->capacity / (size_t)plan->slow_every + 2;
-    bool gpu = false;
     for (size_t i = 0; i < plan->channel_count; i++)
-        gpu = gpu || plan->channels[i].kind != CHANNEL_FILE;
+        sampler->has_nvml = sampler->has_nvml || plan->channels[i].kind != CHANNEL_FILE;
     /* NVML's channels read every SELDOM_NS and at some edges, and the driver's own samples. */
     size_t seconds = (size_t)((double)plan->capacity * (double)plan->period_ns * 1e-9) + 10;
-    size_t seldom_rows = gpu ? seconds * (SAMPLES_HZ + plan->channel_count) : 0;
-    sampler->fetched = calloc(gpu ? NVML_SAMPLES : 1, sizeof *sampler->fetched);
+    size_t seldom_rows = sampler->has_nvml ? seconds * (SAMPLES_HZ + plan->channel_count) : 0;
+    sampler->fetched = calloc(sampler->has_nvml ? NVML_SAMPLES : 1, sizeof *sampler->fetched);
     if (!copied || sampler->nvml_library == NULL || sampler->text == NULL ||
         sampler->fetched == NULL ||
         !ring_allocate(&sampler->fast, sampler->slow_begin + 1, plan->capacity) ||
@@ -503,23 +529,28 @@ void sampler_stop(struct sampler *sampler) {
     }
 }
 
-void sampler_edge(struct sampler *sampler) {
-    if (!sampler->started || sampler->joined || !atomic_load(&sampler->settled) ||
-        sampler->seldom_count == 0)
-        return;
+bool sampler_edge(struct sampler *sampler) {
+    if (!sampler->started || sampler->joined || !sampler->has_nvml) return true;
+    if (!atomic_load(&sampler->settled)) return false;
+    if (sampler->seldom_count == 0) return true;
     int64_t edge = atomic_fetch_add(&sampler->edges_asked, 1) + 1;
-    int64_t until_ns = monotonic_ns() + sampler->period_ns + sampler->patience_ns;
+    int64_t until_ns = monotonic_ns() + sampler->period_ns + EDGE_WAIT_NS;
     struct timespec until = {until_ns / 1000000000, until_ns % 1000000000};
     pthread_mutex_lock(&sampler->lock);
-    while (sampler->edges_read < edge && !sampler->finished)
-        if (pthread_cond_timedwait(&sampler->turned, &sampler->lock, &until) != 0) break;
+    /* A thread that has not come back since the last edge is not waited for once more. */
+    bool waits = sampler->edges_read == edge - 1;
+    while (waits && sampler->edges_read < edge && !sampler->finished)
+        waits = pthread_cond_timedwait(&sampler->turned, &sampler->lock, &until) == 0;
+    bool read = sampler->edges_read >= edge || sampler->finished;
     pthread_mutex_unlock(&sampler->lock);
+    return read;
 }
 
 struct sampler_cost sampler_cost(const struct sampler *sampler, size_t channel) {
     if (!atomic_load(&sampler->settled)) return (struct sampler_cost){0};
     const struct channel *found = &sampler->channels[channel];
-    return (struct sampler_cost){found->cost_ns, found->period_ns, found->seldom};
+    return (struct sampler_cost){found->cost_ns, found->period_ns, found->every_ns, found->untried,
+                                 found->seldom};
 }
 
 struct sampler_report sampler_report(const struct sampler *sampler) {

@@ -42,8 +42,10 @@ struct sampler *sampler_new(const struct sampler_plan *plan);
 int sampler_start(struct sampler *sampler);
 
 /* Has the thread read its seldom channels at the next deadline, and waits until it has, for at
-   most a period plus the patience. Returns at once if it has none. */
-void sampler_edge(struct sampler *sampler);
+   most a period plus 0.1 s, as a timed pass may follow. Returns whether they were read in time; at
+   once, true if it has none, and false while it still opens NVML or has not answered the last
+   edge yet. What is read late is in the ring all the same, with its own time. */
+bool sampler_edge(struct sampler *sampler);
 
 /* Makes the thread take its last readings at the next deadline and waits for it to end, for at
    most a period plus the patience. After that the thread is abandoned: it ends by itself if its
@@ -52,11 +54,15 @@ void sampler_stop(struct sampler *sampler);
 
 struct sampler_report sampler_report(const struct sampler *sampler);
 
-/* What the thread found out about a channel before its first tick: what a call costs, whether it
-   is therefore seldom, and the spacing of a meter's updates. All 0 until then. */
+/* What the thread found out about a channel before its first tick: what a call costs and whether it
+   is therefore seldom, the spacing of a meter's updates, the longest time between two readings of
+   a seldom channel, and the status of the trial that failed, so that its cost is unknown. All 0
+   until then. */
 struct sampler_cost {
     int64_t cost_ns;
     int64_t period_ns;
+    int64_t every_ns;
+    int32_t untried;
     bool seldom;
 };
 struct sampler_cost sampler_cost(const struct sampler *sampler, size_t channel);

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from harness.analysis.occupancy import capacity, too_few
 from harness.analysis.operators.accounts import TRUSTED_RESIDUAL
 from harness.ort import providers
-from harness.records import GpuTimeline, Int64Array, Profile
+from harness.records import GpuTimeline, Int64Array, Profile, RepeatedTexts
 from harness.statistics.figures import Figure, Float64Array
 from harness.statistics.intervals import typical
 
@@ -292,7 +292,8 @@ def _nodes(each: list[_OfProcess], rows: int) -> NodeWork:
 
 def copies(kind: Sequence[str]) -> Float64Array:
     """float64[n]: 1 for a copy or a memset, 0 for a kernel."""
-    return np.array([each != "kernel" for each in kind], np.float64)
+    kinds = RepeatedTexts.of(kind)
+    return kinds.each(each != "kernel" for each in kinds.distinct).astype(np.float64)
 
 
 def _by_process(timeline: GpuTimeline) -> list[_Rows]:

@@ -14,6 +14,7 @@ updates, and the two estimates must agree in every process.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -39,14 +40,15 @@ EDGE_PERIODS = 2
 #: on top of what the ends of the pass may explain.
 AGREEMENT_LIMIT = 0.10
 
-#: A reading of a costly counter belongs to an end of a window if it lies this close to it: in
-#: seconds, or as a share of the window. Between the reading and a timed pass, inferences are
-#: discarded for 0.02 s, but at least three (`harness.measuring.timed_pass`).
+#: A reading of a costly counter belongs to an end of a window if it lies this close to it: outside
+#: of it, in seconds; within it, or where the device did the same outside, as a share of the window.
+#: Between the reading and a timed pass, inferences are discarded for 0.02 s, but at least three
+#: (`harness.measuring.timed_pass`).
 EDGE_S = 0.05
 EDGE_SHARE = 0.25
 DISCARDED = 3
 
-#: The longest time that the driver's own record of power may leave out.
+#: The longest time of a pass that readings of power may leave out.
 MAX_GAP_S = 0.5
 
 #: If the temperature rises by more than this during a timed pass, power is still drifting.
@@ -104,7 +106,13 @@ def energy(profile: Profile) -> tuple[Energy, ...]:
     for series in profile.devices:
         devices.setdefault(series.device, []).append(series)
     return tuple(
-        _of_device(series, _Meter(series, devices.get(f"sampler_{device}", ())), timed, profile)
+        _of_device(
+            series,
+            _Meter(series, devices.get(f"sampler_{device}", ())),
+            _idle_windows(profile, series, timed, devices.get("sampler", ())),
+            timed,
+            profile,
+        )
         for device, series in devices.items()
         if timed and any(_is_counter(each) or _is_power(each) for each in series)
     )
@@ -113,6 +121,7 @@ def energy(profile: Profile) -> tuple[Energy, ...]:
 def _of_device(
     series: Sequence[DeviceSeries],
     meter: _Meter,
+    idle_windows: tuple[_Windows, _Windows],
     timed: Sequence[ProcessRecord],
     profile: Profile,
 ) -> Energy:
@@ -123,7 +132,7 @@ def _of_device(
     if any(each.double for each in series):
         used = _MeanPower(None, "the readings come from a test double: they are not measurements")
     elif used.watts is None:
-        used = _MeanPower(None, "; ".join(dict.fromkeys([counter.reason, power.reason])))
+        used = _MeanPower(None, _reasons(counter, power))
     if used.watts is None:
         return _nothing(device, used.reason)
 
@@ -131,10 +140,10 @@ def _of_device(
     inference_s /= [len(process.steady) for process in timed]
     joules = used.watts * inference_s
     interval = t_interval(joules)
-    widened, short = _short(used, "energy counter" if used is counter else "power readings")
+    widened, short = _short(used, "energy counter" if used is counter else "power readings", passes)
     if interval is not None:
         interval = (interval[0] * max(1 - widened, 0), interval[1] * (1 + widened))
-    idle, warm = map(meter.idle, _idle_windows(profile, series, timed))
+    idle, warm = map(meter.idle, idle_windows)
     causes = (*short, *_agreement(counter, power, passes), *_doubts(series, passes))
     once = np.ones(len(passes))
     return Energy(
@@ -153,6 +162,10 @@ def _of_device(
         verdict="doubtful" if causes else "trusted",
         causes=causes,
     )
+
+
+def _reasons(counter: _MeanPower, power: _MeanPower) -> str:
+    return "; ".join(dict.fromkeys([counter.reason, power.reason]))
 
 
 def _nothing(device: str, reason: str) -> Energy:
@@ -181,13 +194,20 @@ class _Window(NamedTuple):
     Attributes:
         process: ProcessRecord.index.
         start_ns, end_ns: of the span.
-        alike_s: how long before it the device did the same already.
+        before_s, after_s: how long before and after it the device did the same.
+        idle: whether it is a time of idling, of which any part tells the power.
     """
 
     process: int
     start_ns: int
     end_ns: int
-    alike_s: float = 0.0
+    before_s: float = 0.0
+    after_s: float = 0.0
+    idle: bool = False
+
+    @property
+    def name(self) -> str:
+        return "idling" if self.idle else "a pass"
 
     @property
     def seconds(self) -> float:
@@ -236,31 +256,72 @@ def _timed_pass(process: ProcessRecord) -> _Window:
     steady = process.steady
     start_ns, end_ns = int(steady.start_ns[0]), int(steady.start_ns[-1] + steady.duration_ns[-1])
     discarded_s = DISCARDED * float(np.median(steady.duration_ns)) * 1e-9
-    return _Window(process.index, start_ns, end_ns, discarded_s)
+    return _Window(process.index, start_ns, end_ns, before_s=discarded_s)
+
+
+#: A window of each process, or why there are none.
+_Windows = list[_Window] | str
+
+_NOT_WARM = "it was not left idle after the timed pass, as is done with a GPU alone"
+
+
+def _idle(process: int, start_ns: int, end_ns: int) -> _Window:
+    # The session is not created before the counter was read; the last reading ends the sampling.
+    near_s = EDGE_SHARE * (end_ns - start_ns) * 1e-9
+    return _Window(process, start_ns, end_ns, near_s, near_s, idle=True)
 
 
 def _idle_windows(
-    profile: Profile, series: Sequence[DeviceSeries], timed: Sequence[ProcessRecord]
-) -> tuple[list[_Window] | str, list[_Window] | str]:
+    profile: Profile,
+    series: Sequence[DeviceSeries],
+    timed: Sequence[ProcessRecord],
+    thread: Sequence[DeviceSeries],
+) -> tuple[_Windows, _Windows]:
     """When the device was idle before the session and after the timed pass; or why it was not.
 
-    Sampling begins with the first of these times, and ends with the second.
+    The series of the sampling thread say when. In files from before that was noted, sampling begins
+    with the first of these times, and ends with the second.
     """
     if not profile.asked.energy:
         reason = "idle power is measured only with `energy`"
         return reason, reason
+    noted = next((each for each in thread if each.quantity == "idle_ns"), None)
+    if noted is not None:
+        return _noted(noted, timed)
     idle_ns = round(ENERGY_IDLE_S * 1e9)
     cold, warm = [], []
     for process in timed:
         times = [each.time_ns[each.process == process.index] for each in series]
         first_ns = min((int(time[0]) for time in times if len(time)), default=0)
         last_ns = max((int(time[-1]) for time in times if len(time)), default=0)
-        cold.append(_Window(process.index, first_ns, first_ns + idle_ns))
-        warm.append(_Window(process.index, last_ns - idle_ns, last_ns))
+        cold.append(_idle(process.index, first_ns, first_ns + idle_ns))
+        warm.append(_idle(process.index, last_ns - idle_ns, last_ns))
     ended_ns = [_timed_pass(process).end_ns for process in timed]
     if any(one.start_ns < end_ns for one, end_ns in zip(warm, ended_ns, strict=True)):
-        return cold, "it was not left idle after the timed pass, as is done with a GPU alone"
+        return cold, _NOT_WARM
     return cold, warm
+
+
+def _noted(idle: DeviceSeries, timed: Sequence[ProcessRecord]) -> tuple[_Windows, _Windows]:
+    """The times that the processes noted: the first one before their passes, and one after it."""
+    cold: list[_Window] = []
+    warm: list[_Window] = []
+    for process in timed:
+        mine = idle.process == process.index
+        spans = [
+            _idle(process.index, end_ns - length_ns, end_ns)
+            for end_ns, length_ns in zip(
+                idle.time_ns[mine].tolist(), idle.value[mine].tolist(), strict=True
+            )
+            if 0 < length_ns < end_ns
+        ]
+        span = _timed_pass(process)
+        cold += [one for one in spans if one.end_ns <= span.start_ns][:1]
+        warm += [one for one in spans if one.start_ns >= span.end_ns][:1]
+    return (
+        cold if len(cold) == len(timed) else "no process noted when it was left idle",
+        warm if len(warm) == len(timed) else _NOT_WARM,
+    )
 
 
 class _Meter:
@@ -282,7 +343,8 @@ class _Meter:
         series = self._counter
         if series is None:
             return _MeanPower(None, "the device exposes no readable energy counter")
-        if f"{series.quantity}_call_ns" not in self._found:
+        # Of one whose price is not known, only this is; of older files, only the price.
+        if not {f"{series.quantity}_{what}_ns" for what in ("every", "call")} & set(self._found):
             estimates = [_between_updates(series, window) for window in windows]
             return _together(estimates, [_period_s(series, one.process) for one in windows])
         periods = [self._found_period_s(series, window.process) for window in windows]
@@ -306,12 +368,17 @@ class _Meter:
         reason = "; ".join(dict.fromkeys(reasons))
         return _MeanPower(None, reason or "the device exposes no readable power reading")
 
-    def idle(self, windows: Sequence[_Window] | str) -> _MeanPower:
+    def idle(self, windows: _Windows) -> _MeanPower:
         """Power by the counter, as of the timed passes if it can be; else by the readings."""
         if isinstance(windows, str):
             return _MeanPower(None, windows)
         counter = self.counter(windows)
-        return counter if counter.watts is not None else self.power(windows)
+        if counter.watts is not None:
+            return counter
+        power = self.power(windows)
+        if power.watts is not None:
+            return power
+        return _MeanPower(None, _reasons(counter, power))
 
     def _found_period_s(self, series: DeviceSeries, process: int) -> float | None:
         """Spacing of a costly counter's updates, as the thread found it at its start."""
@@ -368,8 +435,8 @@ def _between_updates(series: DeviceSeries, window: _Window) -> _Estimate | str:
     at = np.flatnonzero(changed)
     if len(at) < MIN_UPDATES:
         return (
-            f"a pass of {window.seconds:.2g} s saw {len(at)} of the {MIN_UPDATES} energy counter "
-            f"updates that it needs: {_LONGER}"
+            f"{window.name} of {window.seconds:.2g} s saw {len(at)} of the {MIN_UPDATES} energy "
+            f"counter updates that it needs: {_LONGER}"
         )
     joules = float(series.value[at[-1]] - series.value[at[0]]) * _JOULES[series.unit]
     span_s = float(series.time_ns[at[-1]] - series.time_ns[at[0]]) * 1e-9
@@ -385,24 +452,28 @@ def _between_edges(
     own = series.process == window.process
     time_ns, value = series.time_ns[own], series.value[own]
     near_ns = round(max(EDGE_S, EDGE_SHARE * window.seconds) * 1e9)
-    since_ns = window.start_ns - near_ns - round(window.alike_s * 1e9)
+    since_ns = window.start_ns - round((EDGE_S + window.before_s) * 1e9)
+    until_ns = window.end_ns + round((EDGE_S + window.after_s) * 1e9)
+    inside = (time_ns >= window.start_ns) & (time_ns <= window.end_ns)
     # Rather from just outside of the window than from just inside of it.
     before = np.flatnonzero((time_ns >= since_ns) & (time_ns <= window.start_ns))[-1:]
-    first = np.append(before, np.flatnonzero(abs(time_ns - window.start_ns) <= near_ns))[:1]
-    after = np.flatnonzero((time_ns >= window.end_ns) & (time_ns <= window.end_ns + near_ns))[:1]
-    last = np.append(after, np.flatnonzero(abs(time_ns - window.end_ns) <= near_ns)[::-1])[:1]
+    begun = np.flatnonzero(inside & (time_ns <= window.start_ns + near_ns))
+    first = np.append(before, begun)[:1]
+    after = np.flatnonzero((time_ns >= window.end_ns) & (time_ns <= until_ns))[:1]
+    ending = np.flatnonzero(inside & (time_ns >= window.end_ns - near_ns))
+    last = np.append(after, ending[::-1])[:1]
     ends = [*first.tolist(), *last.tolist()]
     if len(ends) < 2 or time_ns[ends[0]] >= time_ns[ends[1]]:
-        return "the energy counter was not read where a pass began and ended"
+        return f"the energy counter was not read where {window.name} began and ended"
     span_s = float(time_ns[ends[1]] - time_ns[ends[0]]) * 1e-9
     if period_s is not None and span_s < MIN_UPDATES * period_s:
         return (
-            f"a pass of {window.seconds:.2g} s is shorter than {MIN_UPDATES} updates of the energy "
-            f"counter, one every {period_s * 1e3:.3g} ms: {_LONGER}"
+            f"{window.name} of {window.seconds:.2g} s is shorter than {MIN_UPDATES} updates of the "
+            f"energy counter, one every {period_s * 1e3:.3g} ms: {_LONGER}"
         )
     joules = float(value[ends[1]] - value[ends[0]]) * _JOULES[series.unit]
     if not joules:  # it is stuck, or it updates more slowly than it was found to
-        return "the energy counter did not change in a pass"
+        return f"the energy counter did not change in {window.name}"
     return _Estimate(joules / span_s, span_s, EDGE_PERIODS * (period_s or 0.0))
 
 
@@ -413,17 +484,24 @@ def _power_watts(series: DeviceSeries, window: _Window) -> _Estimate | str:
     seconds = float(time_ns[-1] - time_ns[0]) * 1e-9 if len(time_ns) else 0.0
     if seconds < MIN_POWER_S:
         return (
-            f"power was read over {seconds:.2g} s of a pass, {MIN_POWER_S} s are needed: {_LONGER}"
+            f"power was read over {seconds:.2g} s of {window.name}, {MIN_POWER_S} s are needed: "
+            f"{_LONGER}"
         )
     weights = np.diff(time_ns)
-    gap_s = float(weights.max()) * 1e-9
-    if _is_recorded(series) and gap_s > MAX_GAP_S:
-        return f"the driver's own record of power leaves out {gap_s:.2g} s of a pass"
+    gaps = [int(weights.max())]
+    if not window.idle:  # while idle any part tells as much as the whole
+        gaps += [int(time_ns[0]) - window.start_ns, window.end_ns - int(time_ns[-1])]
+    gap_s = max(gaps) * 1e-9
+    if gap_s > MAX_GAP_S:
+        which = "the driver's own record" if _is_recorded(series) else "our record"
+        return f"{which} of power leaves out {gap_s:.2g} s of {window.name}"
     watts = float(np.average(value[:-1], weights=weights)) * _WATTS[series.unit]
     return _Estimate(watts, seconds, 2 * float(np.median(weights)) * 1e-9)
 
 
-def _short(used: _MeanPower, meter: str) -> tuple[float, tuple[str, ...]]:
+def _short(
+    used: _MeanPower, meter: str, passes: Sequence[_Window]
+) -> tuple[float, tuple[str, ...]]:
     """Whether the passes were short for the meter: by what share to widen, and what to say."""
     if used.period_s is None:
         if meter != "energy counter":  # readings that stand still: power that does not change
@@ -436,9 +514,16 @@ def _short(used: _MeanPower, meter: str) -> tuple[float, tuple[str, ...]]:
     text = (
         f"together the timed passes hold {periods:.0f} updates of the {meter}, not {MIN_PERIODS} "
         f"(one every {used.period_s * 1e3:.3g} ms): as {EDGE_PERIODS} a pass are uncertain, any "
-        f"interval is widened by ±{widened:.1%}; {_LONGER}"
+        f"interval is widened by ±{widened:.1%}; {_longer(used.period_s, passes)}"
     )
     return widened, (text,)
+
+
+def _longer(period_s: float, passes: Sequence[_Window]) -> str:
+    """How long a timed pass has to be for enough updates, with as many processes as there are."""
+    # Ends of a pass may lie within a period.
+    needed_s = period_s * (MIN_PERIODS / len(passes) + EDGE_PERIODS)
+    return f"a `duration_s` of {math.ceil(10 * needed_s) / 10:.1f} would do"
 
 
 def _agreement(

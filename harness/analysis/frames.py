@@ -362,7 +362,7 @@ def _kernels(profile: Profile) -> _Made:
     if kernels is None:
         table = kernel_table(profile)
         return table.reason if isinstance(table, Figure) else "no kernel was recorded"
-    columns: _Columns = {"kind": kernels.kind, "name": kernels.name}
+    columns: _Columns = {"kind": list(kernels.kind), "name": list(kernels.name)}
     for name in ("process", "start_ns", "duration_ns", "stream"):
         columns[name] = getattr(kernels, name)
     for name in ("inference", "node", "launch_ns", "registers", "shared_bytes", "bytes"):

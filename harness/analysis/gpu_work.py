@@ -16,7 +16,7 @@ from harness.analysis.device_time import (
 )
 from harness.analysis.occupancy import capacity, too_few
 from harness.analysis.operators.labels import node_label
-from harness.records import KernelEvents, NodeTable, Profile
+from harness.records import KernelEvents, NodeTable, Profile, RepeatedTexts
 from harness.statistics.figures import Figure, Float64Array
 
 
@@ -91,8 +91,15 @@ class Occupation(NamedTuple):
     busy_ns: float
 
 
-def kernel_table(profile: Profile) -> KernelTable | Figure:
-    """The kernels of a profile, or why there are none."""
+def kernel_table(
+    profile: Profile, device: DeviceTime | Figure | None = None
+) -> KernelTable | Figure:
+    """The kernels of a profile, or why there are none.
+
+    Args:
+        profile: with the pass that recorded them.
+        device: its ``device_time``, where that was worked out already; so of the other functions.
+    """
     kernels = profile.kernels
     if kernels is None:
         reasons = [why for what, why in profile.absent if what == "trace/kernels"]
@@ -102,11 +109,12 @@ def kernel_table(profile: Profile) -> KernelTable | Figure:
     if not count:
         return Figure(None, "no GPU work falls within a traced inference")
     within = inference >= 0
-    kinds: dict[tuple[str, str], int] = {}
-    pairs = zip(kernels.kind, kernels.name, strict=True)
-    which = np.array([kinds.setdefault(pair, len(kinds)) for pair in pairs])
+    kinds, names = RepeatedTexts.of(kernels.kind), RepeatedTexts.of(kernels.name)
+    pairs = kinds.row.astype(np.int64) * len(names.distinct) + names.row
+    _, first, which = np.unique(pairs, return_index=True, return_inverse=True)
     rows = []
-    for (kind, name), mine in zip(kinds, _grouped(which, len(kinds)), strict=True):
+    for at, mine in zip(first.tolist(), _grouped(which, len(first)), strict=True):
+        kind, name = kinds[at], names[at]
         mine = mine[within[mine]]
         if not len(mine):
             continue
@@ -124,7 +132,7 @@ def kernel_table(profile: Profile) -> KernelTable | Figure:
         )
     whole = sum(row.median_ns for row in rows) or 1.0
     rows = [dataclasses.replace(row, share=row.median_ns / whole) for row in rows]
-    device = device_time(profile)
+    device = device or device_time(profile)
     idle_ns, idle_reason = None, ""
     if isinstance(device, Figure):
         busy_ns, idle_reason = _occupation(kernels, inference, count).busy_ns, device.reason
@@ -146,9 +154,9 @@ def kernel_table(profile: Profile) -> KernelTable | Figure:
     )
 
 
-def occupation(profile: Profile) -> Occupation | None:
+def occupation(profile: Profile, device: DeviceTime | Figure | None = None) -> Occupation | None:
     """How busy the GPU is in an inference; None if that was not recorded."""
-    device = device_time(profile)
+    device = device or device_time(profile)
     if isinstance(device, DeviceTime):
         return Occupation(device.accounts.launches, device.accounts.busy_ns)
     if profile.kernels is None or profile.kernels.dropped:
@@ -157,9 +165,9 @@ def occupation(profile: Profile) -> Occupation | None:
     return _occupation(profile.kernels, inference, count) if count else None
 
 
-def node_work(profile: Profile) -> NodeWork | None:
+def node_work(profile: Profile, device: DeviceTime | Figure | None = None) -> NodeWork | None:
     """GPU work of each node in an inference; None if it was not recorded."""
-    device = device_time(profile)
+    device = device or device_time(profile)
     if isinstance(device, DeviceTime):
         return device.nodes
     kernels, rows = profile.kernels, 0 if profile.nodes is None else len(profile.nodes)

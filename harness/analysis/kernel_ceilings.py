@@ -34,10 +34,12 @@ def judged_kernels(
         profile: with kernels.
         operators: its table by node; None to calculate it.
     """
-    table = kernel_table(profile)
+    if profile.kernels is None:
+        return kernel_table(profile)
+    found = operator_table(profile) if operators is None else operators
+    table = kernel_table(profile, None if isinstance(found, Figure) else found.device_time)
     if isinstance(table, Figure):
         return table
-    found = operator_table(profile) if operators is None else operators
     nodes, kernels = profile.nodes, profile.kernels
     if isinstance(found, Figure):
         return _unjudged(table, found.reason)

@@ -14,7 +14,7 @@ import numpy as np
 
 from harness.ort import providers
 from harness.ort.execution_provider import ExecutionProvider
-from harness.records import KernelEvents, NodeTable, Profile, Reading
+from harness.records import KernelEvents, NodeTable, Profile, Reading, RepeatedTexts
 from harness.statistics.figures import Figure
 
 #: Name of the fact that tells it.
@@ -105,15 +105,19 @@ def of_nodes(nodes: NodeTable, kernels: KernelEvents | None, *, tf32: bool) -> t
     """
     if kernels is None:
         return tuple(_assumed(kind, tf32=tf32) for kind in nodes.arithmetic)
-    kinds = {name: of_kernel(name) for name in dict.fromkeys(kernels.name)}
-    taken_ns: dict[tuple[int, str], int] = {}
-    at = zip(kernels.node.tolist(), kernels.name, kernels.duration_ns.tolist(), strict=True)
-    for row, name, duration_ns in at:
-        if kinds[name]:
-            taken_ns[row, kinds[name]] = taken_ns.get((row, kinds[name]), 0) + duration_ns
-    by_node: dict[int, dict[str, int]] = {}
-    for (row, kind), duration_ns in taken_ns.items():
-        by_node.setdefault(row, {})[kind] = duration_ns
+    names = RepeatedTexts.of(kernels.name)
+    told = RepeatedTexts.of(list(map(of_kernel, names.distinct)))
+    kind = names.each(told.row).astype(np.intp)
+    rows = len(nodes)
+    joined = (kernels.node >= 0) & (kernels.node < rows)
+    place = kernels.node[joined] * len(told.distinct) + kind[joined]
+    sums = np.bincount(place, kernels.duration_ns[joined], rows * len(told.distinct))
+    launched = np.bincount(place, minlength=rows * len(told.distinct))
+    by_node: dict[int, dict[str, float]] = {}
+    for at in np.flatnonzero(launched).tolist():
+        row, which = divmod(at, len(told.distinct))
+        if told.distinct[which]:
+            by_node.setdefault(row, {})[told.distinct[which]] = float(sums[at])
     return tuple(
         _of_node(by_node.get(row, {}), kind, tf32=tf32) for row, kind in enumerate(nodes.arithmetic)
     )
@@ -198,7 +202,7 @@ def _in_effect(profile: Profile, provider: ExecutionProvider) -> Mapping[str, st
     return {**asked, **{key: value for key, _, value in pairs if key}}
 
 
-def _of_node(taken_ns: Mapping[str, int], arithmetic: str, *, tf32: bool) -> str:
+def _of_node(taken_ns: Mapping[str, float], arithmetic: str, *, tf32: bool) -> str:
     """The narrower type that most time goes to, if any; else what is told, or assumed."""
     if not arithmetic:
         return ""
@@ -208,7 +212,7 @@ def _of_node(taken_ns: Mapping[str, int], arithmetic: str, *, tf32: bool) -> str
     return _most(taken_ns, taken_ns) or _assumed(arithmetic, tf32=tf32)
 
 
-def _most(taken_ns: Mapping[str, int], among: Collection[str]) -> str:
+def _most(taken_ns: Mapping[str, float], among: Collection[str]) -> str:
     """The type that the most time goes to; empty if there is none."""
     return max((kind for kind in taken_ns if kind in among), key=taken_ns.__getitem__, default="")
 

@@ -12,6 +12,7 @@ from harness.config.profile import (
     ENERGY_SAMPLES_PER_PROCESS,
     MAX_SAMPLES_PER_PROCESS,
     QUICK_DURATION_S,
+    energy_duration_s,
 )
 from harness.records import ProcessRecord, Profile
 
@@ -40,7 +41,8 @@ def unlike_asked(profile: Profile) -> str:
     Returns:
         Empty if they did not, or if the file does not record what was asked for.
     """
-    lasted, asked = lasted_s(profile.processes), _asked_s(profile)
+    lasted = lasted_s(profile.processes)
+    asked = None if lasted is None else _asked_s(profile, lasted)
     if lasted is None or asked is None or asked / AS_ASKED <= lasted <= asked * AS_ASKED:
         return ""
     samples = [len(one.steady) for one in profile.processes if len(one.steady)]
@@ -78,7 +80,7 @@ def _told(seconds: float) -> str:
     return f"{seconds:.3g} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
 
 
-def _asked_s(profile: Profile) -> float | None:
+def _asked_s(profile: Profile, lasted: float) -> float | None:
     options = profile.asked.options
     if "duration_s" not in options:
         return None
@@ -86,5 +88,7 @@ def _asked_s(profile: Profile) -> float | None:
     if isinstance(given, (int, float)) and given > 0:
         return float(given)
     if profile.asked.energy:
-        return ENERGY_DURATION_S
+        # Earlier versions asked for the same of a single process as of several.
+        durations_s = ENERGY_DURATION_S, energy_duration_s(max(len(profile.processes), 1))
+        return min(durations_s, key=lambda asked_s: abs(asked_s - lasted))
     return QUICK_DURATION_S if profile.asked.quick else COMPARISON_DURATION_S

@@ -18,6 +18,9 @@ from harness.measuring.prepared import Preparation
 from harness.reporters.terminal.console import Terminal
 from harness.reporters.wording import input_line, processes
 
+#: Share of the forecast from which on it is told what part of it rests on an assumption.
+_WORTH_TELLING = 0.1
+
 
 class _Lossy(io.FileIO):
     """A stream that drops what it cannot write: a full disk there must not cost a measurement."""
@@ -91,8 +94,13 @@ class Progress(Observer):
         for what, reason in preparation.absent:
             self.warning(f"no {what}: {reason}")
         more = ""
+        if plan.assumed_s > _WORTH_TELLING * plan.expected_s:
+            more = (
+                f", of it {_duration(plan.assumed_s)} for sessions of the executed graph: none was "
+                "timed, they are reckoned like the model's"
+            )
         if plan.budget_s is not None:
-            more = f"; more if they vary too much, up to {_duration(plan.budget_s)}"
+            more += f"; more if they vary too much, up to {_duration(plan.budget_s)}"
         self._say(
             f"measuring {processes(plan.processes)}, about {_duration(plan.expected_s)}{more}"
         )

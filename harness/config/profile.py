@@ -37,6 +37,11 @@ MAX_SAMPLES_PER_PROCESS = 250_000
 ENERGY_SAMPLES_PER_PROCESS = 2_000_000
 ENERGY_DURATION_S = 3.0
 
+#: And seconds of the timed passes of all processes together: 50 updates of a meter that is updated
+#: every 100 ms, as on an H200 (`harness.analysis.energy.MIN_PERIODS`), the two at the ends, and
+#: what is lost where a pass is rounded to whole chunks of a slow model.
+ENERGY_METERED_S = 6.0
+
 #: Seconds that devices are left idle before the session is created, with ``energy``; a GPU also
 #: after the timed pass, while its session is open.
 ENERGY_IDLE_S = 1.5
@@ -46,6 +51,11 @@ DEFAULT_TIMEOUT_S = 600.0
 
 DEFAULT_SAMPLE_HZ = 100.0
 MAX_SAMPLE_HZ = 1000.0
+
+
+def energy_duration_s(processes: int) -> float:
+    """Seconds that each of so many timed passes lasts with ``energy``, unless they are given."""
+    return max(ENERGY_DURATION_S, ENERGY_METERED_S / processes)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -174,7 +184,7 @@ class ProfileConfig:
     def timed_s(self) -> float:
         """Seconds that the timed pass of each process shall last."""
         if self.duration_s is None and self.energy:
-            return ENERGY_DURATION_S
+            return energy_duration_s(self.process_count)
         return self.duration_s or (QUICK_DURATION_S if self.quick else COMPARISON_DURATION_S)
 
     @property

@@ -80,6 +80,8 @@ class Plan:
             passes.
         probed_s: roughly how long a pass with probes takes; 0 if there is none.
         profiled_s: roughly how long a pass with ORT's profiler takes; 0 if there is none.
+        assumed_s: roughly what creating sessions of the executed graph takes of expected_s, where
+            none was timed: each is taken to need as long as the model's. 0 where one was.
         budget_s: seconds of measuring up to which processes are added if the planned ones do
             not reach the precision; None if none are added.
     """
@@ -96,6 +98,7 @@ class Plan:
     untimed_s: float
     probed_s: float
     profiled_s: float
+    assumed_s: float
     budget_s: float | None
 
     @property
@@ -211,7 +214,7 @@ def divide_time(
         executions: node executions in one inference, 0 if not known.
         profiled_ns: rough latency under ORT's profiler, 0 if not known.
         executed_session_ns: rough time to create a session of the executed graph, which is
-            already optimised; 0 if there is none.
+            already optimised; 0 if it was not timed.
         insertable: whether probes can be inserted.
     """
     probed = insertable and "probe" in config.trace and executions > 0
@@ -260,6 +263,14 @@ def divide_time(
     if config.energy:
         on_device = providers.by_name(config.session.provider).on_device
         untimed_s += (2 if on_device else 1) * ENERGY_IDLE_S
+    traced = spread(TRACED_PROCESSES, config.process_count)
+    profiled = spread(PROFILED_PROCESSES if probed else TRACED_PROCESSES, config.process_count)
+    assumed_s = 0.0
+    if not executed_session_ns:
+        of_device = providers.by_name(config.session.provider).on_device
+        passes = ("ort" in config.trace) + (of_device and "kernels" in config.trace)
+        sessions = len(profiled) * passes + len(traced) * (PROBED_GRAPHS + 1) * probed
+        assumed_s = sessions * traced_session_s
     added = config.processes is None and not config.quick
     return Plan(
         processes=config.process_count,
@@ -267,12 +278,13 @@ def divide_time(
         steady_chunks=chunks,
         chunk_inferences=chunk_inferences,
         latency_ns=max(latency_ns, 1),
-        traced=spread(TRACED_PROCESSES, config.process_count),
-        profiled=spread(PROFILED_PROCESSES if probed else TRACED_PROCESSES, config.process_count),
+        traced=traced,
+        profiled=profiled,
         trace_inferences=trace_inferences,
         probe_inferences=probe_inferences,
         untimed_s=untimed_s,
         probed_s=probed_pass_s,
         profiled_s=profiled_pass_s,
+        assumed_s=assumed_s,
         budget_s=config.budget_s if added else None,
     )

@@ -261,8 +261,7 @@ class _Executed(NamedTuple):
     Attributes:
         graph: the executed graph, its table completed by one profiled inference.
         events: the node events of that inference.
-        session_ns: what creating a session of it took; where none was needed, what the session of
-            the model took, which optimised it besides.
+        session_ns: what creating a session of it took; 0 where none was needed.
         definitions: as ``models.work.nodes.definitions`` gives them.
         sources: as ``models.sources.sources`` gives them.
     """
@@ -295,7 +294,7 @@ def _executed_graph(
     with ThreadPoolExecutor(max_workers=1) as beside:
         defined = beside.submit(definitions, graph.path)
         told = beside.submit(lambda: sources.sources(read.result(), graph))
-        session_ns = session.create_ns
+        session_ns = 0
         trace = trace_as_opened(session, graph.nodes, values, folder)
         if trace is None:
             session.close()

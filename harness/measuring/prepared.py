@@ -33,8 +33,8 @@ class Preparation:
             not traced.
         profiled_ns: one inference under ORT's profiler, to plan with; 0 if there was none.
         latency_ns: fastest of a few inferences, to plan with; not a result.
-        executed_session_ns: time to create a session of the executed graph, or of the model, which
-            takes no less, to plan with; 0 if there is none.
+        executed_session_ns: time to create a session of the executed graph, to plan with; 0 if none
+            was created.
         absent: what could not be determined, with reasons.
     """
 

@@ -96,8 +96,7 @@ class Measurement:
             with self.watch.on("starting to sample"):
                 self._sampler.start()
             if job.config.energy:
-                with self.watch.on("idle"):
-                    time.sleep(ENERGY_IDLE_S)
+                self._leave_idle(self._sampler, time.monotonic_ns())
                 self._sampler.edge()
         with self.watch.on("inputs"):
             self._inputs = handover.read_inputs(job)
@@ -168,10 +167,10 @@ class Measurement:
                 self._measure_yardstick()
             else:
                 sampler.edge()
-                self._measure_yardstick()
+                since_ns = time.monotonic_ns()
+                self._measure_yardstick()  # on a CPU
                 # Idle once more, but warm: with the session open, and right after its load.
-                with self.watch.on("idle"):
-                    time.sleep(ENERGY_IDLE_S)
+                self._leave_idle(sampler, since_ns)
                 self._stop_sampling()
         self._chunks.append(LatencySeries(start_ns, duration_ns))
         if enqueue_ns is not None:
@@ -217,6 +216,12 @@ class Measurement:
                 f"{one_line(str(error))}",
                 "fix the inputs with `files` or `shapes`",
             ) from error
+
+    def _leave_idle(self, sampler: DeviceSampler, since_ns: int) -> None:
+        """Does nothing for a while, and notes for how long the devices were idle."""
+        with self.watch.on("idle"):
+            time.sleep(ENERGY_IDLE_S)
+        sampler.left_idle(since_ns)
 
     def _stop_sampling(self) -> None:
         if self._sampler is not None:

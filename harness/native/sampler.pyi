@@ -41,10 +41,11 @@ class Channel(NamedTuple):
     Fields of a line are separated by blanks; in a field ``name=number``, the number is read.
     Without a key, the first line is used. Adjacent channels of one file share one read.
 
-    Before the first tick, each call of NVML is made three times. One that takes more than 50 µs is
-    seldom from then on, whether it was to be fast or slow: read at the edges of passes, and in
-    between so rarely that it takes 1/2000 of a core, once a second at most. Of a `meter` (a
-    counter) the spacing of its updates is then found, in at most 0.7 s.
+    Before the first tick, each call of NVML is made three times. One that takes more than 50 µs, or
+    fails in one of them and may take anything, is seldom from then on, whether it was to be fast or
+    slow: read at the edges of passes, and in between so rarely that it takes 1/2000 of a core, once
+    a second at most. Of a `meter` (a counter) the spacing of its updates is then found, in at most
+    0.7 s.
     """
 
     kind: int
@@ -59,14 +60,19 @@ class Cost(NamedTuple):
     """What was found out about a channel before the first tick.
 
     Attributes:
-        cost_ns: the fastest of three calls; 0 if it does not answer, and of files.
+        cost_ns: the fastest of three calls; 0 if it is not known, and of files.
         period_ns: spacing of a seldom meter's updates; 0 if it is not one, or was not updated
             four times in 0.7 s.
+        every_ns: longest time between two readings of a seldom channel; 0 of any other. Where the
+            cost is not known, and turns out to be high, it is longer.
+        untried: status of the trial that failed, so that the cost is not known; else 0.
         seldom: whether it is read seldom.
     """
 
     cost_ns: int
     period_ns: int
+    every_ns: int
+    untried: int
     seldom: bool
 
 class Report(NamedTuple):
@@ -76,7 +82,7 @@ class Report(NamedTuple):
         ticks: deadlines that were met with readings.
         missed: deadlines skipped because they passed before the previous tick was done.
         dropped: ticks whose readings did not fit.
-        cpu_ns: CPU time that the thread spent in its ticks.
+        cpu_ns: CPU time that the thread spent in its ticks, as of the last slow one.
         setup_ns: CPU time before the first of them: opening, and finding out what calls cost.
         hung: index of the channel that did not answer, or the number of channels if NVML's
             shutdown did not; None if all answered.
@@ -134,11 +140,15 @@ class Sampler:
             OSError: the thread cannot be started, or was started before.
         """
 
-    def edge(self) -> None:
+    def edge(self) -> bool:
         """Has the thread read its seldom channels at the next deadline, and waits until it has.
 
-        Returns at once if there are none. Takes at most a period and patience_s; the GIL is not
-        held.
+        Takes at most a period and 0.1 s, as a timed pass may follow; no time if there are none, if
+        the thread has not answered the last edge yet, or still opens NVML. The GIL is not held.
+
+        Returns:
+            Whether they were read in time, or there are none. What is read later is among the
+            readings all the same, each with its own time.
         """
 
     def stop(self) -> None:

@@ -217,7 +217,7 @@ def _merge_columns(parts: Sequence[_Columns], time: str) -> _Columns:
         values = [getattr(part, field.name) for part in parts]
         if isinstance(values[0], np.ndarray):
             columns[field.name] = np.concatenate(values)[by_time]
-        elif isinstance(values[0], tuple):
+        elif isinstance(values[0], Sequence) and not isinstance(values[0], str):
             texts = [text for value in values for text in value]
             columns[field.name] = tuple(texts[row] for row in by_time.tolist())
     if isinstance(parts[0], DeviceSeries):

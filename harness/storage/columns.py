@@ -23,6 +23,7 @@ import numpy as np
 
 from harness.errors import ProfileFileError, one_line
 from harness.ordinary_files import open_ordinary
+from harness.records import RepeatedTexts
 from harness.storage.bounds import Bounds
 
 if TYPE_CHECKING:
@@ -280,6 +281,30 @@ class Column:
         if self.bounds is not None:
             self.bounds.check(values, place)
         return values
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RepeatedColumn(Column):
+    """Texts of which few differ, stored as rows in the distinct ones.
+
+    Attributes:
+        distinct: the texts that occur.
+    """
+
+    distinct: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, row: Column, distinct: tuple[str, ...]) -> RepeatedColumn:
+        """From the column of the rows, whose bounds are those of the distinct texts."""
+        return cls(row.file, row.places, row.first, row.length, row.bounds, distinct)
+
+    def read(self) -> Any:
+        """All texts, as RepeatedTexts.
+
+        Raises:
+            ProfileFileError: the file is damaged.
+        """
+        return RepeatedTexts(Column.read(self), self.distinct)
 
 
 def text_bytes(file: ProfileFile, dataset: h5py.Dataset) -> int:

@@ -43,7 +43,7 @@ static atomic_int initialised;
 static const char *const faults[] = {
     "driver_not_loaded", "version_mismatch", "no_permission", "unsupported_fields", "timeout",
     "hang", "hang_init", "hang_shutdown", "gpu_lost", "counter_reset", "stale", "slow",
-    "foreign_clock",
+    "foreign_clock", "slow_samples",
 };
 
 EXPORT int harness_test_double(const char *name, long after_readings) {
@@ -66,15 +66,24 @@ EXPORT struct calls harness_test_double_calls(void) {
     return calls;
 }
 
-/* Counts a call, and takes CPU time for it. */
+static long long cpu_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return now.tv_sec * 1000000000LL + now.tv_nsec;
+}
+
+/* Counts a call, and takes CPU time for it: as much as it costs, the system calls that read the clock
+   included. The part of the first one before its stamp and of the last one after it take as much
+   as one from stamp to stamp. */
 static void pay(atomic_llong *calls, long long cost_ns) {
     atomic_fetch_add(calls, 1);
     if (!atomic_load(&priced)) return;
-    struct timespec now;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-    long long until_ns = now.tv_sec * 1000000000LL + now.tv_nsec + cost_ns;
-    do clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-    while (now.tv_sec * 1000000000LL + now.tv_nsec < until_ns);
+    long long first_ns = cpu_ns(), last_ns = first_ns, step_ns = 0;
+    do {
+        long long now_ns = cpu_ns();
+        step_ns = now_ns - last_ns;
+        last_ns = now_ns;
+    } while (last_ns - first_ns + step_ns < cost_ns);
 }
 
 static int is(const char *name) { return strcmp(atomic_load(&fault), name) == 0; }
@@ -284,6 +293,7 @@ EXPORT nvmlReturn_t nvmlDeviceGetSamples(nvmlDevice_t device, int type, unsigned
                                          nvmlSample_t *samples) {
     (void)device;
     pay(&samples_calls, SAMPLES_NS);
+    if (is("slow_samples")) pause_ms(200);
     nvmlReturn_t status = reading();
     if (status != NVML_SUCCESS) return status;
     if (type != NVML_TOTAL_POWER_SAMPLES) return NVML_ERROR_INVALID_ARGUMENT;

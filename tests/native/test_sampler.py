@@ -125,6 +125,21 @@ def test_a_costly_call_is_read_at_edges_and_not_at_ticks(nvml_double: NvmlDouble
     assert report.setup_ns >= 3 * 3_200_000
 
 
+def test_a_costly_call_that_was_just_tried_is_not_made_again_for_the_first_tick(
+    nvml_double: NvmlDouble,
+) -> None:
+    nvml_double.price(on=True)
+    with sampler.Sampler([FIELDS[2]], hz=1, nvml_library=nvml_double.path) as running:
+        before = nvml_double.calls().energy
+        running.start()
+        assert nvml_double.calls().energy - before == 3, "its trials"
+        running.stop()
+        fast, _, seldom = running.take()
+    # A reading of its own all the same, with the time at which it was taken.
+    assert len(seldom) == 2
+    assert seldom["time_ns"][0] < fast[0, 0]["time_ns"] < seldom["time_ns"][1]
+
+
 def test_a_call_that_does_not_answer_at_first_is_not_made_at_every_tick(
     nvml_double: NvmlDouble,
 ) -> None:
@@ -132,23 +147,91 @@ def test_a_call_that_does_not_answer_at_first_is_not_made_at_every_tick(
     with sampler.Sampler(FIELDS[:1], hz=200, nvml_library=nvml_double.path) as running:
         running.start()
         nvml_double.fault("")
-        running.edge()
+        assert running.edge()
+        running.stop()
+        fast, _, seldom = running.take()
+        (cost,) = running.costs()
+    assert cost == (0, 0, 1_000_000_000, 10, True), "no price, which is not one of 0"
+    assert list(seldom["status"]) == [10, 0, 0]
+    assert (fast[:, 1]["status"] == sampler.ELSEWHERE).all()
+
+
+def test_a_call_of_unknown_cost_is_made_the_more_seldom_the_longer_it_takes(
+    nvml_double: NvmlDouble,
+) -> None:
+    nvml_double.fault("timeout")
+    channel = FIELDS[2]._replace(meter=True)
+    with sampler.Sampler([channel], hz=200, nvml_library=nvml_double.path) as running:
+        running.start()
+        nvml_double.fault("")
+        nvml_double.price(on=True)
+        assert running.edge()
+        calls = nvml_double.calls().energy
+        # At 3.2 ms a call, once in 6.4 s: where its price was taken for 0, once a second.
+        wait_for_ticks(running, running.report().ticks + 250)
+        assert nvml_double.calls().energy == calls
+        running.stop()
+
+
+def test_a_thread_that_hangs_holds_no_pass_up(nvml_double: NvmlDouble) -> None:
+    nvml_double.price(on=True)
+    patience_s = 60.0
+    with sampler.Sampler(
+        FIELDS, hz=200, nvml_library=nvml_double.path, patience_s=patience_s
+    ) as running:
+        running.start()
+        assert running.edge()
+        nvml_double.fault("hang")
+        began = time.monotonic()
+        assert not running.edge()
+        first = time.monotonic()
+        assert not running.edge()
+        second = time.monotonic()
+        # A tenth of a second; and not once more where the last edge was not answered either.
+        assert first - began < patience_s / 2
+        assert second - first < max(0.1, first - began)
+        nvml_double.fault("")
+        while not running.edge():
+            time.sleep(0.01)
         running.stop()
         _, _, seldom = running.take()
-        (cost,) = running.costs()
-    assert cost == (0, 0, True)
-    assert list(seldom["status"]) == [10, 0, 0]
+    # Those that were read late are there with their own times.
+    assert (seldom["time_ns"] > 1e9 * first).sum() >= 2
+
+
+def test_an_edge_while_the_driver_is_still_being_opened_is_lost(nvml_double: NvmlDouble) -> None:
+    nvml_double.fault("hang_init")
+    with sampler.Sampler(
+        FIELDS, hz=200, nvml_library=nvml_double.path, patience_s=PATIENCE_S
+    ) as running:
+        running.start()
+        assert running.report().ticks == 0
+        assert not running.edge()
+        nvml_double.fault("")
+        wait_for_ticks(running, 1)
+        assert running.edge()
+        running.stop()
+
+
+def test_patience_begins_with_each_call(nvml_double: NvmlDouble) -> None:
+    # Three trials of 0.2 s each: together longer than the patience, which none exceeds.
+    nvml_double.fault("slow_samples")
+    samples = sampler.Channel(sampler.NVML_SAMPLES, 0)
+    with sampler.Sampler([samples], hz=200, nvml_library=nvml_double.path, patience_s=0.4) as slow:
+        slow.start()
+        slow.stop()
+        assert slow.report().hung is None
 
 
 def test_an_edge_without_costly_channels_waits_for_nothing(tmp_path: Path) -> None:
     (tmp_path / "n").write_text("7\n")
     with sampler.Sampler([file(tmp_path / "n")], hz=1) as running:
-        running.edge()
+        assert running.edge()
         running.start()
-        running.edge()
+        assert running.edge()
         assert running.report().ticks == 1
         running.stop()
-        running.edge()
+        assert running.edge()
 
 
 def test_slow_channels_are_read_now_and_then_and_at_both_ends(tmp_path: Path) -> None:

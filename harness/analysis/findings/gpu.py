@@ -20,7 +20,7 @@ def copies(seen: Seen) -> Finding | None:
     causes = [name or op_type for provider, name, op_type in placed.elsewhere if provider == host]
     evidence: dict[str, float | str] = {"copies": placed.copies, "nodes_on_cpu": len(causes)}
     taken_ns: list[float] = []
-    work = gpu_work.node_work(seen.profile)
+    work = gpu_work.node_work(seen.profile, seen.device)
     if work is not None:
         rows = [row for row, op_type in enumerate(nodes.op_type) if op_type in placement.COPIES]
         taken_ns.append(float(work.kernel_ns[rows].sum()))
@@ -55,7 +55,7 @@ def gpu_idle(seen: Seen) -> Finding | None:
     """
     if seen.on_host or seen.verdict == "unusable":
         return None
-    work = gpu_work.occupation(seen.profile)
+    work = gpu_work.occupation(seen.profile, seen.device)
     if work is None or 1 - work.busy_ns / seen.fastest_ns < MOST:
         return None
     share = 1 - work.busy_ns / seen.median_ns

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from harness.analysis import noise
+from harness.analysis.device_time import DeviceTime, device_time
 from harness.analysis.operators.table import OperatorTable
 from harness.ort import providers
 from harness.ort.execution_provider import ExecutionProvider
@@ -58,6 +59,7 @@ class Seen:
         profile: without the series of test doubles, which measure nothing.
         verdict: on noise; ``unusable`` if any figure is.
         table: operators by node; None if their times cannot be trusted.
+        device: where the device's time goes, or why that is not known.
         medians: of the timed pass, in ns, by ProcessRecord.index.
         fastest_ns: the fastest sample of all.
     """
@@ -65,6 +67,7 @@ class Seen:
     profile: Profile
     verdict: str
     table: OperatorTable | None
+    device: DeviceTime | Figure
     medians: Mapping[int, float]
     fastest_ns: int
 
@@ -83,6 +86,7 @@ class Seen:
             profile=profile,
             verdict=verdict,
             table=trusted,
+            device=table.device_time if isinstance(table, OperatorTable) else device_time(profile),
             medians={one.index: float(np.median(one.steady.duration_ns)) for one in timed},
             fastest_ns=min(int(one.steady.duration_ns.min()) for one in timed),
         )

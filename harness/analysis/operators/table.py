@@ -71,6 +71,8 @@ class Operator:
             furthest level that its data may come from (``why`` names it).
         idle_ns: how long the GPU was idle before its work, waiting for it to be launched; None
             unless a pass recorded the device's times alone.
+        idle_doubt: why that should not be trusted, as the accounts of the device should not;
+            empty if there is no reason.
         bound: ``compute-bound``, ``memory-bound``, ``overhead-bound`` or ``unknown``; where the
             work of a GPU was recorded also ``launch-bound``, ``small``, ``copy`` or ``host``.
         why: the numbers behind that.
@@ -112,6 +114,7 @@ class Operator:
     split_miss: float | None = None
     doubt: str = ""
     work_ns: float | None = None
+    idle_doubt: str = ""
 
     @property
     def called(self) -> str:
@@ -145,8 +148,8 @@ class OperatorTable:
             counts as framework time.
         known_work: share of the nodes' time spent in nodes whose operations are known.
         ceilings_absent: why ceilings of this machine are missing, each reason once.
-        device: where the time of an inference goes on the device; a Figure with the reason if
-            that is not known.
+        device_time: where the time of an inference goes on the device, and the part of each node;
+            a Figure with the reason if that is not known.
     """
 
     operators: tuple[Operator, ...]
@@ -159,7 +162,13 @@ class OperatorTable:
     uncovered: tuple[str, ...]
     known_work: float
     ceilings_absent: tuple[str, ...]
-    device: DeviceAccounts | Figure
+    device_time: DeviceTime | Figure
+
+    @property
+    def device(self) -> DeviceAccounts | Figure:
+        """Where the time of an inference goes on the device; a Figure if that is not known."""
+        told = self.device_time
+        return told if isinstance(told, Figure) else told.accounts
 
 
 class _HeldBack(NamedTuple):
@@ -280,9 +289,7 @@ class OperatorTimes:
             uncovered=tuple(node_label(nodes, row) for row in uncovered),
             known_work=float(known_ns / max(own_ns.sum(), 1)),
             ceilings_absent=self._missing(rows),
-            device=self._device_time
-            if isinstance(self._device_time, Figure)
-            else self._device_time.accounts,
+            device_time=self._device_time,
         )
 
     def _missing(self, rows: Sequence[Operator]) -> tuple[str, ...]:
@@ -341,6 +348,7 @@ class OperatorTimes:
             split_miss=split_miss,
             doubt=doubt,
             work_ns=held.work_ns,
+            idle_doubt="" if work is None or work.idle_ns is None else self._idle_doubt,
         )
 
     def _held_back(self, members: list[int], median_ns: float, count: float) -> _HeldBack:
@@ -532,13 +540,19 @@ class OperatorTimes:
 
     @functools.cached_property
     def _gpu_work(self) -> NodeWork | None:
-        return gpu_work.node_work(self.profile)
+        return gpu_work.node_work(self.profile, self._device_time)
+
+    @property
+    def _idle_doubt(self) -> str:
+        """Why the device's idle times should not be trusted; empty if there is no reason."""
+        told = self._device_time
+        return "" if isinstance(told, Figure) else told.accounts.doubt
 
     @functools.cached_property
     def _judged_work(self) -> NodeWork | None:
         """The same to judge nodes by: without idle times that are doubtful themselves."""
-        work, device = self._gpu_work, self._device_time
-        if work is None or isinstance(device, Figure) or not device.accounts.doubt:
+        work = self._gpu_work
+        if work is None or not self._idle_doubt:
             return work
         return dataclasses.replace(work, idle_ns=None)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,11 @@ _AHEAD_NS = 1_000_000_000
 
 _NOTHING_RECORDED = (
     "the driver's own samples, if there are any, have no time within the pass by CLOCK_REALTIME"
+)
+
+_UNTRIED = (
+    "what a call takes is not known, as it failed when it was tried: {}; so it is made where "
+    "passes begin and end, and seldom in between"
 )
 
 #: Readings of one channel or one thread: READING[n].
@@ -68,6 +74,7 @@ class DeviceSampler:
     ) -> None:
         self.gpu = gpu
         self._absent: list[Absent] = [("gpu", why_no_gpu)] if why_no_gpu else []
+        self._idle: list[tuple[int, int]] = []
         library = nvml_library or nvml.LIBRARY
         files = (HostSeries(cpus, root), CpuEnergy(root))
         self._threads = [_Thread("sampler", files, hz, seconds, double=root != Path("/"))]
@@ -80,7 +87,7 @@ class DeviceSampler:
     def start(self) -> None:
         """Starts sampling; returns after the first readings, or after at most 2 s per thread.
 
-        Other Python threads keep running meanwhile. Call it once.
+        Other Python threads keep running meanwhile. Call it once, and not before a timed pass.
 
         Raises:
             OSError: a thread cannot be started.
@@ -91,10 +98,15 @@ class DeviceSampler:
     def edge(self) -> None:
         """Has the costly channels read, as a pass or a time of idling begins or ends here.
 
-        Takes a period, at most 2 s longer; nothing if no channel is costly.
+        Takes a period, at most 0.1 s longer; nothing if no channel is costly, or if a thread that
+        did not answer last time still has not. Edges that are lost so are counted and told.
         """
         for thread in self._threads:
-            thread.native.edge()
+            thread.edge()
+
+    def left_idle(self, since_ns: int) -> None:
+        """Notes that the devices were left idle from this time (CLOCK_MONOTONIC) until now."""
+        self._idle.append((since_ns, time.monotonic_ns()))
 
     def stop(self, process: int) -> tuple[tuple[DeviceSeries, ...], tuple[Absent, ...]]:
         """Takes the last readings and ends the threads; a hanging one is abandoned after 2 s.
@@ -108,9 +120,11 @@ class DeviceSampler:
             have series too, as devices ``sampler`` and ``sampler_gpuN``: ``lateness_ns`` of each
             tick, and one value each, at the end, of ``cpu_time_ns`` (of all ticks),
             ``cpu_share_ppm`` (the same, of the time since the first), ``setup_cpu_time_ns`` (before
-            it), ``missed_ticks`` and ``dropped_ticks``; of a costly channel also
-            ``QUANTITY_call_ns``, what a call took at the start, and of a costly energy counter
-            ``QUANTITY_period_ns``, the spacing of its updates.
+            it), ``missed_ticks``, ``dropped_ticks`` and ``missed_edges``; of a channel that is not
+            read at every tick ``QUANTITY_every_ns``, the longest time between two readings, and
+            ``QUANTITY_call_ns``, what a call took at the start; of such an energy counter
+            ``QUANTITY_period_ns``, the spacing of its updates. ``sampler idle_ns`` has a value for
+            each time that the devices were left idle, which ended at its time.
         """
         for thread in self._threads:
             thread.native.stop()
@@ -120,6 +134,8 @@ class DeviceSampler:
             found, missing = thread.results(process)
             series += found
             absent += missing
+        if self._idle:
+            series.append(_idle(self._idle, process, double=any(each.double for each in series)))
         return tuple(series), tuple(absent)
 
 
@@ -157,6 +173,11 @@ class _Thread:
             gpu=gpu,
             nvml_library=library,
         )
+        self._edges = self._missed_edges = 0
+
+    def edge(self) -> None:
+        self._edges += 1
+        self._missed_edges += not self.native.edge()
 
     def results(self, process: int) -> tuple[list[DeviceSeries], list[Absent]]:
         """Series of all channels, followed by those of the thread itself."""
@@ -167,6 +188,7 @@ class _Thread:
         series, absent = [], list(self._absent)
         columns = [*fast.T[1:], *slow.T]
         reasons: dict[str, list[str]] = {}
+        untried: dict[str, list[str]] = {}
         for index, ((channel, source), rows) in enumerate(zip(self._offered, columns, strict=True)):
             if costs[index].seldom:
                 rows = seldom[seldom["channel"] == index]
@@ -182,12 +204,20 @@ class _Thread:
                 absent.append((channel.name, reset))
             if len(good):
                 series.append(_series(channel, process, good, double=double))
+                if costs[index].untried:
+                    why = _UNTRIED.format(source.explain(costs[index].untried))
+                    untried.setdefault(why, []).append(f"{channel.quantity}_call_ns")
         absent += [(self._together(names), reason) for reason, names in reasons.items()]
+        absent += [
+            (f"{self._name} {', '.join(quantities)}", why) for why, quantities in untried.items()
+        ]
         if report.hung is not None:
             absent.append(self._hung(report))
         if report.dropped:
             reason = f"{report.dropped} ticks did not fit: the pass was longer than announced"
             absent.append((self._name, reason))
+        if self._missed_edges:
+            absent.append((f"{self._name} missed_edges", self._lost_edges(report)))
         if series:
             series += self._own(process, fast[:, 0], report, costs, double=double)
         return series, absent
@@ -208,6 +238,15 @@ class _Thread:
         reason = f"{channel.source} did not return within 2 s: this thread stopped sampling there"
         return channel.name, reason
 
+    def _lost_edges(self, report: sampler.Report) -> str:
+        reason = (
+            f"at {self._missed_edges} of {self._edges} ends of a pass or of idling its costly "
+            "channels were not read within 0.1 s: "
+        )
+        if report.ticks == 0 or report.hung is not None:
+            return f"{reason}NVML did not answer"
+        return f"{reason}NVML was still being opened, or took longer"
+
     def _own(
         self,
         process: int,
@@ -225,10 +264,13 @@ class _Thread:
             "setup_cpu_time_ns": ("ns", report.setup_ns),
             "missed_ticks": ("1", report.missed),
             "dropped_ticks": ("1", report.dropped),
+            "missed_edges": ("1", self._missed_edges),
         }
         if span_ns:  # the last tick ends after it began: of a short pass this is too much
             counts["cpu_share_ppm"] = ("1e-6", round(1e6 * report.cpu_ns / span_ns))
         for (channel, _), cost in zip(self._offered, costs, strict=True):
+            if cost.seldom:
+                counts[f"{channel.quantity}_every_ns"] = ("ns", cost.every_ns)
             if cost.seldom and cost.cost_ns:
                 counts[f"{channel.quantity}_call_ns"] = ("ns", cost.cost_ns)
             if cost.period_ns:
@@ -241,6 +283,16 @@ class _Thread:
             row["value"] = value
             whole = Channel(self._name, quantity, unit, "the whole pass", nothing)
             yield _series(whole, process, row, double=double)
+
+
+def _idle(spans: Sequence[tuple[int, int]], process: int, *, double: bool) -> DeviceSeries:
+    """Times in which the devices were left idle; each value belongs to the end of it."""
+    rows = np.zeros(len(spans), sampler.READING)
+    rows["time_ns"] = [end_ns for _, end_ns in spans]
+    rows["value"] = [end_ns - start_ns for start_ns, end_ns in spans]
+    nothing = sampler.Channel(sampler.FILE, 1)
+    named = Channel("sampler", "idle_ns", "ns", "idle until then, without inferences", nothing)
+    return _series(named, process, rows, double=double)
 
 
 def _of_the_pass(samples: _Rows, ticks: _Rows) -> _Rows:

@@ -105,7 +105,7 @@ def _both_clocks(
         parts = [*parts, ("the call has returned, the device works on", waits_ns, "cx")]
     device = whole.device
     if isinstance(device, Figure):
-        busy = occupation(digest.profile)
+        busy = occupation(digest.profile, device)
         drawn: list[Content] = [
             element("h4", "On the host"), _bar(parts, 0.0, "the host's account of an inference"),
         ]  # fmt: skip
@@ -349,7 +349,7 @@ def _row(
     speed = None if row.flops is None or not row.work_ns else row.flops / (row.work_ns * 1e-9)
     optional: dict[str, Cell] = {
         "GPU": _optional(row.kernel_ns, duration),
-        "GPU idle": _optional(row.idle_ns, duration),
+        "GPU idle": _idle_time(row),
         "launches": _optional(row.launches, lambda value: count(round(value, 2))),
         "work": _optional(speed, lambda value: metric(value, "FLOP/s")),
         "of peak": _optional(row.peak_share, percent),
@@ -378,6 +378,14 @@ def _own_time(row: Operator) -> Content:
     if not row.doubt:
         return duration(row.median_ns)
     return element("span", f"{duration(row.median_ns)} ?", class_="doubtful", title=row.doubt)
+
+
+def _idle_time(row: Operator) -> Cell:
+    """How long the device waited for it, likewise marked where its accounts are doubtful."""
+    if row.idle_ns is None or not row.idle_doubt:
+        return _optional(row.idle_ns, duration)
+    marked = element("span", f"{duration(row.idle_ns)} ?", class_="doubtful", title=row.idle_doubt)
+    return Cell(marked, row.idle_ns)
 
 
 def _optional(value: float | None, form: Callable[[float], str]) -> Cell:

@@ -267,6 +267,8 @@ def _operators(table: OperatorTable | Figure) -> tuple[list[dict[str, Any]], dic
             }
             if operator.idle_ns is None and isinstance(table.device, Figure):
                 row["idle_caused_ns_reason"] = worded(table.device.reason)
+            if operator.idle_doubt:
+                row["idle_doubt"] = worded(operator.idle_doubt)
         if operator.interval_ns is None:
             row["interval_ns_reason"] = "fewer than two processes"
         rows.append(row)

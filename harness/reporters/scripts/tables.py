@@ -19,7 +19,7 @@ def operators_csv(table: OperatorTable | Figure, limit: int | None = None) -> st
         "node", "op_type", "provider", "median_ns", "total_ns", "p10_ns", "p90_ns", "share",
         "calls", "source", "kernel_ns", "launches", "idle_ns", "profiled_ns", "flops",
         "traffic_bytes", "peak_share",
-        "bandwidth_share", "bound", "label", "sources", "split_miss", "doubt",
+        "bandwidth_share", "bound", "label", "sources", "split_miss", "doubt", "idle_doubt",
     )  # fmt: skip
     writer = csv.writer(sink, lineterminator="\n")
     writer.writerow(columns)

@@ -86,7 +86,7 @@ def _optional(
         yield Column("ORT prof.", [_or_dash(nanoseconds, row.profiled_ns) for row in rows])
     if any(row.kernel_ns is not None for row in rows):
         yield Column("GPU", [_or_dash(nanoseconds, row.kernel_ns) for row in rows])
-        yield Column("GPU idle", [_or_dash(nanoseconds, row.idle_ns) for row in rows])
+        yield Column("GPU idle", _idle_times(rows))
         yield Column("launches", [_or_dash(counted_times, row.launches) for row in rows])
     if work:
         yield Column("GFLOP/s", [_or_dash(_giga, _rate(row.flops, row)) for row in rows])
@@ -102,6 +102,15 @@ def _optional(
         sums = itertools.accumulate(row.share for row in rows)
         yield Column("sum", [f"{share:.0%}" for share in sums])
         yield Column("calls", [counted_times(row.calls) for row in rows])
+
+
+def _idle_times(rows: Sequence[Operator]) -> list[str]:
+    """How long the device waited, marked where its accounts are doubtful."""
+    mark = "?" if any(row.idle_doubt for row in rows) else ""
+    return [
+        _or_dash(nanoseconds, row.idle_ns) + (mark if row.idle_ns is not None else "")
+        for row in rows
+    ]
 
 
 def _half_width(row: Operator) -> str:
@@ -246,9 +255,12 @@ def _print_device(page: Page, accounts: DeviceAccounts | Figure, rows: Sequence[
         return
     of = f"{counted(accounts.inferences, 'inference')} of {processes(accounts.processes)}"
     graph = "replaying the graph: " if accounts.replayed else ""
+    doubtful = "doubtful (?): " if accounts.doubt else ""
+    if accounts.doubt:
+        page.say("device", f"do not trust the device's accounts: {accounts.doubt}")
     page.say(
         "device",
-        f"{graph}before its first work {nanoseconds(accounts.before_ns)} + busy "
+        f"{doubtful}{graph}before its first work {nanoseconds(accounts.before_ns)} + busy "
         f"{nanoseconds(accounts.busy_ns)} + idle {nanoseconds(accounts.idle_ns)} + after its last "
         f"{nanoseconds(accounts.after_ns)}, with {nanoseconds(accounts.recorder_ns)} of CUPTI "
         f"taken out ({of})",
@@ -263,11 +275,10 @@ def _print_device(page: Page, accounts: DeviceAccounts | Figure, rows: Sequence[
     if accounts.unjoined:
         work, idle = nanoseconds(accounts.unjoined_ns), nanoseconds(accounts.unjoined_idle_ns)
         told += f", {counted_times(accounts.unjoined)} of no node: {work} after {idle} idle"
+        told += " (?)" if accounts.doubt else ""
     page.say("device", told)
     waits = [(row.idle_ns, row.called) for row in rows if row.idle_ns and row.idle_ns > 0]
     longest = sorted(waits, reverse=True)[:_WAITS_TOLD]
     if longest and not accounts.doubt:
         named = ", ".join(f"{called} ({nanoseconds(idle_ns)})" for idle_ns, called in longest)
         page.say("device", f"waits longest for the launches of {named}")
-    if accounts.doubt:
-        page.say("device", f"do not trust the device's accounts: {accounts.doubt}")

@@ -35,11 +35,12 @@ from harness.records import (
 )
 from harness.storage import bounds
 from harness.storage.checked import Group
-from harness.storage.columns import Column, Columns, ProfileFile
+from harness.storage.columns import Column, Columns, ProfileFile, RepeatedColumn
 from harness.storage.lazy_columns import stored
 from harness.storage.v1.schema import (
     DEVICE,
     EVENTS,
+    FUNCTIONS,
     INFERENCES,
     INPUT_TEXT,
     KERNEL_SIZES,
@@ -310,9 +311,14 @@ def _read_wall_time(group: Group) -> WallTime:
 def _read_kernels(group: Group, processes: frozenset[int], nodes: int) -> KernelEvents:
     rows = group.rows("node")
     limits = bounds.kernels(processes, nodes)
-    texts = {
-        name: group.text_column(name, rows) for name, column in KERNELS.items() if not column.units
-    }
+    texts: dict[str, Column] = {}
+    if "function" in group:
+        functions = group.group_of("functions")
+        known = functions.rows("name")
+        row = group.numbers("function", rows, bounds.Bounds(0, known - 1))
+        texts = {name: RepeatedColumn.of(row, functions.texts(name, known)) for name in FUNCTIONS}
+    else:  # a file from before these were stored
+        texts = {name: group.text_column(name, rows) for name in FUNCTIONS}
     numbers = [name for name in KERNELS if name not in texts]
     return stored(
         KernelEvents,

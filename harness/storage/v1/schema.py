@@ -61,6 +61,12 @@ KERNELS = {
     "shared_bytes": Attributes("bytes", "of a block, -1 for copies"),
     "bytes": Attributes("bytes", "moved or set, -1 for kernels"),
 }
+#: Rows in the distinct pairs of kind and name.
+FUNCTION = Attributes("1", "row in functions: kind and name once more, to be read quickly")
+FUNCTIONS = {
+    "kind": Attributes("", "kernel, memcpy or memset"),
+    "name": Attributes("", "function, or direction of a copy"),
+}
 LAUNCHES = {
     "process": Attributes("1", "index of the process"),
     "kind": Attributes("", "kernel, memcpy or memset"),

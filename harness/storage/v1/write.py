@@ -45,6 +45,8 @@ from harness.storage.v1.schema import (
     EVENTS,
     FORMAT,
     FORMAT_VERSION,
+    FUNCTION,
+    FUNCTIONS,
     INFERENCES,
     INPUT_TEXT,
     KERNEL_SIZES,
@@ -299,6 +301,14 @@ def _write_kernels(group: h5py.Group, kernels: KernelEvents) -> None:
     event = _dimension(group, "event", len(kernels))
     _write_columns(group, KERNELS, kernels, event)
     _write_sizes(group, kernels, event)
+    pairs = list(zip(kernels.kind, kernels.name, strict=True))
+    rows = {pair: row for row, pair in enumerate(dict.fromkeys(pairs))}
+    number = np.array([rows[pair] for pair in pairs], np.int32)
+    _write_numbers(group, "function", number, FUNCTION, event)
+    functions = _group(group, "functions")
+    row = _dimension(functions, "row", len(rows))
+    for at, (name, column) in enumerate(FUNCTIONS.items()):
+        _write_text(functions, name, [pair[at] for pair in rows], row, column.long_name)
 
 
 def _write_timeline(group: h5py.Group, timeline: GpuTimeline) -> None:

@@ -6,10 +6,11 @@ import dataclasses
 
 import pytest
 
+from harness.analysis.gpu_work import kernel_table
 from harness.analysis.operators.table import OperatorTable, operator_table
 from harness.analysis.precision import Precision, precision
 from harness.analysis.used_gpu import used_gpu
-from harness.records import Profile, Reading
+from harness.records import Profile, Reading, RepeatedTexts
 from tests.builders.recordings import PROFILES, recorded
 
 #: What a trial reached there through ONNX Runtime (docs/GPU.md), and the L2 cache of an H200.
@@ -38,6 +39,20 @@ def test_the_kernels_tell_how_much_ran_in_tf32(name: str, tf32: float) -> None:
     assert seen.shares.get("tf32", 0) == pytest.approx(tf32, abs=0.01)
     assert sum(seen.shares.values()) == pytest.approx(1)
     assert seen.options == {"use_tf32": "1"}
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_names_that_were_stored_once_each_tell_the_same(name: str) -> None:
+    profile = recorded(name)
+    assert profile.kernels is not None
+    columns = {
+        column: RepeatedTexts.of(getattr(profile.kernels, column)) for column in ("kind", "name")
+    }
+    assert len(columns["name"].distinct) < len(profile.kernels) / 5
+    once = dataclasses.replace(profile, kernels=dataclasses.replace(profile.kernels, **columns))
+    assert precision(once) == precision(profile)
+    assert kernel_table(once) == kernel_table(profile)
+    assert operator_table(once) == operator_table(profile)
 
 
 @pytest.mark.parametrize("name", PROFILES)

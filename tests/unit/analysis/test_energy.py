@@ -148,6 +148,8 @@ def test_passes_too_short_for_the_meter_widen_the_interval_and_say_so() -> None:
     assert short.verdict == "doubtful"
     assert "hold 36 updates of the energy counter, not 50 (one every 100 ms)" in short.causes[0]
     assert "as 2 a pass are uncertain, any interval is widened by ±11.0%" in short.causes[0]
+    # 50 updates in two passes, and those that may be missed at their ends.
+    assert short.causes[0].endswith("a `duration_s` of 2.7 would do")
     assert long.interval_j is not None
     assert short.interval_j is not None
     assert short.interval_j[0] < 0.9 * long.interval_j[0]
@@ -169,6 +171,81 @@ def test_a_costly_counter_is_read_where_the_pass_begins_and_ends() -> None:
     assert short.verdict == "doubtful"
     assert "±9.9%" in short.causes[0]
     assert short.joules.value == pytest.approx(0.5, rel=0.099)
+
+
+def unpriced(devices: tuple[DeviceSeries, ...]) -> tuple[DeviceSeries, ...]:
+    """The same of a counter whose price could not be found: it is known to be read seldom."""
+    every = series("sampler_gpu0", "energy_mj_every_ns", [(START, SECOND)], unit="ns")
+    return (every, *(each for each in devices if each.quantity != "energy_mj_call_ns"))
+
+
+def test_a_counter_whose_price_is_unknown_is_not_judged_as_one_read_at_every_tick() -> None:
+    found = only(energy(measured(*unpriced(costly_counter(50)), recorded(50))))
+    assert found.joules.value == pytest.approx(0.495, rel=1e-3)
+    assert found.counter_j.value == found.joules.value
+
+
+def test_a_reading_outside_of_the_pass_counts_only_next_to_it() -> None:
+    """As between them the device does something else: here it idles."""
+    for at_s in ((-2.0, -0.3, 2.01), (-2.0, -0.01, 2.3)):
+        edges = costly_counter(50, at_s=at_s, idle=10)
+        found = only(energy(measured(*edges, recorded(50))))
+        assert "not read where a pass began and ended" in found.counter_j.reason
+        assert found.joules.value == found.power_j.value
+    # One that came late into the pass tells of what is left of it.
+    found = only(energy(measured(*costly_counter(50, at_s=(-2.0, 0.1, 2.01), idle=10))))
+    assert found.watts.value == pytest.approx(50, rel=0.01)
+
+
+def test_power_that_was_not_read_to_the_end_of_a_pass_is_no_power_of_it() -> None:
+    half = power(50)
+    half = dataclasses.replace(
+        half,
+        **{name: getattr(half, name)[:300] for name in ("process", "time_ns", "value", "changed")},
+    )
+    found = only(energy(measured(half)))
+    assert found.joules.value is None
+    assert "our record of power leaves out 1 s of a pass" in found.joules.reason
+
+
+def idle_noted(*spans_s: tuple[float, float]) -> DeviceSeries:
+    return series(
+        "sampler",
+        "idle_ns",
+        [(START + round(end * SECOND), round((end - start) * SECOND)) for start, end in spans_s],
+        unit="ns",
+    )
+
+
+def test_idle_is_when_it_was_noted_wherever_the_readings_begin() -> None:
+    told = '{"energy": true}'
+    # NVML opened slowly: the readings begin half a second before the idling ends, at -0.5 s, and
+    # from then on the session is created at 80 W.
+    readings = [
+        (START + round((0.01 * n - 1.1) * SECOND), 20_000 if n < 60 else 80_000) for n in range(320)
+    ]
+    late = series("gpu0", "power_instant_mw", readings, unit="mW")
+    found = only(energy(measured(late, idle_noted((-2.0, -0.5)), config=told)))
+    assert found.idle_watts.value == pytest.approx(20)
+    assert "not left idle after the timed pass" in found.above_warm_idle_j.reason
+    # Later still, there is nothing to tell it by.
+    late = series("gpu0", "power_instant_mw", readings[50:], unit="mW")
+    found = only(energy(measured(late, idle_noted((-2.0, -0.5)), config=told)))
+    assert found.idle_watts.value is None
+    assert "s of idling, 0.5 s are needed" in found.idle_watts.reason
+
+
+def test_the_counter_tells_of_noted_idling_where_it_was_read_at_its_ends() -> None:
+    told = '{"energy": true}'
+    edges = costly_counter(50, idle=20)
+    noted = idle_noted((-1.99, -0.46), (2.02, 3.59))
+    found = only(energy(measured(*edges, noted, config=told)))
+    assert found.idle_watts.value == pytest.approx(20)
+    assert found.warm_idle_watts.value == pytest.approx(20)
+    lost = costly_counter(50, idle=20, at_s=(-0.45, -0.01, 2.01, 3.6))
+    found = only(energy(measured(*lost, noted, config=told)))
+    assert found.idle_watts.value is None
+    assert "not read where idling began and ended" in found.idle_watts.reason
 
 
 def test_inferences_discarded_before_the_pass_lie_between_it_and_the_reading() -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
-from harness.commands.progress import time_left
+import pytest
+
+from harness.commands.progress import Progress, time_left
 from harness.config.profile import ProfileConfig
 from harness.measuring.plan import Plan, divide_time
+from harness.measuring.prepared import Preparation
+from harness.records import ModelRecord, Reading
 
 PLAN = dataclasses.replace(
     divide_time(ProfileConfig("model.onnx", budget_s=60), 10**6, 0, 0, 0),
@@ -25,6 +29,35 @@ FIXED = dataclasses.replace(PLAN, budget_s=None)
 
 def told(plan: Plan, *spent: float) -> list[str]:
     return [time_left(plan, finished, elapsed_s) for finished, elapsed_s in enumerate(spent)]
+
+
+PREPARATION = Preparation(
+    model=ModelRecord("model", "model.onnx", "", 0, "", 8, (), 0, 0),
+    inputs=(),
+    output_check=Reading("output_error", None),
+    facts=(),
+    graph=None,
+    probed=None,
+    repeatable=True,
+    executions=0,
+    profiled_ns=0,
+    latency_ns=0,
+    executed_session_ns=0,
+    absent=(),
+)
+
+
+@pytest.mark.parametrize("assumed_s", [0.0, 3.0, 12.0])
+def test_the_forecast_says_what_of_it_was_not_timed(
+    capfd: pytest.CaptureFixture[str], assumed_s: float
+) -> None:
+    with Progress(quiet=False) as progress:
+        progress.prepared(PREPARATION, dataclasses.replace(FIXED, assumed_s=assumed_s))
+    said = "measuring 10 processes, about 40 s"
+    if assumed_s > 4:  # a tenth of it
+        said += ", of it 12 s for sessions of the executed graph: none was timed, they are "
+        said += "reckoned like the model's"
+    assert said in capfd.readouterr().err.splitlines()
 
 
 def test_it_shrinks_as_planned_from_one_process_to_the_next() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.analysis.energy import EDGE_PERIODS, MIN_PERIODS
 from harness.config.profile import MAX_SAMPLES_PER_PROCESS, ProfileConfig
 from harness.config.session import SessionConfig
 from harness.measuring import plan as planning
@@ -17,6 +18,28 @@ CONFIG = ProfileConfig("model.onnx")
 QUICK = ProfileConfig("model.onnx", quick=True)
 SESSION_NS = 10**7
 NODES = 100
+
+
+@pytest.mark.parametrize("processes", [None, 1, 2, 3, 10])
+@pytest.mark.parametrize("quick", [False, True])
+@pytest.mark.parametrize("latency_ns", [27_000, 349_000, 1_758_000, 400_000_000])
+def test_timed_passes_hold_fifty_updates_of_a_meter_where_energy_is_asked_for(
+    processes: int | None, quick: bool, latency_ns: int
+) -> None:
+    config = ProfileConfig("model.onnx", processes=processes, quick=quick, energy=True)
+    plan = planning.divide_time(config, latency_ns, SESSION_NS, NODES, latency_ns)
+    # As on an H200, whose counter is updated every 100 ms; two may be missed at the ends.
+    periods = plan.processes * plan.timed_s / 0.1
+    assert periods >= MIN_PERIODS + EDGE_PERIODS
+    # It is in the forecast: a process takes its timed pass, and a quarter of it as warm-up.
+    assert plan.expected_s > plan.processes * plan.timed_s
+
+
+def test_default_timed_passes_hold_fifty_updates_of_a_meter_without_energy_too() -> None:
+    # The models that were measured on an H200, with and without CUDA graphs.
+    for latency_ns in (27_000, 66_000, 349_000, 735_000, 1_758_000, 1_960_000):
+        plan = planning.divide_time(CONFIG, latency_ns, SESSION_NS, NODES, latency_ns)
+        assert plan.processes * plan.timed_s / 0.1 >= 3 * MIN_PERIODS
 
 
 @pytest.mark.parametrize("config", [CONFIG, QUICK])
@@ -205,6 +228,17 @@ def test_a_session_of_the_executed_graph_takes_less() -> None:
     told = planning.divide_time(CONFIG, 10**6, 10**9, NODES, 10**6, executed_session_ns=10**8)
     assert 5 * 0.1 < told.probed_s + told.profiled_s < 5 * 0.1 + 2
     assert told.timed_process_s > 1
+
+
+def test_a_session_that_was_not_timed_is_assumed_and_told() -> None:
+    timed = planning.divide_time(CONFIG, 10**6, 10**9, NODES, 10**6, executed_session_ns=10**9)
+    assumed = planning.divide_time(CONFIG, 10**6, 10**9, NODES, 10**6)
+    assert timed.assumed_s == 0
+    assert assumed.expected_s == timed.expected_s
+    # Four probed graphs in each of four processes, ORT's profiler in two of them: a second each.
+    assert assumed.assumed_s == pytest.approx(4 * 4 + 2)
+    none = planning.divide_time(dataclasses.replace(CONFIG, trace=()), 10**6, 10**9, 0, 0)
+    assert none.assumed_s == 0
 
 
 def test_processes_are_added_where_their_number_was_not_fixed() -> None:

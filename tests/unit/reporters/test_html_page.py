@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.analysis.device_time import DeviceAccounts
+from harness.analysis.operators.table import OperatorTable, operator_table
 from harness.records import InputRecord, NodeEvents, Profile, Reading, Stacks
 from harness.reporters.html import page, plots
 from harness.reporters.html.markup import Markup, element, foreign, shorten
@@ -343,6 +345,14 @@ def test_what_the_device_waits_for_is_named_unless_its_accounts_are_doubtful() -
     assert told not in doubtful
     assert "Which nodes the device waits for is not told: they miss the timed pass" in doubtful
     assert "Do not trust the device's account: they miss the timed pass" in doubtful
+    # Each idle time of the table is marked, and says why.
+    found = operator_table(on_both_clocks("mlp"))
+    assert isinstance(found, OperatorTable)
+    assert isinstance(found.device, DeviceAccounts)
+    assert found.device.doubt != found.accounts.doubt
+    mark = ("title", found.device.doubt)
+    assert Page(page([on_both_clocks("mlp")])).attributes.count(mark) >= len(found.operators)
+    assert mark not in Page(page([undoubted(on_both_clocks("mlp"))])).attributes
 
 
 @pytest.mark.parametrize("name", PROFILES)

@@ -107,6 +107,48 @@ def test_round_trip_of_what_the_golden_file_lacks(tmp_path: Path) -> None:
     assert content(profile_file.read_profile(tmp_path / "odd.h5")) == content(odd)
 
 
+def test_the_names_of_many_kernels_are_read_by_the_distinct_ones(tmp_path: Path) -> None:
+    path = tmp_path / "p.h5"
+    names = ["ampere_s1688gemm_128x64", "sgemm_32x32", "Memcpy"]
+    many = kernels(*[(names[row % 3], 0, row, 1) for row in range(70_000)])
+    many = dataclasses.replace(many, kind=("kernel", "kernel", "memcpy") * 23_333 + ("kernel",))
+    profile_file.write_profile(dataclasses.replace(GOLDEN["golden_profile"](), kernels=many), path)
+    with h5py.File(path, "r+") as file:
+        # A reader that needed the texts of all events would see these.
+        file["trace/kernels/name"][...] = "not read"
+        file["trace/kernels/kind"][...] = "not read"
+        assert file["trace/kernels/functions/name"].asstr()[...].tolist() == names
+    found = profile_file.read_profile(path).kernels
+    assert found is not None
+    assert (found.name, found.kind) == (many.name, many.kind)
+    assert (found.name[-1], found.kind[2], found.name[1:3]) == (names[0], "memcpy", names[1:])
+    with h5py.File(path, "r+") as file:  # a file from before they were stored
+        del file["trace/kernels/function"], file["trace/kernels/functions"]
+    found = profile_file.read_profile(path).kernels
+    assert found is not None
+    assert set(found.name) == {"not read"}
+
+
+@pytest.mark.parametrize(
+    ("row", "kinds", "said"), [(3, 3, "function"), (-1, 3, "function"), (0, 2, "kind")]
+)
+def test_rows_of_functions_that_there_are_not_are_damage(
+    tmp_path: Path, row: int, kinds: int, said: str
+) -> None:
+    path = tmp_path / "p.h5"
+    some = kernels(("a", 0, 1, 1), ("b", 0, 2, 1), ("c", 0, 3, 1))
+    profile_file.write_profile(dataclasses.replace(GOLDEN["golden_profile"](), kernels=some), path)
+    with h5py.File(path, "r+") as file:
+        file["trace/kernels/function"][2] = row
+        del file["trace/kernels/functions/kind"]
+        texts = np.array(["kernel"] * kinds, object)
+        file["trace/kernels/functions"].create_dataset(
+            "kind", data=texts, dtype=h5py.string_dtype()
+        )
+    with pytest.raises(ProfileFileError, match=said):
+        profile_file.read_profile(path)
+
+
 def test_devices_and_kernels_come_back_exactly(tmp_path: Path) -> None:
     profile = dataclasses.replace(
         GOLDEN["golden_profile"](),

@@ -11,12 +11,17 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from harness.analysis import gpu_work
+from harness.analysis import device_time, gpu_work
 from harness.analysis.device_bounds import held_back
 from harness.analysis.device_time import DeviceAccounts, NodeWork
+from harness.analysis.findings import seen
+from harness.analysis.findings.rules import findings
+from harness.analysis.kernel_ceilings import judged_kernels
 from harness.analysis.occupancy import MULTIPROCESSORS
+from harness.analysis.operators import table as operators
 from harness.analysis.operators.table import OperatorTable, operator_table
 from harness.records import Profile, Reading
+from harness.reporters.html.digest import Digest
 from harness.reporters.scripts.profile import operators_text
 from harness.reporters.scripts.tables import operators_csv
 from harness.reporters.terminal.operators import print_operators
@@ -139,6 +144,32 @@ def test_idle_times_that_are_doubtful_decide_nothing() -> None:
     assert table.device.doubt
     assert "launch-bound" not in {row.bound for row in table.operators}
     assert all(row.idle_ns for row in table.operators)
+    assert {row.idle_doubt for row in table.operators} == {table.device.doubt}
+    assert {row.idle_doubt for row in table_of(undoubted(replayed("mlp"))).operators} == {""}
+    assert {row.idle_doubt for row in table_of(recorded("mlp")).operators} == {""}, "there are none"
+
+
+def test_what_a_command_tells_of_the_device_is_worked_out_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    worked_out: list[Profile] = []
+    told = device_time.device_time
+
+    def counted(profile: Profile) -> device_time.DeviceTime | Figure:
+        worked_out.append(profile)
+        return told(profile)
+
+    for module in (device_time, gpu_work, operators, seen):
+        monkeypatch.setattr(module, "device_time", counted)
+    for profile in (undoubted(replayed("mlp")), recorded("mlp")):
+        table = table_of(profile)  # what `show` and `profile` do
+        findings(profile, table)
+        assert len(worked_out) == 1
+        Digest.of(profile)  # a page
+        assert len(worked_out) == 2
+        judged_kernels(profile)  # `ops --by kernel`
+        assert len(worked_out) == 3
+        worked_out.clear()
 
 
 def test_rows_are_sorted_by_the_devices_clock() -> None:
@@ -158,6 +189,7 @@ def test_scripts_get_both_clocks() -> None:
     for row in told["operators"]:
         assert (row["host_ns"], row["device_ns"]) == (row["median_ns"], row["kernel_ns"])
         assert row["idle_caused_ns"] == row["idle_ns"]
+        assert row["idle_doubt"].startswith("they miss the timed pass by")
     accounts = told["accounts"]["device"]
     parts = [accounts[f"{part}_ns"] for part in ("before", "busy", "idle", "after")]
     assert sum(parts) == pytest.approx(accounts["told_ns"])
@@ -166,6 +198,7 @@ def test_scripts_get_both_clocks() -> None:
     assert old["operators"][0]["idle_caused_ns_reason"] == OLD
     rows = list(csv.DictReader(io.StringIO(operators_csv(table_of(replayed("mlp"))))))
     assert {row["launches"] for row in rows} == {"1.0", "2.0"}
+    assert all(row["idle_doubt"].startswith("they miss the timed pass by") for row in rows)
 
 
 def test_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -173,13 +206,18 @@ def test_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert "GPU idle" in out
     assert "launches" in out
-    assert "before its first work" in out
+    assert "doubtful (?): before its first work" in out
+    _, *lines = out.splitlines()
+    (cells,) = [line.split() for line in lines if line.split()[-1] == "fc1/Relu"]
+    assert sum(cell.endswith("?") for cell in cells) == 1, "its idle time"
     assert "with 0 ns of CUPTI taken out" in " ".join(out.split())
     assert "9 launches, 1 of no node" in out
     assert "waits longest" not in out
     assert "do not trust the device's accounts: they miss the timed pass" in out
     print_operators(table_of(undoubted(replayed("mlp"))), 0)
-    assert "waits longest for the launches of fc1/Relu (" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "waits longest for the launches of fc1/Relu (" in out
+    assert "?" not in out
     print_operators(table_of(recorded("mlp")), 0)
     assert f"idle times not known: {OLD}" in " ".join(capsys.readouterr().out.split())
     print_operators(table_of(dataclasses.replace(recorded("mlp"), kernels=None)), 0)

@@ -261,6 +261,48 @@ def test_what_a_costly_meter_is_like_is_stored(host: Path, nvml_double: NvmlDoub
     assert "sampler_gpu0 energy_mj_period_ns" not in series, "its series shows it"
 
 
+def test_a_meter_whose_price_is_not_known_is_not_told_as_a_cheap_one(
+    host: Path, nvml_double: NvmlDouble
+) -> None:
+    nvml_double.fault("timeout")
+    series, absent = sample(host, nvml_double.path, later=lambda: nvml_double.fault(""))
+    # It is read where the pass begins, in vain, and where it ends: not at every tick.
+    assert len(series["gpu0 energy_mj"]) == 1
+    assert series["sampler_gpu0 energy_mj_every_ns"].value[0] == 1_000_000_000
+    assert "sampler_gpu0 energy_mj_call_ns" not in series, "absent, not 0"
+    ((what, reason),) = [each for each in absent.items() if each[0].startswith("sampler_gpu0")]
+    assert "energy_mj_call_ns" in what
+    assert "what a call takes is not known, as it failed when it was tried: the driver" in reason
+
+
+def test_an_edge_that_is_lost_is_counted_and_told(host: Path, nvml_double: NvmlDouble) -> None:
+    nvml_double.price(on=True)
+    sampler = DeviceSampler(100, 0, [0], host, nvml_double.path, seconds=5)
+    sampler.start()
+    sampler.edge()
+    nvml_double.fault("hang")
+    sampler.edge()
+    nvml_double.fault("")
+    series, absent = by_name(sampler)
+    assert series["sampler_gpu0 missed_edges"].value[0] == 1
+    assert series["sampler missed_edges"].value[0] == 0
+    assert "at 1 of 2 ends of a pass or of idling" in absent["sampler_gpu0 missed_edges"]
+
+
+def test_idle_times_are_noted_from_begin_to_end(host: Path) -> None:
+    sampler = DeviceSampler(200, None, [0], host)
+    sampler.start()
+    since_ns = time.monotonic_ns()
+    time.sleep(0.02)
+    sampler.left_idle(since_ns)
+    until_ns = time.monotonic_ns()
+    series, _ = by_name(sampler, process=2)
+    idle = series["sampler idle_ns"]
+    assert idle.process.tolist() == [2]
+    assert 2e7 <= idle.value[0] <= until_ns - since_ns
+    assert idle.time_ns[0] - idle.value[0] == since_ns
+
+
 def test_power_is_what_the_driver_recorded_between_the_first_and_the_last_tick(
     host: Path, nvml_double: NvmlDouble
 ) -> None:
