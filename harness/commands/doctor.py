@@ -30,6 +30,7 @@ def execute(options: argparse.Namespace) -> int:
     from harness.errors import MachineError
     from harness.machine import diagnosis
     from harness.machine.facts import collect
+    from harness.machine.topology import topology
     from harness.ort.diagnosis import of_library, open_library
 
     readings = collect()
@@ -41,6 +42,7 @@ def execute(options: argparse.Namespace) -> int:
     capabilities = [
         *of_library(library),
         *diagnosis.of_facts(facts),
+        *diagnosis.of_topology(topology()),
         *diagnosis.of_this_moment(Path("profiles")),
     ]
     if options.json:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from harness.machine.host_counters import HostNoise
+from harness.machine.topology import Topology, described
 from harness.records import Reading
 
 Facts = Mapping[str, Reading]
@@ -45,6 +46,11 @@ class Capability:
 def of_facts(facts: Facts) -> Iterator[Capability]:
     """The capabilities that follow from the facts of the machine, given by name."""
     return (look(facts) for look in _LOOKS)
+
+
+def of_topology(found: Topology) -> Iterator[Capability]:
+    """The CPUs of the machine, drawn in a few lines."""
+    return (Capability("CPU topology", "ok", line) for line in described(found))
 
 
 def of_this_moment(folder: Path) -> Iterator[Capability]:

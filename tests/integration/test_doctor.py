@@ -39,6 +39,7 @@ SUBJECTS = {
     "Own machine",
     "CPU limit",
     "Memory",
+    "CPU topology",
     "Other load",
     "Disk",
 }
