@@ -3,7 +3,7 @@
 Profiles are taken for half an hour or more, while a second program loads the machine on and off.
 All pairs of them are compared: every FASTER or SLOWER is a false alarm. Next to harness' verdict
 are other uses of the yardstick, pyperf's is_significant and a pooled Mann-Whitney test on the
-same data; the undisturbed latency, which ``compare`` judges by default, is in ``compare_designs.py``.
+same data; the undisturbed latency, which ``compare`` judges first, is in ``compare_designs.py``.
 Since pairs share profiles, the interval of a rate is a bootstrap over profiles. A
 method that never alarms finds nothing either, so profiles with planted changes are taken too:
 ``detection.py compare`` shows which methods find those.
