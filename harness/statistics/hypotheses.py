@@ -196,7 +196,8 @@ def p_above(estimates: Sequence[Estimate], limit: float) -> float:
     """
     from scipy.special import stdtr
 
-    free, *ends = [(e.difference, *e.spread()) for e in estimates]
+    # Infinite degrees of freedom, where only what is assumed varies, cannot be averaged.
+    free, *ends = [(e.difference, e.spread()[0], min(e.spread()[1], 1e9)) for e in estimates]
     grid = [
         [start + share * (end - start) for start, end in zip(free, one, strict=True)]
         for one in ends

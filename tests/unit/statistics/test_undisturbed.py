@@ -222,3 +222,12 @@ def test_of_statements_that_are_nine_in_ten_sure_at_least_85_percent_are_right()
                 right, said = right + truth, said + 1
     assert said > 100
     assert right / said >= 0.85
+
+
+def test_a_probability_is_a_number_even_where_processes_do_not_scatter() -> None:
+    """Then only what is assumed between occasions varies, with infinite degrees of freedom."""
+    yardstick = 15 + np.random.default_rng(0).normal(0, 0.001, (10, 2))
+    sides = [Side(np.append(np.full(9, 10 + shift), 11.0), yardstick) for shift in (0.0, 0.05)]
+    told = undisturbed.compare([sides[0]], [sides[1]]).probability(MARGIN)
+    assert told is not None
+    assert 0.9 < told.slower <= 1
