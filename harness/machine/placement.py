@@ -78,8 +78,8 @@ def place(topology: Topology, instances: int | str, threads: int | None = None) 
     fewest = min(map(len, shares))
     if threads > fewest and isinstance(instances, str):
         raise RequestError(
-            f"`instances` {instances}: {threads} threads on {fewest} CPUs",
-            f"`intra_threads` {fewest} at most, or give `instances` as a number",
+            f"instances {instances}: {threads} threads on {fewest} CPUs",
+            f"`intra_threads` {fewest} at most, or give a number of instances",
         )
     notes += _sharing(topology, shares, threads)
     places = tuple(_placed(topology, share, threads) for share in shares)
@@ -90,7 +90,7 @@ def _of_domains(topology: Topology, layout: str, notes: list[str]) -> list[tuple
     """The usable CPUs of each domain of a layout."""
     if layout not in PER:
         raise RequestError(
-            f"`instances` {layout!r}: no such layout", f"a number, or one of {', '.join(PER)}"
+            f"instances {layout!r}: no such layout", f"a number, or one of {', '.join(PER)}"
         )
     domain = PER[layout]
     absent = dict(topology.absent)
