@@ -186,13 +186,13 @@ def test_the_parts_of_the_wall_time_add_up_to_that_of_the_command(
     assert held.began_ns <= held.start_ns[0]
     assert end_ns.max() <= held.ended_ns
     assert (held.start_ns[1:] >= end_ns[:-1]).all(), "stretches do not overlap"
-    for index in range(5):
-        mine = [part for part, one in zip(held.part, held.process, strict=True) if one == index]
+    for number in range(5):
+        mine = [part for part, one in zip(held.part, held.process, strict=True) if one == number]
         assert mine[0] == "start"
         assert mine[-2:] == ["shard", "exit"]
         assert {"session", "first inference", "warm-up", "timed pass", "yardstick"} < set(mine)
-        assert ("probes: inferences" in mine) == (index < 4)
-        assert ("profiler: inferences" in mine) == (index in {0, 2})
+        assert ("probes: inferences" in mine) == (number < 4)
+        assert ("profiler: inferences" in mine) == (number in {0, 2})
     # They are graphs of the same files: whether they execute in order was looked at once.
     assert held.part.count("probes: order") == 1
 
