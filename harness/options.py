@@ -438,8 +438,8 @@ COMMANDS: dict[str, tuple[Option, ...]] = {
         Option(
             "fail_on",
             ("--fail-on",),
-            "exit with 4 if b is SLOWER and its whole interval is above PERCENT; with 5 if that "
-            "is undecided or the two cannot be compared",
+            "exit with 4 if b's latency, or its p90 or p99 alone, is SLOWER and the whole interval "
+            "is above PERCENT; with 5 if that is undecided or the two cannot be compared",
             metavar="slower[:PERCENT]",
         ),
         _LIMIT,
@@ -458,8 +458,9 @@ COMMANDS: dict[str, tuple[Option, ...]] = {
         Option(
             "fail_on",
             ("--fail-on",),
-            "exit with 4 if a candidate is SLOWER and its whole interval is above PERCENT; with "
-            "5 if that is undecided or the two cannot be compared; with @P, such as slower:2@0.99, "
+            "exit with 4 if a candidate's latency, or its median, p90 or p99 alone, is SLOWER and "
+            "the whole interval is above PERCENT; with 5 if that is undecided, if more of its "
+            "processes are slow, or if the two cannot be compared; with @P, such as slower:2@0.99, "
             "4 if it is slower by more with at least this probability, 0 if with at most 1 - P, "
             "else 5",
             metavar="slower[:PERCENT[@P]]",

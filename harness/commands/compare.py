@@ -1,11 +1,11 @@
 """Tell whether profiles really differ, what else changed, and which operators are the cause.
 
 The first file is the baseline that the others are compared with; with --against, several files are
-one side each, every file an occasion. FASTER and SLOWER are wrong in at most 5 % of cases; SAME
-means within the margin; UNDECIDED says within which margin they would be the same. Profiles of
-separate occasions also differ by what changed on the machine in between: how much that is for your
-model is learned from other profiles of it beside the baseline. "harness ab" avoids it by measuring
-two configurations side by side.
+one side each, every file an occasion. FASTER and SLOWER are wrong in at most 5 % of cases, as long
+as occasions differ by no more than the reason says; SAME means within the margin; UNDECIDED says
+within which margin they would be the same. Profiles of separate occasions also differ by what
+changed on the machine in between: how much that is for your model is learned from other profiles
+of it beside the baseline. "harness ab" avoids it by measuring two configurations side by side.
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.commands.messages import reading, say
-from harness.errors import ProfileFileError, RequestError
+from harness.commands.messages import say
+from harness.commands.occasions import history_of
+from harness.errors import RequestError
 from harness.options import declare, flag
 
 if TYPE_CHECKING:
-    from harness.analysis.comparing.history import History
     from harness.analysis.comparing.report import Compared, Report
     from harness.records import Profile
+    from harness.statistics.verdicts import Comparison
 
 #: Exit codes of ``fail_on``, as in its help: it tripped; it is undecided or not comparable.
 TRIPPED = 4
@@ -67,12 +68,17 @@ def execute(options: argparse.Namespace) -> int:
         raise RequestError("`limit` must not be negative", "give `limit` N, 0 for all")
     limit = None if options.fail_on is None else _limit(options.fail_on)
 
+    from harness.analysis.comparing.history import History
     from harness.analysis.comparing.profiles import compare_profiles, compare_sides
     from harness.storage.profile_file import read_profile
 
     profiles = [read_profile(file) for file in options.files]
     against = [read_profile(file) for file in options.against]
-    history = _history([*profiles, *against], options)
+    sides = [*profiles, *against]
+    if options.no_history:
+        history = History((), "not asked for")
+    else:
+        history = history_of(sides, options.history)
     margin = options.margin / 100
     if against:
         report = compare_sides(profiles, against, margin=margin, history=history.profiles)
@@ -128,41 +134,6 @@ def _told(report: Report, options: argparse.Namespace, limit: Limit | None, **mo
     return 0 if limit is None else _judged(report, limit)
 
 
-def _history(sides: Sequence[Profile], options: argparse.Namespace) -> History:
-    """Other occasions of the first profile, from the folder that is named, or from beside it."""
-    from harness.analysis.comparing import history
-    from harness.analysis.outlines import comparable_beside, outline_of
-
-    base = sides[0]
-    if options.no_history:
-        return history.History((), "not asked for")
-    folder = options.history or (base.path.parent if base.path is not None else None)
-    if folder is None or base.asked.interleaved_with:
-        return history.History()
-    if not folder.is_dir():
-        raise RequestError(f"`history` {folder}: no such folder", "give `history` FOLDER")
-    beside = comparable_beside(
-        outline_of(base), folder, without=list(map(outline_of, sides[1:])), announce=reading
-    )
-    found = history.others(base, sides, _read(one.path for one in reversed(beside)))
-    told = f"{len(found)} other profile{'s' * (len(found) != 1)} of the same thing"
-    told += " in `history`" if options.history else " beside the base"
-    if len(found) == history.MOST_OCCASIONS < len(beside):
-        told += f", the newest of {len(beside)}"
-    return history.History(tuple(found), told)
-
-
-def _read(files: Iterable[Path]) -> Iterator[Profile]:
-    """Each one that is a profile."""
-    from harness.storage.profile_file import read_profile
-
-    for file in files:
-        try:
-            yield read_profile(file)
-        except (ProfileFileError, OSError):
-            continue
-
-
 def _limit(given: str) -> Limit:
     """What ``slower``, ``slower:PERCENT`` and ``slower:PERCENT@PROBABILITY`` mean."""
     asked, at, sure = given.partition("@")
@@ -184,51 +155,54 @@ def _limit(given: str) -> Limit:
 def _judged(report: Report, limit: Limit) -> int:
     code = 0
     for compared in report.candidates:
-        one, reason = _tripped(compared, limit)
+        one, reason = tripped(compared, limit)
         if one == UNDECIDED:
             say(f"{flag('fail_on')} cannot judge {compared.candidate.path}: {reason}")
         code = TRIPPED if TRIPPED in (code, one) else one or code
     return code
 
 
-def _tripped(compared: Compared, limit: Limit) -> tuple[int, str]:
+def tripped(compared: Compared, limit: Limit) -> tuple[int, str]:
     """Exit code for one candidate, and why it is undecided.
 
-    A slower median or tail trips as the latency does: a change may live there alone.
+    The latency must be known not to be slower by more. Of the median, the tails and the share of
+    slow processes, where a change may live alone, only one that is SLOWER counts: tails are rarely
+    known well enough to rule one out.
     """
-    code, reason = _of_latency(compared, limit)
-    if code == TRIPPED:
-        return code, ""
-    for one in compared.beside:
-        found = one.comparison
-        if found.verdict != "SLOWER":
-            continue
-        if found.interval is None:  # a share has no ratio to hold against the limit
-            return UNDECIDED, reason or found.reason
-        sure = found.slower_than(limit.ratio) or 0.0
-        if found.interval[0] > limit.ratio and sure >= (limit.probability or 0.0):
-            return TRIPPED, ""
-    return code, reason
+    from harness.analysis.comparing.report import BESIDE
+
+    codes = [_judged_figure(compared.latency.comparison, limit)]
+    codes += [
+        _judged_figure(one.comparison, limit, name=one.name)
+        for one in compared.quantities
+        if one.name in BESIDE and one.comparison.verdict == "SLOWER"
+    ]
+    return max(codes, key=lambda one: _SEVERITY.index(one[0]))
 
 
-def _of_latency(compared: Compared, limit: Limit) -> tuple[int, str]:
-    found = compared.latency.comparison
+#: Exit codes from the least to the one that wins.
+_SEVERITY = (0, UNDECIDED, TRIPPED)
+
+
+def _judged_figure(found: Comparison, limit: Limit, name: str = "it") -> tuple[int, str]:
+    """Exit code for one figure, and why it is undecided."""
+    if found.doubt:  # a gate that cannot see must not let everything through
+        return UNDECIDED, found.doubt
     if limit.probability is not None:
         chance = found.slower_than(limit.ratio)
         if chance is None:
-            return UNDECIDED, found.doubt or found.reason
+            return UNDECIDED, found.reason
         if chance >= limit.probability:
             return TRIPPED, ""
-        told = f"slower by more than {limit.ratio - 1:.2%} with a probability of {chance:.1%}"
-        return (UNDECIDED, told) if chance > 1 - limit.probability else (0, "")
+        told = f"{name} is slower by more than {limit.ratio - 1:.2%} with a probability of "
+        return (UNDECIDED, f"{told}{chance:.1%}") if chance > 1 - limit.probability else (0, "")
     if found.interval is not None and found.interval[1] <= limit.ratio:
         return 0, ""  # known not to be slower: no better resolution is needed
     if found.verdict in ("SAME", "FASTER"):
         return 0, ""
     if found.verdict == "SLOWER" and found.interval and found.interval[0] > limit.ratio:
         return TRIPPED, ""
-    # A gate that cannot see must not let everything through.
-    reason = found.doubt or found.reason
-    if found.verdict == "SLOWER":
-        reason = f"it is slower, but not certainly by more than {limit.ratio - 1:.2%}: {reason}"
-    return UNDECIDED, reason
+    if found.verdict != "SLOWER":
+        return UNDECIDED, found.reason
+    told = f"{name} is slower, but not certainly by more than {limit.ratio - 1:.2%}"
+    return UNDECIDED, f"{told}: {found.reason}"

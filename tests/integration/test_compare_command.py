@@ -294,6 +294,9 @@ def test_other_profiles_beside_the_base_tell_how_much_occasions_differ(
     assert "between 10 occasions of yours" in told["reason"]
     assert told["verdict"] == "SLOWER"
     assert told["probability"]["slower"] > 0.9
+    page = harness("report", base, slow, "-o", tmp_path / "page.html")
+    assert page.returncode == 0
+    assert "SLOWER" in (tmp_path / "page.html").read_text()
     alone = json.loads(harness("compare", base, slow, "--json", "--no-history").stdout)
     assert (alone["verdict"], alone["history"]["files"]) == ("UNDECIDED", [])
     (tmp_path / "else").mkdir()
