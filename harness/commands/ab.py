@@ -50,19 +50,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Measures pairs, stores both profiles, prints the comparison."""
-    if not 0 < options.margin < 100:
-        raise RequestError(
-            f"`margin` {options.margin:g}: must be above 0 and under 100", "give `margin` PERCENT"
-        )
+    from harness.commands.compare import conclude, fail_on, require_margin
+
+    require_margin(options.margin)
     if not 0 < options.budget < 86_400:
         raise RequestError(
             f"`budget_s` {options.budget:g}: must be above 0 and under a day",
             "give `budget_s` SECONDS",
         )
     configs = [_config(name, getattr(options, name)) for name in ("a", "b")]
-
-    from harness.commands.compare import conclude, fail_on
-
     threshold = fail_on(options)
     from harness.commands.progress import Progress
     from harness.measuring.pairs import ab

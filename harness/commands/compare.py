@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.commands.messages import say
-from harness.commands.occasions import history_of
+from harness.commands.occasions import NOT_ASKED, other_occasions
 from harness.errors import RequestError
 from harness.options import declare, flag
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from harness.analysis.comparing.report import Compared, Report
     from harness.records import Profile
     from harness.statistics.verdicts import Comparison
+
+#: Smallest margin, in percent: nothing that is timed is known better.
+LEAST_MARGIN = 1e-6
 
 #: Exit codes of ``fail_on``, as in its help: it tripped; it is undecided or not comparable.
 TRIPPED = 4
@@ -59,34 +62,37 @@ def execute(options: argparse.Namespace) -> int:
         raise RequestError(
             "a comparison needs at least two profiles", "harness compare BASE.h5 CANDIDATE.h5"
         )
-    if not 0 < options.margin < 100:
-        raise RequestError(
-            f"`margin` {options.margin:g}: must be above 0 and under 100 percent",
-            "give `margin` PERCENT",
-        )
+    require_margin(options.margin)
     if options.limit < 0:
         raise RequestError("`limit` must not be negative", "give `limit` N, 0 for all")
     limit = None if options.fail_on is None else _limit(options.fail_on)
 
-    from harness.analysis.comparing.history import History
     from harness.analysis.comparing.profiles import compare_profiles, compare_sides
     from harness.storage.profile_file import read_profile
 
     profiles = [read_profile(file) for file in options.files]
     against = [read_profile(file) for file in options.against]
     sides = [*profiles, *against]
-    if options.no_history:
-        history = History((), "not asked for")
-    else:
-        history = history_of(sides, options.history)
+    history = NOT_ASKED if options.no_history else other_occasions(sides, options.history)
     margin = options.margin / 100
     if against:
-        report = compare_sides(profiles, against, margin=margin, history=history.profiles)
+        report = compare_sides(profiles, against, margin=margin, history=history)
     else:
-        report = compare_profiles(
-            profiles[0], profiles[1:], margin=margin, history=history.profiles
+        report = compare_profiles(profiles[0], profiles[1:], margin=margin, history=history)
+    return _told(dataclasses.replace(report, history=history.told(report)), options, limit)
+
+
+def require_margin(percent: float) -> None:
+    """Refuses a margin that makes no sense.
+
+    Raises:
+        RequestError: it is none.
+    """
+    if not LEAST_MARGIN <= percent < 100:
+        raise RequestError(
+            f"`margin` {percent:g}: must be at least {LEAST_MARGIN:g} and under 100 percent",
+            "give `margin` PERCENT",
         )
-    return _told(dataclasses.replace(report, history=history.told), options, limit)
 
 
 def fail_on(options: argparse.Namespace) -> float | None:
@@ -136,7 +142,7 @@ def _told(report: Report, options: argparse.Namespace, limit: Limit | None, **mo
 
 def _limit(given: str) -> Limit:
     """What ``slower``, ``slower:PERCENT`` and ``slower:PERCENT@PROBABILITY`` mean."""
-    asked, at, sure = given.partition("@")
+    asked, at, sure = given.replace("_", "?").partition("@")  # float() would take 1_0 for 10
     what, colon, percent = asked.partition(":")
     try:
         value = float(percent.removesuffix("%")) if colon else 0.0

@@ -88,7 +88,7 @@ def _profile_files() -> dict[str, Any]:
     """
     files = _files("*.h5")
     names = (
-        f"head -c 1000000 profiles/{NAMES} 2>/dev/null "
+        f"[ -f profiles/{NAMES} ] && head -c 1000000 profiles/{NAMES} 2>/dev/null "
         r"| LC_ALL=C grep -E '^[A-Za-z0-9_.+=@-]+\.h5$'"
     )
     return {

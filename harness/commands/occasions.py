@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import dataclasses
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,12 +11,57 @@ from harness.commands.messages import reading
 from harness.errors import ProfileFileError, RequestError
 
 if TYPE_CHECKING:
-    from harness.analysis.comparing.history import History
+    from harness.analysis.comparing.report import Report
     from harness.records import Profile
 
 
-def history_of(sides: Sequence[Profile], named: Path | None = None) -> History:
-    """Profiles of other occasions of the first one: from a named folder, or from beside it.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Occasions:
+    """Profiles of other occasions, read one after another: their samples may be gigabytes.
+
+    Attributes:
+        sides: profiles that are compared; the first is the baseline.
+        files: of the others, the most welcome first.
+        place: where they were looked for; empty if they were not.
+        why_none: why they were not, or could not be; empty otherwise.
+    """
+
+    sides: tuple[Profile, ...] = ()
+    files: tuple[Path, ...] = ()
+    place: str = ""
+    why_none: str = ""
+
+    def __iter__(self) -> Iterator[Profile]:
+        from harness.analysis.comparing.history import MOST_OCCASIONS, others
+        from harness.storage.profile_file import read_profile
+
+        found = 0
+        for file in self.files:
+            try:
+                profile = read_profile(file)
+                fits = others(self.sides[0], self.sides, [profile])
+            except (ProfileFileError, OSError):  # nobody asked for this file
+                continue
+            if fits:
+                found += 1
+                yield profile
+            if found == MOST_OCCASIONS:
+                return
+
+    def told(self, report: Report) -> str:
+        """How many of them a report has used, in one sentence; empty where none were looked for."""
+        if not self.place:
+            return self.why_none
+        used = max((len(one.history) for one in report.candidates), default=0)
+        told = f"{used} other profile{'s' * (used != 1)} of the same thing {self.place}"
+        return f"{told}, of {len(self.files)} there" if used < len(self.files) else told
+
+
+NOT_ASKED = Occasions(why_none="not asked for")
+
+
+def other_occasions(sides: Sequence[Profile], named: Path | None = None) -> Occasions:
+    """Profiles of other occasions of the first one: in a named folder, or beside it.
 
     Both sides of an ``ab`` are of one occasion, so that a history says nothing about them.
 
@@ -26,7 +72,6 @@ def history_of(sides: Sequence[Profile], named: Path | None = None) -> History:
     Raises:
         RequestError: it cannot be read, or was named where no history is used.
     """
-    from harness.analysis.comparing import history
     from harness.analysis.outlines import comparable_beside, outline_of
 
     base = sides[0]
@@ -37,29 +82,17 @@ def history_of(sides: Sequence[Profile], named: Path | None = None) -> History:
                 f"`history` {named}: the profiles are of one `ab`, so of one occasion",
                 "drop the option",
             )
-        return history.History()
+        return Occasions()
     folder = named or (base.path.parent if base.path is not None else None)
     if folder is None:
-        return history.History()
-    if not folder.is_dir():
-        raise RequestError(f"`history` {folder}: no such folder", "give `history` FOLDER")
-    beside = comparable_beside(
-        outline_of(base), folder, without=list(map(outline_of, sides[1:])), announce=reading
-    )
-    found = history.others(base, sides, _read(one.path for one in reversed(beside)))
-    told = f"{len(found)} other profile{'s' * (len(found) != 1)} of the same thing"
-    told += " in `history`" if named else " beside the base"
-    if len(found) == history.MOST_OCCASIONS < len(beside):
-        told += f", the newest of {len(beside)}"
-    return history.History(tuple(found), told)
-
-
-def _read(files: Iterable[Path]) -> Iterator[Profile]:
-    """Each one that is a profile."""
-    from harness.storage.profile_file import read_profile
-
-    for file in files:
-        try:
-            yield read_profile(file)
-        except (ProfileFileError, OSError):
-            continue
+        return Occasions()
+    try:
+        beside = comparable_beside(
+            outline_of(base), folder, without=list(map(outline_of, sides[1:])), announce=reading
+        )
+    except RequestError as error:
+        if named is not None:
+            raise RequestError(f"`history` {error.message}", "give `history` FOLDER") from error
+        return Occasions(why_none=f"none was found: {error.message}")
+    files = tuple(one.path for one in reversed(beside))
+    return Occasions(tuple(sides), files, "in `history`" if named else "beside the base")

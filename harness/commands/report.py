@@ -9,7 +9,7 @@ import argparse
 import json
 from pathlib import Path
 
-from harness.commands.occasions import history_of
+from harness.commands.occasions import other_occasions
 from harness.options import declare
 from harness.reporters.visible import visible
 
@@ -31,7 +31,7 @@ def execute(options: argparse.Namespace) -> int:
 
     with new_file(options.output, force=options.force) as path:
         profiles = [read_profile(file) for file in options.files]
-        history = history_of(profiles).profiles if len(profiles) > 1 else ()
+        history = other_occasions(profiles) if len(profiles) > 1 else ()
         compared = compare_profiles(profiles[0], profiles[1:], history=history).candidates
         size_bytes = html.write(profiles, path, compared)
     if options.json:

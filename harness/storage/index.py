@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import json
 import os
 import sqlite3
 import stat
@@ -26,6 +27,7 @@ from urllib.parse import quote_from_bytes
 import msgspec
 
 from harness.records import Outline
+from harness.storage.bounds import MOST_NS
 from harness.storage.files import beside
 
 NAME = ".harness-index.sqlite"
@@ -41,6 +43,11 @@ _MOST_BYTES = 256 << 10
 
 #: Largest index that is read; one of 100,000 profiles takes a fifth of it.
 _MOST_INDEX_BYTES = 1 << 30
+
+
+#: Steps of SQLite's virtual machine that reading an index may take: some, and so many for each
+#: file of the folder. A row takes about 10.
+_STEPS, _STEPS_EACH = 1_000_000, 1_000
 
 
 class _ForeignError(Exception):
@@ -78,14 +85,22 @@ class Index:
         found: dict[str, Outline] = {}
         stale = False
         decoder = msgspec.json.Decoder(Outline, dec_hook=_path)
-        with contextlib.suppress(sqlite3.Error, OSError, _ForeignError), self._opened() as index:
-            for name, state, outline in index.execute("SELECT name, state, outline FROM outlines"):
-                if not isinstance(name, bytes) or states.get(os.fsdecode(name)) != state:
-                    stale = True
-                    continue
-                # A row that is not understood is read from the file again.
-                with contextlib.suppress(msgspec.MsgspecError, TypeError):
-                    found[os.fsdecode(name)] = decoder.decode(outline)
+        try:
+            with self._opened(_STEPS + _STEPS_EACH * len(states)) as index:
+                rows = index.execute("SELECT name, state, outline FROM outlines")
+                for name, state, row in rows:
+                    if not isinstance(name, bytes) or states.get(os.fsdecode(name)) != state:
+                        stale = True
+                        continue
+                    # A row that is not understood is read from the file again.
+                    with contextlib.suppress(msgspec.MsgspecError, TypeError):
+                        outline = decoder.decode(row)
+                        if _is_possible(outline):
+                            found[os.fsdecode(name)] = outline
+        except (OSError, _ForeignError):
+            pass
+        except sqlite3.Error:
+            stale = True
         return found, stale
 
     def replace(self, states: Mapping[str, str], outlines: Mapping[str, Outline]) -> None:
@@ -98,9 +113,11 @@ class Index:
             outlines: likewise.
         """
         encoder = msgspec.json.Encoder(enc_hook=str)
-        if self.path is None or self.path.is_dir():
+        if self.path is None:
             return
         with contextlib.suppress(sqlite3.Error, OSError):
+            if self.path.is_dir():
+                return
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with (
                 beside(self.path) as unfinished,
@@ -123,8 +140,12 @@ class Index:
                 index.execute("COMMIT")
 
     @contextlib.contextmanager
-    def _opened(self) -> Iterator[sqlite3.Connection]:
+    def _opened(self, steps: int) -> Iterator[sqlite3.Connection]:
         """Opens the index, and makes sure that it is one before anything is asked of it.
+
+        Args:
+            steps: of SQLite's virtual machine, after which it is given up: a few kilobytes can
+                hold more rows than anybody can count.
 
         Raises:
             OSError: there is none.
@@ -140,6 +161,7 @@ class Index:
         with contextlib.closing(
             sqlite3.connect(f"file:{place}?mode=ro&immutable=1", uri=True)
         ) as index:
+            index.set_progress_handler(lambda: 1, steps)
             index.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 2 * _MOST_BYTES)
             index.execute("PRAGMA cell_size_check = ON")
             ours = (
@@ -157,6 +179,23 @@ class Index:
 def state_of(held: os.stat_result) -> str:
     """What changes when a file is changed or replaced: its size, time of change and inode."""
     return f"{held.st_size}:{held.st_mtime_ns}:{held.st_ino}"
+
+
+def _is_possible(outline: Outline) -> bool:
+    """Whether a file could say this: what is in an index passed no other check."""
+    interval = outline.interval_ns or (0.0, 0.0)
+    figures = (outline.median_ns or 0.0, *interval)
+    try:
+        asked = json.loads(outline.config)
+    except (ValueError, RecursionError):
+        return False
+    return (
+        isinstance(asked, dict)
+        and outline.processes > 0
+        and (outline.samples or 0) >= 0
+        and all(0 <= one <= MOST_NS for one in figures)
+        and interval[0] <= interval[1]
+    )
 
 
 def _path(_kind: type, value: object) -> Path:

@@ -237,7 +237,9 @@ def test_files_that_cannot_be_read(harness: Harness, made: dict[str, Path], tmp_
         (["a.h5"], "a comparison needs at least two profiles"),
         (["a.h5", "b.h5", "--fail-on", "faster"], "--fail-on faster: not known"),
         (["a.h5", "b.h5", "--fail-on", "slower:much"], "--fail-on slower:much: not known"),
-        (["a.h5", "b.h5", "--margin", "0"], "--margin 0: must be above 0"),
+        (["a.h5", "b.h5", "--margin", "0"], "--margin 0: must be at least"),
+        (["a.h5", "b.h5", "--margin", "1e-323"], "must be at least"),
+        (["a.h5", "b.h5", "--fail-on", "slower:1_0"], "--fail-on slower:1_0: not known"),
         (["a.h5", "b.h5", "--limit", "-1"], "--limit must not be negative"),
     ],
 )
@@ -305,6 +307,33 @@ def test_other_profiles_beside_the_base_tell_how_much_occasions_differ(
     assert len(json.loads(named.stdout)["history"]["files"]) == 10
     wrong = harness("compare", base, slow, "--history", tmp_path / "nowhere")
     assert (wrong.returncode, "no such folder" in wrong.stderr) == (2, True)
+
+
+def test_damage_in_a_file_that_nobody_named_costs_only_that_file(
+    harness: Harness, made: dict[str, Path], tmp_path: Path
+) -> None:
+    from harness.records import LatencySeries
+    from harness.storage.columns import CHUNK_ROWS
+    from harness.storage.profile_file import read_profile, write_profile
+
+    base = moved(made["base"], tmp_path / "base.h5", 1.0, 0)
+    other = moved(made["base"], tmp_path / "other.h5", 1.001, 1)
+    profile = read_profile(made["base"])
+    rows = CHUNK_ROWS + 1  # damage in such columns is met when they are used
+    series = LatencySeries(np.arange(rows) * 6000, np.full(rows, 5000))
+    processes = tuple(
+        dataclasses.replace(one, steady=series, pid=9_000 + one.index) for one in profile.processes
+    )
+    changed = dataclasses.replace(profile, processes=processes, created="2026-01-03T00:00:00+00:00")
+    damaged = tmp_path / "damaged.h5"
+    write_profile(changed, damaged)
+    assert harness("list", tmp_path).stdout.count("damaged.h5") == 1
+    for column in ("duration_ns", "start_ns"):
+        with h5py.File(damaged, "r+") as file:
+            file[f"processes/001/latency/{column}"][-1] = -7
+        outcome = harness("compare", base, other, "--json")
+        assert (outcome.returncode, outcome.stderr) == (0, "")
+        assert json.loads(outcome.stdout)["history"]["files"] == []
 
 
 def test_several_profiles_a_side(harness: Harness, made: dict[str, Path], tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -16,6 +18,7 @@ from harness.analysis.comparing.report import BESIDE, SIDES, Quantity
 from harness.analysis.energy import Energy
 from harness.analysis.noise import NoiseVerdict
 from harness.analysis.throughput import time_per_inference_ns
+from harness.errors import ProfileFileError
 from harness.machine.peak_memory import PEAK_MEMORY
 from harness.records import ProcessRecord, Profile
 from harness.statistics import hypotheses, paired, pairs, verdicts
@@ -120,7 +123,7 @@ class Judge:
         noise: the noise verdicts on both sides.
         items: items per inference on each side, if they differ: times and energies are then
             those of an item. (1, 1) if inferences are compared as a whole.
-        history: profiles that the variance between occasions was learned from.
+        history: files of the profiles that the variance between occasions was learned from.
     """
 
     def __init__(
@@ -128,13 +131,14 @@ class Judge:
         bases: Sequence[Profile],
         candidates: Sequence[Profile],
         margin: float,
-        history: Sequence[Profile] = (),
+        history: Iterable[Profile] = (),
     ) -> None:
         base, candidate = joined(bases), joined(candidates)
         together = [one.asked.interleaved_with for one in (base, candidate)]
         self.paired = bool(together[0]) and together[0] == together[1]
         self._occasions = (tuple(bases), tuple(candidates))
-        self.history = () if self.paired else tuple(history)
+        self._history = () if self.paired else history
+        self.history: list[Path | None] = []
         self.alone: tuple[int, ...] = (0, 0)
         sides = [
             {process.index: process for process in profile.processes if len(process.steady)}
@@ -172,16 +176,16 @@ class Judge:
             [undisturbed.occasion(one, look, memory=memory, items=items) for one in profiles]
             for profiles, items in zip(self._occasions, self.items, strict=True)
         ]
-        self.history = undisturbed.usable(self.history, look)
-        others = [
-            undisturbed.occasion(one, look, memory=memory, items=self.items[0])
-            for one in self.history
-        ]
-        found = statistics.compare(
-            *sides,
-            history=others,
-            margin=self._margin,
-        )
+        others = []
+        for one in self._history:  # one after another: all their samples together may be gigabytes
+            # Damage in long columns is met late. Nobody asked for this file.
+            with contextlib.suppress(ProfileFileError):
+                if undisturbed.is_usable(one, look):
+                    others.append(
+                        undisturbed.occasion(one, look, memory=memory, items=self.items[0])
+                    )
+                    self.history.append(one.path)
+        found = statistics.compare(*sides, history=others, margin=self._margin)
         if found.verdict is Verdict.NOT_COMPARABLE:
             return Quantity(undisturbed.NAME, None, None, found)
         if any(map(undisturbed.of_host_only, both)):

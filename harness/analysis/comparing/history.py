@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Sequence
 
 from harness.analysis.comparing.differences import differences
@@ -16,19 +15,6 @@ _NAMES = frozenset({"cpu_model", "affinity_cpus", "`affinity`", "what durations 
 
 #: More occasions than this hardly change what is learned.
 MOST_OCCASIONS = 40
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class History:
-    """Other occasions of what the base is.
-
-    Attributes:
-        profiles: of them.
-        told: where they are from, or why there are none, in one sentence; may be empty.
-    """
-
-    profiles: tuple[Profile, ...] = ()
-    told: str = ""
 
 
 def others(base: Profile, sides: Sequence[Profile], found: Iterable[Profile]) -> list[Profile]:

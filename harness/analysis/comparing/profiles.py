@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -24,7 +24,7 @@ def compare_profiles(
     candidates: Sequence[Profile],
     *,
     margin: float = MARGIN,
-    history: Sequence[Profile] = (),
+    history: Iterable[Profile] = (),
 ) -> Report:
     """Compares each candidate with the base.
 
@@ -38,7 +38,8 @@ def compare_profiles(
         candidates: one or more.
         margin: above 0, what counts as the same.
         history: profiles of other occasions of the same thing as the base
-            (``comparing.history``), which the variance between occasions is learned from.
+            (``comparing.history``), which the variance between occasions is learned from; gone
+            through once for each candidate.
 
     Raises:
         ValueError: the margin is out of range.
@@ -62,7 +63,7 @@ def compare_sides(
     candidates: Sequence[Profile],
     *,
     margin: float = MARGIN,
-    history: Sequence[Profile] = (),
+    history: Iterable[Profile] = (),
 ) -> Report:
     """Compares several profiles of one thing with several of another, as two sides.
 
@@ -85,7 +86,7 @@ def _compared(
     bases: Sequence[Profile],
     candidates: Sequence[Profile],
     margin: float,
-    history: Sequence[Profile],
+    history: Iterable[Profile],
 ) -> Compared:
     base, candidate = bases[0], candidates[0]
     judge = Judge(bases, candidates, margin, history)
@@ -100,7 +101,7 @@ def _compared(
         Figure(None, latency.comparison.reason),
         {},
         judge.items,
-        judge.history,
+        tuple(judge.history),
         tuple(candidates[1:]),
     )
     if latency.comparison.verdict is Verdict.NOT_COMPARABLE:

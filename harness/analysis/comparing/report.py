@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 
 from harness.analysis.comparing.differences import Difference
 from harness.analysis.comparing.matching import Match
@@ -122,7 +123,7 @@ class Compared:
             of the yardstick; empty if it was not timed on both sides.
         items: items per inference on each side, if they differ: figures of an inference are
             then divided by them. (1, 1) if nothing is divided.
-        history: profiles that the variance between occasions was learned from.
+        history: files that the variance between occasions was learned from.
         also: the candidate's profiles of further occasions.
     """
 
@@ -135,7 +136,7 @@ class Compared:
     operators: OperatorChanges | Figure
     machine: Mapping[str, float]
     items: tuple[int, int] = (1, 1)
-    history: tuple[Profile, ...] = ()
+    history: tuple[Path | None, ...] = ()
     also: tuple[Profile, ...] = ()
 
     @property

@@ -51,18 +51,14 @@ def look_ns(profiles: Sequence[Profile]) -> float:
     return min(looks)
 
 
-def usable(history: Sequence[Profile], look: float) -> tuple[Profile, ...]:
-    """Those of two processes or more, on a machine that was not too busy.
+def is_usable(one: Profile, look: float) -> bool:
+    """Whether it has two processes or more, on a machine that was not too busy: for a history.
 
-    Looks may be shorter than those of the sides: occasions of a history are held against each other
-    only.
+    Its look may be shorter than those of the sides: occasions of a history are held against each
+    other only.
     """
-    return tuple(
-        one
-        for one in history
-        if sum(bool(len(process.steady)) for process in one.processes) > 1
-        and not busy(one, noise.judge(one), look)
-    )
+    timed = sum(bool(len(process.steady)) for process in one.processes)
+    return timed > 1 and not busy(one, noise.judge(one), look)
 
 
 def cut(series: LatencySeries, look_ns: float) -> LatencySeries:

@@ -46,7 +46,7 @@ def _compared(compared: Compared, report: Report) -> dict[str, Any]:
         "figure": compared.latency.name,
         "beside": [one.name for one in compared.beside],
         "history": {
-            "files": [str(one.path) for one in compared.history],
+            "files": [str(one) for one in compared.history],
             "reason": worded(report.history),
         },
         "operators": [],

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import sqlite3
+import struct
 import subprocess
 import sys
 import tempfile
@@ -185,6 +186,43 @@ def a_pipe(path: Path) -> None:
     os.mkfifo(path)
 
 
+def with_more_rows_than_anybody_can_count(path: Path) -> None:
+    """Twelve pages of the table, each of which has the next one as all of its children."""
+    path.unlink()
+    table = index._TABLE
+    sql(
+        "PRAGMA page_size = 512", f"PRAGMA application_id = {index._APPLICATION_ID}",
+        f"PRAGMA user_version = {index._VERSION}", table,
+        "INSERT INTO outlines VALUES (x'61', 's', x'6f')",
+    )(path)  # fmt: skip
+    with contextlib.closing(sqlite3.connect(path)) as held:
+        (root,) = held.execute("SELECT rootpage FROM sqlite_master").fetchone()
+    content = bytearray(path.read_bytes())
+    pages = len(content) // 512
+    leaf = content[(root - 1) * 512 : root * 512]
+    content[(root - 1) * 512 : root * 512] = interior(pages + 1)
+    for level in range(1, 13):
+        content += interior(pages + level + 1) if level < 12 else leaf
+    struct.pack_into(">I", content, 28, len(content) // 512)
+    path.write_bytes(content)
+
+
+def interior(child: int) -> bytes:
+    """A page of the b-tree of an index (SQLite's file format, 1.6), full of one child."""
+    cell = struct.pack(">I", child) + bytes([7, 4, 14, 15, 14]) + b"aso"
+    count = (512 - 12) // (len(cell) + 2)
+    first = 512 - count * len(cell)
+    places = struct.pack(f">{count}H", *range(first, 512, len(cell)))
+    page = bytearray(struct.pack(">BHHHBI", 2, 0, count, first, 0, child) + places)
+    return bytes(page.ljust(first, b"\0")) + count * cell
+
+
+def says(field: str, value: str) -> Callable[[Path], None]:
+    """The index says something that no file can say."""
+    told = f"json_set(CAST(outline AS TEXT), '$.{field}', {value})"
+    return sql(f"UPDATE outlines SET outline = CAST({told} AS BLOB)")
+
+
 #: A table of our name that computes for ever.
 ENDLESS = """CREATE VIEW outlines AS WITH RECURSIVE n(name) AS (
     SELECT x'00' UNION ALL SELECT name FROM n) SELECT name, '' AS state, '' AS outline FROM n"""
@@ -200,6 +238,13 @@ ENDLESS = """CREATE VIEW outlines AS WITH RECURSIVE n(name) AS (
         pytest.param(sql("CREATE TABLE more (value)"), id="with more in it"),
         pytest.param(sql("UPDATE outlines SET outline = '{}'"), id="not understood"),
         pytest.param(sql("UPDATE outlines SET outline = zeroblob(100000000)"), id="huge"),
+        with_more_rows_than_anybody_can_count,
+        pytest.param(says("median_ns", "-5.0"), id="a negative time"),
+        pytest.param(says("median_ns", "1e308"), id="a time beyond all"),
+        pytest.param(says("processes", "-1"), id="negative processes"),
+        pytest.param(says("samples", "-3"), id="negative samples"),
+        pytest.param(says("config", "'no JSON'"), id="a request that is none"),
+        pytest.param(says("interval_ns", "json('[9.0, 3.0]')"), id="an inverted interval"),
         pytest.param(sql("UPDATE outlines SET state = '1:2:3'"), id="out of date"),
         pytest.param(sql("UPDATE outlines SET name = 7 WHERE name = x'6d6c702d312e6835'"), id="7"),
     ],
@@ -372,7 +417,10 @@ def test_a_folder_that_is_only_read_has_its_index_in_the_cache(folder: Path) -> 
         before = sorted(path.name for path in kept.iterdir())
         assert listed_by_nobody(cache) == [4, 3, 1]
         assert listed_by_nobody(cache) == [1, 3, 1]
-        assert listed_by_nobody(Path("/proc/nowhere")) == [4, 3, 1], "without a place for one, too"
+        closed = cache / "closed"
+        closed.mkdir(mode=0o000)
+        for nowhere in (Path("/proc/nowhere"), cache / ("x" * 300), closed):
+            assert listed_by_nobody(nowhere) == [4, 3, 1], "without a place for one, too"
         assert sorted(path.name for path in kept.iterdir()) == before
 
 
