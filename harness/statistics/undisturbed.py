@@ -39,6 +39,10 @@ PERCENT = 25
 FASTER_HALF = 1 / 2
 FASTEST_QUARTER = 1 / 4
 
+#: Part of the yardstick beside which the variance between occasions is learned: computing, which
+#: every model does and every clock slows.
+FIRST = 0
+
 #: Confidence of the interval within which parts of the yardstick change in proportion. The narrower
 #: it is, the sooner what was learned of the reaction is not used.
 ALIKE = 0.9
@@ -138,20 +142,20 @@ def compare(
             )
             for part in parts
         ]
-        # The part that explains most of what the figure did counts.
-        between = min(each, key=lambda one: one.variance)
+        # One part, chosen beforehand: the variance beside the part that happens to explain most
+        # would be too small, and how much too small depends on how alike the parts are.
+        between = each[FIRST]
         free = _free(means[0], means[1], between)
         change = speeds[2].mean(axis=0) - speeds[1].mean(axis=0)
         known = _known(speeds, change)
         ranges = [each[part].reactions if known else (0.0, REACH) for part in parts]
-        best = each.index(between)
-        middle = sum(ranges[best]) / 2 if ranges[best][0] > 0 else 0.0
-        cases = [(best, middle), *((part, end) for part in parts for end in ranges[part])]
+        middle = sum(ranges[FIRST]) / 2 if ranges[FIRST][0] > 0 else 0.0
+        cases = [(FIRST, middle), *((part, end) for part in parts for end in ranges[part])]
         estimates = [
             dataclasses.replace(free, difference=free.difference - reaction * float(change[part]))
             for part, reaction in dict.fromkeys(cases)
         ]
-        also = _said_of_reactions(ranges, ranges[best] if middle else None)
+        also = _said_of_reactions(ranges, ranges[FIRST] if middle else None)
     else:
         between = learned(groups, MEDIAN_OCCASION_SD)
         estimates = [_free(means[0], means[1], between)]

@@ -162,13 +162,58 @@ def test_the_variance_between_occasions_is_learned_as_its_formula_says() -> None
     assert found.variance == pytest.approx((3 * 0.01**2 + squares) / (3 + 4 - 1))
     assert (found.freedom, found.occasions) == (6, 4)
     beside = learned([values], 0.01, [values])
-    assert beside.variance == pytest.approx(3 * 0.01**2 / 6), "all of it is the machine's"
+    assert beside.variance == pytest.approx(3 * 0.01**2 / 5), "all of it is the machine's"
+    assert beside.freedom == 5, "one is spent on the reaction"
+    few = learned([values[:3]], 0.01, [values[:3]])
+    assert (few.variance, few.freedom) == (pytest.approx(3 * 0.01**2 / 5), 5), "none was fitted"
+    other = learned([values[:3]], 0.01, [[3 * one for one in values[:3]]])
+    assert other.variance > few.variance, "three occasions cannot tell a reaction of a third"
+    blind = learned([values], 0.01, [[0.0] * 4])
+    assert blind == found, "a yardstick that did not change explains nothing"
     assert learned([[0.1, 0.2], [5.0]], 0.01) == Between(0.01**2), "two occasions tell too little"
     wild = learned([[10 * one for one in values]], 0.01)
     assert wild.variance == pytest.approx(100 * squares / 3), "more than assumed is not made less"
     assert wild.freedom == 3
     shifted = learned([values[:2], [one + 7 for one in values[2:]]], 0.01)
     assert shifted.freedom == 5, "groups may differ from each other"
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3])
+@pytest.mark.parametrize("occasions", [4, 5, 8])
+def test_the_variance_beside_a_yardstick_is_learned_without_bias(
+    occasions: int, parts: int
+) -> None:
+    """Neither the fitted reaction nor a choice among parts may make less of it."""
+    random = np.random.default_rng(occasions)
+    true, ratios = 0.05, []
+    for _ in range(300):
+        machine = random.normal(0, 0.05, occasions + 2)
+        history = [
+            Side(
+                10 + one + random.normal(0, true) + random.normal(0, 1e-4, 6),
+                15 + one + random.normal(0, 0.02, parts) + random.normal(0, 1e-4, (6, parts)),
+            )
+            for one in machine
+        ]
+        found = undisturbed.compare([history[0]], [history[1]], history=history[2:])
+        ratios.append((found.occasion_sd / true) ** 2)
+    assert 0.9 < np.mean(ratios) < 1.3  # the prior and the limits of the reaction add to it
+
+
+@pytest.mark.parametrize("occasions", [3, 4])
+@pytest.mark.parametrize("unseen", [0.02, 0.03])
+def test_a_short_history_keeps_false_alarms_down(occasions: int, unseen: float) -> None:
+    """Where the yardstick misses two or three times what would be assumed without a history."""
+    random = np.random.default_rng(1)
+    alarms = 0
+    for _ in range(400):
+        taken = []
+        for machine in random.normal(0, 0.01, occasions + 2):
+            values = 10 + machine + random.normal(0, unseen) + random.normal(0, 0.008, 10)
+            taken.append(Side(values, 15 + machine + random.normal(0, 0.004, (10, 2))))
+        found = undisturbed.compare([taken[0]], [taken[1]], history=taken[2:])
+        alarms += found.verdict in (Verdict.FASTER, Verdict.SLOWER)
+    assert alarms / 400 <= 0.05
 
 
 def test_fishers_test_against_another_implementation() -> None:
