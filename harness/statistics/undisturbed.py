@@ -150,7 +150,14 @@ def compare(
         known = _known(speeds, change)
         ranges = [each[part].reactions if known else (0.0, REACH) for part in parts]
         middle = sum(ranges[FIRST]) / 2 if ranges[FIRST][0] > 0 else 0.0
-        cases = [(FIRST, middle), *((part, end) for part in parts for end in ranges[part])]
+        # No reaction is one case, whichever part of the yardstick it is none to.
+        cases = [
+            (part if reaction else FIRST, reaction)
+            for part, reaction in (
+                (FIRST, middle),
+                *((part, end) for part in parts for end in ranges[part]),
+            )
+        ]
         estimates = [
             dataclasses.replace(free, difference=free.difference - reaction * float(change[part]))
             for part, reaction in dict.fromkeys(cases)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -11,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.statistics import undisturbed
-from harness.statistics.hypotheses import fisher
-from harness.statistics.occasions import Between, learned
+from harness.statistics.hypotheses import fisher, p_above
+from harness.statistics.occasions import REACH, Between, learned
 from harness.statistics.verdicts import MARGIN, Side, Verdict
 
 
@@ -240,6 +241,29 @@ def test_probabilities_add_up_and_follow_the_ratio() -> None:
     assert slower == sorted(slower)
     assert slower[0] < 0.001
     assert slower[-1] > 0.999
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3])
+def test_no_reaction_counts_once_however_many_parts_the_yardstick_has(parts: int) -> None:
+    """Of the reactions from none to the strongest, none is one in six, not one more a part."""
+    machine = np.array([0.04, 0.02, 0.03])[:parts]
+    still = np.random.default_rng(0).normal(0, 0.0005, (10, parts))
+    base, slower = occasion(seed=1), occasion(math.log(1.05), seed=2)
+    found = undisturbed.compare(
+        [Side(base.log_figure, 15 + still)], [Side(slower.log_figure, 15 + machine + still)]
+    )
+    free, *strongest = found.estimates
+    assert len(strongest) == parts, (
+        "one estimate without a reaction, and the strongest of each part"
+    )
+    expected = [free.difference - REACH * one for one in machine]
+    assert [one.difference for one in strongest] == pytest.approx(expected, abs=1e-9)
+    # Of sure differences, the probability is the share of reactions that leave more than the limit.
+    sure = [
+        dataclasses.replace(one, fixed=1e-12, variances=one.variances * 1e-9)
+        for one in found.estimates
+    ]
+    assert p_above(sure, free.difference - 1e-4) == pytest.approx(1 / 6)
 
 
 def test_of_statements_that_are_nine_in_ten_sure_at_least_85_percent_are_right() -> None:
