@@ -100,11 +100,12 @@ def compare(
 
     The difference is that of the means over each side's occasions, of the mean of the faster half
     of their processes. Its variance is that of these means, plus the variance between occasions for
-    each occasion: assumed, or learned from other occasions. If all occasions have a yardstick, the
-    fastest quarter of it enters with every reaction from none to ``REACH``, part by part. From
-    ``FEWEST_FOR_REACTION`` occasions on, only with reactions that these do not contradict; then the
-    ratio is corrected by the middle of them. That holds only for changes of the yardstick of the
-    kind and size that were seen (``_known``), else every reaction counts again.
+    each occasion: assumed, or learned from other occasions, beside the ``FIRST`` part of the
+    yardstick. If all occasions have one, the fastest quarter of it enters with every reaction from
+    none to ``REACH``, part by part. From ``FEWEST_FOR_REACTION`` occasions on, only with reactions
+    that these do not contradict; then the ratio is corrected by the middle of them. That holds only
+    for changes of the yardstick of the kind and size that were seen (``_known``), else every
+    reaction counts again.
 
     Args:
         base: at least one occasion; figures are those of an undisturbed process (``PERCENT``).
