@@ -12,7 +12,8 @@ the undisturbed latency, ``C`` also with a history: the first ten occasions, the
     python benchmarks/compare_designs.py FOLDER            of profiles (*.h5) or occ*.json
     python benchmarks/compare_designs.py --pack FOLDER     makes occasions.npz from occ*.json
 
-Without a folder: the recorded occasions, then simulated machines, then the probabilities.
+Without a folder: the recorded occasions, then simulated machines, then histories of few occasions,
+then the probabilities.
 """
 
 from __future__ import annotations
@@ -239,6 +240,53 @@ def print_simulated(machines: int) -> None:
             print(f"{label:24}{alarms:7.1%}" + "".join(f"{one / pairs:7.0%}" for one in rates))
 
 
+#: Lengths of history that are tried on many machines each, and how many machines that is for each
+#: of ``--machines``: what a few occasions tell differs much from one machine to the next.
+LENGTHS = (0, 3, 4, HISTORY)
+MANY = 75
+
+#: Machines, the reaction of the model, and the deviation of what the yardstick does not see.
+WITH_FEW: tuple[tuple[str, float, float], ...] = (
+    ("quiet", 1.0, 0.0),
+    ("AR(.9) 3%", 1.0, 0.0),
+    ("AR(.99) 7%", 1.0, 0.0),
+    ("AR(.99) 7%", 2.4, 0.0),
+    ("walk 1%", 1.0, 0.0),
+    ("step 10%", 1.0, 0.0),
+    ("episodes 15%", 1.0, 0.0),
+    ("episodes 15%", 2.4, 0.0),
+    ("quiet", 1.0, 0.01),
+    ("quiet", 1.0, 0.02),
+    ("quiet", 1.0, 0.03),
+    ("AR(.9) 3%", 1.0, 0.02),
+    ("AR(.9) 3%", 1.0, 0.03),
+)
+
+
+def print_lengths(machines: int) -> None:
+    """False alarms and changes of 5 % found, by the length of the history.
+
+    Pairs of neighbours after the longest history, which share no occasion.
+    """
+    heads = "".join(f"{f'{length} occasions':>16}" for length in LENGTHS)
+    print(f"\nhistory of … occasions: false alarms; +5 % found\n{'':36}{heads}")
+    for name, reaction, unseen in WITH_FEW:
+        alarms, found, pairs = dict.fromkeys(LENGTHS, 0), dict.fromkeys(LENGTHS, 0), 0
+        for seed in range(machines * MANY):
+            occasions = occasion_data.simulated(name, seed, reaction, unseen=unseen)
+            rest = occasions[HISTORY:]
+            for one, other in zip(rest[::2], rest[1::2], strict=True):
+                pairs += 1
+                for length in LENGTHS:
+                    equal = compared(one, other, 0.0, occasions[:length]).verdict
+                    alarms[length] += equal in (Verdict.FASTER, Verdict.SLOWER)
+                    slower = compared(one, other, math.log1p(0.05), occasions[:length]).verdict
+                    found[length] += slower is Verdict.SLOWER
+        label = f"{name}, reacts by {reaction:g}" + f", unseen {unseen:.0%}" * (unseen > 0)
+        cells = (f"{alarms[k] / pairs:.1%}; {found[k] / pairs:.0%}" for k in LENGTHS)
+        print(f"{label:36}" + "".join(f"{cell:>16}" for cell in cells), flush=True)
+
+
 def said(machine: str, machines: int, *, history: bool, sure: float = 0.9) -> tuple[int, int]:
     """Of statements with at least this probability, how many were right, and how many there were.
 
@@ -291,6 +339,7 @@ def main() -> None:
     else:
         print_occasions(occasion_data.recorded(), others=True)
         print_simulated(options.machines)
+        print_lengths(options.machines)
         print_probabilities(options.machines)
 
 

@@ -181,7 +181,13 @@ SLOW, HOW_SLOW = 0.04, (0.3, 0.7)
 
 
 def simulated(
-    machine: str, seed: int, reaction: float, *, blind: bool = False, later: float | None = None
+    machine: str,
+    seed: int,
+    reaction: float,
+    *,
+    blind: bool = False,
+    later: float | None = None,
+    unseen: float | None = None,
 ) -> list[Occasion]:
     """Occasions on one simulated machine: every second of forty profiles of ten processes.
 
@@ -193,10 +199,13 @@ def simulated(
         later: reaction in the second half, if its cause is another one: not the clock, which slows
             all parts of the yardstick alike, but a neighbour on the core, which slows the cache
             part ``CACHE_OF_NEIGHBOUR`` times as much.
+        unseen: standard deviation between occasions of what the yardstick does not see, if it is
+            another one than the machine's.
     """
     count = simulated_machines.PROCESSES
     random = np.random.default_rng(seed)
-    course, unseen = simulated_machines.MACHINES[machine]
+    course, usual = simulated_machines.MACHINES[machine]
+    unseen = usual if unseen is None else unseen
     state, cache = course(random), 1.0
     found = []
     for first in range(0, simulated_machines.COUNT, 2 * count):

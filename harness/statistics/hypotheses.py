@@ -188,10 +188,12 @@ def p_above(estimates: Sequence[Estimate], limit: float) -> float:
     That is its fiducial probability (Fisher, Inverse probability, Proc. Camb. Phil. Soc. 1930): of
     the decisions that it leads to, as many are right as it says
     (``benchmarks/compare_designs.py`` counts them). Where the reaction to the machine is not
-    known, the mean over reactions from none, the first estimate, to each of the others.
+    known, the mean over reactions from the first estimate's, none or the middle of what was
+    learned, to each of the others'.
 
     Args:
-        estimates: the first one without a reaction, the others each with the strongest.
+        estimates: no two of the same reaction, which would count twice; the first one with none or
+            a learned one, the others each with an end of what is possible.
         limit: logarithm of a ratio.
     """
     from scipy.special import stdtr

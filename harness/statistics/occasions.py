@@ -50,9 +50,13 @@ REACH = 2.5
 #: freedom. With it, ten occasions that hardly differ give 0.5 %, not nothing.
 PRIOR_WEIGHT = 3
 
-#: Degrees of freedom from which on measured occasions count: three occasions have two. With one,
-#: Student's t would take more than its knowledge gives.
+#: Degrees of freedom from which on measured occasions count: three occasions have two, four beside
+#: a yardstick. With one, Student's t would take more than its knowledge gives.
 FEWEST_FREEDOMS = 2
+
+#: Reaction of a model to the machine, as a multiple of the yardstick's, where the occasions are too
+#: few to fit one: a clock slows both alike.
+AS_THE_YARDSTICK = 1.0
 
 #: Occasions from which on the reaction of a model to the machine is learned, too, and how sure the
 #: range of it must be.
@@ -95,7 +99,9 @@ def learned(
     (w * prior_sd**2 + SS) / (w + f), with w = ``PRIOR_WEIGHT`` and f the degrees of freedom of
     the sum of squares SS within groups. Where the occasions differ by more than is assumed, the
     assumption must not make less of it: then SS / f. With a yardstick, SS is what no admissible
-    reaction to the machine explains.
+    reaction to the machine explains, and f is one less for the reaction that was fitted. If too
+    few would be left, none is fitted: a reaction of ``AS_THE_YARDSTICK`` is taken out instead. If
+    the true one is another, that leaves more, not less.
 
     Args:
         groups: logarithms of a figure, one for each occasion; groups may differ from each other.
@@ -107,13 +113,17 @@ def learned(
         return Between(prior_sd**2)
     values = _centred(groups)
     told = np.zeros(len(values)) if machine is None else _centred(machine)
-    rest = unexplained(values, told)
+    squares = float(told @ told)
+    if squares == 0 or freedoms > FEWEST_FREEDOMS:
+        rest = unexplained(values, told)
+        freedoms -= squares > 0
+    else:
+        rest = values - AS_THE_YARDSTICK * told
     freedom = float(PRIOR_WEIGHT + freedoms)
     variance = (PRIOR_WEIGHT * prior_sd**2 + float(rest @ rest)) / freedom
     if variance > prior_sd**2:
         freedom, variance = float(freedoms), float(rest @ rest) / freedoms
     count = sum(len(group) for group in groups if len(group) > 1)
-    squares = float(told @ told)
     if count < FEWEST_FOR_REACTION or squares == 0:
         return Between(variance, freedom, count)
     from scipy.special import stdtrit

@@ -39,6 +39,10 @@ PERCENT = 25
 FASTER_HALF = 1 / 2
 FASTEST_QUARTER = 1 / 4
 
+#: Part of the yardstick beside which the variance between occasions is learned: computing, which
+#: every model does and every clock slows.
+FIRST = 0
+
 #: Confidence of the interval within which parts of the yardstick change in proportion. The narrower
 #: it is, the sooner what was learned of the reaction is not used.
 ALIKE = 0.9
@@ -96,11 +100,12 @@ def compare(
 
     The difference is that of the means over each side's occasions, of the mean of the faster half
     of their processes. Its variance is that of these means, plus the variance between occasions for
-    each occasion: assumed, or learned from other occasions. If all occasions have a yardstick, the
-    fastest quarter of it enters with every reaction from none to ``REACH``, part by part. From
-    ``FEWEST_FOR_REACTION`` occasions on, only with reactions that these do not contradict; then the
-    ratio is corrected by the middle of them. That holds only for changes of the yardstick of the
-    kind and size that were seen (``_known``), else every reaction counts again.
+    each occasion: assumed, or learned from other occasions, beside the ``FIRST`` part of the
+    yardstick. If all occasions have one, the fastest quarter of it enters with every reaction from
+    none to ``REACH``, part by part. From ``FEWEST_FOR_REACTION`` occasions on, only with reactions
+    that these do not contradict; then the ratio is corrected by the middle of them. That holds only
+    for changes of the yardstick of the kind and size that were seen (``_known``), else every
+    reaction counts again.
 
     Args:
         base: at least one occasion; figures are those of an undisturbed process (``PERCENT``).
@@ -138,20 +143,27 @@ def compare(
             )
             for part in parts
         ]
-        # The part that explains most of what the figure did counts.
-        between = min(each, key=lambda one: one.variance)
+        # One part, chosen beforehand: the variance beside the part that happens to explain most
+        # would be too small, and how much too small depends on how alike the parts are.
+        between = each[FIRST]
         free = _free(means[0], means[1], between)
         change = speeds[2].mean(axis=0) - speeds[1].mean(axis=0)
         known = _known(speeds, change)
         ranges = [each[part].reactions if known else (0.0, REACH) for part in parts]
-        best = each.index(between)
-        middle = sum(ranges[best]) / 2 if ranges[best][0] > 0 else 0.0
-        cases = [(best, middle), *((part, end) for part in parts for end in ranges[part])]
+        middle = sum(ranges[FIRST]) / 2 if ranges[FIRST][0] > 0 else 0.0
+        # No reaction is one case, whichever part of the yardstick it is none to.
+        cases = [
+            (part if reaction else FIRST, reaction)
+            for part, reaction in (
+                (FIRST, middle),
+                *((part, end) for part in parts for end in ranges[part]),
+            )
+        ]
         estimates = [
             dataclasses.replace(free, difference=free.difference - reaction * float(change[part]))
             for part, reaction in dict.fromkeys(cases)
         ]
-        also = _said_of_reactions(ranges, ranges[best] if middle else None)
+        also = _said_of_reactions(ranges, ranges[FIRST] if middle else None)
     else:
         between = learned(groups, MEDIAN_OCCASION_SD)
         estimates = [_free(means[0], means[1], between)]

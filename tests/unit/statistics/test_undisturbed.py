@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -11,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.statistics import undisturbed
-from harness.statistics.hypotheses import fisher
-from harness.statistics.occasions import Between, learned
+from harness.statistics.hypotheses import fisher, p_above
+from harness.statistics.occasions import REACH, Between, learned
 from harness.statistics.verdicts import MARGIN, Side, Verdict
 
 
@@ -162,13 +163,58 @@ def test_the_variance_between_occasions_is_learned_as_its_formula_says() -> None
     assert found.variance == pytest.approx((3 * 0.01**2 + squares) / (3 + 4 - 1))
     assert (found.freedom, found.occasions) == (6, 4)
     beside = learned([values], 0.01, [values])
-    assert beside.variance == pytest.approx(3 * 0.01**2 / 6), "all of it is the machine's"
+    assert beside.variance == pytest.approx(3 * 0.01**2 / 5), "all of it is the machine's"
+    assert beside.freedom == 5, "one is spent on the reaction"
+    few = learned([values[:3]], 0.01, [values[:3]])
+    assert (few.variance, few.freedom) == (pytest.approx(3 * 0.01**2 / 5), 5), "none was fitted"
+    other = learned([values[:3]], 0.01, [[3 * one for one in values[:3]]])
+    assert other.variance > few.variance, "three occasions cannot tell a reaction of a third"
+    blind = learned([values], 0.01, [[0.0] * 4])
+    assert blind == found, "a yardstick that did not change explains nothing"
     assert learned([[0.1, 0.2], [5.0]], 0.01) == Between(0.01**2), "two occasions tell too little"
     wild = learned([[10 * one for one in values]], 0.01)
     assert wild.variance == pytest.approx(100 * squares / 3), "more than assumed is not made less"
     assert wild.freedom == 3
     shifted = learned([values[:2], [one + 7 for one in values[2:]]], 0.01)
     assert shifted.freedom == 5, "groups may differ from each other"
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3])
+@pytest.mark.parametrize("occasions", [4, 5, 8])
+def test_the_variance_beside_a_yardstick_is_learned_without_bias(
+    occasions: int, parts: int
+) -> None:
+    """Neither the fitted reaction nor a choice among parts may make less of it."""
+    random = np.random.default_rng(occasions)
+    true, ratios = 0.05, []
+    for _ in range(300):
+        machine = random.normal(0, 0.05, occasions + 2)
+        history = [
+            Side(
+                10 + one + random.normal(0, true) + random.normal(0, 1e-4, 6),
+                15 + one + random.normal(0, 0.02, parts) + random.normal(0, 1e-4, (6, parts)),
+            )
+            for one in machine
+        ]
+        found = undisturbed.compare([history[0]], [history[1]], history=history[2:])
+        ratios.append((found.occasion_sd / true) ** 2)
+    assert 0.9 < np.mean(ratios) < 1.3  # the prior and the limits of the reaction add to it
+
+
+@pytest.mark.parametrize("occasions", [3, 4])
+@pytest.mark.parametrize("unseen", [0.02, 0.03])
+def test_a_short_history_keeps_false_alarms_down(occasions: int, unseen: float) -> None:
+    """Where the yardstick misses two or three times what would be assumed without a history."""
+    random = np.random.default_rng(1)
+    alarms = 0
+    for _ in range(400):
+        taken = []
+        for machine in random.normal(0, 0.01, occasions + 2):
+            values = 10 + machine + random.normal(0, unseen) + random.normal(0, 0.008, 10)
+            taken.append(Side(values, 15 + machine + random.normal(0, 0.004, (10, 2))))
+        found = undisturbed.compare([taken[0]], [taken[1]], history=taken[2:])
+        alarms += found.verdict in (Verdict.FASTER, Verdict.SLOWER)
+    assert alarms / 400 <= 0.05
 
 
 def test_fishers_test_against_another_implementation() -> None:
@@ -195,6 +241,29 @@ def test_probabilities_add_up_and_follow_the_ratio() -> None:
     assert slower == sorted(slower)
     assert slower[0] < 0.001
     assert slower[-1] > 0.999
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3])
+def test_no_reaction_counts_once_however_many_parts_the_yardstick_has(parts: int) -> None:
+    """Of the reactions from none to the strongest, none is one in six, not one more a part."""
+    machine = np.array([0.04, 0.02, 0.03])[:parts]
+    still = np.random.default_rng(0).normal(0, 0.0005, (10, parts))
+    base, slower = occasion(seed=1), occasion(math.log(1.05), seed=2)
+    found = undisturbed.compare(
+        [Side(base.log_figure, 15 + still)], [Side(slower.log_figure, 15 + machine + still)]
+    )
+    free, *strongest = found.estimates
+    assert len(strongest) == parts, (
+        "one estimate without a reaction, and the strongest of each part"
+    )
+    expected = [free.difference - REACH * one for one in machine]
+    assert [one.difference for one in strongest] == pytest.approx(expected, abs=1e-9)
+    # Of sure differences, the probability is the share of reactions that leave more than the limit.
+    sure = [
+        dataclasses.replace(one, fixed=1e-12, variances=one.variances * 1e-9)
+        for one in found.estimates
+    ]
+    assert p_above(sure, free.difference - 1e-4) == pytest.approx(1 / 6)
 
 
 def test_of_statements_that_are_nine_in_ten_sure_at_least_85_percent_are_right() -> None:
