@@ -46,7 +46,7 @@ class DeviceChecks:
         launches_apart: launches whose own differs by more than TRUSTED_LAUNCH and TRUSTED_WORK_NS.
         idle_beyond_ns: by how much the device was idle before launches for longer than there,
             where the host was slower (medians), added up; None where work is on several streams.
-        reason: why these could not be compared, and are None; empty otherwise.
+        reason: why those of these that are None could not be compared; empty otherwise.
         overlap_ns: time in which two pieces of work of one stream ran at once.
         recorder_launch_ns: what CUPTI adds to a launch; None where a captured graph is replayed.
         untold_idle_ns: idle time less what the nodes cause, and what work of no node does.
@@ -129,6 +129,7 @@ def checks(
                 f"{work_ns[worst]:,.0f} ns"
             )
         if len(np.unique(one.stream)) > 1:
+            reason = reason or "idle times: work is on several streams"
             continue
         longer_ns = np.maximum(one.gap_ns - gap_ns, 0)
         beyond_ns.append(float(longer_ns.sum()))

@@ -136,6 +136,8 @@ def split_checks(checks: DeviceChecks, duration: Callable[[float], str]) -> str:
         told = [f"times of launches differ by {by} from the pass with node marks"]
     if checks.idle_beyond_ns is not None:
         told.append(f"idle before them longer than there by {duration(checks.idle_beyond_ns)}")
+    elif checks.apart is not None:
+        told.append(f"not compared: {worded(checks.reason)}")
     if checks.overlap_ns:
         told.append(f"works of a stream overlap for {duration(checks.overlap_ns)}")
     if checks.recorder_launch_ns is not None:

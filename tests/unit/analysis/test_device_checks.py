@@ -125,6 +125,21 @@ def test_idle_time_of_nodes_that_the_table_lacks_is_doubted() -> None:
     assert "ns of the idle time belong to nodes that are not in the table" in seen.doubt
 
 
+def test_idle_times_of_several_streams_are_not_compared() -> None:
+    whole = clean("mlp")
+    assert whole.timeline is not None
+    launches = whole.timeline.launches
+    stream = launches.stream.copy()
+    stream[3] += 1
+    apart = dataclasses.replace(launches, stream=stream)
+    seen = accounts(
+        dataclasses.replace(whole, timeline=dataclasses.replace(whole.timeline, launches=apart))
+    )
+    assert seen.checks.apart == pytest.approx(0)
+    assert seen.checks.idle_beyond_ns is None
+    assert seen.checks.reason == "idle times: work is on several streams"
+
+
 def test_without_another_recording_it_says_why_and_checks_the_rest() -> None:
     alone = accounts(dataclasses.replace(clean("mlp"), kernels=None))
     assert alone.checks.apart is None
