@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from harness.analysis.device_checks import TRUSTED_WORK
 from harness.analysis.device_time import DeviceAccounts, DeviceTime, device_time
 from harness.records import Int64Array, Profile
 from tests.builders.device_records import timeline
@@ -95,6 +96,23 @@ def test_a_wrong_split_is_found_though_the_residual_stays(name: str, what: str) 
     assert wrong.told_ns == pytest.approx(right.told_ns)
     assert doubt in wrong.doubt
     assert wrong.checks.doubt == wrong.doubt
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_kernels_of_other_inferences_of_a_gpu_are_near_enough(name: str) -> None:
+    whole = clean(name)
+    assert whole.kernels is not None
+
+    def of_the_first(start_ns: Int64Array, work_ns: Int64Array) -> None:
+        work_ns[:] = work_ns[0]
+
+    others = dataclasses.replace(
+        whole.kernels, inference=np.where(whole.kernels.inference == 0, -1, whole.kernels.inference)
+    )
+    checked = accounts(planted(dataclasses.replace(whole, kernels=others), of_the_first)).checks
+    assert checked.apart is not None
+    assert 0 < checked.apart < TRUSTED_WORK
+    assert checked.launches_apart == 0
 
 
 def one_kernel(recorded: list[tuple[int, int, list[tuple[int, int]]]], bare: list[int]) -> Profile:
