@@ -9,15 +9,20 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from harness.analysis.device_checks import (
+    TRUSTED_NS,
+    DeviceChecks,
+    Recorded,
+    checks,
+    idle_before,
+    overlap,
+)
 from harness.analysis.occupancy import capacity, too_few
 from harness.analysis.operators.accounts import TRUSTED_RESIDUAL
 from harness.ort import providers
 from harness.records import GpuTimeline, Int64Array, Profile, RepeatedTexts
 from harness.statistics.figures import Figure, Float64Array
 from harness.statistics.intervals import typical
-
-#: A residual of so many ns is no reason for doubt, however short the inference.
-TRUSTED_NS = 3000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,7 +69,10 @@ class DeviceAccounts:
         told_ns: sum of the four parts, geometric mean over the processes with a timed pass.
         clean_ns: the same processes' timed pass, resident on the device: geometric mean of
             their medians; None if there is none to compare with.
-        residual: told_ns / clean_ns - 1; None likewise.
+        residual: told_ns / clean_ns - 1; None likewise. It tells whether inferences as they were
+            recorded, CUPTI's part taken out, last as long as the timed pass. How they are split
+            into the four parts it cannot tell, whose sum is the inference in any case.
+        checks: what tells whether they are split rightly.
         inferences: recorded ones, over all processes.
         processes: that recorded them.
         replayed: whether these inferences replay a captured graph, as the timed pass then does.
@@ -83,6 +91,7 @@ class DeviceAccounts:
     told_ns: float
     clean_ns: float | None
     residual: float | None
+    checks: DeviceChecks
     inferences: int
     processes: int
     replayed: bool
@@ -134,6 +143,7 @@ class _OfProcess:
         earliest_ns: by how much work of these inferences began before them at most; 0 if none did.
         latest_ns: by how much it ended after them at most; 0 if none did.
         inferences: how many were recorded.
+        seen: the same times as they were recorded.
     """
 
     index: int
@@ -150,6 +160,7 @@ class _OfProcess:
     earliest_ns: int
     latest_ns: int
     inferences: int
+    seen: Recorded
 
     @property
     def told_ns(self) -> float:
@@ -182,7 +193,7 @@ def device_time(profile: Profile) -> DeviceTime | Figure:
     nodes = _nodes(each, 0 if profile.nodes is None else len(profile.nodes))
     if size is None:
         nodes = dataclasses.replace(nodes, small_ns=None)
-    return DeviceTime(_accounts(profile, each, replayed=replayed), nodes)
+    return DeviceTime(_accounts(profile, each, nodes, replayed=replayed), nodes)
 
 
 def _captured(profile: Profile) -> bool:
@@ -201,7 +212,9 @@ def _why_absent(profile: Profile) -> str:
     return "recorded without a pass for the device's times alone: profile again"
 
 
-def _accounts(profile: Profile, each: list[_OfProcess], *, replayed: bool) -> DeviceAccounts:
+def _accounts(
+    profile: Profile, each: list[_OfProcess], nodes: NodeWork, *, replayed: bool
+) -> DeviceAccounts:
     def mean(name: str) -> float:
         return float(np.mean([getattr(one, name) for one in each]))
 
@@ -213,23 +226,33 @@ def _accounts(profile: Profile, each: list[_OfProcess], *, replayed: bool) -> De
     told_ns = typical(np.array([one.told_ns for one in compared or each]))
     clean_ns = typical(np.array([timed[one.index] for one in compared])) if compared else None
     residual = told_ns / clean_ns - 1 if clean_ns else None
+    idle_ns = float(np.mean([one.idle_ns.sum() for one in each]))
+    unjoined_idle_ns = of_unjoined("idle_ns")
+    caused_ns = 0.0 if nodes.idle_ns is None else float(nodes.idle_ns.sum())
+    checked = checks(
+        profile.kernels,
+        [one.seen for one in each],
+        idle_ns - caused_ns - unjoined_idle_ns,
+        replayed=replayed,
+    )
     return DeviceAccounts(
         before_ns=mean("before_ns"),
         busy_ns=mean("busy_ns"),
-        idle_ns=float(np.mean([one.idle_ns.sum() for one in each])),
+        idle_ns=idle_ns,
         after_ns=mean("after_ns"),
         recorder_ns=mean("recorder_ns"),
         launches=float(np.mean([len(one.node) for one in each])),
         unjoined=float(np.mean([np.count_nonzero(one.node < 0) for one in each])),
         unjoined_ns=of_unjoined("work_ns"),
-        unjoined_idle_ns=of_unjoined("idle_ns"),
+        unjoined_idle_ns=unjoined_idle_ns,
         told_ns=told_ns,
         clean_ns=clean_ns,
         residual=residual,
+        checks=checked,
         inferences=sum(one.inferences for one in each),
         processes=len(each),
         replayed=replayed,
-        doubt=_doubt(each, told_ns, clean_ns, why),
+        doubt=_doubt(each, told_ns, clean_ns, why) or checked.doubt,
     )
 
 
@@ -333,21 +356,16 @@ def _of_process(
     start_ns, work_ns = times
     took_ns = inferences.duration_ns[recorded]
     began_ns = inferences.start_ns[recorded]
-    order = np.argsort(start_ns, axis=1, kind="stable")
-    starts = np.take_along_axis(start_ns, order, 1)
-    until = np.maximum.accumulate(starts + np.take_along_axis(work_ns, order, 1), axis=1)
-    gaps = np.zeros_like(starts)
-    gaps[:, 1:] = np.maximum(starts[:, 1:] - until[:, :-1], 0)
-    idle_ns = np.empty_like(gaps)
-    np.put_along_axis(idle_ns, order, gaps, 1)
-    after_ns = began_ns + took_ns - until[:, -1]
-    busy_ns = until[:, -1] - starts[:, 0] - gaps.sum(axis=1)
+    idle_ns, until_ns = idle_before(start_ns, work_ns)
+    first_ns = start_ns.min(axis=1)
+    after_ns = began_ns + took_ns - until_ns
+    busy_ns = until_ns - first_ns - idle_ns.sum(axis=1)
 
     middle = _middle(took_ns)
     recorder_ns = float(took_ns[middle].mean() - bare_ns[_middle(bare_ns)].mean())
     work = work_ns[middle].mean(axis=0)
     idle = idle_ns[middle].mean(axis=0)
-    before_ns = float((starts[:, 0] - began_ns)[middle].mean())
+    before_ns = float((first_ns - began_ns)[middle].mean())
     taken = taken_out(np.append(idle, before_ns), recorder_ns)
     return _OfProcess(
         index=process,
@@ -361,9 +379,19 @@ def _of_process(
         after_ns=float(after_ns[middle].mean()),
         recorder_ns=recorder_ns,
         untaken_ns=max(recorder_ns - float(taken.sum()), 0.0),
-        earliest_ns=max(int((began_ns - starts[:, 0])[middle].max()), 0),
+        earliest_ns=max(int((began_ns - first_ns)[middle].max()), 0),
         latest_ns=max(-int(after_ns[middle].min()), 0),
         inferences=len(recorded),
+        seen=Recorded(
+            process=process,
+            work=[(launches.kind[row], launches.name[row]) for row in mine.tolist()],
+            stream=launches.stream[mine],
+            work_ns=work,
+            gap_ns=np.median(idle_ns[middle], axis=0),
+            overlap_ns=float(overlap(start_ns, work_ns, launches.stream[mine])[middle].mean()),
+            took_ns=float(took_ns[middle].mean()),
+            recorder_ns=recorder_ns,
+        ),
     )
 
 

@@ -1,4 +1,7 @@
-"""Which CPUs and which memory each instance gets: ``per-l3``, or so many of them."""
+"""Which CPUs and which memory each instance gets: ``per-l3``, or so many of them.
+
+For several sessions side by side; no command uses it yet.
+"""
 
 from __future__ import annotations
 
@@ -62,8 +65,12 @@ def place(topology: Topology, instances: int | str, threads: int | None = None) 
         threads: of each; None for one a core of its share, the same number in all.
 
     Raises:
-        RequestError: there is no such layout, or a domain has too few CPUs for the threads.
+        RequestError: there is no such layout, a domain has too few CPUs for the threads, or a
+            number is below 1.
     """
+    for what, number in (("instances", instances), ("intra_threads", threads)):
+        if isinstance(number, int) and number < 1:
+            raise RequestError(f"{what} {number}: there must be at least one", "a number from 1 up")
     notes: list[str] = []
     if isinstance(instances, str):
         shares = _of_domains(topology, instances, notes)

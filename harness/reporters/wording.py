@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from harness.analysis.device_checks import DeviceChecks
 from harness.analysis.findings.seen import Finding
 from harness.analysis.host_or_device import Difference
 from harness.options import worded
@@ -119,3 +120,26 @@ def input_line(record: InputRecord) -> str:
     """One input: what was fed, and why."""
     shape = "x".join(map(str, record.shape)) or "scalar"
     return f"{record.name}: {record.dtype} {shape}; {worded(record.chosen_because)}"
+
+
+def split_checks(checks: DeviceChecks, duration: Callable[[float], str]) -> str:
+    """What the split of the device's time was held against, without a full stop.
+
+    Args:
+        checks: of the device's accounts.
+        duration: formats a time in ns.
+    """
+    if checks.apart is None or checks.apart_ns is None:
+        told = [f"not held against another recording: {worded(checks.reason)}"]
+    else:
+        by = f"{checks.apart:.1%} ({duration(checks.apart_ns)})"
+        told = [f"times of launches differ by {by} from the pass with node marks"]
+    if checks.idle_beyond_ns is not None:
+        told.append(f"idle before them longer than there by {duration(checks.idle_beyond_ns)}")
+    elif checks.apart is not None:
+        told.append(f"not compared: {worded(checks.reason)}")
+    if checks.overlap_ns:
+        told.append(f"works of a stream overlap for {duration(checks.overlap_ns)}")
+    if checks.recorder_launch_ns is not None:
+        told.append(f"CUPTI adds {duration(checks.recorder_launch_ns)} a launch")
+    return "; ".join(told)

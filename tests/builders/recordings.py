@@ -183,3 +183,12 @@ def undoubted(profile: Profile) -> Profile:
     timed = LatencySeries(inferences.start_ns, duration_ns)
     first = dataclasses.replace(profile.processes[0], steady=timed, enqueue_ns=duration_ns)
     return dataclasses.replace(profile, processes=(first,))
+
+
+def wrongly_split(profile: Profile) -> Profile:
+    """With 2 µs of the idle time behind the first launch counted as its work."""
+    assert profile.timeline is not None
+    times = profile.timeline.times
+    longer = np.where(times.launch == 0, times.duration_ns + 2000, times.duration_ns)
+    wrong = dataclasses.replace(times, duration_ns=longer)
+    return dataclasses.replace(profile, timeline=dataclasses.replace(profile.timeline, times=wrong))

@@ -27,7 +27,7 @@ from harness.reporters.html.markup import (
 from harness.reporters.html.quantities import count, counted, duration, metric, percent
 from harness.reporters.html.tables import Cell, Column, table
 from harness.reporters.names import clipped
-from harness.reporters.wording import PARTS_TOLD
+from harness.reporters.wording import PARTS_TOLD, split_checks
 from harness.statistics.figures import Figure
 
 #: Most rows of a table: a page is for reading, ``ops --csv`` has them all.
@@ -132,6 +132,7 @@ def _both_clocks(
     if device.residual is not None:
         says.append(f"Its residual against the timed pass, resident on the device: "
                     f"{device.residual * 100:+.1f} %.")  # fmt: skip
+    says.append(f"Its split between these parts: {split_checks(device.checks, duration)}.")
     if device.unjoined_ns or device.unjoined_idle_ns:
         says.append(f"Of no node: {duration(device.unjoined_ns)} of its work, and "
                     f"{duration(device.unjoined_idle_ns)} idle before it.")  # fmt: skip

@@ -14,7 +14,7 @@ from harness.options import flag, worded
 from harness.reporters.names import shortened
 from harness.reporters.numbers import counted_times, half_width, nanoseconds
 from harness.reporters.terminal.lines import NARROW, Column, Page
-from harness.reporters.wording import PARTS_TOLD, counted, processes
+from harness.reporters.wording import PARTS_TOLD, counted, processes, split_checks
 from harness.statistics.figures import Figure
 
 #: Columns of an op type on a terminal narrower than ``NARROW``; elsewhere twice as many.
@@ -271,6 +271,7 @@ def _print_device(page: Page, accounts: DeviceAccounts | Figure, rows: Sequence[
             f"residual {accounts.residual:+.1%}: their sum {nanoseconds(accounts.told_ns)} against "
             f"the timed pass of {nanoseconds(accounts.clean_ns)}, resident (geometric means)",
         )
+    page.say("device", f"split: {split_checks(accounts.checks, nanoseconds)}")
     told = f"{counted_times(accounts.launches)} launches"
     if accounts.unjoined:
         work, idle = nanoseconds(accounts.unjoined_ns), nanoseconds(accounts.unjoined_idle_ns)

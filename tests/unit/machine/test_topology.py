@@ -229,6 +229,15 @@ def test_an_unknown_layout_is_refused(of: Trees) -> None:
         place(of(Machine()), "per-die")
 
 
+@pytest.mark.parametrize("number", [0, -1])
+def test_fewer_than_one_instance_or_thread_is_refused(of: Trees, number: int) -> None:
+    with pytest.raises(RequestError, match=f"instances {number}: there must be at least one"):
+        place(of(Machine()), number)
+    for instances in (2, "per-core"):
+        with pytest.raises(RequestError, match=f"intra_threads {number}: there must be"):
+            place(of(Machine()), instances, threads=number)
+
+
 def test_an_empty_tree_is_one_node_of_the_allowed_cpus(tmp_path: Path) -> None:
     found = topology(tmp_path, {0, 1})
 

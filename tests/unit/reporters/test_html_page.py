@@ -18,7 +18,13 @@ from harness.reporters.html.markup import Markup, element, foreign, shorten
 from tests.builders.device_records import kernels, series
 from tests.builders.node_tables import table
 from tests.builders.process_records import process, profile
-from tests.builders.recordings import PROFILES, on_both_clocks, recorded, undoubted
+from tests.builders.recordings import (
+    PROFILES,
+    on_both_clocks,
+    recorded,
+    undoubted,
+    wrongly_split,
+)
 
 HOSTILE = (
     '/layer1/<script>alert("x")</script>',
@@ -345,6 +351,9 @@ def test_what_the_device_waits_for_is_named_unless_its_accounts_are_doubtful() -
     assert told not in doubtful
     assert "Which nodes the device waits for is not told: they miss the timed pass" in doubtful
     assert "Do not trust the device's account: they miss the timed pass" in doubtful
+    assert "Its split between these parts: times of launches differ by 0.0%" in seen
+    wrong = Page(page([undoubted(wrongly_split(on_both_clocks("mlp")))])).text
+    assert "Do not trust the device's account: the device's work differs from the pass" in wrong
     # Each idle time of the table is marked, and says why.
     found = operator_table(on_both_clocks("mlp"))
     assert isinstance(found, OperatorTable)

@@ -26,7 +26,13 @@ from harness.reporters.scripts.profile import operators_text
 from harness.reporters.scripts.tables import operators_csv
 from harness.reporters.terminal.operators import print_operators
 from harness.statistics.figures import Figure
-from tests.builders.recordings import PROFILES, recorded, replayed, undoubted
+from tests.builders.recordings import (
+    PROFILES,
+    recorded,
+    replayed,
+    undoubted,
+    wrongly_split,
+)
 
 OLD = "recorded without a pass for the device's times alone: profile again"
 
@@ -199,6 +205,28 @@ def test_scripts_get_both_clocks() -> None:
     rows = list(csv.DictReader(io.StringIO(operators_csv(table_of(replayed("mlp"))))))
     assert {row["launches"] for row in rows} == {"1.0", "2.0"}
     assert all(row["idle_doubt"].startswith("they miss the timed pass by") for row in rows)
+
+
+def test_a_split_that_another_recording_contradicts_is_told_everywhere(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_operators(table_of(undoubted(replayed("mlp"))), 0)
+    out = " ".join(capsys.readouterr().out.split())
+    assert (
+        "split: times of launches differ by 0.0% (0 ns) from the pass with node marks; idle before "
+        "them longer than there by 0 ns; CUPTI adds 0 ns a launch"
+    ) in out
+    wrong = undoubted(wrongly_split(replayed("mlp")))
+    print_operators(table_of(wrong), 0)
+    out = " ".join(capsys.readouterr().out.split())
+    assert "do not trust the device's accounts: the device's work differs from the pass" in out
+    assert "most in launch 1:" in out
+    assert "residual +0.0%" in out
+    device = json.loads(operators_text(table_of(wrong)))["accounts"]["device"]
+    assert device["residual"] == pytest.approx(0)
+    assert device["checks"]["apart_ns"] == pytest.approx(2000)
+    assert device["checks"]["launches_apart"] == 1
+    assert device["doubt"] == device["checks"]["doubt"] != ""
 
 
 def test_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
