@@ -1,25 +1,30 @@
 """A series of profiles of the same thing over time, and where its level changed.
 
-Profiles are of the same thing if model, inputs, options, provider, device and CPUs are the same.
-Versions of ONNX Runtime, of drivers and of other software may differ: what came with a change is
-told beside it.
+Profiles are of the same thing if they are of the same ``configuration``, but for versions of ONNX
+Runtime and of drivers: what came with a change is told beside it.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
-import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from harness.analysis import noise
+from harness.analysis.comparing import undisturbed as comparing
 from harness.analysis.comparing.differences import Difference, differences
+from harness.analysis.configuration import (
+    SESSION_DEFAULTS,
+    as_json,
+    configuration,
+    created,
+    facts_of,
+    occasion,
+)
 from harness.analysis.used_gpu import used_gpu
-from harness.config.profile import ProfileConfig
-from harness.config.session import SessionConfig
 from harness.records import Profile
 from harness.statistics import change_points, hypotheses, undisturbed
 from harness.statistics.change_points import FEWEST_POINTS, ChangePoint
@@ -27,17 +32,13 @@ from harness.statistics.figures import CONFIDENCE, Figure, Float64Array
 from harness.statistics.intervals import typical
 from harness.statistics.verdicts import Verdict
 
-#: Fields of the session that do not make another thing of it: the provider is told apart by
-#: itself, and a library of another version is what a series shall show.
-_OTHER_SESSION = frozenset({"provider", "library", "strict"})
-
-#: Fields of the request that change what the timed pass sees.
-_TIMED = ("affinity", "duration_s", "quick", "energy")
+#: A look that is no more than so many times as long as another counts as equally long.
+EQUAL_LOOKS = 1.25
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Subject:
-    """What the profiles of a series are of.
+    """What the profiles of a series are of, as it is told.
 
     Attributes:
         model: name of the newest profile's model; the digest tells models apart.
@@ -50,7 +51,7 @@ class Subject:
         cpus: how many CPUs the workers might use; empty where not known.
     """
 
-    model: str = dataclasses.field(compare=False)
+    model: str
     sha256: str
     provider: str
     inputs: tuple[str, ...]
@@ -71,7 +72,10 @@ class Point:
         faster_ns: float64[n], lower quartiles of the faster half of the processes.
         median_ns: geometric mean of the medians of all processes.
         processes: how many there are.
-        busy: why even the median shows a busy machine only; empty otherwise.
+        look_ns: how long each process is looked at.
+        cut: its processes were looked at for longer.
+        busy: why not even the undisturbed latency is one, as ``compare`` judges; empty if it is.
+        occasion: what its copies share, and the other side of an ``ab``.
     """
 
     profile: Profile
@@ -80,22 +84,24 @@ class Point:
     faster_ns: Float64Array
     median_ns: float
     processes: int
+    look_ns: float
+    cut: bool
     busy: str
+    occasion: tuple[object, ...]
 
     @property
     def subject(self) -> Subject:
         """What it is a profile of."""
         profile, session = self.profile, self.profile.asked.session
-        facts = {one.name: one.value for one in profile.environment if one.value is not None}
-        gpu = used_gpu(profile)
+        facts, gpu = facts_of(profile), used_gpu(profile)
         options = [
-            *_unusual(session, SessionConfig, _OTHER_SESSION),
-            *(
-                one
-                for one in _unusual(profile.asked.options, ProfileConfig, frozenset())
-                if one[0] in _TIMED
-            ),
+            (name, as_json(session[name]))
+            for name, default in SESSION_DEFAULTS.items()
+            if name in session and name != "provider"
+            if as_json(session[name]) != as_json(default)
         ]
+        if profile.asked.affinity is not None:
+            options.append(("affinity", as_json(profile.asked.affinity)))
         return Subject(
             model=profile.model.name,
             sha256=profile.model.sha256,
@@ -187,67 +193,92 @@ class History:
     left_out: tuple[tuple[str, str], ...]
 
 
-def point_of(profile: Profile) -> Point | Figure:
-    """The profile as a point of a series, or why it cannot be one."""
+def point_of(profile: Profile, look_ns: float = math.inf) -> Point | Figure:
+    """The profile as a point of a series, or why it cannot be one.
+
+    Args:
+        profile: with its samples.
+        look_ns: how long each process is looked at, at most.
+    """
     if not profile.complete:
         return Figure(None, "it was interrupted")
-    durations = [one.steady.duration_ns for one in profile.processes if len(one.steady)]
-    if not durations:
+    passes = [one.steady for one in profile.processes if len(one.steady)]
+    if not passes:
         return Figure(None, "it has no finished process")
-    try:
-        created = datetime.datetime.fromisoformat(profile.created)
-        created = (
-            created.replace(tzinfo=datetime.UTC)
-            if created.tzinfo is None
-            else created.astimezone(datetime.UTC)
-        )
-    except (ValueError, OverflowError):
+    moment = created(profile)
+    if moment is None:
         return Figure(None, "it does not tell when it was measured")
-    quartiles_ns = np.array([np.percentile(one, undisturbed.PERCENT) for one in durations])
+    whole_ns = comparing.look_ns([profile])
+    look_ns = min(look_ns, whole_ns)
+    quartiles_ns = np.array(
+        [
+            np.percentile(comparing.cut(one, look_ns).duration_ns, undisturbed.PERCENT)
+            for one in passes
+        ]
+    )
     if not (quartiles_ns > 0).all():
         return Figure(None, "a process measured no time: the clock is too coarse for this model")
     faster_ns = np.exp(undisturbed.faster(np.log(quartiles_ns)).values)
-    machine = noise.judge(profile)
     facts = dataclasses.replace(
         profile, processes=(), nodes=None, traces={}, devices=(), kernels=None, stacks=None,
         wall_time=None, timeline=None,
     )  # fmt: skip
     return Point(
         profile=facts,
-        created=created,
+        created=moment,
         undisturbed_ns=typical(faster_ns),
         faster_ns=faster_ns,
-        median_ns=typical(np.array([np.median(one) for one in durations])),
-        processes=len(durations),
-        busy="; ".join(machine.causes) if "median" in machine.unusable else "",
+        median_ns=typical(np.array([np.median(one.duration_ns) for one in passes])),
+        processes=len(passes),
+        look_ns=look_ns,
+        cut=look_ns < whole_ns,
+        busy=comparing.busy(profile, noise.judge(profile), look_ns),
+        occasion=occasion(profile),
     )
+
+
+def longer(points: Sequence[Point]) -> Iterator[tuple[int, float]]:
+    """(place, look in ns) of points to take anew, looked at for as long as their series' shortest.
+
+    Levels rise and fall within a pass, so only equal looks are like with like, as in ``compare``.
+    """
+    things = [_thing(point) for point in points]
+    shortest: dict[tuple[str, ...], float] = {}
+    for thing, point in zip(things, points, strict=True):
+        shortest[thing] = min(point.look_ns, shortest.get(thing, math.inf))
+    for place, (thing, point) in enumerate(zip(things, points, strict=True)):
+        if point.look_ns > EQUAL_LOOKS * shortest[thing]:
+            yield place, shortest[thing]
 
 
 def history(points: Iterable[Point], left_out: Iterable[tuple[str, str]] = ()) -> History:
     """The series that the points belong to, with their changes.
 
     Args:
-        points: in any order; of several files that hold the same measurement, the first counts.
+        points: in any order, of equal looks (``longer``); of several files that hold the same
+            measurement, and of both sides of an ``ab`` in one series, the first counts.
         left_out: (file, reason) of those that are no points.
     """
     refused = list(left_out)
-    groups: dict[Subject, list[Point]] = {}
-    seen: dict[tuple[Subject, datetime.datetime, float, float], Point] = {}
+    groups: dict[tuple[str, ...], dict[tuple[object, ...], Point]] = {}
     for point in points:
-        subject = point.subject
-        same = (subject, point.created, point.undisturbed_ns, point.median_ns)
-        if same in seen:
-            first = seen[same].profile.path
-            refused.append((str(point.profile.path), f"it holds the same measurement as {first}"))
-            continue
-        seen[same] = point
-        groups.setdefault(subject, []).append(point)
+        group = groups.setdefault(_thing(point), {})
+        first = group.setdefault(point.occasion, point)
+        if first is not point:
+            why = f"it holds the same measurement as {first.profile.path}"
+            if point.profile.asked.interleaved_with:
+                why = f"it is of the same occasion as {first.profile.path}, as ab measures two"
+            refused.append((str(point.profile.path), why))
     found = [
-        _series(sorted(group, key=lambda one: (one.created, str(one.profile.path))))
+        _series(sorted(group.values(), key=lambda one: (one.created, str(one.profile.path))))
         for group in groups.values()
     ]
     found.sort(key=lambda one: (-len(one.points), one.subject.model, one.points[0].created))
     return History(tuple(found), tuple(refused))
+
+
+def _thing(point: Point) -> tuple[str, ...]:
+    return configuration(point.profile, versions=False)
 
 
 def _series(points: Sequence[Point]) -> Series:
@@ -324,8 +355,15 @@ def _doubts(points: Sequence[Point], logs: Float64Array, places: Sequence[int]) 
     busy = [point for point in points if point.busy]
     if busy:
         doubts.append(
-            f"the machine was too busy for a median in {len(busy)} of {len(points)} profiles, "
-            f"last in {_name(busy[-1])}: {busy[-1].busy}"
+            f"{len(busy)} of {len(points)} profiles are not to be trusted, last "
+            f"{_name(busy[-1])}: {busy[-1].busy}"
+        )
+    cut = [point for point in points if point.cut]
+    if cut:
+        shortest = min(points, key=lambda point: (point.look_ns, point.cut))
+        doubts.append(
+            f"{len(cut)} of {len(points)} profiles were measured for longer than "
+            f"{_name(shortest)}: of each process, the first {shortest.look_ns * 1e-9:.2g} s count"
         )
     alone = [point for point in points if point.processes == 1]
     if alone:
@@ -339,24 +377,3 @@ def _doubts(points: Sequence[Point], logs: Float64Array, places: Sequence[int]) 
 def _name(point: Point) -> str:
     path = point.profile.path
     return "a profile that is not stored" if path is None else path.name
-
-
-def _unusual(
-    given: object, request: type[SessionConfig] | type[ProfileConfig], but: frozenset[str]
-) -> list[tuple[str, str]]:
-    """(field, value as JSON) of the fields that are not at their default.
-
-    A file without a field is of an older version, which behaved as its default says.
-    """
-    told = given if isinstance(given, dict) else {}
-    found = []
-    for field in dataclasses.fields(request):
-        if field.name in but or field.name not in told:
-            continue
-        usual = field.default
-        if field.default_factory is not dataclasses.MISSING:
-            usual = field.default_factory()
-        value = json.dumps(told[field.name], sort_keys=True)
-        if value != json.dumps(usual, sort_keys=True, default=str):
-            found.append((field.name, value))
-    return found

@@ -4,40 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import functools
-import json
-import math
-import statistics
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
+from harness.analysis.configuration import (
+    SESSION_DEFAULTS,
+    as_json,
+    configuration,
+    created,
+    occasion,
+    on_device,
+)
 from harness.analysis.used_gpu import used_index
-from harness.config.session import SessionConfig
-from harness.ort import providers
 from harness.records import OUTLINED, Outline, Profile
 from harness.statistics import latency
 from harness.storage.folder import contents
 
-#: What the session options are where the file, of an older version, does not say: what an option
-#: does by default is what was done before there was such an option.
-_DEFAULTS = {
-    field.name: default
-    for field, default in zip(
-        dataclasses.fields(SessionConfig), dataclasses.astuple(SessionConfig()), strict=True
-    )
-    if field.name not in ("library", "strict")  # told by the facts; changes nothing that runs
-}
-
 #: Characters of a sha256 from which on a text is taken for its beginning.
 _LEAST_DIGEST = 6
-
-#: Facts that must agree for two profiles to be of the same machine and ONNX Runtime.
-_MACHINE = ("cpu_model", "cpu_threads", "affinity_cpus", "ort_version", "ort_build")
-
-
-#: Likewise of a GPU, besides its name.
-_DEVICE = ("gpu_used_uuid", "gpu_used_mig", "nvml_driver")
 
 
 def outline_of(profile: Profile) -> Outline:
@@ -78,15 +63,9 @@ def _names_gpu(fact: str) -> bool:
 def device(outline: Outline) -> str:
     """Product name of the GPU that the provider used, or of the CPU; empty if not known."""
     name = "cpu_model"
-    if _on_device(outline.provider):
+    if on_device(outline.provider):
         name = f"gpu{used_index(outline.facts)}_name"
     return str(outline.facts.get(name, ""))
-
-
-@functools.cache
-def _on_device(provider: str) -> bool:
-    known = providers.known(provider)
-    return known is not None and known.on_device
 
 
 def options(outline: Outline) -> dict[str, Any]:
@@ -95,9 +74,9 @@ def options(outline: Outline) -> dict[str, Any]:
     By field, only what differs from the default.
     """
     session, shown = outline.asked.session, {}
-    for name, default in _DEFAULTS.items():
+    for name, default in SESSION_DEFAULTS.items():
         value = session.get(name, default)
-        if name not in ("provider", "intra_threads") and _text(value) != _text(default):
+        if name not in ("provider", "intra_threads") and as_json(value) != as_json(default):
             shown[name] = value
     if outline.asked.affinity is not None:
         shown["affinity"] = outline.asked.affinity
@@ -107,7 +86,7 @@ def options(outline: Outline) -> dict[str, Any]:
 def options_line(outline: Outline) -> str:
     """The same in one line: ``optimization=basic no_arena=true``."""
     return " ".join(
-        f"{name}={value if isinstance(value, str) else _text(value)}"
+        f"{name}={value if isinstance(value, str) else as_json(value)}"
         for name, value in options(outline).items()
     )
 
@@ -119,41 +98,6 @@ def inputs_line(outline: Outline, most: int) -> str:
     ]
     more = len(outline.inputs) - len(shown)
     return ", ".join(shown) + (f" +{more}" if more else "")
-
-
-def _text(value: object) -> str:
-    """A value as JSON: a tuple is a list, as in files."""
-    return json.dumps(value, sort_keys=True, default=str)
-
-
-def created(outline: Outline) -> datetime.datetime | None:
-    """When it was measured; None if the file says nothing that makes sense."""
-    try:
-        told = datetime.datetime.fromisoformat(outline.created)
-        return told.astimezone(datetime.UTC) if told.tzinfo else told.replace(tzinfo=datetime.UTC)
-    except (ValueError, OverflowError):
-        return None
-
-
-def configuration(outline: Outline) -> tuple[str, ...]:
-    """What must agree for two profiles to differ by their occasions only.
-
-    The model, the shapes, types and values of the inputs, provider, session options, threads and
-    affinity, the CPU, the GPU and its driver where one was used, and ONNX Runtime. How long and in
-    how many processes it was measured, and what was traced after the timed pass, may differ.
-    """
-    asked, facts = outline.asked, outline.facts
-    gpu = f"gpu{used_index(facts)}_name" if _on_device(outline.provider) else ""
-    parts: list[object] = [
-        outline.model_sha256,
-        [(one.dtype, one.shape, one.sha256) for one in outline.inputs],
-        outline.provider,
-        {name: asked.session.get(name, default) for name, default in _DEFAULTS.items()},
-        asked.affinity,
-        [facts.get(name) for name in _MACHINE],
-        [facts.get(name) for name in (gpu, *_DEVICE)] if gpu else None,
-    ]
-    return tuple(map(_text, parts))
 
 
 def comparable(
@@ -170,13 +114,13 @@ def comparable(
         without: others to leave out, with their copies: those that are compared with the base.
     """
     wanted = configuration(base)
-    seen = {_occasion(one) for one in (base, *without)}
+    seen = {occasion(one) for one in (base, *without)}
     found = []
     for other in others:
-        if not other.complete or other.median_ns is None or _occasion(other) in seen:
+        if not other.complete or other.median_ns is None or occasion(other) in seen:
             continue
         if other.model_sha256 == base.model_sha256 and configuration(other) == wanted:
-            seen.add(_occasion(other))
+            seen.add(occasion(other))
             found.append(other)
     return sorted(found, key=lambda one: (one.created, str(one.path)))
 
@@ -201,26 +145,6 @@ def comparable_beside(
     """
     found = contents(base.path.parent if folder is None else folder, announce)
     return comparable(base, found.profiles, without=without)
-
-
-def _occasion(outline: Outline) -> tuple[object, ...]:
-    """What copies of one profile share, and both sides of an ``ab``.
-
-    Not the median: of a profile that was read it is calculated, of a file it is the one stored.
-    """
-    paired = outline.asked.interleaved_with
-    return (paired,) if paired else (outline.created, outline.samples, outline.processes)
-
-
-def medians_of(outlines: Iterable[Outline]) -> list[float]:
-    """The medians, in ns, of those that have one above 0."""
-    return [one.median_ns for one in outlines if one.median_ns]
-
-
-def spread(outlines: Iterable[Outline]) -> float | None:
-    """Standard deviation of the logarithms of the medians; None of fewer than two."""
-    logs = [math.log(median_ns) for median_ns in medians_of(outlines)]
-    return statistics.stdev(logs) if len(logs) > 1 else None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -12,18 +12,18 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import datetime
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.commands.messages import reading
 from harness.errors import HarnessError, RequestError
 from harness.options import declare
 from harness.reporters.visible import visible
 
 if TYPE_CHECKING:
     from harness.config.profile import ProfileConfig
-    from harness.records import Outline, Profile
+    from harness.records import Profile
 
 #: Longest interval and most occasions: a week of them, or one every week.
 _LONGEST_MIN = 7 * 24 * 60
@@ -52,22 +52,19 @@ def execute(options: argparse.Namespace) -> int:
         raise RequestError(f"{folder}: is a file", "give `output` FOLDER")
     config = _configuration(options)
 
-    from harness.analysis.outlines import comparable_beside, outline_of
-
-    taken = _take(config, folder, options)
-    last = outline_of(taken[-1])
-    _tell(folder, taken, [*comparable_beside(last), last], options)
+    _tell(folder, _take(config, folder, options), options)
     return 0
 
 
 def _configuration(options: argparse.Namespace) -> ProfileConfig:
-    """The request: what ``profile`` would be asked, but short and without traces."""
+    """The request: what ``profile`` would be asked, but without traces."""
     from harness.commands import profile
 
     parser = argparse.ArgumentParser(allow_abbrev=False)
     profile.add_arguments(parser)
     given = vars(parser.parse_args(["--", options.model])) | vars(options)
-    fixed = {"quick": True, "trace": "none", "output": None}
+    # Ceilings belong to the executed graph, which is only looked for where something is traced.
+    fixed = {"trace": "none", "output": None}
     return profile.configuration(argparse.Namespace(**given | fixed))
 
 
@@ -112,29 +109,26 @@ def _waiting(taken: int, times: int, due_s: float, now_s: float) -> str:
     )
 
 
-def _tell(
-    folder: Path, taken: list[Profile], seen: list[Outline], options: argparse.Namespace
-) -> None:
-    """Prints the files, and the spread of all occasions of the configuration in the folder."""
-    from harness.analysis.outlines import medians_of, spread
-
-    medians, between = medians_of(seen), spread(seen)
-    if options.json:
-        report = {
-            "folder": str(folder),
-            "files": [str(one.path) for one in taken],
-            "occasions": [str(one.path) for one in seen],
-            "medians_ns": medians,
-            "spread": between,
-        }
-        if between is None:
-            report["spread_reason"] = "one occasion cannot show how much occasions differ"
-        print(json.dumps(report))
-        return
-    if options.quiet:
+def _tell(folder: Path, taken: list[Profile], options: argparse.Namespace) -> None:
+    """Prints the files, and how much all occasions of the configuration in the folder differ."""
+    if options.quiet and not options.json:
         for one in taken:
             print(visible(str(one.path)))
         return
+    from harness.analysis.comparing.history import learned, others
+    from harness.analysis.outlines import comparable_beside, outline_of
+    from harness.storage.profile_file import readable_profiles
+
+    last = taken[-1]
+    beside = comparable_beside(outline_of(last), announce=reading)
+    newest = others(last, [last], readable_profiles(one.path for one in reversed(beside)))
+    found = learned([*reversed(newest), last])
+    seen = [*beside, outline_of(last)]
+    if options.json:
+        from harness.reporters.scripts.occasions import occasions_text
+
+        print(occasions_text(folder, taken, seen, found))
+        return
     from harness.reporters.terminal.occasions import print_occasions
 
-    print_occasions(folder, [one.path for one in taken if one.path], seen, between)
+    print_occasions(folder, [one.path for one in taken if one.path], seen, found)

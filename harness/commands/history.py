@@ -1,8 +1,9 @@
 """Show profiles of the same thing over time, and where their latency changed.
 
-Profiles of the same model, inputs, options, provider, device and CPUs make a series; whatever is
-left out is named. In twelve or more, changes are looked for (E-divisive with a permutation test),
-each with its size, its interval, the files on both sides of it, and what else changed there.
+Profiles of the same model, inputs and their values, options, provider, device and CPUs make a
+series, however long they were measured; whatever is left out is named. In twelve or more, changes
+are looked for (E-divisive with a permutation test), each with its size, its interval, the files on
+both sides of it, and what else changed there.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +21,7 @@ from harness.options import declare
 from harness.reporters.visible import visible
 
 if TYPE_CHECKING:
-    from harness.analysis.history import History
+    from harness.analysis.history import History, Point
 
 #: Options that name an output, with what each holds.
 _OUTPUTS = {
@@ -70,22 +72,23 @@ def _history(given: Iterable[Path]) -> History:
     Raises:
         RequestError: there is none.
     """
-    from harness.analysis.history import history, point_of
-    from harness.statistics.figures import Figure
-    from harness.storage.profile_file import read_profile
+    from harness.analysis.history import Point, history, longer
 
-    points, left_out = [], []
+    points: list[Point] = []
+    left_out = []
     for file in _files(given):
-        try:
-            # One at a time: the samples of thousands of profiles do not fit into memory.
-            point = point_of(read_profile(file))
-        except HarnessError as error:
-            left_out.append((str(file), error.message.removeprefix(f"{file}: ")))
-            continue
-        if isinstance(point, Figure):
-            left_out.append((str(file), point.reason))
+        # One at a time: the samples of thousands of profiles do not fit into memory.
+        found = _point(file)
+        if isinstance(found, Point):
+            points.append(found)
         else:
-            points.append(point)
+            left_out.append((str(file), found))
+    # So are those that were looked at for longer than others of their series, once more.
+    for place, look_ns in list(longer(points)):
+        path = points[place].profile.path
+        again = None if path is None else _point(path, look_ns)
+        if isinstance(again, Point):
+            points[place] = again
     if not points:
         reasons = "; ".join(f"{file}: {reason}" for file, reason in left_out)
         raise RequestError(
@@ -93,6 +96,19 @@ def _history(given: Iterable[Path]) -> History:
             "give profiles, or folders with files NAME.h5",
         )
     return history(points, left_out)
+
+
+def _point(file: Path, look_ns: float = math.inf) -> Point | str:
+    """The profile in a file, or why it is no point."""
+    from harness.analysis.history import point_of
+    from harness.statistics.figures import Figure
+    from harness.storage.profile_file import read_profile
+
+    try:
+        found = point_of(read_profile(file), look_ns)
+    except HarnessError as error:
+        return error.message.removeprefix(f"{file}: ")
+    return found.reason if isinstance(found, Figure) else found
 
 
 def _files(given: Iterable[Path]) -> Iterator[Path]:

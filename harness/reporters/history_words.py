@@ -9,12 +9,6 @@ from harness.options import worded
 from harness.reporters.numbers import nanoseconds
 from harness.reporters.wording import counted
 
-#: What the points of a series are.
-UNDISTURBED = (
-    "undisturbed: lower quartile of a process, geometric mean of the faster half of the "
-    "processes; tails and slow processes are not in it"
-)
-
 
 def conclusion(series: Series) -> str:
     """How many changes there are, or why none are known; the points' scatter."""

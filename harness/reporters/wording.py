@@ -17,9 +17,10 @@ PARTS_TOLD = (
     "whose names tell the narrower type of the node, else by time; bytes by time"
 )
 
-#: What the latency of a comparison of separate occasions is.
+#: What is compared of separate occasions, and the points of a series are.
 UNDISTURBED = (
-    "undisturbed: the lower quartile of each process, mean of the faster half of the processes"
+    "undisturbed: the lower quartile of each process, geometric mean of the faster half of the "
+    "processes"
 )
 
 

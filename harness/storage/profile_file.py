@@ -19,7 +19,7 @@ from harness.storage.v1.schema import FORMAT, FORMAT_VERSION
 from harness.storage.v1.write import FileGroup, groups, image
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from harness.records import Outline, Profile, WallTime
 
@@ -92,6 +92,16 @@ def read_profile(path: str | Path) -> Profile:
             profile = assemble(header, finished, False, damaged)
         return dataclasses.replace(profile, path=path)
     return _read(path, _READERS)
+
+
+def readable_profiles(paths: Iterable[str | Path]) -> Iterator[Profile]:
+    """Reads one file after the other, as they are asked for; leaves out what is no profile."""
+    for path in paths:
+        try:
+            profile = read_profile(path)
+        except (ProfileFileError, RequestError, OSError):
+            continue
+        yield profile
 
 
 def read_outline(path: Path) -> Outline:

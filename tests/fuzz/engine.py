@@ -328,7 +328,17 @@ def _judge(words: list[str], end: _End) -> Failure | None:
         return Failure("endless line", words[0], "stderr", last)
     if len(re.findall(r"^harness: (?!warning: )", stderr, re.M)) > 1:
         return Failure("forged line", words[0], "stderr", last)
+    if "--json" in words and end.stdout.startswith(b"{") and (odd := _no_number(end.stdout)):
+        return Failure("no JSON", words[0], "stdout", odd)
     return None
+
+
+def _no_number(content: bytes) -> str:
+    """A NaN or an infinity, which only some parsers of JSON read; empty where there is none."""
+    found: list[str] = []
+    with contextlib.suppress(ValueError, RecursionError):  # cut at the limit
+        json.loads(content, parse_constant=found.append)
+    return found[0] if found else ""
 
 
 _CONTROL = re.compile(

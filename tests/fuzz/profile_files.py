@@ -618,6 +618,7 @@ _COMMANDS = (
     "list .",
     "list . --limit 0",
     "list . --csv",
+    "list . --json",
     "export input.h5 --csv out.csv",
     "export input.h5 --csv out.csv --jsonl out.jsonl --force",
     "export input.h5 --jsonl out.jsonl",

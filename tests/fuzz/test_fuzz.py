@@ -37,12 +37,13 @@ def attempt(words):
         if word == "forged": print("harness: one\\nharness: two", file=sys.stderr)
         if word == "endless": print("x" * 5000, file=sys.stderr)
         if word == "half": Path("out.html").write_text("<html>")
+        if word == "--json": print('{"x": NaN}')
         if word == "behind": Path(".7.out.csv").write_text("")
         if word == "refused": print("not mine", file=sys.stderr); return 2
     return 0
 
 ways = ["traceback", "signal", "exit", "time", "memory", "control", "forged", "endless", "half"]
-ways += ["behind", "refused", "nothing"]
+ways += ["--json", "behind", "refused", "nothing"]
 reader = types.SimpleNamespace(
     NAME="ways", BASES=("base",), MUTATIONS=dict.fromkeys(ways), REFUSALS=("not mine",), LIMIT_S=3,
     OUTPUTS_BY_NAME=True, load=lambda folder: None, make=lambda case, folder: None, attempt=attempt,
@@ -80,6 +81,7 @@ def test_every_way_to_fail_is_seen_and_nothing_else() -> None:
         ["forged line", True],
         ["endless line", True],
         ["half a file", True],
+        ["no JSON", True],
         ["left behind", True],
         [None, False],
         [None, True],

@@ -15,6 +15,7 @@ from test_report import OUTSIDE
 
 from harness.storage.profile_file import write_profile
 from tests.builders.dated_profiles import levels, on_day
+from tests.builders.process_records import process
 
 needs_chromium = pytest.mark.skipif(
     browser.executable() is None, reason="no chromium here (Debian: apt-get install chromium)"
@@ -86,6 +87,26 @@ def test_json_has_the_points_and_changes_of_the_longest_series(
     assert other["changes"] == []
     assert "12 profiles or more" in other["changes_reason"]
     assert {Path(one["file"]).name for one in told["left_out"]} == {"broken.h5", "cut.h5"}
+
+
+def test_profiles_of_different_length_are_one_series_of_equal_looks(
+    harness: Harness, folder: Path
+) -> None:
+    """The model becomes slower within each of the longer profiles, when the short one had ended."""
+    longer = [process([10**6] * 17 + [2 * 10**6] * 60, k, start_ns=10**12 + k) for k in range(4)]
+    for day in range(2):
+        profile = dataclasses.replace(on_day(day, 1e6, model="mixed"), processes=tuple(longer))
+        write_profile(profile, folder / f"mixed{day}.h5")
+    write_profile(on_day(2, 1e6, model="mixed"), folder / "mixed2.h5")
+    files = [f"runs/mixed{day}.h5" for day in range(3)]
+    told = json.loads(harness("history", *files, "--json").stdout)
+    assert [one["file"] for one in told["points"]] == files
+    assert len({one["look_ns"] for one in told["points"]}) == 1
+    assert told["scatter"] < 0.01
+    assert "measured for longer than mixed2.h5" in " ".join(told["doubts"])
+    alone = json.loads(harness("history", files[0], "--json").stdout)
+    assert alone["points"][0]["undisturbed_ns"] > 1.4e6
+    assert (alone["scatter"], bool(alone["scatter_reason"])) == (None, True)
 
 
 def test_files_may_be_named_one_by_one_and_twice(harness: Harness, folder: Path) -> None:

@@ -164,6 +164,20 @@ def test_names_in_files_control_no_terminal(
     assert "mlp.h5" in plain
 
 
+def test_what_json_has_no_number_for_is_a_text(harness: Harness, folder: Path) -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    profile = read_profile(GOLDEN)
+    config = '{"session": {"inter_threads": NaN, "entries": {"a": [-Infinity]}}}'
+    write_profile(dataclasses.replace(profile, config=config), folder / "odd.h5")
+    for words in ("list", "show profiles/odd.h5", "ops profiles/odd.h5", "history profiles"):
+        json.loads(harness(*words.split(), "--json").stdout, parse_constant=refuse)
+    shown = json.loads(harness("list", "--json").stdout)["profiles"]
+    (odd,) = [one for one in shown if one["file"].endswith("odd.h5")]
+    assert odd["options"] == {"inter_threads": "NaN", "entries": {"a": ["-Infinity"]}}
+
+
 def test_an_index_lets_it_start_without_hdf5(
     folder: Path, surroundings: dict[str, str], harness: Harness
 ) -> None:

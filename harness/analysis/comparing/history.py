@@ -1,28 +1,27 @@
-"""Other occasions of the same thing, from which its variance between occasions is learned."""
+"""Occasions of the same thing, from which its variance between occasions is learned."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from harness.analysis.comparing.differences import differences
+import numpy as np
+
+from harness.analysis.comparing import undisturbed
+from harness.analysis.configuration import configuration, occasion
 from harness.records import Profile
-
-#: Differences that make two profiles not the same thing.
-_KINDS = frozenset({"model", "inputs", "session", "ort", "driver"})
-
-#: Likewise, by their names.
-_NAMES = frozenset({"cpu_model", "affinity_cpus", "`affinity`", "what durations hold"})
+from harness.statistics import undisturbed as statistics
+from harness.statistics.figures import Figure, Float64Array
+from harness.statistics.occasions import FEWEST_FREEDOMS
+from harness.statistics.verdicts import Verdict
 
 #: More occasions than this hardly change what is learned.
 MOST_OCCASIONS = 40
 
 
 def others(base: Profile, sides: Sequence[Profile], found: Iterable[Profile]) -> list[Profile]:
-    """Those that are the same thing as the base, measured on other occasions than both sides.
+    """Those of the same configuration as the base, measured on other occasions than both sides.
 
-    The same thing: model, inputs, options, provider, ONNX Runtime, CPU and the CPUs allowed. A file
-    of which another one is a copy counts once, halves of ``ab`` do not count: two of them are of
-    one occasion.
+    A file of which another one is a copy counts once, and so do the two sides of an ``ab``.
 
     Args:
         base: what the others must be like.
@@ -30,27 +29,63 @@ def others(base: Profile, sides: Sequence[Profile], found: Iterable[Profile]) ->
         found: candidates for the history, the most welcome first; read one by one until there are
             ``MOST_OCCASIONS``.
     """
-    seen = {_measurement(one) for one in sides}
+    wanted = configuration(base)
+    seen = {occasion(one) for one in sides}
     kept: list[Profile] = []
     for one in found:
-        measurement = _measurement(one)
-        if measurement in seen or not one.complete or one.asked.interleaved_with:
+        if occasion(one) in seen or not one.complete:
             continue
-        if one.model.sha256 == base.model.sha256 and _same_thing(base, one):
-            seen.add(measurement)
+        if configuration(one) == wanted and not _times_else(base, one):
+            seen.add(occasion(one))
             kept.append(one)
             if len(kept) == MOST_OCCASIONS:
                 break
     return kept
 
 
-def _same_thing(base: Profile, other: Profile) -> bool:
-    return not any(one.kind in _KINDS or one.what in _NAMES for one in differences(base, other))
+@dataclasses.dataclass(frozen=True, slots=True)
+class Learned:
+    """What ``compare`` learns from some occasions of the same thing.
+
+    Attributes:
+        profiles: those that it can use: of two processes or more, of not too busy a machine.
+        undisturbed_ns: float64[profiles], the latency of each that it compares.
+        occasion_sd: standard deviation of their logarithms between occasions, beyond what the
+            yardstick explains; the reason if they are too few to show it.
+    """
+
+    profiles: tuple[Profile, ...]
+    undisturbed_ns: Float64Array
+    occasion_sd: Figure
 
 
-def _measurement(profile: Profile) -> tuple[object, ...]:
-    """What only copies of a file have in common."""
-    first = next((one for one in profile.processes if len(one.steady)), None)
-    if first is None:
-        return (profile.created,)
-    return (profile.created, first.pid, int(first.steady.start_ns[0]))
+def learned(profiles: Sequence[Profile]) -> Learned:
+    """What ``compare`` would take for the variance between these occasions.
+
+    One of them is compared with itself, beside the history that all of them are.
+
+    Args:
+        profiles: of the same configuration, one an occasion, at least one.
+    """
+    last = profiles[-1]
+    look_ns, memory = undisturbed.look_ns([last]), undisturbed.uses_memory([last])
+    used = undisturbed.usable(profiles, look_ns)
+    sides = [undisturbed.occasion(one, look_ns, memory=memory) for one in used]
+    values_ns = np.exp([statistics.faster(one.log_figure).mean for one in sides])
+    few = f"it takes {FEWEST_FREEDOMS + 1} occasions that can be compared"
+    if len(sides) <= FEWEST_FREEDOMS:
+        return Learned(used, values_ns, Figure(None, few))
+    # One whose processes do not agree to the nanosecond: two such sides are refused.
+    base = [max(reversed(sides), key=lambda one: bool(np.ptp(one.log_figure)))]
+    found = statistics.compare(base, base, history=sides)
+    if found.verdict is Verdict.NOT_COMPARABLE:
+        return Learned(used, values_ns, Figure(None, found.reason))
+    if found.occasion_sd == statistics.compare(base, base).occasion_sd:  # that is assumed
+        return Learned(used, values_ns, Figure(None, few))
+    return Learned(used, values_ns, Figure(found.occasion_sd))
+
+
+def _times_else(base: Profile, other: Profile) -> bool:
+    """Whether its durations hold something else, copies for one, as by another harness."""
+    one, two = ({p.duration_holds for p in each.processes} - {""} for each in (base, other))
+    return bool(one and two and one != two)

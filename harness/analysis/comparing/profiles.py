@@ -6,13 +6,12 @@ import dataclasses
 import itertools
 from collections.abc import Iterable, Sequence
 
-import numpy as np
-
 from harness.analysis.comparing.caveats import caveats
 from harness.analysis.comparing.differences import differences, items_of, unlike_inputs
 from harness.analysis.comparing.figures import Judge
 from harness.analysis.comparing.operators import operator_changes
 from harness.analysis.comparing.report import Compared, Report
+from harness.analysis.configuration import same_measurement
 from harness.records import Profile
 from harness.statistics import verdicts
 from harness.statistics.figures import Figure
@@ -134,7 +133,7 @@ def _refusal(base: Profile, candidate: Profile) -> str:
     unlike = unlike_inputs(base.inputs, candidate.inputs, items_of(base, candidate))
     if unlike:
         return unlike
-    if base.processes and candidate.processes and _same_measurement(base, candidate):
+    if same_measurement(base, candidate):
         return "both files hold the very same measurement"
     for name, profile in (("base", base), ("candidate", candidate)):
         durations = [p.steady.duration_ns for p in profile.processes if len(p.steady)]
@@ -148,8 +147,3 @@ def _refusal(base: Profile, candidate: Profile) -> str:
                 "varies is not a measurement"
             )
     return ""
-
-
-def _same_measurement(base: Profile, candidate: Profile) -> bool:
-    one, other = base.processes[0], candidate.processes[0]
-    return one.pid == other.pid and np.array_equal(one.steady.start_ns, other.steady.start_ns)

@@ -10,7 +10,6 @@ import numpy as np
 from harness.analysis.history import Change, History, Point, Series
 from harness.options import worded
 from harness.reporters.history_words import (
-    UNDISTURBED,
     conclusion,
     moment_text,
     options_told,
@@ -29,7 +28,7 @@ from harness.reporters.html.markup import (
 from harness.reporters.html.page import document
 from harness.reporters.html.quantities import axis_duration, counted, duration
 from harness.reporters.html.tables import Column, table
-from harness.reporters.wording import threads
+from harness.reporters.wording import UNDISTURBED, threads
 
 #: Most characters of a sentence, of a file's name, of the value of a fact.
 _SENTENCE, _FILE, _FACT = 400, 80, 60

@@ -11,6 +11,7 @@ from typing import Any
 from harness.analysis.history import Change, History, Point, Series
 from harness.options import worded
 from harness.reporters.history_words import subject_name
+from harness.reporters.scripts.strict import json_text
 
 
 def history_text(found: History) -> str:
@@ -18,21 +19,17 @@ def history_text(found: History) -> str:
     first, *others = [_series(one) for one in found.series]
     left_out = [{"file": file, "reason": worded(reason)} for file, reason in found.left_out]
     told = {**first, "others": others, "left_out": left_out}
-    return json.dumps(told, allow_nan=False)
+    return json_text(told)
 
 
 def _series(series: Series) -> dict[str, Any]:
     subject = series.subject
-    return {
+    told: dict[str, Any] = {
         "name": subject_name(subject),
         "model": {"name": subject.model, "sha256": subject.sha256},
         "provider": subject.provider,
         "inputs": list(subject.inputs),
-        "options": {
-            # A file from elsewhere may hold NaN, which JSON has no number for.
-            field: json.loads(value, parse_constant=str)
-            for field, value in subject.options
-        },
+        "options": {field: json.loads(value) for field, value in subject.options},
         "device": subject.device,
         "cpu": subject.cpu,
         "cpus": subject.cpus,
@@ -42,6 +39,9 @@ def _series(series: Series) -> dict[str, Any]:
         "scatter": series.scatter,
         "doubts": list(map(worded, series.doubts)),
     }
+    if series.scatter is None:
+        told["scatter_reason"] = "it takes two profiles on one level"
+    return told
 
 
 def _point(point: Point) -> dict[str, Any]:
@@ -51,6 +51,7 @@ def _point(point: Point) -> dict[str, Any]:
         "undisturbed_ns": point.undisturbed_ns,
         "median_ns": point.median_ns,
         "processes": point.processes,
+        "look_ns": point.look_ns,
         "busy": point.busy,
     }
 

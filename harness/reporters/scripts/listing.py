@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from harness.analysis import outlines
 from harness.options import worded
 from harness.records import ITEMS, NOISE, Outline
+from harness.reporters.scripts.strict import json_text
 from harness.reporters.visible import cell
 from harness.storage.folder import Contents
 
@@ -24,7 +24,7 @@ def listing_text(folder: Path, found: Contents, shown: Sequence[Outline]) -> str
         found: what it holds.
         shown: the profiles to list, in order.
     """
-    return json.dumps(
+    return json_text(
         {
             "folder": str(folder),
             "profiles": [_entry(one) for one in shown],

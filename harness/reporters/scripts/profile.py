@@ -6,7 +6,6 @@ A figure that could not be obtained is null, with a ``reason`` next to it.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +22,7 @@ from harness.analysis.used_gpu import used_gpu
 from harness.analysis.wall_time import spent
 from harness.options import worded
 from harness.records import Profile
+from harness.reporters.scripts.strict import json_text
 from harness.statistics import latency, steady_state
 from harness.statistics.figures import Figure
 
@@ -134,21 +134,21 @@ def _noise(verdict: NoiseVerdict) -> dict[str, Any]:
 
 def summary_text(profile: Profile, *, verbose: bool = False) -> str:
     """The summary as one JSON object; arguments as for ``summary``."""
-    return json.dumps(summary(profile, verbose=verbose))
+    return json_text(summary(profile, verbose=verbose))
 
 
 def operators_text(table: OperatorTable | Figure, limit: int | None = None) -> str:
     """What ``ops --json`` prints: all operators or the first ``limit``, and the accounts of all."""
     rows, accounts = _operators(table)
-    return json.dumps({"operators": rows[:limit], "accounts": accounts})
+    return json_text({"operators": rows[:limit], "accounts": accounts})
 
 
 def kernels_text(table: KernelTable | Figure, limit: int | None = None) -> str:
     """What ``ops --by kernel --json`` prints: all functions, or the first ``limit``."""
     if isinstance(table, Figure):
-        return json.dumps({"kernels": None, "kernels_reason": worded(table.reason)})
+        return json_text({"kernels": None, "kernels_reason": worded(table.reason)})
     shown = dataclasses.replace(table, kernels=table.kernels[:limit])
-    return json.dumps(dataclasses.asdict(shown))
+    return json_text(dataclasses.asdict(shown))
 
 
 def _figures(figures: Mapping[str, Figure]) -> dict[str, Any]:

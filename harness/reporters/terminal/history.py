@@ -9,7 +9,6 @@ import numpy as np
 from harness.analysis.history import Change, History, Point, Series
 from harness.options import worded
 from harness.reporters.history_words import (
-    UNDISTURBED,
     changed,
     conclusion,
     moment_text,
@@ -17,7 +16,7 @@ from harness.reporters.history_words import (
 )
 from harness.reporters.numbers import nanoseconds
 from harness.reporters.terminal.lines import Page
-from harness.reporters.wording import counted, threads
+from harness.reporters.wording import UNDISTURBED, counted, threads
 from harness.statistics.verdicts import Verdict
 
 #: Heights of a point, from the fastest to the slowest.

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness.analysis import outlines
+from harness.analysis.configuration import created
 from harness.options import TABLE_ROWS, flag, worded
 from harness.records import NOISE, Outline
 from harness.reporters.names import shortened
@@ -92,7 +93,7 @@ def _names(texts: Sequence[str]) -> list[str]:
 
 def _created(outline: Outline) -> str:
     """In the reader's own time zone, to the minute."""
-    when = outlines.created(outline)
+    when = created(outline)
     return "–" if when is None else f"{when.astimezone():%Y-%m-%d %H:%M}"
 
 

@@ -20,7 +20,6 @@ from harness.analysis.outlines import (
     options,
     options_line,
     outline_of,
-    spread,
 )
 from harness.commands.list import moment
 from harness.errors import RequestError
@@ -142,12 +141,6 @@ def test_the_comparable_ones_are_found_beside_the_base(tmp_path: Path) -> None:
     found = comparable_beside(base, without=[candidate])
     assert [one.path for one in found] == [tmp_path / "0.h5"]
     assert [one.path.name for one in comparable_beside(base, tmp_path)] == ["0.h5", "2.h5"]
-
-
-def test_the_spread_is_that_of_the_logarithms() -> None:
-    assert spread([made(median_ns=100.0), made(median_ns=102.0)]) == pytest.approx(0.014, rel=0.01)
-    assert spread([made()]) is None
-    assert spread([made(), made(median_ns=None)]) is None
 
 
 def test_options_are_told_where_they_differ_from_the_default() -> None:

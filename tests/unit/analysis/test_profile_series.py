@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from harness.analysis.history import Point, Series, history, point_of
+from harness.analysis.comparing import undisturbed
+from harness.analysis.history import Point, Series, history, longer, point_of
 from harness.records import InputRecord, Profile, Reading
 from harness.statistics.figures import Figure
 from harness.statistics.verdicts import Verdict
@@ -87,7 +88,10 @@ OTHERS: dict[str, Any] = {
     "inputs": {"inputs": (InputRecord("x", "float32", (8, 3), "", "00"),)},
     "threads": {"session": '{"provider": "cpu", "intra_threads": 2}'},
     "options": {"session": '{"provider": "cpu", "intra_threads": 1, "optimization": "basic"}'},
-    "look": {"config": '{"session": {"provider": "cpu", "intra_threads": 1}, "quick": true}'},
+    "values of inputs": {"inputs": (InputRecord("x", "float32", (1, 3), "", "11"),)},
+    "affinity": {
+        "config": '{"session": {"provider": "cpu", "intra_threads": 1}, "affinity": "0"}'
+    },
     "provider": {"provider": "cuda"},
     "cpu": {
         "environment": (Reading("cpu_model", "Xeon"), Reading("affinity_cpus", 2, "1"))
@@ -114,6 +118,59 @@ def test_what_an_older_file_does_not_say_is_at_its_default() -> None:
         '"library": "/elsewhere/libonnxruntime.so"}',
     )
     assert len(series([older, newer]).points) == 2
+
+
+QUICK = '{"session": {"provider": "cpu", "intra_threads": 1}, "quick": true, "duration_s": 0.1}'
+
+
+def test_how_long_was_measured_makes_no_other_series() -> None:
+    assert len(series([on_day(0, 1e6), on_day(1, 1e6, config=QUICK)]).points) == 2
+
+
+def test_longer_looks_are_cut_to_the_shortest_of_their_series() -> None:
+    """A level that rises after the shortest look must not make a difference."""
+    short = on_day(5, 1e6, path=Path("short.h5"))
+    looks = [process([1_000_000] * 17 + [2_000_000] * 60, k, start_ns=10**12 + k) for k in range(4)]
+    long = dataclasses.replace(on_day(1, 1e6), processes=tuple(looks))
+    points = [point(short), point(long), point(on_day(2, 1e6, model="other"))]
+    ((place, look_ns),) = longer(points)
+    assert (place, look_ns) == (1, points[0].look_ns)
+    assert points[1].undisturbed_ns > 1.4e6
+    cut = point_of(long, look_ns)
+    assert isinstance(cut, Point)
+    assert (cut.cut, cut.undisturbed_ns) == (True, pytest.approx(1e6))
+    assert list(longer([points[0], cut])) == []
+    (found,) = history([cut, points[0]]).series
+    (doubt,) = found.doubts
+    assert doubt.startswith("1 of 2 profiles were measured for longer than short.h5: of each")
+
+
+def paired(config: str) -> str:
+    return f'{config[:-1]}, "interleaved_with": "x"}}'
+
+
+def test_of_both_sides_of_an_ab_one_counts_in_a_series() -> None:
+    same = paired('{"session": {"provider": "cpu", "intra_threads": 1}}')
+    other = paired('{"session": {"provider": "cpu", "intra_threads": 2}}')
+    sides = [on_day(0, 1e6, config=same, path=Path("a.h5")), on_day(0, 1e6, config=other)]
+    twin = on_day(0, 1.01e6, config=same, path=Path("b.h5"))
+    found = history(map(point, [*sides, twin]))
+    assert [len(one.points) for one in found.series] == [1, 1]
+    assert found.left_out == (("b.h5", "it is of the same occasion as a.h5, as ab measures two"),)
+
+
+@pytest.mark.parametrize(("waited", "busy"), [(0, False), (8 * 10**8, True)])
+def test_a_profile_is_usable_where_compare_says_so(waited: int, busy: bool) -> None:
+    """Processes that differ by half make no median, but the faster ones tell of the model."""
+    noise: dict[str, int | None] = {"wall_ns": 10**9, "cpu_wait_ns": waited, "steal_ns": 0}
+    records = [
+        process([round(1e6 * factor)] * 20, k, noise)
+        for k, factor in enumerate((1.0, 1.001, 1.6, 1.7))
+    ]
+    one = dataclasses.replace(on_day(0, 1e6), processes=tuple(records))
+    assert bool(point(one).busy) is busy
+    look_ns = undisturbed.look_ns([one])
+    assert (undisturbed.usable([one], look_ns) == ()) is busy
 
 
 def test_a_renamed_model_goes_on_under_its_new_name() -> None:
@@ -171,7 +228,7 @@ def test_a_machine_that_was_too_busy_is_told() -> None:
     found = series([on_day(0, 1e6), busy])
     assert [bool(one.busy) for one in found.points] == [False, True]
     (doubt,) = found.doubts
-    assert "too busy for a median in 1 of 2 profiles, last in busy.h5" in doubt
+    assert doubt.startswith("1 of 2 profiles are not to be trusted, last busy.h5: its machine was")
 
 
 def busy_day(day: int, level_ns: float) -> Profile:
