@@ -21,12 +21,26 @@ def main() -> int:
         told = f"not enough memory: ulimit -v allows {limit >> 20} MiB of address space"
         print(f"harness: {told} (allow {_LEAST_ADDRESS_SPACE >> 20})", file=sys.stderr)
         return 3
+    import signal
+
+    # Until a command runs there is nothing to keep, and none of our code to say so: Ctrl-C ends
+    # the process as it ends any other, without a traceback. It is left ignored if it was.
+    interrupt = signal.getsignal(signal.SIGINT)
+    quiet = interrupt is signal.default_int_handler
+    if quiet:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     from harness import blas_threads
 
     blas_threads.limit()
     from harness.commands import command_line
 
-    return command_line.main()
+    if quiet:
+        signal.signal(signal.SIGINT, interrupt)
+    try:
+        return command_line.main()
+    finally:
+        if quiet:  # also while Python cleans up
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _look_for_no_module_here() -> None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from harness.config.profile import ProfileConfig
     from harness.records import Profile
 
+#: Shortest interval: one occasion takes seconds. Far below, a float cannot count the intervals.
+_SHORTEST_MIN = 0.001
 #: Longest interval and most occasions: a week of them, or one every week.
 _LONGEST_MIN = 7 * 24 * 60
 _MOST = 1000
@@ -42,9 +44,9 @@ def execute(options: argparse.Namespace) -> int:
         raise RequestError(
             f"`times` {options.times}: must be from 1 to {_MOST}", "give `times` N occasions"
         )
-    if not 0 < options.every <= _LONGEST_MIN:
+    if not _SHORTEST_MIN <= options.every <= _LONGEST_MIN:
         raise RequestError(
-            f"`every` {options.every:g}: must be above 0 and at most a week",
+            f"`every` {options.every:g}: must be at least {_SHORTEST_MIN:g} and at most a week",
             "give `every` MINUTES",
         )
     folder = options.output or Path("profiles")

@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from typing import NoReturn
 
+from harness.commands import interrupts
 from harness.commands.messages import MOST_OF_A_REMEDY, drop, message, open_standard_streams, say
 from harness.errors import (
     NO_ROOM,
@@ -64,7 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         try:
-            return _execute(given, began_ns)
+            with interrupts.kept():
+                return _execute(given, began_ns)
         except HarnessError as error:
             return _fail(error, as_json=flag("json") in given)
         except KeyboardInterrupt:

@@ -12,7 +12,8 @@ import argparse
 import contextlib
 import functools
 import math
-from collections.abc import Callable, Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,12 +24,12 @@ from harness.reporters.visible import visible
 if TYPE_CHECKING:
     from harness.analysis.history import History, Point
 
-#: Options that name an output, with what each holds.
+#: Options that name an output, with what each holds: one of them, and several.
 _OUTPUTS = {
-    "output": "profiles",
-    "otava": "profiles",
-    "bencher": "series",
-    "pytest_benchmark": "series",
+    "output": ("profile", "profiles"),
+    "otava": ("profile", "profiles"),
+    "bencher": ("series", "series"),
+    "pytest_benchmark": ("series", "series"),
 }
 
 
@@ -44,26 +45,83 @@ def execute(options: argparse.Namespace) -> int:
     """Reads the profiles, prints their series and writes the outputs asked for."""
     from harness.reporters.scripts.history import history_text
     from harness.reporters.terminal.history import print_history
+    from harness.reporters.wording import counted
     from harness.storage.files import new_file
 
     asked = {name: path for name in _OUTPUTS if (path := getattr(options, name)) is not None}
-    if len(set(asked.values())) < len(asked):
-        raise RequestError("two outputs have the same file name", "give each a name of its own")
+    _refuse_twice(asked.values())
     found = _history(options.files)
+    outputs = {name: list(_writers(name, path, found)) for name, path in asked.items()}
+    _refuse_twice(target for files in outputs.values() for target, _ in files)
+    for name, files in outputs.items():
+        _refuse_derived(name, [target for target, _ in files])
     written = []
     # All are written before the first is put in place: a request that fails leaves no part of it.
     with contextlib.ExitStack() as unfinished:
-        for name, path in asked.items():
-            for target, write in _writers(name, path, found):
+        for name, files in outputs.items():
+            for target, write in files:
                 file = unfinished.enter_context(new_file(target, force=options.force))
-                written.append((target, _OUTPUTS[name], write(file)))
+                written.append((target, counted(write(file), *_OUTPUTS[name])))
     if options.json:
         print(history_text(found))
     else:
         print_history(found)
-        for target, things, count in written:
-            print(visible(f"{count} {things} in {target}"))
+        for target, things in written:
+            print(visible(f"{things} in {target}"))
     return 0
+
+
+def _refuse_twice(targets: Iterable[Path]) -> None:
+    """Makes sure that no output takes the place of another one, however their names are spelled.
+
+    Raises:
+        RequestError: two of them have the same name.
+    """
+    seen = set()
+    for target in targets:
+        # Of a link at the end, the link itself is replaced.
+        place = Path(os.path.realpath(target.parent)) / target.name
+        if place in seen:
+            raise RequestError(
+                f"{target}: two outputs have the same file name", "give each a name of its own"
+            )
+        seen.add(place)
+
+
+def _refuse_derived(name: str, targets: Sequence[Path]) -> None:
+    """Makes sure that names which nobody gave replace nothing but what an earlier call wrote.
+
+    Args:
+        name: of the option.
+        targets: the file that was named, and those whose names follow from it.
+
+    Raises:
+        RequestError: there is something else, or the one that was named is not a file.
+    """
+    from harness.storage.files import is_special
+
+    named, *derived = targets
+    if derived and is_special(named):
+        raise RequestError(
+            f"{named}: is not a file, and each of the {len(targets)} series needs one",
+            f"give `{name}` FILE",
+        )
+    for target in derived:
+        if os.path.lexists(target) and not _holds_a_series(target):
+            raise RequestError(
+                f"{target}: the file exists, and was not named nor written by this command",
+                f"move it, or give `{name}` another name",
+            )
+
+
+def _holds_a_series(path: Path) -> bool:
+    """Whether a file is a table for Otava, as this command writes them."""
+    from harness.reporters.exports.otava_file import HEAD
+
+    if path.is_symlink() or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(HEAD)) == HEAD
 
 
 def _history(given: Iterable[Path]) -> History:
@@ -116,11 +174,20 @@ def _files(given: Iterable[Path]) -> Iterator[Path]:
     seen = set()
     for path in given:
         partial = path.name.endswith(".partial")
-        for file in sorted(path.glob("*.h5")) if path.is_dir() and not partial else [path]:
+        for file in _profiles_in(path) if path.is_dir() and not partial else [path]:
             place = file.absolute()
             if place not in seen:
                 seen.add(place)
                 yield file
+
+
+def _profiles_in(folder: Path) -> list[Path]:
+    """By name; unlike ``Path.glob``, it tells when a folder cannot be read."""
+    try:
+        return sorted(one for one in folder.iterdir() if one.name.endswith(".h5"))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise RequestError(f"{folder}: cannot be read: {reason}", "name another folder") from error
 
 
 def _writers(name: str, path: Path, found: History) -> Iterator[tuple[Path, Callable[[Path], int]]]:

@@ -79,9 +79,19 @@ def moment(text: str) -> datetime.datetime:
         if ago:
             past = datetime.timedelta(**{_UNITS[ago[2]]: int(ago[1])})
             return datetime.datetime.now(datetime.UTC) - past
-        # A time without a zone is the user's own.
-        return datetime.datetime.fromisoformat(text).astimezone(datetime.UTC)
+        return _universal(datetime.datetime.fromisoformat(text))
     except (ValueError, OverflowError):
         raise RequestError(
             f"`since` {text}: is no moment", "give `since` 2026-11-28, or 7d for a week ago"
         ) from None
+
+
+def _universal(told: datetime.datetime) -> datetime.datetime:
+    """That moment in UTC; a time without a zone is the user's own."""
+    try:
+        return told.astimezone(datetime.UTC)
+    except (ValueError, OverflowError):
+        if told.tzinfo is not None:
+            raise
+        # The first and last days of the calendar have no place in some zones.
+        return told.replace(tzinfo=datetime.UTC)

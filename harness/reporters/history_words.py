@@ -7,7 +7,7 @@ import json
 from harness.analysis.history import Change, Point, Series, Subject
 from harness.options import worded
 from harness.reporters.numbers import nanoseconds
-from harness.reporters.wording import counted
+from harness.reporters.wording import counted, minute
 
 
 def conclusion(series: Series) -> str:
@@ -35,7 +35,7 @@ def signed(share: float) -> str:
 
 def moment_text(point: Point) -> str:
     """When a point was measured, to the minute."""
-    return point.created.strftime("%Y-%m-%d %H:%M")
+    return minute(point.created)
 
 
 def options_told(subject: Subject) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -92,6 +93,11 @@ def counted(number: int, one: str, many: str = "") -> str:
         many: the noun for any other number; ``one`` with an s where it is empty.
     """
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def minute(when: datetime.datetime) -> str:
+    """A moment without its zone, as ``2026-11-28 14:30``; strftime drops zeros of early years."""
+    return when.replace(tzinfo=None).isoformat(" ", "minutes")
 
 
 def processes(number: int) -> str:

@@ -33,7 +33,7 @@ def new_file(path: Path, *, force: bool) -> Iterator[Path]:
     """
     refuse_existing(path, force=force)
     try:
-        if _is_special(path):
+        if is_special(path):
             yield path
             return
         with beside(path) as unfinished:
@@ -53,7 +53,7 @@ def refuse_existing(path: Path, *, force: bool) -> None:
     """
     if path.is_dir():
         raise RequestError(f"{path}: is a folder", "give a file name")
-    if path.exists() and not force and not _is_special(path):
+    if path.exists() and not force and not is_special(path):
         raise RequestError(
             f"{path}: the file exists", "choose another, or overwrite it with `force`"
         )
@@ -107,7 +107,7 @@ def _sync(path: Path, flag: int) -> None:
         os.close(descriptor)
 
 
-def _is_special(path: Path) -> bool:
+def is_special(path: Path) -> bool:
     """Whether a path must be written to directly, because no file can be renamed to it.
 
     That includes ``/dev/stdout``, even if it is redirected to an ordinary file.

@@ -98,7 +98,8 @@ def test_ctrl_c_between_two_occasions_keeps_the_first_and_says_how_to_go_on(
     ("words", "code", "says"),
     [
         ("mlp --times 0", 2, "--times 0: must be from 1 to 1000"),
-        ("mlp --every 0", 2, "--every 0: must be above 0 and at most a week"),
+        ("mlp --every 0", 2, "--every 0: must be at least 0.001 and at most a week"),
+        ("mlp --times 2 --every 1e-310", 2, "--every 1e-310: must be at least 0.001 and at most"),
         ("mlp -o file.txt", 2, "file.txt: is a file (give --output FOLDER)"),
         ("mlp --trace probe", 2, "--trace: harness calibrate has no such option"),
         ("mlp --batch 0", 2, "--batch 0: a batch must be at least 1"),

@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import browser
 import pytest
-from conftest import Harness
+from conftest import Harness, execute
 from test_report import OUTSIDE
 
+from harness.commands.command_line import main
 from harness.storage.profile_file import write_profile
 from tests.builders.dated_profiles import levels, on_day
 from tests.builders.process_records import process
@@ -138,6 +140,88 @@ def test_an_output_that_exists_stops_all_of_them(
     assert "o-2.csv: the file exists" in outcome.stderr
     assert sorted(one.name for one in tmp_path.iterdir()) == ["o-2.csv", "runs"]
     assert (tmp_path / "o-2.csv").read_text() == "mine"
+
+
+def contents(place: Path) -> dict[str, bytes]:
+    return {one.name: one.read_bytes() for one in place.iterdir() if one.is_file()}
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        "--otava o.csv --bencher o-2.csv",  # the second series of Otava's goes there
+        "--bencher o-2.csv --otava ./o.csv",
+        "--otava o.csv --bencher runs/../o.csv",
+        "--bencher here/b.json --pytest-benchmark b.json",
+    ],
+)
+@pytest.mark.parametrize("force", [[], ["--force"]])
+def test_no_output_replaces_another(
+    harness: Harness, folder: Path, tmp_path: Path, outputs: str, force: list[str]
+) -> None:
+    (tmp_path / "here").symlink_to(".")
+    outcome = harness("history", "runs", *outputs.split(), *force)
+    assert outcome.returncode == 2
+    (line,) = outcome.stderr.splitlines()
+    assert ": two outputs have the same file name (give each a name of its own)" in line
+    assert contents(tmp_path) == {}
+
+
+def test_a_name_that_was_not_given_replaces_only_what_history_wrote(
+    harness: Harness, folder: Path, tmp_path: Path
+) -> None:
+    asked = ("history", "runs", "--otava", "o.csv", "--force")
+    assert harness(*asked).returncode == 0
+    before = contents(tmp_path)
+    outcome = harness(*asked)
+    assert outcome.returncode == 0, outcome.stderr
+    assert "30 profiles in o.csv\n2 profiles in o-2.csv\n" in outcome.stdout
+    assert contents(tmp_path) == before
+    (tmp_path / "o-2.csv").write_text("mine")
+    outcome = harness(*asked, "--bencher", "b.json")
+    assert outcome.returncode == 2
+    assert "o-2.csv: the file exists, and was not named nor written" in outcome.stderr
+    assert contents(tmp_path) == before | {"o-2.csv": b"mine"}
+
+
+def test_several_series_are_not_written_to_a_pipe(
+    harness: Harness, folder: Path, tmp_path: Path
+) -> None:
+    outcome = harness("history", "runs", "--otava", "/dev/stdout", "--bencher", "b.json")
+    assert outcome.returncode == 2
+    assert "/dev/stdout: is not a file, and each of the 2 series needs one" in outcome.stderr
+    assert contents(tmp_path) == {}
+    assert not Path("/dev/stdout-2").exists()
+
+
+def test_one_profile_is_one_profile(harness: Harness, folder: Path) -> None:
+    outcome = harness("history", "runs/day00.h5", "-o", "p.html", "--otava", "o.csv")
+    assert outcome.stdout.endswith("1 profile in p.html\n1 profile in o.csv\n")
+
+
+def test_a_folder_that_may_not_be_listed_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(path: str) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    for lists in ("listdir", "scandir"):  # root may list any
+        monkeypatch.setattr(os, lists, refuse)
+    assert main(["history", str(tmp_path)]) == 2
+    told = f"harness: {tmp_path}: cannot be read: Permission denied (name another folder)\n"
+    assert capsys.readouterr().err == told
+
+
+def test_the_first_year_is_shown_with_all_digits(
+    harness: Harness, surroundings: dict[str, str], tmp_path: Path
+) -> None:
+    early = dataclasses.replace(on_day(0, 1e6), created="0001-01-01T00:00:00+00:00")
+    write_profile(early, tmp_path / "a.h5")
+    shown = " ".join(harness("history", "a.h5").stdout.split())
+    assert "profiles 1, 0001-01-01 00:00 to 0001-01-01 00:00 UTC" in shown
+    for zone in ("America/New_York", "UTC"):
+        outcome = execute("list", ".", folder=tmp_path, environment=surroundings | {"TZ": zone})
+        assert "0001-01-01 00:00" in outcome.stdout, outcome.stderr
 
 
 @pytest.mark.parametrize("given", ["nowhere", "empty", "runs/broken.h5"])

@@ -98,6 +98,7 @@ def test_json_and_csv_hold_the_same(harness: Harness, folder: Path) -> None:
         ("--sort created --limit 1", ["mlp.h5"]),
         ("--since 2026-01-01", ["mlp.h5"]),
         ("--since 2400-01-01", []),
+        ("--since 0001-01-01 --sort file", ["golden.h5", "mlp.h5"]),
     ],
 )
 def test_filters_and_orders(words: str, files: list[str], harness: Harness, folder: Path) -> None:

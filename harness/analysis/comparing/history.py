@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -69,7 +70,7 @@ def learned(profiles: Sequence[Profile]) -> Learned:
     """
     last = profiles[-1]
     look_ns, memory = undisturbed.look_ns([last]), undisturbed.uses_memory([last])
-    used = undisturbed.usable(profiles, look_ns)
+    used = tuple(one for one in profiles if undisturbed.is_usable(one, look_ns))
     sides = [undisturbed.occasion(one, look_ns, memory=memory) for one in used]
     values_ns = np.exp([statistics.faster(one.log_figure).mean for one in sides])
     few = f"it takes {FEWEST_FREEDOMS + 1} occasions that can be compared"

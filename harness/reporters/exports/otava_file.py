@@ -24,6 +24,9 @@ from harness.reporters.visible import cell
 
 _COLUMNS = ("time", "file", "harness", "onnxruntime", "undisturbed_ns", "median_ns")
 
+#: What each of these files begins with.
+HEAD = f"{','.join(_COLUMNS)}\n".encode()
+
 
 def write(series: Series, path: Path) -> int:
     """Writes the series; returns the number of rows.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from harness.reporters.names import shortened
 from harness.reporters.numbers import half_width, nanoseconds
 from harness.reporters.terminal.lines import Column, Page
 from harness.reporters.visible import visible
-from harness.reporters.wording import counted, processes
+from harness.reporters.wording import counted, minute, processes
 from harness.storage.folder import Contents, Partial
 
 #: Columns of a name in the table, at most; ``--json`` has all of it.
@@ -94,7 +95,11 @@ def _names(texts: Sequence[str]) -> list[str]:
 def _created(outline: Outline) -> str:
     """In the reader's own time zone, to the minute."""
     when = created(outline)
-    return "–" if when is None else f"{when.astimezone():%Y-%m-%d %H:%M}"
+    if when is None:
+        return "–"
+    with contextlib.suppress(ValueError, OverflowError):  # before the calendar begins there
+        when = when.astimezone()
+    return minute(when)
 
 
 def _or_dash(value_ns: float | None) -> str:

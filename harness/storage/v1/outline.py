@@ -10,6 +10,9 @@ from harness.storage.checked import Group
 from harness.storage.columns import ProfileFile
 from harness.storage.v1.read import is_process, read_facts, read_inputs, require_object
 
+#: How far a stored median may lie outside its stored interval.
+_ROUNDING = 1e-6
+
 _NAME_OF_GPU = re.compile(r"gpu\d{1,4}_name")
 
 
@@ -61,14 +64,24 @@ def _processes(group: Group) -> int:
 
 
 def _figures(root: Group) -> tuple[float | None, tuple[float, float] | None, int | None]:
-    """The median, its interval, and the number of samples, as far as they are stored."""
+    """The median, its interval, and the number of samples, as far as they are stored.
+
+    None of them where the interval does not hold the median: then at least one was not measured.
+    """
     if "summary" not in root:
         return None, None, None
     summary = root.group_of("summary")
     low, high = (summary.figure(f"latency_interval_{side}_ns") for side in ("low", "high"))
+    median = summary.figure("latency_median_ns")
     samples = summary.figure("latency_samples")
+    if low is not None and high is not None:
+        centre = low if median is None else median
+        # Calculated apart, so a last digit may differ. The whole reader trusts none of these
+        # either: it calculates them from the samples.
+        if low > high or not low * (1 - _ROUNDING) <= centre <= high * (1 + _ROUNDING):
+            return None, None, None
     return (
-        summary.figure("latency_median_ns"),
+        median,
         None if low is None or high is None else (low, high),
         None if samples is None else int(samples),
     )

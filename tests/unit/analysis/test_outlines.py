@@ -195,6 +195,8 @@ def test_moments() -> None:
     assert moment("2026-11-28T12:00+01:00").isoformat() == "2026-11-28T11:00:00+00:00"
     local = datetime.datetime(2026, 11, 28).astimezone(datetime.UTC)
     assert moment("2026-11-28") == local
+    for early in ("0001-01-01", "9999-12-31T23:59"):
+        assert moment(early).isoformat()[:4] == early[:4]
     for wrong in ("", "7", "7y", "-7d", "yesterday", "999999w", "0001-01-01T00:00+23:59"):
         with pytest.raises(RequestError, match="`since`"):
             moment(wrong)

@@ -38,6 +38,7 @@ def test_otava_gets_a_row_a_profile_with_times_attributes_and_numbers(
 ) -> None:
     """apache/otava docs/CSV.md: a head, a time, attributes as they are, metrics as numbers."""
     assert otava_file.write(two.series[0], tmp_path / "o.csv") == 3
+    assert (tmp_path / "o.csv").read_bytes().startswith(otava_file.HEAD)
     with (tmp_path / "o.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == [
@@ -82,6 +83,16 @@ def test_a_benchmark_keeps_its_name_when_the_model_file_changes(tmp_path: Path) 
     assert bencher_file.write(changed, tmp_path / "b.json") == 1
     (measures,) = json.loads((tmp_path / "b.json").read_text()).values()
     assert measures["latency"]["value"] == pytest.approx(2e6)
+
+
+def test_long_names_that_begin_alike_stay_two_benchmarks(tmp_path: Path) -> None:
+    series = [on_day(day, 1e6, model="layer" * 300 + end) for day, end in enumerate("ab")]
+    assert bencher_file.write(found(*series), tmp_path / "b.json") == 2
+    names = list(json.loads((tmp_path / "b.json").read_text()))
+    assert len(set(names)) == 2
+    assert all(len(name) <= 1024 for name in names)
+    bencher_file.write(found(series[1]), tmp_path / "again.json")
+    assert list(json.loads((tmp_path / "again.json").read_text())) == names[1:]
 
 
 def _with_digest(profile: Profile, sha256: str) -> Profile:

@@ -119,6 +119,21 @@ def test_a_profile_without_figures_has_none(tmp_path: Path) -> None:
     assert outline.processes == 2
 
 
+@pytest.mark.parametrize(("low", "high"), [(9e17, 1.0), (1.0, 2.0), (8e17, 9e17)])
+def test_an_interval_that_does_not_hold_the_median_leaves_no_figures(
+    tmp_path: Path, low: float, high: float
+) -> None:
+    write_profile(golden(), tmp_path / "a.h5")
+    with h5py.File(tmp_path / "a.h5", "a") as file:
+        for name, value in (("low", low), ("high", high)):
+            stored = f"summary/latency_interval_{name}_ns"
+            if stored in file:
+                del file[stored]
+            file[stored] = value
+    outline = read_outline(tmp_path / "a.h5")
+    assert (outline.median_ns, outline.interval_ns, outline.samples) == (None, None, None)
+
+
 def test_samples_are_not_read(tmp_path: Path) -> None:
     """So a damaged sample is found by whoever reads it, not by a list."""
     path = tmp_path / "a.h5"
