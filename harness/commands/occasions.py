@@ -33,14 +33,13 @@ class Occasions:
 
     def __iter__(self) -> Iterator[Profile]:
         from harness.analysis.comparing.history import MOST_OCCASIONS, others
-        from harness.storage.profile_file import read_profile
+        from harness.storage.profile_file import readable_profiles
 
         found = 0
-        for file in self.files:
+        for profile in readable_profiles(self.files):
             try:
-                profile = read_profile(file)
                 fits = others(self.sides[0], self.sides, [profile])
-            except (ProfileFileError, OSError):  # nobody asked for this file
+            except ProfileFileError:  # damage in a long column, of a file that nobody named
                 continue
             if fits:
                 found += 1

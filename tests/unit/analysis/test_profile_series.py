@@ -170,7 +170,7 @@ def test_a_profile_is_usable_where_compare_says_so(waited: int, busy: bool) -> N
     one = dataclasses.replace(on_day(0, 1e6), processes=tuple(records))
     assert bool(point(one).busy) is busy
     look_ns = undisturbed.look_ns([one])
-    assert (undisturbed.usable([one], look_ns) == ()) is busy
+    assert undisturbed.is_usable(one, look_ns) is not busy
 
 
 def test_a_renamed_model_goes_on_under_its_new_name() -> None:
