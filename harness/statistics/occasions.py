@@ -138,7 +138,8 @@ def learned(
 
 def _centred(groups: Sequence[Sequence[float]]) -> Float64Array:
     """All values of groups of two or more, less the mean of their group."""
-    parts = [np.asarray(group, np.float64) for group in groups if len(group) > 1]
+    # Relative to the first, so that equal values are exactly zero and not what rounding leaves.
+    parts = [np.asarray(group, np.float64) - group[0] for group in groups if len(group) > 1]
     return np.concatenate([part - part.mean() for part in parts] or [np.empty(0)])
 
 

@@ -300,3 +300,10 @@ def test_a_probability_is_a_number_even_where_processes_do_not_scatter() -> None
     told = undisturbed.compare([sides[0]], [sides[1]]).probability(MARGIN)
     assert told is not None
     assert 0.9 < told.slower <= 1
+
+
+@pytest.mark.parametrize("level", [0.1, 1.1, 12.9157, -7.3])
+def test_a_yardstick_that_stood_still_costs_no_freedom(level: float) -> None:
+    figures = [0.001 * k for k in range(10)]
+    still = learned([figures], 0.01, [[level] * 10])
+    assert still == learned([figures], 0.01)
