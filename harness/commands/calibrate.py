@@ -124,7 +124,7 @@ def _tell(folder: Path, taken: list[Profile], options: argparse.Namespace) -> No
     last = taken[-1]
     beside = comparable_beside(outline_of(last), announce=reading)
     newest = others(last, [last], readable_profiles(one.path for one in reversed(beside)))
-    found = learned([*reversed(newest), last])
+    found = learned([*reversed(list(newest)), last])
     seen = [*beside, outline_of(last)]
     if options.json:
         from harness.reporters.scripts.occasions import occasions_text

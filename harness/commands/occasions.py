@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.commands.messages import reading
-from harness.errors import ProfileFileError, RequestError
+from harness.errors import RequestError
 
 if TYPE_CHECKING:
     from harness.analysis.comparing.report import Report
@@ -32,27 +32,21 @@ class Occasions:
     why_none: str = ""
 
     def __iter__(self) -> Iterator[Profile]:
-        from harness.analysis.comparing.history import MOST_OCCASIONS, others
+        if not self.files:
+            return iter(())
+        from harness.analysis.comparing.history import others
         from harness.storage.profile_file import readable_profiles
 
-        found = 0
-        for profile in readable_profiles(self.files):
-            try:
-                fits = others(self.sides[0], self.sides, [profile])
-            except ProfileFileError:  # damage in a long column, of a file that nobody named
-                continue
-            if fits:
-                found += 1
-                yield profile
-            if found == MOST_OCCASIONS:
-                return
+        return others(self.sides[0], self.sides, readable_profiles(self.files))
 
     def told(self, report: Report) -> str:
         """How many of them a report has used, in one sentence; empty where none were looked for."""
+        from harness.reporters.wording import counted
+
         if not self.place:
             return self.why_none
         used = max((len(one.history) for one in report.candidates), default=0)
-        told = f"{used} other profile{'s' * (used != 1)} of the same thing {self.place}"
+        told = f"{counted(used, 'other profile')} of the same thing {self.place}"
         return f"{told}, of {len(self.files)} there" if used < len(self.files) else told
 
 

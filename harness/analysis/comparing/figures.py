@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +17,6 @@ from harness.analysis.comparing.report import BESIDE, SIDES, Quantity
 from harness.analysis.energy import Energy
 from harness.analysis.noise import NoiseVerdict
 from harness.analysis.throughput import time_per_inference_ns
-from harness.errors import ProfileFileError
 from harness.machine.peak_memory import PEAK_MEMORY
 from harness.records import ProcessRecord, Profile
 from harness.statistics import hypotheses, paired, pairs, verdicts
@@ -177,14 +175,11 @@ class Judge:
             for profiles, items in zip(self._occasions, self.items, strict=True)
         ]
         others = []
-        for one in self._history:  # one after another: all their samples together may be gigabytes
-            # Damage in long columns is met late. Nobody asked for this file.
-            with contextlib.suppress(ProfileFileError):
-                if undisturbed.is_usable(one, look):
-                    others.append(
-                        undisturbed.occasion(one, look, memory=memory, items=self.items[0])
-                    )
-                    self.history.append(one.path)
+        for one, side in undisturbed.usable(
+            self._history, look, memory=memory, items=self.items[0]
+        ):
+            others.append(side)
+            self.history.append(one.path)
         found = statistics.compare(*sides, history=others, margin=self._margin)
         if found.verdict is Verdict.NOT_COMPARABLE:
             return Quantity(undisturbed.NAME, None, None, found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from harness.statistics.verdicts import Verdict
 MOST_OCCASIONS = 40
 
 
-def others(base: Profile, sides: Sequence[Profile], found: Iterable[Profile]) -> list[Profile]:
+def others(base: Profile, sides: Sequence[Profile], found: Iterable[Profile]) -> Iterator[Profile]:
     """Those of the same configuration as the base, measured on other occasions than both sides.
 
     A file of which another one is a copy counts once, and so do the two sides of an ``ab``.
@@ -32,16 +32,16 @@ def others(base: Profile, sides: Sequence[Profile], found: Iterable[Profile]) ->
     """
     wanted = configuration(base)
     seen = {occasion(one) for one in sides}
-    kept: list[Profile] = []
+    kept = 0
     for one in found:
         if occasion(one) in seen or not one.complete:
             continue
         if configuration(one) == wanted and not _times_else(base, one):
             seen.add(occasion(one))
-            kept.append(one)
-            if len(kept) == MOST_OCCASIONS:
-                break
-    return kept
+            kept += 1
+            yield one
+            if kept == MOST_OCCASIONS:
+                return
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,8 +70,8 @@ def learned(profiles: Sequence[Profile]) -> Learned:
     """
     last = profiles[-1]
     look_ns, memory = undisturbed.look_ns([last]), undisturbed.uses_memory([last])
-    used = tuple(one for one in profiles if undisturbed.is_usable(one, look_ns))
-    sides = [undisturbed.occasion(one, look_ns, memory=memory) for one in used]
+    usable = list(undisturbed.usable(profiles, look_ns, memory=memory))
+    used, sides = tuple(one for one, _ in usable), [side for _, side in usable]
     values_ns = np.exp([statistics.faster(one.log_figure).mean for one in sides])
     few = f"it takes {FEWEST_FREEDOMS + 1} occasions that can be compared"
     if len(sides) <= FEWEST_FREEDOMS:

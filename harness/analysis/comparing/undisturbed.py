@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from harness.analysis import machine_speed, noise
 from harness.analysis.throughput import time_per_inference_ns
+from harness.errors import ProfileFileError
 from harness.ort import providers
 from harness.records import WEIGHTS, LatencySeries, ProcessRecord, Profile
 from harness.statistics import undisturbed, verdicts
@@ -88,6 +90,26 @@ def occasion(profile: Profile, look: float, *, memory: bool, items: int = 1) -> 
     if speeds is not None and not memory:
         speeds = speeds[:, [part != "memory" for part in machine_speed.PARTS]]
     return Side(np.asarray(logs, np.float64) - math.log(items), speeds, whole.unusable)
+
+
+def usable(
+    found: Iterable[Profile], look: float, *, memory: bool, items: int = 1
+) -> Iterator[tuple[Profile, Side]]:
+    """Those that can be part of a history, each with its undisturbed latency.
+
+    One after another, as all their samples together may be gigabytes. A file whose long columns
+    turn out to be damaged is left out: nobody asked for it by name.
+
+    Args:
+        found: of the same thing on several occasions.
+        look: as in ``occasion``, like what follows.
+        memory: likewise.
+        items: likewise.
+    """
+    for one in found:
+        with contextlib.suppress(ProfileFileError):
+            if is_usable(one, look):
+                yield one, occasion(one, look, memory=memory, items=items)
 
 
 def uses_memory(profiles: Sequence[Profile]) -> bool:

@@ -44,7 +44,7 @@ def test_only_the_same_thing_on_another_occasion_counts() -> None:
         "other inputs": at(9, config=asked(),
                            inputs=(InputRecord("x", "float32", (1,), "", ""),)),
     }  # fmt: skip
-    found = history.others(base, [base, at(2, config=asked())], [*good, *bad.values()])
+    found = list(history.others(base, [base, at(2, config=asked())], [*good, *bad.values()]))
     assert [one.created for one in found] == [one.created for one in good]
 
 
@@ -55,7 +55,7 @@ def test_another_cpu_or_runtime_is_another_thing() -> None:
 
     base = on(1, "a", "1")
     found = [on(2, "a", "1"), on(3, "b", "1"), on(4, "a", "2")]
-    assert history.others(base, [base], found) == found[:1]
+    assert list(history.others(base, [base], found)) == found[:1]
 
 
 def test_what_else_durations_hold_is_another_thing() -> None:
@@ -66,7 +66,7 @@ def test_what_else_durations_hold_is_another_thing() -> None:
 
     base = holding(1, "copies")
     found = [holding(2, "copies"), holding(3, "no copies"), at(4)]
-    assert history.others(base, [base], found) == [found[0], found[2]]
+    assert list(history.others(base, [base], found)) == [found[0], found[2]]
 
 
 def test_no_more_are_read_than_needed() -> None:
@@ -77,7 +77,7 @@ def test_no_more_are_read_than_needed() -> None:
             read.append(minute)
             yield dataclasses.replace(at(1), created=str(minute))
 
-    found = history.others(at(1), [at(1)], lazily())
+    found = list(history.others(at(1), [at(1)], lazily()))
     assert len(found) == len(read) == history.MOST_OCCASIONS
 
 
