@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 import pytest
-from terminal import on_terminal
+
+from tests.integration.terminal import on_terminal
 
 if TYPE_CHECKING:
-    from conftest import Harness, Recorded
+    from tests.integration.command import Harness, Recorded
 
 pytest.importorskip("harness.native.ort", reason="the native module is not built")
 

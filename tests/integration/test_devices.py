@@ -18,9 +18,8 @@ from harness.analysis import energy
 from tests.doubles import build_nvml
 
 if TYPE_CHECKING:
-    from conftest import Harness
-
     from harness.records import DeviceSeries, Profile
+    from tests.integration.command import Harness
 
 #: Gives the workers a GPU of the double's, with a fault that comes after some readings.
 GPU = """

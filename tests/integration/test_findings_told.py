@@ -8,8 +8,9 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import Harness, Recorded, execute
-from terminal import on_terminal
+
+from tests.integration.command import Harness, Recorded, execute
+from tests.integration.terminal import on_terminal
 
 THREADS = len(os.sched_getaffinity(0)) + 3
 SENTENCE = f"{THREADS} threads share "

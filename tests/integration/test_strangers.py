@@ -24,7 +24,7 @@ from harness.records import Reading
 from harness.storage.profile_file import read_profile, write_profile
 
 if TYPE_CHECKING:
-    from conftest import Harness
+    from tests.integration.command import Harness
 
 pytest.importorskip("harness.native.ort", reason="the native module is not built")
 
@@ -50,12 +50,14 @@ def one_line(outcome: subprocess.CompletedProcess[str]) -> str:
 # --- Folders ---------------------------------------------------------------------------
 
 
-def test_no_module_of_the_current_folder_is_imported(harness: Harness, tmp_path: Path) -> None:
+def test_no_module_of_the_current_folder_is_imported(
+    python_m_harness: Harness, tmp_path: Path
+) -> None:
     for name in ("msgspec", "numpy", "h5py", "rich", "typing", "json", "random", "pyperf", "onnx"):
         (tmp_path / f"{name}.py").write_text(EVIL)
-    shown = harness("show", SAMPLE)
+    shown = python_m_harness("show", SAMPLE)
     assert (shown.returncode, shown.stderr) == (0, "")
-    measured = harness("profile", "mlp", *SHORT, "--output", "out.h5")
+    measured = python_m_harness("profile", "mlp", *SHORT, "--output", "out.h5")
     assert (measured.returncode, measured.stderr) == (0, "")
     assert not (tmp_path / "EXECUTED").exists()
 
