@@ -12,8 +12,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from tests.integration import fork_server
 from tests.integration.command import REPOSITORY, Harness, Recorded, execute
-from tests.integration.fork_server import fork_server
 
 #: Leaves what a Python process had imported, and its environment, when it ends.
 WITNESS = """
@@ -40,7 +40,7 @@ def harness(tmp_path: Path, surroundings: dict[str, str]) -> Harness:
     """``harness ARGUMENTS`` in tmp_path."""
 
     def command(*arguments: object) -> subprocess.CompletedProcess[str]:
-        return fork_server().execute(*arguments, folder=tmp_path, environment=surroundings)
+        return fork_server.execute(*arguments, folder=tmp_path, environment=surroundings)
 
     return command
 

@@ -5,12 +5,14 @@ imports. A fork has these behind it. From ``harness.__main__`` on it does what `
 does, in a process of its own: folder, environment, standard streams, signals and exit code are its.
 
 As a script this is the server. Requests come through the socket of the given number, each with the
-standard streams of a command; the answers are the process's number and, at its end, its exit code.
+standard streams of a command and a socket for the answers: the process's number and, at its end,
+its exit code.
 """
 
 from __future__ import annotations
 
 import atexit
+import dataclasses
 import functools
 import gc
 import importlib
@@ -32,65 +34,77 @@ REPOSITORY = Path(__file__).parents[2]
 #: The longest request, which has the environment in it.
 _LONGEST = 1 << 17
 
+#: The longest answer.
+_ANSWER = 64
+
 #: A command that takes longer hangs.
 _PATIENCE_S = 300
 
 
-class ForkServer:
-    """The tests' end. One command at a time."""
+@dataclasses.dataclass(frozen=True)
+class Started:
+    """A command that was started.
 
-    def __init__(self, requests: socket.socket) -> None:
-        self._requests = requests
+    Attributes:
+        pid: number of its process.
+    """
 
-    def execute(
-        self, *arguments: object, folder: Path, environment: dict[str, str]
-    ) -> subprocess.CompletedProcess[str]:
-        """``harness ARGUMENTS`` in a folder, with pipes for what it writes."""
-        words = [str(word) for word in arguments]
-        out, out_end = os.pipe()
-        err, err_end = os.pipe()
-        pid = self.start(words, folder, environment, (0, out_end, err_end))
-        os.close(out_end)
-        os.close(err_end)
-        written = {out: b"", err: b""}
-        with selectors.DefaultSelector() as ends:
-            for end in written:
-                ends.register(end, selectors.EVENT_READ)
-            while ends.get_map():
-                ready = ends.select(_PATIENCE_S)
-                if not ready:
-                    os.kill(pid, signal.SIGKILL)
-                    self.ended()
-                    raise subprocess.TimeoutExpired(words, _PATIENCE_S)
-                for key, _ in ready:
-                    piece = os.read(key.fd, 1 << 16)
-                    written[key.fd] += piece
-                    if not piece:
-                        ends.unregister(key.fd)
-                        os.close(key.fd)
-        stdout, stderr = (text.decode() for text in written.values())
-        return subprocess.CompletedProcess(words, self.ended(), stdout, stderr)
-
-    def start(
-        self,
-        words: list[str],
-        folder: Path,
-        environment: dict[str, str],
-        streams: tuple[int, int, int],
-    ) -> int:
-        """Starts a command and returns its process's number; ``ended`` must follow."""
-        request = {"words": words, "folder": str(folder), "environment": environment}
-        socket.send_fds(self._requests, [json.dumps(request).encode()], streams)
-        return int(self._requests.recv(64))
+    pid: int
+    _answers: socket.socket
 
     def ended(self) -> int:
-        """Waits for the command's end and returns its exit code, as subprocess tells it."""
-        return int(self._requests.recv(64))
+        """Waits for its end and returns the exit code, as subprocess tells it; call it once."""
+        with self._answers:
+            return int(self._answers.recv(_ANSWER))
+
+
+def execute(
+    *arguments: object, folder: Path, environment: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """``harness ARGUMENTS`` in a folder, with pipes for what it writes."""
+    out, out_end = os.pipe()
+    err, err_end = os.pipe()
+    streams = (0, out_end, err_end)
+    command = start(*arguments, folder=folder, environment=environment, streams=streams)
+    os.close(out_end)
+    os.close(err_end)
+    written = {out: b"", err: b""}
+    with selectors.DefaultSelector() as ends:
+        for end in written:
+            ends.register(end, selectors.EVENT_READ)
+        while ends.get_map():
+            ready = ends.select(_PATIENCE_S)
+            if not ready:
+                os.kill(command.pid, signal.SIGKILL)
+                raise subprocess.TimeoutExpired(list(map(str, arguments)), _PATIENCE_S)
+            for key, _ in ready:
+                piece = os.read(key.fd, 1 << 16)
+                written[key.fd] += piece
+                if not piece:
+                    ends.unregister(key.fd)
+                    os.close(key.fd)
+    stdout, stderr = (text.decode() for text in written.values())
+    return subprocess.CompletedProcess(arguments, command.ended(), stdout, stderr)
+
+
+def start(
+    *arguments: object,
+    folder: Path,
+    environment: dict[str, str],
+    streams: tuple[int, int, int],
+) -> Started:
+    """Starts a command with these standard streams."""
+    words = [str(word) for word in arguments]
+    request = {"words": words, "folder": str(folder), "environment": environment}
+    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with its:
+        socket.send_fds(_server(), [json.dumps(request).encode()], [*streams, its.fileno()])
+    return Started(int(ours.recv(_ANSWER)), ours)
 
 
 @functools.cache
-def fork_server() -> ForkServer:
-    """The server of this process's tests, which ends with it."""
+def _server() -> socket.socket:
+    """Where the server of this process's tests takes requests; it ends with this process."""
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with its:
         process = subprocess.Popen(
@@ -100,24 +114,38 @@ def fork_server() -> ForkServer:
         )
     atexit.register(process.wait)
     atexit.register(ours.close)  # comes first, and ends it
-    return ForkServer(ours)
+    return ours
 
 
 def _serve(requests: socket.socket) -> int:
     """Returns in each of the commands, and in the server once nobody asks any more."""
-    while True:
-        text, streams, _, _ = socket.recv_fds(requests, _LONGEST, 3)
-        if not text:
-            return 0
-        pid = os.fork()
-        if pid == 0:
-            requests.close()
-            return _command(json.loads(text), streams)
-        requests.send(str(pid).encode())
-        for stream in streams:
-            os.close(stream)
-        _, status = os.waitpid(pid, 0)
-        requests.send(str(os.waitstatus_to_exitcode(status)).encode())
+    with selectors.DefaultSelector() as waiting:
+        waiting.register(requests, selectors.EVENT_READ)
+        while True:
+            for key, _ in waiting.select():
+                if key.fileobj is not requests:  # a command has ended
+                    pid, answers = key.data
+                    _, status = os.waitpid(pid, 0)
+                    waiting.unregister(key.fd)
+                    os.close(key.fd)
+                    with answers:
+                        answers.send(str(os.waitstatus_to_exitcode(status)).encode())
+                    continue
+                text, handed, _, _ = socket.recv_fds(requests, _LONGEST, 4)
+                if not text:
+                    return 0
+                *streams, answers_fd = handed
+                answers = socket.socket(fileno=answers_fd)
+                pid = os.fork()
+                if pid == 0:
+                    waiting.close()
+                    answers.close()
+                    requests.close()
+                    return _command(json.loads(text), streams)
+                for stream in streams:
+                    os.close(stream)
+                answers.send(str(pid).encode())
+                waiting.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, answers))
 
 
 def _command(request: dict[str, Any], streams: list[int]) -> int:

@@ -6,17 +6,17 @@ import os
 import pty
 from pathlib import Path
 
-from tests.integration.fork_server import fork_server
+from tests.integration import fork_server
 
 
 def on_terminal(*arguments: object, environment: dict[str, str], **variables: str) -> str:
     """What the command writes to a terminal of 80 columns."""
     reader, terminal = pty.openpty()
-    fork_server().start(
-        [str(word) for word in arguments],
-        Path.cwd(),
-        {**environment, "COLUMNS": "80", "TERM": "xterm-256color", **variables},
-        (terminal, terminal, terminal),
+    command = fork_server.start(
+        *arguments,
+        folder=Path.cwd(),
+        environment={**environment, "COLUMNS": "80", "TERM": "xterm-256color", **variables},
+        streams=(terminal, terminal, terminal),
     )
     os.close(terminal)
     written = b""
@@ -26,5 +26,5 @@ def on_terminal(*arguments: object, environment: dict[str, str], **variables: st
     except OSError:  # how Linux tells that the other side has closed
         pass
     os.close(reader)
-    assert fork_server().ended() == 0, written
+    assert command.ended() == 0, written
     return written.decode().replace("\r\n", "\n")

@@ -22,7 +22,8 @@ import pytest
 from scipy.stats import t as student
 
 from harness.commands.command_line import main
-from tests.integration.command import REPOSITORY, execute
+from tests.integration.command import REPOSITORY
+from tests.integration.fork_server import execute
 
 if TYPE_CHECKING:
     from tests.integration.command import Recorded

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.command import Harness, Recorded, execute
+from tests.integration.command import Harness, Recorded
+from tests.integration.fork_server import execute
 from tests.integration.terminal import on_terminal
 
 THREADS = len(os.sched_getaffinity(0)) + 3

@@ -17,7 +17,8 @@ from harness.storage.profile_file import write_profile
 from tests.builders.dated_profiles import levels, on_day
 from tests.builders.process_records import process
 from tests.integration import browser
-from tests.integration.command import Harness, execute
+from tests.integration.command import Harness
+from tests.integration.fork_server import execute
 
 needs_chromium = pytest.mark.skipif(
     browser.executable() is None, reason="no chromium here (Debian: apt-get install chromium)"

@@ -17,7 +17,7 @@ from harness.config.inputs import InputRequest
 from harness.config.profile import ProfileConfig
 from harness.config.session import SessionConfig
 from harness.storage import folder, index
-from tests.integration.command import execute
+from tests.integration.fork_server import execute
 
 if TYPE_CHECKING:
     from tests.integration.command import Harness, Recorded

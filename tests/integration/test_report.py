@@ -14,7 +14,8 @@ from onnx import TensorProto, helper
 
 from harness.storage.profile_file import read_profile, write_profile
 from tests.integration import browser
-from tests.integration.command import Harness, Recorded, execute
+from tests.integration.command import Harness, Recorded
+from tests.integration.fork_server import execute
 
 NAMES = (
     '/block.0/<script>document.title = "taken"</script>',

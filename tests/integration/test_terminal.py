@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.storage.profile_file import read_profile, write_profile
-from tests.integration.command import execute
+from tests.integration.fork_server import execute
 from tests.integration.terminal import on_terminal
 
 if TYPE_CHECKING:
