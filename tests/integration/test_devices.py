@@ -210,7 +210,7 @@ def test_energy_takes_its_time_and_says_what_it_could_not_have(
 def test_no_device_is_sampled_when_none_is_asked_for(harness: Harness, tmp_path: Path) -> None:
     done = harness(
         *("profile", "mlp", "--quick", "--processes", "1", "--trace", "none"),
-        *("--sample-hz", "0", "-o", "out.h5"),
+        *("--duration", "0.02", "--sample-hz", "0", "-o", "out.h5"),
     )
     assert done.returncode == 0, done.stderr
     assert package.read_profile(tmp_path / "out.h5").devices == ()
