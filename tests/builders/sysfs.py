@@ -42,7 +42,7 @@ class Machine:
     quota: str = ""
 
 
-def plant(root: Path, machine: Machine, twin: Path | None = None) -> None:
+def plant(root: Path, machine: Machine, twin: Path | None = None) -> Path:
     """Writes the tree of a machine.
 
     Args:
@@ -50,6 +50,9 @@ def plant(root: Path, machine: Machine, twin: Path | None = None) -> None:
         machine: what it tells of.
         twin: the root of a tree of the same CPUs. Their files, thousands in a large machine, are
             then linked.
+
+    Returns:
+        The root.
     """
     total = machine.sockets * machine.cores
     cpus_of = _numbered(machine, total)
@@ -88,6 +91,7 @@ def plant(root: Path, machine: Machine, twin: Path | None = None) -> None:
         _write(root / "sys/fs/cgroup/job/cpu.max", machine.quota)
     mems = machine.memories or "0-1023"
     _write(root / "proc/self/status", f"Name:\tpython\nMems_allowed_list:\t{mems}")
+    return root
 
 
 def _numbered(machine: Machine, total: int) -> list[list[int]]:

@@ -56,9 +56,8 @@ def of(tmp_path_factory: pytest.TempPathFactory) -> Trees:
 
     @functools.cache
     def planted(machine: Machine) -> Path:
-        root = tmp_path_factory.mktemp("machine")
         cpus = dataclasses.replace(machine, node=0)
-        plant(root, machine, first_with.get(cpus))
+        root = plant(tmp_path_factory.mktemp("machine"), machine, first_with.get(cpus))
         first_with.setdefault(cpus, root)
         return root
 
