@@ -27,12 +27,13 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from harness.errors import HarnessError, Interrupted
+from harness.records import Reading
 from harness.statistics.figures import CONFIDENCE, Float64Array
 from harness.statistics.intervals import t_interval, typical
 from harness.statistics.paired import compare_paired
 from harness.statistics.rounds import Effects, effects
-from harness.statistics.verdicts import Comparison
-from harness.study.layout_candidates import DEFAULT, Layout
+from harness.statistics.verdicts import Comparison, Verdict
+from harness.study.layout_candidates import DEFAULT, Layout, Unfit
 
 #: No layout that may be more than this much faster than the winner is left when the search ends.
 MARGIN = 0.03
@@ -143,6 +144,51 @@ class Found:
     seed: int
     groups: int
     spent_s: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LayoutStudy:
+    """What a search on this machine found.
+
+    Attributes:
+        found: the result of the search.
+        unfit: layouts that were not tried, and why.
+        model: name of the model.
+        items: fed to each inference: the batch size, or why it is not known.
+        limit_ns: most latency that was allowed; None for any.
+        budget_s: as given.
+    """
+
+    found: Found
+    unfit: tuple[Unfit, ...]
+    model: str
+    items: Reading
+    limit_ns: float | None
+    budget_s: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Gain:
+    """The winner over ORT's default.
+
+    Attributes:
+        ratio: of their rates.
+        interval: 95 % interval of it.
+        verdict: on the winner.
+    """
+
+    ratio: float
+    interval: tuple[float, float]
+    verdict: Verdict
+
+
+def gained(found: Found) -> Gain | None:
+    """How much more the winner does than ORT's default; None if that is not known."""
+    gain = found.gain
+    if gain is None or gain.ratio is None or gain.interval is None:
+        return None
+    low, high = gain.interval  # of times
+    return Gain(1 / gain.ratio, (1 / high, 1 / low), gain.verdict)
 
 
 def search(
@@ -562,6 +608,9 @@ class _Search:
         )
 
     def _untried(self, number: int) -> str:
+        family = self._layouts[number].family
+        if any(self._layouts[other].family == family for other in self._failed):
+            return "not tried: as many instances with other threads could not be measured"
         if self._layouts[number].role == "variant" and number not in self._unmeasured():
             return (
                 "not tried: with a thread a core, as many instances do less than "
