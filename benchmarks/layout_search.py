@@ -3,13 +3,17 @@
 Machines have topologies from a VM to two EPYC 9965, models from caches to memory-bound, and groups
 that scatter by 0.5 to 5 %, drift, and meet other programs (``tests.builders.simulated_layouts``).
 The exhaustive table measures every candidate so often that the difference of two of them is known
-to ±3 % (95 %), with the scatter, drift and episodes of that machine known beforehand, and five
+to ±3 % (95 %) as far as groups scatter (drift and episodes would take more), and five
 times at least, as a profile does. The search gets a quarter of the seconds that this takes, its
-confirming groups included. Told are: how much of the true best's rate the chosen layout truly has,
-likewise for the exhaustive table's first; how often the told interval of the chosen one holds its
-true rate, and that of the gain over ORT's default the true gain.
+confirming groups included. Told are how often the chosen layout has at least 97 % of the true
+best's true rate, likewise the first of the exhaustive table; the least that one had; how many
+layouts lie within 3 %; how often the interval of the gain over ORT's default holds the true one.
+
+With --here, on this machine: every layout of MODEL is measured so many times, half of them before
+the search and half after it, and the chosen layout is looked for in that table.
 
     python benchmarks/layout_search.py [--machines N] [--share S]
+    python benchmarks/layout_search.py --here MODEL [--rounds N] [--seconds S]
 """
 
 from __future__ import annotations
@@ -27,7 +31,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from harness.config.profile import ProfileConfig
 from harness.machine.topology import Topology, topology
+from harness.measuring.observer import Observer
+from harness.measuring.profile import interruptible
+from harness.options import LAYOUT_BUDGET_S, LAYOUT_WINDOW_S
+from harness.statistics.rounds import effects
+from harness.study.layout import groups
 from harness.study.layout_candidates import Layout, candidates
 from harness.study.layout_search import MARGIN, Found, search
 from tests.builders.simulated_layouts import Noise, SimulatedMachine, some_model, some_noise
@@ -57,10 +67,8 @@ class Judged:
     share: float
     of_best: float
     exhaustive_of_best: float
-    covered: bool | None
     gain_covered: bool | None
     ended_by: str
-    scatter: float
     near: int
 
 
@@ -87,10 +95,8 @@ def one(found_in: Topology, layouts: Sequence[Layout], seed: int, share: float) 
         share=found.spent_s / exhaustive_s,
         of_best=truth[found.best] / truth.max(),
         exhaustive_of_best=truth[int(table.argmax())] / truth.max(),
-        covered=None,
         gain_covered=gain_covered(found, truth),
         ended_by=found.ended_by,
-        scatter=noise.scatter,
         near=int((truth >= truth.max() * (1 - MARGIN)).sum()),
     )
 
@@ -110,13 +116,64 @@ def gain_covered(found: Found, truth: np.ndarray) -> bool | None:
     return bool(low <= truth[found.default] / truth[found.best] <= high)
 
 
+def here(model: str, rounds: int, seconds: float) -> None:
+    """The search beside the exhaustive table of this machine."""
+    config = ProfileConfig(model=model, duration_s=LAYOUT_WINDOW_S)
+    random = np.random.default_rng(0)
+    rows: list[tuple[int, int, float]] = []
+    with interruptible(), groups(config, Observer()) as measuring:
+
+        def measure(number: int) -> None:
+            for at in random.permutation(len(measuring.layouts)):
+                rate = measuring.measure(measuring.layouts[at]).items_per_s
+                rows.append((int(at), number, math.log(rate)))
+
+        for number in range(rounds // 2):
+            measure(number)
+        found = search(measuring.layouts, measuring.measure, seed=0, budget_s=seconds)
+        for number in range(rounds // 2, rounds):
+            measure(number)
+    assert found.best is not None
+    things, numbers_, logs = (np.array(column) for column in zip(*rows, strict=True))
+    fit = effects(things, numbers_, logs, len(measuring.layouts))
+    first = int(np.argmax(fit.values))
+    print(f"{model}: {rounds} groups of each layout, and a search of {found.groups} groups")
+    print(f"{'layout':24}{'items/s':>12}{'of the first':>14}  95 %")
+    for number in np.argsort(-fit.values):
+        layout = measuring.layouts[number]
+        rate = math.exp(logs[things == number].mean())
+        below = fit.values[number] - fit.values[first]
+        reach = 0.0 if number == first else fit.reach(int(number), first, 0.025)
+        low, high = math.exp(below - reach), math.exp(below + reach)
+        print(
+            f"{f'{layout.placement} {layout.instances}x{layout.threads}':24}{rate:12,.1f}"
+            f"{math.exp(below):14.3f}  {low:.3f} to {high:.3f}"
+            f"{'  <- chosen' if number == found.best else ''}"
+        )
+    best = found.told[found.best]
+    truth = math.exp(logs[things == first].mean())
+    assert best.interval is not None
+    low, high = best.interval
+    held = "holds" if low <= truth <= high else "does not hold"
+    print(
+        f"search ({found.ended_by}): {best.items_per_s:,.1f} items/s, {low:,.1f} to {high:,.1f}, "
+        f"which {held} the {truth:,.1f} of the table's first"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--machines", type=int, default=200)
     parser.add_argument("--share", type=float, default=0.25, help="of the exhaustive time")
+    parser.add_argument("--here", metavar="MODEL")
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--seconds", type=float, default=LAYOUT_BUDGET_S)
     options = parser.parse_args()
+    if options.here is not None:
+        here(options.here, options.rounds, options.seconds)
+        return
     judged: dict[str, list[Judged]] = collections.defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:
         for number, (name, machine) in enumerate(MACHINES.items()):

@@ -345,7 +345,7 @@ class _Search:
         singles = [
             number
             for number, one in enumerate(self._layouts)
-            if one.role == "single" and number not in measured
+            if one.instances == 1 and number not in measured
         ]
         leader = self._leader()
         if singles and leader is not None:
@@ -508,16 +508,22 @@ class _Search:
     # --- telling ---
 
     def _figures(self, since: int = 0) -> dict[int, tuple[float, float]]:
-        """(latency, rate) of the layouts measured since then: geometric means of the groups."""
-        groups: dict[int, list[Measured]] = collections.defaultdict(list)
-        for one in self._groups[since:]:
-            groups[one.layout].append(one.measured)
+        """Logarithms of (latency, rate) of the layouts measured since then, without the drift of
+        the machine between rounds: only their differences mean something.
+        """
+        groups = self._groups[since:]
+        if not groups:
+            return {}
+        latencies = effects(
+            np.array([one.layout for one in groups], np.int64),
+            np.array([one.round for one in groups], np.int64),
+            np.log([one.measured.median_ns for one in groups]),
+            len(self._layouts),
+        ).values
+        rates = self._fit(since).values
         return {
-            number: (
-                typical(np.array([one.median_ns for one in own])),
-                typical(np.array([one.items_per_s for one in own])),
-            )
-            for number, own in groups.items()
+            number: (float(latencies[number]), float(rates[number]))
+            for number in sorted({one.layout for one in groups})
         }
 
     def _frontier(self, figures: dict[int, tuple[float, float]]) -> tuple[int, ...]:

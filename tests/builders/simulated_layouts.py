@@ -10,12 +10,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import numpy as np
 
+from harness.errors import Interrupted
+from harness.machine.placement import Place
 from harness.machine.topology import Topology
 from harness.study.layout_candidates import DEFAULT, Layout
-from harness.study.layout_search import Measured
+from harness.study.layout_search import Found, Measured, search
+
+#: Nanoseconds of a millisecond.
+MS = 1_000_000
 
 #: Seconds that a group takes before its window: interpreters, sessions, warm-up; and a session.
 _START_S = 1.5
@@ -204,4 +210,67 @@ class SimulatedMachine:
             p99_ns=1.1 * latency_ns * math.exp(random.normal(0, 0.05))
             if inferences > 500
             else None,
+        )
+
+
+def named_layout(name: str, instances: int, threads: int) -> Layout:
+    """One that is not asked of any machine, in a family of its own."""
+    asked = None if name == DEFAULT else instances
+    places = () if asked is None else tuple(Place((n,), (0,)) for n in range(instances))
+    return Layout(name, instances, threads, "", asked, places, (instances, name), "first")
+
+
+def several_layouts(count: int) -> list[Layout]:
+    """ORT's default and so many others."""
+    return [named_layout(DEFAULT, 1, 0), *(named_layout(f"p{n}", n + 1, 1) for n in range(count))]
+
+
+class KnownRates:
+    """Layouts with known rates; every group takes a second."""
+
+    def __init__(
+        self,
+        rates: dict[str, float],
+        *,
+        scatter: float = 0.01,
+        latencies_ms: dict[str, float] | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.rates = rates
+        self.latencies_ms = latencies_ms or {}
+        self.scatter = scatter
+        self.random = np.random.default_rng(seed)
+        self.log: list[str] = []
+
+    def now_s(self) -> float:
+        return float(len(self.log))
+
+    def measure(self, one: Layout) -> Measured:
+        self.log.append(one.placement)
+        slower = math.exp(self.random.normal(0, self.scatter))
+        latency_ns = self.latencies_ms.get(one.placement, 10.0) * MS * slower
+        return Measured(self.rates[one.placement] / slower, latency_ns, 2 * latency_ns)
+
+    def search(
+        self,
+        layouts: list[Layout],
+        *,
+        budget_s: float = 1000,
+        limit_ms: float | None = None,
+        seed: int = 0,
+        measure: Callable[[Layout], Measured] | None = None,
+        interrupted_after: int | None = None,
+    ) -> Found:
+        def measured(one: Layout) -> Measured:
+            if len(self.log) == interrupted_after:
+                raise Interrupted("interrupted")
+            return (measure or self.measure)(one)
+
+        return search(
+            layouts,
+            measured,
+            seed=seed,
+            budget_s=budget_s,
+            limit_ns=None if limit_ms is None else limit_ms * MS,
+            now_s=self.now_s,
         )

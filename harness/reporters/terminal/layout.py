@@ -78,7 +78,9 @@ def _placement(found: Found, number: int) -> str:
     if number in found.frontier:
         marks.append("frontier")
     if found.told[number].reason:
-        marks.append("over the limit")
+        marks.append("left out")
+    elif not found.told[number].confirmed:
+        marks.append("not confirmed")
     name = found.told[number].layout.placement
     name = "ORT's default" if name == DEFAULT else name
     return f"{name} ({', '.join(marks)})" if marks else name
@@ -109,7 +111,7 @@ def _print_best(
     page.say("best", f"{where}: {counted(layout.instances, 'instance')}{threads}{memory}")
     page.say("best", _certainty(found))
     _print_gain(page, found, best)
-    if not best.confirmed:
+    if not best.confirmed and found.ended_by != "interrupted":
         page.say(
             "caution",
             "the budget left no groups to confirm it: its rate is that by which it was chosen, and "
@@ -180,7 +182,7 @@ def _print_others(page: Page, study: LayoutStudy, shown: Sequence[int]) -> None:
             f"{counted(len(measured), 'layout')} measured that another one beats in both latency "
             f"and throughput: all figures with {flag('json')}",
         )
-    reasons = collections.Counter(one.reason for one in others if one.reason)
+    reasons = collections.Counter(one.reason for one in found.told if one.reason)
     reasons.update(f"not tried: {one.reason}" for one in study.unfit)
     for reason, count in reasons.most_common():
         page.say("others", f"{counted(count, 'layout')}: {worded(reason)}")

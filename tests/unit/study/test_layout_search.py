@@ -2,76 +2,25 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from harness.errors import Interrupted, MachineError
+from harness.errors import MachineError
 from harness.machine.topology import Topology, topology
 from harness.statistics.verdicts import Verdict
 from harness.study.layout_candidates import DEFAULT, Layout, candidates
 from harness.study.layout_search import CONFIRMED, Found, Measured, search
-from tests.builders.simulated_layouts import SimulatedMachine, some_model, some_noise
+from tests.builders.simulated_layouts import (
+    KnownRates,
+    SimulatedMachine,
+    named_layout,
+    several_layouts,
+    some_model,
+    some_noise,
+)
 from tests.builders.sysfs import Machine, numbers, plant
-
-MS = 1_000_000
-
-
-def layout(name: str, instances: int, threads: int) -> Layout:
-    role = "first"
-    return Layout(name, instances, threads, "", instances, (), (instances, name), role)
-
-
-def several(count: int) -> list[Layout]:
-    """ORT's default and so many others."""
-    return [layout(DEFAULT, 1, 0), *(layout(f"p{n}", n + 1, 1) for n in range(count))]
-
-
-class Fake:
-    """Layouts with known rates; every group takes a second."""
-
-    def __init__(
-        self,
-        rates: dict[str, float],
-        *,
-        scatter: float = 0.01,
-        latencies_ms: dict[str, float] | None = None,
-        seed: int = 0,
-    ) -> None:
-        self.rates = rates
-        self.latencies_ms = latencies_ms or {}
-        self.scatter = scatter
-        self.random = np.random.default_rng(seed)
-        self.log: list[str] = []
-
-    def now_s(self) -> float:
-        return float(len(self.log))
-
-    def measure(self, one: Layout) -> Measured:
-        self.log.append(one.placement)
-        slower = math.exp(self.random.normal(0, self.scatter))
-        latency_ns = self.latencies_ms.get(one.placement, 10.0) * MS * slower
-        return Measured(self.rates[one.placement] / slower, latency_ns, 2 * latency_ns)
-
-    def search(
-        self,
-        layouts: list[Layout],
-        *,
-        budget_s: float = 1000,
-        limit_ms: float | None = None,
-        seed: int = 0,
-        measure: Callable[[Layout], Measured] | None = None,
-    ) -> Found:
-        return search(
-            layouts,
-            measure or self.measure,
-            seed=seed,
-            budget_s=budget_s,
-            limit_ns=None if limit_ms is None else limit_ms * MS,
-            now_s=self.now_s,
-        )
 
 
 def best(found: Found) -> str:
@@ -80,8 +29,8 @@ def best(found: Found) -> str:
 
 
 def test_the_fastest_is_found_told_from_the_rest_and_compared_with_the_default() -> None:
-    layouts = several(12)
-    machine = Fake({one.placement: 50.0 + 5 * one.instances for one in layouts})
+    layouts = several_layouts(12)
+    machine = KnownRates({one.placement: 50.0 + 5 * one.instances for one in layouts})
 
     found = machine.search(layouts)
 
@@ -101,8 +50,8 @@ def test_the_fastest_is_found_told_from_the_rest_and_compared_with_the_default()
 
 
 def test_what_is_the_same_within_the_margin_ends_the_search_and_is_said() -> None:
-    layouts = several(6)
-    machine = Fake({one.placement: 100.0 for one in layouts} | {DEFAULT: 60.0}, scatter=0.004)
+    layouts = several_layouts(6)
+    machine = KnownRates({one.placement: 100.0 for one in layouts} | {DEFAULT: 60.0}, scatter=0.004)
 
     found = machine.search(layouts)
 
@@ -113,8 +62,10 @@ def test_what_is_the_same_within_the_margin_ends_the_search_and_is_said() -> Non
 
 
 def test_a_budget_is_kept_to_and_what_it_left_open_is_named() -> None:
-    layouts = several(12)
-    machine = Fake({one.placement: 100.0 + 0.1 * one.instances for one in layouts}, scatter=0.05)
+    layouts = several_layouts(12)
+    machine = KnownRates(
+        {one.placement: 100.0 + 0.1 * one.instances for one in layouts}, scatter=0.05
+    )
 
     found = machine.search(layouts, budget_s=40)
 
@@ -126,8 +77,8 @@ def test_a_budget_is_kept_to_and_what_it_left_open_is_named() -> None:
 
 
 def test_a_budget_for_a_part_of_the_first_round_tells_what_was_not_tried() -> None:
-    layouts = several(12)
-    machine = Fake({one.placement: 100.0 for one in layouts})
+    layouts = several_layouts(12)
+    machine = KnownRates({one.placement: 100.0 for one in layouts})
 
     found = machine.search(layouts, budget_s=9)
 
@@ -137,13 +88,13 @@ def test_a_budget_for_a_part_of_the_first_round_tells_what_was_not_tried() -> No
 
 def test_the_told_rate_of_the_winner_is_not_flattered_by_its_luck() -> None:
     """Of equal layouts the luckiest wins: what it won with is too high, what is told is not."""
-    layouts = several(11)
+    layouts = several_layouts(11)
     won_with, told = [], []
     for seed in range(40):
-        machine = Fake({one.placement: 100.0 for one in layouts}, scatter=0.05, seed=seed)
+        machine = KnownRates({one.placement: 100.0 for one in layouts}, scatter=0.05, seed=seed)
         rates: list[tuple[str, float]] = []
 
-        def measure(one: Layout, machine: Fake = machine, rates: list = rates) -> Measured:
+        def measure(one: Layout, machine: KnownRates = machine, rates: list = rates) -> Measured:
             measured = machine.measure(one)
             rates.append((one.placement, measured.items_per_s))
             return measured
@@ -162,10 +113,10 @@ def test_the_told_rate_of_the_winner_is_not_flattered_by_its_luck() -> None:
 
 
 def test_a_latency_limit_excludes_what_is_over_it_by_its_p99() -> None:
-    layouts = several(4)
+    layouts = several_layouts(4)
     rates = {one.placement: 50.0 + 10 * one.instances for one in layouts}
     latencies_ms = {DEFAULT: 4.0, "p0": 1.0, "p1": 2.0, "p2": 4.0, "p3": 8.0}  # p99: twice as much
-    machine = Fake(rates, latencies_ms=latencies_ms)
+    machine = KnownRates(rates, latencies_ms=latencies_ms)
 
     found = machine.search(layouts, limit_ms=5)
 
@@ -181,8 +132,8 @@ def names(found: Found) -> list[str]:
 
 
 def test_a_limit_that_nothing_meets_leaves_no_winner() -> None:
-    layouts = several(3)
-    machine = Fake({one.placement: 100.0 for one in layouts})
+    layouts = several_layouts(3)
+    machine = KnownRates({one.placement: 100.0 for one in layouts})
 
     found = machine.search(layouts, limit_ms=0.1)
 
@@ -192,10 +143,10 @@ def test_a_limit_that_nothing_meets_leaves_no_winner() -> None:
 
 
 def test_the_frontier_holds_what_nothing_beats_in_both_and_is_confirmed() -> None:
-    layouts = several(5)
+    layouts = several_layouts(5)
     rates = {DEFAULT: 40.0, "p0": 30.0, "p1": 60.0, "p2": 50.0, "p3": 90.0, "p4": 100.0}
     latencies_ms = {DEFAULT: 5.0, "p0": 1.0, "p1": 2.0, "p2": 3.0, "p3": 9.0, "p4": 8.0}
-    machine = Fake(rates, latencies_ms=latencies_ms)
+    machine = KnownRates(rates, latencies_ms=latencies_ms)
 
     found = machine.search(layouts)
 
@@ -205,8 +156,8 @@ def test_the_frontier_holds_what_nothing_beats_in_both_and_is_confirmed() -> Non
 
 
 def test_a_layout_that_cannot_work_is_left_out_with_its_reason() -> None:
-    layouts = several(4)
-    machine = Fake({one.placement: 50.0 + 10 * one.instances for one in layouts})
+    layouts = several_layouts(4)
+    machine = KnownRates({one.placement: 50.0 + 10 * one.instances for one in layouts})
 
     def measure(one: Layout) -> Measured:
         if one.placement == "p3":
@@ -222,15 +173,10 @@ def test_a_layout_that_cannot_work_is_left_out_with_its_reason() -> None:
 
 
 def test_an_interrupted_search_tells_what_it_knows() -> None:
-    layouts = several(4)
-    machine = Fake({one.placement: 50.0 + 10 * one.instances for one in layouts})
+    layouts = several_layouts(4)
+    machine = KnownRates({one.placement: 50.0 + 10 * one.instances for one in layouts})
 
-    def measure(one: Layout) -> Measured:
-        if len(machine.log) == 7:
-            raise Interrupted("interrupted")
-        return machine.measure(one)
-
-    found = machine.search(layouts, measure=measure)
+    found = machine.search(layouts, interrupted_after=7)
 
     assert found.ended_by == "interrupted"
     assert found.groups == 7
@@ -239,10 +185,10 @@ def test_an_interrupted_search_tells_what_it_knows() -> None:
 
 
 def test_the_order_within_rounds_is_random_and_told_by_the_seed() -> None:
-    layouts = several(9)
+    layouts = several_layouts(9)
     orders = []
     for seed in (1, 1, 2):
-        machine = Fake({one.placement: 50.0 + 10 * one.instances for one in layouts})
+        machine = KnownRates({one.placement: 50.0 + 10 * one.instances for one in layouts})
         machine.search(layouts, seed=seed)
         orders.append(machine.log[:10])
 
@@ -251,11 +197,11 @@ def test_the_order_within_rounds_is_random_and_told_by_the_seed() -> None:
 
 
 def test_variants_are_tried_where_their_family_is_within_reach() -> None:
-    slow, fast = layout("slow", 2, 4), layout("fast", 4, 2)
-    layouts = [layout(DEFAULT, 1, 0), slow, fast]
+    slow, fast = named_layout("slow", 2, 4), named_layout("fast", 4, 2)
+    layouts = [named_layout(DEFAULT, 1, 0), slow, fast]
     layouts += [dataclasses.replace(one, threads=8, role="variant") for one in (slow, fast)]
 
-    machine = Fake({DEFAULT: 90.0, "slow": 50.0, "fast": 100.0})
+    machine = KnownRates({DEFAULT: 90.0, "slow": 50.0, "fast": 100.0})
     found = machine.search(layouts)
 
     assert found.told[4].groups > 0
