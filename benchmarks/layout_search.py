@@ -39,7 +39,8 @@ from harness.options import LAYOUT_BUDGET_S, LAYOUT_WINDOW_S
 from harness.statistics.rounds import effects
 from harness.study.layout import groups
 from harness.study.layout_candidates import Layout, candidates
-from harness.study.layout_search import MARGIN, Found, search
+from harness.study.layout_records import Found
+from harness.study.layout_search import MARGIN, search
 from tests.builders.simulated_layouts import Noise, SimulatedMachine, some_model, some_noise
 from tests.builders.sysfs import Machine, numbers, plant
 

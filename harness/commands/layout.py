@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from harness.commands.progress import Progress
     from harness.config.profile import ProfileConfig
     from harness.study.layout_candidates import Layout
-    from harness.study.layout_search import Measured
+    from harness.study.layout_records import Measured
 
 #: Options of ``profile`` that a layout sets, or that mean something else to ``layout``.
 _SET = ("instances", "intra_threads", "memory", "concurrency", "budget_s", "json", "quiet")

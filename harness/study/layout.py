@@ -31,10 +31,8 @@ from harness.records import ITEMS, Reading
 from harness.statistics.figures import percentile
 from harness.storage import shards
 from harness.study.layout_candidates import Layout, Unfit, candidates
-from harness.study.layout_search import LayoutStudy, Measured, search
-
-#: Called after each group: the layout, what it gave (None if it does not work), groups so far.
-OnGroup = Callable[[Layout, Measured | None, int], None]
+from harness.study.layout_records import LayoutStudy, Measured
+from harness.study.layout_search import OnGroup, search
 
 
 def study_layouts(

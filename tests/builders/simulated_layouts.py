@@ -18,7 +18,8 @@ from harness.errors import Interrupted
 from harness.machine.placement import Place
 from harness.machine.topology import Topology
 from harness.study.layout_candidates import DEFAULT, Layout
-from harness.study.layout_search import Found, Measured, search
+from harness.study.layout_records import Found, Measured
+from harness.study.layout_search import search
 
 #: Nanoseconds of a millisecond.
 MS = 1_000_000

@@ -10,7 +10,7 @@ from harness.reporters.numbers import half_width, nanoseconds, rate
 from harness.reporters.terminal.lines import Column, Page
 from harness.reporters.wording import counted
 from harness.study.layout_candidates import DEFAULT, Layout
-from harness.study.layout_search import Found, LayoutStudy, Told, gained
+from harness.study.layout_records import Found, LayoutStudy, Told, gained
 
 #: How many layouts a sentence names.
 _NAMED = 4
@@ -111,6 +111,17 @@ def _print_best(
     page.say("best", f"{where}: {counted(layout.instances, 'instance')}{threads}{memory}")
     page.say("best", _certainty(found))
     _print_gain(page, found, best)
+    faster = [
+        number
+        for number, one in enumerate(found.told)
+        if one.confirmed and one.over_best_interval is not None and one.over_best_interval[0] > 1
+    ]
+    if faster:
+        page.say(
+            "caution",
+            f"when measured afresh, {_named(found, faster)} did more: the machine changed, or the "
+            f"budget was too small to choose; search again, with a larger {flag('budget_s')}",
+        )
     if not best.confirmed and found.ended_by != "interrupted":
         page.say(
             "caution",
@@ -135,7 +146,12 @@ def _certainty(found: Found) -> str:
 
 def _named(found: Found, numbers: Sequence[int]) -> str:
     layouts = [found.told[number].layout for number in numbers]
-    names = [f"{one.placement} ({one.instances} x {one.threads})" for one in layouts[:_NAMED]]
+    names = [
+        "ORT's default"
+        if one.placement == DEFAULT
+        else f"{one.placement} ({one.instances} x {one.threads})"
+        for one in layouts[:_NAMED]
+    ]
     more = f" and {len(layouts) - _NAMED} more" if len(layouts) > _NAMED else ""
     return f"{', '.join(names)}{more}" if names else "what was not tried"
 

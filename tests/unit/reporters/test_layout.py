@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -12,7 +13,7 @@ from harness.records import Reading
 from harness.reporters.scripts.layout import layout_text
 from harness.reporters.terminal.layout import print_layouts
 from harness.study.layout_candidates import Layout, Unfit
-from harness.study.layout_search import Found, LayoutStudy, Measured
+from harness.study.layout_records import Found, LayoutStudy, Measured
 from tests.builders.simulated_layouts import KnownRates, named_layout, several_layouts
 
 LAYOUTS = several_layouts(4)
@@ -93,6 +94,25 @@ def test_an_interrupted_search_says_that_it_is_no_result(
     assert "not confirmed" in text
     assert "the budget left no groups" not in text
     assert not json.loads(layout_text(study(found), command))["complete"]
+
+
+def test_an_interrupt_before_the_first_group_leaves_nothing_to_tell(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found = study(KnownRates(RATES).search(LAYOUTS, interrupted_after=0))
+
+    assert "none: no layout could be measured" in told(capsys, found)
+    assert json.loads(layout_text(found, command))["best"] is None
+
+
+def test_confirming_groups_that_contradict_the_choice_are_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found = searched()
+    changed = dataclasses.replace(found.told[2], over_best_interval=(1.1, 1.4))
+    found = dataclasses.replace(found, told=(*found.told[:2], changed, *found.told[3:]))
+
+    assert "when measured afresh, p1 (2 x 1) did more" in told(capsys, study(found))
 
 
 def test_a_limit_that_nothing_meets_says_how_far_off_it_is(

@@ -11,7 +11,8 @@ from harness.errors import MachineError
 from harness.machine.topology import Topology, topology
 from harness.statistics.verdicts import Verdict
 from harness.study.layout_candidates import DEFAULT, Layout, candidates
-from harness.study.layout_search import CONFIRMED, Found, Measured, search
+from harness.study.layout_records import Found, Measured
+from harness.study.layout_search import CONFIRMED, search
 from tests.builders.simulated_layouts import (
     KnownRates,
     SimulatedMachine,
