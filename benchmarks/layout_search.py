@@ -10,7 +10,8 @@ best's true rate, likewise the first of the exhaustive table; the least that one
 layouts lie within 3 %; how often the interval of the gain over ORT's default holds the true one.
 
 With --here, on this machine: every layout of MODEL is measured so many times, half of them before
-the search and half after it, and the chosen layout is looked for in that table.
+the search and half after it, and the chosen layout is looked for in that table. Where other
+programs come and go meanwhile, only ratios may be compared: that over ORT's default.
 
     python benchmarks/layout_search.py [--machines N] [--share S]
     python benchmarks/layout_search.py --here MODEL [--rounds N] [--seconds S]
@@ -39,7 +40,7 @@ from harness.options import LAYOUT_BUDGET_S, LAYOUT_WINDOW_S
 from harness.statistics.rounds import effects
 from harness.study.layout import groups
 from harness.study.layout_candidates import Layout, candidates
-from harness.study.layout_records import Found
+from harness.study.layout_records import Found, gained
 from harness.study.layout_search import MARGIN, search
 from tests.builders.simulated_layouts import Noise, SimulatedMachine, some_model, some_noise
 from tests.builders.sysfs import Machine, numbers, plant
@@ -151,15 +152,22 @@ def here(model: str, rounds: int, seconds: float) -> None:
             f"{math.exp(below):14.3f}  {low:.3f} to {high:.3f}"
             f"{'  <- chosen' if number == found.best else ''}"
         )
-    best = found.told[found.best]
-    truth = math.exp(logs[things == first].mean())
+    best, default = found.told[found.best], found.default
     assert best.interval is not None
-    low, high = best.interval
-    held = "holds" if low <= truth <= high else "does not hold"
-    print(
-        f"search ({found.ended_by}): {best.items_per_s:,.1f} items/s, {low:,.1f} to {high:,.1f}, "
-        f"which {held} the {truth:,.1f} of the table's first"
-    )
+    assert default is not None
+    rates = [math.exp(logs[things == number].mean()) for number in (first, default)]
+    print(f"search ended by: {found.ended_by}; its interval, and the first of the table")
+    print_held("items/s", best.interval, rates[0])
+    gain = gained(found)
+    if gain is not None:
+        ratio = math.exp(fit.values[first] - fit.values[default])
+        print_held("over ORT's default", gain.interval, ratio)
+
+
+def print_held(what: str, interval: tuple[float, float], value: float) -> None:
+    low, high = interval
+    held = "held" if low <= value <= high else "not held"
+    print(f"  {what:20}{low:12,.2f} to {high:12,.2f}{value:14,.2f}  {held}")
 
 
 def main() -> None:
