@@ -167,8 +167,8 @@ def _print_gain(page: Page, found: Found, best: Told) -> None:
     low, high = gain.interval
     page.say(
         "gain",
-        f"{gain.ratio:.3g} times ORT's default, {low:.3g} to {high:.3g} with 95 % confidence: "
-        f"{gain.verdict}",
+        f"{rate(gain.ratio)} times ORT's default, {rate(low)} to {rate(high)} with 95 % "
+        f"confidence: {gain.verdict}",
     )
 
 
