@@ -47,7 +47,7 @@ LEAST_CONFIRMED = 3
 
 #: Share of the budget that is kept for confirming, if that is more than LEAST_CONFIRMED groups of
 #: the winner and ORT's default.
-KEPT_SHARE = 0.2
+KEPT_SHARE = 0.3
 
 #: Measures one group of a layout. Raises HarnessError if the layout cannot work here; it is then
 #: left out with that reason.
