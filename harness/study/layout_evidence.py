@@ -164,17 +164,22 @@ class Evidence:
             for number, own in logs.items()
         }
 
-    def frontier(self) -> tuple[int, ...]:
+    def frontier(self, since: int = 0) -> tuple[int, ...]:
         """Layouts within the limit that no other one beats in both latency and throughput, by
         latency, with the drift of the machine between rounds taken out.
+
+        Args:
+            since: of the groups to go by; what was not measured since then is left out.
         """
-        ranked = self.ranked()
-        if not ranked:
+        groups = self.groups[since:]
+        measured = {one.layout for one in groups}
+        having = [number for number in self.ranked() if number in measured]
+        if not having:
             return ()
-        logs = [math.log(one.measured.median_ns) for one in self.groups]
-        latencies, rates = self._effects(self.groups, logs).values, self.rates().values
+        logs = [math.log(one.measured.median_ns) for one in groups]
+        latencies, rates = self._effects(groups, logs).values, self.rates(since).values
         front: list[int] = []
-        for number in sorted(ranked, key=lambda one: (latencies[one], -rates[one])):
+        for number in sorted(having, key=lambda one: (latencies[one], -rates[one])):
             if not front or rates[number] > rates[front[-1]]:
                 front.append(number)
         return tuple(front)

@@ -204,6 +204,8 @@ class _Stages:
         #: Index of the winner, and number of groups by which it was chosen.
         self._best: int | None = None
         self._chosen_by = 0
+        #: The frontier by those groups.
+        self._front: tuple[int, ...] = ()
 
     def run(self) -> Found:
         ended_by = "budget"
@@ -284,7 +286,8 @@ class _Stages:
             return
         measuring = self._measuring
         needed = measuring.needed(self._best)
-        others = [number for number in self._evidence.frontier() if number not in needed]
+        self._front = self._evidence.frontier()
+        others = [number for number in self._front if number not in needed]
         rounds = CONFIRMED
         while rounds > LEAST_CONFIRMED and rounds * measuring.cost_s(needed) > measuring.left_s:
             rounds -= 1
@@ -312,7 +315,7 @@ class _Stages:
             told=tuple(map(self._told, range(len(evidence.layouts)))),
             best=best,
             default=self._measuring.default,
-            frontier=evidence.frontier(),
+            frontier=self._frontier(),
             gain=self._gain(),
             ended_by=ended_by,
             undecided=undecided,
@@ -321,6 +324,13 @@ class _Stages:
             groups=len(evidence.groups),
             spent_s=self._measuring.spent_s,
         )
+
+    def _frontier(self) -> tuple[int, ...]:
+        """By the confirming groups, if all that was on it before has some; else by all groups."""
+        evidence = self._evidence
+        confirmed = {one.layout for one in evidence.groups[self._chosen_by :]}
+        afresh = bool(self._front) and confirmed.issuperset(self._front)
+        return evidence.frontier(self._chosen_by if afresh else 0)
 
     def _told(self, number: int) -> Told:
         evidence = self._evidence
