@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.machine.topology import topology
+from harness.records import GROUP_FACTS
 from harness.storage.profile_file import read_profile
 from harness.study.layout_candidates import candidates
 
 if TYPE_CHECKING:
-    from conftest import Harness
+    from tests.integration.command import Harness
 
 pytest.importorskip("harness.native.ort", reason="the native module is not built")
 
@@ -83,9 +84,9 @@ def test_the_command_of_a_layout_takes_a_profile_of_it(
     assert ended.returncode == 0, ended.stderr
     profile = read_profile(tmp_path / "out.h5")
     facts = {one.name: one.value for one in profile.environment}
-    assert facts["placement"] == "; ".join(told["cpus"])
-    assert facts["instances"] == told["instances"]
-    assert facts["threads_per_instance"] == told["threads"]
+    instances, threads, _, placement = (facts[name] for name in GROUP_FACTS)
+    assert placement == "; ".join(told["cpus"])
+    assert (instances, threads) == (told["instances"], told["threads"])
     assert profile.items.value == 2
 
 
