@@ -49,6 +49,9 @@ LEAST_CONFIRMED = 3
 #: the winner and ORT's default.
 KEPT_SHARE = 0.3
 
+#: Share that is kept at most: what was not looked at cannot be chosen.
+MOST_KEPT_SHARE = 0.5
+
 #: Measures one group of a layout. Raises HarnessError if the layout cannot work here; it is then
 #: left out with that reason.
 Measure = Callable[[Layout], Measured]
@@ -186,11 +189,13 @@ class _Measuring:
         """Seconds to leave for confirming."""
         if leader is None:  # the first round: two layouts, whichever they will be
             least_s = LEAST_CONFIRMED * 2 * self._usual_s()
-            return max(least_s, KEPT_SHARE * self._budget_s) if least_s else 0.0
+            least_s = max(least_s, KEPT_SHARE * self._budget_s) if least_s else 0.0
+            return min(least_s, MOST_KEPT_SHARE * self._budget_s)
         needed = self.needed(leader)
         least_s = LEAST_CONFIRMED * self.cost_s(needed)
         most_s = CONFIRMED * self.cost_s(sorted({*needed, *self._evidence.frontier()}))
-        return min(most_s, max(least_s, KEPT_SHARE * self._budget_s))
+        least_s = max(least_s, KEPT_SHARE * self._budget_s)
+        return min(most_s, least_s, MOST_KEPT_SHARE * self._budget_s)
 
 
 class _Stages:
@@ -232,7 +237,8 @@ class _Stages:
         evidence = self._evidence
         going = evidence.wanted()
         if evidence.limit_ns is not None:
-            going += [n for n, one in enumerate(evidence.layouts) if one.role == "single"]
+            single = [n for n, one in enumerate(evidence.layouts) if one.instances == 1]
+            going += [n for n in single if n not in going]
         self._measuring.round(going)
         while (leader := evidence.leader()) is not None:
             self._looks += 1
