@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,10 @@ OCCASIONS = 8
 OCCASION_MINUTES = 8.0
 OCCASION_PROCESSES = 8
 OCCASION_DURATION_S = 0.5
+
+#: Seconds that ``layout`` searches at most, and that the window of one of its groups lasts.
+LAYOUT_BUDGET_S = 600.0
+LAYOUT_WINDOW_S = 1.0
 
 #: Rows that a table of operators shows by default.
 TABLE_ROWS = 20
@@ -471,6 +475,58 @@ COMMANDS: dict[str, tuple[Option, ...]] = {
         _JSON,
         Option("quiet", ("--quiet", "-q"), "print nothing while measuring", action="store_true"),
     ),
+    "layout": (
+        Option(
+            "latency_limit_ms",
+            ("--latency-limit",),
+            "leave out layouts in which an instance takes longer: its p99 where groups have enough "
+            "inferences to tell it, else its median",
+            metavar="MS",
+            type=float,
+        ),
+        Option(
+            "budget_s",
+            ("--budget",),
+            f"seconds after which no further group is begun (default: {LAYOUT_BUDGET_S:g})",
+            metavar="S",
+            type=float,
+            default=LAYOUT_BUDGET_S,
+        ),
+        Option(
+            "duration_s",
+            ("--duration",),
+            "seconds of the window in which a group of instances is measured (default: "
+            f"{LAYOUT_WINDOW_S:g}; longer where they make too few inferences)",
+            metavar="S",
+            type=float,
+        ),
+        *(
+            dataclasses.replace(
+                one,
+                help="seed of the generated values, and of the order in which layouts are measured "
+                "(default: 0)",
+            )
+            if one.name == "seed"
+            else one
+            for one in _INPUTS
+        ),
+        *(one for one in _SESSION if one.name != "intra_threads"),
+        *(
+            dataclasses.replace(one, help="CPUs to lay instances out on, such as 0-3,8")
+            if one.name == "affinity"
+            else one
+            for one in _MEASUREMENT
+            if one.name in ("affinity", "memory_limit_gb", "timeout_s")
+        ),
+        dataclasses.replace(_JSON, group="output"),
+        Option(
+            "quiet",
+            ("--quiet", "-q"),
+            "print only the command that uses the best layout",
+            group="output",
+            action="store_true",
+        ),
+    ),
     "compare": (
         Option(
             "margin",
@@ -761,6 +817,28 @@ def _add(place: argparse._ActionsContainer, option: Option) -> None:
 def flag(name: str) -> str:
     """What to type for a field, or for an option that sets none: ``--limit`` for ``limit``."""
     return _FLAGS[name]
+
+
+def given(parsed: argparse.Namespace, command: str, leave_out: Sequence[str] = ()) -> list[str]:
+    """The words to type for what was parsed, of the options that a command has, too.
+
+    Args:
+        parsed: by the parser of any command.
+        command: that the words are for.
+        leave_out: fields.
+    """
+    words: list[str] = []
+    for option in COMMANDS[command]:
+        value: Any = getattr(parsed, option.flag[2:].replace("-", "_"), option.default)
+        if option.name in leave_out or value is None or value == option.default:
+            continue
+        if option.action == "store_true":
+            words += [option.flag] if value else []
+            continue
+        for each in value if option.action == "append" else [value]:
+            text = str(each)
+            words += [f"{option.flag}={text}"] if text.startswith("-") else [option.flag, text]
+    return words
 
 
 def worded(text: str) -> str:

@@ -37,6 +37,7 @@ COMMANDS = {
     "show": "print the summary of a profile",
     "ops": "show where the time goes, operator by operator",
     "ab": "measure two configurations alternately until it is clear whether they differ",
+    "layout": "find the best number and placement of instances on this machine",
     "compare": "tell whether profiles really differ, and which operators are the cause",
     "calibrate": "take short profiles over time: how much do they differ between occasions?",
     "list": "list the profiles of a folder, filtered and sorted",

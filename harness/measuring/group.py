@@ -219,6 +219,8 @@ class Group:
     def _measure_alone(self, instances: Sequence[_Instance], latency_ns: int) -> None:
         """One instance while the others sleep; of one with several callers, one caller."""
         callers = self._job.config.callers if len(instances) > 1 else 1
+        if not self._job.alone_too:
+            return
         if len(instances) * self._job.config.callers == 1:
             return  # the common window is of one alone already
         number = self._index % len(instances)

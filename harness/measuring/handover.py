@@ -47,6 +47,7 @@ class Job:
         partial_folder: where a measuring process leaves its shard.
         cpus: CPUs that the workers may use.
         places: of the instances of a group, one each; empty where they are not placed.
+        alone_too: whether a group measures one of its instances alone as well.
         parent: process id of the command; its workers die with it.
     """
 
@@ -58,6 +59,7 @@ class Job:
     partial_folder: Path
     cpus: tuple[int, ...]
     places: tuple[Place, ...] = ()
+    alone_too: bool = True
     parent: int = dataclasses.field(default_factory=os.getpid)
 
     @property
