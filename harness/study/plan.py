@@ -378,7 +378,7 @@ class _Reader:
                 )
         elif not is_relative(setting, value):
             try:
-                trial = request({setting: value})
+                trial = request({setting: value, **_needed(setting)})
                 if setting.field == "provider":
                     providers.by_name(trial.session.provider)
             except RequestError as error:
@@ -514,8 +514,13 @@ def is_relative(setting: Setting, value: Value) -> bool:
     return setting.field == "intra_threads" and value in RELATIVE_THREADS
 
 
+def _needed(setting: Setting) -> dict[Setting, Value]:
+    """What a setting makes sense with only."""
+    return {Setting("instances", "", "instances"): 1} if setting.field == "memory" else {}
+
+
 def request(settings: Mapping[Setting, Value]) -> ProfileConfig:
-    """The request of these settings; relative ones are left as they are by default.
+    """The request of these settings; what depends on the machine is left as it is by default.
 
     Raises:
         RequestError: a value makes no sense, or two contradict each other.
@@ -523,6 +528,8 @@ def request(settings: Mapping[Setting, Value]) -> ProfileConfig:
     parts: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
     parts[""]["model"] = next(iter(catalogue.REFERENCE_MODELS))
     for setting, value in settings.items():
+        if setting.field == PLACEMENT and str(value).startswith("per-"):
+            parts[""]["instances"] = value
         if is_relative(setting, value):
             continue
         fields = parts[setting.part]
