@@ -59,9 +59,6 @@ class SweepProgress(SweepObserver):
         told += [f"{of[one]} {one}" for one in ("done", "failed", "skipped") if of[one]]
         told += [f"in {counted(rounds, 'round')}"] if of["pending"] else []
         self._lines.note(", ".join(told))
-        for one in states:
-            if one.status == "skipped":
-                self._lines.note(f"cell {one.cell.number} is skipped: {one.reason}")
 
     def round_begins(self, number: int, rounds: int, left_s: float | None) -> None:
         """Says how long all that is left will take."""

@@ -119,7 +119,7 @@ def _identity(settings: Mapping[Setting, Value]) -> str:
         if value != DEFAULT
     }
     # However it is written that there are so many.
-    told["//processes"] = str(request(settings).process_count)
+    told["/processes/"] = request(settings).process_count
     text = json.dumps(told, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
 
@@ -133,13 +133,17 @@ def _content(setting: Setting, value: Value) -> Value:
         return [_content(setting, one) for one in value]
     if setting.field == "model" and value in catalogue.REFERENCE_MODELS:
         return value
-    return _digest(str(value), is_model=setting.field == "model")
+    path = Path(str(value))
+    try:
+        held = path.stat()
+    except (OSError, ValueError):
+        return path.name
+    return _digest(path, held.st_size, held.st_mtime_ns, is_model=setting.field == "model")
 
 
 @functools.cache
-def _digest(name: str, *, is_model: bool) -> str:
+def _digest(path: Path, _size: int, _mtime_ns: int, *, is_model: bool) -> str:
     """Hash of a file; of what is no file that can be read, its name."""
-    path = Path(name)
     if is_model:
         from harness.models import file  # takes onnx, which a plan of reference models spares
 

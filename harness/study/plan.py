@@ -255,8 +255,8 @@ class _Reader:
         settings = self._common(sweep, places)
         for field, value in common.items():
             setting = self._setting(field, f"`{field}` ")
-            settings[setting] = value
-            places[setting] = f"`{field}`: "
+            settings[setting] = self._value(setting, value, f"`{field}` ")
+            places[setting] = f"`{field}` "
         axes = self._axes(content.get("axes", {}), given)
         if not axes:
             remedy = "give `axis` model=NAME" if not content else "write [axes] with model = [...]"
@@ -478,17 +478,16 @@ class _Reader:
                 f"{where}{number:,} combinations of axes, {MOST_COMBINATIONS:,} at most",
                 "make two plans of it",
             )
-        cells = 0
-        for settings in plan.combinations():
-            cells += 1
-            if cells > MOST_CELLS:
-                raise RequestError(f"{where}more than {MOST_CELLS:,} cells", "make two plans of it")
-            self._require_fitting(plan, settings)
+        cells = sum(1 for _ in itertools.islice(plan.combinations(), MOST_CELLS + 1))
+        if cells > MOST_CELLS:
+            raise RequestError(f"{where}more than {MOST_CELLS:,} cells", "make two plans of it")
         if not cells:
             raise RequestError(
                 f"{self._source.at('only' if plan.only else 'skip')}no cell is left",
                 "check [[skip]] and [[only]]",
             )
+        for settings in plan.combinations():
+            self._require_fitting(plan, settings)
 
     def _require_fitting(self, plan: SweepPlan, settings: Mapping[Setting, Value]) -> None:
         told = ", ".join(f"{one.name} = {_shown(value)}" for one, value in settings.items())

@@ -13,10 +13,11 @@ import datetime
 import fcntl
 import json
 import os
+import re
 import socket
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,9 @@ from harness.study.fitting import DoesNotFitError, Machine
 #: Who is filling the folder.
 _HOLDER = ".harness-sweep.json"
 
+#: Files and folders of a cell.
+_NAME = re.compile(r"\.?cell-\d+-.*-([0-9a-f]+)\.(h5|h5\.partial|failed\.json)", re.ASCII)
+
 #: Most bytes that are read of a small file here.
 _MOST_BYTES = 65_536
 
@@ -57,8 +61,9 @@ def states(
     """
     found: list[CellState] = []
     same: dict[str, int] = {}
+    listed = _listed(folder) if look else {}
     for cell in cells:
-        state = state_of(folder, cell, machine) if look else _fitted(folder, cell, machine)
+        state = _state(folder, cell, machine, listed)
         if state.status == "pending" and state.config is not None:
             # 1 thread and half of 2 are the same here, and are measured once.
             told = repr(dataclasses.replace(state.config, output=None))
@@ -73,10 +78,28 @@ def states(
     return found
 
 
-def state_of(folder: Path, cell: Cell, machine: Machine | None) -> CellState:
-    """How far one cell is; without a machine, what is neither done nor failed is pending."""
-    path = _found(folder, cell, ".h5") or folder / cell.file
-    if path.exists():
+def state_of(folder: Path, cell: Cell, machine: Machine) -> CellState:
+    """How far one cell is."""
+    return _state(folder, cell, machine, _listed(folder))
+
+
+#: Paths by the ID of a cell and what they are: ``h5``, ``h5.partial``, ``failed.json``.
+_Listed = Mapping[tuple[str, str], Path]
+
+
+def _listed(folder: Path) -> _Listed:
+    """What the folder holds of cells, whatever their numbers were in the plans that made them."""
+    listed = {}
+    with contextlib.suppress(FileNotFoundError):
+        for path in sorted(folder.iterdir()):
+            if named := _NAME.fullmatch(path.name):
+                listed[named[1], named[2]] = path
+    return listed
+
+
+def _state(folder: Path, cell: Cell, machine: Machine | None, listed: _Listed) -> CellState:
+    path = listed.get((cell.id, "h5"))
+    if path is not None:
         try:
             complete = profile_file.read_outline(path).complete
         except ProfileFileError as error:
@@ -84,25 +107,24 @@ def state_of(folder: Path, cell: Cell, machine: Machine | None) -> CellState:
         if complete:
             return CellState(cell, "done", "", path)
         return CellState(cell, "failed", f"{path}: incomplete; delete it and go on", path)
-    failure = _failure(_found(folder, cell, _FAILED))
-    fitted = _fitted(folder, cell, machine)
-    if failure is not None:
-        return CellState(cell, "failed", failure.message, path, fitted.config, failure)
-    if fitted.config is None:
-        return fitted  # skipped, or measured elsewhere
-    return dataclasses.replace(fitted, reason=_begun(path, fitted.config))
-
-
-def _fitted(folder: Path, cell: Cell, machine: Machine | None) -> CellState:
-    """A cell that nobody has begun."""
+    partial = listed.get((cell.id, "h5.partial"))
     path = folder / cell.file
-    if machine is None:
-        return CellState(cell, "pending", "", path)
-    try:
-        config = machine.fit(cell)
-    except DoesNotFitError as error:
-        return CellState(cell, "skipped", one_line(str(error)), path)
-    return CellState(cell, "pending", "", path, dataclasses.replace(config, output=path))
+    if partial is not None:
+        path = folder / partial.name.removeprefix(".").removesuffix(".partial")
+    config = None
+    if machine is not None:
+        try:
+            config = dataclasses.replace(machine.fit(cell), output=path)
+        except DoesNotFitError as error:
+            state = CellState(cell, "skipped", one_line(str(error)), path)
+        else:
+            state = CellState(cell, "pending", _begun(path, config), path, config)
+    else:
+        state = CellState(cell, "pending", "", path)
+    failure = _failure(listed.get((cell.id, "failed.json")))
+    if failure is None:
+        return state
+    return CellState(cell, "failed", failure.message, path, config, failure)
 
 
 def _begun(path: Path, config: ProfileConfig) -> str:
@@ -110,17 +132,7 @@ def _begun(path: Path, config: ProfileConfig) -> str:
     return f"{finished} of {config.process_count} processes" if finished else ""
 
 
-def _found(folder: Path, cell: Cell, suffix: str) -> Path | None:
-    """The file of a cell, whatever its number was in the plan that made it."""
-    exact = folder / (Path(cell.file).stem + suffix)
-    if exact.exists():
-        return exact
-    return next(iter(sorted(folder.glob(f"cell-*-{cell.id}{suffix}"))), None)
-
-
 # Failures
-
-_FAILED = ".failed.json"
 
 
 def record_failure(folder: Path, cell: Cell, error: HarnessError) -> Failure:
@@ -137,14 +149,15 @@ def record_failure(folder: Path, cell: Cell, error: HarnessError) -> Failure:
         socket.gethostname(),
         _now(),
     )
-    path = folder / (Path(cell.file).stem + _FAILED)
+    path = folder / f"{Path(cell.file).stem}.failed.json"
     _write(path, dataclasses.asdict(failure))
     return failure
 
 
 def forget_failure(folder: Path, cell: Cell) -> None:
     """Lets a failed cell be measured again."""
-    while (path := _found(folder, cell, _FAILED)) is not None:
+    path = _listed(folder).get((cell.id, "failed.json"))
+    if path is not None:
         path.unlink(missing_ok=True)
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from harness.machine.cpu_lists import cpu_ranges
 from harness.options import worded
 from harness.reporters.numbers import half_width, joules, nanoseconds, rate
 from harness.reporters.scripts.sweep import text
@@ -39,7 +40,6 @@ def print_sweep(folder: Path, found: Sequence[Result]) -> None:
     """
     page = Page()
     _table(page, found, figures=any(one.median_ns is not None for one in found))
-    page.print()
     for model in best(found):
         one = model.result
         level = ", ".join(str(each.state.cell.number) for each in model.level[:_LEVEL])
@@ -54,7 +54,8 @@ def print_sweep(folder: Path, found: Sequence[Result]) -> None:
             cells = "cell" if len(model.level) == 1 else "cells"
             told += f"; not told apart from {cells} {level}: their intervals overlap"
         elif model.of > 1:
-            told += f", above all {model.of - 1} others by its interval"
+            others = "the other" if model.of == 2 else f"all {model.of - 1} others"
+            told += f", above {others} by its interval"
         page.say("best", told)
     for curve in curves(found):
         page.say("curve", _curve(curve))
@@ -74,16 +75,15 @@ def print_cells(
     """
     page = Page()
     _table(page, found, figures=False)
-    page.print()
     place = f" in {folder}" if folder is not None else ""
     page.say("cells", f"{counts(found)}{place}")
     pending = sum(one.state.status == "pending" for one in found)
     if pending:
         page.say(
             "time",
-            f"about {duration(expected_s)} for {counted(pending, 'cell')} in "
-            f"{counted(rounds, 'round')}, longer where an inference takes more than a third of a "
-            "timed pass; known within a quarter after the first round",
+            f"at least {duration(expected_s)} for {counted(pending, 'cell')} in "
+            f"{counted(rounds, 'round')}, more with models that are slow: each process makes "
+            "three inferences at least; known within a quarter after the first round",
         )
 
 
@@ -120,9 +120,28 @@ def _table(page: Page, found: Sequence[Result], *, figures: bool) -> None:
             values = [_or_dash(one.joules_per_item, joules) for one in found]
             columns.append(Column("J/item", [a + b for a, b in zip(values, doubt, strict=True)]))
         columns.append(Column("noise", [one.noise for one in found], "<"))
-    columns.append(Column("status", [one.state.status for one in found], "<"))
-    why = [worded(one.state.reason) for one in found]
-    page.table(columns, Column("why", why, "<"), spared=_SPARED)
+    # How far a cell is that has begun; other reasons are told below, once each.
+    status = [
+        f"{one.state.status}, {one.state.reason}"
+        if one.state.status == "pending" and one.state.reason
+        else one.state.status
+        for one in found
+    ]
+    page.table(columns, Column("status", status, "<"), spared=_SPARED)
+    page.print()
+    for label in ("failed", "skipped"):
+        why: dict[str, list[int]] = {}
+        for one in found:
+            if one.state.status == label:
+                why.setdefault(_reason(one), []).append(one.state.cell.number)
+        for reason, of in why.items():
+            page.say(label, f"{'cell' if len(of) == 1 else 'cells'} {cpu_ranges(of)}: {reason}")
+
+
+def _reason(result: Result) -> str:
+    failure = result.state.failure
+    remedy = f" ({worded(failure.remedy)})" if failure is not None and failure.remedy else ""
+    return worded(result.state.reason) + remedy
 
 
 def _axis(value: Value) -> str:
