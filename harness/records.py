@@ -56,6 +56,9 @@ class Reading:
 #: Name of the fact that holds the items (examples in the batch) fed to each inference.
 ITEMS = "items_per_inference"
 
+#: Names of the facts of a group: instances, threads and callers of each, CPUs of each.
+GROUP_FACTS = ("group_instances", "group_threads", "group_callers", "group_cpus")
+
 #: Names of the memory facts: bytes held by ONNX Runtime's arena, bytes of a file's weights.
 ARENA = "arena_bytes"
 WEIGHTS = "weights_bytes"

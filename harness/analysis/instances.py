@@ -127,7 +127,7 @@ def together(profile: Profile) -> Together | None:
         threads=profile.asked.intra_threads or 0,
         groups=len(groups),
         window_s=float(lasting.min()) * 1e-9,
-        efficiency=_typical(efficiency, "no inference was measured alone"),
+        efficiency=_typical(efficiency, _no_efficiency(rows)),
         efficiency_interval=t_interval(efficiency),
         alone_per_s=_typical(alone_per_s, "nothing was measured alone"),
         each=tuple(
@@ -169,6 +169,12 @@ def _efficiency(rates: _Floats, alone: _Floats) -> tuple[_Floats, _Floats]:
     whole = rates.sum(axis=1)
     both = np.isfinite(whole) & np.isfinite(alone)
     return whole[both] / (rates.shape[1] * alone[both]), alone[both]
+
+
+def _no_efficiency(rows: Instances) -> str:
+    if len(np.unique(rows.caller)) == 1:
+        return "there is one caller"
+    return "in no group were there inferences both together and alone"
 
 
 def _typical(values: _Floats, reason: str) -> Figure:

@@ -71,7 +71,11 @@ class Callers:
         self._latency_ns = 1_000_000
 
     def warm_up(self, seconds: float) -> int:
-        """All threads infer for so long, at least once; returns their latency by then, in ns.
+        """All threads infer for so long, at least once.
+
+        Returns:
+            Wall time that an inference of the slowest thread takes on average, in ns: waiting for a
+            CPU counts, as a window must be long enough.
 
         Raises:
             ModelError: an inference failed.
@@ -80,9 +84,10 @@ class Callers:
         over.set()
         now_ns = time.monotonic_ns()
         window = Window(now_ns, now_ns + round(seconds * 1e9), len(self._bindings))
-        took = np.sort(np.concatenate([part[1] for part in self._call(window, _nothing, over)[0]]))
-        self._latency_ns = max(int(took[len(took) // 2]), 1)
-        return self._latency_ns
+        parts = self._call(window, _nothing, over)[0]
+        self._latency_ns = max(int(np.median(np.concatenate([part[1] for part in parts]))), 1)
+        means_ns = [int(start[-1] + took[-1] - start[0]) // len(took) for start, took in parts]
+        return max(*means_ns, self._latency_ns)
 
     def measure(
         self, window: Window, left: Callable[[], None], over: threading.Event

@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from harness.analysis.instances import LEAST_INFERENCES
 from harness.config.profile import ENERGY_IDLE_S
 from harness.errors import HarnessError, MachineError
 from harness.machine.available_memory import available_bytes
@@ -54,6 +55,9 @@ WARM_UP_INFERENCES = 3
 #: Inferences of an instance that a window is planned to hold: some more than its rate needs
 #: (`harness.analysis.instances.LEAST_INFERENCES`).
 PLANNED_INFERENCES = 30
+
+#: How often a window is begun whose slowest caller makes too few inferences.
+WINDOW_TRIES = 3
 
 #: Inferences of all callers together at which a window ends: 16 MB of raw data.
 MOST_SAMPLES = 1_000_000
@@ -121,9 +125,7 @@ class Group:
                 sampler.edge()
             noise = HostNoise()
             noise.start()
-            window = self._window(latency_ns, self._job.config.callers, len(instances))
-            measured = self._measure(instances, window, "common window")
-            self._windows.append((window, 0, False, measured))
+            window = self._measure_together(instances, latency_ns)
             self._noise = noise.stop()
             if sampler is not None:
                 sampler.edge()
@@ -201,6 +203,18 @@ class Group:
         seconds = max(min(self._job.config.timed_s, most_s), least_s)
         begin_ns = time.monotonic_ns() + round(LEAD_S * 1e9) + 4 * latency_ns
         return Window(begin_ns, begin_ns + round(seconds * 1e9), callers)
+
+    def _measure_together(self, instances: Sequence[_Instance], latency_ns: int) -> Window:
+        """The common window; anew and longer if the machine has become too slow for it."""
+        for _ in range(WINDOW_TRIES):
+            window = self._window(latency_ns, self._job.config.callers, len(instances))
+            measured = self._measure(instances, window, "common window")
+            least = min(len(called.start_ns) for one in measured for called in one.called)
+            if least >= LEAST_INFERENCES:
+                break
+            latency_ns = (window.end_ns - window.begin_ns) // max(least, 1)
+        self._windows.append((window, 0, False, measured))
+        return window
 
     def _measure_alone(self, instances: Sequence[_Instance], latency_ns: int) -> None:
         """One instance while the others sleep; of one with several callers, one caller."""

@@ -87,6 +87,7 @@ class Plan:
             none was timed: each is taken to need as long as the model's. 0 where one was.
         budget_s: seconds of measuring up to which processes are added if the planned ones do
             not reach the precision; None if none are added.
+        of_groups: whether a process is the leader of a group of instances.
     """
 
     processes: int
@@ -103,6 +104,7 @@ class Plan:
     profiled_s: float
     assumed_s: float
     budget_s: float | None
+    of_groups: bool = False
 
     @property
     def expected_s(self) -> float:
@@ -156,6 +158,8 @@ def equal_looks(first: Plan, second: Plan) -> tuple[Plan, Plan]:
     of samples. Of the others, the slower one comes first: it takes a whole number of inferences,
     and three at least, and the faster one looks for as long as these last.
     """
+    if first.of_groups or second.of_groups:
+        return first, second  # a group's window is as long as its callers need
     seconds = min(first.timed_s, second.timed_s)
     least = min(COMPARISON_CHUNKS, first.steady_chunks, second.steady_chunks)
     slower = max(first.latency_ns, second.latency_ns)
@@ -216,6 +220,7 @@ def _of_groups(config: ProfileConfig, latency_ns: int, session_ns: int) -> Plan:
         profiled_s=0.0,
         assumed_s=0.0,
         budget_s=None,
+        of_groups=True,
     )
 
 

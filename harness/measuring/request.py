@@ -17,7 +17,7 @@ from harness.machine.topology import topology
 from harness.measuring.handover import Job
 from harness.measuring.observer import Observer
 from harness.ort import config_keys, providers
-from harness.records import Absent, Reading
+from harness.records import GROUP_FACTS, Absent, Reading
 from harness.storage import files
 
 
@@ -84,17 +84,20 @@ def group_facts(job: Job) -> tuple[Reading, ...]:
     source = "the request, and /sys/devices/system for places"
     threads = job.config.session.intra_threads
     why = "" if threads else "ONNX Runtime chose"
-    return (
-        Reading("instances", max(len(job.places), 1), "1", source),
-        Reading("threads_per_instance", threads or None, "1", source, why),
-        Reading("callers_per_instance", job.config.callers, "1", source),
+    told = (
+        Reading("", max(len(job.places), 1), "1", source),
+        Reading("", threads or None, "1", source, why),
+        Reading("", job.config.callers, "1", source),
         Reading(
-            "placement",
+            "",
             "; ".join(cpu_ranges(one.cpus) for one in job.places) or None,
             "",
             source,
             "" if job.places else "one session, not placed",
         ),
+    )
+    return tuple(
+        dataclasses.replace(one, name=name) for name, one in zip(GROUP_FACTS, told, strict=True)
     )
 
 

@@ -29,7 +29,15 @@ from harness.reporters.numbers import half_width, joules, nanoseconds, rate, siz
 from harness.reporters.terminal.lines import Page, column
 from harness.reporters.terminal.operators import op_types, own_times, print_accounts
 from harness.reporters.visible import visible
-from harness.reporters.wording import apart, counted, evidence, input_line, processes, threads
+from harness.reporters.wording import (
+    apart,
+    counted,
+    evidence,
+    input_line,
+    processes,
+    threads,
+    units,
+)
 from harness.statistics import latency, steady_state
 from harness.statistics.figures import Figure
 
@@ -103,7 +111,7 @@ def _print_finding(page: Page, found: Finding) -> None:
 
 def _print_latency(page: Page, profile: Profile) -> None:
     figures = latency.latency(profile.processes)
-    count = processes(figures.processes)
+    count = units(profile, figures.processes)
     mean = " (their geometric mean)" if figures.processes > 1 else ""
     page.say(
         "latency",
@@ -114,10 +122,11 @@ def _print_latency(page: Page, profile: Profile) -> None:
         page.say("latency", f"no confidence interval: {figures.interval_reason}")
     else:
         low, high = map(nanoseconds, figures.interval_ns)
+        varying = "processes" if profile.instances is None else "groups"
         half = half_width(figures.interval_ns, figures.median_ns, 1)
         page.say(
             "latency",
-            f"{low} to {high} with 95 % confidence, of this occasion ({half}, processes vary)",
+            f"{low} to {high} with 95 % confidence, of this occasion ({half}, {varying} vary)",
         )
     ended = {
         "precision": "the ±{precision:.2g} % asked for was reached after {count}",
@@ -158,7 +167,7 @@ def _print_latency(page: Page, profile: Profile) -> None:
     _print_throughput(page, profile)
     states = steady_state.states(profile.processes)
     told = ", ".join(f"{kind} in {count}" for kind, count in states.items())
-    page.say("steady", f"{told} of {figures.processes} processes")
+    page.say("steady", f"{told} of {count}")
     cold = {
         name: figure.value or 0.0 for name, figure in latency.cold_start(profile.processes).items()
     }
