@@ -369,6 +369,9 @@ _MADE = tuple(
 #: Options of ``profile`` that choose what is executed and where.
 _REPEATED = ("sample_hz", "affinity", "memory_limit_gb", "timeout_s")
 
+#: Options of ``profile`` that ``sweep`` takes for all cells, besides those that a plan sets.
+_OF_ALL_CELLS = ("processes", "duration_s", "quick", "trace", "energy")
+
 #: Options of each command that has any, in the order of its --help.
 COMMANDS: dict[str, tuple[Option, ...]] = {
     "profile": (*_INPUTS, *_SESSION, *_MEASUREMENT, *_MADE),
@@ -626,6 +629,57 @@ COMMANDS: dict[str, tuple[Option, ...]] = {
             action="store_true",
         ),
     ),
+    "sweep": (
+        Option(
+            "axis",
+            ("--axis",),
+            "an axis and its values, instead of the plan's; may be repeated",
+            metavar="NAME=V,V",
+            action="append",
+        ),
+        *(
+            dataclasses.replace(one, group="all cells", default=None)
+            for one in _MEASUREMENT
+            if one.name in _OF_ALL_CELLS
+        ),
+        Option(
+            "dry_run",
+            ("--dry-run",),
+            "measure nothing: print the cells, how far each is, and the expected time",
+            action="store_true",
+        ),
+        Option("retry", ("--retry",), "measure failed cells again", action="store_true"),
+        Option("cells", ("--cells",), "print the number of cells", action="store_true"),
+        Option(
+            "cell",
+            ("--cell",),
+            "measure this cell alone, counted from 1: for job arrays",
+            metavar="N",
+            type=int,
+        ),
+        Option(
+            "dask",
+            ("--dask",),
+            "measure on the workers of this Dask scheduler; needs distributed",
+            metavar="ADDRESS",
+        ),
+        dataclasses.replace(
+            _OUTPUT,
+            flags=("--output", "-o"),
+            help="folder of the profiles; what is done there is not measured again",
+            metavar="FOLDER",
+            group="output",
+        ),
+        dataclasses.replace(_JSON, group="output"),
+        Option("csv", ("--csv",), "print CSV", group="output", action="store_true"),
+        Option(
+            "quiet",
+            ("--quiet", "-q"),
+            "print nothing while measuring",
+            group="output",
+            action="store_true",
+        ),
+    ),
     "list": (
         Option(
             "of_model",
@@ -775,6 +829,16 @@ _FLAGS = {
 #: A name in backticks, or a command and a name. A single letter is not a name: that is how the
 #: documentation of operators refers to tensors.
 _NAMED = re.compile(r"`(?:(\w+) )?(\w{2,})`")
+
+
+def words() -> dict[str, str]:
+    """What is typed for the fields of a request, as a Python identifier, where it differs.
+
+    ``{"intra_threads": "threads"}``: plans name fields by either.
+    """
+    typed = {one.name: one.flag.removeprefix("--") for one in COMMANDS["profile"]}
+    named = {name: word.replace("-", "_") for name, word in typed.items()}
+    return {name: word for name, word in named.items() if word != name}
 
 
 def declare(parser: argparse.ArgumentParser, command: str) -> None:

@@ -40,6 +40,7 @@ COMMANDS = {
     "layout": "find the best number and placement of instances on this machine",
     "compare": "tell whether profiles really differ, and which operators are the cause",
     "calibrate": "take short profiles over time: how much do they differ between occasions?",
+    "sweep": "measure every cell of a plan, on one machine or on many",
     "list": "list the profiles of a folder, filtered and sorted",
     "history": "show profiles over time, and where their latency changed",
     "trace": "write a trace that ui.perfetto.dev opens",

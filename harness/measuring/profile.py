@@ -113,6 +113,7 @@ class Measuring:
         partial: folder of the finished processes' shards.
         target: file to write.
         clock: of the command.
+        in_rounds: it is measured by turns with other profiles (``rounds``).
     """
 
     job: Job
@@ -122,6 +123,7 @@ class Measuring:
     partial: Path
     target: Path
     clock: Stopwatch
+    in_rounds: bool = False
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
@@ -173,8 +175,9 @@ class Measuring:
                     *noise.facts(profile),
                 ),
             )
-        # In pairs, half of the command's time is another profile's.
-        ended = None if self.job.config.interleaved_with else self._wall_time(Stamp.now())
+        # In pairs and in rounds, most of the command's time is other profiles'.
+        shared = self.in_rounds or self.job.config.interleaved_with
+        ended = None if shared else self._wall_time(Stamp.now())
         return profile_file.write_profile(
             profile, self.target, force=self.job.config.force, ended=ended
         )
@@ -222,14 +225,24 @@ def _is_exhausted(error: Exception) -> bool:
     return isinstance(error, MemoryError) or getattr(error, "errno", None) in exhausted
 
 
+#: Makes and locks a partial folder, and yields the folder for what the workers share.
+WorkFolder = Callable[[Path], contextlib.AbstractContextManager[Path]]
+
+
 @contextlib.contextmanager
-def started(config: ProfileConfig, observer: Observer, clock: Stopwatch) -> Iterator[Measuring]:
+def started(
+    config: ProfileConfig,
+    observer: Observer,
+    clock: Stopwatch,
+    work_folder: WorkFolder | None = None,
+) -> Iterator[Measuring]:
     """Prepares a profile, and cleans up afterwards.
 
     Args:
         config: what to measure.
         observer: receives the progress.
         clock: of the command.
+        work_folder: given the partial folder; None for one that goes when the block ends.
 
     Raises:
         HarnessError: as ``profile`` does.
@@ -237,7 +250,7 @@ def started(config: ProfileConfig, observer: Observer, clock: Stopwatch) -> Iter
     created = datetime.datetime.now(datetime.UTC)
     target = request.output_file(config, created)
     with request.folder_of(target):
-        yield from _started(config, observer, clock, created, target)
+        yield from _started(config, observer, clock, created, target, work_folder)
 
 
 def _started(
@@ -246,6 +259,7 @@ def _started(
     clock: Stopwatch,
     created: datetime.datetime,
     target: Path,
+    work_folder: WorkFolder | None,
 ) -> Iterator[Measuring]:
     with clock.on("request"):
         cpus = request.usable_cpus(config.affinity)
@@ -256,7 +270,7 @@ def _started(
         request.require_custom_ops(config)
         request.warn_of_unread_keys(config, library, observer)
     partial = shards.partial_folder(target)
-    with _work_folder(partial) as work:
+    with (work_folder or _work_folder)(partial) as work:
         observer.preparing(config.model)
         with clock.on("model"):
             model, name = _model_file(config.model, work)
