@@ -252,7 +252,7 @@ def _started(
     with _work_folder(partial) as work:
         observer.preparing(config.model)
         with clock.on("model"):
-            model, name = _model_file(config.model, work)
+            model, name = model_file(config.model, work)
         job = Job(config, library, model, name, work, partial, tuple(sorted(cpus)))
         job.write()
         preparation = spawning.prepare(job, clock)
@@ -289,8 +289,16 @@ def interruptible() -> contextlib.AbstractContextManager[None]:
     return _signals(_interrupt)
 
 
-def _model_file(model: str, work: Path) -> tuple[Path, str]:
-    """(path of the model file, name to record it under); reference models are built."""
+def model_file(model: str, work: Path) -> tuple[Path, str]:
+    """(path of the model file, name to record it under); reference models are built.
+
+    Args:
+        model: path of a file, or name of a reference model.
+        work: folder to build it in.
+
+    Raises:
+        MachineError: there is no room for it.
+    """
     path = Path(model)
     if model in catalogue.REFERENCE_MODELS and not path.exists():
         path = work / f"{model}.onnx"
