@@ -10,16 +10,15 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import onnx
 
 from harness.errors import ModelError, one_line
 from harness.measuring import conduct
 from harness.measuring.handover import Job
 from harness.measuring.variants import handed
 from harness.models.variants import kinds, mending, provenance, pruning, stored
-
-if TYPE_CHECKING:
-    import onnx
 
 #: Operators by which a quantised graph is known.
 _QUANTISED = frozenset(
@@ -85,7 +84,7 @@ def _prune_channels(
         why = f": {left[0].node}: {left[0].reason} {left[0].at}".rstrip() if left else ""
         raise ModelError(
             f"none of its {len(left)} layers stands in a straight chain that can be pruned{why}",
-            "choose a larger share, or another kind",
+            "choose another kind",
         )
     pruning.cut(model, cuts)
     told = tuple(
@@ -100,10 +99,17 @@ def _fp16(model: onnx.ModelProto, notes: list[str]) -> onnx.ModelProto:
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     notes.append(_FP16_ON_CPU)
+    mending.lift_constants(model)
+    kept = mending.beyond_fp16(model)
+    if kept:
+        notes.append(
+            f"float32 stays at {len(kept)} of {len(model.graph.node)} nodes, which have constants "
+            f"beyond the range of fp16: {', '.join(kept[:3])}"
+        )
     # Shapes are inferred here, without weights: the converter's own inference stops at 2 GB.
     mending.infer_shapes(model)
     made: onnx.ModelProto = convert_float_to_float16(
-        model, keep_io_types=True, disable_shape_infer=True
+        model, keep_io_types=True, disable_shape_infer=True, node_block_list=kept
     )
     return made
 
@@ -129,12 +135,17 @@ def _quantise(
         notes.append(_GENERATED)
     elif static:
         notes.append(f"calibrated with {original.calibrations} input sets")
+    # The tool sets the range of every softmax, but calibrates none in float64, and stops.
+    unquantised = mending.doubles(model, "Softmax") if static else []
     source = job.work_folder / "source.onnx"
-    _with_mended_types(
-        model, source, notes, lambda: _quantised(job, request, source, original, static=static)
-    )
-    import onnx
 
+    def quantise() -> None:
+        if static:
+            _static(job, source, request.variant, original.calibrations, unquantised)
+        else:
+            _dynamic(source, request.variant)
+
+    _with_mended_types(model, source, notes, quantise)
     made = onnx.load(request.variant, load_external_data=False)
     if not any(node.op_type in _QUANTISED for node in made.graph.node):
         raise ModelError(
@@ -164,16 +175,16 @@ def _with_mended_types(
     )
 
 
-def _quantised(
-    job: Job, request: handed.Request, source: Path, original: handed.Original, *, static: bool
-) -> None:
-    import onnx
+def _dynamic(source: Path, variant: Path) -> None:
     import onnxruntime.quantization as tool
 
-    split = stored.is_split(onnx.load(source, load_external_data=False))
-    if not static:
-        tool.quantize_dynamic(source, request.variant, use_external_data_format=split)
-        return
+    tool.quantize_dynamic(source, variant, use_external_data_format=_is_split(source))
+
+
+def _static(
+    job: Job, source: Path, variant: Path, calibrations: int, unquantised: list[str]
+) -> None:
+    import onnxruntime.quantization as tool
 
     class Reader(tool.CalibrationDataReader):  # type: ignore[misc]  # the package has no types
         """The input sets, one after the other."""
@@ -183,20 +194,25 @@ def _quantised(
 
         def get_next(self) -> dict[str, Any] | None:
             """The next input set; None after the last."""
-            if self._next == original.calibrations:
+            if self._next == calibrations:
                 return None
             self._next += 1
             return handed.values(job, "calibration", self._next - 1)
 
     tool.quantize_static(
         source,
-        request.variant,
+        variant,
         Reader(),
         quant_format=tool.QuantFormat.QDQ,
         per_channel=True,
-        use_external_data_format=split,
+        nodes_to_exclude=unquantised,
+        use_external_data_format=_is_split(source),
         calibration_providers=["CPUExecutionProvider"],  # not a provider of a session of ours
     )
+
+
+def _is_split(path: Path) -> bool:
+    return stored.is_split(onnx.load(path, load_external_data=False))
 
 
 def _register(libraries: tuple[Path, ...]) -> None:

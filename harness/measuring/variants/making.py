@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
@@ -108,15 +109,14 @@ def make(
         spawning.run(job, f"{_HERE}.conversion", f"converting {path} failed")
         tell(f"running {parsed} of {name}")
         spawning.run(job, f"{_HERE}.judging", f"trying the variant of {path} failed")
-        variant = _variant(job, parsed, made, out)
-        _put_in_place(made, out, variant)
-    return variant
+        variant = _variant(job, parsed, out)
+        return _put_in_place(made, out, variant)
 
 
 _HERE = __name__.rpartition(".")[0]
 
 
-def _variant(job: Job, kind: kinds.Kind, made: Path, out: Path) -> Variant:
+def _variant(job: Job, kind: kinds.Kind, out: Path) -> Variant:
     original, converted, judged = handed.original(job), handed.converted(job), handed.judged(job)
     notes = [*converted.notes, *judged.notes]
     if original.model.producer == _OUR_PRODUCER:
@@ -130,7 +130,7 @@ def _variant(job: Job, kind: kinds.Kind, made: Path, out: Path) -> Variant:
         error_reason=judged.error_reason,
         broken=judged.broken,
         bytes_before=original.model.size_bytes,
-        bytes=sum(path.stat().st_size for path in (made, _beside(made)) if path.exists()),
+        bytes=0,  # until it is written
         seconds=converted.seconds,
         notes=tuple(notes),
         pruned=converted.pruned,
@@ -139,8 +139,8 @@ def _variant(job: Job, kind: kinds.Kind, made: Path, out: Path) -> Variant:
     )
 
 
-def _put_in_place(made: Path, out: Path, variant: Variant) -> None:
-    """Notes in the file what it is, and moves it to where it was asked for."""
+def _put_in_place(made: Path, out: Path, variant: Variant) -> Variant:
+    """Notes in the file what it is, which adds to its size, and moves it to its place."""
     told = {
         provenance.KIND: variant.kind,
         provenance.OF: variant.of,
@@ -155,6 +155,7 @@ def _put_in_place(made: Path, out: Path, variant: Variant) -> None:
             told["top1"] = f"{variant.error.top1:.6g}"
     try:
         provenance.append(made, told)
+        size = sum(path.stat().st_size for path in (made, _beside(made)) if path.exists())
         if _beside(made).exists():
             files.put_in_place(_beside(made), _beside(out))
         else:  # of an earlier variant of this name, which is overwritten
@@ -162,6 +163,7 @@ def _put_in_place(made: Path, out: Path, variant: Variant) -> None:
         files.put_in_place(made, out)
     except OSError as error:
         raise not_written(out, error) from error
+    return dataclasses.replace(variant, bytes=size)
 
 
 def _beside(path: Path) -> Path:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import onnx
+import onnx.numpy_helper
 import onnx.version_converter
 
 from harness.errors import ModelError, one_line
@@ -95,6 +97,55 @@ def upgrade_opset(model: onnx.ModelProto, least: int) -> onnx.ModelProto:
         if each.key not in {one.key for one in converted.metadata_props}
     )
     return converted
+
+
+def beyond_fp16(model: onnx.ModelProto) -> list[str]:
+    """Names of the nodes that read a constant with a finite number too large for fp16.
+
+    Nodes without a name get one. Constants must be initialisers.
+    """
+    large = set()
+    for tensor in model.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT:
+            value = onnx.numpy_helper.to_array(tensor)
+            if np.abs(value, where=np.isfinite(value), out=np.zeros_like(value)).max(initial=0) > (
+                np.finfo(np.float16).max
+            ):
+                large.add(tensor.name)
+    return _named(model, [node for node in model.graph.node if not large.isdisjoint(node.input)])
+
+
+def doubles(model: onnx.ModelProto, op_type: str) -> list[str]:
+    """Names of the nodes of this type that compute float64.
+
+    Nodes without a name get one.
+    """
+    double = {
+        value.name
+        for value in inferred(model)
+        if value.type.tensor_type.elem_type == onnx.TensorProto.DOUBLE
+    }
+    return _named(
+        model,
+        [
+            node
+            for node in model.graph.node
+            if node.op_type == op_type and not double.isdisjoint(node.output)
+        ],
+    )
+
+
+def _named(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> list[str]:
+    taken = {node.name for node in model.graph.node}
+    for node in nodes:
+        if not node.name:
+            node.name = next(
+                name
+                for name in (f"{node.op_type}_{number}" for number in range(len(taken) + 1))
+                if name not in taken
+            )
+            taken.add(node.name)
+    return [node.name for node in nodes]
 
 
 def foreign_operators(model: onnx.ModelProto) -> list[str]:
