@@ -157,6 +157,7 @@ def _put_in_place(made: Path, out: Path, variant: Variant) -> Variant:
         provenance.append(made, told)
         size = sum(path.stat().st_size for path in (made, _beside(made)) if path.exists())
         if _beside(made).exists():
+            _beside(made).chmod(made.stat().st_mode)  # onnx writes it for the user alone
             files.put_in_place(_beside(made), _beside(out))
         else:  # of an earlier variant of this name, which is overwritten
             _beside(out).unlink(missing_ok=True)

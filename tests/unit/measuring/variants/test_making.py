@@ -12,11 +12,13 @@ import onnx.numpy_helper
 import pytest
 from onnx import TensorProto
 
+from harness.config.session import SessionConfig
 from harness.errors import ModelError, RequestError
 from harness.measuring.variants import making
 from harness.measuring.variants.making import make
 from harness.models import catalogue, file
 from harness.models.variants import mending, provenance, stored
+from tests.doubles import build_custom_ops
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +34,6 @@ def dense(
     opset: int = 17,
     value_info: tuple[int, ...] = (),
     op_type: str = "Relu",
-    domain: str = "",
 ) -> Path:
     """Two dense layers of 16 and 4 on an input n x 8, with an operator in between.
 
@@ -40,7 +41,7 @@ def dense(
         path: file to write; returned.
         opset: of ONNX's own operators.
         value_info: what the file notes about the shape of the first weight, which is 8 x 16.
-        op_type, domain: of the operator in between.
+        op_type: of the operator in between.
     """
     random = np.random.default_rng(1)
     weights = [
@@ -49,7 +50,7 @@ def dense(
     ]
     nodes = [
         onnx.helper.make_node("MatMul", ["x", "w1"], ["h"], "one"),
-        onnx.helper.make_node(op_type, ["h"], ["r"], "between", domain=domain),
+        onnx.helper.make_node(op_type, ["h"], ["r"], "between"),
         onnx.helper.make_node("MatMul", ["r", "w2"], ["y"], "two"),
     ]
     graph = onnx.helper.make_graph(
@@ -64,8 +65,6 @@ def dense(
             onnx.helper.make_tensor_value_info("w1", TensorProto.FLOAT, value_info)
         )
     opsets = [onnx.helper.make_opsetid("", opset)]
-    if domain:
-        opsets.append(onnx.helper.make_opsetid(domain, 1))
     onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=7), path)
     return path
 
@@ -181,6 +180,41 @@ def test_weights_beside_the_model_are_read_and_written(
     again = stored.load(tmp_path / "s.onnx")
     weights = [onnx.numpy_helper.to_array(one.graph.initializer[0]) for one in (again, source)]
     np.testing.assert_array_equal(*weights)
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The two dense layers, and beside them an operator that a library has."""
+    path = tmp_path_factory.mktemp("foreign") / "m.onnx"
+    model = onnx.load(dense(path))
+    domain = "ai.onnx.contrib"
+    model.opset_import.append(onnx.helper.make_opsetid(domain, 1))
+    model.graph.node.append(
+        onnx.helper.make_node("StringLength", ["text"], ["length"], domain=domain)
+    )
+    for values, name, kind in (
+        (model.graph.input, "text", TensorProto.STRING),
+        (model.graph.output, "length", TensorProto.INT64),
+    ):
+        values.append(onnx.helper.make_tensor_value_info(name, kind, ["n"]))
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["int8-static", "fp16"])
+def test_operators_of_a_library_pass_through(foreign: Path, tmp_path: Path, kind: str) -> None:
+    session = SessionConfig(custom_ops=(build_custom_ops(),))
+    variant = make(foreign, kind, tmp_path / "v.onnx", session=session, seeds=1, where=True)
+    assert variant.error is not None
+    assert variant.error.unlike == 0
+    assert variant.departure is not None
+    assert not [note for note in variant.notes if "not folded" in note]
+
+
+def test_operators_of_a_library_that_is_not_named_are_told(foreign: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="refuses the model") as refused:
+        make(foreign, "fp16", tmp_path / "v.onnx", seeds=1)
+    assert "`custom_ops`" in refused.value.remedy
 
 
 def test_constants_beyond_fp16_keep_their_nodes_in_float32(tmp_path: Path) -> None:
