@@ -6,6 +6,7 @@ runs a model for harness imports it.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -271,6 +272,10 @@ def work(path: Path) -> None:
     job = Job.read(path)
     with conduct.process(job):
         job.inferred.touch()  # it makes no inference to wait for
+        # The tool refuses to write weights under a name that the current folder holds.
+        empty = job.work_folder / "empty"
+        empty.mkdir()
+        os.chdir(empty)
         try:
             handed.leave(job, convert(job, handed.original(job)))
         except ModelError as error:

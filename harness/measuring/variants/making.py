@@ -95,6 +95,10 @@ def make(
     )
     library = (config.session.library or ort_library()).absolute()
     request.require_custom_ops(config)
+    whole = tuple(path.absolute() for path in config.session.custom_ops)
+    config = dataclasses.replace(
+        config, session=dataclasses.replace(config.session, custom_ops=whole)
+    )
     with interruptible(), request.folder_of(out), _work_folder(out) as work:
         path, name = model_file(config.model, work)
         cpus = tuple(sorted(request.usable_cpus(None)))
@@ -157,7 +161,7 @@ def _put_in_place(made: Path, out: Path, variant: Variant) -> Variant:
         provenance.append(made, told)
         size = sum(path.stat().st_size for path in (made, _beside(made)) if path.exists())
         if _beside(made).exists():
-            _beside(made).chmod(made.stat().st_mode)  # onnx writes it for the user alone
+            _beside(made).chmod(made.stat().st_mode)  # ONNX Runtime's tool keeps it private
             files.put_in_place(_beside(made), _beside(out))
         else:  # of an earlier variant of this name, which is overwritten
             _beside(out).unlink(missing_ok=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import onnx
+import onnx.external_data_helper
+import onnx.numpy_helper
 from onnx.external_data_helper import load_external_data_for_model, uses_external_data
 
 from harness.models import file
@@ -17,6 +19,9 @@ MOST_IN_ONE_FILE = 1_900_000_000
 
 #: Weights from this size on go into the file beside the model.
 _LEAST_BESIDE = 1024
+
+#: Each begins at a multiple of this, so that it can be mapped into memory.
+_ALIGNMENT = 4096
 
 
 def load(path: Path) -> onnx.ModelProto:
@@ -43,15 +48,33 @@ def save(model: onnx.ModelProto, path: Path, most_bytes: int = MOST_IN_ONE_FILE)
         path.write_bytes(model.SerializeToString(deterministic=True))
         return [path]
     beside = path.with_name(f"{path.name}.data")
-    onnx.save_model(
-        model,
-        path,
-        save_as_external_data=True,
-        all_tensors_to_one_file=True,
-        location=beside.name,
-        size_threshold=_LEAST_BESIDE,
-    )
+    _move_weights(model, beside)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+    load_external_data_for_model(model, str(path.parent))  # the caller's is as it was
     return [path, beside]
+
+
+def _move_weights(model: onnx.ModelProto, beside: Path) -> None:
+    """Writes the weights into a file and leaves in the model where they are.
+
+    onnx's own function refuses a name that the current folder holds, and appends to a file that
+    is there.
+    """
+    with beside.open("wb") as stream:
+        for tensor in model.graph.initializer:
+            if tensor.data_type == onnx.TensorProto.STRING:
+                continue
+            if not tensor.HasField("raw_data"):
+                value = onnx.numpy_helper.to_array(tensor)
+                tensor.CopyFrom(onnx.numpy_helper.from_array(value, tensor.name))
+            size = len(tensor.raw_data)
+            if size < _LEAST_BESIDE:
+                continue
+            stream.write(b"\0" * (-stream.tell() % _ALIGNMENT))
+            offset = stream.tell()
+            stream.write(tensor.raw_data)
+            onnx.external_data_helper.set_external_data(tensor, beside.name, offset, size)
+            tensor.ClearField("raw_data")
 
 
 def is_split(model: onnx.ModelProto) -> bool:

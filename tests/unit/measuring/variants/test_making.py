@@ -174,7 +174,12 @@ def test_weights_beside_the_model_are_read_and_written(
     assert sorted(path.name for path in folder.iterdir()) == ["m.bin", "m.onnx"]
     # Above the limit of one file, they go beside it again.
     monkeypatch.setattr(stored, "_LEAST_BESIDE", 64)
-    files = stored.save(stored.load(folder / "m.onnx"), tmp_path / "s.onnx", most_bytes=100)
+    monkeypatch.chdir(tmp_path)
+    loaded = stored.load(folder / "m.onnx")
+    for _ in range(2):  # what is there already is replaced
+        files = stored.save(loaded, tmp_path / "s.onnx", most_bytes=100)
+    assert (tmp_path / "s.onnx.data").stat().st_size == 4096 + 16 * 4 * 4
+    assert not stored.is_split(loaded)  # what was saved is as it was
     assert [path.name for path in files] == ["s.onnx", "s.onnx.data"]
     assert stored.is_split(onnx.load(tmp_path / "s.onnx", load_external_data=False))
     again = stored.load(tmp_path / "s.onnx")
