@@ -66,7 +66,7 @@ def profile(
     with interruptible(), started(config, observer, clock) as measuring:
         observer.prepared(measuring.preparation, measuring.plan)
         stop_rule = None
-        if config.processes is None and not config.quick:
+        if config.processes is None and not config.quick and not config.is_group:
             stop_rule = StopRule(config.precision, config.budget_s, measuring.partial)
         with measuring.kept():
             spawning.measure(
@@ -190,6 +190,11 @@ class Measuring:
 
         return ended
 
+    @property
+    def _unit(self) -> str:
+        """What a measuring process is called."""
+        return "group" if self.job.config.is_group else "process"
+
     def _keep_finished(self, error: HarnessError) -> HarnessError:
         """Stores the finished processes; returns the error, extended by the name of the file."""
         target = self.target
@@ -199,12 +204,13 @@ class Measuring:
             # The folder is gone, so a remedy that mentions it no longer applies.
             gone = str(self.partial) in error.remedy
             remedy = "fix that, profile again" if gone else error.remedy
-            return type(error)(f"{error.message}; no process had finished", remedy)
+            return type(error)(f"{error.message}; no {self._unit} had finished", remedy)
         try:
             self._store(complete=False)
         except HarnessError as trouble:
             return type(error)(f"{error.message}; {trouble.message}", trouble.remedy)
-        processes = f"{finished} finished process{'es' if finished != 1 else ''}"
+        several = "" if finished == 1 else "s" if self._unit == "group" else "es"
+        processes = f"{finished} finished {self._unit}{several}"
         gone = str(self.partial) in error.remedy
         remedy = f"harness show {target}" if gone else error.remedy
         return type(error)(f"{error.message}; {processes} kept in {target}", remedy)
@@ -243,7 +249,8 @@ def _started(
 ) -> Iterator[Measuring]:
     with clock.on("request"):
         cpus = request.usable_cpus(config.affinity)
-        config = request.fit_to_cpus(config, cpus, observer)
+        placement = request.placement(config, cpus)
+        config = request.fit_to_cpus(config, cpus, placement, observer)
         library = (config.session.library or ort_library()).absolute()
         request.require_provider(config, library)
         request.require_custom_ops(config)
@@ -253,7 +260,8 @@ def _started(
         observer.preparing(config.model)
         with clock.on("model"):
             model, name = model_file(config.model, work)
-        job = Job(config, library, model, name, work, partial, tuple(sorted(cpus)))
+        places = placement.places if placement is not None else ()
+        job = Job(config, library, model, name, work, partial, tuple(sorted(cpus)), places)
         job.write()
         preparation = spawning.prepare(job, clock)
         calibrated = spawning.calibrate(job, clock)
@@ -267,7 +275,7 @@ def _started(
             insertable=preparation.probed is not None,
         )
         with clock.on("facts of the machine"):
-            environment = (*facts.collect(), *preparation.facts)
+            environment = (*facts.collect(), *preparation.facts, *request.group_facts(job))
         header = shards.ProfileHeader(
             harness_version=__version__,
             created=created.isoformat(timespec="seconds"),
@@ -279,7 +287,7 @@ def _started(
             environment=environment,
             # Pairs are measured until decided, so their number is not planned.
             planned_processes=0 if config.interleaved_with else plan.processes,
-            absent=preparation.absent,
+            absent=(*preparation.absent, *request.left_out(config)),
         )
         yield Measuring(job, preparation, plan, header, partial, target, clock)
 
