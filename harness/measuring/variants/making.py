@@ -107,7 +107,7 @@ def make(
         made = work / "made" / out.name
         made.parent.mkdir()
         handed.leave(job, handed.Request(str(parsed), made, seeds, calibration, where))
-        tell(f"running {name} on {seeds} input sets")
+        tell(f"running {name} on {seeds} input set{'s' if seeds != 1 else ''}")
         spawning.run(job, f"{_HERE}.originals", f"trying the model {path} failed")
         tell(f"making {parsed} of {name}")
         spawning.run(job, f"{_HERE}.conversion", f"converting {path} failed")

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from harness.config.inputs import InputRequest
 from harness.errors import ModelError, RequestError
 from harness.inputs import choice
 from harness.measuring import conduct
@@ -76,7 +77,7 @@ def run(job: Job) -> handed.Original:
     return handed.Original(record, names, request.seeds, calibrations)
 
 
-def _calibrations(job: Job, request: handed.Request) -> list[Any]:
+def _calibrations(job: Job, request: handed.Request) -> list[InputRequest]:
     """An input request for each set to calibrate with."""
     asked = job.config.inputs
     if not request.calibration:

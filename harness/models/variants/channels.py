@@ -216,7 +216,7 @@ class _Follower:
     def _reach(self, name: str) -> None:
         """Queues the readers of a tensor; in file order all that they read is then known."""
         if name in self._view.outputs:
-            raise Stuck("its channels are those of an output", f"'{name}'")
+            raise Stuck("channels are those of an output", f"'{name}'")
         for number in self._view.readers.get(name, ()):
             if number not in self._seen:
                 self._seen.add(number)
@@ -226,7 +226,7 @@ class _Follower:
         node = self._view.nodes[number]
         rule = _RULES.get(node.op_type) if self._view.is_onnx(number, node.op_type) else None
         if rule is None:
-            raise Stuck("its channels are not followed through this operator", self._at(number))
+            raise Stuck("channels are not followed through this operator", self._at(number))
         flow = rule(self, number)
         return [] if flow is None else [(node.output[0], flow)]
 
@@ -239,7 +239,7 @@ class _Follower:
         return self._flows[node.input[place]]
 
     def _lost(self, number: int) -> Stuck:
-        return Stuck("its channels are not kept apart", self._at(number))
+        return Stuck("channels are not kept apart", self._at(number))
 
     def _at(self, number: int) -> str:
         return f"{self._view.nodes[number].op_type} '{self._view.label(number)}'"
@@ -251,7 +251,7 @@ class _Follower:
             return None
         value = self._view.value(node.input[place])
         if value is None:
-            raise Stuck("its channels meet an input that is not constant", self._at(number))
+            raise Stuck("channels meet an input that is not constant", self._at(number))
         return value
 
     def _axes(self, number: int, rank: int) -> list[int]:
@@ -296,7 +296,7 @@ class _Follower:
             if name in self._flows or shape is None or len(shape) < -behind or shape[behind] == 1:
                 continue
             if name not in view.constants or shape[behind] != wide:
-                raise Stuck("its channels are joined with another branch", self._at(number))
+                raise Stuck("channels are joined with another branch", self._at(number))
             self._sites.append(Site(number, place, len(shape) + behind, held[0].repeat))
         return _Flow(rank + behind, rank, held[0].repeat)
 

@@ -71,8 +71,8 @@ def _print_departure(page: Page, variant: Variant) -> None:
         return
     page.say(
         "where",
-        f"{where.op_type} '{where.node}' is the first of {compared} to reach an {limit}: "
-        f"{where.error:.1%} of '{where.tensor}'",
+        f"{where.op_type} '{where.node}' is the first to reach an {limit}: {where.error:.1%} of "
+        f"'{where.tensor}' ({compared} compared up to there)",
     )
 
 
@@ -85,4 +85,4 @@ def _print_left(page: Page, variant: Variant) -> None:
             if one.reason == reason
         ][:_NAMED]
         more = f" and {count - _NAMED} more" if count > _NAMED else ""
-        page.say("not pruned", f"{counted(count, 'layer')}, {reason}: {', '.join(named)}{more}")
+        page.say("not pruned", f"{counted(count, 'layer')} ({reason}): {', '.join(named)}{more}")

@@ -231,7 +231,7 @@ def test_a_straight_chain_is_pruned_through_a_depthwise_convolution() -> None:
         ("Conv_t0", 12, 6)
     ]
     assert [(one.node, one.reason) for one in left] == [
-        ("Conv_t3", "its channels are those of an output")
+        ("Conv_t3", "channels are those of an output")
     ]
 
 
@@ -243,7 +243,7 @@ def test_a_residual_join_is_named_and_left_alone() -> None:
     _, cuts, left = pruned(net.model(), 0.5)
     assert cuts == []
     assert [(one.reason, one.at) for one in left[:2]] == [
-        ("its channels are joined with another branch", "Add 'Add_t2'")
+        ("channels are joined with another branch", "Add 'Add_t2'")
     ] * 2
 
 
@@ -339,8 +339,8 @@ def test_heads_of_a_masked_encoder_equal_zeroed_ones() -> None:
     heads = [cut for cut in cuts if cut.chain.heads]
     assert [(cut.chain.channels, len(cut.kept)) for cut in heads] == [(4, 2)] * 4
     assert {one.reason for one in left} == {
-        "its channels are joined with another branch",
-        "its channels are those of an output",
+        "channels are joined with another branch",
+        "channels are those of an output",
     }
 
 
