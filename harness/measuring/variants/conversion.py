@@ -135,7 +135,8 @@ def _quantise(
     model = mending.upgrade_opset(model, mending.PER_CHANNEL_OPSET)
     if mending.opset(model) != before:
         notes.append(f"opset {before} upgraded to {mending.opset(model)}, which int8 needs")
-    model = _optimised(job, model, notes)
+    if static:
+        model = _optimised(job, model, notes)
     if static and not request.calibration:
         notes.append(_GENERATED)
     elif static:
@@ -164,7 +165,11 @@ def _optimised(job: Job, model: onnx.ModelProto, notes: list[str]) -> onnx.Model
     """The model after ONNX Runtime's basic optimisations, which fold batch normalisation.
 
     Between a quantised convolution and a quantised activation it would stay in float32, with a
-    conversion on both sides. As the documentation of the tool advises ("Pre-processing").
+    conversion on both sides. As the documentation of the tool advises ("Pre-processing"). Constants
+    are not folded: some would become far larger than what they are made from.
+
+    Dynamic quantisation converts around each convolution anyway, and gives its weights one scale
+    for all channels, which folded weights do not share.
     """
     import onnxruntime
 
@@ -179,6 +184,7 @@ def _optimised(job: Job, model: onnx.ModelProto, notes: list[str]) -> onnx.Model
         onnxruntime.InferenceSession(
             plain,
             options,
+            disabled_optimizers=["ConstantFolding"],
             providers=["CPUExecutionProvider"],  # not a provider of a session of ours
         )
         made = stored.load(better)
@@ -215,7 +221,9 @@ def _with_mended_types(
 def _dynamic(source: Path, variant: Path) -> None:
     import onnxruntime.quantization as tool
 
-    tool.quantize_dynamic(source, variant, use_external_data_format=_is_split(source))
+    tool.quantize_dynamic(
+        source, variant, per_channel=True, use_external_data_format=_is_split(source)
+    )
 
 
 def _static(
