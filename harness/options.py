@@ -47,6 +47,9 @@ OCCASION_DURATION_S = 0.5
 LAYOUT_BUDGET_S = 600.0
 LAYOUT_WINDOW_S = 1.0
 
+#: Input sets that a variant is compared on.
+SEEDS = 5
+
 #: Rows that a table of operators shows by default.
 TABLE_ROWS = 20
 
@@ -796,6 +799,47 @@ COMMANDS: dict[str, tuple[Option, ...]] = {
     ),
     "recover": (
         dataclasses.replace(_OUTPUT, help="file to write (default: NAME.h5 next to PARTIAL)"),
+        _FORCE,
+        _JSON,
+    ),
+    "variant": (
+        Option(
+            "kind",
+            ("--kind",),
+            "fp16, int8-dynamic, int8-static, prune-weights:P or prune-channels:P, of which the "
+            "share P goes; prune-channels:P:l1 ranks channels by the sum of their magnitudes",
+            metavar="KIND",
+            required=True,
+        ),
+        dataclasses.replace(_OUTPUT, help="file to write (default: MODEL-KIND.onnx)"),
+        Option(
+            "calibrate",
+            ("--calibrate",),
+            "inputs by name to calibrate int8-static with: a FILE.npz, or a folder of such files "
+            "or of ONNX's test_data_set_N (default: generated inputs)",
+            metavar="FOLDER",
+            type=Path,
+        ),
+        Option(
+            "where",
+            ("--where",),
+            "look for the first node whose output departs",
+            action="store_true",
+        ),
+        Option(
+            "seeds",
+            ("--seeds",),
+            f"generated input sets to compare on (default: {SEEDS})",
+            metavar="N",
+            type=int,
+            default=SEEDS,
+        ),
+        *(one for one in _INPUTS if one.name in ("dims", "shapes", "batch")),
+        *(
+            dataclasses.replace(one, group="")
+            for one in _SESSION
+            if one.name in ("custom_ops", "library")
+        ),
         _FORCE,
         _JSON,
     ),

@@ -47,6 +47,7 @@ COMMANDS = {
     "export": "write CSV, JSON lines, Parquet, pyperf's JSON, or stacks",
     "report": "write a web page of one profile, or of several side by side",
     "recover": "make a profile from what an interrupted run left behind",
+    "variant": "make an fp16, int8 or pruned variant of a model, and tell its error",
     "models": "list the built-in reference models, or write one out",
     "doctor": "say what this machine can and cannot measure, and the remedy",
     "complete": "print a script that makes a shell complete commands, options and files",
@@ -57,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command line, this process's own or ``arguments``; returns the exit code.
 
     0 done, 1 our fault, 2 the request is wrong, 3 this machine cannot do it,
-    4 --fail-on tripped, 5 --fail-on is undecided or there is nothing to compare, 130 interrupted.
+    4 --fail-on tripped or the variant is broken, 5 --fail-on is undecided or there is nothing to
+    compare, 130 interrupted.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     began_ns = process_start_ns() if arguments is None else time.monotonic_ns()

@@ -26,6 +26,7 @@ _CHOICES = {
     "provider": providers.names(),
     "execution_mode": EXECUTION_MODES,
     "optimization": OPTIMIZATION_LEVELS,
+    "kind": ("fp16", "int8-dynamic", "int8-static", "prune-weights:0.5", "prune-channels:0.5"),
 }
 
 

@@ -273,7 +273,7 @@ def _started(
     with (work_folder or _work_folder)(partial) as work:
         observer.preparing(config.model)
         with clock.on("model"):
-            model, name = _model_file(config.model, work)
+            model, name = model_file(config.model, work)
         places = placement.places if placement is not None else ()
         job = Job(config, library, model, name, work, partial, tuple(sorted(cpus)), places)
         job.write()
@@ -311,8 +311,16 @@ def interruptible() -> contextlib.AbstractContextManager[None]:
     return _signals(_interrupt)
 
 
-def _model_file(model: str, work: Path) -> tuple[Path, str]:
-    """(path of the model file, name to record it under); reference models are built."""
+def model_file(model: str, work: Path) -> tuple[Path, str]:
+    """(path of the model file, name to record it under); reference models are built.
+
+    Args:
+        model: path of a file, or name of a reference model.
+        work: folder to build it in.
+
+    Raises:
+        MachineError: there is no room for it.
+    """
     path = Path(model)
     if model in catalogue.REFERENCE_MODELS and not path.exists():
         path = work / f"{model}.onnx"
