@@ -19,6 +19,7 @@ from harness.analysis.findings.seen import Finding
 from harness.analysis.memory import memory
 from harness.analysis.operators.table import OperatorTable, operator_table
 from harness.analysis.precision import Precision, precision
+from harness.analysis.runtime import runtime
 from harness.analysis.throughput import throughput
 from harness.analysis.used_gpu import used_gpu
 from harness.options import flag, worded
@@ -28,7 +29,16 @@ from harness.reporters.numbers import half_width, joules, nanoseconds, rate, siz
 from harness.reporters.terminal.lines import Page, column
 from harness.reporters.terminal.operators import op_types, own_times, print_accounts
 from harness.reporters.visible import visible
-from harness.reporters.wording import apart, counted, evidence, input_line, processes, threads
+from harness.reporters.wording import (
+    apart,
+    counted,
+    evidence,
+    input_line,
+    place,
+    processes,
+    runtime_line,
+    threads,
+)
 from harness.statistics import latency, steady_state
 from harness.statistics.figures import Figure
 
@@ -52,7 +62,7 @@ _OP_TYPE = 14
 def print_summary(profile: Profile) -> None:
     """Prints what ``show`` and ``profile`` show."""
     page = Page()
-    heading = ", ".join(filter(None, (profile.provider, threads(profile))))
+    heading = ", ".join(filter(None, (place(profile), threads(profile))))
     page.title(profile.model.name, f" on {heading}")
     if profile.asked.quick:
         page.print(f"{flag('quick')}: a look, not comparison-grade, without measured ceilings")
@@ -67,6 +77,10 @@ def print_summary(profile: Profile) -> None:
     check = profile.output_check
     if check.value is not None:
         page.say("outputs", f"largest error {check.value:g} against the data set ({check.source})")
+    used = runtime(profile)
+    if not used.is_ort:
+        page.say("runtime", runtime_line(used))
+        page.say("runtime", f"settings: {used.settings or 'not known'}")
     _print_device(page, profile)
     _print_memory(page, profile)
     _print_branches(page, profile)
