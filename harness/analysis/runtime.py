@@ -18,7 +18,7 @@ from harness.records import (
 )
 
 #: Difference, as a part of the largest value of an output, from which on it is pointed out. Other
-#: orders of additions in float32 stay below it: seen up to 4e-6 with OpenVINO and PyTorch on the
+#: orders of additions in float32 stay below it: seen up to 3e-6 with OpenVINO and PyTorch on the
 #: reference models; bfloat16, with 8 bits of a mantissa, makes 1e-2 of it.
 WORTH_SAYING = 1e-3
 

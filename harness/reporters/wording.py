@@ -136,7 +136,11 @@ def place(profile: Profile) -> str:
 def runtime_line(used: Runtime) -> str:
     """Another runtime than ONNX Runtime: its version, its outputs, and what timing it takes."""
     named = f"{used.name} {used.version or 'of unknown version'}"
-    loop = "" if used.loop_ns is None else f"its timing loop takes {used.loop_ns:.0f} ns of each"
+    loop = (
+        ""
+        if used.loop_ns is None
+        else f"its timing loop takes {used.loop_ns:.0f} ns of an inference"
+    )
     return "; ".join(filter(None, (named, used.agreement, loop)))
 
 
