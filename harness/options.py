@@ -21,6 +21,8 @@ from harness.config.profile import (
     DEFAULT_PRECISION,
     DEFAULT_SAMPLE_HZ,
     DEFAULT_TIMEOUT_S,
+    GROUPS,
+    LAYOUTS,
     QUICK_DURATION_S,
     QUICK_PROCESSES,
     STACKS,
@@ -318,6 +320,29 @@ _MEASUREMENT = tuple(
             ("--affinity",),
             "CPUs to pin workers to, such as 0-3,8; without --threads, one thread per CPU",
             metavar="CPUS",
+        ),
+        Option(
+            "instances",
+            ("--instances",),
+            "sessions side by side, each a process on CPUs of its own: a number, "
+            f"{', '.join(LAYOUTS)}; --threads is then of each (default: one a core), "
+            f"--processes counts groups of them (default: {GROUPS}), --duration their window",
+            metavar="N",
+        ),
+        Option(
+            "memory",
+            ("--memory",),
+            "NUMA nodes of an instance's memory: local, or interleave over those of its CPUs "
+            "(default: local)",
+            metavar="POLICY",
+            default="",
+        ),
+        Option(
+            "concurrency",
+            ("--concurrency",),
+            "threads that call one shared session at once, or each instance (default: 1)",
+            metavar="N",
+            type=int,
         ),
         Option(
             "memory_limit_gb",

@@ -68,6 +68,9 @@ RUNTIME_RELATIVE_ERROR = "runtime_output_relative_error"
 RUNTIME_COSINE = "runtime_output_cosine"
 RUNTIME_LOOP = "runtime_loop_ns"
 
+#: Names of the facts of a group: instances, threads and callers of each, CPUs of each.
+GROUP_FACTS = ("group_instances", "group_threads", "group_callers", "group_cpus")
+
 #: Names of the memory facts: bytes held by ONNX Runtime's arena, bytes of a file's weights.
 ARENA = "arena_bytes"
 WEIGHTS = "weights_bytes"
@@ -142,6 +145,7 @@ class Yardstick:
 
 
 NOTHING = np.empty(0, np.int64)
+NO_CALLER = np.empty(0, np.int32)
 NO_YARDSTICK = Yardstick(NOTHING, NOTHING, NOTHING, NOTHING)
 
 
@@ -170,6 +174,9 @@ class ProcessRecord:
         provider_ns: time to load the execution providers' libraries and their dependencies,
             before the session is created; -1 where not known. 0 on the CPU, whose provider is
             part of ONNX Runtime.
+        caller: int32[n], of each sample in steady, number of the thread that called, over all
+            instances; empty where there is one session with one caller. A group of instances is
+            one process here: its samples are those of all callers in their common window.
     """
 
     index: int
@@ -188,6 +195,7 @@ class ProcessRecord:
     enqueue_ns: Int64Array = dataclasses.field(default_factory=lambda: NOTHING)
     copied: LatencySeries = LatencySeries(NOTHING, NOTHING)
     provider_ns: int = -1
+    caller: Int32Array = dataclasses.field(default_factory=lambda: NO_CALLER)
 
 
 class ColumnInfo(NamedTuple):
@@ -639,6 +647,63 @@ class Stacks:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Instances:
+    """Sessions side by side; columns of equal length n: a row for each caller in each window.
+
+    A group is started once and measured in two windows: in the common one all callers infer, in the
+    other one instance does, the others being asleep; of one instance with several callers, one
+    caller. What counts is what lies wholly inside a window.
+
+    Attributes:
+        process: int32[n], number of the group: ProcessRecord.index.
+        instance: int32[n], number of the instance in its group.
+        caller: int32[n], number of the calling thread over all instances of the group.
+        alone: int32[n], 1 in a window with nothing beside, 0 in the common one.
+        cpus: CPUs of the instance as the kernel tells them, such as ``0-15``.
+        memory: its memory policy likewise: ``default``, ``local``, ``interleave 0-3``; empty where
+            the kernel does not tell.
+        begin_ns: int64[n], CLOCK_MONOTONIC, when the window began.
+        end_ns: int64[n], when it ended; all go on until every one has left it.
+        start_ns: int64[n], start of the caller's first inference in it; -1 without one.
+        done_ns: int64[n], end of its last one there; -1 without one.
+        inferences: int64[n], how many there were.
+        median_ns: int64[n], of their durations; -1 without one.
+        p99_ns: int64[n], likewise; -1 of fewer than 500.
+        cpu_wait_ns: int64[n], how long the calling thread was runnable without a CPU, from before
+            the window until after it; -1 where the kernel does not tell.
+        session_ns: int64[n], creating the instance's session, while others were being created.
+        first_inference_ns: int64[n], its first inference, likewise.
+        pss_bytes: int64[n], memory of the instance, of what it shares with others its part; -1
+            where not known, like the next two.
+        pages_bytes: int64[n], its pages that the kernel tells the place of.
+        local_bytes: int64[n], those of them on the NUMA nodes of its CPUs.
+    """
+
+    process: Int32Array
+    instance: Int32Array
+    caller: Int32Array
+    alone: Int32Array
+    cpus: tuple[str, ...]
+    memory: tuple[str, ...]
+    begin_ns: Int64Array
+    end_ns: Int64Array
+    start_ns: Int64Array
+    done_ns: Int64Array
+    inferences: Int64Array
+    median_ns: Int64Array
+    p99_ns: Int64Array
+    cpu_wait_ns: Int64Array
+    session_ns: Int64Array
+    first_inference_ns: Int64Array
+    pss_bytes: Int64Array
+    pages_bytes: Int64Array
+    local_bytes: Int64Array
+
+    def __len__(self) -> int:
+        return len(self.process)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class WallTime:
     """Where the wall time of the command went: stretches of it that were clocked.
 
@@ -888,6 +953,7 @@ class Profile:
             none was replayed.
         stacks: sampled stacks of an extra worker; None where none were sampled.
         wall_time: where the command's wall time went; None where it was not recorded.
+        instances: the windows of sessions side by side; None of one session with one caller.
         absent: (what, reason) for everything that could not be recorded.
     """
 
@@ -911,6 +977,7 @@ class Profile:
     wall_time: WallTime | None = None
     timeline: GpuTimeline | None = None
     replay: GpuTimeline | None = None
+    instances: Instances | None = None
 
     @property
     def asked(self) -> Asked:

@@ -27,6 +27,7 @@ cdef extern from "ort/timing_loop.h" nogil:
         size_t fresh_count
         const HostValues* values
         Synchronise synchronise
+    void wait_until(int64_t) noexcept
     int64_t timing_loop(
         const Inference*, int64_t, int64_t, int64_t*, int64_t*, int64_t*, OrtStatus**, int*
     ) noexcept
@@ -273,7 +274,7 @@ cdef class Binding:
                 check(ort, ort.AllocatorFree(library.allocator, values))
 
     def time(self, int64_t[::1] start_ns not None, int64_t[::1] duration_ns not None,
-             int64_t deadline_ns=0, int64_t[::1] enqueue_ns=None):
+             int64_t deadline_ns=0, int64_t[::1] enqueue_ns=None, int64_t begin_ns=0):
         """The timing loop; returns the number of inferences."""
         cdef int64_t count = start_ns.shape[0]
         cdef int64_t completed
@@ -294,6 +295,7 @@ cdef class Binding:
             enqueue = &enqueue_ns[0]
         self.busy = True
         with nogil:
+            wait_until(begin_ns)
             completed = timing_loop(
                 &self.inference, count, deadline_ns if deadline_ns else INT64_MAX,
                 &start_ns[0], &duration_ns[0], enqueue, &failure, &device_error,

@@ -1,6 +1,24 @@
 #include "ort/timing_loop.h"
 
+#include <errno.h>
+#include <time.h>
+
 #include "clock.h"
+
+/* Longer than a sleeping thread usually takes to run again. */
+#define SPIN_NS INT64_C(300000)
+
+void wait_until(int64_t begin_ns) {
+    int64_t wake_ns = begin_ns - SPIN_NS;
+    if (monotonic_ns() < wake_ns) {
+        struct timespec wake = {wake_ns / 1000000000, wake_ns % 1000000000};
+        /* Interrupted or refused, it returns early, and the loop below waits for the rest. */
+        while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &wake, NULL) == EINTR) {
+        }
+    }
+    while (monotonic_ns() < begin_ns) {
+    }
+}
 
 static inline OrtStatus *bind_fresh_outputs(const Inference *inference) {
     for (size_t i = 0; i < inference->fresh_count; i++) {

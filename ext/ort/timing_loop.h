@@ -35,6 +35,10 @@ typedef struct Inference {
     Synchronise synchronise;  /* ends each inference; NULL: it ends when ORT returns */
 } Inference;
 
+/* Returns at begin_ns on CLOCK_MONOTONIC, at once if that has passed: asleep, then on the CPU for
+   the last SPIN_NS, so that several processes begin together to within microseconds. */
+void wait_until(int64_t begin_ns);
+
 /* Runs up to count inferences and writes the start and duration of each, in CLOCK_MONOTONIC
    nanoseconds. Unless enqueue_ns is NULL, it receives the part of the duration until ORT returned,
    before the wait for the device. An inference starts where the last one ended, unless outputs

@@ -30,6 +30,9 @@ SESSION_DEFAULTS: Mapping[str, Any] = {
     if field.name not in ("library", "strict")  # told by the facts; changes nothing that runs
 }
 
+#: What makes callers side by side; missing in files of older versions, as where there is one.
+_GROUP = ("instances", "memory", "concurrency")
+
 #: Facts that must agree for two profiles to be of the same machine.
 _MACHINE = ("cpu_model", "cpu_threads", "affinity_cpus")
 
@@ -45,9 +48,9 @@ def configuration(of: Outline | Profile, *, versions: bool = True) -> tuple[str,
     """What must agree for two profiles to differ by their occasions only.
 
     The model, the shapes, types and values of the inputs, the runtime and its options, provider,
-    session options, threads and affinity, the CPU, the GPU where one was used, and the versions of
-    the runtime and of the GPU's driver. How long and in how many processes it was measured, and
-    what was traced after the timed pass, may differ.
+    session options, threads, affinity and callers side by side, the CPU, the GPU where one was
+    used, and the versions of the runtime and of the GPU's driver. How long and in how many
+    processes it was measured, and what was traced after the timed pass, may differ.
 
     Args:
         of: the profile.
@@ -64,6 +67,7 @@ def configuration(of: Outline | Profile, *, versions: bool = True) -> tuple[str,
         {name: asked.session.get(name, default) for name, default in SESSION_DEFAULTS.items()},
         [asked.runtime, dict(asked.runtime_options)],
         asked.affinity,
+        [asked.options.get(name) or None for name in _GROUP],
         [facts.get(name) for name in machine],
         [facts.get(name) for name in (gpu, *device)] if gpu else None,
     ]

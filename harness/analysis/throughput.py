@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from harness.analysis.instances import too_few
 from harness.records import ProcessRecord, Profile
 from harness.statistics.figures import Figure
 from harness.statistics.intervals import t_interval
@@ -15,7 +16,7 @@ from harness.statistics.intervals import t_interval
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Throughput:
-    """Throughput of one worker at a time, inferences back to back.
+    """Throughput of the timed passes, inferences back to back; of a group, of all its callers.
 
     Attributes:
         inferences_per_s: geometric mean over the processes.
@@ -40,6 +41,8 @@ def throughput(profile: Profile) -> Throughput | Figure:
     times = _times_ns(profile.processes)
     if not times:
         return Figure(None, "no process has finished")
+    if profile.instances is not None and (reason := too_few(profile.instances)):
+        return Figure(None, reason)
     items = profile.items
     count = items.value if isinstance(items.value, int) else 1
     rates = count * 1e9 / np.array(times)
@@ -55,12 +58,28 @@ def throughput(profile: Profile) -> Throughput | Figure:
 
 
 def time_per_inference_ns(process: ProcessRecord) -> float:
-    """Wall time per inference, without the gaps between pyperf's values of ``loops`` each."""
+    """Wall time per inference, without the gaps between pyperf's values of ``loops`` each.
+
+    Of a group it is that of all callers together: the inverse of the sum of their rates, each over
+    the span from its first start to its last end.
+    """
     steady = process.steady
+    if len(process.caller):
+        return 1 / _rates_per_ns(process)
     end_ns = steady.start_ns + steady.duration_ns
     last = np.arange(0, len(steady), process.loops) + process.loops - 1
     taken_ns = end_ns[np.minimum(last, len(steady) - 1)] - steady.start_ns[:: process.loops]
     return float(taken_ns.sum()) / len(steady)
+
+
+def _rates_per_ns(process: ProcessRecord) -> float:
+    steady = process.steady
+    start_ns, end_ns = steady.start_ns, steady.start_ns + steady.duration_ns
+    rates = 0.0
+    for caller in np.unique(process.caller):
+        own = process.caller == caller
+        rates += int(own.sum()) / int(end_ns[own].max() - start_ns[own].min())
+    return rates
 
 
 def _times_ns(processes: Sequence[ProcessRecord]) -> list[float]:

@@ -16,7 +16,7 @@ from harness.measuring.observer import Observer
 from harness.measuring.plan import Plan
 from harness.measuring.prepared import Preparation
 from harness.reporters.terminal.console import Terminal
-from harness.reporters.wording import input_line, processes
+from harness.reporters.wording import counted, input_line, processes
 
 #: Share of the forecast from which on it is told what part of it rests on an assumption.
 _WORTH_TELLING = 0.1
@@ -101,9 +101,9 @@ class Progress(Observer):
             )
         if plan.budget_s is not None:
             more += f"; more if they vary too much, up to {_duration(plan.budget_s)}"
-        self._say(
-            f"measuring {processes(plan.processes)}, about {_duration(plan.expected_s)}{more}"
-        )
+        planned = plan.processes
+        many = counted(planned, "group") if plan.of_groups else processes(planned)
+        self._say(f"measuring {many}, about {_duration(plan.expected_s)}{more}")
         self._began_s = time.monotonic()
         self._bar.update(self._task, total=plan.processes, visible=True)
         self.measured(0, plan)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import numbers
@@ -72,7 +73,7 @@ def _as(declared: Any, value: object) -> object:
         return _refuse()
     inner = get_args(declared)
     if isinstance(declared, types.UnionType):
-        return None if value is None else _as(inner[0], value)
+        return None if value is None else _as_one_of(inner, value)
     if get_origin(declared) is tuple and isinstance(value, (list, tuple)):
         return tuple(_as(inner[0], one) for one in value)
     if get_origin(declared) is dict and isinstance(value, Mapping):
@@ -88,6 +89,15 @@ def _as(declared: Any, value: object) -> object:
     return _refuse()
 
 
+def _as_one_of(kinds: tuple[Any, ...], value: object) -> object:
+    """The value as the first of these types that it is of."""
+    for kind in kinds:
+        if kind is not types.NoneType:
+            with contextlib.suppress(TypeError):
+                return _as(kind, value)
+    return _refuse()
+
+
 def _refuse() -> object:
     raise TypeError
 
@@ -96,7 +106,7 @@ def _called(declared: Any) -> str:
     """What is wanted, in words."""
     inner = get_args(declared)
     if isinstance(declared, types.UnionType):
-        return f"{_called(inner[0])} or None"
+        return " or ".join("None" if one is types.NoneType else _called(one) for one in inner)
     if get_origin(declared) is tuple:
         return f"a list of {_CALLED[inner[0]][1]}"
     if get_origin(declared) is dict:

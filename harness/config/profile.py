@@ -16,6 +16,15 @@ from harness.config.session import ORT, SessionConfig, one_of
 from harness.errors import RequestError
 
 STACKS = ("python", "native")
+
+#: One instance for each socket, NUMA node, L3 cache or core of the machine.
+LAYOUTS = ("per-socket", "per-numa", "per-l3", "per-core")
+
+#: NUMA nodes of an instance's memory: that of the CPU which touches a page first, or all in turn.
+MEMORY_POLICIES = ("local", "interleave")
+
+#: Most instances of a group, and most callers of a session: more than any machine has use for.
+MOST_INSTANCES = 4096
 TRACE_PASSES = ("probe", "ort", "kernels")
 
 #: Processes of a comparison-grade profile: with ten, Welch's test on per-process medians
@@ -28,6 +37,9 @@ COMPARISON_DURATION_S = 2.0
 DEFAULT_PRECISION = 0.01
 DEFAULT_BUDGET_S = 60.0
 QUICK_PROCESSES = 3
+
+#: Groups of instances side by side, each of which is the unit of the intervals as a process is.
+GROUPS = 5
 QUICK_DURATION_S = 0.3
 
 #: A timed pass ends at this many samples: 4 MB of raw data per process say all there is to say.
@@ -89,6 +101,14 @@ class ProfileConfig:
         stacks: sample the stacks of an extra worker with py-spy: ``python`` for Python frames,
             ``native`` for native ones too; empty for none.
         affinity: CPUs of the workers in Linux notation (``0-3,8``), or None.
+        instances: sessions side by side, each a process on CPUs of its own: how many, or one of
+            LAYOUTS. Then ``session.intra_threads`` is of each (0 for one a core), ``processes``
+            counts groups of them and ``duration_s`` is their common window. None for one session
+            that is not placed.
+        memory: where their memory comes from, one of MEMORY_POLICIES; empty for ``local`` with
+            ``instances``, else for what the system does.
+        concurrency: threads that call each session at once; None for one. With several,
+            processes and duration are as with ``instances``.
         memory_limit_gb: resident memory that a worker may use, in units of 10**9 bytes; None
             for most of what is available.
         timeout_s: seconds that a worker may take until its first inference.
@@ -117,6 +137,9 @@ class ProfileConfig:
     energy: bool = False
     stacks: str = ""
     affinity: str | None = None
+    instances: int | str | None = None
+    memory: str = ""
+    concurrency: int | None = None
     memory_limit_gb: float | None = None
     timeout_s: float = DEFAULT_TIMEOUT_S
     output: Path | None = None
@@ -173,6 +196,7 @@ class ProfileConfig:
             )
         if self.stacks:
             one_of("stacks", self.stacks, STACKS)
+        self._check_group()
         for name in self.trace:
             one_of("trace", name or "(nothing)", TRACE_PASSES)
         if len(set(self.trace)) < len(self.trace):
@@ -180,10 +204,51 @@ class ProfileConfig:
                 f"`trace` {','.join(self.trace)}: a pass is named twice", "name each pass once"
             )
 
+    def _check_group(self) -> None:
+        """Refuses what does not go with sessions side by side, or with a single one."""
+        if isinstance(self.instances, str):
+            if self.instances.isdecimal():
+                object.__setattr__(self, "instances", int(self.instances))
+            elif self.instances not in LAYOUTS:
+                raise RequestError(
+                    f"`instances` {self.instances}: neither a number nor a layout",
+                    f"give `instances` N, or one of {', '.join(LAYOUTS)}",
+                )
+        for name in ("instances", "concurrency"):
+            value = getattr(self, name)
+            if isinstance(value, int) and not 1 <= value <= MOST_INSTANCES:
+                raise RequestError(
+                    f"`{name}` {value}: must be between 1 and {MOST_INSTANCES}",
+                    f"give `{name}` N",
+                )
+        if self.memory:
+            one_of("memory", self.memory, MEMORY_POLICIES)
+            if self.instances is None:
+                raise RequestError(
+                    f"`memory` {self.memory}: only instances are placed",
+                    "give `instances` 1 to place one session, or drop `memory`",
+                )
+        if self.is_group and self.stacks:
+            raise RequestError(
+                "`stacks` samples one session, and a group has several callers",
+                "drop `stacks`, or profile one session",
+            )
+
+    @property
+    def is_group(self) -> bool:
+        """Whether groups of callers are measured: placed instances, or several on a session."""
+        return self.instances is not None or (self.concurrency or 1) > 1
+
+    @property
+    def callers(self) -> int:
+        """Threads that call each session at once."""
+        return self.concurrency or 1
+
     @property
     def process_count(self) -> int:
-        """Worker processes to measure."""
-        return self.processes or (QUICK_PROCESSES if self.quick else COMPARISON_PROCESSES)
+        """Worker processes to measure; of instances side by side, groups."""
+        usual = GROUPS if self.is_group else COMPARISON_PROCESSES
+        return self.processes or (QUICK_PROCESSES if self.quick else usual)
 
     @property
     def timed_s(self) -> float:

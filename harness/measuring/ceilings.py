@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from harness.config.profile import ProfileConfig
 
 QUICK_CEILINGS = "`quick` measures no ceilings; leave it out"
+GROUP_CEILINGS = "they are for operators, and of callers side by side none are recorded"
 
 
 def measure(
@@ -75,10 +76,9 @@ def facts(
         config: what is profiled; a quick look measures no ceilings.
         dtypes: element types that the model computes in; those without a ceiling are left out.
     """
-    if config.quick:
-        return (
-            Reading("ceilings", None, source="harness.measuring.ceilings", reason=QUICK_CEILINGS),
-        )
+    if config.quick or config.is_group:
+        reason = QUICK_CEILINGS if config.quick else GROUP_CEILINGS
+        return (Reading("ceilings", None, source="harness.measuring.ceilings", reason=reason),)
     limit_gb = config.memory_limit_gb
     found = measure(
         library,

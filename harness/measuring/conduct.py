@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -40,30 +40,42 @@ def python_path() -> str:
 
 
 @contextlib.contextmanager
-def process(job: Job) -> Iterator[None]:
-    """Conduct of a worker process: it dies with its parent, which handles Ctrl-C and errors."""
+def process(
+    job: Job,
+    parent: int | None = None,
+    leave: Callable[[Job, HarnessError], NoReturn] = leave_error,
+) -> Iterator[None]:
+    """Conduct of a worker process: it dies with its parent, which handles Ctrl-C and errors.
+
+    Args:
+        job: of the worker.
+        parent: process id of its parent; None for the command.
+        leave: ends the process, leaving an error for its parent.
+    """
     for number in (signal.SIGINT, signal.SIGHUP):  # the terminal sends them to workers too
         signal.signal(number, signal.SIG_IGN)
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != job.parent:  # the parent died before prctl took effect
+    if os.getppid() != (
+        job.parent if parent is None else parent
+    ):  # the parent died before prctl took effect
         sys.exit(1)
     blas_threads.release()
     try:
         yield
     except HarnessError as error:
-        leave_error(job, error)
+        leave(job, error)
     except OSError as error:
         if error.errno not in NO_ROOM:
-            _leave_unexpected(job, error)
+            leave(job, _unexpected(error))
         # Otherwise there may be no room left for the error itself.
         drop_inputs(job)
-        leave_error(job, no_room(job.work_folder))
+        leave(job, no_room(job.work_folder))
     except MemoryError:
-        leave_error(job, no_memory("a worker"))
+        leave(job, no_memory("a worker"))
     except Exception as error:  # the parent shows it, whatever it is
         if NO_THREADS.search(str(error)):
-            leave_error(job, no_threads("a worker"))
-        _leave_unexpected(job, error)
+            leave(job, no_threads("a worker"))
+        leave(job, _unexpected(error))
 
 
 def end() -> NoReturn:
@@ -92,6 +104,7 @@ def no_room(folder: Path) -> MachineError:
     )
 
 
-def _leave_unexpected(job: Job, error: Exception) -> NoReturn:
+def _unexpected(error: Exception) -> HarnessError:
+    """The error to leave for one that nobody foresaw; its traceback goes to stderr."""
     traceback.print_exc()
-    leave_error(job, HarnessError(f"{type(error).__name__} in a worker: {one_line(str(error))}"))
+    return HarnessError(f"{type(error).__name__} in a worker: {one_line(str(error))}")

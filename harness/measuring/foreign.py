@@ -77,6 +77,13 @@ def settled(config: ProfileConfig) -> tuple[ProfileConfig, tuple[Absent, ...]]:
                 f"`{field}`: only ONNX Runtime has it, and `runtime` {runtime.name} is asked for",
                 "leave one of them out",
             )
+    if config.is_group:
+        field = "instances" if config.instances is not None else "concurrency"
+        raise RequestError(
+            f"`{field}`: sessions side by side are ONNX Runtime's, and `runtime` {runtime.name} "
+            "is asked for",
+            "leave one of them out",
+        )
     if config.session.provider not in runtime.places:
         raise RequestError(
             f"`provider` {config.session.provider}: {runtime.title} runs on "

@@ -23,6 +23,7 @@ import numpy as np
 
 from harness.config.profile import ProfileConfig
 from harness.errors import HarnessError
+from harness.machine.placement import Place
 from harness.measuring import plain_values
 from harness.measuring.stopwatch import Stopwatch, Stretch
 from harness.records import Reading
@@ -46,6 +47,7 @@ class Job:
         work_folder: where the preparation leaves its results.
         partial_folder: where a measuring process leaves its shard.
         cpus: CPUs that the workers may use.
+        places: of the instances of a group, one each; empty where they are not placed.
         parent: process id of the command; its workers die with it.
     """
 
@@ -56,6 +58,7 @@ class Job:
     work_folder: Path
     partial_folder: Path
     cpus: tuple[int, ...]
+    places: tuple[Place, ...] = ()
     parent: int = dataclasses.field(default_factory=os.getpid)
 
     @property
@@ -161,18 +164,27 @@ def read_calibration(job: Job) -> Calibration:
     return read(job.work_folder / _CALIBRATION, Calibration)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Error:
+class PlainError(NamedTuple):
     """A HarnessError as it is handed over."""
 
     kind: str
     message: str
     remedy: str
 
+    @classmethod
+    def of(cls, error: HarnessError) -> PlainError:
+        """This error."""
+        return cls(error.kind, error.message, error.remedy)
+
+    def restored(self) -> HarnessError:
+        """The error again."""
+        kinds = {kind.kind: kind for kind in _kinds(HarnessError)}
+        return kinds[self.kind](self.message, self.remedy)
+
 
 def leave_error(job: Job, error: HarnessError) -> NoReturn:
     """Ends a worker, leaving its error where the command finds it."""
-    write(job.work_folder / _ERROR, _Error(error.kind, error.message, error.remedy))
+    write(job.work_folder / _ERROR, PlainError.of(error))
     sys.exit(error.exit_code)
 
 
@@ -181,10 +193,9 @@ def take_error(job: Job) -> HarnessError | None:
     path = job.work_folder / _ERROR
     if not path.exists():
         return None
-    left = read(path, _Error)
+    left = read(path, PlainError)
     path.unlink()
-    kinds = {kind.kind: kind for kind in _kinds(HarnessError)}
-    return kinds[left.kind](left.message, left.remedy)
+    return left.restored()
 
 
 def _kinds(kind: type[HarnessError]) -> Iterator[type[HarnessError]]:

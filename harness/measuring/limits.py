@@ -79,7 +79,7 @@ class Watch:
                 self._look_once()
 
     def _look_once(self) -> None:
-        workers = [child for child in _children() if self._job in _command_line(child)]
+        workers = [child for child in _descendants() if self._job in _command_line(child)]
         if not workers:
             return
         taken = sum(map(_resident_bytes, workers))
@@ -105,12 +105,23 @@ def of(job: Job) -> Watch:
     return Watch(limit_bytes, job.config.timeout_s, job.path, job.inferred)
 
 
-def _children() -> list[int]:
-    """Process ids of the children of this process, whichever thread started them."""
+def _descendants() -> list[int]:
+    """Process ids of the children of this process, whichever thread started them, and of theirs:
+    instances are children of the leader of their group.
+    """
+    found = _children("self")
+    for process in found:  # grows meanwhile
+        found += _children(str(process))
+    return found
+
+
+def _children(process: str) -> list[int]:
+    """Process ids of the children of a process; none if it has ended."""
     found: list[int] = []
-    for thread in Path("/proc/self/task").iterdir():
-        with contextlib.suppress(OSError, ValueError):
-            found += map(int, (thread / "children").read_text().split())
+    with contextlib.suppress(OSError):
+        for thread in Path(f"/proc/{process}/task").iterdir():
+            with contextlib.suppress(OSError, ValueError):
+                found += map(int, (thread / "children").read_text().split())
     return found
 
 
@@ -133,7 +144,7 @@ def _kill(process: int) -> None:
     with contextlib.suppress(OSError):
         descriptor = os.pidfd_open(process)
         try:
-            if process in _children():
+            if process in _descendants():
                 signal.pidfd_send_signal(descriptor, signal.SIGKILL)
         finally:
             os.close(descriptor)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 import numpy as np
 
 from harness.analysis.comparing.differences import items_apart, unlike_inputs
+from harness.analysis.throughput import time_per_inference_ns
 from harness.config.profile import ProfileConfig
 from harness.errors import RequestError
 from harness.measuring import spawning
@@ -23,7 +24,7 @@ from harness.measuring.observer import Observer
 from harness.measuring.plan import Plan, equal_looks
 from harness.measuring.profile import Measuring, interruptible, started
 from harness.measuring.stopwatch import Stopwatch
-from harness.records import ITEMS, Profile, Reading
+from harness.records import ITEMS, ProcessRecord, Profile, Reading
 from harness.statistics.pairs import Decision, decide, fewest_pairs
 from harness.statistics.verdicts import DECIDED, Verdict
 from harness.storage import shards
@@ -113,7 +114,11 @@ def ab(
             raise RequestError(unlike, "give both the same `shapes`, `dims` or `batch`")
         plans = equal_looks(one.plan, other.plan)
         _require_budget(budget_s, plans, observer)
-        sides = (_Side(one, plans[0]), _Side(other, plans[1]))
+        # What is compared of callers side by side is what they reach together.
+        figure = _median_ns
+        if first.is_group or second.is_group:
+            figure = time_per_inference_ns
+        sides = (_Side(one, plans[0], figure), _Side(other, plans[1], figure))
         log_items = math.log(items[1] / items[0])
         with one.kept(), other.kept():
             began_s = time.monotonic()
@@ -124,7 +129,7 @@ def ab(
                 trace = traced(pair, (time.monotonic() - began_s) / budget_s)
                 for number in (0, 1) if coin.random() < 0.5 else (1, 0):
                     sides[number].measure(pair, trace=trace)
-                differences.append(math.log(sides[1].median_ns / sides[0].median_ns) - log_items)
+                differences.append(math.log(sides[1].last_ns / sides[0].last_ns) - log_items)
                 decision = decide(
                     np.array(differences),
                     margin=margin,
@@ -180,22 +185,29 @@ def _items(measuring: Measuring) -> Reading:
     return next(fact for fact in measuring.preparation.facts if fact.name == ITEMS)
 
 
+def _median_ns(process: ProcessRecord) -> float:
+    return float(np.median(process.steady.duration_ns))
+
+
 class _Side:
     """One of the two configurations, measured process by process.
 
+    Args:
+        measuring: the configuration, prepared.
+        plan: of its processes.
+        figure: what is compared of a process.
+
     Attributes:
-        medians_ns: median latency of each process so far.
+        last_ns: the figure of the last process.
     """
 
-    def __init__(self, measuring: Measuring, plan: Plan) -> None:
+    def __init__(
+        self, measuring: Measuring, plan: Plan, figure: Callable[[ProcessRecord], float]
+    ) -> None:
         self._measuring = measuring
         self._plan = dataclasses.replace(plan, processes=1)
-        self.medians_ns: list[float] = []
-
-    @property
-    def median_ns(self) -> float:
-        """Median latency of the last process."""
-        return self.medians_ns[-1]
+        self._figure = figure
+        self.last_ns = math.nan
 
     def measure(self, pair: int, *, trace: bool) -> None:
         """Measures the process with this index."""
@@ -204,4 +216,4 @@ class _Side:
         clock = self._measuring.clock
         spawning.measure(self._measuring.job, plan, _nobody_waits, clock, first=pair)
         process = shards.read_shard(self._measuring.partial, pair).process
-        self.medians_ns.append(float(np.median(process.steady.duration_ns)))
+        self.last_ns = self._figure(process)

@@ -25,6 +25,9 @@ ROUNDED_OFF = 0.05
 #: of CPU time on a 2-core EPYC. Only the announced total duration depends on it.
 PROCESS_OVERHEAD_S = 0.35
 
+#: Seconds that a group takes besides its windows and sessions: warm-up, leads, results.
+GROUP_OVERHEAD_S = 1.0
+
 #: An inference shorter than this is assumed to run on one thread: splitting an operator between
 #: threads would cost ONNX Runtime about as much (mlp at 2 µs did not settle, mobilenet-v2 at
 #: 3 ms did).
@@ -84,6 +87,7 @@ class Plan:
             none was timed: each is taken to need as long as the model's. 0 where one was.
         budget_s: seconds of measuring up to which processes are added if the planned ones do
             not reach the precision; None if none are added.
+        of_groups: whether a process is the leader of a group of instances.
     """
 
     processes: int
@@ -100,6 +104,7 @@ class Plan:
     profiled_s: float
     assumed_s: float
     budget_s: float | None
+    of_groups: bool = False
 
     @property
     def expected_s(self) -> float:
@@ -153,6 +158,8 @@ def equal_looks(first: Plan, second: Plan) -> tuple[Plan, Plan]:
     of samples. Of the others, the slower one comes first: it takes a whole number of inferences,
     and three at least, and the faster one looks for as long as these last.
     """
+    if first.of_groups or second.of_groups:
+        return first, second  # a group's window is as long as its callers need
     seconds = min(first.timed_s, second.timed_s)
     least = min(COMPARISON_CHUNKS, first.steady_chunks, second.steady_chunks)
     slower = max(first.latency_ns, second.latency_ns)
@@ -195,6 +202,28 @@ def _divided(samples: int, least: int) -> tuple[int, int]:
     return chunks, round(samples / chunks)
 
 
+def _of_groups(config: ProfileConfig, latency_ns: int, session_ns: int) -> Plan:
+    """The plan of a group, which times its two windows itself (`harness.measuring.group`)."""
+    windows_s = 2 * max(config.timed_s, 1e-9 * latency_ns) + GROUP_OVERHEAD_S
+    return Plan(
+        processes=config.process_count,
+        warmup_chunks=0,
+        steady_chunks=1,
+        chunk_inferences=1,
+        latency_ns=max(latency_ns, 1),
+        traced=frozenset(),
+        profiled=frozenset(),
+        trace_inferences=0,
+        probe_inferences=0,
+        untimed_s=2 * (PROCESS_OVERHEAD_S + session_ns * 1e-9) + windows_s,
+        probed_s=0.0,
+        profiled_s=0.0,
+        assumed_s=0.0,
+        budget_s=None,
+        of_groups=True,
+    )
+
+
 def divide_time(
     config: ProfileConfig,
     latency_ns: int,
@@ -217,6 +246,8 @@ def divide_time(
             already optimised; 0 if it was not timed.
         insertable: whether probes can be inserted.
     """
+    if config.is_group:
+        return _of_groups(config, latency_ns, session_ns)
     probed = insertable and "probe" in config.trace and executions > 0
     latency_s = max(latency_ns, 1) * 1e-9
     samples = min(round(config.timed_s / latency_s), config.most_samples)

@@ -66,7 +66,7 @@ def profile(
     with interruptible(), started(config, observer, clock) as measuring:
         observer.prepared(measuring.preparation, measuring.plan)
         stop_rule = None
-        if config.processes is None and not config.quick:
+        if config.processes is None and not config.quick and not config.is_group:
             stop_rule = StopRule(config.precision, config.budget_s, measuring.partial)
         with measuring.kept():
             spawning.measure(
@@ -244,7 +244,8 @@ def _started(
     with clock.on("request"):
         config, not_traced = foreign.settled(config)
         cpus = request.usable_cpus(config.affinity)
-        config = request.fit_to_cpus(config, cpus, observer)
+        placement = request.placement(config, cpus)
+        config = request.fit_to_cpus(config, cpus, placement, observer)
         library = (config.session.library or ort_library()).absolute()
         if not foreign.is_foreign(config):
             request.require_provider(config, library)
@@ -255,7 +256,8 @@ def _started(
         observer.preparing(config.model)
         with clock.on("model"):
             model, name = _model_file(config.model, work)
-        job = Job(config, library, model, name, work, partial, tuple(sorted(cpus)))
+        places = placement.places if placement is not None else ()
+        job = Job(config, library, model, name, work, partial, tuple(sorted(cpus)), places)
         job.write()
         preparation = spawning.prepare(job, clock)
         calibrated = spawning.calibrate(job, clock)
@@ -269,7 +271,12 @@ def _started(
             insertable=preparation.probed is not None,
         )
         with clock.on("facts of the machine"):
-            environment = (*facts.collect(), *preparation.facts, *calibrated.facts)
+            environment = (
+                *facts.collect(),
+                *preparation.facts,
+                *calibrated.facts,
+                *request.group_facts(job),
+            )
         header = shards.ProfileHeader(
             harness_version=__version__,
             created=created.isoformat(timespec="seconds"),
@@ -281,7 +288,7 @@ def _started(
             environment=environment,
             # Pairs are measured until decided, so their number is not planned.
             planned_processes=0 if config.interleaved_with else plan.processes,
-            absent=(*not_traced, *preparation.absent),
+            absent=(*not_traced, *preparation.absent, *request.left_out(config)),
         )
         yield Measuring(job, preparation, plan, header, partial, target, clock)
 

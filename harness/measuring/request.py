@@ -13,8 +13,12 @@ from harness.config.profile import ProfileConfig
 from harness.config.session import ORT
 from harness.errors import MachineError, RequestError
 from harness.machine.cpu_lists import cpu_parts, cpu_ranges
+from harness.machine.placement import Placement, place
+from harness.machine.topology import topology
+from harness.measuring.handover import Job
 from harness.measuring.observer import Observer
 from harness.ort import config_keys, providers
+from harness.records import GROUP_FACTS, Absent, Reading
 from harness.storage import files
 
 
@@ -28,12 +32,12 @@ def output_file(config: ProfileConfig, created: datetime.datetime) -> Path:
     if target is None:
         stem = Path(config.model).stem
         stamp = created.strftime("%Y%m%dT%H%M%SZ")
-        target = Path("profiles") / f"{stem}-{place(config)}-{stamp}.h5"
+        target = Path("profiles") / f"{stem}-{runs_on(config)}-{stamp}.h5"
     files.refuse_existing(target, force=config.force)
     return target
 
 
-def place(config: ProfileConfig) -> str:
+def runs_on(config: ProfileConfig) -> str:
     """Where the model runs, as names of files say it: its provider, after another runtime."""
     provider = config.session.provider
     return provider if config.runtime == ORT else f"{config.runtime}-{provider}"
@@ -64,8 +68,72 @@ def folder_of(target: Path) -> Iterator[None]:
                 each.rmdir()
 
 
-def fit_to_cpus(config: ProfileConfig, cpus: set[int], observer: Observer) -> ProfileConfig:
-    """The configuration, with a thread count that keeps ORT's threads on the requested CPUs."""
+def placement(config: ProfileConfig, cpus: set[int]) -> Placement | None:
+    """Where the instances run; None if they are not placed.
+
+    Args:
+        config: what to measure.
+        cpus: that may be used.
+
+    Raises:
+        RequestError: they cannot be placed so.
+    """
+    if config.instances is None:
+        return None
+    threads = config.session.intra_threads or None
+    return place(topology(allowed=cpus), config.instances, threads)
+
+
+def group_facts(job: Job) -> tuple[Reading, ...]:
+    """Facts of a group: instances, threads and callers of each; none where one is measured."""
+    if not job.config.is_group:
+        return ()
+    source = "the request, and /sys/devices/system for places"
+    threads = job.config.session.intra_threads
+    why = "" if threads else "ONNX Runtime chose"
+    told = (
+        Reading("", max(len(job.places), 1), "1", source),
+        Reading("", threads or None, "1", source, why),
+        Reading("", job.config.callers, "1", source),
+        Reading(
+            "",
+            "; ".join(cpu_ranges(one.cpus) for one in job.places) or None,
+            "",
+            source,
+            "" if job.places else "one session, not placed",
+        ),
+    )
+    return tuple(
+        dataclasses.replace(one, name=name) for name, one in zip(GROUP_FACTS, told, strict=True)
+    )
+
+
+def left_out(config: ProfileConfig) -> tuple[Absent, ...]:
+    """What is not measured of a group."""
+    if not config.is_group:
+        return ()
+    reason = "not recorded of callers side by side: profile one session for its operators"
+    return (("trace", reason),)
+
+
+def fit_to_cpus(
+    config: ProfileConfig, cpus: set[int], placed: Placement | None, observer: Observer
+) -> ProfileConfig:
+    """The configuration, with a thread count that keeps ORT's threads on the requested CPUs.
+
+    Args:
+        config: what to measure.
+        cpus: that may be used.
+        placed: where its instances run.
+        observer: is warned.
+    """
+    if placed is not None:
+        for note in placed.notes:
+            observer.warning(note)
+        session = dataclasses.replace(config.session, intra_threads=placed.threads)
+        return dataclasses.replace(config, session=session, trace=())
+    if config.is_group:
+        config = dataclasses.replace(config, trace=())
     if config.affinity is not None and not config.session.intra_threads:
         # When ORT chooses the number of threads, it also pins them itself, to any CPU of the
         # machine and regardless of the affinity they inherit.

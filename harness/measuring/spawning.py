@@ -46,6 +46,7 @@ import pyperf
 from harness.errors import NO_THREADS, HarnessError, MachineError, no_threads, one_line
 from harness.machine.cpu_lists import cpu_ranges
 from harness.measuring import conduct, handover, limits
+from harness.measuring.group import Group
 from harness.measuring.handover import Calibration, Job
 from harness.measuring.limits import Watch
 from harness.measuring.plan import Plan
@@ -300,9 +301,13 @@ def _work() -> None:
     with conduct.process(job):
         os.dup(arguments.pipe)  # (7)
         measurement: Measurement | None = None
+        group: Group | None = None
 
         def take(loops: int) -> float:
-            nonlocal measurement
+            nonlocal group, measurement
+            if job.config.is_group:
+                group = Group(job, arguments.process)
+                return group.take()
             if measurement is None:
                 # Only now: pyperf has set the affinity, which ORT's threads inherit.
                 measurement = Measurement(
@@ -311,19 +316,23 @@ def _work() -> None:
             return measurement.take(loops)
 
         bench = runner.bench_time_func(job.model_name, take)
-        if measurement is None:
+        metadata = dict(bench.get_runs()[0].get_metadata())
+        if group is not None:
+            watch, shard = group.watch, group.finish(metadata)
+        elif measurement is not None:
+            watch = measurement.watch
+            shard = measurement.finish(
+                arguments.loops,
+                arguments.trace_inferences,
+                arguments.probe_inferences,
+                metadata,
+                profiled=arguments.profiled,
+            )
+        else:
             return
-        metadata = bench.get_runs()[0].get_metadata()
-        shard = measurement.finish(
-            arguments.loops,
-            arguments.trace_inferences,
-            arguments.probe_inferences,
-            dict(metadata),
-            profiled=arguments.profiled,
-        )
-        with measurement.watch.on("shard"):
+        with watch.on("shard"):
             shards.write_shard(job.partial_folder, shard)
-        handover.leave_clocked(job, str(arguments.process), measurement.watch)
+        handover.leave_clocked(job, str(arguments.process), watch)
     conduct.end()
 
 

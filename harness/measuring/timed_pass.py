@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from harness.config.profile import ENERGY_IDLE_S
+from harness.config.session import SessionConfig
 from harness.errors import ModelError, one_line
 from harness.machine.devices import cuda_devices
 from harness.machine.devices.sampling import DeviceSampler
@@ -95,7 +96,7 @@ class Measurement:
         if job.config.sample_hz and index >= 0:
             # Before there is a session, to record the devices' state without our load.
             latency_ns = handover.read_calibration(job).latency_ns
-            self._sampler = _device_sampler(job, latency_ns, warmup_chunks + steady_chunks)
+            self._sampler = device_sampler(job, latency_ns, warmup_chunks + steady_chunks)
             with self.watch.on("starting to sample"):
                 self._sampler.start()
             if job.config.energy:
@@ -328,7 +329,9 @@ class Measurement:
             log=tuple(self._library.take_log()),
             yardstick=yardstick.concatenate(self._yardsticks),
             duration_holds=(
-                DURATION_HOLDS[self._holds] if self.opened is None else self.opened.holds
+                DURATION_HOLDS[holds(self._job.config.session)]
+                if self.opened is None
+                else self.opened.holds
             ),
             enqueue_ns=np.concatenate([NOTHING, *self._enqueued[self._warmup_chunks :]]),
             copied=copied,
@@ -347,13 +350,6 @@ class Measurement:
             traced.replay,
         )
 
-    @property
-    def _holds(self) -> str:
-        """What the durations of the timed pass include: a key of DURATION_HOLDS."""
-        if not self._on_device:
-            return "host"
-        return "captured" if providers.captures_graph(self._job.config.session) else "resident"
-
     def _outputs(self) -> tuple[list[Any], LatencySeries]:
         """The model's outputs; on a device, also the latencies of inferences with copies."""
         library, session = self._library, self._session
@@ -363,7 +359,9 @@ class Measurement:
             and isinstance(session, ort.Session)
         ):
             return self._binding.outputs(), LatencySeries(NOTHING, NOTHING)
-        if self._holds == "captured":  # such a session only works with the binding it captured
+        if (
+            holds(self._job.config.session) == "captured"
+        ):  # such a session only works with the binding it captured
             config = providers.uncaptured(self._job.config.session)
             session = open_session(library, self._job.model, config)
         with contextlib.closing(bind(session, self._inputs, "copied")) as binding:
@@ -377,7 +375,14 @@ class Measurement:
         return outputs, LatencySeries(start_ns, duration_ns)
 
 
-def _device_sampler(job: Job, latency_ns: int, chunks: int) -> DeviceSampler:
+def holds(session: SessionConfig) -> str:
+    """What the durations of the timed pass of such a session include: a key of DURATION_HOLDS."""
+    if not providers.by_name(session.provider).on_device:
+        return "host"
+    return "captured" if providers.captures_graph(session) else "resident"
+
+
+def device_sampler(job: Job, latency_ns: int, chunks: int) -> DeviceSampler:
     """The sampler of a process, with room for twice the expected duration of its passes."""
     config = job.config
     passes_s = config.timed_s + chunks * latency_ns * 1e-9

@@ -200,6 +200,7 @@ class Binding:
         duration_ns: npt.NDArray[np.int64],
         deadline_ns: int = 0,
         enqueue_ns: npt.NDArray[np.int64] | None = None,
+        begin_ns: int = 0,
     ) -> int:
         """The timing loop: runs inferences back to back and stores their times in the arrays.
 
@@ -208,7 +209,9 @@ class Binding:
         of it until ORT returned.
 
         Ends when the arrays are full, or with the first inference that finishes at or
-        after deadline_ns (CLOCK_MONOTONIC; 0 for none). Returns the number of inferences.
+        after deadline_ns (CLOCK_MONOTONIC; 0 for none). Begins at begin_ns, if that has not
+        passed: threads of several processes that were told the same begin together. Returns the
+        number of inferences.
 
         Raises:
             OrtError: an inference failed; ``completed`` says how many had succeeded.

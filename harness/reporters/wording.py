@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.analysis.device_checks import DeviceChecks
 from harness.analysis.findings.seen import Finding
@@ -12,6 +13,9 @@ from harness.analysis.host_or_device import Difference
 from harness.analysis.runtime import Runtime, runtime
 from harness.options import worded
 from harness.records import InputRecord, Profile
+
+if TYPE_CHECKING:
+    from harness.analysis.comparing.report import Compared
 
 #: How the work of nodes is divided among their kernels (``analysis.kernel_ceilings``).
 PARTS_TOLD = (
@@ -104,6 +108,18 @@ def minute(when: datetime.datetime) -> str:
 def processes(number: int) -> str:
     """A number of processes: ``1 process``, ``3 processes``."""
     return counted(number, "process", "processes")
+
+
+def figure_of(compared: Compared) -> str:
+    """What the verdict of a comparison is on, in words; empty for the median of pairs."""
+    if compared.is_together:
+        return "wall time per inference of all callers together, the inverse of their throughput"
+    return "" if compared.paired else UNDISTURBED
+
+
+def units(profile: Profile, number: int) -> str:
+    """So many of a profile's units of replication: ``3 processes``, or ``5 groups``."""
+    return processes(number) if profile.instances is None else counted(number, "group")
 
 
 def file_names(profiles: Sequence[Profile]) -> list[str]:

@@ -162,7 +162,7 @@ def ended_by(profile: Profile) -> str:
     asked = profile.asked
     if not profile.complete:
         return "interruption"
-    if asked.processes is not None or asked.quick:
+    if asked.processes is not None or asked.quick or profile.instances is not None:
         return "request"
     if asked.precision is None or asked.interleaved_with:
         return ""

@@ -12,6 +12,7 @@ from harness.records import (
     OF_PLACES,
     DeviceSeries,
     GpuTimeline,
+    Instances,
     KernelEvents,
     Launches,
     LaunchTimes,
@@ -87,6 +88,7 @@ def assemble(
         devices=merge_devices([each for shard in shards for each in shard.devices]),
         kernels=merge_kernels([one.kernels for one in agreeing if one.kernels is not None]),
         timeline=merge_timelines([one.timeline for one in agreeing if one.timeline is not None]),
+        instances=_merge_instances(shards),
         replay=merge_timelines([one.replay for one in agreeing if one.replay is not None]),
     )
 
@@ -190,7 +192,13 @@ def merge_timelines(parts: Sequence[GpuTimeline]) -> GpuTimeline | None:
     )
 
 
-_Table = TypeVar("_Table", Launches, TimelineInferences, LaunchTimes)
+def _merge_instances(shards: Sequence[Shard]) -> Instances | None:
+    """The rows of all groups, one after the other; None if there are none."""
+    parts = [shard.instances for shard in shards if shard.instances is not None]
+    return _appended(parts) if parts else None
+
+
+_Table = TypeVar("_Table", Instances, Launches, TimelineInferences, LaunchTimes)
 
 
 def _appended(parts: Sequence[_Table]) -> _Table:

@@ -143,6 +143,25 @@ def device(processes: frozenset[int]) -> dict[str, Bounds]:
     return {"process": process, "time_ns": TIME, "value": ANY, "changed": FLAG}
 
 
+def instances(processes: frozenset[int]) -> dict[str, Bounds]:
+    """Bounds of the columns of Instances of these processes."""
+    number = dict.fromkeys(("instance", "caller"), NUMBER)
+    times = dict.fromkeys(("begin_ns", "end_ns"), TIME)
+    known = dict.fromkeys(("inferences", "session_ns", "first_inference_ns"), TIME)
+    maybe = (
+        "start_ns", "done_ns", "median_ns", "p99_ns", "cpu_wait_ns",
+        "pss_bytes", "pages_bytes", "local_bytes",
+    )  # fmt: skip
+    return {
+        "process": dataclasses.replace(NUMBER, among=processes),
+        "alone": FLAG,
+        **number,
+        **times,
+        **known,
+        **dict.fromkeys(maybe, COUNT),
+    }
+
+
 def kernels(processes: frozenset[int], nodes: int) -> dict[str, Bounds]:
     """Bounds of the columns of KernelEvents of these processes, with node numbers below nodes."""
     return {

@@ -38,6 +38,7 @@ from harness.records import (
     DeviceSeries,
     GpuTimeline,
     InputRecord,
+    Instances,
     KernelEvents,
     ModelRecord,
     NodeEvents,
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: Version of the files in a partial folder; increase it when a record stored in them changes.
-PARTIAL_VERSION = 4
+PARTIAL_VERSION = 5
 
 _HEADER = "header.shard"
 _RECORD = "record.json"
@@ -99,6 +100,7 @@ class Shard:
         kernels: work of the GPU in its traced pass; None without one.
         timeline: when the GPU worked, in a pass of its own; None without one.
         replay: the same while a captured graph was replayed; None without one.
+        instances: what each instance did, if the process leads a group of them; else None.
     """
 
     process: ProcessRecord
@@ -109,6 +111,7 @@ class Shard:
     kernels: KernelEvents | None = None
     timeline: GpuTimeline | None = None
     replay: GpuTimeline | None = None
+    instances: Instances | None = None
 
 
 def partial_folder(target: Path) -> Path:
@@ -386,6 +389,12 @@ def _check(shard: Shard) -> None:
         limits = {"enqueue_ns": bounds.DURATION}
         bounds.check_columns(process, limits, len(process.steady))
     known = frozenset({process.index})
+    if len(process.caller):
+        bounds.check_columns(process, {"caller": bounds.NUMBER}, len(process.steady))
+    if shard.instances is not None:
+        count = len(shard.instances)
+        told = ("cpus", "memory")
+        bounds.check_columns(shard.instances, bounds.instances(known), count, told)
     rows = None
     if shard.nodes is not None:
         rows = len(shard.nodes)

@@ -9,12 +9,16 @@ import numpy as np
 from harness.analysis import runtime, timed_passes
 from harness.analysis.comparing.figures import Judge
 from harness.analysis.comparing.report import SIDES
+from harness.analysis.instances import together
 from harness.records import Profile
 from harness.statistics import paired, steady_state
 from harness.statistics.figures import CONFIDENCE
 
 #: Processes that a profile needs for a difference of 2 % to be found.
 COMPARISON_GRADE = 10
+
+#: The same of groups, which take longer and whose figures are of many callers.
+GROUPS_GRADE = 5
 
 
 def caveats(judge: Judge, base: Profile, candidate: Profile) -> tuple[str, ...]:
@@ -39,17 +43,29 @@ def caveats(judge: Judge, base: Profile, candidate: Profile) -> tuple[str, ...]:
             caveats.append(f"the {name} was interrupted: it has only {_processes(count)}")
         if profile.asked.quick:
             caveats.append(f"the {name} was measured with `quick`: not comparison-grade")
-        elif 1 < count < COMPARISON_GRADE and not judge.paired:
-            caveats.append(
-                f"the {name} has {_processes(count)}: comparison-grade takes {COMPARISON_GRADE}"
-            )
+        grade = COMPARISON_GRADE if profile.instances is None else GROUPS_GRADE
+        if not profile.asked.quick and 1 < count < grade and not judge.paired:
+            caveats.append(f"the {name} has {_processes(count)}: comparison-grade takes {grade}")
         if verdict.verdict in ("disturbed", "unusable"):
             caveats.append(f"the {name} is {verdict.verdict}: {'; '.join(verdict.causes)}")
         caveats += _unsteady(name, profile)
+    callers = [_callers(profile) for profile in (base, candidate)]
+    if callers[0] != callers[1]:
+        caveats.append(
+            f"{callers[0]} against {callers[1]} side by side: latency is of one of them, "
+            "throughput of all together"
+        )
     if judge.paired:
         caveats += _scatters(base, candidate)
     unlike = timed_passes.unlike_each_other(base, candidate)
     return (*caveats, unlike) if unlike else tuple(caveats)
+
+
+def _callers(profile: Profile) -> str:
+    """How many callers each group has."""
+    found = together(profile)
+    count = 1 if found is None else found.instances * found.callers
+    return f"{count} caller{'s' if count != 1 else ''}"
 
 
 def _scatters(base: Profile, candidate: Profile) -> list[str]:

@@ -9,7 +9,16 @@ from typing import Any
 from harness.analysis.ceilings import is_ceiling
 from harness.analysis.precision import FACT, Precision, of_model, precision
 from harness.ort import providers
-from harness.records import ITEMS, NOISE, WEIGHTS, Asked, InputRecord, Profile, Reading
+from harness.records import (
+    GROUP_FACTS,
+    ITEMS,
+    NOISE,
+    WEIGHTS,
+    Asked,
+    InputRecord,
+    Profile,
+    Reading,
+)
 from harness.statistics.figures import Figure
 
 #: Readings that vary from one moment to the next.
@@ -26,6 +35,7 @@ _OF_THE_MOMENT = frozenset(
         "package_onnx-harness",
         "provider_options_asked",  # covered by the configuration
         FACT,  # covered by what it is made of
+        *GROUP_FACTS,  # covered by the configuration
         NOISE,
     }
 )
@@ -42,6 +52,8 @@ _SESSION = (
     "no_arena",
     "no_mem_pattern",
 )
+#: Those that make callers side by side, and what they are in files of older versions.
+_GROUP = {"instances": None, "memory": "", "concurrency": None}
 _MEASUREMENT = ("affinity", "duration_s", "quick", "energy", "sample_hz", "trace")
 
 #: How the names of readings on a driver or a GPU begin; each provider adds its own.
@@ -179,6 +191,11 @@ def _config(base: Profile, candidate: Profile) -> Iterator[Difference]:
         sides = [_runtime(each) for each in (one, other)]
         yield Difference("session", "`runtime`", *sides)
     yield from _fields("session", _SESSION, one.session, other.session)
+    groups = [
+        _GROUP | {name: side.options[name] for name in _GROUP if name in side.options}
+        for side in (one, other)
+    ]
+    yield from _fields("session", tuple(_GROUP), *groups)
     yield from _fields("measurement", _MEASUREMENT, one.options, other.options)
 
 
@@ -222,7 +239,7 @@ def _fields(
 
 def _text(value: object) -> str:
     """A field's value as a user would give it."""
-    if value is None:
+    if value is None or value == "":
         return "default"
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -13,7 +13,7 @@ from harness.analysis import energy, machine_speed, noise
 from harness.analysis.comparing import undisturbed
 from harness.analysis.comparing.differences import items_of
 from harness.analysis.comparing.occasions import joined
-from harness.analysis.comparing.report import BESIDE, SIDES, Quantity
+from harness.analysis.comparing.report import BESIDE, SIDES, TOGETHER, Quantity
 from harness.analysis.energy import Energy
 from harness.analysis.noise import NoiseVerdict
 from harness.analysis.throughput import time_per_inference_ns
@@ -158,13 +158,21 @@ class Judge:
         self._yardsticks = [side["latency_ns"].log_yardstick for side in self._figures]
 
     def latency(self, refusal: str) -> Quantity:
-        """Compares the undisturbed latency (of pairs the median), or refuses to for a reason."""
+        """Compares the figure of the verdict, or refuses to for a reason."""
         if not refusal and self.paired and not self._sides[0]:
             refusal = "no pair of processes has finished on both sides"
-        name = "latency_ns" if self.paired else undisturbed.NAME
         if refusal:
-            return unknown(name, refusal)
-        return self._figure(name) if self.paired else self._undisturbed()
+            return unknown(self._headline, refusal)
+        if self._headline == undisturbed.NAME:
+            return self._undisturbed()
+        return self._figure(self._headline)
+
+    @property
+    def _headline(self) -> str:
+        """Name of the figure that the verdict is on."""
+        if any(one.instances is not None for one in self._profiles):
+            return TOGETHER
+        return "latency_ns" if self.paired else undisturbed.NAME
 
     def _undisturbed(self) -> Quantity:
         both = [*self._occasions[0], *self._occasions[1]]
@@ -233,14 +241,17 @@ class Judge:
     def quantities(self) -> tuple[Quantity, ...]:
         """Median and slow processes (not of pairs), tails, cold start, throughput, energy, memory.
 
-        The verdicts on what stands beside the undisturbed latency (``BESIDE``) hold jointly (Holm),
-        and so do those on the rest. Those of pairs have no p-value to order them by: each
+        The verdicts on what stands beside that of the comparison (``BESIDE``) hold jointly
+        (Holm), and so do those on the rest. Those of pairs have no p-value to order them by: each
         gets an equal share of the chance of a wrong verdict (Bonferroni).
         """
-        first = [] if self.paired else [self._figure("latency_ns"), self._slow_processes()]
+        told = {self._headline, "latency_ns"}
+        first = [] if self._headline == "latency_ns" else [self._figure("latency_ns")]
+        if self._headline == undisturbed.NAME:
+            first.append(self._slow_processes())
         found = [
             *first,
-            *(self._figure(name) for name in self._figures[0] if name != "latency_ns"),
+            *(self._figure(name) for name in self._figures[0] if name not in told),
             *self._energy(),
             self._memory(),
         ]
@@ -295,7 +306,7 @@ class Judge:
         found = self._unpaired(name, base, candidate)
         if not self.paired or found.verdict is Verdict.NOT_COMPARABLE:
             return found
-        alpha = 1 - CONFIDENCE if name == "latency_ns" else self._alpha_of_others()
+        alpha = 1 - CONFIDENCE if name == self._headline else self._alpha_of_others()
         return self._of_pairs(candidate.log_figure - base.log_figure, alpha)
 
     def _alpha_of_others(self) -> float:

@@ -15,8 +15,12 @@ from harness.statistics.verdicts import DECIDED, Comparison, Verdict
 #: Names of the two profiles of a comparison.
 SIDES = ("base", "candidate")
 
-#: Figures beside the undisturbed latency where a change may live that it does not show.
+#: Figures beside that of the verdict where a change may live that it does not show.
 BESIDE = ("latency_ns", "latency_p90_ns", "latency_p99_ns", "slow_processes")
+
+#: The figure of the verdict where callers are side by side on either side: wall time per inference
+#: of all of them, the inverse of their throughput. What they reach together is the point of them.
+TOGETHER = "time_per_inference_ns"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -116,7 +120,8 @@ class Compared:
         differences: what else changed.
         caveats: what to know before reading the figures, one sentence each.
         paired: both were measured interleaved, and processes are compared in pairs.
-        latency: the figure of the verdict: the undisturbed latency; of pairs, the median.
+        latency: the figure of the verdict: the undisturbed latency; of pairs, the median; with
+            callers side by side, TOGETHER.
         quantities: all other figures; empty if the latencies cannot be compared.
         operators: their changes, or why there are none.
         machine: how much slower the machine was around the candidate, as a ratio for each part
@@ -153,6 +158,11 @@ class Compared:
             if one.comparison.verdict in DECIDED
             and one.comparison.verdict not in (Verdict.SAME, self.latency.comparison.verdict)
         )
+
+    @property
+    def is_together(self) -> bool:
+        """Whether the verdict is on what several callers reach together."""
+        return self.latency.name == TOGETHER
 
     @property
     def per(self) -> str:

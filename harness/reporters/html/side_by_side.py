@@ -22,7 +22,7 @@ from harness.reporters.html.markup import (
 )
 from harness.reporters.html.quantities import axis_duration, duration, percent
 from harness.reporters.html.tables import Column, table
-from harness.reporters.wording import UNDISTURBED, file_names
+from harness.reporters.wording import figure_of, file_names
 from harness.statistics.figures import Figure
 from harness.statistics.verdicts import Verdict
 
@@ -181,12 +181,13 @@ def verdict(compared: Compared) -> Markup:
 
 def _beside(compared: Compared) -> Markup | None:
     """What the verdict is on, and what changed otherwise."""
-    if compared.paired or compared.latency.comparison.ratio is None:
+    told = figure_of(compared)
+    if not told or compared.latency.comparison.ratio is None:
         return None
     changed = [f"{one.name.replace('_', ' ').removesuffix(' ns')} {one.comparison.verdict}"
                for one in compared.beside]  # fmt: skip
     but = f" But: {', '.join(changed)}." if changed else ""
-    return answers.note(f"Latency, {UNDISTURBED}.{but}")
+    return answers.note(f"{told[0].upper()}{told[1:]}.{but}")
 
 
 def _folded(title: str, sentences: Sequence[str]) -> Markup | None:

@@ -13,6 +13,7 @@ from harness.analysis import branches, captured_graph, energy, host_or_device, n
 from harness.analysis.findings.rules import findings
 from harness.analysis.findings.seen import Finding
 from harness.analysis.gpu_work import KernelTable
+from harness.analysis.instances import Together, together
 from harness.analysis.memory import memory
 from harness.analysis.noise import NoiseVerdict
 from harness.analysis.operators.table import OperatorTable, operator_table
@@ -209,10 +210,11 @@ def _latency(profile: Profile) -> dict[str, Any]:
     return report
 
 
-#: Keys for several instances running side by side; null when workers run one at a time.
+#: Keys for callers side by side; null where there is one session with one caller.
 _OF_INSTANCES = (
-    "instances", "threads", "window_s", "efficiency", "per_instance", "skew_ns", "pss_bytes",
-    "local_pages",
+    "instances", "threads", "callers", "groups", "window_s", "efficiency", "efficiency_interval",
+    "alone_inferences_per_s", "per_instance", "spread", "skew_ns", "marked_groups", "overlap",
+    "pss_bytes", "local_pages", "cpu_wait",
 )  # fmt: skip
 
 
@@ -230,7 +232,52 @@ def _throughput(profile: Profile) -> dict[str, Any]:
         if found.interval_items_per_s is None:
             report["interval_items_per_s_reason"] = "fewer than two processes"
         report["items_per_inference_reason"] = found.items_told_by or found.items_reason
-    return {**report, **dict.fromkeys(_OF_INSTANCES)}
+    side_by_side = together(profile)
+    if side_by_side is None:
+        return {**report, **dict.fromkeys(_OF_INSTANCES)}
+    return {**report, **_of_instances(side_by_side)}
+
+
+def _of_instances(found: Together) -> dict[str, Any]:
+    interval = found.efficiency_interval
+    return {
+        "instances": found.instances,
+        "threads": found.threads or None,
+        **({} if found.threads else {"threads_reason": "ONNX Runtime chose"}),
+        "callers": found.callers,
+        "groups": found.groups,
+        "window_s": found.window_s,
+        "efficiency_interval": interval and list(interval),
+        **({} if interval else {"efficiency_interval_reason": "fewer than two groups with both"}),
+        "per_instance": [
+            {
+                "number": one.number,
+                "cpus": one.cpus,
+                "memory": one.memory or None,
+                **({} if one.memory else {"memory_reason": "the kernel does not tell it"}),
+                "inferences_per_s": one.inferences_per_s,
+                "median_ns": one.median_ns,
+                **_figures({"p99_ns": one.p99_ns}),
+                "of_others": one.of_others,
+                "of_others_interval": one.of_others_interval and list(one.of_others_interval),
+                "slow": one.is_slow,
+            }
+            for one in found.each
+        ],
+        "spread": found.spread,
+        "skew_ns": found.skew_ns,
+        "marked_groups": found.marked,
+        "overlap": found.overlap,
+        **_figures(
+            {
+                "efficiency": found.efficiency,
+                "alone_inferences_per_s": found.alone_per_s,
+                "pss_bytes": found.pss_bytes,
+                "local_pages": found.local_pages,
+                "cpu_wait": found.waiting,
+            }
+        ),
+    }
 
 
 def _memory(profile: Profile) -> dict[str, Any]:

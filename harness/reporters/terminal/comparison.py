@@ -18,7 +18,7 @@ from harness.reporters.names import shortened
 from harness.reporters.numbers import joules, nanoseconds, rate
 from harness.reporters.terminal.lines import NARROW, PIPED, Column, Page
 from harness.reporters.visible import visible
-from harness.reporters.wording import UNDISTURBED, counted, file_names, place, processes
+from harness.reporters.wording import counted, figure_of, file_names, place, units
 from harness.statistics.figures import Figure
 from harness.statistics.verdicts import Comparison, Verdict
 
@@ -68,7 +68,7 @@ def print_comparison(report: Report, limit: int) -> None:
 def _profile(profile: Profile) -> str:
     samples = sum(len(process.steady) for process in profile.processes)
     return (
-        f"{profile.model.name} on {place(profile)}, {processes(len(profile.processes))}, "
+        f"{profile.model.name} on {place(profile)}, {units(profile, len(profile.processes))}, "
         f"{counted(samples, 'sample')}, "
         f"{profile.created[:16].replace('T', ' ')}"
     )
@@ -102,8 +102,9 @@ def _print_verdict(page: Page, compared: Compared, margin: float) -> None:
     for verdict in dict.fromkeys(one.comparison.verdict for one in compared.beside):
         names = [_name(one) for one in compared.beside if one.comparison.verdict is verdict]
         page.print(f"but {verdict} in {' and '.join(names)}", _STYLES[verdict])
-    if not compared.paired:
-        page.say("latency", f"{UNDISTURBED}; median and tails are below")
+    if told := figure_of(compared):
+        label = "throughput" if compared.is_together else "latency"
+        page.say(label, f"{told}; median and tails are below")
     chances = found.probability(margin)
     if chances is not None:
         page.say(

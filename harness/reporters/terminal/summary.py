@@ -16,6 +16,7 @@ from harness.analysis import (
 from harness.analysis.energy import Energy
 from harness.analysis.findings.rules import findings
 from harness.analysis.findings.seen import Finding
+from harness.analysis.instances import Together, together
 from harness.analysis.memory import memory
 from harness.analysis.operators.table import OperatorTable, operator_table
 from harness.analysis.precision import Precision, precision
@@ -38,6 +39,7 @@ from harness.reporters.wording import (
     processes,
     runtime_line,
     threads,
+    units,
 )
 from harness.statistics import latency, steady_state
 from harness.statistics.figures import Figure
@@ -51,6 +53,9 @@ _DECIDED = 5
 #: How many nodes a finding names, and the columns of a name, so that it fits a line.
 _FINDING_NODES = 3
 _FINDING_NAME = 40
+
+#: How many instances the summary tells of.
+_INSTANCES = 8
 
 #: How many tensors the summary names.
 _LARGEST = 3
@@ -113,7 +118,7 @@ def _print_finding(page: Page, found: Finding) -> None:
 
 def _print_latency(page: Page, profile: Profile) -> None:
     figures = latency.latency(profile.processes)
-    count = processes(figures.processes)
+    count = units(profile, figures.processes)
     mean = " (their geometric mean)" if figures.processes > 1 else ""
     page.say(
         "latency",
@@ -124,10 +129,11 @@ def _print_latency(page: Page, profile: Profile) -> None:
         page.say("latency", f"no confidence interval: {figures.interval_reason}")
     else:
         low, high = map(nanoseconds, figures.interval_ns)
+        varying = "processes" if profile.instances is None else "groups"
         half = half_width(figures.interval_ns, figures.median_ns, 1)
         page.say(
             "latency",
-            f"{low} to {high} with 95 % confidence, of this occasion ({half}, processes vary)",
+            f"{low} to {high} with 95 % confidence, of this occasion ({half}, {varying} vary)",
         )
     ended = {
         "precision": "the ±{precision:.2g} % asked for was reached after {count}",
@@ -168,7 +174,7 @@ def _print_latency(page: Page, profile: Profile) -> None:
     _print_throughput(page, profile)
     states = steady_state.states(profile.processes)
     told = ", ".join(f"{kind} in {count}" for kind, count in states.items())
-    page.say("steady", f"{told} of {figures.processes} processes")
+    page.say("steady", f"{told} of {count}")
     cold = {
         name: figure.value or 0.0 for name, figure in latency.cold_start(profile.processes).items()
     }
@@ -244,6 +250,8 @@ def _print_throughput(page: Page, profile: Profile) -> None:
         of_them = "items, " if several else ""
         told += f" ({of_them}{rate(low)} to {rate(high)} with 95 % confidence)"
     page.say("throughput", told)
+    if (side_by_side := together(profile)) is not None:
+        _print_together(page, side_by_side)
     if several:
         page.say(
             "throughput",
@@ -251,6 +259,68 @@ def _print_throughput(page: Page, profile: Profile) -> None:
         )
     elif found.items_reason:
         page.say("throughput", f"items per inference {found.items_reason}")
+
+
+def _print_together(page: Page, found: Together) -> None:
+    """Prints how the callers of a group got on beside each other."""
+    of_each = counted(found.threads, "thread") if found.threads else "threads that ORT chose"
+    what = f"{counted(found.instances, 'instance')} of {of_each}"
+    if found.callers > 1:
+        what += f", {found.callers} callers each"
+    page.say(
+        "instances",
+        f"{what}; {counted(found.groups, 'group')} of them, window {found.window_s:.3g} s",
+    )
+    if found.efficiency.value is None:
+        page.say("instances", f"efficiency none: {found.efficiency.reason}")
+    else:
+        told = f"efficiency {found.efficiency.value:.1%}"
+        if found.efficiency_interval is not None:
+            low, high = found.efficiency_interval
+            told += f" ({low:.1%} to {high:.1%})"
+        alone = rate(found.alone_per_s.value or 0.0)
+        page.say("instances", f"{told} of {alone} inferences per second of one alone")
+    one = "instance" if found.instances > 1 else "caller"
+    if len(found.each) > 1:
+        page.say("instances", f"the fastest {one} is {found.spread:.3g} times the slowest one")
+    for each in found.slow:
+        low, high = each.of_others_interval or (0.0, 0.0)
+        page.say(
+            "instances",
+            f"{one} {each.number} on CPUs {each.cpus} is slow: {each.of_others:.0%} of the others' "
+            f"rate ({low:.0%} to {high:.0%})",
+        )
+    marked = f", above 1 ms in {counted(found.marked, 'group')}" if found.marked else ""
+    page.say(
+        "instances",
+        f"began within {nanoseconds(found.skew_ns)}{marked}; all inferred in "
+        f"{found.overlap:.1%} of the window at least",
+    )
+    known = {
+        "memory in all": (found.pss_bytes, size),
+        "local pages": (found.local_pages, "{:.1%}".format),
+        "waiting for CPUs": (found.waiting, "{:.1%}".format),
+    }
+    told = ", ".join(
+        f"{name} {form(figure.value)}"
+        for name, (figure, form) in known.items()
+        if figure.value is not None
+    )
+    page.say("instances", told)
+    for name, (figure, _) in known.items():
+        if figure.value is None:
+            page.say("instances", f"no {name}: {figure.reason}")
+    shown = found.each[:_INSTANCES]
+    for each in shown:
+        tail = "" if each.p99_ns.value is None else f", p99 {nanoseconds(each.p99_ns.value)}"
+        page.say(
+            "instances",
+            f"{one} {each.number} on CPUs {each.cpus}: {rate(each.inferences_per_s)} inferences "
+            f"per second, median {nanoseconds(each.median_ns)}{tail}"
+            + (f", memory {each.memory}" if each.memory else ""),
+        )
+    if len(found.each) > len(shown):
+        page.say("instances", f"and {len(found.each) - len(shown)} more: {flag('json')} lists all")
 
 
 def _print_memory(page: Page, profile: Profile) -> None:

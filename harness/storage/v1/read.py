@@ -10,12 +10,14 @@ import numpy as np
 from harness.errors import one_line
 from harness.memory_budget import Budget
 from harness.records import (
+    NO_CALLER,
     NO_YARDSTICK,
     NOTHING,
     OF_PLACES,
     DeviceSeries,
     GpuTimeline,
     InputRecord,
+    Instances,
     KernelEvents,
     LatencySeries,
     Launches,
@@ -116,6 +118,9 @@ def read(profile: ProfileFile) -> Profile:
                 if name in root
             },
             wall_time=_read_wall_time(root.group_of("wall_time")) if "wall_time" in root else None,
+            instances=_read_instances(root.group_of("instances"), known)
+            if "instances" in root
+            else None,
             absent=_pairs(root.group_of("absent")),
         )
 
@@ -208,6 +213,9 @@ def _read_process(group: Group) -> ProcessRecord:
     enqueue_ns = NOTHING
     if "enqueue_ns" in latency:
         enqueue_ns = latency.numbers("enqueue_ns", len(steady), bounds.DURATION).read()
+    caller = NO_CALLER
+    if "caller" in latency:
+        caller = latency.numbers("caller", len(steady), bounds.NUMBER).read().astype(np.int32)
     return ProcessRecord(
         # A scalar that older files lack keeps the record's default, which means not known.
         **{
@@ -225,6 +233,7 @@ def _read_process(group: Group) -> ProcessRecord:
         if "duration_holds" in latency.group.attrs
         else "",
         enqueue_ns=enqueue_ns,
+        caller=caller,
         copied=series("copied") if "copied" in group else LatencySeries(NOTHING, NOTHING),
     )
 
@@ -306,6 +315,15 @@ def _read_wall_time(group: Group) -> WallTime:
     columns = _numbers(group, bounds.WALL_TIME, len(parts), bounds.WALL_TIME)
     numbers: dict[str, Any] = {name: group.number(name) for name in WALL}
     return WallTime(part=parts, **_read_all(columns), **numbers)
+
+
+def _read_instances(group: Group, processes: frozenset[int]) -> Instances:
+    cpus = group.texts("cpus")
+    limits = bounds.instances(processes)
+    numbers: Any = {
+        name: column.read() for name, column in _numbers(group, limits, len(cpus), limits).items()
+    }
+    return Instances(cpus=cpus, memory=group.texts("memory", len(cpus)), **numbers)
 
 
 def _read_kernels(group: Group, processes: frozenset[int], nodes: int) -> KernelEvents:

@@ -24,6 +24,7 @@ LATENCY = {
     "duration_ns": Attributes("ns", "from start until the call returned"),
 }
 ENQUEUE = Attributes("ns", "part of duration_ns until the call returned, work enqueued")
+CALLER = Attributes("1", "number of the calling thread, over all instances of the group")
 NODES = {column.name: Attributes(column.unit, column.meaning) for column in columns_of(NodeTable)}
 EVENTS = {
     "node": Attributes("1", "row in /nodes"),
@@ -110,6 +111,27 @@ PROCESS = {
     "provider_ns": Attributes("ns", "loading the execution providers' libraries, -1 not known"),
     "first_inference_ns": Attributes("ns", "the very first inference"),
     "loops": Attributes("1", "inferences in one pyperf value"),
+}
+INSTANCES = {
+    "process": Attributes("1", "index of the process, which is the group"),
+    "instance": Attributes("1", "number of the instance in its group"),
+    "caller": Attributes("1", "number of the calling thread, over all instances of the group"),
+    "alone": Attributes("1", "1 in a window with nothing beside, 0 in the common one"),
+    "cpus": Attributes("", "CPUs of the instance"),
+    "memory": Attributes("", "memory policy of the instance, empty where not known"),
+    "begin_ns": Attributes("ns", "CLOCK_MONOTONIC when the window began"),
+    "end_ns": Attributes("ns", "CLOCK_MONOTONIC when it ended"),
+    "start_ns": Attributes("ns", "start of the caller's first inference in it, -1 without one"),
+    "done_ns": Attributes("ns", "end of its last one wholly inside, -1 without one"),
+    "inferences": Attributes("1", "wholly inside the window"),
+    "median_ns": Attributes("ns", "of their durations, -1 without one"),
+    "p99_ns": Attributes("ns", "of their durations, -1 of fewer than 500"),
+    "cpu_wait_ns": Attributes("ns", "the calling thread was runnable without a CPU, -1 unknown"),
+    "session_ns": Attributes("ns", "creating the session, beside others"),
+    "first_inference_ns": Attributes("ns", "the very first inference, beside others"),
+    "pss_bytes": Attributes("bytes", "proportional set size of the instance, -1 unknown"),
+    "pages_bytes": Attributes("bytes", "pages that the kernel tells the place of, -1 unknown"),
+    "local_bytes": Attributes("bytes", "those on the nodes of its CPUs, -1 unknown"),
 }
 WALL = {
     "began_ns": Attributes("ns", "CLOCK_MONOTONIC when the command began"),

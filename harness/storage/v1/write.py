@@ -39,6 +39,7 @@ from harness.statistics.figures import Figure
 from harness.storage.columns import CHUNK_ROWS
 from harness.storage.text import storable
 from harness.storage.v1.schema import (
+    CALLER,
     CHANGED,
     DEVICE,
     ENQUEUE,
@@ -49,6 +50,7 @@ from harness.storage.v1.schema import (
     FUNCTIONS,
     INFERENCES,
     INPUT_TEXT,
+    INSTANCES,
     KERNEL_SIZES,
     KERNELS,
     LATENCY,
@@ -196,6 +198,10 @@ def _write_profile(file: h5py.File, profile: Profile) -> None:
     for name, timeline in (("timeline", profile.timeline), ("replay", profile.replay)):
         if timeline is not None:
             _write_timeline(_group(file, name), timeline)
+    if profile.instances is not None:
+        instances = _group(file, "instances")
+        row = _dimension(instances, "row", len(profile.instances))
+        _write_columns(instances, INSTANCES, profile.instances, row)
     if profile.stacks is not None:
         _write_stacks(_group(file, "stacks"), profile.stacks)
     if profile.devices:
@@ -243,6 +249,8 @@ def _write_process(group: h5py.Group, process: ProcessRecord) -> None:
             samples.attrs["duration_holds"] = process.duration_holds
             if len(process.enqueue_ns):
                 _write_numbers(samples, "enqueue_ns", process.enqueue_ns, ENQUEUE, sample)
+            if len(process.caller):
+                _write_numbers(samples, "caller", process.caller, CALLER, sample)
     if len(process.yardstick):
         yardstick = _group(group, "yardstick")
         repetition = _dimension(yardstick, "repetition", len(process.yardstick))

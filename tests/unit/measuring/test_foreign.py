@@ -66,6 +66,12 @@ def test_what_only_onnx_runtime_has_is_refused_by_name(
     assert foreign.settled(asked(session=session, runtime="ort"))[1] == ()
 
 
+@pytest.mark.parametrize("field", ["instances", "concurrency"])
+def test_sessions_side_by_side_are_onnx_runtimes(installed: None, field: str) -> None:
+    with pytest.raises(RequestError, match=f"`{field}`: sessions side by side"):
+        foreign.settled(asked(**{field: 2}))
+
+
 def test_places_are_those_of_the_runtime(installed: None) -> None:
     config, absent = foreign.settled(asked(session=SessionConfig("cuda")))
     assert config.trace == ()
