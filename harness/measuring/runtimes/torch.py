@@ -177,7 +177,7 @@ class _OpenedModel:
         }
         if self._device.type != "cpu":
             settings["cudnn_tf32"] = int(torch.backends.cudnn.allow_tf32)
-            settings["matmul_tf32"] = int(torch.backends.cuda.matmul.allow_tf32)
+            settings["float32_matmul_precision"] = torch.get_float32_matmul_precision()
         told = ", ".join(f"{name}={value}" for name, value in settings.items())
         facts = (
             Reading(RUNTIME_VERSION, str(torch.__version__), source="torch.__version__"),

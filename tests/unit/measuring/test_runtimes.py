@@ -213,7 +213,7 @@ def test_on_a_device_each_inference_waits_until_the_work_is_done(
     assert (arrays[2] >= 0).all()
     assert (arrays[2] <= arrays[1]).all()
     assert "torch.cuda.synchronize" in opened.holds
-    assert "matmul_tf32=0" in settings(opened)
+    assert "cudnn_tf32=1, float32_matmul_precision=highest" in settings(opened)
 
 
 def test_a_captured_graph_is_replayed_into_the_same_outputs(
