@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from harness.analysis.throughput import time_per_inference_ns
 from harness.config.profile import ENERGY_IDLE_S
 from harness.machine.devices.clock_reasons import THROTTLED, clock_reasons
 from harness.records import DeviceSeries, ProcessRecord, Profile
@@ -136,8 +137,15 @@ def _of_device(
     if used.watts is None:
         return _nothing(device, used.reason)
 
-    inference_s = np.array([(one.end_ns - one.start_ns) * 1e-9 for one in passes])
-    inference_s /= [len(process.steady) for process in timed]
+    inference_s = np.array(
+        [
+            # Of a group, what callers had begun at an end of the window is no inference of it.
+            time_per_inference_ns(process) * 1e-9
+            if len(process.caller)
+            else (one.end_ns - one.start_ns) * 1e-9 / len(process.steady)
+            for one, process in zip(passes, timed, strict=True)
+        ]
+    )
     joules = used.watts * inference_s
     interval = t_interval(joules)
     widened, short = _short(used, "energy counter" if used is counter else "power readings", passes)

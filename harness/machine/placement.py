@@ -1,7 +1,4 @@
-"""Which CPUs and which memory each instance gets: ``per-l3``, or so many of them.
-
-For several sessions side by side; no command uses it yet.
-"""
+"""Which CPUs and which memory each instance gets: ``per-l3``, or so many of them."""
 
 from __future__ import annotations
 

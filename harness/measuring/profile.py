@@ -190,6 +190,11 @@ class Measuring:
 
         return ended
 
+    @property
+    def _unit(self) -> str:
+        """What a measuring process is called."""
+        return "group" if self.job.config.is_group else "process"
+
     def _keep_finished(self, error: HarnessError) -> HarnessError:
         """Stores the finished processes; returns the error, extended by the name of the file."""
         target = self.target
@@ -199,12 +204,13 @@ class Measuring:
             # The folder is gone, so a remedy that mentions it no longer applies.
             gone = str(self.partial) in error.remedy
             remedy = "fix that, profile again" if gone else error.remedy
-            return type(error)(f"{error.message}; no process had finished", remedy)
+            return type(error)(f"{error.message}; no {self._unit} had finished", remedy)
         try:
             self._store(complete=False)
         except HarnessError as trouble:
             return type(error)(f"{error.message}; {trouble.message}", trouble.remedy)
-        processes = f"{finished} finished process{'es' if finished != 1 else ''}"
+        several = "" if finished == 1 else "s" if self._unit == "group" else "es"
+        processes = f"{finished} finished {self._unit}{several}"
         gone = str(self.partial) in error.remedy
         remedy = f"harness show {target}" if gone else error.remedy
         return type(error)(f"{error.message}; {processes} kept in {target}", remedy)

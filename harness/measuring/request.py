@@ -214,6 +214,12 @@ def require_provider(config: ProfileConfig, library: Path) -> None:
             f"`provider_options`: the {provider.name} provider has no options",
             "drop it, or choose another `provider`",
         )
+    if config.callers > 1 and providers.captures_graph(config.session):
+        raise RequestError(
+            f"`concurrency` {config.callers}: a session that captured a CUDA graph works with one "
+            "caller",
+            "use `instances`, or drop the provider option that captures it",
+        )
     if provider.state is None:
         return
     state, remedy = provider.state(library)

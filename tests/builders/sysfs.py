@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 
 from harness.machine.cpu_lists import cpu_list, cpu_ranges
@@ -42,28 +42,42 @@ class Machine:
     quota: str = ""
 
 
-def plant(root: Path, machine: Machine) -> Path:
-    """Writes the tree of a machine; returns its root."""
+def plant(root: Path, machine: Machine, twin: Path | None = None) -> Path:
+    """Writes the tree of a machine.
+
+    Args:
+        root: of the tree.
+        machine: what it tells of.
+        twin: the root of a tree of the same CPUs. Their files, thousands in a large machine, are
+            then linked.
+
+    Returns:
+        The root.
+    """
     total = machine.sockets * machine.cores
     cpus_of = _numbered(machine, total)
     present = [cpu for cpus in cpus_of for cpu in cpus]
-    online = sorted(set(present) - set(machine.offline))
+    online = set(present) - set(machine.offline)
     cpus = root / "sys/devices/system/cpu"
-    _write(cpus / "online", cpu_ranges(online))
-    _write(cpus / "present", cpu_ranges(present))
-    _write(cpus / "isolated", machine.isolated)
-    for core, siblings in enumerate(cpus_of):
-        up = [cpu for cpu in siblings if cpu in online]
-        for cpu in up:
-            folder = cpus / f"cpu{cpu}"
-            _write(folder / "topology/physical_package_id", str(core // machine.cores))
-            _write(folder / "topology/thread_siblings_list", cpu_ranges(up))
-            _cache(folder / "cache/index0", 1, up)
-            if machine.l3:
-                domain = core // machine.l3
-                sharing = cpus_of[domain * machine.l3 : (domain + 1) * machine.l3]
-                up_there = [one for cpus in sharing for one in cpus if one in online]
-                _cache(folder / "cache/index3", 3, up_there)
+    if twin is not None:
+        cpus.parent.mkdir(parents=True)
+        cpus.symlink_to(twin / "sys/devices/system/cpu")
+    else:
+        _write(cpus / "online", cpu_ranges(online))
+        _write(cpus / "present", cpu_ranges(present))
+        _write(cpus / "isolated", machine.isolated)
+        for core, siblings in enumerate(cpus_of):
+            domain = core // machine.l3 if machine.l3 else 0
+            sharing = cpus_of[domain * machine.l3 : (domain + 1) * machine.l3]
+            up_there = [one for cpus in sharing for one in cpus if one in online]
+            up = [cpu for cpu in siblings if cpu in online]
+            for cpu in up:
+                folder = cpus / f"cpu{cpu}"
+                _write(folder / "topology/physical_package_id", str(core // machine.cores))
+                _write(folder / "topology/thread_siblings_list", cpu_ranges(up))
+                _cache(folder / "cache/index0", 1, up)
+                if machine.l3:
+                    _cache(folder / "cache/index3", 3, up_there)
     if machine.node:
         _nodes(root / "sys/devices/system/node", machine, cpus_of, online)
     if machine.efficient:
@@ -94,7 +108,7 @@ def _numbered(machine: Machine, total: int) -> list[list[int]]:
 
 
 def _nodes(
-    folder: Path, machine: Machine, cpus_of: Sequence[Sequence[int]], online: Sequence[int]
+    folder: Path, machine: Machine, cpus_of: Sequence[Sequence[int]], online: Set[int]
 ) -> None:
     count = len(cpus_of) // machine.node
     _write(folder / "online", cpu_ranges(range(count)))
@@ -120,8 +134,11 @@ def _cache(folder: Path, level: int, sharing: Sequence[int]) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text + "\n")
+    try:
+        path.write_text(text + "\n")
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True)
+        path.write_text(text + "\n")
 
 
 def numbers(text: str) -> frozenset[int]:

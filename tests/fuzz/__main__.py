@@ -28,13 +28,13 @@ READERS = {
 
 #: Inputs of each in a run that the test suite has time for.
 SHORT = {
-    "hdf5": 25,
-    "shards": 15,
-    "onnx": 40,
+    "hdf5": 10,
+    "shards": 8,
+    "onnx": 16,
     "onnx-command": 0,
-    "ort-json": 40,
-    "inputs": 120,
-    "command-line": 40,
+    "ort-json": 16,
+    "inputs": 40,
+    "command-line": 16,
 }
 
 

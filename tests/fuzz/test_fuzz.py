@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,9 +97,9 @@ def test_a_failing_input_is_made_small_and_a_run_can_be_resumed(tmp_path: Path) 
         f"reader.MUTATIONS = dict.fromkeys(names)\n"
         f"def run(tally, count):\n"
         f"    return engine.run(reader, tally, folder, seconds=60, count=count, processes=2)\n"
-        f"run(engine.Tally(5), 12)\n"
-        f"resumed = run(engine.load(folder), 30).failures\n"
-        f"whole = run(engine.Tally(5), 30).failures\n"
+        f"run(engine.Tally(5), 8)\n"
+        f"resumed = run(engine.load(folder), 18).failures\n"
+        f"whole = run(engine.Tally(5), 18).failures\n"
         f"print(json.dumps([resumed, whole]))"
     )
     counts = {key: (each["count"], each["first"]) for key, each in two.items()}
@@ -112,12 +113,11 @@ def test_a_failing_input_is_made_small_and_a_run_can_be_resumed(tmp_path: Path) 
     ]
 
 
-@pytest.fixture(scope="module")
-def short_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("fuzz")
-    command = ["tests.fuzz", *READERS, "--short", "--seed", "13", "--into", str(folder)]
+def fuzz(readers: Sequence[str], folder: Path, *options: object) -> None:
+    """Fuzzes them with a seed of its own; one run begins with the inputs of a shorter one."""
+    command = ["tests.fuzz", *readers, *options, "--seed", 13, "--into", folder]
     finished = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", *command],
+        [sys.executable, "-W", "ignore", "-m", *map(str, command)],
         cwd=REPOSITORY,
         env={name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"},
         capture_output=True,
@@ -127,15 +127,35 @@ def short_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert finished.returncode in (0, 1), finished.stderr
     assert "Traceback" not in finished.stderr, finished.stderr
-    return folder
 
 
-@pytest.mark.parametrize("reader", READERS)
-def test_a_short_run_finds_no_failure_that_is_not_known(short_run: Path, reader: str) -> None:
-    state = json.loads((short_run / reader / "state.json").read_text())
-    assert state["tried"] == SHORT[reader]
+def require_no_unknown_failure(folder: Path, reader: str, count: int) -> None:
+    state = json.loads((folder / reader / "state.json").read_text())
+    assert state["tried"] == count
     assert state["deep"] >= state["tried"] / 2
     reasons = {key: known.reason(reader, key) for key in state["failures"]}
     assert [state["failures"][key] for key, reason in reasons.items() if reason is None] == []
     if reasons:
         pytest.xfail("; ".join(sorted({str(reason) for reason in reasons.values()})))
+
+
+@pytest.fixture(scope="module")
+def short_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("fuzz")
+    fuzz(READERS, folder, "--short")
+    return folder
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_short_run_finds_no_failure_that_is_not_known(short_run: Path, reader: str) -> None:
+    require_no_unknown_failure(short_run, reader, SHORT[reader])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reader", READERS)
+def test_a_run_of_more_inputs_finds_no_failure_that_is_not_known(
+    tmp_path: Path, reader: str
+) -> None:
+    count = 3 * SHORT[reader]
+    fuzz([reader], tmp_path, "--count", count)
+    require_no_unknown_failure(tmp_path, reader, count)

@@ -238,7 +238,7 @@ def test_a_whole_profile(bench: Bench, whole: str, figure: Figure) -> None:
     done = bench.run(
         *("-m", "harness", "profile", whole, "--provider", "cuda", "--energy", "--processes", 2),
         *("--sample-hz", 100, "--quiet", "--output", f"{whole}.h5", *quick),
-        *(("--duration", 0.5) if bench.rehearsed else ()),
+        *(("--duration", 0.2) if bench.rehearsed else ()),
     )
     assert done.returncode == 0, done.stderr
     profile = read_profile(bench.folder / f"{whole}.h5")
@@ -333,6 +333,7 @@ def test_a_profile_of_a_captured_graph(bench: Bench, figure: Figure) -> None:
     done = bench.run(
         *("-m", "harness", "profile", "mlp", "--provider", "cuda", "--quick", "--processes", 2),
         *("--provider-option", "enable_cuda_graph=1", "--quiet", "--output", "mlp-graph.h5"),
+        *(("--duration", 0.1) if bench.rehearsed else ()),
     )
     assert done.returncode == 0, done.stderr
     profile = read_profile(bench.folder / "mlp-graph.h5")

@@ -13,6 +13,18 @@ import time
 from pathlib import Path
 from typing import Any
 
+#: What reaches out of the window, but for what scrolls, or is cut, in a frame of its own.
+OUTSIDE = """[...document.querySelectorAll('body *')].filter((one) => {
+  const { left, right, width } = one.getBoundingClientRect();
+  if (!width || (left > -1 && right < innerWidth + 1)) return false;
+  if (one.closest('.skip, .hidden')) return false;
+  for (let over = one; over; over = over.parentElement) {
+    if (over !== one && getComputedStyle(over).overflowX !== 'visible') return false;
+    if (over.matches('svg.box')) return false;
+  }
+  return true;
+}).map((one) => one.outerHTML.slice(0, 80))"""
+
 #: Seconds that an answer may take on a busy machine.
 _PATIENCE = 60
 

@@ -1,13 +1,10 @@
-"""The command as a user starts it: in a process of its own, in a folder of its own."""
+"""The command in a folder of its own, a tiny model, and a profile to look at."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +12,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-REPOSITORY = Path(__file__).parents[2]
+from tests.integration import fork_server
+from tests.integration.command import REPOSITORY, Harness, Recorded, execute
 
 #: Leaves what a Python process had imported, and its environment, when it ends.
 WITNESS = """
@@ -29,8 +27,6 @@ def tell():
 atexit.register(tell)
 """
 
-Harness = Callable[..., subprocess.CompletedProcess[str]]
-
 
 @pytest.fixture(scope="session")
 def surroundings() -> dict[str, str]:
@@ -39,24 +35,19 @@ def surroundings() -> dict[str, str]:
     return {**inherited, "PYTHONPATH": str(REPOSITORY)}
 
 
-def execute(
-    *arguments: object, folder: Path, environment: dict[str, str], **options: Any
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "harness", *map(str, arguments)],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        **options,
-    )
-
-
 @pytest.fixture
 def harness(tmp_path: Path, surroundings: dict[str, str]) -> Harness:
     """``harness ARGUMENTS`` in tmp_path."""
+
+    def command(*arguments: object) -> subprocess.CompletedProcess[str]:
+        return fork_server.execute(*arguments, folder=tmp_path, environment=surroundings)
+
+    return command
+
+
+@pytest.fixture
+def python_m_harness(tmp_path: Path, surroundings: dict[str, str]) -> Harness:
+    """``python -m harness ARGUMENTS`` in tmp_path, where the start of Python matters."""
 
     def command(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
         return execute(*arguments, folder=tmp_path, environment=surroundings, **options)
@@ -77,21 +68,6 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     opset = [helper.make_opsetid("", 17)]
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
     return path
-
-
-@dataclasses.dataclass(frozen=True)
-class Recorded:
-    """A profile of two processes of the reference model mlp, and how it was made.
-
-    Attributes:
-        file: the profile.
-        outcome: of the command that made it.
-        seen: what each Python process of it told at its end: argv, modules, environ.
-    """
-
-    file: Path
-    outcome: subprocess.CompletedProcess[str]
-    seen: list[dict[str, Any]]
 
 
 @pytest.fixture(scope="session")

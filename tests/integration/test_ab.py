@@ -19,7 +19,7 @@ from harness.statistics.pairs import Decision, fewest_pairs
 from harness.statistics.verdicts import Verdict
 
 if TYPE_CHECKING:
-    from conftest import Harness
+    from tests.integration.command import Harness
 
 
 def chain(length: int) -> onnx.ModelProto:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY
 
 from harness import read_profile
 from harness.analysis.energy import energy
@@ -19,6 +18,7 @@ from harness.analysis.operators.table import OperatorTable, operator_table
 from harness.records import DeviceSeries
 from harness.statistics.latency import latency
 from harness.storage.profile_file import write_profile
+from tests.integration.command import REPOSITORY
 
 if TYPE_CHECKING:
     from harness.records import Profile

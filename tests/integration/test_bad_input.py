@@ -18,7 +18,7 @@ from harness.ort import providers
 from harness.ort.library import ort_library
 
 if TYPE_CHECKING:
-    from conftest import Harness
+    from tests.integration.command import Harness
 
 ort = pytest.importorskip("harness.native.ort", reason="the native module is not built")
 
@@ -208,10 +208,10 @@ def test_cuda_that_cannot_be_used_is_never_replaced_by_the_cpu(
     assert nothing_is_left(tmp_path)
 
 
-def test_disk_full_before_a_process_has_finished(harness: Harness, tmp_path: Path) -> None:
+def test_disk_full_before_a_process_has_finished(python_m_harness: Harness, tmp_path: Path) -> None:
     # The model needs 20 kB, a shard a hundred times as much.
     for limit_bytes in (8_000, 100_000):
-        outcome = harness(
+        outcome = python_m_harness(
             *("profile", "mlp", "--quick", "--quiet", "--output", "out.h5"),
             preexec_fn=lambda: limit_file_size(limit_bytes),  # noqa: B023
         )
@@ -227,9 +227,9 @@ def test_disk_full_before_a_process_has_finished(harness: Harness, tmp_path: Pat
     reason="AddressSanitizer reserves terabytes of address space",
 )
 @pytest.mark.parametrize("limit_mb", [60, 150, 250, 400])
-def test_little_address_space_gives_one_line(harness: Harness, limit_mb: int) -> None:
+def test_little_address_space_gives_one_line(python_m_harness: Harness, limit_mb: int) -> None:
     for words in (("models",), ("profile", "mlp", "--quick", "--quiet", "--processes", "1")):
-        outcome = harness(
+        outcome = python_m_harness(
             *words,
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit_mb << 20,) * 2),
         )

@@ -18,7 +18,7 @@ from harness.storage.profile_file import read_outline, read_profile
 from harness.storage.shards import partial_folder
 
 if TYPE_CHECKING:
-    from conftest import Harness
+    from tests.integration.command import Harness
 
 pytest.importorskip("harness.native.ort", reason="the native module is not built")
 

@@ -18,15 +18,15 @@ import h5py
 import numpy as np
 import onnx
 import pytest
-from terminal import on_terminal
 
 import harness as package
 from harness.commands.command_line import main
 from harness.records import DeviceSeries
 from harness.storage.profile_file import write_profile
+from tests.integration.terminal import on_terminal
 
 if TYPE_CHECKING:
-    from conftest import Harness, Recorded
+    from tests.integration.command import Harness, Recorded
 
 pytest.importorskip("harness.native.ort", reason="the native module is not built")
 

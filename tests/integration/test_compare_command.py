@@ -6,18 +6,18 @@ import dataclasses
 import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
 import pytest
-from terminal import on_terminal
+
+from tests.integration.fork_server import execute
+from tests.integration.terminal import on_terminal
 
 if TYPE_CHECKING:
-    from conftest import Harness, Recorded
+    from tests.integration.command import Harness, Recorded
 
 pytest.importorskip("harness.native.ort", reason="the native module is not built")
 
@@ -26,17 +26,11 @@ pytest.importorskip("harness.native.ort", reason="the native module is not built
 def unfused(tmp_path_factory: pytest.TempPathFactory, surroundings: dict[str, str]) -> Path:
     """The same model as recorded, with activations that the optimiser did not fuse."""
     folder = tmp_path_factory.mktemp("unfused")
-    outcome = subprocess.run(
-        [
-            *(sys.executable, "-m", "harness", "profile", "mlp", "--quick", "--processes", "2"),
-            *("--duration", "0.1", "--optimization", "basic", "-o", "basic.h5", "--quiet"),
-        ],
-        cwd=folder,
-        env=surroundings,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
+    outcome = execute(
+        *("profile", "mlp", "--quick", "--processes", "2", "--duration", "0.1"),
+        *("--optimization", "basic", "-o", "basic.h5", "--quiet"),
+        folder=folder,
+        environment=surroundings,
     )
     assert outcome.returncode == 0, outcome.stderr
     return folder / "basic.h5"

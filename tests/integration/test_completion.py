@@ -17,7 +17,7 @@ from harness.commands import complete
 from harness.storage.folder import NAMES
 
 if TYPE_CHECKING:
-    from conftest import Harness
+    from tests.integration.command import Harness
 
 #: Shells that read a terminal, without anybody's settings, and their file of settings.
 INTERACTIVE = {

@@ -16,7 +16,7 @@ from harness.ort.library import ort_library
 from tests.doubles import build_custom_ops
 
 if TYPE_CHECKING:
-    from conftest import Harness
+    from tests.integration.command import Harness
 
 ort = pytest.importorskip("harness.native.ort", reason="the native module is not built")
 

@@ -13,7 +13,7 @@ import harness as package
 from harness.analysis.ceilings import Ceilings
 
 if TYPE_CHECKING:
-    from conftest import Harness
+    from tests.integration.command import Harness
 
 #: CUDA's provider is the CPU's in every process; waiting for the device gives way to others. Small
 #: work for the ceilings.

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,11 +14,11 @@ import pytest
 import harness as package
 from harness.analysis import energy
 from tests.doubles import build_nvml
+from tests.integration.fork_server import execute
 
 if TYPE_CHECKING:
-    from conftest import Harness
-
     from harness.records import DeviceSeries, Profile
+    from tests.integration.command import Harness
 
 #: Gives the workers a GPU of the double's, with a fault that comes after some readings.
 GPU = """
@@ -73,19 +71,12 @@ def sample(
     code = GPU.format(library=library, fault=fault, after=after, priced=priced)
     (folder / "sitecustomize.py").write_text(code)
     path = os.pathsep.join((str(folder), surroundings["PYTHONPATH"]))
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "harness", "profile", "mlp", "--quick"),
-            *("--processes", "1", "--duration", str(duration_s)),
-            *("--trace", "none", "-o", "out.h5"),
-            *(["--energy"] if energy else []),
-        ],
-        cwd=folder,
-        env={**surroundings, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+    done = execute(
+        *("profile", "mlp", "--quick", "--processes", "1", "--duration", duration_s),
+        *("--trace", "none", "-o", "out.h5"),
+        *(["--energy"] if energy else []),
+        folder=folder,
+        environment={**surroundings, "PYTHONPATH": path},
     )
     assert done.returncode == 0, done.stderr
     profile = package.read_profile(folder / "out.h5")
@@ -219,7 +210,7 @@ def test_energy_takes_its_time_and_says_what_it_could_not_have(
 def test_no_device_is_sampled_when_none_is_asked_for(harness: Harness, tmp_path: Path) -> None:
     done = harness(
         *("profile", "mlp", "--quick", "--processes", "1", "--trace", "none"),
-        *("--sample-hz", "0", "-o", "out.h5"),
+        *("--duration", "0.02", "--sample-hz", "0", "-o", "out.h5"),
     )
     assert done.returncode == 0, done.stderr
     assert package.read_profile(tmp_path / "out.h5").devices == ()

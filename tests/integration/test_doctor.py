@@ -10,11 +10,11 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from terminal import on_terminal
 
 from harness.machine import diagnosis
 from harness.machine.facts import collect
 from harness.ort.library import ort_library
+from tests.integration.terminal import on_terminal
 
 if TYPE_CHECKING:
     from pathlib import Path

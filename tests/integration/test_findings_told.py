@@ -8,8 +8,10 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import Harness, Recorded, execute
-from terminal import on_terminal
+
+from tests.integration.command import Harness, Recorded
+from tests.integration.fork_server import execute
+from tests.integration.terminal import on_terminal
 
 THREADS = len(os.sched_getaffinity(0)) + 3
 SENTENCE = f"{THREADS} threads share "

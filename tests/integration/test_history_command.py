@@ -6,18 +6,19 @@ import csv
 import dataclasses
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import browser
 import pytest
-from conftest import Harness, execute
-from test_report import OUTSIDE
 
 from harness.commands.command_line import main
 from harness.storage.profile_file import write_profile
 from tests.builders.dated_profiles import levels, on_day
 from tests.builders.process_records import process
+from tests.integration import browser
+from tests.integration.command import Harness
+from tests.integration.fork_server import execute
 
 needs_chromium = pytest.mark.skipif(
     browser.executable() is None, reason="no chromium here (Debian: apt-get install chromium)"
@@ -27,11 +28,10 @@ needs_chromium = pytest.mark.skipif(
 HOSTILE = "net\x1b[31m<script>document.title='taken'</script>" + "long" * 60
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Thirty days of a model that became 5 % slower with an ORT, two of another, and odd files."""
-    place = tmp_path / "runs"
-    place.mkdir()
+    place = tmp_path_factory.mktemp("kept")
     for day, level in enumerate(levels(30, step_at=20, step=0.05)):
         ort = "1.30.0" if day < 20 else "1.31.1"
         write_profile(on_day(day, level, ort=ort), place / f"day{day:02}.h5")
@@ -42,6 +42,12 @@ def folder(tmp_path: Path) -> Path:
     (place / "broken.h5").write_bytes(b"not a profile")
     (place / "notes.txt").write_text("not looked at")
     return place
+
+
+@pytest.fixture
+def folder(kept: Path, tmp_path: Path) -> Path:
+    """A copy of them, of which there is no index yet."""
+    return Path(shutil.copytree(kept, tmp_path / "runs"))
 
 
 def test_a_folder_is_shown_with_its_change_and_what_is_left_out(
@@ -252,7 +258,7 @@ def test_the_page_plots_each_series_on_screens_and_phones(
         assert chromium.evaluate("document.title").startswith("Over time: net · ")
         assert chromium.evaluate("document.querySelectorAll('section .plot .dot').length") == 32
         assert chromium.evaluate("document.querySelectorAll('.plot .change.slower').length") == 1
-        assert chromium.evaluate(OUTSIDE) == []
+        assert chromium.evaluate(browser.OUTSIDE) == []
     text = chromium.evaluate("document.querySelector('main').textContent")
     assert "1 change found in 30 profiles" in text
     assert "ort_version: 1.30.0 → 1.31.1" in text

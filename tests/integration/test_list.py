@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from terminal import on_terminal
 
 from harness.analysis.outlines import outline_of
 from harness.storage import shards
 from harness.storage.profile_file import read_outline, read_profile, write_profile
+from tests.integration.terminal import on_terminal
 
 if TYPE_CHECKING:
-    from conftest import Harness, Recorded
+    from tests.integration.command import Harness, Recorded
 
 pytest.importorskip("harness.native.ort", reason="the native module is not built")
 

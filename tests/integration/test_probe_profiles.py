@@ -39,7 +39,7 @@ from tests.builders.executed import executed
 from tests.builders.process_records import profile
 
 if TYPE_CHECKING:
-    from conftest import Harness
+    from tests.integration.command import Harness
 
 INFERENCES = 8
 CONFIG = SessionConfig(intra_threads=1)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 import pytest
-from conftest import execute
 from onnx import numpy_helper
 
 import harness as package
@@ -18,9 +17,10 @@ from harness.config.inputs import InputRequest
 from harness.config.profile import ProfileConfig
 from harness.config.session import SessionConfig
 from harness.storage import folder, index
+from tests.integration.fork_server import execute
 
 if TYPE_CHECKING:
-    from conftest import Harness, Recorded
+    from tests.integration.command import Harness, Recorded
 
 pytest.importorskip("harness.native.ort", reason="the native module is not built")
 

@@ -11,7 +11,7 @@ import pytest
 import harness as package
 
 if TYPE_CHECKING:
-    from conftest import Harness
+    from tests.integration.command import Harness
 
 PROFILE = ("profile", "mlp", "--quick", "--processes", "1", "--duration", "0.05", "--trace", "none")
 

@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY
+
+from tests.integration.command import REPOSITORY
 
 SAMPLE = REPOSITORY / "profiles" / "sample.h5"
 

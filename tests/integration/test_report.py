@@ -8,13 +8,14 @@ import resource
 from collections.abc import Iterator
 from pathlib import Path
 
-import browser
 import onnx
 import pytest
-from conftest import Harness, Recorded, execute
 from onnx import TensorProto, helper
 
 from harness.storage.profile_file import read_profile, write_profile
+from tests.integration import browser
+from tests.integration.command import Harness, Recorded
+from tests.integration.fork_server import execute
 
 NAMES = (
     '/block.0/<script>document.title = "taken"</script>',
@@ -101,10 +102,10 @@ def test_an_existing_page_is_overwritten_only_by_force(
 
 
 def test_a_page_that_finds_no_room_leaves_the_old_one(
-    harness: Harness, recorded: Recorded, tmp_path: Path
+    python_m_harness: Harness, recorded: Recorded, tmp_path: Path
 ) -> None:
     (tmp_path / "page.html").write_text("mine")
-    outcome = harness(
+    outcome = python_m_harness(
         *("report", recorded.file, "-o", "page.html", "--force"),
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)),
     )
@@ -178,19 +179,6 @@ def test_equal_cards_of_several_profiles_align(chromium: browser.Browser, three:
     assert bottoms[0] == bottoms[1] == bottoms[2]
 
 
-#: What reaches out of the window, but for what scrolls, or is cut, in a frame of its own.
-OUTSIDE = """[...document.querySelectorAll('body *')].filter((one) => {
-  const { left, right, width } = one.getBoundingClientRect();
-  if (!width || (left > -1 && right < innerWidth + 1)) return false;
-  if (one.closest('.skip, .hidden')) return false;
-  for (let over = one; over; over = over.parentElement) {
-    if (over !== one && getComputedStyle(over).overflowX !== 'visible') return false;
-    if (over.matches('svg.box')) return false;
-  }
-  return true;
-}).map((one) => one.outerHTML.slice(0, 80))"""
-
-
 @needs_chromium
 @pytest.mark.parametrize("width", [1280, 390])
 def test_nothing_hangs_out_of_the_window(
@@ -198,7 +186,7 @@ def test_nothing_hangs_out_of_the_window(
 ) -> None:
     for page in (hostile, three):
         chromium.open(page, width)
-        assert chromium.evaluate(OUTSIDE) == []
+        assert chromium.evaluate(browser.OUTSIDE) == []
         columns = "[...document.querySelectorAll('.column, .overview table')]"
         reach = f"Math.max(0, ...{columns}.map((one) => one.getBoundingClientRect().right))"
         assert chromium.evaluate(reach) <= width

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -24,7 +25,7 @@ from harness.records import Reading
 from harness.storage.profile_file import read_profile, write_profile
 
 if TYPE_CHECKING:
-    from conftest import Harness
+    from tests.integration.command import Harness
 
 pytest.importorskip("harness.native.ort", reason="the native module is not built")
 
@@ -50,12 +51,14 @@ def one_line(outcome: subprocess.CompletedProcess[str]) -> str:
 # --- Folders ---------------------------------------------------------------------------
 
 
-def test_no_module_of_the_current_folder_is_imported(harness: Harness, tmp_path: Path) -> None:
+def test_no_module_of_the_current_folder_is_imported(
+    python_m_harness: Harness, tmp_path: Path
+) -> None:
     for name in ("msgspec", "numpy", "h5py", "rich", "typing", "json", "random", "pyperf", "onnx"):
         (tmp_path / f"{name}.py").write_text(EVIL)
-    shown = harness("show", SAMPLE)
+    shown = python_m_harness("show", SAMPLE)
     assert (shown.returncode, shown.stderr) == (0, "")
-    measured = harness("profile", "mlp", *SHORT, "--output", "out.h5")
+    measured = python_m_harness("profile", "mlp", *SHORT, "--output", "out.h5")
     assert (measured.returncode, measured.stderr) == (0, "")
     assert not (tmp_path / "EXECUTED").exists()
 
@@ -264,9 +267,10 @@ def test_messages_that_nobody_can_read_cost_no_measurement(
 
 def started(folder: Path, surroundings: dict[str, str], *options: str, **how: Any) -> Any:
     """A profile that takes long, whose first process has finished."""
-    command = ["profile", "mlp", "--processes", "50", "--duration", "0.3", "--trace", "none"]
+    long = ("--quick", "--processes", "50", "--duration", "0.3", "--trace", "none")
     running = subprocess.Popen(
-        [sys.executable, "-m", "harness", *command, "--quiet", "--output", "out.h5", *options],
+        [sys.executable, "-m", "harness", "profile", "mlp", *long, "--quiet", "--output",
+         "out.h5", *options],
         cwd=folder, env=surroundings, stderr=subprocess.PIPE, text=True, **how,
     )  # fmt: skip
     while not (folder / ".out.h5.partial/process-000.shard").exists():
@@ -289,7 +293,8 @@ def worker_of(process: int) -> int:
 def test_a_closed_terminal_keeps_what_has_finished(
     tmp_path: Path, surroundings: dict[str, str]
 ) -> None:
-    with started(tmp_path, surroundings) as running:
+    heard = functools.partial(signal.signal, signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it
+    with started(tmp_path, surroundings, preexec_fn=heard) as running:
         running.send_signal(signal.SIGHUP)
         _, said = running.communicate(timeout=60)
     assert running.returncode == 130

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import execute
-from terminal import on_terminal
 
 from harness.storage.profile_file import read_profile, write_profile
+from tests.integration.fork_server import execute
+from tests.integration.terminal import on_terminal
 
 if TYPE_CHECKING:
-    from conftest import Harness, Recorded
+    from tests.integration.command import Harness, Recorded
 
 pytest.importorskip("harness.native.ort", reason="the native module is not built")
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+import functools
 import os
 from pathlib import Path
 from typing import Protocol
@@ -50,12 +52,18 @@ class Trees(Protocol):
 
 @pytest.fixture(scope="module")
 def of(tmp_path_factory: pytest.TempPathFactory) -> Trees:
-    planted: dict[Machine, Path] = {}
+    first_with: dict[Machine, Path] = {}  # these CPUs, whatever the nodes
 
+    @functools.cache
+    def planted(machine: Machine) -> Path:
+        cpus = dataclasses.replace(machine, node=0)
+        root = plant(tmp_path_factory.mktemp("machine"), machine, first_with.get(cpus))
+        first_with.setdefault(cpus, root)
+        return root
+
+    @functools.cache
     def found(machine: Machine, allowed: str = "") -> Topology:
-        if machine not in planted:  # a large one is thousands of files
-            planted[machine] = plant(tmp_path_factory.mktemp("machine"), machine)
-        root = planted[machine]
+        root = planted(machine)
         online = (root / "sys/devices/system/cpu/online").read_text()
         return topology(root, numbers(allowed or online))
 

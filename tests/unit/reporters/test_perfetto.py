@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.records import Profile
+from harness.records import ProcessRecord, Profile
 from harness.reporters import traces
 from tests.builders import device_records, node_events, node_tables, process_records
 
@@ -44,8 +44,18 @@ def profile() -> Profile:
         ],
         [(0, ZERO_NS, 9_000), (1, ZERO_NS + 9_000, 5_000)],
     )
-    process = process_records.process([1_500] * 40_000, start_ns=ZERO_NS - 70_000_000)
-    return process_records.profile(process, nodes=nodes, traces={"ort": trace})
+    return process_records.profile(timed(400), nodes=nodes, traces={"ort": trace})
+
+
+def timed(count: int) -> ProcessRecord:
+    """A process that made so many inferences before the traced ones."""
+    return process_records.process([1_500] * count, start_ns=ZERO_NS - 70_000_000)
+
+
+@pytest.fixture
+def long(profile: Profile) -> Profile:
+    """The same after a timed pass that is not written in one piece."""
+    return dataclasses.replace(profile, processes=(timed(40_000),))
 
 
 @dataclasses.dataclass
@@ -80,8 +90,7 @@ class Replay:
 def replay(profile: Profile, path: Path) -> Replay:
     """Reads the trace back as Perfetto does: in the order of time, stable."""
     written = traces.write(profile, path, "perfetto")
-    content = path.read_bytes()
-    trace = schema.Trace.FromString(gzip.decompress(content) if path.suffix == ".gz" else content)
+    trace = schema.Trace.FromString(path.read_bytes())
     texts: dict[str, dict[int, str]] = defaultdict(dict)
     names: dict[int, str] = {}
     units: dict[str, str] = {}
@@ -134,14 +143,14 @@ def replay(profile: Profile, path: Path) -> Replay:
     return Replay(slices, counters, units, written)
 
 
-def test_inferences_of_the_timed_pass_are_all_there(profile: Profile, tmp_path: Path) -> None:
-    seen = replay(profile, tmp_path / "t.pftrace")
-    timed = [one for one in seen.slices if one.track == "timed pass"]
-    series = profile.processes[0].steady
-    assert [one.start_ns for one in timed] == series.start_ns.tolist()
-    assert {one.end_ns - one.start_ns for one in timed} == {1_500}
-    assert {one.depth for one in timed} == {0}
-    assert timed[-1].facts == {"inference": 39_999}
+def test_inferences_of_the_timed_pass_are_all_there(long: Profile, tmp_path: Path) -> None:
+    seen = replay(long, tmp_path / "t.pftrace")
+    inferences = [one for one in seen.slices if one.track == "timed pass"]
+    series = long.processes[0].steady
+    assert [one.start_ns for one in inferences] == series.start_ns.tolist()
+    assert {one.end_ns - one.start_ns for one in inferences} == {1_500}
+    assert {one.depth for one in inferences} == {0}
+    assert inferences[-1].facts == {"inference": 39_999}
     assert seen.written == len(seen.slices)
 
 
@@ -212,9 +221,11 @@ def test_counters_have_their_unit_and_may_be_negative(profile: Profile, tmp_path
     assert seen.units == {"gpu0 power_instant_mw": "mW"}
 
 
-def test_compressed_by_name(profile: Profile, tmp_path: Path) -> None:
-    packed = replay(profile, tmp_path / "t.pftrace.gz")
-    assert packed.slices == replay(profile, tmp_path / "t.pftrace").slices
+def test_compressed_by_name(long: Profile, tmp_path: Path) -> None:
+    plain, packed = tmp_path / "t.pftrace", tmp_path / "t.pftrace.gz"
+    written = [traces.write(long, path, "perfetto") for path in (plain, packed)]
+    assert written[0] == written[1]
+    assert gzip.decompress(packed.read_bytes()) == plain.read_bytes()
 
 
 def test_names_that_are_no_unicode_are_kept_readable(profile: Profile, tmp_path: Path) -> None:

@@ -38,11 +38,11 @@ def test_independent_profiles_have_hardly_ever_a_change() -> None:
 @pytest.mark.parametrize("step", [0.05, -0.05])
 def test_a_step_of_five_percent_is_found_within_five_profiles(step: float) -> None:
     found = 0
-    for seed in range(40):
+    for seed in range(25):
         values = noise(seed, 45)
         values[40:] += np.log1p(step)
         found += any(abs(at - 40) <= 2 for at in places(values))
-    assert found >= 36
+    assert found >= 23
 
 
 def test_twelve_profiles_are_enough_for_a_step_and_eleven_are_not() -> None:
@@ -66,12 +66,12 @@ def test_outliers_are_not_a_level() -> None:
 
 def test_outliers_do_not_hide_a_level() -> None:
     found = 0
-    for seed in range(40):
+    for seed in range(25):
         values = noise(seed, 45)
         values[40:] += 0.05
         values[[5, 31]] += 0.1
         found += any(abs(at - 40) <= 2 for at in places(values))
-    assert found >= 36
+    assert found >= 23
 
 
 def test_a_level_among_equal_values_is_found() -> None:
