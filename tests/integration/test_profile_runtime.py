@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import REPOSITORY, execute
 
 from harness.commands.command_line import main
 from harness.storage.profile_file import read_outline, read_profile
 from tests.doubles import PYTORCH
+from tests.integration.command import REPOSITORY, execute
 
 if TYPE_CHECKING:
-    from conftest import Harness, Recorded
+    from tests.integration.command import Harness, Recorded
 
 pytest.importorskip("harness.native.ort", reason="the native module is not built")
 
