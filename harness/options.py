@@ -28,7 +28,8 @@ from harness.config.profile import (
     STACKS,
     TRACE_PASSES,
 )
-from harness.config.session import EXECUTION_MODES, OPTIMIZATION_LEVELS
+from harness.config.session import EXECUTION_MODES, OPTIMIZATION_LEVELS, ORT
+from harness.measuring import runtimes
 from harness.ort import providers
 
 #: Seconds after which ``ab`` gives up: later than ``profile``, as it measures two configurations.
@@ -162,6 +163,20 @@ _SESSION = tuple(
             ("--strict",),
             "fail if any node of the graph is not on the requested provider",
             action="store_true",
+        ),
+        Option(
+            "runtime",
+            ("--runtime",),
+            f"what runs the model: {', '.join(runtimes.names())} (default: {ORT})",
+            metavar="NAME",
+            default=ORT,
+        ),
+        Option(
+            "runtime_options",
+            ("--runtime-option",),
+            "option of another runtime, by its own name",
+            metavar="K=V",
+            action="append",
         ),
         Option(
             "intra_threads",

@@ -78,6 +78,8 @@ def configuration(options: argparse.Namespace) -> ProfileConfig:
             data_set=options.data_set,
             seed=options.seed,
         ),
+        runtime=options.runtime,
+        runtime_options=dict(pairs("runtime_options", options.runtime_option)),
         processes=options.processes,
         duration_s=options.duration,
         quick=options.quick,

@@ -26,6 +26,7 @@ from harness.errors import HarnessError
 from harness.machine.placement import Place
 from harness.measuring import plain_values
 from harness.measuring.stopwatch import Stopwatch, Stretch
+from harness.records import Reading
 
 _INPUTS = "inputs.json"
 _CALIBRATION = "calibration.json"
@@ -100,10 +101,12 @@ class Calibration(NamedTuple):
     Attributes:
         latency_ns: an inference that nothing disturbs.
         session_ns: creating the session, its providers loaded first.
+        facts: about a runtime other than ONNX Runtime; none of that one.
     """
 
     latency_ns: int
     session_ns: int
+    facts: tuple[Reading, ...] = ()
 
 
 def write_inputs(job: Job, values: Mapping[str, Any]) -> None:

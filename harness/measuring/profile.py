@@ -27,7 +27,7 @@ from harness.errors import (
     one_line,
 )
 from harness.machine import facts
-from harness.measuring import handover, request, spawning, stacks, stopwatch
+from harness.measuring import foreign, handover, request, spawning, stacks, stopwatch
 from harness.measuring.conduct import no_room
 from harness.measuring.handover import Job
 from harness.measuring.observer import Observer
@@ -262,11 +262,13 @@ def _started(
     work_folder: WorkFolder | None,
 ) -> Iterator[Measuring]:
     with clock.on("request"):
+        config, not_traced = foreign.settled(config)
         cpus = request.usable_cpus(config.affinity)
         placement = request.placement(config, cpus)
         config = request.fit_to_cpus(config, cpus, placement, observer)
         library = (config.session.library or ort_library()).absolute()
-        request.require_provider(config, library)
+        if not foreign.is_foreign(config):
+            request.require_provider(config, library)
         request.require_custom_ops(config)
         request.warn_of_unread_keys(config, library, observer)
     partial = shards.partial_folder(target)
@@ -289,7 +291,12 @@ def _started(
             insertable=preparation.probed is not None,
         )
         with clock.on("facts of the machine"):
-            environment = (*facts.collect(), *preparation.facts, *request.group_facts(job))
+            environment = (
+                *facts.collect(),
+                *preparation.facts,
+                *calibrated.facts,
+                *request.group_facts(job),
+            )
         header = shards.ProfileHeader(
             harness_version=__version__,
             created=created.isoformat(timespec="seconds"),
@@ -301,7 +308,7 @@ def _started(
             environment=environment,
             # Pairs are measured until decided, so their number is not planned.
             planned_processes=0 if config.interleaved_with else plan.processes,
-            absent=(*preparation.absent, *request.left_out(config)),
+            absent=(*not_traced, *preparation.absent, *request.left_out(config)),
         )
         yield Measuring(job, preparation, plan, header, partial, target, clock)
 
