@@ -55,6 +55,13 @@ class Cell:
         return named if named in catalogue.REFERENCE_MODELS else Path(named).stem
 
     @property
+    def model_id(self) -> str:
+        """Hash of the model's contents: the same for all cells of a model, and of no other."""
+        setting, value = next(one for one in self.all.items() if one[0].field == "model")
+        text = json.dumps(_content(setting, value), default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
+
+    @property
     def file(self) -> str:
         """Name of its profile."""
         model = re.sub(r"[^\w.-]", "_", self.model)[:_NAME]

@@ -16,6 +16,7 @@ from harness.errors import HarnessError
 from harness.machine.cpu_lists import cpu_parts, cpu_ranges
 from harness.machine.placement import PER, place
 from harness.machine.topology import Domain, Topology, topology
+from harness.measuring import foreign
 from harness.measuring import request as checks
 from harness.ort import providers
 from harness.ort.library import ort_library
@@ -51,13 +52,18 @@ class Machine:
         """The request for a cell on this machine, without its output.
 
         Raises:
-            DoesNotFitError: it has no such CPUs, memory, provider or library.
+            DoesNotFitError: it has no such CPUs, memory, provider, library or runtime.
         """
         try:
             config = request(self._resolved(cell))
         except (HarnessError, ValueError) as error:
             raise DoesNotFitError(str(error)) from None
-        self._require_provider(config)
+        try:
+            foreign.settled(config)
+        except HarnessError as error:
+            raise DoesNotFitError(error.message) from None
+        if not foreign.is_foreign(config):
+            self._require_provider(config)
         return config
 
     def _resolved(self, cell: Cell) -> dict[Setting, Value]:

@@ -19,6 +19,7 @@ from typing import Any
 from harness.config.profile import ProfileConfig
 from harness.errors import RequestError, one_line
 from harness.models import catalogue
+from harness.models.variants import kinds
 from harness.ordinary_files import open_ordinary
 from harness.ort import providers
 from harness.study.settings import (
@@ -26,16 +27,13 @@ from harness.study.settings import (
     PARTS,
     PLACEMENT,
     REFUSED,
+    VARIANT,
     Names,
     Setting,
     Value,
     holds_paths,
     typed,
 )
-
-#: Axes that a plan cannot have yet. A name that becomes a field of the request is known by itself.
-_LATER = "variants and runtimes are brought by a later part of harness"
-NOT_YET = dict.fromkeys(("variant", "runtime"), _LATER)
 
 #: Texts for a number of threads that depends on the machine (``fitting``).
 RELATIVE_THREADS = ("all", "half", "per-socket", "per-numa", "per-l3", "per-core")
@@ -334,8 +332,6 @@ class _Reader:
 
     def _setting(self, name: str, where: str, extra: Sequence[str] = ()) -> Setting:
         found = self._names.of(name)
-        if found is None and name in NOT_YET:
-            raise RequestError(f"{where}{name}: {NOT_YET[name]}", "leave it out of the plan")
         if found is None:
             known = (*self._names.all(), *extra)
             raise self._unknown(where, name, "setting", known)
@@ -376,6 +372,12 @@ class _Reader:
                     f"per-UNIT puts an instance on each of the {_PLACES}, N-UNIT one on N of them; "
                     f"UNIT is {_UNITS}",
                 )
+        elif setting.field == VARIANT and value != DEFAULT:
+            try:
+                value = str(kinds.parse(str(value)))
+            except RequestError as error:
+                told = error.message.replace("`kind`", setting.name)
+                raise RequestError(f"{where}{told}", error.remedy) from None
         elif not is_relative(setting, value):
             try:
                 trial = request({setting: value, **_needed(setting)})
@@ -505,10 +507,12 @@ class _Reader:
 
 
 def is_relative(setting: Setting, value: Value) -> bool:
-    """Whether a value is not the field's own: it depends on the machine, or leaves the default."""
+    """Whether a value is no field's own: it depends on the machine, leaves the default, or names a
+    variant, which is made first.
+    """
     if not isinstance(value, str):
         return False
-    if value == DEFAULT or setting.field == PLACEMENT:
+    if value == DEFAULT or setting.field in (PLACEMENT, VARIANT):
         return True
     return setting.field == "intra_threads" and value in RELATIVE_THREADS
 

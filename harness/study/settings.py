@@ -27,6 +27,9 @@ DEFAULT = "default"
 #: own, but sets ``instances`` or ``affinity``.
 PLACEMENT = "placement"
 
+#: What is made of the model before it is measured (``variant_files``): no field of its own either.
+VARIANT = "variant"
+
 #: Fields that no plan sets, with the reason.
 REFUSED: Mapping[str, str] = {
     "session": "name its fields: session.FIELD",
@@ -47,7 +50,7 @@ class Setting(NamedTuple):
     Attributes:
         name: as tables show it: the word of its option, where it has one.
         part: of the request, a key of ``PARTS``.
-        field: its name there; of PLACEMENT, of none.
+        field: its name there; of PLACEMENT and VARIANT, of none.
         key: of the dict that the field is; empty for all of it.
     """
 
@@ -73,7 +76,7 @@ class Names:
     """
 
     def __init__(self, words: Mapping[str, str]) -> None:
-        self._known = {PLACEMENT: Setting(PLACEMENT, "", PLACEMENT)}
+        self._known = {name: Setting(name, "", name) for name in (PLACEMENT, VARIANT)}
         for part in PARTS:
             for field in _kinds(part):
                 word = words.get(field, field)
@@ -103,12 +106,12 @@ class Names:
 
 def kind(setting: Setting) -> Any:
     """The declared type of a setting."""
-    return str if setting.field == PLACEMENT else _kinds(setting.part)[setting.field]
+    return str if setting.field in (PLACEMENT, VARIANT) else _kinds(setting.part)[setting.field]
 
 
 def is_dict(setting: Setting) -> bool:
     """Whether a setting is a dict, entries of which can be set apart."""
-    return setting.field != PLACEMENT and get_origin(kind(setting)) is dict
+    return setting.field not in (PLACEMENT, VARIANT) and get_origin(kind(setting)) is dict
 
 
 def holds_paths(setting: Setting) -> bool:

@@ -33,6 +33,7 @@ from harness.errors import (
 from harness.ordinary_files import open_ordinary
 from harness.storage import profile_file, shards
 from harness.storage.files import beside
+from harness.study import variant_files
 from harness.study.cells import Cell, CellState, Failure
 from harness.study.fitting import DoesNotFitError, Machine
 
@@ -114,7 +115,8 @@ def _state(folder: Path, cell: Cell, machine: Machine | None, listed: _Listed) -
     config = None
     if machine is not None:
         try:
-            config = dataclasses.replace(machine.fit(cell), output=path)
+            fitting = dataclasses.replace(machine.fit(cell), output=path)
+            config = variant_files.instead(fitting, cell, folder)
         except DoesNotFitError as error:
             state = CellState(cell, "skipped", one_line(str(error)), path)
         else:

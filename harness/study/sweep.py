@@ -22,7 +22,7 @@ from harness.measuring.prepared import Preparation
 from harness.measuring.profile import interruptible
 from harness.records import Profile, Reading
 from harness.storage import shards
-from harness.study import state
+from harness.study import state, variant_files
 from harness.study.cells import Cell, CellState, cells_of
 from harness.study.estimates import Pace, of_request
 from harness.study.fitting import Machine
@@ -172,6 +172,7 @@ def _measure(work: _Work, missing: int, folder: Path, observer: SweepObserver) -
     timed = _Timed(observer)
     before = work.progress.finished if work.progress else frozenset()
     try:
+        variant_files.provide(config, cell, timed)
         found = rounds.turn(config, missing, timed, facts=_facts(cell))
     except Interrupted:
         raise
@@ -271,6 +272,7 @@ def measure_cell(
             return found
         observer.cell_begins(cell)
         try:
+            variant_files.provide(found.config, cell, observer)
             measured = rounds.turn(
                 found.config, found.config.process_count, observer, facts=_facts(cell)
             )

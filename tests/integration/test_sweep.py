@@ -19,7 +19,7 @@ from harness.storage.profile_file import read_profile
 from harness.study import state
 
 if TYPE_CHECKING:
-    from conftest import Harness
+    from tests.integration.command import Harness
 
 pytest.importorskip("harness.native.ort", reason="the native module is not built")
 
@@ -167,3 +167,20 @@ def test_a_full_disk_ends_a_sweep_and_blames_no_cell(
     assert not list((tmp_path / "results").glob("*.failed.json"))
     after = harness("sweep", broken, "-o", "results", "--axis", "model=mlp", "--json")
     assert [one["status"] for one in told(after)] == ["done"]
+
+
+def test_a_variant_is_made_once_and_measured_in_place_of_its_model(
+    harness: Harness, tmp_path: Path
+) -> None:
+    axes = ("--axis", "model=mlp", "--axis", "batch=1,2", "--axis", "variant=default,fp16")
+    done = harness("sweep", *axes, *SHORT[2:], "--processes", "1", "-o", "results", "--json")
+    assert done.returncode == 0, done.stderr
+    cells = told(done)
+    assert [one["status"] for one in cells] == ["done"] * 4
+    made = list((tmp_path / "results/variants").glob("*.onnx"))
+    assert len(made) == 1
+    digests = [read_profile(tmp_path / one["file"]).model.sha256 for one in cells]
+    variants = [one["settings"].get("variant") for one in cells]
+    of_variant = {digest for digest, kind in zip(digests, variants, strict=True) if kind == "fp16"}
+    assert len(of_variant) == 1
+    assert len(set(digests)) == 2

@@ -20,7 +20,7 @@ from harness.study.cells import cells_of
 from harness.study.plan import read_plan
 
 if TYPE_CHECKING:
-    from conftest import Harness
+    from tests.integration.command import Harness
 
 pytest.importorskip("harness.native.ort", reason="the native module is not built")
 

@@ -187,8 +187,8 @@ def test_the_matrix_of_gpu_against_cpu_is_whole() -> None:
         ),
         (f"{MLP}memory = ['local']\n", "memory local: only instances are placed"),
         (
-            f"{MLP}variant = ['fp16']\n",
-            "plan.toml:3: variant: variants and runtimes are brought by",
+            f"{MLP}variant = ['fp17']\n",
+            "plan.toml:3: variant fp17: not known",
         ),
         (f"[sweep]\nprecision = 0.1\n{MLP}", "plan.toml:2: precision: not in a plan: in rounds"),
         (f"[sweep]\noutput = 'x'\n{MLP}", "plan.toml:2: output: not in a plan: the folder"),
