@@ -155,17 +155,18 @@ def test_a_cell_that_fails_stops_no_other_and_is_not_tried_again_unasked(
 
 
 def test_a_full_disk_ends_a_sweep_and_blames_no_cell(
-    harness: Harness, tmp_path: Path, broken: Path
+    python_m_harness: Harness, tmp_path: Path, broken: Path
 ) -> None:
     def small_files() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
 
-    full = harness("sweep", broken, "-o", "results", "--axis", "model=mlp", preexec_fn=small_files)
+    one = ("sweep", broken, "-o", "results", "--axis", "model=mlp")
+    full = python_m_harness(*one, preexec_fn=small_files)
     assert full.returncode == 3, full.stderr
     assert "no room to go on" in full.stderr
     assert "0 of 1 cells done" in full.stderr
     assert not list((tmp_path / "results").glob("*.failed.json"))
-    after = harness("sweep", broken, "-o", "results", "--axis", "model=mlp", "--json")
+    after = python_m_harness(*one, "--json")
     assert [one["status"] for one in told(after)] == ["done"]
 
 
