@@ -1,0 +1,265 @@
+"""Many profiles as one table: from files, folders and sweeps of several machines.
+
+The result does not depend on the order in which they are given. Whatever is left out is named.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from harness.errors import HarnessError, RequestError
+from harness.statistics.figures import Figure
+from harness.storage.profile_file import read_profile
+from harness.study.rows import Host, Row, row_of
+
+#: An unfinished profile's folder.
+_PARTIAL = re.compile(r"\..+\.partial")
+
+#: Parts of a CPU's name that say nothing to a reader.
+_NOISE = re.compile(r"\((?:R|TM)\)|\bProcessor\b|\bCPU\b|@.*$|\b\d+-Core\b")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Machine:
+    """A machine of a study.
+
+    Attributes:
+        name: given, or made of its facts.
+        cpu: model of its CPU.
+        threads: logical CPUs; 0 where not known.
+        gpus: product names of its GPUs.
+        profiles: how many of the study are its own.
+    """
+
+    name: str
+    cpu: str
+    threads: int
+    gpus: tuple[str, ...]
+    profiles: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Joined:
+    """The table.
+
+    Attributes:
+        rows: one a profile, in an order that the files themselves decide.
+        machines: in order of their names.
+        incomplete: files of interrupted profiles, which are among the rows.
+        copies: files that hold the same measurement as another one, with that one.
+        left_out: files that are not among the rows, with the reason.
+    """
+
+    rows: tuple[Row, ...]
+    machines: tuple[Machine, ...]
+    incomplete: tuple[Path, ...]
+    copies: tuple[tuple[Path, Path], ...]
+    left_out: tuple[tuple[Path, str], ...]
+
+
+def join(given: Iterable[Path], names: Mapping[str, Path] | None = None) -> Joined:
+    """Reads all profiles and tells their machines apart.
+
+    Two profiles are of the same machine if they name a GPU in common (by UUID) and the same model
+    of CPU, or if they agree on the host's name, the CPU's model and the numbers of sockets, cores
+    and logical CPUs, and do not name different GPUs. Containers with a fresh host name each are
+    joined by their GPU, or by a name.
+
+    Args:
+        given: files, and folders that are searched with all folders in them.
+        names: folder or file of each machine that is given a name; its profiles are of this
+            machine whatever their facts say, and so are others that it is recognised by.
+
+    Raises:
+        RequestError: a folder cannot be read, or there is no profile at all.
+    """
+    rows: list[Row] = []
+    left_out: list[tuple[Path, str]] = []
+    folders = {name: path.absolute() for name, path in (names or {}).items()}
+    for file in _files([*given, *folders.values()]):
+        found = _read(file)
+        if isinstance(found, str):
+            left_out.append((file, found))
+        else:
+            rows.append(found)
+    rows, copies = _once(rows)
+    if not rows:
+        told = "; ".join(f"{file}: {reason}" for file, reason in left_out[:3])
+        raise RequestError(
+            f"no profile to study{': ' if told else ''}{told}", "give profiles, or folders of them"
+        )
+    rows.sort(key=lambda row: (row.setting.model, row.created, str(row.file)))
+    named = _named(rows, folders)
+    machines = tuple(
+        _machine(name, [row for row in named if row.machine == name])
+        for name in sorted({row.machine for row in named})
+    )
+    return Joined(
+        rows=tuple(named),
+        machines=machines,
+        incomplete=tuple(row.file for row in named if not row.complete),
+        copies=tuple(sorted(copies)),
+        left_out=tuple(sorted(left_out)),
+    )
+
+
+def _read(file: Path) -> Row | str:
+    if _PARTIAL.fullmatch(file.name):
+        return f"unfinished: harness recover {file} makes a profile of it"
+    try:
+        found = row_of(read_profile(file))
+    except HarnessError as error:
+        return error.message.removeprefix(f"{file}: ")
+    return found.reason if isinstance(found, Figure) else found
+
+
+def _files(given: Iterable[Path]) -> Iterator[Path]:
+    """Every file once, whatever the order and the overlap of what is given."""
+    found: dict[Path, Path] = {}
+    for path in given:
+        inside = path.is_dir() and not _PARTIAL.fullmatch(path.name)
+        for file in _inside(path) if inside else [path]:
+            found.setdefault(file.absolute(), file)
+    yield from (found[place] for place in sorted(found))
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    """Profiles in a folder and in the folders in it; links to folders are not followed."""
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise RequestError(f"{folder}: cannot be read: {reason}", "name another folder") from error
+    for entry in entries:
+        if _PARTIAL.fullmatch(entry.name):
+            yield entry
+        elif entry.name.startswith("."):
+            continue
+        elif entry.is_dir():
+            if not entry.is_symlink():
+                yield from _inside(entry)
+        elif entry.name.endswith(".h5"):
+            yield entry
+
+
+def _once(rows: Sequence[Row]) -> tuple[list[Row], list[tuple[Path, Path]]]:
+    """One row a measurement: of copies the complete one first, then by name."""
+    kept: dict[tuple[object, ...], Row] = {}
+    copies = []
+    for row in sorted(rows, key=lambda row: (not row.complete, str(row.file))):
+        first = kept.setdefault(row.copy_of, row)
+        if first is not row:
+            copies.append((row.file, first.file))
+    return list(kept.values()), copies
+
+
+def _named(rows: Sequence[Row], folders: Mapping[str, Path]) -> list[Row]:
+    """The rows with the names of their machines."""
+    groups = _Groups(len(rows))
+    given: dict[int, str] = {}
+    for place, row in enumerate(rows):
+        # Of several folders that hold it, the innermost names it.
+        holding = [n for n, folder in folders.items() if row.file.absolute().is_relative_to(folder)]
+        if holding:
+            given[place] = max(holding, key=lambda name: len(folders[name].parts))
+    by_name: dict[str, int] = {}
+    for place, name in given.items():
+        groups.join(place, by_name.setdefault(name, place))
+    _recognise(rows, groups, given)
+    members: dict[int, list[int]] = {}
+    for place in range(len(rows)):
+        members.setdefault(groups.first(place), []).append(place)
+    titles = _titles(rows, members, given)
+    return [
+        dataclasses.replace(row, machine=titles[groups.first(place)])
+        for place, row in enumerate(rows)
+    ]
+
+
+def _recognise(rows: Sequence[Row], groups: _Groups, given: Mapping[int, str]) -> None:
+    """Joins rows of one machine, but never two that were given different names."""
+
+    def apart(one: int, other: int) -> bool:
+        names = [
+            {given[k] for k in range(len(rows)) if k in given and groups.first(k) == at}
+            for at in (groups.first(one), groups.first(other))
+        ]
+        return bool(names[0] and names[1] and names[0] != names[1])
+
+    by_gpu: dict[tuple[str, str], int] = {}
+    for place, row in enumerate(rows):
+        for uuid in sorted(row.host.gpus):
+            first = by_gpu.setdefault((uuid, row.host.cpu), place)
+            if not apart(first, place):
+                groups.join(place, first)
+    by_facts: dict[tuple[str, ...], list[int]] = {}
+    for place, row in enumerate(rows):
+        if row.host.cpu:
+            by_facts.setdefault(row.host.facts, []).append(place)
+    for alike in by_facts.values():
+        # Hosts that agree in all but their GPUs are several; one that names none is of a single.
+        known = {groups.first(k) for k in alike if rows[k].host.gpus}
+        named = {groups.first(k) for k in alike if k in given}
+        if len(known | named) > 1:
+            alike = [k for k in alike if not rows[k].host.gpus and groups.first(k) not in named]
+        for place in alike[1:]:
+            groups.join(place, alike[0])
+
+
+class _Groups:
+    """Disjoint sets of places; the smallest place stands for a set."""
+
+    def __init__(self, count: int) -> None:
+        self._above = list(range(count))
+
+    def first(self, place: int) -> int:
+        while self._above[place] != place:
+            place = self._above[place]
+        return place
+
+    def join(self, one: int, other: int) -> None:
+        low, high = sorted((self.first(one), self.first(other)))
+        self._above[high] = low
+
+
+def _titles(
+    rows: Sequence[Row], members: Mapping[int, Sequence[int]], given: Mapping[int, str]
+) -> dict[int, str]:
+    """A name for each group: the one given, or what the machine consists of."""
+    made: dict[int, str] = {}
+    for first, places in members.items():
+        name = next((given[k] for k in places if k in given), "")
+        made[first] = name or description([rows[k].host for k in places])
+    # Equal machines are told apart by their hosts, and if these agree too, by numbers.
+    for title in sorted(set(made.values())):
+        alike = [first for first, one in made.items() if one == title]
+        if len(alike) > 1:
+            hosts = [rows[first].host.facts[0] for first in alike]
+            different = len(set(hosts)) == len(hosts) and all(hosts)
+            for number, first in enumerate(alike, 1):
+                made[first] = f"{title} ({hosts[number - 1] if different else number})"
+    return made
+
+
+def description(hosts: Sequence[Host]) -> str:
+    """What a machine consists of: ``Intel Xeon, 16 CPUs, NVIDIA H200``."""
+    host = max(hosts, key=lambda one: (len(one.gpus), one.facts))
+    gpus = [
+        f"{count} x {name}" if (count := host.gpu_names.count(name)) > 1 else name
+        for name in dict.fromkeys(host.gpu_names)
+    ]
+    cpus = f"{host.threads} CPUs" if host.threads else ""
+    return ", ".join(filter(None, (short_cpu(host.cpu) or "unknown CPU", cpus, *gpus)))
+
+
+def short_cpu(model: str) -> str:
+    """The name of a CPU without its trade marks: ``AMD EPYC 9965``."""
+    return " ".join(_NOISE.sub(" ", model).split())
+
+
+def _machine(name: str, rows: Sequence[Row]) -> Machine:
+    host = max((row.host for row in rows), key=lambda one: (len(one.gpus), one.facts))
+    return Machine(name, host.cpu, host.threads, host.gpu_names, len(rows))
