@@ -9,6 +9,7 @@ from typing import NamedTuple
 from harness.options import worded
 from harness.reporters.numbers import joules, nanoseconds, rate
 from harness.reporters.wording import counted
+from harness.study.claims import Evidence
 from harness.study.figures import Case, Contender, Crossover, Measured, SpeedUp, Study
 from harness.study.joining import Machine
 from harness.study.ratios import Estimate, winner
@@ -349,3 +350,11 @@ def cost_told(of: Estimate, currency: str) -> str:
         return worded(of.reason)
     ends = [] if of.interval is None else [money(end, currency) for end in of.interval]
     return f"{money(of.value, currency)} {spread(of, ends)}"
+
+
+def figure_told(one: Evidence) -> str:
+    """A figure that a verdict rests on: ``mlp, batch 1: CPU against GPU: 17 (8.2 to 34), …``."""
+    of = one.estimate
+    value = "–" if of.value is None else f"{factor(of.value)} {one.unit}".rstrip()
+    ends = "(no interval)" if of.interval is None else spread(of)
+    return ", ".join(filter(None, (f"{one.of}: {value} {ends}".rstrip(), of.basis)))

@@ -345,11 +345,13 @@ def _why(claim: Claim, found: Sequence[Evidence], verdict: Verdict) -> str:
         if one.verdict is Verdict.UNKNOWN:
             return _why_unknown(one, condition)
         return f"{one.of}: it is {'' if one.verdict is Verdict.HOLDS else 'not '}{condition}"
+    if counts[Verdict.UNKNOWN] == len(found):
+        return f"in none of {len(found)} cases it can be told; {_why_unknown(found[0], condition)}"
     told = f"in {counts[Verdict.HOLDS]} of {len(found)} cases it is {condition}"
     if counts[Verdict.FAILS]:
         told += f", in {counts[Verdict.FAILS]} it is not"
     if counts[Verdict.UNKNOWN]:
-        told += f", in {counts[Verdict.UNKNOWN]} that cannot be told"
+        told += f", in {counts[Verdict.UNKNOWN]} it cannot be told"
     if verdict is Verdict.UNKNOWN:
         first = next(one for one in found if one.verdict is Verdict.UNKNOWN)
         told += f"; {_why_unknown(first, condition)}"

@@ -18,12 +18,11 @@ from harness.reporters.study_words import (
     cost_told,
     crossover_told,
     energy_told,
-    factor,
+    figure_told,
     latency_told,
     peak_share,
     rate_told,
     ratio_told,
-    spread,
 )
 from harness.reporters.wording import counted
 from harness.study.claims import Judged, Verdict
@@ -49,10 +48,7 @@ _TITLES = {
     "claims": ("Claims", "Each with the verdict that these profiles allow."),
     "speedup": (
         "Speed-up",
-        (
-            "How many times lower the second device's latency is, with 95 % intervals. All plots have "
-            "one scale."
-        ),
+        "How many times lower the second device's latency is, with 95 % intervals, on one scale.",
     ),
     "frontier": (
         "Latency and throughput",
@@ -65,20 +61,14 @@ _TITLES = {
     "instances": ("Sessions side by side", "What pinned sessions gain over a single one."),
     "variants": ("Variants", "What they gain, and what they cost in error."),
     "runtimes": ("Runtimes", "Another runtime on the same device."),
-    "energy": (
-        "Energy",
-        (
-            "Of the device that ran the model, everything that it drew meanwhile. What the host draws "
-            "for a GPU is not in it."
-        ),
-    ),
+    "energy": ("Energy", "Of the device that ran the model, without the host's share for a GPU."),
     "cost": ("Cost of a million items", "Each price with what it was calculated from."),
     "gpu": ("How busy the GPU is", "In its setting with the most items a second."),
     "measured": (
         "Everything measured",
         (
-            "Figures with 95 % intervals, which include what machines differ by from one occasion to "
-            "the next."
+            "Figures with 95 % intervals, which include what machines differ by from one occasion "
+            "to the next."
         ),
     ),
     "files": ("Machines and files", "What the study was made of."),
@@ -208,17 +198,14 @@ def _claims(judged: Sequence[Judged]) -> Markup | None:
 
 
 def _evidence(one: Judged) -> Content:
+    if one.claim.quoted:  # the reason tells it already
+        return ""
     told = [
-        element(
-            "li", foreign(each.of, _SENTENCE),
-            f": {factor(each.estimate.value)} {each.unit} ".replace("  ", " "),
-            spread(each.estimate) if each.estimate.interval else "(no interval)",
-            f", {each.estimate.basis}" if each.estimate.basis else "",
-        )
+        element("li", foreign(figure_told(each), _SENTENCE))
         for each in one.evidence[:_MOST]
         if each.estimate.value is not None
-    ]  # fmt: skip
-    return element("ul", told, class_="reasons") if told else element("span", "none")
+    ]
+    return element("ul", told, class_="reasons") if told else ""
 
 
 def _names(of: Measured) -> tuple[Content, Content]:

@@ -108,9 +108,11 @@ def _winner(
         leaders = {one for one in winners if one is not None}
         text = " or ".join(sorted(one.short for one in leaders))
         return element("td", element("span", f"depends: {text}", class_="quiet"))
+    first = speed_ups[0].latency
+    about = "" if not first.value else f"{factor(max(first.value, 1 / first.value))} times?"
     values = [ratio_told(one.latency) for one in speed_ups]
     return element(
-        "td", element("b", "cannot tell"), element("span", values[0].partition(" (")[0]),
+        "td", element("b", "cannot tell"), element("span", about),
         class_="open", title="; ".join(values),
     )  # fmt: skip
 
@@ -178,7 +180,7 @@ def speed_ups(study: Study) -> Markup | None:
         values = np.array([one.latency.value or 1.0 for one in here])
         at = x.of([one.case.batch or 1 for one in here])
         if len(here) > 1:
-            drawing.append(plots.curves(plots.curve(at, y.of(values), f"d{_number(kind)}")))
+            drawing.append(plots.curves(plots.curve(at, y.of(values), f"line {kind}")))
         for place, one in zip(at, here, strict=True):
             ends_of, value = one.latency.interval, one.latency.value or 1.0
             tip = tooltip(one.case.told, ratio_told(one.latency), one.latency.basis)
@@ -210,10 +212,6 @@ def speed_ups(study: Study) -> Markup | None:
         element("figcaption", "Above the bold line the GPU (or the second device) is faster, below "
                 "it the CPU (or the first). A hollow mark has no interval."),
     )  # fmt: skip
-
-
-def _number(kind: str) -> str:
-    return str(min(int(kind[1:]), 3))
 
 
 def _times(value: float) -> str:
@@ -286,7 +284,7 @@ def thread_curves(study: Study) -> Markup | None:
         threads = [count for count, _ in one.points]
         values = [share.value or 0.0 for share in one.shares]
         drawing: list[Content] = [
-            plots.curves(plots.curve(x.of(threads), y.of(values), f"d{_number(kind)}"))
+            plots.curves(plots.curve(x.of(threads), y.of(values), f"line {kind}"))
         ]
         at = x(one.knee.threads)
         drawing.append(plots.line(at, 0, at, 100, "median"))

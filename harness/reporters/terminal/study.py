@@ -12,7 +12,7 @@ from harness.reporters.study_words import (
     cost_told,
     crossover_told,
     energy_told,
-    factor,
+    figure_told,
     latency_told,
     peak_share,
     rate_told,
@@ -74,10 +74,8 @@ def _print_claims(page: Page, judged: Sequence[Judged]) -> None:
         page.paragraph(f"{str(one.verdict).upper()}: {one.claim.says}", _STYLES[one.verdict])
         page.say("why", worded(one.why))
         for each in one.evidence[:_SHOWN]:
-            of = each.estimate
-            if of.value is not None:
-                page.say("figure", f"{each.of}: {factor(of.value)} {each.unit} {spread(of)}"
-                         + (f", {of.basis}" if of.basis else ""))  # fmt: skip
+            if each.estimate.value is not None and not one.claim.quoted:
+                page.say("figure", figure_told(each))
         if one.claim.note:
             page.say("note", one.claim.note)
 
