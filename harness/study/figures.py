@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from harness.study import curves
-from harness.study.curves import KNEE, At, Crossing, Knee, Scaling, Share
+from harness.study.curves import At, Crossing, Knee, Scaling, Share
 from harness.study.joining import Joined, short_cpu
 from harness.study.known_devices import known_device
 from harness.study.prices import Cost, Prices, costs
@@ -19,7 +20,6 @@ from harness.study.ratios import (
     basis,
     figure,
     inverse,
-    mapped,
     ratio,
     scaled,
     winner,
@@ -466,18 +466,31 @@ def _instances(measured: Sequence[Measured]) -> tuple[Instances, ...]:
                 ]  # fmt: skip
                 single = fastest(like, RATE)
                 none = Estimate(None, reason="no single session was measured", rows=one.rows)
-                unlike = dataclasses.replace(
-                    none, reason="no single session with as many threads was measured"
-                )
-                found.append(
-                    Instances(
-                        one,
-                        none if best is None else ratio(best.rows, one.rows, RATE),
-                        unlike if single is None
-                        else scaled(ratio(single.rows, one.rows, RATE), 1 / count),
-                    )
-                )  # fmt: skip
+                missing = "no single session with as many threads was measured"
+                linear = _efficiency(one.rows)
+                if linear.value is None and single is not None:
+                    linear = scaled(ratio(single.rows, one.rows, RATE), 1 / count)
+                elif linear.value is None:
+                    linear = dataclasses.replace(linear, reason=linear.reason or missing)
+                gain = none if best is None else ratio(best.rows, one.rows, RATE)
+                found.append(Instances(one, gain, linear))
     return tuple(found)
+
+
+def _efficiency(rows: tuple[Row, ...]) -> Estimate:
+    """As the groups themselves tell, of which each measured one of its instances alone."""
+    values = [row.efficiency.value for row in rows if row.efficiency.value is not None]
+    ends = [row.efficiency_interval for row in rows if row.efficiency_interval is not None]
+    if len(values) < len(rows):
+        reason = next((row.efficiency.reason for row in rows if row.efficiency.value is None), "")
+        return Estimate(None, reason=reason, rows=rows)
+    value = math.exp(sum(map(math.log, values)) / len(values))
+    if len(ends) < len(rows):
+        return Estimate(value, reason="one group, which cannot show how much groups differ",
+                        basis=basis(rows), rows=rows)  # fmt: skip
+    # Of several occasions the interval covers those of all.
+    interval = (min(low for low, _ in ends), max(high for _, high in ends))
+    return Estimate(value, interval, basis=basis(rows), rows=rows)
 
 
 def _frontier(measured: Iterable[Measured]) -> tuple[tuple[Measured, bool], ...]:
@@ -519,10 +532,10 @@ def _variants(measured: Sequence[Measured]) -> tuple[VariantGain, ...]:
         )
         facts = one.rows[0].facts
         errors = tuple(
-            (name.removeprefix(VARIANT).replace("_", " "), f"{value:.3g}"
+            (name.removeprefix(f"{VARIANT}_").replace("_", " "), f"{value:.3g}"
              if isinstance(value, float) else str(value))
             for name, value in sorted(facts.items())
-            if name.startswith(f"{VARIANT}error")
+            if name.startswith(f"{VARIANT}_")
         )  # fmt: skip
         found.append(VariantGain(one, speed_up, errors))
     return tuple(found)
@@ -622,15 +635,3 @@ def _absent(found: Study) -> Iterable[tuple[str, str]]:
         yield "cost", "no file of prices was given (`prices`)"
     elif not found.costs:
         yield "cost", "no offer means one of these machines: see its `machine` and `device`"
-
-
-def throughput_gain_needed(share: float = KNEE) -> str:
-    """What the knee is, in words."""
-    return f"the fewest threads that reach {share:.0%} of the most items a second"
-
-
-__all__ = [
-    "Case", "Contender", "Crossover", "Instances", "Measured", "PeakShare", "RuntimeRatio",
-    "SpeedUp", "Study", "ThreadScaling", "VariantGain", "case_of", "contender_of", "fastest",
-    "mapped", "study", "throughput_gain_needed",
-]  # fmt: skip

@@ -79,6 +79,8 @@ def figure(rows: Sequence[Row], which: str) -> Estimate:
     told = tuple(rows)
     if which == ENERGY:
         return _energy(told)
+    if which == RATE and (reason := next((r.rate_reason for r in told if r.rate_reason), "")):
+        return Estimate(None, reason=reason, rows=told)
     groups = [_logs(row, which) for row in told]
     if not all(len(group) and np.isfinite(group).all() for group in groups):
         return Estimate(None, reason="a process has no time above zero", rows=told)
@@ -159,6 +161,8 @@ def ratio(base: Sequence[Row], candidate: Sequence[Row], which: str) -> Estimate
         return Estimate(None, reason="both sides are the same profile", rows=rows)
     if which == ENERGY:
         return _ratio_of_intervals(figure(base, which), figure(candidate, which))
+    if which == RATE and (reason := next((r.rate_reason for r in rows if r.rate_reason), "")):
+        return Estimate(None, reason=reason, rows=rows)
     same = len({row.machine for row in rows}) == 1
     sides = [_side(side, which, beside=same) for side in (base, candidate)]
     if not all(len(side.log_figure) and np.isfinite(side.log_figure).all() for side in sides):

@@ -6,7 +6,8 @@ Of each process a few numbers are kept and no samples: thousands of profiles fit
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from harness.analysis.comparing.figures import figures
 from harness.analysis.configuration import facts_of, on_device
 from harness.analysis.device_time import device_time
 from harness.analysis.energy import Energy, energy
+from harness.analysis.instances import together
 from harness.analysis.noise import NoiseVerdict
 from harness.analysis.operators.table import operator_table
 from harness.analysis.throughput import throughput
 from harness.analysis.used_gpu import used_gpu
-from harness.records import Profile
+from harness.records import ProcessRecord, Profile
 from harness.statistics.figures import Figure, Float64Array
 from harness.statistics.verdicts import Side
 
@@ -31,8 +33,12 @@ CPU, GPU = "cpu", "gpu"
 #: The runtime where the file does not name one.
 _RUNTIME = "ort"
 
-#: Facts whose names begin so describe how a variant of a model was made, and with what error.
-VARIANT = "variant_"
+#: Name of the fact that says how a variant was made and of what, and the beginning of the names of
+#: those that tell its error.
+VARIANT = "variant"
+
+#: ``int8-dynamic of resnet50 3292a8e4…``: what `variant` writes.
+_MADE = re.compile(r"(?P<kind>\S+) of (?P<of>.*?) ?(?P<sha256>[0-9a-f]{12})?(?: \(broken\))?")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -120,6 +126,10 @@ class Row:
         sides: per-process figures by name, as ``compare`` takes them.
         log_rate: float64[processes], logarithm of items (inferences, where the batch is not known)
             a second; of instances, all of a group together.
+        rate_reason: why that is empty; empty otherwise.
+        efficiency: of sessions side by side, their rate over that of as many which do not disturb
+            each other; without a value where there is one, or with the reason.
+        efficiency_interval: its interval; None where there is none.
         noise: whether the machine was disturbed.
         joules: of an inference on the device that ran it, or why that is not known.
         joules_interval: its interval; None where there is none.
@@ -143,6 +153,9 @@ class Row:
     processes: int
     sides: Mapping[str, Side]
     log_rate: Float64Array
+    rate_reason: str
+    efficiency: Figure
+    efficiency_interval: tuple[float, float] | None
     noise: NoiseVerdict
     joules: Figure
     joules_interval: tuple[float, float] | None
@@ -192,8 +205,11 @@ def row_of(profile: Profile) -> Row | Figure:
     setting = _setting(profile, facts)
     joules = _energy(profile, setting.kind)
     idle, idle_doubt = _idle(profile, setting.kind)
+    beside = together(profile)
     flops, arithmetic = _work(profile)
     first = timed[0]
+    rate = throughput(profile)
+    reason = rate.reason if isinstance(rate, Figure) else ""
     return Row(
         file=profile.path,
         created=profile.created,
@@ -203,7 +219,10 @@ def row_of(profile: Profile) -> Row | Figure:
         setting=setting,
         processes=len(timed),
         sides=figures(timed),
-        log_rate=_log_rates(profile, setting),
+        log_rate=np.empty(0) if reason else _log_rates(timed, setting),
+        rate_reason=reason,
+        efficiency=Figure(None) if beside is None else beside.efficiency,
+        efficiency_interval=None if beside is None else beside.efficiency_interval,
         noise=noise.judge(profile),
         joules=joules.joules if isinstance(joules, Energy) else joules,
         joules_interval=joules.interval_j if isinstance(joules, Energy) else None,
@@ -223,10 +242,11 @@ def _setting(profile: Profile, facts: Mapping[str, Any]) -> Setting:
     asked = profile.asked
     options = asked.options
     gpu = used_gpu(profile)
+    beside = together(profile)
     kind = GPU if on_device(profile.provider) else CPU
-    variant = str(facts.get(f"{VARIANT}kind", ""))
+    made = _MADE.fullmatch(str(facts.get(VARIANT, "")))
     runtime = str(options.get("runtime") or _RUNTIME)
-    version = facts.get(f"{runtime}_version", "")
+    version = facts.get("ort_version" if runtime == _RUNTIME else "runtime_version", "")
     further = [f"affinity={asked.affinity}"] if asked.affinity else []
     for name, default in (("execution_mode", "sequential"), ("optimization", "all")):
         value = asked.session.get(name, default)
@@ -234,18 +254,18 @@ def _setting(profile: Profile, facts: Mapping[str, Any]) -> Setting:
     if memory := options.get("memory"):
         further.append(f"memory={memory}")
     return Setting(
-        model=str(facts.get(f"{VARIANT}of", "")) or profile.model.name,
+        model=(made["of"] if made else "") or profile.model.name,
         sha256=profile.model.sha256,
         parameters=profile.model.parameter_count,
         shapes=tuple("x".join(map(str, one.shape)) for one in profile.inputs),
         batch=_batch(profile),
-        variant=variant,
+        variant=made["kind"] if made else "",
         provider=profile.provider,
         kind=kind,
         device=(gpu.name if gpu else "") or str(facts.get("cpu_model", "")) or kind,
         runtime=f"{runtime} {version}".strip(),
         threads=asked.intra_threads,
-        instances=_count(facts.get("instances", options.get("instances"))),
+        instances=1 if beside is None else beside.instances,
         concurrency=_count(options.get("concurrency")),
         options=tuple(further),
     )
@@ -270,12 +290,8 @@ def _batch(profile: Profile) -> int | None:
     return asked if all(one.shape[:1] == (asked,) for one in profile.inputs) else None
 
 
-def _log_rates(profile: Profile, setting: Setting) -> Float64Array:
-    told = throughput(profile)
-    if isinstance(told, Figure):
-        return np.empty(0)
-    sides = figures([one for one in profile.processes if len(one.steady)])
-    logs: Float64Array = sides["time_per_inference_ns"].log_figure
+def _log_rates(timed: Sequence[ProcessRecord], setting: Setting) -> Float64Array:
+    logs: Float64Array = figures(timed)["time_per_inference_ns"].log_figure
     rates: Float64Array = np.log((setting.batch or 1) * 1e9) - logs
     return rates
 
