@@ -240,6 +240,8 @@ def _selector(table: Table, name: str) -> Selector | None:
     inner = Table(f"{table.place}: {name}", entries)
     wanted = inner.rest()
     for key, value in wanted.items():
+        if key not in _SELECTORS:
+            inner.refuse(f"`{key}` is not known", f"known are {', '.join(_SELECTORS)}")
         values = value if isinstance(value, list) else [value]
         numeric = key in ("batch", "threads", "instances") or key.startswith("parameters")
         kind = int if numeric else str
@@ -249,9 +251,6 @@ def _selector(table: Table, name: str) -> Selector | None:
             inner.refuse(f"`{key}` is a list", "give one number")
         if key == "device" and not set(values) <= {CPU, GPU}:
             inner.refuse(f"`device` is {value}", f"write {CPU} or {GPU}; `name` is the product's")
-    for key in wanted:
-        if key not in _SELECTORS:
-            inner.refuse(f"`{key}` is not known", f"known are {', '.join(_SELECTORS)}")
     return Selector(wanted, inner.place)
 
 

@@ -158,81 +158,81 @@ def _once(rows: Sequence[Row]) -> tuple[list[Row], list[tuple[Path, Path]]]:
 
 def _named(rows: Sequence[Row], folders: Mapping[str, Path]) -> list[Row]:
     """The rows with the names of their machines."""
-    groups = _Groups(len(rows))
     given: dict[int, str] = {}
     for place, row in enumerate(rows):
         # Of several folders that hold it, the innermost names it.
         holding = [n for n, folder in folders.items() if row.file.absolute().is_relative_to(folder)]
         if holding:
             given[place] = max(holding, key=lambda name: len(folders[name].parts))
+    groups = _Groups(len(rows), given)
     by_name: dict[str, int] = {}
     for place, name in given.items():
         groups.join(place, by_name.setdefault(name, place))
-    _recognise(rows, groups, given)
+    _recognise(rows, groups)
     members: dict[int, list[int]] = {}
     for place in range(len(rows)):
         members.setdefault(groups.first(place), []).append(place)
-    titles = _titles(rows, members, given)
+    titles = _titles(rows, members, groups)
     return [
         dataclasses.replace(row, machine=titles[groups.first(place)])
         for place, row in enumerate(rows)
     ]
 
 
-def _recognise(rows: Sequence[Row], groups: _Groups, given: Mapping[int, str]) -> None:
-    """Joins rows of one machine, but never two that were given different names."""
-
-    def apart(one: int, other: int) -> bool:
-        names = [
-            {given[k] for k in range(len(rows)) if k in given and groups.first(k) == at}
-            for at in (groups.first(one), groups.first(other))
-        ]
-        return bool(names[0] and names[1] and names[0] != names[1])
-
+def _recognise(rows: Sequence[Row], groups: _Groups) -> None:
+    """Joins rows of one machine."""
     by_gpu: dict[tuple[str, str], int] = {}
     for place, row in enumerate(rows):
         for uuid in sorted(row.host.gpus):
-            first = by_gpu.setdefault((uuid, row.host.cpu), place)
-            if not apart(first, place):
-                groups.join(place, first)
+            groups.join(place, by_gpu.setdefault((uuid, row.host.cpu), place))
     by_facts: dict[tuple[str, ...], list[int]] = {}
     for place, row in enumerate(rows):
         if row.host.cpu:
             by_facts.setdefault(row.host.facts, []).append(place)
     for alike in by_facts.values():
         # Hosts that agree in all but their GPUs are several; one that names none is of a single.
-        known = {groups.first(k) for k in alike if rows[k].host.gpus}
-        named = {groups.first(k) for k in alike if k in given}
-        if len(known | named) > 1:
-            alike = [k for k in alike if not rows[k].host.gpus and groups.first(k) not in named]
+        told = {k for k in alike if rows[k].host.gpus or groups.named(k)}
+        if len({groups.first(k) for k in told}) > 1:
+            alike = [k for k in alike if k not in told]
         for place in alike[1:]:
             groups.join(place, alike[0])
 
 
 class _Groups:
-    """Disjoint sets of places; the smallest place stands for a set."""
+    """Disjoint sets of places; the smallest place stands for a set. Names keep sets apart."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, names: Mapping[int, str]) -> None:
         self._above = list(range(count))
+        self._names = dict(names)
 
     def first(self, place: int) -> int:
         while self._above[place] != place:
+            self._above[place] = self._above[self._above[place]]
             place = self._above[place]
         return place
 
+    def named(self, place: int) -> str:
+        """The name that was given to its set; empty if none was."""
+        return self._names.get(self.first(place), "")
+
     def join(self, one: int, other: int) -> None:
+        """Makes one set of two, unless they were given different names."""
+        name, second = self.named(one), self.named(other)
+        if name and second and name != second:
+            return
         low, high = sorted((self.first(one), self.first(other)))
         self._above[high] = low
+        if name or second:
+            self._names[low] = name or second
 
 
 def _titles(
-    rows: Sequence[Row], members: Mapping[int, Sequence[int]], given: Mapping[int, str]
+    rows: Sequence[Row], members: Mapping[int, Sequence[int]], groups: _Groups
 ) -> dict[int, str]:
     """A name for each group: the one given, or what the machine consists of."""
     made: dict[int, str] = {}
     for first, places in members.items():
-        name = next((given[k] for k in places if k in given), "")
-        made[first] = name or description([rows[k].host for k in places])
+        made[first] = groups.named(first) or description([rows[k].host for k in places])
     # Equal machines are told apart by their hosts, and if these agree too, by numbers.
     for title in sorted(set(made.values())):
         alike = [first for first, one in made.items() if one == title]
