@@ -49,7 +49,7 @@ def factor(value: float) -> str:
     """The same without the noun."""
     if value >= 99.5:
         return f"{value:,.0f}"
-    return f"{value:.2g}" if value >= 0.1 else f"{value:.1g}"
+    return f"{value:.2g}"
 
 
 def spread(of: Estimate, shown: Sequence[str] = ()) -> str:
@@ -101,8 +101,10 @@ def peak_share(value: float) -> str:
 
 
 def batches(numbers: Sequence[int]) -> str:
-    """``batch 1``, ``batch 1 and 32``, ``batch 1, 8 and 32``."""
+    """``batch 1``, ``batch 1 and 32``, ``batch 1, 8 and 32``; of more, the ends and how many."""
     told = [f"{number:,}" for number in numbers]
+    if len(told) > _NAMED - 1:
+        return f"{len(told)} batches from {told[0]} to {told[-1]}"
     return f"batch {_listed(told)}"
 
 
@@ -146,15 +148,29 @@ def _fastest(study: Study) -> Answer | None:
 
 
 def _models(models: Sequence[tuple[str, list[SpeedUp]]]) -> str:
+    return _each(
+        [
+            (
+                name,
+                [one.case.batch for one in won if one.case.batch is not None],
+                [max(v, 1 / v) for one in won if (v := one.latency.value)],
+            )
+            for name, won in models
+        ],
+        "times",
+    )
+
+
+def _each(of: Sequence[tuple[str, Sequence[int], Sequence[float]]], unit: str) -> str:
+    """Names with batches and the range of a figure: ``mlp (batch 1 and 32: 6 to 17 times)``."""
     told = []
-    for name, won in models[:_NAMED]:
-        numbers = [one.case.batch for one in won if one.case.batch is not None]
-        values = [max(v, 1 / v) for one in won if (v := one.latency.value)]
+    for name, numbers, values in of[:_NAMED]:
         how = factor(min(values))
         if factor(max(values)) != how:
             how += f" to {factor(max(values))}"
-        told.append(f"{name} ({batches(numbers)}: {how} times)")
-    more = len(models) - len(told)
+        where = f"{batches(numbers)}: " if numbers else ""
+        told.append(f"{name} ({where}{how} {unit})")
+    more = len(of) - len(told)
     return _listed([*told, counted(more, "more model")] if more > 0 else told)
 
 
@@ -217,7 +233,8 @@ def _cost(study: Study) -> Answer | None:
             by_case.setdefault(one.case, []).append(
                 (cost.estimate.value, ends, cost.currency, one.contender.short, cost.inputs)
             )
-    told, evidence = [], []
+    evidence = []
+    wins: dict[str, dict[str, list[tuple[int | None, float]]]] = {}
     for case, found in by_case.items():
         if len({currency for _, _, currency, _, _ in found}) > 1:
             continue
@@ -228,20 +245,22 @@ def _cost(study: Study) -> Answer | None:
             for value, ends, currency, device, inputs in found
         ]
         if len(found) > 1 and found[0][1][1] < found[1][1][0] and found[0][3] != found[1][3]:
-            told.append((case, found[0], found[1]))
-    if not told:
+            name = f"{case.model} {case.variant}".strip()
+            told = (case.batch, found[1][0] / found[0][0])
+            wins.setdefault(found[0][3], {}).setdefault(name, []).append(told)
+    if not wins:
         return None
-    parts = [
-        f"{case.told} on {first[3]} ({money(first[0], first[2])} against "
-        f"{money(second[0], second[2])})"
-        for case, first, second in told[:_NAMED]
-    ]
-    more = len(told) - len(parts)
-    parts += [counted(more, "more case")] if more > 0 else []
+    parts = []
+    for device, models in sorted(wins.items(), key=lambda item: -len(item[1])):
+        of = [
+            (name, [batch for batch, _ in won if batch is not None], [lead for _, lead in won])
+            for name, won in models.items()
+        ]
+        parts.append(f"on {device} for {_each(of, 'times less')}")
     return Answer(
-        f"At the prices of {study.prices.file.name}, a million items cost least for "
-        f"{_listed(parts)}", tuple(evidence)
-    )  # fmt: skip
+        f"At the prices of {study.prices.file.name}, a million items cost least {_listed(parts)}",
+        tuple(evidence),
+    )
 
 
 def _threads(study: Study) -> Answer | None:

@@ -17,7 +17,7 @@ from typing import Any
 from harness.study.figures import Case, Contender, Measured, Study, fastest
 from harness.study.ratios import ENERGY, LATENCY, RATE, Estimate, inverse, mapped, ratio, scaled
 from harness.study.rows import CPU, GPU
-from harness.study.toml_files import Table, read_toml
+from harness.study.toml_files import LARGEST, Table, read_toml
 
 
 class Verdict(enum.StrEnum):
@@ -206,24 +206,25 @@ def read_claims(path: Path) -> Text:
 def _claim(table: Table) -> Claim:
     says, name = table.text("says"), table.text("figure")
     if name not in FIGURES:
-        table.refuse(f"`figure` is {name}", f"choose one of {', '.join(FIGURES)}")
+        table.refuse(f"'figure' is {name}", f"choose one of {', '.join(FIGURES)}")
     of = _selector(table, "of")
     against = _selector(table, "against")
     ratios = name in ratio_figures()
     if ratios and against is None:
-        table.refuse(f"a {name} is against something", "add `against`")
+        table.refuse(f"a {name} is against something", "add 'against'")
     if not ratios and against is not None:
-        table.refuse(f"a {name} is not against anything", "leave `against` out")
+        table.refuse(f"a {name} is not against anything", "leave 'against' out")
     quoted = table.take("quoted", [])
     numbers = isinstance(quoted, list) and all(
-        isinstance(one, (int, float)) and not isinstance(one, bool) and one > 0 for one in quoted
+        isinstance(one, (int, float)) and not isinstance(one, bool) and 0 < one < LARGEST
+        for one in quoted
     )
     if not numbers or (name == "quoted") != (len(quoted) in (1, 2)):
-        table.refuse("`quoted` holds one or two numbers above zero where `figure` is quoted")
+        table.refuse("'quoted' holds one or two numbers above zero where 'figure' is quoted")
     low, high, bound = _bounds(table, FIGURES[name])
     which = table.text("which", "every")
     if which not in WHICH:
-        table.refuse(f"`which` is {which}", f"choose one of {', '.join(WHICH)}")
+        table.refuse(f"'which' is {which}", f"choose one of {', '.join(WHICH)}")
     note = table.text("note", "")
     table.finish(_KNOWN)
     nothing = Selector({}, table.place)
@@ -241,16 +242,16 @@ def _selector(table: Table, name: str) -> Selector | None:
     wanted = inner.rest()
     for key, value in wanted.items():
         if key not in _SELECTORS:
-            inner.refuse(f"`{key}` is not known", f"known are {', '.join(_SELECTORS)}")
+            inner.refuse(f"'{key}' is not known", f"known are {', '.join(_SELECTORS)}")
         values = value if isinstance(value, list) else [value]
         numeric = key in ("batch", "threads", "instances") or key.startswith("parameters")
         kind = int if numeric else str
         if any(not isinstance(one, kind) or isinstance(one, bool) for one in values):
-            inner.refuse(f"`{key}` is not {'a whole number' if numeric else 'a text'}")
+            inner.refuse(f"'{key}' is not {'a whole number' if numeric else 'a text'}")
         if key.startswith("parameters") and isinstance(value, list):
-            inner.refuse(f"`{key}` is a list", "give one number")
+            inner.refuse(f"'{key}' is a list", "give one number")
         if key == "device" and not set(values) <= {CPU, GPU}:
-            inner.refuse(f"`device` is {value}", f"write {CPU} or {GPU}; `name` is the product's")
+            inner.refuse(f"'device' is {value}", f"write {CPU} or {GPU}; 'name' is the product's")
     return Selector(wanted, inner.place)
 
 
@@ -262,12 +263,12 @@ def _bounds(table: Table, unit: str) -> tuple[float, float, str]:
     if "equals" in given:
         within = given.get("within")
         if within is None or len(given) != 2 or not 0 < within < 1:
-            table.refuse("`equals` needs `within`, a share below 1, and nothing else")
+            table.refuse("'equals' needs 'within', a share below 1, and nothing else")
         centre, share = given["equals"], float(within or 0.0)
         low, high = centre * (1 - share), centre * (1 + share)
         told = [f"{centre:g} {unit}".rstrip() + f" within {share:.0%}"]
     elif "within" in given:
-        table.refuse("`within` needs `equals`")
+        table.refuse("'within' needs 'equals'")
     else:
         low, high = given.get("above", low), given.get("below", high)
         told = [f"{name} {value:g} {unit}".rstrip() for name, value in given.items()]

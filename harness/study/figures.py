@@ -26,8 +26,8 @@ from harness.study.ratios import (
 )
 from harness.study.rows import CPU, GPU, VARIANT, OperatorTypes, Row, Setting
 
-#: Fewest numbers of threads that make a curve.
-_FEWEST_THREADS = 3
+#: Fewest numbers of threads that make a curve: of a machine with two CPUs there are no more.
+_FEWEST_THREADS = 2
 
 #: Float32 arithmetic of a GPU goes through its tensor cores where this option says so.
 _TF32 = "use_tf32=1"
@@ -616,7 +616,7 @@ def _absent(found: Study) -> Iterable[tuple[str, str]]:
     if not found.instances:
         yield "instances", "no profile is of several sessions side by side"
     if not found.variants:
-        yield "variants", "no profile is of a variant that `variant` made"
+        yield "variants", "no profile is of a variant of a model"
     if not found.runtimes:
         yield "runtimes", "every model was measured with one runtime only"
     reasons: dict[str, dict[str, int]] = {"energy": {}, "idle time of the GPU": {}}
@@ -634,4 +634,4 @@ def _absent(found: Study) -> Iterable[tuple[str, str]]:
     if found.prices is None:
         yield "cost", "no file of prices was given (`prices`)"
     elif not found.costs:
-        yield "cost", "no offer means one of these machines: see its `machine` and `device`"
+        yield "cost", "no offer means one of these machines and devices"

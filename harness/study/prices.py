@@ -165,7 +165,7 @@ def read_prices(path: Path) -> Prices:
 def _list(table: Table, name: str) -> list[object]:
     found = table.take(name, [])
     if not isinstance(found, list):
-        table.refuse(f"`{name}` is not a list of tables", f"write [[{name}]]")
+        table.refuse(f"'{name}' is not a list of tables", f"write [[{name}]]")
     return list(found)
 
 
@@ -173,7 +173,7 @@ def _offer(table: Table, price: float | None = None, default: str | None = None)
     name, machine = table.text("name", default), table.text("machine", "*")
     device = table.text("device", "")
     if device not in ("", CPU, GPU):
-        table.refuse(f"`device` is {device}", f"leave it out, or write {CPU} or {GPU}")
+        table.refuse(f"'device' is {device}", f"leave it out, or write {CPU} or {GPU}")
     price_per_hour = table.number("price_per_hour") if price is None else price
     found = Offer(
         name=name,

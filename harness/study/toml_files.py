@@ -14,6 +14,9 @@ from harness.errors import RequestError
 #: Largest file that is read: claims and prices are written by hand.
 MOST_BYTES = 1 << 20
 
+#: No price, share or figure reaches this.
+LARGEST = 1e18
+
 
 def read_toml(path: Path) -> dict[str, Any]:
     """The whole file.
@@ -72,7 +75,7 @@ class Table:
         if isinstance(value, datetime.date):
             value = value.isoformat()
         if not isinstance(value, str):
-            self.refuse(f"`{name}` is missing" if value is None else f"`{name}` is not a text")
+            self.refuse(f"'{name}' is missing" if value is None else f"'{name}' is not a text")
         return str(value)
 
     def number(
@@ -81,19 +84,20 @@ class Table:
         """A finite number within these bounds; required if there is no default."""
         value = self._entries.pop(name, default)
         if value is None:
-            self.refuse(f"`{name}` is missing")
+            self.refuse(f"'{name}' is missing")
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            self.refuse(f"`{name}` is not a number")
-        if not math.isfinite(value) or not low <= value <= high:
-            self.refuse(f"`{name}` is {value:g}, not between {low:g} and {high:g}")
+            self.refuse(f"'{name}' is not a number")
+        # Of two huge whole numbers Python tells which is larger; neither is a float.
+        if not abs(value) < LARGEST or not low <= value <= high:
+            self.refuse(f"'{name}' is not between {low:g} and {min(high, LARGEST):g}")
         return float(value)
 
     def truth(self, name: str, default: bool | None = None) -> bool:
         """True or false; required if there is no default."""
         value = self._entries.pop(name, default)
         if not isinstance(value, bool):
-            self.refuse(f"`{name}` is neither true nor false" if value is not None else
-                        f"`{name}` is missing")  # fmt: skip
+            self.refuse(f"'{name}' is neither true nor false" if value is not None else
+                        f"'{name}' is missing")  # fmt: skip
         return bool(value)
 
     def finish(self, known: Collection[str]) -> None:
@@ -103,4 +107,4 @@ class Table:
             RequestError: there is an entry of another name.
         """
         for name in self._entries:
-            self.refuse(f"`{name}` is not known", f"known are {', '.join(sorted(known))}")
+            self.refuse(f"'{name}' is not known", f"known are {', '.join(sorted(known))}")

@@ -33,6 +33,9 @@ from harness.study.rows import GPU
 #: Most characters of a name, and of a sentence.
 _NAME, _SENTENCE = 60, 400
 
+#: Rows of a table that is not framed, at most, and figures of a claim that are not folded.
+_FRAMED, _FOLDED = 14, 4
+
 #: Files and pieces of evidence that are named, at most; JSON has all.
 _MOST = 100
 
@@ -205,11 +208,20 @@ def _evidence(one: Judged) -> Content:
         for each in one.evidence[:_MOST]
         if each.estimate.value is not None
     ]
-    return element("ul", told, class_="reasons") if told else ""
+    shown = element("ul", told, class_="reasons") if told else ""
+    if len(told) <= _FOLDED:
+        return shown
+    return element("details", element("summary", counted(len(told), "figure")), shown)
 
 
 def _names(of: Measured) -> tuple[Content, Content]:
     return foreign(of.case.told, _NAME), foreign(of.contender.short, _NAME)
+
+
+def _long(columns: Sequence[Column], rows: Sequence[Sequence[Content | Cell]], name: str) -> Markup:
+    """A table, which scrolls in a frame of its own where it has many rows."""
+    kind = "tall" if len(rows) > _FRAMED else ""
+    return table(columns, rows, caption=name, stacked=True, kind=kind)
 
 
 def _ratio_cell(of: Estimate) -> Cell:
@@ -252,7 +264,7 @@ def _speed_ups(study: Study) -> Markup | None:
         [
             [element("h4", "Where the faster device changes over the batch"),
              element("ul", crossings, class_="reasons")] if crossings else None,
-            table(columns, rows, caption="Speed-up, device against device", stacked=True),
+            _long(columns, rows, "Speed-up, device against device"),
         ]
     )  # fmt: skip
 
@@ -292,7 +304,11 @@ def _scalings(study: Study) -> Markup | None:
                               if t.residual is not None}),
             ):  # fmt: skip
                 rows.append([element("b", title), "", *(values.get(c, "–") for c in threads)])
-            parts.append(table(columns, rows, caption="Operator types, and their sum"))
+            summary = element("summary", "Operator types over threads, and their sum")
+            parts.append(
+                element("details", summary, table(columns, rows, caption="Operator types"),
+                        open=len(study.scalings) == 1)
+            )  # fmt: skip
             doubts = [f"{c} threads: {t.doubt}" for c, (_, t) in by_count.items() if t.doubt]
             parts += [note("Doubtful: ", worded(text)) for text in doubts[:3]]
         elif one.operators_reason:
@@ -313,7 +329,7 @@ def _instances(study: Study) -> Markup | None:
         Column("of linear", "items/s over so many times one session of as many threads",
                number=True),
     )  # fmt: skip
-    return table(columns, rows, caption="Instances", stacked=True) if rows else None
+    return _long(columns, rows, "Instances") if rows else None
 
 
 def _variants(study: Study) -> Markup | None:
@@ -327,7 +343,7 @@ def _variants(study: Study) -> Markup | None:
         Column("case"), Column("device"), Column("setting"), Column("speed-up", number=True),
         Column("error"),
     )  # fmt: skip
-    return table(columns, rows, caption="Variants", stacked=True) if rows else None
+    return _long(columns, rows, "Variants") if rows else None
 
 
 def _runtimes(study: Study) -> Markup | None:
@@ -340,7 +356,7 @@ def _runtimes(study: Study) -> Markup | None:
         Column("case"), Column("device"), Column("runtime"), Column("against"),
         Column("speed-up", number=True),
     )  # fmt: skip
-    return table(columns, rows, caption="Runtimes", stacked=True) if rows else None
+    return _long(columns, rows, "Runtimes") if rows else None
 
 
 def _energy(study: Study) -> Markup | None:
@@ -355,7 +371,7 @@ def _energy(study: Study) -> Markup | None:
         Column("case"), Column("device"), Column("setting"), Column("an item", number=True),
         Column("doubt"),
     )  # fmt: skip
-    return table(columns, rows, caption="Energy of an item", stacked=True) if rows else None
+    return _long(columns, rows, "Energy of an item") if rows else None
 
 
 def _costs(study: Study) -> Markup | None:
@@ -370,7 +386,7 @@ def _costs(study: Study) -> Markup | None:
         Column("case"), Column("device"), Column("setting"), Column("cost", number=True),
         Column("by"), Column("calculated from"),
     )  # fmt: skip
-    return table(columns, rows, caption="Cost of a million items", stacked=True) if rows else None
+    return _long(columns, rows, "Cost of a million items") if rows else None
 
 
 def _gpu(study: Study) -> Markup | None:
@@ -397,7 +413,7 @@ def _gpu(study: Study) -> Markup | None:
     sources = dict.fromkeys(one.source for one in study.peaks)
     return join(
         [
-            table(columns, rows, caption="Use of the device", stacked=True),
+            _long(columns, rows, "Use of the device"),
             [note("Peak: ", source, ".") for source in sources],
         ]
     ) if rows else None  # fmt: skip
@@ -418,7 +434,7 @@ def _measured(study: Study) -> Markup:
         Column("on the line", "no other setting of the model beats it in both"),
         Column("rests on"),
     )  # fmt: skip
-    return table(columns, rows, caption="Settings", stacked=True)
+    return _long(columns, rows, "Settings")
 
 
 def _short(of: Estimate, told: str) -> Content:

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from harness.reporters.html import plots
-from harness.reporters.html.markup import Content, Markup, element, foreign, tooltip
+from harness.reporters.html.markup import Content, Markup, element, foreign, join, tooltip
 from harness.reporters.html.quantities import axis_duration
 from harness.reporters.numbers import nanoseconds, rate
 from harness.reporters.study_words import contenders, factor, ratio_told, role
-from harness.study.figures import Contender, Measured, SpeedUp, Study
+from harness.study.figures import Contender, Measured, SpeedUp, Study, ThreadScaling
 
 #: Colours that page.css has for devices; further ones share the last.
 _COLOURS = 6
@@ -272,37 +272,59 @@ def _rate(value: float) -> str:
 
 
 def thread_curves(study: Study) -> Markup | None:
-    """Share of the best throughput over threads, a plot for each case, all on one scale."""
+    """Share of the best throughput over threads, a plot for each model, all on one scale."""
     if not study.scalings:
         return None
     known = colours(study)
     counts = sorted({threads for one in study.scalings for threads, _ in one.points})
     x, y = _along(counts), plots.Scale(0.0, 1.1)
-    panels = []
+    models: dict[tuple[str, str, Contender], list[ThreadScaling]] = {}
     for one in study.scalings:
-        kind = _colour(one.contender, known)
-        threads = [count for count, _ in one.points]
-        values = [share.value or 0.0 for share in one.shares]
-        drawing: list[Content] = [
-            plots.curves(plots.curve(x.of(threads), y.of(values), f"line {kind}"))
-        ]
-        at = x(one.knee.threads)
-        drawing.append(plots.line(at, 0, at, 100, "median"))
-        drawing.append(plots.text(at, 0, f"knee {one.knee.threads}", "axis",
-                                  anchor="end" if at > 70 else "start",
-                                  dx=-4.0 if at > 70 else 4.0, dy=11))  # fmt: skip
-        for count, share in zip(threads, one.shares, strict=True):
-            tip = tooltip(f"{count} threads", f"{share.value or 0:.0%} of the best", share.basis)
-            if share.interval is not None:
-                low, high = share.interval
-                drawing.append(plots.line(x(count), 100 - y(low), x(count), 100 - y(high),
-                                          f"whisker {kind}", tip))  # fmt: skip
-            drawing.append(
-                plots.point(x(count), 100 - y(share.value or 0), 4.5, f"mark {kind}", tip)
+        key = (one.case.model, one.case.variant, one.contender)
+        models.setdefault(key, []).append(one)
+    panels = []
+    for (model, variant, device), group in models.items():
+        name = f"{model} {variant}".strip()
+        several = len(models) > len({(m, v) for m, v, _ in models})
+        title = f"{name} on {device.short}" if several else name
+        kind = _colour(device, known)
+        drawing = [_thread_curve(one, kind, x, y) for one in group]
+        knees = sorted({one.knee.threads for one in group})
+        for count in knees:
+            at = x(count)
+            drawing.append(plots.line(at, 0, at, 100, "median"))
+        at = x(knees[0])
+        told = f"knee {knees[0]}" if len(knees) == 1 else f"knees {knees[0]} to {knees[-1]}"
+        drawing.append(
+            plots.text(
+                at, 0, told, "axis", anchor="end" if at > 60 else "start",
+                dx=-4.0 if at > 60 else 4.0, dy=11,
             )
-        panels.append(_panel(f"{one.case.told}", plots.plot(
-            _marks(x, counts), drawing, label=f"throughput of {one.case.told} over threads", y=y,
+        )  # fmt: skip
+        panel = plots.plot(
+            _marks(x, counts), drawing, label=f"throughput of {title} over threads", y=y,
             y_text=lambda value: f"{value:.0%}", x_title="threads",
             y_title="of the most items/s", kind="multiple",
-        )))  # fmt: skip
-    return element("figure", element("div", panels, class_="multiples"))
+        )  # fmt: skip
+        panels.append(_panel(title, panel))
+    return element(
+        "figure",
+        element("div", panels, class_="multiples"),
+        element("figcaption", "A line for each batch. The knee is where nine tenths are reached."),
+    )
+
+
+def _thread_curve(of: ThreadScaling, kind: str, x: plots.Scale, y: plots.Scale) -> Markup:
+    threads = [count for count, _ in of.points]
+    values = [share.value or 0.0 for share in of.shares]
+    drawn: list[Content] = [plots.curves(plots.curve(x.of(threads), y.of(values), f"line {kind}"))]
+    for count, share in zip(threads, of.shares, strict=True):
+        tip = tooltip(
+            of.case.told, f"{count} threads: {share.value or 0:.0%} of the best", share.basis
+        )
+        if share.interval is not None:
+            low, high = (100 - y(end) for end in share.interval)
+            drawn.append(plots.line(x(count), low, x(count), high, f"whisker {kind}", tip))
+        at = 100 - y(share.value or 0)
+        drawn.append(plots.point(x(count), at, 4.5, f"mark {kind}", tip))
+    return join(drawn)

@@ -149,18 +149,20 @@ def test_what_a_claim_is_about(tmp_path: Path, wanted: str, count: int) -> None:
 @pytest.mark.parametrize(
     ("claim", "told"),
     [
-        ("says = 1", "`says` is not a text"),
-        ('says = "x"\nfigure = "speed"', "`figure` is speed"),
+        ("says = 1", "'says' is not a text"),
+        ('says = "x"\nfigure = "speed"', "'figure' is speed"),
         ('says = "x"\nfigure = "latency"', "has no condition"),
-        ('says = "x"\nfigure = "latency"\nbelow = nan', "`below` is nan"),
-        ('says = "x"\nfigure = "latency"\nequals = 1.0', "needs `within`"),
+        ('says = "x"\nfigure = "latency"\nbelow = nan', "'below' is not between"),
+        (f'says = "x"\nfigure = "latency"\nbelow = 1{"0" * 400}', "'below' is not between"),
+        (f'says = "x"\nfigure = "quoted"\nquoted = [1{"0" * 400}]\nbelow = 1.0', "above zero"),
+        ('says = "x"\nfigure = "latency"\nequals = 1.0', "needs 'within'"),
         ('says = "x"\nfigure = "latency"\nabove = 2.0\nbelow = 1.0', "no figure is above"),
-        ('says = "x"\nfigure = "latency"\nbelow = 1.0\ncolour = "red"', "`colour` is not known"),
+        ('says = "x"\nfigure = "latency"\nbelow = 1.0\ncolour = "red"', "'colour' is not known"),
         ('says = "x"\nfigure = "speed-up"\nabove = 1.0', "is against something"),
         ('says = "x"\nfigure = "latency"\nof = { batch = "1" }\nbelow = 1.0', "whole number"),
-        ('says = "x"\nfigure = "latency"\nof = { size = 1 }\nbelow = 1.0', "`size` is not known"),
+        ('says = "x"\nfigure = "latency"\nof = { size = 1 }\nbelow = 1.0', "'size' is not known"),
         ('says = "x"\nfigure = "quoted"\nquoted = [0]\nbelow = 1.0', "above zero"),
-        ('says = "x"\nfigure = "latency"\nwhich = "few"\nbelow = 1.0', "`which` is few"),
+        ('says = "x"\nfigure = "latency"\nwhich = "few"\nbelow = 1.0', "'which' is few"),
     ],
 )
 def test_a_claim_that_makes_no_sense_is_refused_in_one_line(
