@@ -10,9 +10,9 @@ from harness.options import worded
 from harness.reporters.numbers import joules, nanoseconds, rate
 from harness.reporters.wording import counted
 from harness.study.claims import Evidence
-from harness.study.figures import Case, Contender, Crossover, Measured, SpeedUp, Study
+from harness.study.figures import Case, Contender, Crossover, Measured, SpeedUp, Study, Winner
 from harness.study.joining import Machine
-from harness.study.ratios import Estimate, winner
+from harness.study.ratios import LATENCY, Estimate, winner
 from harness.study.rows import CPU
 
 #: Models that a sentence names, at most, before it only counts them.
@@ -115,45 +115,46 @@ def _listed(texts: Sequence[str]) -> str:
 def _fastest(study: Study) -> Answer | None:
     """Which device is faster for what."""
     known = contenders(study)
-    wins: dict[str, list[tuple[str, list[SpeedUp]]]] = {}
-    evidence: list[str] = []
-    open_cases: list[str] = []
-    switches: list[str] = []
-    for of in study.crossovers:
-        sure = [one for one in of.speed_ups if one.winner is not None]
-        open_cases += [one.case.told for one in of.speed_ups if one.winner is None]
-        evidence += [speed_up_told(one) for one in of.speed_ups]
-        name = f"{of.model} {of.variant}".strip()
-        if of.crossing.kind == "between":
-            first, second = (of.base, of.other) if of.crossing.winner < 0 else (of.other, of.base)
-            switches.append(
-                f"for {name} up to batch {of.crossing.low:,} {role(first, known)}, from batch "
-                f"{of.crossing.high:,} on {role(second, known)}"
+    models: dict[str, list[Winner]] = {}
+    for one in study.winners:
+        if one.which == LATENCY:
+            models.setdefault(f"{one.case.model} {one.case.variant}".strip(), []).append(one)
+    wins: dict[Contender, list[tuple[str, list[Winner]]]] = {}
+    parts = []
+    for name, of in models.items():
+        sure = [one for one in of if one.winner is not None]
+        changes = [k for k in range(1, len(sure)) if sure[k].winner != sure[k - 1].winner]
+        numbers = [one.case.batch or 0 for one in sure]
+        if len(changes) == 1 and all(numbers) and numbers == sorted(set(numbers)):
+            first, second = sure[changes[0] - 1], sure[changes[0]]
+            parts.append(
+                f"for {name} {role(first.first, known)} is faster up to batch "
+                f"{first.case.batch:,}, from batch {second.case.batch:,} on "
+                f"{role(second.first, known)}"
             )
             continue
-        for device in dict.fromkeys(one.winner for one in sure):
-            if device is not None:
-                won = [one for one in sure if one.winner == device]
-                wins.setdefault(role(device, known), []).append((name, won))
-    if not wins and not switches:
+        for device in dict.fromkeys(one.first for one in sure):
+            won = [one for one in sure if one.first == device]
+            wins.setdefault(device, []).append((name, won))
+    if not wins and not parts:
         return None
-    parts = list(switches)
-    for who, models in sorted(wins.items(), key=lambda item: -len(item[1])):
-        parts.append(f"{who} is faster for {_models(models)}")
+    for device, led in sorted(wins.items(), key=lambda item: -len(item[1])):
+        parts.append(f"{role(device, known)} is faster for {_models(led)}")
     sentence = f"On {devices_told(study.joined.machines)}: {', '.join(parts)}"
-    if open_cases:
-        few = open_cases if len(open_cases) <= 2 else [f"{len(open_cases)} cases"]
+    unsure = [one.case.told for of in models.values() for one in of if one.winner is None]
+    if unsure:
+        few = unsure if len(unsure) <= 2 else [f"{len(unsure)} cases"]
         sentence += f"; of {_listed(few)} it cannot be told"
-    return Answer(sentence, tuple(evidence))
+    return Answer(sentence, tuple(map(speed_up_told, study.speed_ups)))
 
 
-def _models(models: Sequence[tuple[str, list[SpeedUp]]]) -> str:
+def _models(models: Sequence[tuple[str, list[Winner]]]) -> str:
     return _each(
         [
             (
                 name,
                 [one.case.batch for one in won if one.case.batch is not None],
-                [max(v, 1 / v) for one in won if (v := one.latency.value)],
+                [one.leads[0].value or 1.0 for one in won],
             )
             for name, won in models
         ],
@@ -264,16 +265,17 @@ def _cost(study: Study) -> Answer | None:
 
 
 def _threads(study: Study) -> Answer | None:
-    """Up to how many threads a session pays."""
-    if not study.scalings:
+    """Up to how many threads a session pays, where the intervals leave one number."""
+    sure = [one for one in study.scalings if one.knee.earliest == one.knee.latest]
+    if not sure:
         return None
     told = [
-        f"{one.knee.threads} threads for {one.case.told}"
-        if one.knee.threads != 1 else f"1 thread for {one.case.told}"
-        for one in study.scalings[:_NAMED]
+        f"{counted(one.knee.threads, 'thread')} for {one.case.told}" for one in sure[:_NAMED]
     ]  # fmt: skip
+    more = len(sure) - len(told)
+    told += [counted(more, "more case")] if more > 0 else []
     evidence = tuple(
-        f"{one.case.told} on {one.contender.short}: {one.knee.threads} threads "
+        f"{one.case.told} on {one.contender.short}: {counted(one.knee.threads, 'thread')} "
         f"({one.knee.earliest} to {one.knee.latest})"
         for one in study.scalings
     )

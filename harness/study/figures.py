@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -127,6 +128,30 @@ class SpeedUp:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Winner:
+    """Who is best at one case, of all devices that it was measured on.
+
+    Attributes:
+        case: of what.
+        which: LATENCY or RATE.
+        first: the device with the best figure; the winner only if it surely beats all others.
+        setting: in which it has it.
+        leads: over each other device in its best setting, above 1; the smallest one first.
+    """
+
+    case: Case
+    which: str
+    first: Contender
+    setting: str
+    leads: tuple[Estimate, ...]
+
+    @property
+    def winner(self) -> Contender | None:
+        """The device that surely beats all others; None if that cannot be told."""
+        return self.first if all(winner(lead) > 0 for lead in self.leads) else None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Crossover:
     """Where the faster device changes over the batch.
 
@@ -242,6 +267,7 @@ class Study:
     Attributes:
         joined: the table.
         measured: every setting.
+        winners: by latency and by throughput, of each case that two devices did.
         speed_ups, crossovers, scalings, instances, variants, runtimes, peaks, costs: see there.
         frontier: of each case's model: (measured, whether nothing beats it in both).
         prices: None where no file was given.
@@ -250,6 +276,7 @@ class Study:
 
     joined: Joined
     measured: tuple[Measured, ...]
+    winners: tuple[Winner, ...]
     speed_ups: tuple[SpeedUp, ...]
     crossovers: tuple[Crossover, ...]
     scalings: tuple[ThreadScaling, ...]
@@ -275,6 +302,7 @@ def study(joined: Joined, prices: Prices | None = None) -> Study:
     found = Study(
         joined=joined,
         measured=measured,
+        winners=_winners(measured),
         speed_ups=speed_ups,
         crossovers=_crossovers(speed_ups),
         scalings=_scalings(measured),
@@ -370,6 +398,26 @@ def _speed_ups(measured: Iterable[Measured]) -> tuple[SpeedUp, ...]:
                 )
             )
     return tuple(found)
+
+
+def _winners(measured: Iterable[Measured]) -> tuple[Winner, ...]:
+    found = []
+    for case, devices in _by_case(measured).items():
+        for which in (LATENCY, RATE):
+            bests = [one for of in devices.values() if (one := fastest(of, which)) is not None]
+            if len(bests) < 2:
+                continue
+            bests.sort(key=functools.partial(_value, which=which), reverse=which == RATE)
+            first = bests[0]
+            leads = [ratio(other.rows, first.rows, which) for other in bests[1:]]
+            above = [one if which == RATE else inverse(one) for one in leads]
+            above.sort(key=lambda one: one.value or 0.0)
+            found.append(Winner(case, which, first.contender, first.setting.told, tuple(above)))
+    return tuple(found)
+
+
+def _value(one: Measured, which: str) -> float:
+    return (one.rate if which == RATE else one.latency).value or 0.0
 
 
 def _pairs(devices: Sequence[Contender]) -> list[tuple[Contender, Contender]]:

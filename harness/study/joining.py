@@ -6,17 +6,22 @@ The result does not depend on the order in which they are given. Whatever is lef
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from harness.errors import HarnessError, RequestError
+from harness.errors import HarnessError, RequestError, one_line
 from harness.statistics.figures import Figure
 from harness.storage.profile_file import read_profile
 from harness.study.rows import Host, Row, row_of
 
 #: An unfinished profile's folder.
 _PARTIAL = re.compile(r"\..+\.partial")
+
+#: What a sweep leaves in place of a cell's profile, and most bytes of it that are read.
+_FAILED = ".failed.json"
+_MOST_BYTES = 1 << 16
 
 #: Parts of a CPU's name that say nothing to a reader.
 _NOISE = re.compile(r"\((?:R|TM)\)|\bProcessor\b|\bCPU\b|@.*$|\b\d+-Core\b")
@@ -107,6 +112,8 @@ def join(given: Iterable[Path], names: Mapping[str, Path] | None = None) -> Join
 
 
 def _read(file: Path) -> Row | str:
+    if file.name.endswith(_FAILED):
+        return f"a cell of a sweep that failed: {_failure(file)}"
     if _PARTIAL.fullmatch(file.name):
         return f"unfinished: harness recover {file} makes a profile of it"
     try:
@@ -114,6 +121,17 @@ def _read(file: Path) -> Row | str:
     except HarnessError as error:
         return error.message.removeprefix(f"{file}: ")
     return found.reason if isinstance(found, Figure) else found
+
+
+def _failure(file: Path) -> str:
+    """Why the cell failed, as the sweep left it."""
+    try:
+        with file.open("rb") as opened:
+            told = json.loads(opened.read(_MOST_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return "why cannot be read"
+    message = told.get("message") if isinstance(told, dict) else None
+    return one_line(message) if isinstance(message, str) else "it does not say why"
 
 
 def _files(given: Iterable[Path]) -> Iterator[Path]:
@@ -141,7 +159,7 @@ def _inside(folder: Path) -> Iterator[Path]:
         elif entry.is_dir():
             if not entry.is_symlink():
                 yield from _inside(entry)
-        elif entry.name.endswith(".h5"):
+        elif entry.name.endswith((".h5", _FAILED)):
             yield entry
 
 

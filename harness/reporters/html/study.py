@@ -43,10 +43,7 @@ _MOST = 100
 _TITLES = {
     "winners": (
         "Winners at a glance",
-        (
-            "Lowest latency of one inference, by model and batch, each device in the best setting "
-            "that was measured."
-        ),
+        "By model and batch, each device in the best setting that was measured.",
     ),
     "claims": ("Claims", "Each with the verdict that these profiles allow."),
     "speedup": (
@@ -102,7 +99,7 @@ def page(study: Study, judged: Sequence[Judged]) -> str:
     joined = study.joined
     sub = f"{counted(len(joined.rows), 'profile')} of {counted(len(joined.machines), 'machine')}"
     contents: dict[str, list[Content]] = {
-        "winners": [drawn.heat_map(study)],
+        "winners": [drawn.heat_maps(study)],
         "claims": [_claims(judged)],
         "speedup": [drawn.speed_ups(study), _speed_ups(study)],
         "frontier": [drawn.frontiers(study)],

@@ -12,7 +12,8 @@ from harness.reporters.html.markup import Content, Markup, element, foreign, joi
 from harness.reporters.html.quantities import axis_duration
 from harness.reporters.numbers import nanoseconds, rate
 from harness.reporters.study_words import contenders, factor, ratio_told, role
-from harness.study.figures import Contender, Measured, SpeedUp, Study, ThreadScaling
+from harness.study.figures import Contender, Measured, Study, ThreadScaling, Winner
+from harness.study.ratios import LATENCY, RATE
 
 #: Colours that page.css has for devices; further ones share the last.
 _COLOURS = 6
@@ -46,14 +47,35 @@ def _legend(study: Study) -> Markup:
     return plots.legend(entries.items())
 
 
-def heat_map(study: Study) -> Markup | None:
-    """Who is faster, by model and batch: a table whose cells have the winner's colour."""
-    if not study.speed_ups:
+def heat_maps(study: Study) -> Markup | None:
+    """Who is best by model and batch, in latency and, where that differs, in throughput."""
+    if not study.winners:
         return None
+    by_latency = [one for one in study.winners if one.which == LATENCY]
+    by_rate = [one for one in study.winners if one.which == RATE]
+    several = any(
+        one.setting.instances > 1 or one.setting.concurrency > 1 for one in study.measured
+    )
+    return element(
+        "figure", _legend(study),
+        element(
+            "div",
+            _heat_map(study, by_latency, "Lowest latency of an inference"),
+            _heat_map(study, by_rate, "Most items a second, sessions side by side included")
+            if several else None,
+            class_="pair",
+        ),
+        element("figcaption", "The number says how many times better than the next best device "
+                "it is. Cells without a colour: the data do not decide."),
+    )  # fmt: skip
+
+
+def _heat_map(study: Study, found: Sequence[Winner], title: str) -> Markup:
+    """A table whose cells have the winner's colour."""
     known, named = colours(study), contenders(study)
-    columns = sorted({one.case.batch or 0 for one in study.speed_ups})
-    models: dict[str, dict[int, list[SpeedUp]]] = {}
-    for one in study.speed_ups:
+    columns = sorted({one.case.batch or 0 for one in found})
+    models: dict[str, dict[int, list[Winner]]] = {}
+    for one in found:
         name = f"{one.case.model} {one.case.variant}".strip()
         models.setdefault(name, {}).setdefault(one.case.batch or 0, []).append(one)
     heads = [element("th", "model", scope="col")]
@@ -68,52 +90,34 @@ def heat_map(study: Study) -> Markup | None:
     ]  # fmt: skip
     whole = element(
         "table",
-        element("caption", "Lowest latency of an inference"),
+        element("caption", title),
         element("thead", element("tr", heads)),
         element("tbody", body),
         class_="heat",
     )
-    return element(
-        "figure", _legend(study),
-        element("div", whole, class_="scroll", tabindex=0, role="region", aria_label="winners"),
-        element("figcaption", "The number says how many times faster than the other device it is. "
-                "Cells without a colour: the data do not decide."),
-    )  # fmt: skip
+    return element("div", whole, class_="scroll", tabindex=0, role="region", aria_label=title)
 
 
 def _winner(
-    speed_ups: Sequence[SpeedUp], known: dict[tuple[str, str], str], named: Iterable[Contender]
+    found: Sequence[Winner], known: dict[tuple[str, str], str], named: Iterable[Contender]
 ) -> Markup:
-    if not speed_ups:
+    if not found:
         return element("td", element("span", "–", class_="quiet"))
-    # Of several pairs the winner is who loses none; the smallest of its leads is told.
-    winners = {one.winner for one in speed_ups}
-    for device in dict.fromkeys(one.winner for one in speed_ups):
-        if device is None:
-            continue
-        of = [one for one in speed_ups if device in (one.base, one.other)]
-        others = {
-            one for pair in speed_ups for one in (pair.base, pair.other) if one.kind == device.kind
-        }
-        if len(others) == 1 and all(one.winner == device for one in of):
-            value = min(max(v, 1 / v) for one in of if (v := one.latency.value))
-            tip = "; ".join(ratio_told(one.latency) for one in of)
-            share = min(math.log(max(value, 1.01)) / math.log(_FULL), 1.0)
-            name = role(device, tuple(named)).removeprefix("the ")
-            return element(
-                "td", element("b", foreign(name, _NAME)), element("span", f"{factor(value)} times"),
-                class_=f"won {_colour(device, known)} s{max(1, round(share * 4))}", title=tip,
-            )  # fmt: skip
-    if len(winners - {None}) > 1 or (len(speed_ups) > 1 and None not in winners):
-        leaders = {one for one in winners if one is not None}
-        text = " or ".join(sorted(one.short for one in leaders))
-        return element("td", element("span", f"depends: {text}", class_="quiet"))
-    first = speed_ups[0].latency
-    about = "" if not first.value else f"{factor(max(first.value, 1 / first.value))} times?"
-    values = [ratio_told(one.latency) for one in speed_ups]
+    # Of several shapes in one batch, that which is least clear.
+    one = min(found, key=lambda each: (each.winner is not None, each.leads[0].value or 0.0))
+    lead = one.leads[0]
+    tip = "; ".join([one.setting, *map(ratio_told, one.leads)])
+    value = lead.value or 1.0
+    if one.winner is None:
+        return element(
+            "td", element("b", "cannot tell"), element("span", f"{factor(value)} times?"),
+            class_="open", title=tip,
+        )  # fmt: skip
+    share = min(math.log(max(value, 1.01)) / math.log(_FULL), 1.0)
+    name = role(one.first, tuple(named)).removeprefix("the ")
     return element(
-        "td", element("b", "cannot tell"), element("span", about),
-        class_="open", title="; ".join(values),
+        "td", element("b", foreign(name, _NAME)), element("span", f"{factor(value)} times"),
+        class_=f"won {_colour(one.first, known)} s{max(1, round(share * 4))}", title=tip,
     )  # fmt: skip
 
 

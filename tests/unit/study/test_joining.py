@@ -108,6 +108,7 @@ def test_every_file_is_a_row_or_is_named_with_its_reason(tmp_path: Path) -> None
     (tmp_path / "empty.h5").write_bytes(b"")
     (tmp_path / "notes.txt").write_text("not a profile")
     (inner / ".left.h5.partial").mkdir()
+    (inner / "cell-3.failed.json").write_text('{"message": "no room"}')
     found = join([tmp_path])
     assert [one.file.name for one in found.rows] == ["copy.h5", "interrupted.h5"] or [
         one.file.name for one in found.rows
@@ -115,7 +116,8 @@ def test_every_file_is_a_row_or_is_named_with_its_reason(tmp_path: Path) -> None
     assert [file.name for file in found.incomplete] == ["interrupted.h5"]
     assert {one.name for pair in found.copies for one in pair} == {"copy.h5", "one.h5"}
     left = {file.name: reason for file, reason in found.left_out}
-    assert left.keys() == {"damaged.h5", "empty.h5", ".left.h5.partial"}
+    assert left.keys() == {"damaged.h5", "empty.h5", ".left.h5.partial", "cell-3.failed.json"}
+    assert left["cell-3.failed.json"].endswith("no room")
     assert "harness recover" in left[".left.h5.partial"]
     again = join([inner, tmp_path / "damaged.h5", tmp_path / "one.h5", tmp_path])
     assert [one.file for one in again.rows] == [one.file for one in found.rows]
