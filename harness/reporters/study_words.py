@@ -101,10 +101,10 @@ def peak_share(value: float) -> str:
 
 
 def batches(numbers: Sequence[int]) -> str:
-    """``batch 1``, ``batch 1 and 32``, ``batch 1, 8 and 32``; of more, the ends and how many."""
+    """``batch 1``, ``batch 1 and 32``, ``batch 1, 8 and 32``; of more, the ends."""
     told = [f"{number:,}" for number in numbers]
     if len(told) > _NAMED - 1:
-        return f"{len(told)} batches from {told[0]} to {told[-1]}"
+        return f"batch {told[0]} to {told[-1]}"
     return f"batch {_listed(told)}"
 
 
@@ -201,26 +201,33 @@ def _instances(study: Study) -> Answer | None:
     if not sure:
         return None
     best = max(sure, key=lambda one: one.gain.value or 0.0)
-    of = best.measured
-    gain = best.gain.value or 1.0
-    sentence = (
-        f"Sessions side by side change it for {of.case.told}: {of.setting.told} on "
-        f"{of.contender.short} give {times(gain)} the items a second of its best single session"
+    of, gain = best.measured, best.gain.value or 1.0
+    known = contenders(study)
+    told = (
+        f"{of.setting.told} give {times(gain)} the items a second of the best single session for "
+        f"{of.case.told} on {of.contender.short}"
     )
     evidence = [f"{times(gain)} {spread(best.gain)}, {best.gain.basis}"]
-    for one in study.speed_ups:
-        if one.case == of.case and one.base == of.contender and one.rate.value:
-            told = winner(one.rate)
-            if told:
-                ahead, value = (one.other, one.rate.value) if told > 0 else (
-                    one.base, 1 / one.rate.value)  # fmt: skip
-                sentence += f", and {ahead.short} is then {times(value)} ahead"
-            evidence.append(
-                f"{one.other.short} against it: {times(one.rate.value)} {spread(one.rate)}, "
-                f"{one.rate.basis}"
-            )
-            break
-    return Answer(sentence, tuple(evidence))
+    wins: dict[Contender, dict[str, list[Winner]]] = {}
+    for one in study.turned:
+        name = f"{one.case.model} {one.case.variant}".strip()
+        wins.setdefault(one.first, {}).setdefault(name, []).append(one)
+        evidence.append(
+            f"{one.case.told}: {one.first.short}, {one.setting}, ahead by "
+            f"{times(one.leads[0].value or 1.0)} {spread(one.leads[0])}, {one.leads[0].basis}"
+        )
+    turned = [
+        f"most items a second are then those of {role(device, known)} for "
+        f"{_models(list(models.items()))}"
+        for device, models in wins.items()
+    ]
+    if turned:
+        return Answer(
+            f"Sessions side by side change it: {told}; {_listed(turned)}", tuple(evidence)
+        )
+    many = any(one.case == of.case for one in study.winners)
+    rest = ", and do not change who has most items a second" if many else ""
+    return Answer(f"Sessions side by side: {told}{rest}", tuple(evidence))
 
 
 def _cost(study: Study) -> Answer | None:

@@ -268,6 +268,8 @@ class Study:
         joined: the table.
         measured: every setting.
         winners: by latency and by throughput, of each case that two devices did.
+        turned: those by throughput that are another device's because of sessions side by side:
+            with one session each, that device would not surely win.
         speed_ups, crossovers, scalings, instances, variants, runtimes, peaks, costs: see there.
         frontier: of each case's model: (measured, whether nothing beats it in both).
         prices: None where no file was given.
@@ -277,6 +279,7 @@ class Study:
     joined: Joined
     measured: tuple[Measured, ...]
     winners: tuple[Winner, ...]
+    turned: tuple[Winner, ...]
     speed_ups: tuple[SpeedUp, ...]
     crossovers: tuple[Crossover, ...]
     scalings: tuple[ThreadScaling, ...]
@@ -298,11 +301,12 @@ def study(joined: Joined, prices: Prices | None = None) -> Study:
         prices: of machines and electricity.
     """
     measured = _measured(joined.rows)
-    speed_ups = _speed_ups(measured)
+    speed_ups, winners = _speed_ups(measured), _winners(measured)
     found = Study(
         joined=joined,
         measured=measured,
-        winners=_winners(measured),
+        winners=winners,
+        turned=_turned(winners, measured),
         speed_ups=speed_ups,
         crossovers=_crossovers(speed_ups),
         scalings=_scalings(measured),
@@ -414,6 +418,19 @@ def _winners(measured: Iterable[Measured]) -> tuple[Winner, ...]:
             above.sort(key=lambda one: one.value or 0.0)
             found.append(Winner(case, which, first.contender, first.setting.told, tuple(above)))
     return tuple(found)
+
+
+def _turned(winners: Iterable[Winner], measured: Iterable[Measured]) -> tuple[Winner, ...]:
+    single = {
+        one.case: one.winner
+        for one in _winners(one for one in measured if one.setting.instances == 1)
+        if one.which == RATE
+    }
+    return tuple(
+        one for one in winners
+        if one.which == RATE and one.winner is not None
+        and one.case in single and single[one.case] != one.winner
+    )  # fmt: skip
 
 
 def _value(one: Measured, which: str) -> float:

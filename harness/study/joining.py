@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from harness.errors import HarnessError, RequestError, one_line
+from harness.ordinary_files import open_ordinary
 from harness.statistics.figures import Figure
 from harness.storage.profile_file import read_profile
 from harness.study.rows import Host, Row, row_of
@@ -126,7 +128,7 @@ def _read(file: Path) -> Row | str:
 def _failure(file: Path) -> str:
     """Why the cell failed, as the sweep left it."""
     try:
-        with file.open("rb") as opened:
+        with os.fdopen(open_ordinary(file), "rb") as opened:
             told = json.loads(opened.read(_MOST_BYTES))
     except (OSError, ValueError, RecursionError):
         return "why cannot be read"

@@ -10,10 +10,12 @@ import csv
 import dataclasses
 import fnmatch
 import math
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness.errors import RequestError
+from harness.ordinary_files import open_ordinary
 from harness.study.ratios import ENERGY, RATE, Estimate, figure, mapped
 from harness.study.rows import CPU, GPU, Row
 from harness.study.toml_files import Table, read_toml
@@ -236,7 +238,7 @@ def catalog_price(file: Path, instance: str, region: str = "", *, spot: bool = F
 
 def _catalog_rows(file: Path) -> Iterator[dict[str, str]]:
     try:
-        with file.open(newline="", encoding="utf-8") as opened:
+        with os.fdopen(open_ordinary(file), newline="", encoding="utf-8") as opened:
             rows = csv.DictReader(opened)
             missing = [name for name in _COLUMNS if name not in (rows.fieldnames or ())]
             if missing:

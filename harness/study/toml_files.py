@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime
 import math
+import os
 import tomllib
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NoReturn
 
 from harness.errors import RequestError
+from harness.ordinary_files import open_ordinary
 
 #: Largest file that is read: claims and prices are written by hand.
 MOST_BYTES = 1 << 20
@@ -25,7 +27,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         RequestError: it cannot be read, is too large, or is not TOML.
     """
     try:
-        with path.open("rb") as file:
+        with os.fdopen(open_ordinary(path), "rb") as file:
             text = file.read(MOST_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)

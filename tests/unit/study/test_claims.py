@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,12 @@ def test_a_claim_that_makes_no_sense_is_refused_in_one_line(
         verdicts(tmp_path, claim, row(1.0))
     assert "claims.toml: claim 1" in caught.value.message
     assert "\n" not in caught.value.message
+
+
+def test_a_pipe_is_no_file_of_claims(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(RequestError, match="cannot be read"):
+        read_claims(tmp_path / "pipe")
 
 
 def test_the_texts_own_figures_need_no_profile() -> None:

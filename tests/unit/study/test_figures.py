@@ -134,7 +134,19 @@ def test_instances_against_the_best_and_against_one_of_as_many_threads() -> None
     assert found.gain.value == pytest.approx(1.6)
     assert found.efficiency.value == pytest.approx(160 / (8 * 25))
     told = answers(of(*rows))
-    assert "1.6 times the items a second of its best single session" in told[0].sentence
+    assert "1.6 times the items a second of the best single session" in told[0].sentence
+
+
+def test_instances_that_turn_the_winner() -> None:
+    rows = [row(10.0, threads=8), row(50.0, threads=1, instances=8, rate=160.0)]
+    turned = of(*rows, row(8.0, kind=GPU))
+    assert [one.first.kind for one in turned.turned] == ["cpu"]
+    told = answers(turned)[1].sentence
+    assert told.startswith("Sessions side by side change it: 1 thread, 8 instances give 1.6 times")
+    assert told.endswith("those of the CPU for m (batch 1: 1.3 times)")
+    same = of(*rows, row(2.0, kind=GPU))
+    assert same.turned == ()
+    assert "do not change who has most items a second" in answers(same)[1].sentence
 
 
 def test_efficiency_that_the_groups_tell_comes_first() -> None:
