@@ -119,7 +119,8 @@ def _fastest(study: Study) -> Answer | None:
     for one in study.winners:
         if one.which == LATENCY:
             models.setdefault(f"{one.case.model} {one.case.variant}".strip(), []).append(one)
-    wins: dict[Contender, list[tuple[str, list[Winner]]]] = {}
+    # By what a device is called: of machines of equal make it is one.
+    wins: dict[str, list[tuple[str, list[Winner]]]] = {}
     parts = []
     for name, of in models.items():
         sure = [one for one in of if one.winner is not None]
@@ -135,11 +136,11 @@ def _fastest(study: Study) -> Answer | None:
             continue
         for device in dict.fromkeys(one.first for one in sure):
             won = [one for one in sure if one.first == device]
-            wins.setdefault(device, []).append((name, won))
+            wins.setdefault(role(device, known), []).append((name, won))
     if not wins and not parts:
         return None
-    for device, led in sorted(wins.items(), key=lambda item: -len(item[1])):
-        parts.append(f"{role(device, known)} is faster for {_models(led)}")
+    for called, led in sorted(wins.items(), key=lambda item: -len(item[1])):
+        parts.append(f"{called} is faster for {_models(led)}")
     sentence = f"On {devices_told(study.joined.machines)}: {', '.join(parts)}"
     unsure = [one.case.told for of in models.values() for one in of if one.winner is None]
     if unsure:

@@ -136,6 +136,7 @@ class Winner:
         which: LATENCY or RATE.
         first: the device with the best figure; the winner only if it surely beats all others.
         setting: in which it has it.
+        figure: that figure, in ns or items a second.
         leads: over each other device in its best setting, above 1; the smallest one first.
     """
 
@@ -143,6 +144,7 @@ class Winner:
     which: str
     first: Contender
     setting: str
+    figure: Estimate
     leads: tuple[Estimate, ...]
 
     @property
@@ -416,7 +418,10 @@ def _winners(measured: Iterable[Measured]) -> tuple[Winner, ...]:
             leads = [ratio(other.rows, first.rows, which) for other in bests[1:]]
             above = [one if which == RATE else inverse(one) for one in leads]
             above.sort(key=lambda one: one.value or 0.0)
-            found.append(Winner(case, which, first.contender, first.setting.told, tuple(above)))
+            told = first.rate if which == RATE else first.latency
+            found.append(
+                Winner(case, which, first.contender, first.setting.told, told, tuple(above))
+            )
     return tuple(found)
 
 

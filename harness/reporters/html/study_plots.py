@@ -65,8 +65,8 @@ def heat_maps(study: Study) -> Markup | None:
             if several else None,
             class_="pair",
         ),
-        element("figcaption", "The number says how many times better than the next best device "
-                "it is. Cells without a colour: the data do not decide."),
+        element("figcaption", "How many times better than the next best device it is, and what it "
+                "reaches. Cells without a colour: the data do not decide."),
     )  # fmt: skip
 
 
@@ -108,15 +108,18 @@ def _winner(
     lead = one.leads[0]
     tip = "; ".join([one.setting, *map(ratio_told, one.leads)])
     value = lead.value or 1.0
+    best = one.figure.value or 0.0
+    told = nanoseconds(best) if one.which == LATENCY else f"{rate(best)} items/s"
+    figure = element("span", told, class_="quiet")
     if one.winner is None:
         return element(
-            "td", element("b", "cannot tell"), element("span", f"{factor(value)} times?"),
+            "td", element("b", "cannot tell"), element("span", f"{factor(value)} times?"), figure,
             class_="open", title=tip,
         )  # fmt: skip
     share = min(math.log(max(value, 1.01)) / math.log(_FULL), 1.0)
     name = role(one.first, tuple(named)).removeprefix("the ")
     return element(
-        "td", element("b", foreign(name, _NAME)), element("span", f"{factor(value)} times"),
+        "td", element("b", foreign(name, _NAME)), element("span", f"{factor(value)} times"), figure,
         class_=f"won {_colour(one.first, known)} s{max(1, round(share * 4))}", title=tip,
     )  # fmt: skip
 
