@@ -30,8 +30,8 @@ from harness.study.figures import Measured, Study
 from harness.study.ratios import Estimate
 from harness.study.rows import GPU
 
-#: Most characters of a name, and of a sentence.
-_NAME, _SENTENCE = 60, 400
+#: Most characters of a name, of a sentence, and of one that is the answer.
+_NAME, _SENTENCE, _WHOLE = 60, 400, 2000
 
 #: Rows of a table that is not framed, at most, and figures of a claim that are not folded.
 _FRAMED, _FOLDED = 14, 4
@@ -154,10 +154,11 @@ def _answers(study: Study) -> Markup:
         [
             element(
                 "article",
-                element("p", f"{one.sentence}.", class_="big long"),
+                element("p", foreign(f"{one.sentence}.", _WHOLE), class_="big long"),
                 element(
                     "details", element("summary", counted(len(one.evidence), "figure")),
-                    element("ul", [element("li", worded(text)) for text in one.evidence[:_MOST]],
+                    element("ul", [element("li", foreign(worded(text), _WHOLE))
+                                   for text in one.evidence[:_MOST]],
                             class_="reasons"),
                     open=len(found) == 1 and len(one.evidence) <= 3,
                 ),
