@@ -45,7 +45,8 @@ def main() -> None:
                 false += winner(ratio(*sides, LATENCY)) != 0
             print(
                 f"occasions differ by {deviation:.0%}, {count} of each side: "
-                f"held {held / repeats:.1%}, half width {widths / repeats:.1%}, false winners {false / repeats:.1%}"
+                f"held {held / repeats:.1%}, half width {widths / repeats:.1%}, "
+                f"false winners {false / repeats:.1%}"
             )
 
 
