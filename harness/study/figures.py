@@ -30,6 +30,9 @@ from harness.study.rows import CPU, GPU, VARIANT, OperatorTypes, Row, Setting
 #: Fewest numbers of threads that make a curve: of a machine with two CPUs there are no more.
 _FEWEST_THREADS = 2
 
+#: What a Winner may be by, besides latency and throughput.
+COST = "cost"
+
 #: Float32 arithmetic of a GPU goes through its tensor cores where this option says so.
 _TF32 = "use_tf32=1"
 
@@ -133,11 +136,12 @@ class Winner:
 
     Attributes:
         case: of what.
-        which: LATENCY or RATE.
+        which: LATENCY, RATE or COST.
         first: the device with the best figure; the winner only if it surely beats all others.
         setting: in which it has it.
-        figure: that figure, in ns or items a second.
+        figure: that figure, in ns, items a second, or the currency for a million items.
         leads: over each other device in its best setting, above 1; the smallest one first.
+        currency: of a cost.
     """
 
     case: Case
@@ -146,6 +150,7 @@ class Winner:
     setting: str
     figure: Estimate
     leads: tuple[Estimate, ...]
+    currency: str = ""
 
     @property
     def winner(self) -> Contender | None:
@@ -269,7 +274,7 @@ class Study:
     Attributes:
         joined: the table.
         measured: every setting.
-        winners: by latency and by throughput, of each case that two devices did.
+        winners: by latency, throughput and cost, of each case that two devices did.
         turned: those by throughput that are another device's because of sessions side by side:
             with one session each, that device would not surely win.
         speed_ups, crossovers, scalings, instances, variants, runtimes, peaks, costs: see there.
@@ -304,10 +309,11 @@ def study(joined: Joined, prices: Prices | None = None) -> Study:
     """
     measured = _measured(joined.rows)
     speed_ups, winners = _speed_ups(measured), _winners(measured)
+    priced = _costs(measured, prices)
     found = Study(
         joined=joined,
         measured=measured,
-        winners=winners,
+        winners=(*winners, *_cheapest(priced)),
         turned=_turned(winners, measured),
         speed_ups=speed_ups,
         crossovers=_crossovers(speed_ups),
@@ -317,7 +323,7 @@ def study(joined: Joined, prices: Prices | None = None) -> Study:
         variants=_variants(measured),
         runtimes=_runtimes(measured),
         peaks=_peaks(measured),
-        costs=_costs(measured, prices),
+        costs=priced,
         prices=prices,
         absent=(),
     )
@@ -667,6 +673,36 @@ def _costs(
                 watts = None if known is None else known.watts
                 found += [(best, cost) for cost in costs(best.rows, prices, watts)]
     return tuple(found)
+
+
+def _cheapest(priced: Iterable[tuple[Measured, Cost]]) -> tuple[Winner, ...]:
+    """Who does a million items for least; prices of different currencies are not compared."""
+    cases: dict[tuple[Case, str], dict[Contender, tuple[Measured, Cost]]] = {}
+    for one, cost in priced:
+        if cost.by == "machine" and cost.estimate.value:
+            devices = cases.setdefault((one.case, cost.currency), {})
+            known = devices.get(one.contender)
+            if known is None or cost.estimate.value < (known[1].estimate.value or 0.0):
+                devices[one.contender] = (one, cost)
+    found = []
+    for (case, currency), devices in cases.items():
+        if len(devices) < 2:
+            continue
+        (first, least), *others = sorted(devices.values(), key=lambda of: of[1].estimate.value or 0)
+        leads = [_dearer(first, least, other, cost) for other, cost in others]
+        told = f"{first.setting.told}, {least.inputs}"
+        found.append(
+            Winner(case, COST, first.contender, told, least.estimate, tuple(leads), currency)
+        )
+    return tuple(found)
+
+
+def _dearer(first: Measured, least: Cost, other: Measured, cost: Cost) -> Estimate:
+    """A cost over the least one. Prices have no scatter, so its interval is that of the rates."""
+    speeds = ratio(other.rows, first.rows, RATE)
+    if not speeds.value or not cost.estimate.value or not least.estimate.value:
+        return speeds
+    return scaled(speeds, cost.estimate.value / least.estimate.value / speeds.value)
 
 
 def _absent(found: Study) -> Iterable[tuple[str, str]]:

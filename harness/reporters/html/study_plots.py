@@ -11,8 +11,8 @@ from harness.reporters.html import plots
 from harness.reporters.html.markup import Content, Markup, element, foreign, join, tooltip
 from harness.reporters.html.quantities import axis_duration
 from harness.reporters.numbers import nanoseconds, rate
-from harness.reporters.study_words import contenders, factor, ratio_told, role
-from harness.study.figures import Contender, Measured, Study, ThreadScaling, Winner
+from harness.reporters.study_words import contenders, factor, money, ratio_told, role
+from harness.study.figures import COST, Contender, Measured, Study, ThreadScaling, Winner
 from harness.study.ratios import LATENCY, RATE
 
 #: Colours that page.css has for devices; further ones share the last.
@@ -53,6 +53,8 @@ def heat_maps(study: Study) -> Markup | None:
         return None
     by_latency = [one for one in study.winners if one.which == LATENCY]
     by_rate = [one for one in study.winners if one.which == RATE]
+    by_cost = [one for one in study.winners if one.which == COST]
+    currencies = " and ".join(dict.fromkeys(one.currency for one in by_cost))
     several = any(
         one.setting.instances > 1 or one.setting.concurrency > 1 for one in study.measured
     )
@@ -63,6 +65,8 @@ def heat_maps(study: Study) -> Markup | None:
             _heat_map(study, by_latency, "Lowest latency of an inference"),
             _heat_map(study, by_rate, "Most items a second, sessions side by side included")
             if several else None,
+            _heat_map(study, by_cost, f"Least cost of a million items, {currencies}")
+            if by_cost else None,
             class_="pair",
         ),
         element("figcaption", "How many times better than the next best device it is, and what it "
@@ -110,6 +114,7 @@ def _winner(
     value = lead.value or 1.0
     best = one.figure.value or 0.0
     told = nanoseconds(best) if one.which == LATENCY else f"{rate(best)} items/s"
+    told = money(best, one.currency) if one.which == COST else told
     figure = element("span", told, class_="quiet")
     if one.winner is None:
         return element(

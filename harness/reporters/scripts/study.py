@@ -71,6 +71,10 @@ def figures(study: Study) -> Iterator[dict[str, Any]]:
         for name, estimate in (("speed-up", speed.latency), ("throughput ratio", speed.rate)):
             yield _figure(name, speed.case, speed.other, speed.other_setting, estimate, "times",
                           against=f"{speed.base.device}, {speed.base_setting}")  # fmt: skip
+    for best in study.winners:
+        told = "it wins" if best.winner is not None else "cannot tell"
+        yield _figure(f"best by {best.which}", best.case, best.first, best.setting, best.leads[0],
+                      "times", against="the next best device", told=told)  # fmt: skip
     known = contenders(study)
     for crossover in study.crossovers:
         at = crossover.crossing

@@ -12,7 +12,7 @@ from harness.reporters.scripts.study import COLUMNS, figures, study_csv
 from harness.reporters.study_words import answers, money
 from harness.statistics.figures import Figure
 from harness.statistics.occasions import MEDIAN_OCCASION_SD
-from harness.study.figures import Study, study
+from harness.study.figures import COST, Study, study
 from harness.study.joining import Joined
 from harness.study.prices import Offer, Prices
 from harness.study.ratios import LATENCY, RATE, figure, ratio
@@ -198,6 +198,14 @@ def test_at_most_three_sentences_the_cost_among_them() -> None:
             row(4.0, threads=1, instances=4, rate=900.0)]  # fmt: skip
     told = answers(of(*rows, prices=Prices(offers, None, 0.0, Path("prices.toml"))))
     assert len(told) == 3
+    (cheapest,) = [
+        one for one in of(*rows, prices=Prices(offers, None, 0.0, Path("p.toml"))).winners
+        if one.which == COST
+    ]  # fmt: skip
+    assert (cheapest.first.kind, cheapest.currency) == ("cpu", "USD")
+    # 30 / 1,000 over 1 / 900.
+    assert cheapest.leads[0].value == pytest.approx(27)
+    assert cheapest.winner is not None
     # 900 items/s for 1 USD an hour: 0.31 USD a million; 1,000 items/s for 30: 8.33 USD.
     assert "cost least on Xeon for m (batch 1: 27 times less)" in told[2].sentence
     assert any("Xeon 0.31 USD" in one for one in told[2].evidence)
