@@ -56,6 +56,7 @@ def cut(profile: Profile) -> Profile:
         profile,
         path=None,
         config=json.dumps(options),
+        environment=tuple(one for one in profile.environment if not _is_path(one.value)),
         processes=tuple(map(_process, profile.processes)),
         nodes=None,
         traces={},
@@ -69,6 +70,11 @@ def cut(profile: Profile) -> Profile:
         ),
         absent=(*profile.absent, ("traces", "left out of this small copy (cut.py in its folder)")),
     )  # fmt: skip
+
+
+def _is_path(value: object) -> bool:
+    """Where files lay on that machine does not stay."""
+    return isinstance(value, str) and value.startswith("/")
 
 
 def _process(process: ProcessRecord) -> ProcessRecord:

@@ -20,8 +20,9 @@ import harness as package
 from harness.analysis.instances import LEAST_INFERENCES
 
 if TYPE_CHECKING:
-    from harness.records import Instances, Profile
     from tests.integration.command import Harness
+
+    from harness.records import Instances, Profile
 
 pytest.importorskip("harness.native.ort", reason="the native module is not built")
 
