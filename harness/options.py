@@ -807,6 +807,28 @@ COMMANDS: dict[str, tuple[Option, ...]] = {
         dataclasses.replace(_FORCE, help="overwrite existing outputs"),
         _JSON,
     ),
+    "study": (
+        dataclasses.replace(_OUTPUT, help="HTML file to write", metavar="OUT"),
+        Option(
+            "claims",
+            ("--claims",),
+            "file of claims to judge; may be repeated",
+            metavar="FILE",
+            type=Path,
+            action="append",
+        ),
+        Option("prices", ("--prices",), "file of prices", metavar="FILE", type=Path),
+        Option(
+            "machine",
+            ("--machine",),
+            "name of the machine whose profiles are in this folder; may be repeated",
+            metavar="NAME=FOLDER",
+            action="append",
+        ),
+        Option("csv", ("--csv",), "CSV file to write, a figure a row", metavar="FILE", type=Path),
+        _FORCE,
+        _JSON,
+    ),
     "report": (
         dataclasses.replace(_OUTPUT, help="HTML file to write", metavar="OUT", required=True),
         _FORCE,

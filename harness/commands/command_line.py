@@ -43,6 +43,7 @@ COMMANDS = {
     "sweep": "measure every cell of a plan, on one machine or on many",
     "list": "list the profiles of a folder, filtered and sorted",
     "history": "show profiles over time, and where their latency changed",
+    "study": "join profiles of several machines: which device for what, and which claims hold",
     "trace": "write a trace that ui.perfetto.dev opens",
     "export": "write CSV, JSON lines, Parquet, pyperf's JSON, or stacks",
     "report": "write a web page of one profile, or of several side by side",
