@@ -1,8 +1,10 @@
 """Join many profiles of several machines: which device for what, and which claims hold.
 
-Takes files and folders, of sweeps too, and tells with intervals: speed-ups, the batch at which the
-faster device changes, the knee over threads, instances, energy, cost, variants and runtimes. Claims
-in TOML are judged: holds, fails, or cannot tell from these data. docs/STUDY.md describes the files.
+Takes files and folders, of sweeps too; a plan (TOML) is measured first, into a folder of its name,
+as 'harness sweep' does, and goes on where it was cut off. Tells with intervals: speed-ups, the
+batch at which the faster device changes, the knee over threads, instances, energy, cost, variants
+and runtimes. Claims in TOML are judged: holds, fails, or cannot tell from these data.
+docs/STUDY.md describes the files.
 """
 
 from __future__ import annotations
@@ -18,7 +20,11 @@ from harness.reporters.visible import visible
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of ``harness study``."""
     parser.add_argument(
-        "results", type=Path, nargs="+", metavar="RESULTS", help="profiles, or folders of them"
+        "results",
+        type=Path,
+        nargs="+",
+        metavar="RESULTS",
+        help="profiles, folders of them, or a plan",
     )
     declare(parser, "study")
 
@@ -41,7 +47,11 @@ def execute(options: argparse.Namespace) -> int:
         refuse_existing(path, force=options.force)
     texts = [read_claims(path) for path in options.claims]
     prices = None if options.prices is None else read_prices(options.prices)
-    joined = join(options.results, _names(options.machine))
+    results = [
+        _measured(one, quiet=options.json) if one.suffix == ".toml" else one
+        for one in options.results
+    ]
+    joined = join(results, _names(options.machine))
     found = study(joined, prices)
     verdicts = judged(texts, found)
     if options.csv is not None:
@@ -57,6 +67,20 @@ def execute(options: argparse.Namespace) -> int:
         for path in outputs:
             print(visible(f"written: {path}"))
     return 0
+
+
+def _measured(plan: Path, *, quiet: bool) -> Path:
+    """Measures a plan; returns the folder of its profiles."""
+    from harness.commands.sweep_progress import SweepProgress
+    from harness.options import words
+    from harness.study.cells import cells_of
+    from harness.study.plan import read_plan
+    from harness.study.sweep import sweep
+
+    found, folder = read_plan(plan, words(), [], {}), Path(plan.stem)
+    with SweepProgress(len(cells_of(found)), quiet=quiet) as progress:
+        sweep(found, folder, progress)
+    return folder
 
 
 def _names(given: list[str]) -> dict[str, Path]:
