@@ -881,7 +881,7 @@ NOISE = "noise_verdict"
 OUTLINED = (
     "host_name", "cpu_model", "cpu_threads", "affinity_cpus", "ort_version", "ort_build",
     "gpu_count", "gpu_used", "gpu_used_uuid", "gpu_used_mig", "nvml_driver", RUNTIME_VERSION,
-    ITEMS, NOISE,
+    RUNTIME_THREADS, ITEMS, NOISE,
 )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ ONNX Runtime prepares such a profile, too: it finds the inputs, and its outputs 
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,6 +41,11 @@ _OF_SESSION = tuple(
 
 #: Outputs with a cosine below it are of another model, not of another order of additions.
 LEAST_COSINE = 0.95
+
+#: Likewise from this distance on, as a part of the reference's length: that of two vectors of this
+#: cosine, the one a projection of the other. A cosine alone says nothing of one element, nor of a
+#: factor.
+_LARGEST_DISTANCE = math.sqrt(1 - LEAST_COSINE**2)
 
 #: Calls that the loop is measured with.
 _EMPTY_CALLS = 10_000
@@ -188,7 +194,7 @@ def facts(job: Job, opened: Opened) -> tuple[Reading, ...]:
         ) from error
     return (
         *opened.facts(),
-        Reading(RUNTIME_THREADS, threads(job), "1", "set, not left to the runtime"),
+        _threads(job, opened),
         Reading(RUNTIME_ERROR, apart.largest, "1", f"largest difference {told}"),
         Reading(
             RUNTIME_RELATIVE_ERROR,
@@ -204,6 +210,16 @@ def facts(job: Job, opened: Opened) -> tuple[Reading, ...]:
             f"median of {_EMPTY_CALLS:,} calls that do nothing, timed the same way, once: "
             f"{opened.loop}",
         ),
+    )
+
+
+def _threads(job: Job, opened: Opened) -> Reading:
+    """Threads of an inference: as the runtime reports them, otherwise as they were set."""
+    asked, source = threads(job), "set, not left to the runtime"
+    if opened.threads is None or opened.threads == asked:
+        return Reading(RUNTIME_THREADS, asked, "1", source)
+    return Reading(
+        RUNTIME_THREADS, opened.threads, "1", f"as the runtime reports them; {asked} were set"
     )
 
 
@@ -240,7 +256,8 @@ def agreement(outputs: list[Any], reference: list[Any]) -> Agreement:
 
     Raises:
         ValueError: their number, a type or a shape differs, one holds NaN or infinity elsewhere
-            than the other, or a cosine is below LEAST_COSINE.
+            than the other, a cosine is below LEAST_COSINE, or the outputs are as far apart as
+            vectors of that cosine.
     """
     if len(outputs) != len(reference):
         raise ValueError(f"{len(outputs)} outputs instead of {len(reference)}")
@@ -266,13 +283,23 @@ def agreement(outputs: list[Any], reference: list[Any]) -> Agreement:
         if difference:
             relative = max(relative, difference / scale if scale else np.inf)
         alike = _cosine(one, other)
-        if alike < LEAST_COSINE:
+        if alike < LEAST_COSINE or _distance(one, other) > _LARGEST_DISTANCE:
             raise ValueError(
                 f"output {number} differs by up to {difference:.3g} where the largest value is "
                 f"{scale:.3g} (cosine {alike:.4f})"
             )
         cosine = min(cosine, alike)
     return Agreement(largest, relative, cosine)
+
+
+def _distance(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> float:
+    """Between two vectors, as a part of the second's length; not finite where only that is 0."""
+    if np.array_equal(one, other):
+        return 0.0
+    length = float(np.abs(other).max(initial=0.0))
+    if not length:
+        return np.inf
+    return float(np.linalg.norm(one / length - other / length) / np.linalg.norm(other / length))
 
 
 def _cosine(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> float:

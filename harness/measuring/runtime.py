@@ -54,12 +54,14 @@ class Opened(Protocol):
     Attributes:
         open_ns: what loading the runtime took.
         create_ns: what reading and compiling the model took.
+        threads: of an inference, as the runtime reports them; None where it does not.
         holds: what a duration includes, in one sentence.
         loop: what keeps the time, in one sentence.
     """
 
     open_ns: int
     create_ns: int
+    threads: int | None
     holds: str
     loop: str
 
@@ -95,7 +97,11 @@ class Opened(Protocol):
         """int64[count]: what the same loop stores of a call that does nothing."""
 
     def outputs(self) -> list[Any]:
-        """Copies of the outputs of the last inference, in the model's order."""
+        """Copies of the model's outputs, in its order, after the inferences made so far.
+
+        Raises:
+            InferenceFailed: they cannot be had.
+        """
 
     def facts(self) -> tuple[Reading, ...]:
         """Version, and the settings in effect."""
@@ -115,7 +121,8 @@ class Runtime:
         places: names of the providers that it needs none of, but runs where they do.
         takes: checks the user's options; raises RequestError for one that is not known.
         open: opens a model. Raises ModelError if the runtime refuses it, RequestError for a
-            value of an option, MachineError for what is not there.
+            value of an option, MachineError for what is not there, InferenceFailed if it makes
+            inferences and one failed.
     """
 
     name: str

@@ -117,16 +117,16 @@ class Measurement:
 
     def _open_foreign(self) -> None:
         """Opens the model in another runtime, and makes the first inference."""
-        with self.watch.on("session"):
-            opened = foreign.open_model(self._job, self._inputs)
-        self.opened = self._library = self._session = self._binding = opened
         self._provider_ns = 0
         self._on_device = providers.by_name(self._job.config.session.provider).on_device
-        with self.watch.on("first inference"):
-            try:
+        try:
+            with self.watch.on("session"):
+                opened = foreign.open_model(self._job, self._inputs)
+            with self.watch.on("first inference"):
                 self._first_inference_ns = opened.run()
-            except InferenceFailed as error:
-                raise foreign.not_run(self._job, error) from error
+        except InferenceFailed as error:
+            raise foreign.not_run(self._job, error) from error
+        self.opened = self._library = self._session = self._binding = opened
 
     def _open(self) -> None:
         """Opens ONNX Runtime and the session, and makes the first inference."""

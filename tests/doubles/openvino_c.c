@@ -1,7 +1,8 @@
 /* A double of OpenVINO's C API, as far as harness/measuring/runtimes/openvino.py calls it.
 
    Its only model has one input x of float32 and one output, 2 * x. Reading a file whose name holds
-   "refused" fails, as does compiling with a property UNKNOWN. Signatures are those of OpenVINO
+   "refused" fails, as does compiling with a property UNKNOWN. Of a
+   tensor of rank 0 it tells no shape, as the real one. Signatures are those of OpenVINO
    2026.4 (openvino/c/ among the headers of its wheel). */
 #include <stdarg.h>
 #include <stdint.h>
@@ -26,7 +27,8 @@ typedef struct {
     values_t input, output;
 } request_t;
 
-enum { GENERAL_ERROR = -1, NOT_FOUND = -5, INFER_CANCELLED = -13 };
+enum { GENERAL_ERROR = -1, NOT_FOUND = -5, INFER_CANCELLED = -13, INVALID_C_PARAM = -14 };
+enum { F32 = 4 };
 
 static char last_error[256];
 static char properties[1024]; /* KEY=VALUE; of the last compiled model */
@@ -164,11 +166,38 @@ status_e ov_infer_request_get_output_tensor_by_index(request_t *request, size_t 
 }
 void ov_tensor_free(values_t **tensor) { take_back(tensor); }
 
+/* The values of such a tensor live as long as its handle; a request copies them, which to a
+   caller is as good as sharing them. */
+typedef struct {
+    values_t *values, own;
+    float element;
+} scalar_t;
+status_e ov_tensor_get_element_type(values_t **tensor, int *type) {
+    *type = F32;
+    return 0;
+}
+status_e ov_tensor_create(int type, shape_t shape, scalar_t **tensor) {
+    if (type != F32 || shape.rank != 0) return refuse(GENERAL_ERROR, "scalars of float32 only");
+    scalar_t *made = handed_over(sizeof *made);
+    made->own.count = 1;
+    made->own.data = &made->element;
+    made->values = &made->own;
+    *tensor = made;
+    return 0;
+}
+status_e ov_infer_request_set_input_tensor_by_index(request_t *request, size_t index,
+                                                    values_t **tensor) {
+    reshape(&request->input, (*tensor)->rank, (*tensor)->dims);
+    memcpy(request->input.data, (*tensor)->data, (*tensor)->count * sizeof(float));
+    return 0;
+}
+
 status_e ov_tensor_set_shape(values_t **tensor, shape_t shape) {
     reshape(*tensor, shape.rank, shape.dims);
     return 0;
 }
 status_e ov_tensor_get_shape(values_t **tensor, shape_t *shape) {
+    if ((*tensor)->rank == 0) return INVALID_C_PARAM;
     shape->rank = (*tensor)->rank;
     shape->dims = handed_over(sizeof(int64_t) * 8);
     memcpy(shape->dims, (*tensor)->dims, sizeof(int64_t) * shape->rank);
@@ -190,6 +219,7 @@ status_e ov_tensor_data(values_t **tensor, void **data) {
 status_e ov_infer_request_infer(request_t *request) {
     if (fails_after == 0) return refuse(INFER_CANCELLED, "cancelled");
     if (fails_after > 0) fails_after--;
+    if (request->input.count == 0) return refuse(GENERAL_ERROR, "no input was set");
     reshape(&request->output, request->input.rank, request->input.dims);
     for (size_t i = 0; i < request->input.count; i++)
         request->output.data[i] = 2 * request->input.data[i];

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from harness.errors import MachineError, ModelError, RequestError, one_line
 from harness.measuring.runtime import InferenceFailed, Opened, Runtime, Task
@@ -29,8 +30,10 @@ from harness.records import RUNTIME_SETTINGS, RUNTIME_VERSION, Int64Array, Readi
 
 _NAME = "openvino"  # not a provider
 
+_THREADS = "INFERENCE_NUM_THREADS"
+
 #: Properties that other options of harness set, by the field that does.
-_OURS = {"INFERENCE_NUM_THREADS": "intra_threads", "NUM_STREAMS": "instances"}
+_OURS = {_THREADS: "intra_threads", "NUM_STREAMS": "instances"}
 
 #: What is asked for unless the user asks for something else. One stream, as one inference runs at
 #: a time. By default OpenVINO computes in bfloat16 where the CPU can: that is other work than ONNX
@@ -43,7 +46,7 @@ _DEFAULTS = {
 
 #: Properties that are recorded as OpenVINO reports them, besides those that were asked for.
 _TOLD = (
-    "INFERENCE_NUM_THREADS",
+    _THREADS,
     "ENABLE_CPU_PINNING",
     "ENABLE_HYPER_THREADING",
     "SCHEDULING_CORE_TYPE",
@@ -55,6 +58,9 @@ _HOLDS = (
 )
 _LOOP = "a loop in C; each inference starts where the last one ended"
 
+
+#: The status of a function that was given what it does not take.
+_INVALID_C_PARAM = -14
 
 #: What OpenVINO puts before a message, once for each place in its source that it passed.
 _IN_SOURCE = re.compile(r"(Exception from |Check '.*' failed at )\S+:\d+:\s*")
@@ -78,25 +84,43 @@ class _Library:
     def __init__(self, path: Path) -> None:
         self._functions = ctypes.CDLL(os.fspath(path))
 
+    def _function(self, name: str) -> Any:
+        """A function.
+
+        Raises:
+            MachineError: there is none of that name.
+        """
+        try:
+            return getattr(self._functions, name)
+        except AttributeError as error:
+            raise MachineError(
+                f"`runtime` {_NAME}: its library has no {name}", f"install {_NAME} of 2025 or later"
+            ) from error
+
     def address(self, function: str) -> int:
         """Where a function is."""
-        found = ctypes.cast(getattr(self._functions, function), ctypes.c_void_p).value
+        found = ctypes.cast(self._function(function), ctypes.c_void_p).value
         assert found
         return found
 
+    def status(self, function: str, *arguments: Any) -> int:
+        """Calls a function; returns its status, which is 0 if all is well."""
+        status: int = self._function(function)(*arguments)
+        return status
+
     def call(self, function: str, *arguments: Any) -> None:
-        """Calls a function that returns a status: the only place where one is read.
+        """Calls a function that returns a status.
 
         Raises:
             _Failed: it is an error.
         """
-        status = getattr(self._functions, function)(*arguments)
+        status = self.status(function, *arguments)
         if status:
             raise _Failed(self.reason(status))
 
     def reason(self, status: int) -> str:
         """What OpenVINO says about the last error."""
-        last = self._functions.ov_get_last_err_msg
+        last = self._function("ov_get_last_err_msg")
         last.restype = ctypes.c_void_p
         text: int | None = last()
         if not text:
@@ -129,9 +153,9 @@ class _Library:
         finally:
             self.free("ov_free", made)
 
-    def free(self, function: str, made: ctypes.c_void_p) -> None:
+    def free(self, function: str, made: Any) -> None:
         """Frees an object that a function has made."""
-        releasing = getattr(self._functions, function)
+        releasing = self._function(function)
         releasing.restype = None
         releasing(made)
 
@@ -144,7 +168,7 @@ class _Library:
         told = _Version()
         self.call("ov_get_openvino_version", ctypes.byref(told))
         build = bytes(told.build or b"").decode(errors="replace")
-        self._functions.ov_version_free(ctypes.byref(told))
+        self.free("ov_version_free", ctypes.byref(told))
         return build
 
 
@@ -165,7 +189,7 @@ class _OpenedModel:
             raise MachineError(
                 f"`runtime` {_NAME}: {one_line(str(error))}", f"install {_NAME} again"
             ) from error
-        self._asked = _DEFAULTS | dict(task.options) | {"INFERENCE_NUM_THREADS": str(task.threads)}
+        self._asked = _DEFAULTS | dict(task.options) | {_THREADS: str(task.threads)}
         self._infer = self._library.address("ov_infer_request_infer")
         try:
             core = self._new("ov_core_free", "ov_core_create")
@@ -180,6 +204,8 @@ class _OpenedModel:
             raise
         self.open_ns = opened_ns - began_ns
         self.create_ns = time.monotonic_ns() - opened_ns
+        told = self._property(_THREADS) or ""
+        self.threads = int(told) if told.isdecimal() else None
 
     def _open(self, core: ctypes.c_void_p) -> None:
         """Reads and compiles the model, and makes a request of it.
@@ -216,7 +242,7 @@ class _OpenedModel:
     def _compile(self, core: ctypes.c_void_p, model: ctypes.c_void_p) -> ctypes.c_void_p:
         """The model compiled for the CPU with the properties that were asked for."""
         made = ctypes.c_void_p()
-        properties = [text.encode() for pair in self._asked.items() for text in pair]
+        properties = [os.fsencode(text) for pair in self._asked.items() for text in pair]
         self._library.call(
             "ov_core_compile_model",
             core,
@@ -241,19 +267,44 @@ class _OpenedModel:
                 self._library.free("ov_output_const_port_free", port)
             if name not in self._task.inputs:
                 raise _Failed(f"it has an input {name}, which ONNX Runtime was not fed")
-            value = np.ascontiguousarray(self._task.inputs[name])
+            value = self._task.inputs[name]
             tensor = self._library.new(
                 "ov_infer_request_get_input_tensor_by_index", self._request, index
             )
             try:
-                dims = (ctypes.c_int64 * max(value.ndim, 1))(*value.shape)
-                self._library.call("ov_tensor_set_shape", tensor, _Shape(value.ndim, dims))
-                place, size = self._memory(tensor)
-                if size != value.nbytes:
-                    raise _Failed(f"input {name} takes {size} bytes, and {value.dtype} has others")
-                ctypes.memmove(place, value.ctypes.data, size)
+                if value.ndim:
+                    dims = (ctypes.c_int64 * value.ndim)(*value.shape)
+                    self._library.call("ov_tensor_set_shape", tensor, _Shape(value.ndim, dims))
+                    self._write(tensor, name, value)
+                else:
+                    self._feed_scalar(index, tensor, name, value)
             finally:
                 self._library.free("ov_tensor_free", tensor)
+
+    def _feed_scalar(
+        self, index: ctypes.c_size_t, like: ctypes.c_void_p, name: str, value: npt.NDArray[Any]
+    ) -> None:
+        """Gives the request a tensor of rank 0: its own has one element on one axis, which it
+        then refuses.
+        """
+        kind = ctypes.c_int()
+        self._library.call("ov_tensor_get_element_type", like, ctypes.byref(kind))
+        nowhere = (ctypes.c_int64 * 1)()
+        tensor = self._library.new("ov_tensor_create", kind, _Shape(0, nowhere))
+        try:
+            self._write(tensor, name, value)
+            self._library.call(
+                "ov_infer_request_set_input_tensor_by_index", self._request, index, tensor
+            )
+        finally:
+            self._library.free("ov_tensor_free", tensor)  # the request keeps what it holds
+
+    def _write(self, tensor: ctypes.c_void_p, name: str, value: npt.NDArray[Any]) -> None:
+        """Copies an input into a tensor."""
+        place, size = self._memory(tensor)
+        if size != value.nbytes:
+            raise _Failed(f"input {name} takes {size} bytes, and {value.dtype} has others")
+        ctypes.memmove(place, value.ctypes.data, size)
 
     def _memory(self, tensor: ctypes.c_void_p) -> tuple[int, int]:
         """Address and bytes of a tensor's elements."""
@@ -291,24 +342,20 @@ class _OpenedModel:
 
     def outputs(self) -> list[Any]:
         """The request's outputs, taken to be of the types that ONNX Runtime gives."""
-        return [
-            self._output(index, wanted.dtype) for index, wanted in enumerate(self._task.expected)
-        ]
+        try:
+            return [
+                self._output(index, wanted.dtype)
+                for index, wanted in enumerate(self._task.expected)
+            ]
+        except _Failed as error:
+            raise InferenceFailed(f"its outputs cannot be read: {error}") from error
 
     def _output(self, index: int, dtype: np.dtype[Any]) -> Any:
+        tensor = self._library.new(
+            "ov_infer_request_get_output_tensor_by_index", self._request, ctypes.c_size_t(index)
+        )
         try:
-            tensor = self._library.new(
-                "ov_infer_request_get_output_tensor_by_index",
-                self._request,
-                ctypes.c_size_t(index),
-            )
-        except _Failed as error:
-            raise InferenceFailed(f"output {index}: {error}") from error
-        shape = _Shape()
-        try:
-            self._library.call("ov_tensor_get_shape", tensor, ctypes.byref(shape))
-            sizes = tuple(shape.dims[axis] for axis in range(shape.rank))
-            self._library.call("ov_shape_free", ctypes.byref(shape))
+            sizes = self._shape(tensor)
             place, size = self._memory(tensor)
             if size != dtype.itemsize * int(np.prod(sizes, dtype=np.int64)):
                 raise InferenceFailed(f"output {index}: its elements are not of type {dtype}")
@@ -316,16 +363,35 @@ class _OpenedModel:
         finally:
             self._library.free("ov_tensor_free", tensor)
 
+    def _shape(self, tensor: ctypes.c_void_p) -> tuple[int, ...]:
+        """A tensor's shape."""
+        shape = _Shape()
+        status = self._library.status("ov_tensor_get_shape", tensor, ctypes.byref(shape))
+        if status == _INVALID_C_PARAM:  # of rank 0, which ov_shape_create refuses
+            return ()
+        if status:
+            raise _Failed(self._library.reason(status))
+        try:
+            return tuple(shape.dims[axis] for axis in range(shape.rank))
+        finally:
+            self._library.call("ov_shape_free", ctypes.byref(shape))
+
+    def _property(self, name: str) -> str | None:
+        """A property of the compiled model; None if this version does not tell it."""
+        try:
+            return self._library.text(
+                "ov_compiled_model_get_property", self._compiled, os.fsencode(name)
+            )
+        except _Failed:
+            return None
+
     def facts(self) -> tuple[Reading, ...]:
         """Its version, and the properties of the compiled model."""
         settings = {}
         for name in sorted({*self._asked, *_TOLD}):
-            try:
-                settings[name] = self._library.text(
-                    "ov_compiled_model_get_property", self._compiled, name.encode()
-                )
-            except _Failed:  # not one that this version tells
-                continue
+            value = self._property(name)
+            if value is not None:
+                settings[name] = value
         told = ", ".join(f"{name}={value}" for name, value in settings.items())
         return (
             Reading(RUNTIME_VERSION, self._library.version(), source="ov_get_openvino_version"),

@@ -54,8 +54,8 @@ class _OpenedModel:
         try:
             import onnx2torch
             import torch
-        except ImportError as error:
-            missing = error.name or ""
+        except (ImportError, OSError) as error:  # OSError: of a library that it loads
+            missing = getattr(error, "name", "")
             if missing in RUNTIME.packages:
                 raise not_installed(_NAME, missing) from error
             raise MachineError(
@@ -64,6 +64,7 @@ class _OpenedModel:
         self._torch: Any = torch
         self._converter: str = getattr(onnx2torch, "__version__", "")
         torch.set_num_threads(task.threads)
+        self.threads: int | None = torch.get_num_threads()
         torch.set_num_interop_threads(1)  # as in ONNX Runtime's sequential mode
         if task.on_device and not torch.cuda.is_available():
             raise MachineError(
@@ -84,8 +85,9 @@ class _OpenedModel:
             ) from error
         if _is_on(task.options, "compile"):
             model = torch.compile(model)
-        tensors = [torch.from_numpy(value).to(self._device) for value in task.inputs.values()]
-        self._infer: Callable[[], Any] = functools.partial(model, *tensors)
+        with self._failures():  # of the device's memory
+            fed = [torch.from_numpy(value).to(self._device) for value in task.inputs.values()]
+        self._infer: Callable[[], Any] = functools.partial(model, *fed)
         self._result: Any = None
         self._graph: Any = None
         if _is_on(task.options, "cuda_graph"):
@@ -130,6 +132,7 @@ class _OpenedModel:
         self, start_ns: Int64Array, duration_ns: Int64Array, *, enqueue_ns: Int64Array | None = None
     ) -> None:
         """As many inferences as the arrays hold."""
+        duration_ns.fill(-1)
         with self._failures(duration_ns), self._torch.inference_mode():
             if self._synchronise is None:
                 _time(self._infer, start_ns, duration_ns)
@@ -149,9 +152,8 @@ class _OpenedModel:
         return duration_ns
 
     def outputs(self) -> list[Any]:
-        """The results of the last ``run`` on the host."""
-        if self._result is None:
-            self.run()
+        """The results of one more inference, as timed ones are not kept, on the host."""
+        self.run()
         result = self._result
         several = result if isinstance(result, Sequence) else (result,)
         return [one.detach().cpu().numpy().copy() for one in several]

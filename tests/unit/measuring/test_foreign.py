@@ -130,11 +130,20 @@ def test_the_difference_is_that_of_the_worst_output() -> None:
         ([np.array([[1, 2, np.nan]], np.float32)], "NaN or infinity"),
         ([np.array([[1, -2, 3]], np.float32)], "cosine 0.4286"),
         ([np.zeros((1, 3), np.float32)], "cosine 0.0000"),
+        ([np.array([[2, 4, 6]], np.float32)], "up to 3 where .*cosine 1.0000"),
     ],
 )
 def test_outputs_of_another_model_are_refused(got: list[Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         foreign.agreement(got, [np.array([[1, 2, 3]], np.float32)])
+
+
+def test_one_element_has_no_direction_to_agree_in() -> None:
+    with pytest.raises(ValueError, match="differs by up to 695 where the largest value is 700"):
+        foreign.agreement([np.array([5])], [np.array([700])])
+    assert foreign.agreement([np.array(True)], [np.array(True)]) == (0.0, 0.0, 1.0)
+    with pytest.raises(ValueError, match="differs by up to 1"):
+        foreign.agreement([np.array(True)], [np.array(False)])
 
 
 def test_nan_where_onnx_runtime_has_it_is_agreement() -> None:
@@ -143,7 +152,7 @@ def test_nan_where_onnx_runtime_has_it_is_agreement() -> None:
 
 
 @settings(derandomize=True, deadline=None)
-@given(arrays.arrays(np.float64, st.integers(0, 6), elements=FINITE), st.floats(0.5, 2.0))
+@given(arrays.arrays(np.float64, st.integers(0, 6), elements=FINITE), st.floats(0.75, 1.25))
 def test_a_multiple_has_the_same_direction(reference: Any, factor: float) -> None:
     apart = foreign.agreement([reference * factor], [reference])
     assert apart.cosine == pytest.approx(1.0)

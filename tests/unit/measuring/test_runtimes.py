@@ -72,6 +72,24 @@ def test_openvino_computes_what_it_was_fed_and_frees_all_of_it(
     assert library.double_alive() == 0
 
 
+def test_openvino_is_fed_a_scalar_as_one(library: ctypes.CDLL, tmp_path: Path) -> None:
+    x = np.array(1.5, np.float32)
+    opened = runtimes.by_name("openvino").open(
+        Task(tmp_path / "m.onnx", "m", {"x": x}, (2 * x,), 1, False, {})
+    )
+    opened.run()
+    (made,) = opened.outputs()
+    assert (made.shape, float(made)) == ((), 3.0)
+    opened.close()
+    assert library.double_alive() == 0
+
+
+def test_threads_are_those_that_the_runtime_reports(library: ctypes.CDLL, tmp_path: Path) -> None:
+    opened = opened_openvino(tmp_path / "m.onnx")
+    assert opened.threads == 3
+    opened.close()
+
+
 def test_its_times_follow_each_other_on_the_clock(library: ctypes.CDLL, tmp_path: Path) -> None:
     opened = opened_openvino(tmp_path / "m.onnx")
     start_ns, duration_ns = np.full(100, -1, np.int64), np.full(100, -1, np.int64)
@@ -256,7 +274,7 @@ def test_what_the_model_raises_is_the_reason(
 ) -> None:
     monkeypatch.setenv("FAULT", fault)
     with pytest.raises(kind, match=said) as caught:
-        opened_torch(tmp_path / "mlp.onnx").time(np.full(9, -1, np.int64), np.full(9, -1, np.int64))
+        opened_torch(tmp_path / "mlp.onnx").time(np.zeros(9, np.int64), np.zeros(9, np.int64))
     if isinstance(caught.value, InferenceFailed):
         assert caught.value.completed == 3
 
