@@ -87,6 +87,13 @@ class Table:
             self.refuse(f"'{name}' is missing" if value is None else f"'{name}' is not a text")
         return str(value)
 
+    def currency(self) -> str:
+        """Required code of a currency: three capital letters (ISO 4217)."""
+        value = self.text("currency")
+        if len(value) != 3 or not (value.isascii() and value.isalpha() and value.isupper()):
+            self.refuse("'currency' is not a code of three capital letters", "give one: USD, EUR")
+        return value
+
     def number(
         self, name: str, default: float | None = None, low: float = 0.0, high: float = math.inf
     ) -> float:

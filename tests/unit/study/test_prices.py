@@ -195,3 +195,11 @@ def test_hostile_toml_is_refused_in_one_line(tmp_path: Path, text: str, reason: 
     with pytest.raises(RequestError, match=reason) as told:
         read_prices(file)
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("code", ["dollars", "usd", "<b>", "US$", "ÄÖÜ", ""])
+def test_a_currency_is_a_code(tmp_path: Path, code: str) -> None:
+    file = tmp_path / "prices.toml"
+    file.write_text(f'[electricity]\nprice_per_kwh = 0.36\ncurrency = "{code}"\n')
+    with pytest.raises(RequestError, match="three capital letters"):
+        read_prices(file)
