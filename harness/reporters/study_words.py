@@ -141,7 +141,16 @@ def _fastest(study: Study) -> Answer | None:
         return None
     for called, led in sorted(wins.items(), key=lambda item: -len(item[1])):
         parts.append(f"{called} is faster for {_models(led)}")
-    sentence = f"On {devices_told(study.joined.machines)}: {', '.join(parts)}"
+    on: dict[Case, set[str]] = {}
+    for measured in study.measured:
+        on.setdefault(measured.case, set()).add(measured.contender.machine)
+    machines = study.joined.machines
+    # Else a reader takes it that all of them agree.
+    apart = len(machines) > 1 and all(
+        len(on[one.case]) == 1 for of in models.values() for one in of
+    )
+    each = " (each case measured on one of them)" if apart else ""
+    sentence = f"On {devices_told(machines)}{each}: {', '.join(parts)}"
     unsure = [one.case.told for of in models.values() for one in of if one.winner is None]
     if unsure:
         few = unsure if len(unsure) <= 2 else [f"{len(unsure)} cases"]

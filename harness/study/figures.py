@@ -594,6 +594,7 @@ def _variants(measured: Sequence[Measured]) -> tuple[VariantGain, ...]:
             other for other in measured
             if (other.case.model, other.case.batch, other.case.variant, other.contender)
             == (one.case.model, one.case.batch, "", one.contender)
+            and other.setting.original == one.setting.original
             and dataclasses.replace(
                 other.setting, sha256="", variant="", parameters=0, shapes=()
             ) == dataclasses.replace(

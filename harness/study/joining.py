@@ -93,6 +93,7 @@ def join(given: Iterable[Path], names: Mapping[str, Path] | None = None) -> Join
         else:
             rows.append(found)
     rows, copies = _once(rows)
+    rows = _models_apart(rows)
     if not rows:
         told = "; ".join(f"{file}: {reason}" for file, reason in left_out[:3])
         raise RequestError(
@@ -174,6 +175,26 @@ def _once(rows: Sequence[Row]) -> tuple[list[Row], list[tuple[Path, Path]]]:
         if first is not row:
             copies.append((row.file, first.file))
     return list(kept.values()), copies
+
+
+def _models_apart(rows: Sequence[Row]) -> list[Row]:
+    """The rows; different models of one name have the beginning of their digest behind it."""
+    originals: dict[str, set[str]] = {}
+    for row in rows:
+        if row.setting.original:
+            originals.setdefault(row.setting.model, set()).add(row.setting.original)
+    return [
+        row
+        if len(originals.get(row.setting.model, ())) < 2
+        else dataclasses.replace(
+            row,
+            setting=dataclasses.replace(
+                row.setting,
+                model=f"{row.setting.model} {row.setting.original[:8] or 'of unknown origin'}",
+            ),
+        )
+        for row in rows
+    ]
 
 
 def _named(rows: Sequence[Row], folders: Mapping[str, Path]) -> list[Row]:

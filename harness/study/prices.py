@@ -153,7 +153,7 @@ def read_prices(path: Path) -> Prices:
     if (entries := whole.take("electricity")) is not None:
         table = Table(f"{path}: electricity", entries)
         electricity = Electricity(
-            table.number("price_per_kwh"), table.text("currency"), table.text("date"),
+            table.number("price_per_kwh"), table.currency(), table.text("date"),
             table.text("source"),
         )  # fmt: skip
         table.finish(_ELECTRICITY)
@@ -182,7 +182,7 @@ def _offer(table: Table, price: float | None = None, default: str | None = None)
         machine=machine,
         device=device,
         price_per_hour=price_per_hour,
-        currency=table.text("currency"),
+        currency=table.currency(),
         date=table.text("date"),
         source=table.text("source"),
         spot=table.truth("spot"),

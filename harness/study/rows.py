@@ -38,7 +38,9 @@ _RUNTIME = "ort"
 VARIANT = "variant"
 
 #: ``int8-dynamic of resnet50 3292a8e4…``: what `variant` writes.
-_MADE = re.compile(r"(?P<kind>\S+) of (?P<of>.*?) ?(?P<sha256>[0-9a-f]{12})?(?: \(broken\))?")
+_MADE = re.compile(
+    r"(?P<kind>\S+) of (?P<of>.*?) ?(?P<sha256>[0-9a-f]{12})?(?P<broken> \(broken\))?"
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -51,7 +53,8 @@ class Setting:
         parameters: elements of its initializers; -1 where not known.
         shapes: of the inputs, ``1x3x224x224`` each.
         batch: items of an inference; None where the file does not say.
-        variant: how the model was changed, such as ``fp16``; empty for the model as it was made.
+        variant: how the model was changed, such as ``fp16``, with ``(broken)`` where its outputs
+            are too far from the model's; empty for the model as it was made.
         provider: execution provider.
         kind: CPU or GPU, whichever it uses.
         device: product name of that.
@@ -60,6 +63,8 @@ class Setting:
         instances: sessions side by side.
         concurrency: inferences under way in one session; 1 where one follows the other.
         options: further options that are not at their defaults, as ``name=value``.
+        original: the first 12 digits of the digest of the model as it was made; empty where a
+            variant does not say.
     """
 
     model: str
@@ -76,6 +81,7 @@ class Setting:
     instances: int
     concurrency: int
     options: tuple[str, ...]
+    original: str = ""
 
     @property
     def told(self) -> str:
@@ -83,7 +89,9 @@ class Setting:
         threads = "" if not self.threads else f"{self.threads} threads"
         if self.threads == 1:
             threads = "1 thread"
-        parts = [threads]
+        # The usual runtime goes without saying; another one may be why a setting is the best.
+        usual = self.runtime.split(" ")[0] == _RUNTIME
+        parts = ["" if usual else self.runtime, threads]
         if self.instances > 1:
             parts.append(f"{self.instances} instances")
         if self.concurrency > 1:
@@ -251,6 +259,14 @@ def _setting(profile: Profile, facts: Mapping[str, Any]) -> Setting:
     for name, default in (("execution_mode", "sequential"), ("optimization", "all")):
         value = asked.session.get(name, default)
         further += [f"{name}={value}"] if value != default else []
+    for name in ("inter_threads", "no_arena", "no_mem_pattern"):
+        further += [f"{name}={value}"] if (value := asked.session.get(name)) else []
+    # These change precision and algorithms: with others it is not the same setting.
+    for given in (asked.provider_options, asked.session.get("entries"),
+                  options.get("runtime_options")):  # fmt: skip
+        further += (
+            [f"{k}={v}" for k, v in sorted(given.items())] if isinstance(given, Mapping) else []
+        )
     if memory := options.get("memory"):
         further.append(f"memory={memory}")
     return Setting(
@@ -259,7 +275,7 @@ def _setting(profile: Profile, facts: Mapping[str, Any]) -> Setting:
         parameters=profile.model.parameter_count,
         shapes=tuple("x".join(map(str, one.shape)) for one in profile.inputs),
         batch=_batch(profile),
-        variant=made["kind"] if made else "",
+        variant=made["kind"] + (made["broken"] or "") if made else "",
         provider=profile.provider,
         kind=kind,
         device=(gpu.name if gpu else "") or str(facts.get("cpu_model", "")) or kind,
@@ -268,6 +284,7 @@ def _setting(profile: Profile, facts: Mapping[str, Any]) -> Setting:
         instances=1 if beside is None else beside.instances,
         concurrency=_count(options.get("concurrency")),
         options=tuple(further),
+        original=(made["sha256"] or "") if made else profile.model.sha256[:12],
     )
 
 

@@ -16,6 +16,9 @@ from harness.ordinary_files import open_ordinary
 #: Largest file that is read: claims and prices are written by hand.
 MOST_BYTES = 1 << 20
 
+#: Longest line: tomllib takes time by the square of the parts of a dotted key.
+_LONGEST_LINE = 2_000
+
 #: No price, share or figure reaches this.
 LARGEST = 1e18
 
@@ -34,9 +37,13 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise RequestError(f"{path}: cannot be read: {reason}", "name another file") from error
     if len(text) > MOST_BYTES:
         raise RequestError(f"{path}: larger than {MOST_BYTES:,} bytes", "split it")
+    if max(map(len, text.splitlines()), default=0) > _LONGEST_LINE:
+        raise RequestError(
+            f"{path}: a line is longer than {_LONGEST_LINE:,} bytes", "break it into several"
+        )
     try:
         return tomllib.loads(text.decode("utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise RequestError(f"{path}: is not TOML: {error}", "mend the file") from error
 
 
@@ -79,6 +86,13 @@ class Table:
         if not isinstance(value, str):
             self.refuse(f"'{name}' is missing" if value is None else f"'{name}' is not a text")
         return str(value)
+
+    def currency(self) -> str:
+        """Required code of a currency: three capital letters (ISO 4217)."""
+        value = self.text("currency")
+        if len(value) != 3 or not (value.isascii() and value.isalpha() and value.isupper()):
+            self.refuse("'currency' is not a code of three capital letters", "give one: USD, EUR")
+        return value
 
     def number(
         self, name: str, default: float | None = None, low: float = 0.0, high: float = math.inf

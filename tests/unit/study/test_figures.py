@@ -162,6 +162,9 @@ def test_a_variant_is_held_against_its_model() -> None:
     (found,) = of(row(10.0), row(4.0, variant="int8-dynamic", sha256="11", facts=facts)).variants
     assert found.speed_up.value == pytest.approx(2.5)
     assert found.errors == (("error max", "0.25"),)
+    other = row(4.0, variant="int8-dynamic", sha256="11", original="b" * 12)
+    (strange,) = of(row(10.0, original="a" * 12), other).variants
+    assert strange.speed_up.value is None
     (alone,) = of(row(4.0, variant="int8-dynamic")).variants
     assert "was not measured" in alone.speed_up.reason
 

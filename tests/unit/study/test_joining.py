@@ -124,6 +124,14 @@ def test_every_file_is_a_row_or_is_named_with_its_reason(tmp_path: Path) -> None
     assert again.left_out == found.left_out
 
 
+def test_different_models_of_one_name_are_told_apart() -> None:
+    rows = [row(1.0, original="a" * 12), row(2.0, original="b" * 12), row(3.0, model="other"),
+            row(4.0, variant="fp16", original="a" * 12), row(5.0, variant="int8")]  # fmt: skip
+    apart = [one.setting.model for one in joining._models_apart(rows)]
+    assert apart == ["m aaaaaaaa", "m bbbbbbbb", "other", "m aaaaaaaa", "m of unknown origin"]
+    assert joining._models_apart(rows[1:3]) == rows[1:3]
+
+
 def test_nothing_to_study_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="no profile to study"):
         join([tmp_path])

@@ -177,7 +177,29 @@ def test_catalogs_that_make_no_sense_are_refused(tmp_path: Path) -> None:
 def test_known_devices_are_known_by_their_whole_name() -> None:
     assert known_device("NVIDIA H200") is not None
     assert known_device("NVIDIA H200 NVL") is None
-    amd = known_device("AMD EPYC 9965 192-Core Processor")
-    assert amd is not None
-    assert amd.watts == 500
     assert all(one.source and one.watts > 0 for one in KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a = " + "9" * 1900, "is not a table|not known|is not TOML"),
+        ("a = " + "\n".join(["["] * 5000), "is not TOML"),
+        ("a." * 5000 + "b = 1", "a line is longer"),
+        ("a = [" + "1,\n" * 400_000 + "]", "larger than"),
+    ],
+)
+def test_hostile_toml_is_refused_in_one_line(tmp_path: Path, text: str, reason: str) -> None:
+    file = tmp_path / "prices.toml"
+    file.write_text(text)
+    with pytest.raises(RequestError, match=reason) as told:
+        read_prices(file)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("code", ["dollars", "usd", "<b>", "US$", "ÄÖÜ", ""])
+def test_a_currency_is_a_code(tmp_path: Path, code: str) -> None:
+    file = tmp_path / "prices.toml"
+    file.write_text(f'[electricity]\nprice_per_kwh = 0.36\ncurrency = "{code}"\n')
+    with pytest.raises(RequestError, match="three capital letters"):
+        read_prices(file)

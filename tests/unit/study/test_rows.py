@@ -14,7 +14,7 @@ from harness.records import InputRecord, Profile, Reading
 from harness.statistics.figures import Figure
 from harness.study.figures import study
 from harness.study.joining import Joined
-from harness.study.rows import CPU, GPU, Row, row_of
+from harness.study.rows import CPU, GPU, Row, Setting, row_of
 from tests.builders.process_records import process, profile
 from tests.builders.recordings import recorded, replayed
 
@@ -74,7 +74,7 @@ def test_the_batch_of_an_older_file_is_what_was_asked_for_and_fed() -> None:
     ("text", "kind", "model"),
     [
         ("int8-dynamic of resnet50 0123456789ab", "int8-dynamic", "resnet50"),
-        ("prune-channels:0.5 of my net 0123456789ab (broken)", "prune-channels:0.5", "my net"),
+        ("prune:0.5 of my net 0123456789ab (broken)", "prune:0.5 (broken)", "my net"),
         ("fp16 of  0123456789ab", "fp16", "m"),
         ("nonsense", "", "m"),
     ],
@@ -96,3 +96,19 @@ def test_another_runtime_is_named_with_its_version() -> None:
     config = json.dumps({"runtime": "torch"})
     assert read(made(environment=facts)).setting.runtime == "ort 1.31"
     assert read(made(environment=facts, config=config)).setting.runtime == "torch 2.10"
+
+
+def test_what_changes_precision_or_algorithm_is_another_setting() -> None:
+    def setting(**session: Any) -> Setting:
+        return read(made(config=json.dumps({"session": session}))).setting
+
+    assert setting(provider_options={}) == setting(optimization="all", inter_threads=0)
+    exact = setting(provider_options={"use_tf32": "0"})
+    assert exact != setting()
+    assert "use_tf32=0" in exact.told
+    assert "session.dynamic_block_base=4" in setting(
+        entries={"session.dynamic_block_base": "4"}
+    ).told  # fmt: skip
+    assert setting(provider_options=3, entries="odd") == setting()
+    other = read(made(config=json.dumps({"runtime": "torch", "runtime_options": {"a": "b"}})))
+    assert other.setting.told == "torch, a=b"
