@@ -126,6 +126,12 @@ def _quantise(
     original: handed.Original,
     notes: list[str],
 ) -> None:
+    already = sorted({node.op_type for node in model.graph.node} & _QUANTISED)
+    if already:
+        raise ModelError(
+            f"it is quantised already: it has {', '.join(already[:3])}",
+            "quantise the model that it was made from",
+        )
     foreign = mending.foreign_operators(model)
     static = kind.name == kinds.INT8_STATIC
     if foreign and static and job.config.session.custom_ops:

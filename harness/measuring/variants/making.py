@@ -152,11 +152,15 @@ def _put_in_place(made: Path, out: Path, variant: Variant) -> Variant:
         "broken": variant.broken,
     }
     if variant.error is not None:
-        told["error_max"] = f"{variant.error.max:.6g}"
-        told["error_mean"] = f"{variant.error.mean:.6g}"
-        told["cosine"] = f"{variant.error.cosine:.8f}"
-        if variant.error.top1 is not None:
-            told["top1"] = f"{variant.error.top1:.6g}"
+        told[provenance.ERROR_MAX] = f"{variant.error.max:.6g}"
+        told[provenance.ERROR_MEAN] = f"{variant.error.mean:.6g}"
+        told[provenance.COSINE] = f"{variant.error.cosine:.8f}"
+        if variant.error.top1 is None:
+            told[provenance.TOP1_REASON] = variant.error.top1_reason
+        else:
+            told[provenance.TOP1] = f"{variant.error.top1:.6g}"
+    else:
+        told[provenance.ERROR_REASON] = variant.error_reason
     try:
         provenance.append(made, told)
         size = sum(path.stat().st_size for path in (made, _beside(made)) if path.exists())
