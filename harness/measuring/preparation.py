@@ -14,8 +14,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-import onnx
-
 from harness.config.session import SessionConfig
 from harness.errors import HarnessError, ModelError, one_line
 from harness.inputs import choice, described

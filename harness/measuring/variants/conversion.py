@@ -87,7 +87,7 @@ def _prune_channels(
     if not cuts:
         why = f": {left[0].node}: {left[0].reason} {left[0].at}".rstrip() if left else ""
         raise ModelError(
-            f"none of its {len(left)} layers stands in a straight chain that can be pruned{why}",
+            f"no layer of it stands in a straight chain that can be pruned{why}",
             "choose another kind",
         )
     pruning.cut(model, cuts)
