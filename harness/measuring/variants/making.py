@@ -109,14 +109,12 @@ def make(
         handed.leave(job, handed.Request(str(parsed), made, seeds, calibration, where))
         tell(f"running {name} on {seeds} input set{'s' if seeds != 1 else ''}")
         spawning.run(job, f"{_HERE}.originals", f"trying the model {path} failed")
-        if (
-            out.resolve() != path.resolve()
-            and _beside(out).resolve() in handed.original(job).beside
-        ):
-            raise RequestError(
-                f"{_beside(out)}: holds weights of the original, and would be replaced",
-                "give `output` another name",
-            )
+        for each in (out, _beside(out)):
+            if out.resolve() != path.resolve() and each.resolve() in handed.original(job).beside:
+                raise RequestError(
+                    f"{each}: holds weights of the original, and would be replaced",
+                    "give `output` another name",
+                )
         tell(f"making {parsed} of {name}")
         spawning.run(job, f"{_HERE}.conversion", f"converting {path} failed")
         tell(f"running {parsed} of {name}")
