@@ -14,8 +14,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-import onnx
-
 from harness.config.session import SessionConfig
 from harness.errors import HarnessError, ModelError, one_line
 from harness.inputs import choice, described
@@ -137,7 +135,7 @@ def prepare(job: Job, watch: Stopwatch | None = None) -> Preparation:
         if "probe" in job.config.trace:
             absent.append(("trace/probe", NO_PROBES))
     else:
-        facts += _variant(model)
+        facts += provenance.facts(model)
         told = "initialisers of the model file"
         facts += (Reading(WEIGHTS, file.weights_bytes(model), "bytes", told),)
     if opened.why_not_saved:
@@ -347,16 +345,6 @@ def _custom_ops(config: SessionConfig) -> tuple[Reading, ...]:
         f"{path.name} {digest}" for path, digest in zip(config.custom_ops, digests, strict=True)
     )
     return (Reading("custom_ops", told, source="name and sha256 of each file"),) if told else ()
-
-
-def _variant(model: onnx.ModelProto) -> tuple[Reading, ...]:
-    """What a model says about itself that `harness variant` made."""
-    told = provenance.told(model)
-    if provenance.KIND not in told:
-        return ()
-    of = f"{told.get(provenance.OF, '')} {told.get(provenance.OF_SHA256, '')[:12]}".strip()
-    text = f"{told[provenance.KIND]} of {of}" + (" (broken)" if told.get("broken") else "")
-    return (Reading("variant", text, source="metadata of the model file; sha256 of the original"),)
 
 
 def _ort_facts(library: ort.Library) -> tuple[Reading, ...]:

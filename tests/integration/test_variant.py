@@ -21,6 +21,8 @@ def test_a_sound_variant_is_told_and_known_by_its_profile(harness: Harness, tmp_
     assert profiled.returncode == 0, profiled.stderr
     facts = harness("export", "p.h5", "--jsonl", "/dev/stdout").stdout
     assert "int8-dynamic of mlp" in facts
+    for name in ("error_max", "error_mean", "cosine", "top1"):
+        assert f"variant_{name}" in facts
 
 
 def test_a_broken_variant_exits_4_and_says_why_in_json(harness: Harness, tmp_path: Path) -> None:

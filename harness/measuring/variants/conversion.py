@@ -87,7 +87,7 @@ def _prune_channels(
     if not cuts:
         why = f": {left[0].node}: {left[0].reason} {left[0].at}".rstrip() if left else ""
         raise ModelError(
-            f"none of its {len(left)} layers stands in a straight chain that can be pruned{why}",
+            f"no layer of it stands in a straight chain that can be pruned{why}",
             "choose another kind",
         )
     pruning.cut(model, cuts)
@@ -126,6 +126,12 @@ def _quantise(
     original: handed.Original,
     notes: list[str],
 ) -> None:
+    already = sorted({node.op_type for node in model.graph.node} & _QUANTISED)
+    if already:
+        raise ModelError(
+            f"it is quantised already: it has {', '.join(already[:3])}",
+            "quantise the model that it was made from",
+        )
     foreign = mending.foreign_operators(model)
     static = kind.name == kinds.INT8_STATIC
     if foreign and static and job.config.session.custom_ops:

@@ -42,12 +42,14 @@ class Original:
         outputs: names of its outputs.
         sets: input sets that it ran on.
         calibrations: input sets to calibrate with.
+        beside: files that hold its weights.
     """
 
     model: ModelRecord
     outputs: tuple[str, ...]
     sets: int
     calibrations: int
+    beside: tuple[Path, ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

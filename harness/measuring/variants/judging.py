@@ -55,7 +55,10 @@ def judge(job: Job, original: handed.Original) -> handed.Judged:
     except MachineError:
         raise
     except (HarnessError, ort.OrtError, ValueError, TypeError) as failure:
-        reason = broken = f"ONNX Runtime refuses it: {one_line(str(failure), 300)}"
+        # It names the work folder, which is gone when this is read.
+        text = str(failure).replace(f"{request.variant}: ", "").replace(str(request.variant), "it")
+        broken = f"ONNX Runtime refuses it: {one_line(text, 300)}"
+        reason = "ONNX Runtime refuses it"
     if comparison.not_finite:
         broken = f"its output '{comparison.not_finite}' holds NaN or infinity"
     elif error is not None and error.cosine < LEAST_COSINE:

@@ -109,6 +109,12 @@ def make(
         handed.leave(job, handed.Request(str(parsed), made, seeds, calibration, where))
         tell(f"running {name} on {seeds} input set{'s' if seeds != 1 else ''}")
         spawning.run(job, f"{_HERE}.originals", f"trying the model {path} failed")
+        for each in (out, _beside(out)):
+            if out.resolve() != path.resolve() and each.resolve() in handed.original(job).beside:
+                raise RequestError(
+                    f"{each}: holds weights of the original, and would be replaced",
+                    "give `output` another name",
+                )
         tell(f"making {parsed} of {name}")
         spawning.run(job, f"{_HERE}.conversion", f"converting {path} failed")
         tell(f"running {parsed} of {name}")
@@ -152,11 +158,15 @@ def _put_in_place(made: Path, out: Path, variant: Variant) -> Variant:
         "broken": variant.broken,
     }
     if variant.error is not None:
-        told["error_max"] = f"{variant.error.max:.6g}"
-        told["error_mean"] = f"{variant.error.mean:.6g}"
-        told["cosine"] = f"{variant.error.cosine:.8f}"
-        if variant.error.top1 is not None:
-            told["top1"] = f"{variant.error.top1:.6g}"
+        told[provenance.ERROR_MAX] = f"{variant.error.max:.6g}"
+        told[provenance.ERROR_MEAN] = f"{variant.error.mean:.6g}"
+        told[provenance.COSINE] = f"{variant.error.cosine:.8f}"
+        if variant.error.top1 is None:
+            told[provenance.TOP1_REASON] = variant.error.top1_reason
+        else:
+            told[provenance.TOP1] = f"{variant.error.top1:.6g}"
+    else:
+        told[provenance.ERROR_REASON] = variant.error_reason
     try:
         provenance.append(made, told)
         size = sum(path.stat().st_size for path in (made, _beside(made)) if path.exists())

@@ -8,8 +8,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from harness.config.inputs import InputRequest
 from harness.errors import ModelError, RequestError
@@ -72,9 +75,25 @@ def run(job: Job) -> handed.Original:
                     ),
                     error.remedy,
                 ) from error
+            _require_finite(chosen.values)
             handed.leave_values(job, "calibration", calibrations, chosen.values)
             calibrations += 1
-    return handed.Original(record, names, request.seeds, calibrations)
+    beside = tuple(each.resolve() for each in file.external_files(job.model, model))
+    return handed.Original(record, names, request.seeds, calibrations, beside)
+
+
+def _require_finite(values: Mapping[str, Any]) -> None:
+    """Ranges cannot be taken of NaN or infinity.
+
+    Raises:
+        RequestError: an input to calibrate with holds some.
+    """
+    for name, value in values.items():
+        floats = isinstance(value, np.ndarray) and value.dtype.kind == "f"
+        if floats and not np.isfinite(value).all():
+            raise RequestError(
+                f"`calibrate`: '{name}' holds NaN or infinity", "give data of finite numbers"
+            )
 
 
 def _calibrations(job: Job, request: handed.Request) -> list[InputRequest]:

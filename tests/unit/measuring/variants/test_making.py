@@ -259,3 +259,27 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
     assert making.file_name("a/resnet.onnx", "prune-channels:0.5") == (
         "resnet-prune-channels-0.5.onnx"
     )
+
+
+def test_weights_of_the_original_are_never_replaced(tmp_path: Path) -> None:
+    source = dense(tmp_path / "m.onnx")
+    model = onnx.load(source)
+    onnx.save(model, source, save_as_external_data=True, location="v.onnx.data", size_threshold=0)
+    before = (tmp_path / "v.onnx.data").read_bytes()
+    with pytest.raises(RequestError, match="weights of the original"):
+        make(source, "fp16", tmp_path / "v.onnx", seeds=1, force=True)
+    assert (tmp_path / "v.onnx.data").read_bytes() == before
+
+
+def test_what_is_quantised_already_is_told(tmp_path: Path) -> None:
+    source = dense(tmp_path / "m.onnx")
+    make(source, "int8-static", tmp_path / "q.onnx", seeds=1)
+    with pytest.raises(ModelError, match="quantised already"):
+        make(tmp_path / "q.onnx", "int8-static", tmp_path / "v.onnx", seeds=1)
+
+
+def test_calibration_data_that_is_not_finite_is_refused(tmp_path: Path) -> None:
+    source = dense(tmp_path / "m.onnx")
+    np.savez(tmp_path / "data.npz", x=np.full((2, 8), np.nan, np.float32))
+    with pytest.raises(RequestError, match="NaN or infinity"):
+        make(source, "int8-static", tmp_path / "v.onnx", calibrate=tmp_path / "data.npz", seeds=1)

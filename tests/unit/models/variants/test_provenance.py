@@ -37,3 +37,22 @@ def test_endless_texts_are_cut() -> None:
     told = provenance.told(model)["kind"]
     assert len(told) < 200
     assert "\n" not in told
+
+
+def test_a_profile_of_a_variant_has_its_error() -> None:
+    model = onnx.ModelProto()
+    assert provenance.facts(model) == ()
+    told = {
+        "kind": "fp16", "of": "m", "of_sha256": "0123456789abcdef", "error_max": "0.25",
+        "cosine": "1.5", "top1_reason": "no classification",
+    }  # fmt: skip
+    for key, value in told.items():
+        model.metadata_props.add(key=f"harness.variant.{key}", value=value)
+    facts = {fact.name: (fact.value, fact.reason) for fact in provenance.facts(model)}
+    assert facts == {
+        "variant": ("fp16 of m 0123456789ab", ""),
+        "variant_error_max": (0.25, ""),
+        "variant_error_mean": (None, "the model file does not say it"),
+        "variant_cosine": (None, "the model file says 1.5, which it cannot be"),
+        "variant_top1": (None, "no classification"),
+    }
