@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 #: A worker is quarantined that so many cells after each other have failed on, each within so many
 #: seconds, by no fault of the request: a faulty GPU eats cells faster than others measure them.
+#: A cell that fails on other workers as well does not count.
 _FAST_FAILURES = 2
 _FAST_S = 60.0
 
@@ -173,7 +174,8 @@ class _Dispatch:
         self._observer = observer
         self._known: set[str] = set()
         self._there: frozenset[str] = frozenset()
-        self._fast: dict[str, int] = {}
+        # IDs of the cells that failed fast one after the other, by worker.
+        self._fast: dict[str, set[str]] = {}
         self._quarantined: set[str] = set()
 
     def measure(self, orders: Sequence[_Order]) -> None:
@@ -328,9 +330,14 @@ class _Dispatch:
         if error.kind not in _OF_THE_HOST:
             self._failed(order)
             return False
-        if outcome["seconds"] < _FAST_S:
-            self._fast[worker] = self._fast.get(worker, 0) + 1
-            if self._fast[worker] >= _FAST_FAILURES and worker not in self._quarantined:
+        if len(order.failed) > 1:
+            # Rather the cell's fault: two such cells must not empty the cluster.
+            for blamed in self._fast.values():
+                blamed.discard(order.cell.id)
+        elif outcome["seconds"] < _FAST_S:
+            blamed = self._fast.setdefault(worker, set())
+            blamed.add(order.cell.id)
+            if len(blamed) >= _FAST_FAILURES and worker not in self._quarantined:
                 self._quarantine(worker, f"{_FAST_FAILURES} cells failed fast: {error.message}")
         return True
 

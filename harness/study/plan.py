@@ -138,6 +138,10 @@ def read_plan(
             content = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise _no_toml(path, error) from None
+        except RecursionError:
+            raise RequestError(
+                f"{path}: lists or tables in each other too deeply", "see profiles/plans"
+            ) from None
     return _Reader(source, Names(words), path.parent if path else Path()).plan(
         content, axes, common or {}
     )
@@ -154,7 +158,7 @@ def _text(path: Path) -> str:
     if len(content) > _MOST_BYTES:
         raise RequestError(f"{path}: larger than {_MOST_BYTES:,} bytes", remedy)
     try:
-        return content.decode()
+        return content.decode("utf-8-sig")  # some editors begin a file with a byte order mark
     except UnicodeDecodeError as error:
         raise RequestError(f"{path}: is not text in UTF-8", remedy) from error
 
@@ -202,7 +206,10 @@ class _Source:
                 line = self._lines.get((f"{table}.{'.'.join(parts[:kept])}", number, ""))
             if line is not None:
                 return f"{self._name}:{line}: "
-        line = self._lines.get((table, number, "")) or self._lines.get(("", 0, key or table))
+        line = self._lines.get((table, number, ""))
+        path = [table, *parts]
+        for kept in range(len(path), 0, -1):  # axes.batch = [1] or axes = {batch = [1]}
+            line = line or self._lines.get(("", 0, ".".join(path[:kept]).rstrip(".")))
         return f"{self._name}:{line}: " if line else f"{self._name}: "
 
 
@@ -554,6 +561,7 @@ def _placed(error: RequestError, where: str, setting: Setting | None = None) -> 
     if setting is not None:
         # "`intra_threads` -1: must not be negative" -> "threads: -1: must not be negative"
         message = message.removeprefix(f"{setting.field} ")
+        remedy = re.sub(rf"\b{setting.field}\b", setting.name, remedy)
     return RequestError(
         f"{where}{message}", remedy.replace("give ", "write ").replace(" or None", "")
     )

@@ -259,3 +259,25 @@ def test_whatever_axes_are_given_the_answer_is_a_plan_or_one_sentence(
     assert "\n" not in said
     if found is not None:
         assert all(isinstance(request(one.all), ProfileConfig) for one in cells_of(found))
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("sweep.quick = true\naxes.model = ['mlp']\naxes.btach = [1]\n", 3),
+        ("# two tables\nsweep = {quick = true}\naxes = {model = ['mlp'], btach = [1]}\n", 3),
+        ("\ufeff[axes]\r\nmodel = ['mlp']\r\nbtach = [1]\r\n", 3),
+    ],
+)
+def test_the_line_is_found_however_a_table_is_written(tmp_path: Path, text: str, line: int) -> None:
+    assert refused(tmp_path, text) == (
+        f"plan.toml:{line}: btach: no such setting (did you mean batch?)"
+    )
+
+
+def test_lists_in_each_other_too_deeply_are_refused(tmp_path: Path) -> None:
+    assert "too deeply" in refused(tmp_path, f"a = {'[' * 5000}{']' * 5000}\n")
+
+
+def test_the_way_out_names_a_setting_as_the_plan_does(tmp_path: Path) -> None:
+    assert "(write threads N" in refused(tmp_path, f"{MLP}threads = [1, -1]\n")
