@@ -48,10 +48,13 @@ class Frames(Mapping[str, "pandas.DataFrame"]):
     ======================  ================================================================
     ``samples``             one row per inference: process, pass (``warm-up``, ``timed``,
                             ``copied``), inference (from 0 in its pass), start_ns,
-                            duration_ns; enqueue_ns if the host waited for a device
+                            duration_ns; enqueue_ns if the host waited for a device; caller
+                            (number of the thread) of callers side by side
     ``processes``           by process: pid, library_ns, session_ns, first_inference_ns, loops,
                             provider_ns (NA if not known), samples, median_ns
                             (float64) of the timed pass
+    ``instances``           of callers side by side, one row per caller and window: the fields of
+                            ``harness.records.Instances``, alone as bool
     ``yardstick``           the fixed workload around the timed pass: process, start_ns,
                             compute_ns, cache_ns, memory_ns
     ``operators``           one row per node that ran, longest first: the fields of
@@ -217,17 +220,18 @@ def _samples(profile: Profile) -> _Made:
         "start_ns": _joined([series.start_ns for *_, series in parts]),
         "duration_ns": _joined([series.duration_ns for *_, series in parts]),
     }
-    if any(len(process.enqueue_ns) for process in profile.processes):
-        columns["enqueue_ns"] = _Gaps(
-            _joined(
-                [
-                    process.enqueue_ns
-                    if name == "timed" and len(process.enqueue_ns)
-                    else np.full(len(series), -1)
-                    for process, name, series in parts
-                ]
+    for field in ("enqueue_ns", "caller"):
+        if any(len(getattr(process, field)) for process in profile.processes):
+            columns[field] = _Gaps(
+                _joined(
+                    [
+                        getattr(process, field)
+                        if name == "timed" and len(getattr(process, field))
+                        else np.full(len(series), -1)
+                        for process, name, series in parts
+                    ]
+                )
             )
-        )
     return columns, {}
 
 
@@ -247,6 +251,19 @@ def _processes(profile: Profile) -> _Made:
         [np.median(each) if len(each) else np.nan for each in durations]
     )
     return columns, {"index": "process"}
+
+
+def _instances(profile: Profile) -> _Made:
+    rows = profile.instances
+    if rows is None:
+        return "one session with one caller was measured"
+    columns: _Columns = {}
+    for field in dataclasses.fields(rows):
+        values = getattr(rows, field.name)
+        columns[field.name] = values if isinstance(values, tuple) else _Gaps(values)
+    columns["alone"] = rows.alone == 1
+    columns["process"] = rows.process
+    return columns, {}
 
 
 def _yardstick(profile: Profile) -> _Made:
@@ -465,6 +482,7 @@ def _absent(profile: Profile) -> _Made:
 _MAKERS: Mapping[str, Callable[[Profile], _Made]] = {
     "samples": _samples,
     "processes": _processes,
+    "instances": _instances,
     "yardstick": _yardstick,
     "operators": _operators,
     "nodes": _nodes,

@@ -105,7 +105,7 @@ class Together:
 def together(profile: Profile) -> Together | None:
     """What the callers of a profile did; None if there was one session with one caller."""
     rows = profile.instances
-    if rows is None or not len(rows):
+    if rows is None or not (rows.alone == 0).any():
         return None
     common = rows.alone == 0
     groups = np.unique(rows.process[common])
@@ -113,14 +113,15 @@ def together(profile: Profile) -> Together | None:
     instances = len(np.unique(rows.instance[common]))
     by = rows.instance if instances > 1 else rows.caller
     units = np.unique(by[common])
-    rates = np.array(
-        [[_rate(rows, common & (rows.process == g) & (by == u)) for u in units] for g in groups]
-    )
+    rates = _rates(rows, np.flatnonzero(common), by, groups, units)
     alone = np.array([_rate(rows, ~common & (rows.process == group)) for group in groups])
     skews = [_extent(rows.start_ns[common & (rows.process == group)]) for group in groups]
     efficiency, alone_per_s = _efficiency(rates, alone)
     lasting = rows.end_ns[common] - rows.begin_ns[common]
-    known = np.nan_to_num(rates.min(axis=1), nan=0.0) > 0
+    known = np.isfinite(rates).all(axis=1)
+    means = _means(rates[known])
+    shares = _of_others(rates[known])
+    of_unit = _rows_of(by, common, units)
     return Together(
         instances=instances,
         callers=int(callers),
@@ -131,10 +132,10 @@ def together(profile: Profile) -> Together | None:
         efficiency_interval=t_interval(efficiency),
         alone_per_s=_typical(alone_per_s, "nothing was measured alone"),
         each=tuple(
-            _one(rows, common & (by == unit), int(unit), rates[known], number)
-            for number, unit in enumerate(units)
+            _one(rows, of_unit[column], int(unit), float(means[column]), shares[:, column])
+            for column, unit in enumerate(units)
         ),
-        spread=float(max(_means(rates[known])) / min(_means(rates[known]))) if any(known) else 1.0,
+        spread=float(means.max() / means.min()) if known.any() else 1.0,
         skew_ns=max(skews),
         marked=sum(skew > MOST_SKEW_NS for skew in skews),
         overlap=min(_overlap(rows, common & (rows.process == group)) for group in groups),
@@ -164,6 +165,48 @@ def _rate(rows: Instances, chosen: npt.NDArray[np.bool_]) -> float:
     return float((counts * 1e9 / spans).sum())
 
 
+def _rates(
+    rows: Instances,
+    common: npt.NDArray[np.intp],
+    by: npt.NDArray[np.int32],
+    groups: npt.NDArray[np.int32],
+    units: npt.NDArray[np.int32],
+) -> _Floats:
+    """float64[groups, units]: rate of each; NaN where a caller has no inference, or is missing."""
+    spans = (rows.done_ns - rows.start_ns)[common]
+    counts = rows.inferences[common]
+    ran = (counts > 0) & (spans > 0)
+    each = np.full(len(common), np.nan)
+    each[ran] = counts[ran] * 1e9 / spans[ran]
+    found = np.full((len(groups), len(units)), np.nan)
+    places = np.searchsorted(groups, rows.process[common]), np.searchsorted(units, by[common])
+    found[places] = 0.0
+    np.add.at(found, places, each)
+    return found
+
+
+def _of_others(rates: _Floats) -> _Floats:
+    """float64[groups, units]: rate of each as a share of the mean of the others; no rows for one.
+
+    Args:
+        rates: likewise, all known.
+    """
+    several = rates.shape[1] - 1
+    if not several:
+        return np.empty((0, 1))
+    others = (rates.sum(axis=1, keepdims=True) - rates) / several
+    return np.asarray(rates / others)
+
+
+def _rows_of(
+    by: npt.NDArray[np.int32], common: npt.NDArray[np.bool_], units: npt.NDArray[np.int32]
+) -> list[npt.NDArray[np.intp]]:
+    """Rows of the common windows of each unit, in the order of the table."""
+    rows = np.flatnonzero(common)
+    rows = rows[np.argsort(by[rows], kind="stable")]
+    return np.split(rows, np.searchsorted(by[rows], units)[1:])
+
+
 def _efficiency(rates: _Floats, alone: _Floats) -> tuple[_Floats, _Floats]:
     """Of each group that has both: efficiency, and the rate alone."""
     whole = rates.sum(axis=1)
@@ -182,7 +225,9 @@ def _typical(values: _Floats, reason: str) -> Figure:
 
 
 def _means(rates: _Floats) -> _Floats:
-    """Geometric mean of each column."""
+    """Geometric mean of each column; 0 of none."""
+    if not len(rates):
+        return np.zeros(rates.shape[1])
     return np.asarray(np.exp(np.log(rates).mean(axis=0)))
 
 
@@ -201,20 +246,20 @@ def _overlap(rows: Instances, chosen: npt.NDArray[np.bool_]) -> float:
 
 
 def _one(
-    rows: Instances, chosen: npt.NDArray[np.bool_], unit: int, rates: _Floats, column: int
+    rows: Instances,
+    chosen: npt.NDArray[np.intp],
+    unit: int,
+    inferences_per_s: float,
+    shares: _Floats,
 ) -> InstanceFigures:
     medians, tails = rows.median_ns[chosen], rows.p99_ns[chosen]
-    shares = np.empty(0)
-    if rates.shape[1] > 1 and len(rates):
-        others = np.delete(rates, column, axis=1).mean(axis=1)
-        shares = rates[:, column] / others
     interval = t_interval(shares)
-    first = int(np.flatnonzero(chosen)[0])
+    first = int(chosen[0])
     return InstanceFigures(
         number=unit,
         cpus=rows.cpus[first],
         memory=rows.memory[first],
-        inferences_per_s=float(_means(rates)[column]) if len(rates) else 0.0,
+        inferences_per_s=inferences_per_s,
         median_ns=typical(medians[medians > 0].astype(float)) if (medians > 0).any() else 0.0,
         p99_ns=_typical(tails.astype(float), "")
         if len(tails) and (tails > 0).all()

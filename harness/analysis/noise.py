@@ -270,7 +270,12 @@ def without_throttled(profile: Profile) -> Profile:
         kept = LatencySeries(
             process.steady.start_ns[~touched], process.steady.duration_ns[~touched]
         )
-        processes.append(dataclasses.replace(process, steady=kept))
+        beside = {
+            name: getattr(process, name)[~touched]
+            for name in ("enqueue_ns", "caller")
+            if len(getattr(process, name))
+        }
+        processes.append(dataclasses.replace(process, steady=kept, **beside))
     return dataclasses.replace(profile, processes=tuple(processes))
 
 

@@ -73,13 +73,12 @@ def time_per_inference_ns(process: ProcessRecord) -> float:
 
 
 def _rates_per_ns(process: ProcessRecord) -> float:
-    steady = process.steady
-    start_ns, end_ns = steady.start_ns, steady.start_ns + steady.duration_ns
-    rates = 0.0
-    for caller in np.unique(process.caller):
-        own = process.caller == caller
-        rates += int(own.sum()) / int(end_ns[own].max() - start_ns[own].min())
-    return rates
+    order = np.argsort(process.caller, kind="stable")
+    first = np.flatnonzero(np.diff(process.caller[order], prepend=-1))
+    start_ns = process.steady.start_ns[order]
+    end_ns = start_ns + process.steady.duration_ns[order]
+    spans = np.maximum.reduceat(end_ns, first) - np.minimum.reduceat(start_ns, first)
+    return float((np.diff(first, append=len(order)) / spans).sum())
 
 
 def _times_ns(processes: Sequence[ProcessRecord]) -> list[float]:

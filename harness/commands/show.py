@@ -26,6 +26,12 @@ def execute(options: argparse.Namespace) -> int:
 
     profile = read_profile(options.file)
     if options.exclude_throttled:
+        if profile.instances is not None and any(map(any, noise.throttled_samples(profile))):
+            raise RequestError(
+                f"{options.file}: callers side by side are told by whole windows, of which no "
+                "samples can be left out",
+                "show it without `exclude_throttled`",
+            )
         profile = noise.without_throttled(profile)
         if not any(len(process.steady) for process in profile.processes):
             raise RequestError(

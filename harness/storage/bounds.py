@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from harness.records import Instances
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,6 +69,10 @@ LATENCY = {"start_ns": TIME, "duration_ns": TIMED}
 YARDSTICK = {"start_ns": TIME, "compute_ns": TIMED, "cache_ns": TIMED, "memory_ns": TIMED}
 WALL_TIME = {"process": INT32, "start_ns": TIME, "duration_ns": DURATION, "cpu_ns": DURATION}
 STACKS = {"samples": Bounds(0, 2**48, most=2**53)}
+
+#: Most calling threads of a group: work on a table of them takes time for each.
+MOST_CALLERS = 2**16
+CALLER = Bounds(0, MOST_CALLERS - 1)
 
 #: Most probe places per node: one before it, and one at the end of each of its subgraphs.
 PLACES = 16
@@ -145,13 +152,11 @@ def device(processes: frozenset[int]) -> dict[str, Bounds]:
 
 def instances(processes: frozenset[int]) -> dict[str, Bounds]:
     """Bounds of the columns of Instances of these processes."""
-    number = dict.fromkeys(("instance", "caller"), NUMBER)
+    number = dict.fromkeys(("instance", "caller"), CALLER)
     times = dict.fromkeys(("begin_ns", "end_ns"), TIME)
-    known = dict.fromkeys(("inferences", "session_ns", "first_inference_ns"), TIME)
-    maybe = (
-        "start_ns", "done_ns", "median_ns", "p99_ns", "cpu_wait_ns",
-        "pss_bytes", "pages_bytes", "local_bytes",
-    )  # fmt: skip
+    known = dict.fromkeys(("inferences", "session_ns", "first_inference_ns"), DURATION)
+    maybe = ("start_ns", "done_ns", "median_ns", "p99_ns")
+    summed = ("cpu_wait_ns", "pss_bytes", "pages_bytes", "local_bytes")
     return {
         "process": dataclasses.replace(NUMBER, among=processes),
         "alone": FLAG,
@@ -159,7 +164,69 @@ def instances(processes: frozenset[int]) -> dict[str, Bounds]:
         **times,
         **known,
         **dict.fromkeys(maybe, COUNT),
+        **dict.fromkeys(summed, dataclasses.replace(COUNT, most=MOST_NS)),
     }
+
+
+def check_instances(rows: Instances, callers: Mapping[int, np.ndarray[Any, Any]]) -> None:
+    """Checks that what a table of instances says agrees with itself and with the samples.
+
+    Args:
+        rows: within their bounds.
+        callers: of each process, the calling thread of each sample.
+
+    Raises:
+        ValueError: they do not agree.
+    """
+    for wrong, what in (
+        (rows.end_ns <= rows.begin_ns, "a window ends before it has begun"),
+        (rows.local_bytes > rows.pages_bytes, "more of an instance's pages are local than it has"),
+        *_wrong_inferences(rows),
+    ):
+        if wrong.any():
+            raise ValueError(what)
+    window = np.stack([rows.process, rows.alone], axis=1)
+    _, of_window = np.unique(window, axis=0, return_inverse=True)
+    for name in ("begin_ns", "end_ns"):
+        if _differs(getattr(rows, name), of_window.reshape(-1)):
+            raise ValueError(f"{name}: callers that share a window have several of it")
+    places = np.column_stack([window, rows.caller])
+    if len(np.unique(places, axis=0)) != len(rows):
+        raise ValueError("caller: is there twice in a window")
+    _, of_caller = np.unique(rows.caller, return_inverse=True)
+    if _differs(rows.instance, of_caller):
+        raise ValueError("instance: a caller belongs to several")
+    for index, given in callers.items():
+        common = rows.caller[(rows.process == index) & (rows.alone == 0)]
+        if not len(common):
+            raise ValueError(f"process {index} has no row of the common window")
+        if not len(given):
+            raise ValueError(f"the samples of process {index} do not tell their caller")
+        if not np.isin(given, common).all():
+            raise ValueError(f"a sample of process {index} is of a caller without a row")
+
+
+def _wrong_inferences(rows: Instances) -> tuple[tuple[np.ndarray[Any, Any], str], ...]:
+    """Rows whose inferences do not fit their window or their figures, and what is wrong."""
+    ran = rows.inferences > 0
+    outside = (rows.start_ns < rows.begin_ns) | (rows.done_ns > rows.end_ns)
+    return (
+        (ran & outside, "inferences lie outside their window"),
+        (ran & (rows.done_ns <= rows.start_ns), "the last inference ends before the first begins"),
+        (ran & (rows.median_ns < 1), "inferences without a median"),
+        ((rows.p99_ns >= 0) & (rows.p99_ns < rows.median_ns), "a p99 is below the median"),
+        (
+            ~ran & ((rows.start_ns >= 0) | (rows.done_ns >= 0) | (rows.median_ns >= 0)),
+            "times of a caller without an inference",
+        ),
+    )
+
+
+def _differs(values: np.ndarray[Any, Any], group: np.ndarray[Any, Any]) -> bool:
+    """Whether values of one group differ, groups being numbered from 0."""
+    first = np.zeros(int(group.max(initial=-1)) + 1, values.dtype)
+    first[group] = values
+    return bool((first[group] != values).any())
 
 
 def kernels(processes: frozenset[int], nodes: int) -> dict[str, Bounds]:

@@ -390,11 +390,12 @@ def _check(shard: Shard) -> None:
         bounds.check_columns(process, limits, len(process.steady))
     known = frozenset({process.index})
     if len(process.caller):
-        bounds.check_columns(process, {"caller": bounds.NUMBER}, len(process.steady))
+        bounds.check_columns(process, {"caller": bounds.CALLER}, len(process.steady))
     if shard.instances is not None:
         count = len(shard.instances)
         told = ("cpus", "memory")
         bounds.check_columns(shard.instances, bounds.instances(known), count, told)
+        bounds.check_instances(shard.instances, {process.index: process.caller})
     rows = None
     if shard.nodes is not None:
         rows = len(shard.nodes)

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from harness.records import Instances
+from harness.records import Instances, LatencySeries, Profile
+from tests.builders.process_records import process, profile
 
 
 def instances(*rows: dict[str, Any]) -> Instances:
@@ -51,3 +52,57 @@ def instances(*rows: dict[str, Any]) -> Instances:
             else np.array(values, np.int32 if small else np.int64)
         )
     return Instances(**columns)
+
+
+def side_by_side(
+    *rates: tuple[float, ...], callers: int = 1, alone: float | None = 1000.0, **columns: Any
+) -> Profile:
+    """A profile of groups, each with the rates of its instances, in inferences a second.
+
+    The window is a second long; the samples of a caller follow one another in it, and one of a
+    hundred takes a quarter longer.
+
+    Args:
+        rates: of each group, the rate of each caller, instance by instance.
+        callers: of each instance.
+        alone: rate of the one that is measured alone; None if none is.
+        columns: others of the profile.
+    """
+    begin_ns = 1_000_000_000
+    rows: list[dict[str, Any]] = []
+    processes = []
+    for index, group in enumerate(rates):
+        starts, durations = [], []
+        for caller, rate in enumerate(group):
+            count = int(rate)
+            period_ns = int(0.999e9 / rate)
+            duration_ns = np.full(count, 0.8 * period_ns, np.int64)
+            duration_ns[::100] = period_ns
+            start_ns = begin_ns + 1000 * caller + np.arange(count) * period_ns
+            starts.append(start_ns)
+            durations.append(duration_ns)
+            place = caller // callers
+            rows.append(
+                {
+                    "process": index, "instance": place, "caller": caller,
+                    "cpus": f"{16 * place}-{16 * place + 15}",
+                    "start_ns": int(start_ns[0]), "done_ns": int((start_ns + duration_ns).max()),
+                    "inferences": count, "median_ns": int(np.median(duration_ns)),
+                    "p99_ns": int(np.percentile(duration_ns, 99)) if count >= 500 else -1,
+                }
+            )  # fmt: skip
+        if alone is not None:
+            shift = {"begin_ns": 3_000_000_000, "end_ns": 4_000_000_000, "start_ns": 3_000_000_000}
+            rows.append({"process": index, "alone": 1, "rate": alone, "cpus": "0-15", **shift})
+        start_ns = np.concatenate(starts)
+        order = np.argsort(start_ns, kind="stable")
+        numbers = np.repeat(np.arange(len(group), dtype=np.int32), list(map(len, starts)))
+        processes.append(
+            dataclasses.replace(
+                process([1], index),
+                steady=LatencySeries(start_ns[order], np.concatenate(durations)[order]),
+                loops=len(order),
+                caller=numbers[order],
+            )
+        )
+    return profile(*processes, **{"instances": instances(*rows), **columns})

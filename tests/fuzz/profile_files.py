@@ -21,7 +21,7 @@ from tests.fuzz import hostile
 from tests.fuzz.engine import OLD, Case
 
 NAME = "hdf5"
-BASES = ("sample", "golden", "device")
+BASES = ("sample", "golden", "device", "groups")
 REFUSALS = ("not an HDF5 file", "not a profile", "no such file", "cannot be read", "is a folder")
 LIMIT_S = 10.0
 OUTPUTS_BY_NAME = True
@@ -36,6 +36,7 @@ def load(folder: Path) -> None:
     from harness.records import Profile, Stacks
     from harness.storage.profile_file import read_profile, write_profile
     from tests.builders.device_records import kernels, series, timeline
+    from tests.builders.side_by_side import side_by_side
 
     import_commands()
     golden = runpy.run_path(str(_ROOT / "tests" / "golden" / "make_profile_v1.py"))
@@ -62,6 +63,7 @@ def load(folder: Path) -> None:
         folder / "device.h5",
     )
     assert read_profile(folder / "device.h5").stacks is not None
+    write_profile(side_by_side((300.0, 250.0, 320.0), (310.0, 240.0, 300.0)), folder / "groups.h5")
     _bases.update({name: folder / f"{name}.h5" for name in BASES})
 
 

@@ -31,6 +31,9 @@ def _throttled_gpu(seen: Seen) -> Finding | None:
     step = "Cool the GPU better"
     if mask & POWER:
         step = "Allow it more power (nvidia-smi --power-limit)"  # another program's
+    leave_out = "; show `exclude_throttled` leaves these samples out"
+    if seen.profile.instances is not None:
+        leave_out = ""  # of callers side by side, only whole windows count
     return Finding(
         kind="throttled",
         sentence=f"The GPU was throttled during {share:.0%} of the samples.",
@@ -41,8 +44,7 @@ def _throttled_gpu(seen: Seen) -> Finding | None:
         },
         nodes=(),
         next_step=f"{step}, or lock its clocks at a lower rate it can hold (nvidia-smi "
-        "--lock-gpu-clocks); "  # another program's
-        "show `exclude_throttled` leaves these samples out.",
+        f"--lock-gpu-clocks){leave_out}.",  # another program's
         weight=share,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.reporters.exports.compressed import opened
-from harness.reporters.exports.samples import COLUMNS, parts
+from harness.reporters.exports.samples import columns, parts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,13 +28,16 @@ def write(profile: Profile, path: Path) -> int:
     """
     count = 0
     with opened(path) as out:
-        out.write((",".join(COLUMNS) + "\n").encode())
+        out.write((",".join(columns(profile)) + "\n").encode())
         for part in parts(profile):
             place = f"{part.process},{part.name}"
-            rows = zip(part.start_ns.tolist(), part.duration_ns.tolist(), strict=True)
+            last = [""] * len(part)
+            if part.caller is not None:
+                last = [f",{one}" if one >= 0 else "," for one in part.caller.tolist()]
+            rows = zip(part.start_ns.tolist(), part.duration_ns.tolist(), last, strict=True)
             lines = [
-                f"{place},{number},{start_ns},{duration_ns}\n"
-                for number, (start_ns, duration_ns) in enumerate(rows, part.first)
+                f"{place},{number},{start_ns},{duration_ns}{caller}\n"
+                for number, (start_ns, duration_ns, caller) in enumerate(rows, part.first)
             ]
             out.write("".join(lines).encode())
             count += len(part)

@@ -1,9 +1,9 @@
 """A whole profile as JSON lines: one object per line, whose ``type`` says what it is.
 
 In this order: ``profile``, ``input``, ``environment``, ``absent``, ``node``, ``process``, and
-for each process ``noise`` and ``sample``; then ``inference`` and ``node_event`` of traced
-passes, ``device``, ``kernel``. Keys are the attribute names of the records, units included. A
-number that is -1 in a record because it is not known becomes null.
+for each process ``noise`` and ``sample``; ``instance`` of callers side by side; then ``inference``
+and ``node_event`` of traced passes, ``device``, ``kernel``. Keys are the attribute names of the
+records, units included. A number that is -1 in a record because it is not known becomes null.
 """
 
 from __future__ import annotations
@@ -92,8 +92,16 @@ def _batches(profile: Profile) -> Iterator[Sequence[_Object]]:
     for part in parts(profile):
         place = {"process": part.process, "pass": part.name}
         number = np.arange(part.first, part.first + len(part))
-        columns = {"inference": number, "start_ns": part.start_ns, "duration_ns": part.duration_ns}
+        columns: dict[str, Any] = {
+            "inference": number,
+            "start_ns": part.start_ns,
+            "duration_ns": part.duration_ns,
+        }
+        if part.caller is not None:
+            columns["caller"] = part.caller
         yield from _rows("sample", place, columns)
+    if profile.instances is not None:
+        yield from _rows("instance", {}, _columns(profile.instances))
     for name, events in profile.traces.items():
         yield from _trace(name, events)
     for series in profile.devices:

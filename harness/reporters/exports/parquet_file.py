@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.errors import MachineError
-from harness.reporters.exports.samples import COLUMNS, parts
+from harness.reporters.exports.samples import columns as column_names
+from harness.reporters.exports.samples import parts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +39,9 @@ def write(profile: Profile, path: Path) -> int:
             "`parquet` needs pyarrow, which is not installed", "python -m pip install pyarrow"
         ) from error
     int64 = arrow.int64()
-    types = (arrow.int32(), arrow.dictionary(arrow.int32(), arrow.string()), int64, int64, int64)
+    text = arrow.dictionary(arrow.int32(), arrow.string())
+    names = column_names(profile)
+    types = (arrow.int32(), text, int64, int64, int64, arrow.int32())[: len(names)]
     metadata = {
         "model": profile.model.name,
         "model_sha256": profile.model.sha256,
@@ -48,7 +51,7 @@ def write(profile: Profile, path: Path) -> int:
         "harness_version": profile.harness_version,
         "complete": str(int(profile.complete)),
     }
-    schema = arrow.schema(list(zip(COLUMNS, types, strict=True)), metadata=metadata)
+    schema = arrow.schema(list(zip(names, types, strict=True)), metadata=metadata)
     count = 0
     with parquet.ParquetWriter(str(path), schema) as out:
         for part in parts(profile):
@@ -60,6 +63,8 @@ def write(profile: Profile, path: Path) -> int:
                 part.start_ns,
                 part.duration_ns,
             ]
+            if part.caller is not None:
+                columns.append(arrow.array(part.caller, mask=part.caller < 0))
             arrays = [arrow.array(one) if isinstance(one, np.ndarray) else one for one in columns]
             out.write_table(arrow.Table.from_arrays(arrays, schema=schema))
             count += rows

@@ -1,8 +1,9 @@
 """A profile as pyperf's JSON, for ``python -m pyperf stats|hist|compare_to|check|metadata``.
 
 Each process becomes one pyperf run, with its own values and warm-ups: a value is the mean of
-``loops`` inferences, just as pyperf's own Runner would have taken it. Only the file format is
-pyperf's; nothing here imports pyperf.
+``loops`` inferences, just as pyperf's own Runner would have taken it. Of callers side by side it is
+the wall time per inference of all of them together, the inverse of their throughput. Only the file
+format is pyperf's; nothing here imports pyperf.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from harness.analysis.throughput import time_per_inference_ns
 from harness.errors import RequestError
 
 if TYPE_CHECKING:
@@ -52,7 +54,8 @@ def write(profile: Profile, path: Path) -> int:
         {
             "name": profile.model.name or "model",
             "unit": "second",
-            "description": f"one inference of {profile.model.name} on {place(profile)}",
+            "description": f"one inference of {profile.model.name} on {place(profile)}"
+            + (", wall time of all callers together" if profile.instances is not None else ""),
             "harness_version": profile.harness_version,
             "model_sha256": profile.model.sha256,
             "provider": profile.provider,
@@ -72,6 +75,8 @@ def write(profile: Profile, path: Path) -> int:
 def _run(process: ProcessRecord) -> dict[str, Any] | None:
     values = [value for loops, value in _values(process.steady, process.loops)
               if loops == process.loops]  # fmt: skip
+    if len(process.caller):
+        values = [time_per_inference_ns(process) * 1e-9]
     if not values:
         return None
     run: dict[str, Any] = {

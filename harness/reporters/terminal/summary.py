@@ -206,7 +206,7 @@ def _print_latency(page: Page, profile: Profile) -> None:
             for one in verdict.yardstick
         )
         page.say("noise", f"yardstick, mean over processes (slowest against fastest): {parts}")
-    if verdict.throttled:
+    if verdict.throttled and profile.instances is None:
         leave_out = flag("exclude_throttled")
         page.say("noise", f"show {leave_out} leaves the throttled ones out")
     for each in energy.energy(profile):
@@ -285,7 +285,7 @@ def _print_together(page: Page, found: Together) -> None:
         page.say("instances", f"{told} of {alone} inferences per second of one alone")
     one = "instance" if found.instances > 1 else "caller"
     if len(found.each) > 1:
-        page.say("instances", f"the fastest {one} is {found.spread:.3g} times the slowest one")
+        page.say("instances", f"the fastest {one} is {found.spread:.2f} times the slowest one")
     for each in found.slow:
         low, high = each.of_others_interval or (0.0, 0.0)
         page.say(

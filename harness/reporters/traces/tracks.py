@@ -1,10 +1,11 @@
 """A profile as tracks on one time axis: what every trace format writes, in batches of columns.
 
-Each worker process is a group of tracks: cold start, warm-up, timed pass, each traced pass and
-the streams of the GPU. In traced passes, nodes are nested in their inference and in the
-control-flow node that ran them. The pass that takes a GPU's times alone has its calls, its streams,
-and the gaps by the node that they wait for; with its median inference are drawn the nodes on the
-host as probes timed them in another one. Device readings are a separate group of counters.
+Each worker process is a group of tracks: cold start, warm-up, timed pass, each traced pass and the
+streams of the GPU. Callers side by side have a track each, below one of their windows. In traced
+passes, nodes are nested in their inference and in the control-flow node that ran them. The pass
+that takes a GPU's times alone has its calls, its streams, and the gaps by the node that they wait
+for; with its median inference are drawn the nodes on the host as probes timed them in another one.
+Device readings are a separate group of counters.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from harness.records import (
         DeviceSeries,
         GpuTimeline,
+        Instances,
         Int64Array,
         KernelEvents,
         LatencySeries,
@@ -200,7 +202,7 @@ class _Tracks:
 
 def first_ns(profile: Profile) -> int:
     """The earliest timestamp of a profile, 0 where it has none."""
-    firsts = [cold_start_ns(process)[0] for process in profile.processes]
+    firsts = [cold_start_ns(profile, process)[0] for process in profile.processes]
     columns = [events.inference_start_ns for events in profile.node_traces.values()]
     columns += [events.part(slice(1)).start_ns for events in profile.node_traces.values()]
     columns += [series.time_ns for series in profile.devices]
@@ -209,6 +211,8 @@ def first_ns(profile: Profile) -> int:
         columns += [profile.kernels.start_ns, launch_ns[launch_ns >= 0]]
     if profile.timeline is not None:
         columns += [profile.timeline.inferences.start_ns, profile.timeline.times.start_ns]
+    if profile.instances is not None:
+        columns.append(profile.instances.begin_ns)
     firsts += [int(column.min()) for column in columns if len(column)]
     return min((first for first in firsts if first), default=0)
 
@@ -216,19 +220,23 @@ def first_ns(profile: Profile) -> int:
 def batches(profile: Profile) -> Iterator[Intervals | Readings]:
     """All events of the trace, in non-empty batches of at most BATCH.
 
-    The batches of a track are in time order. A profile has no timestamps of the cold start,
-    only the durations of its parts: they are drawn back to back before the first warm-up
-    inference. Where a tracer's clock is coarse, no node is drawn to end later than what
-    encloses it. Intervals that overlap without nesting, as nodes in ORT's parallel mode do,
-    go on separate tracks.
+    The batches of a track are in time order. A profile has no timestamps of the cold start, only
+    the durations of its parts: they are drawn back to back before the first warm-up inference, or
+    window of callers side by side. Where a tracer's clock is coarse, no node is drawn to end
+    later than what encloses it. Intervals that overlap without nesting, as nodes in ORT's
+    parallel mode do, go on separate tracks.
     """
     nodes = None if profile.nodes is None else _clipped(profile.nodes)
     for number, process in enumerate(profile.processes):
-        group = Group(number, process.pid, f"worker process {process.index}", is_process=True)
+        of_what = "group of callers" if len(process.caller) else "worker process"
+        group = Group(number, process.pid, f"{of_what} {process.index}", is_process=True)
         tracks = _Tracks(group)
-        yield from _cold_start(tracks.named("cold start"), process)
+        yield from _cold_start(tracks.named("cold start"), profile, process)
         yield from _samples(tracks.named("warm-up"), "warm-up", process.warmup)
-        yield from _samples(tracks.named("timed pass"), "timed", process.steady)
+        if len(process.caller):
+            yield from _callers(tracks, profile.instances, process)
+        else:
+            yield from _samples(tracks.named("timed pass"), "timed", process.steady)
         for name, events in profile.node_traces.items():
             yield from _traced(tracks, name, nodes, events, process.index)
         if profile.kernels is not None:
@@ -241,7 +249,9 @@ def batches(profile: Profile) -> Iterator[Intervals | Readings]:
         yield from _readings(devices, series)
 
 
-def cold_start_ns(process: ProcessRecord) -> tuple[int, tuple[tuple[str, int], ...]]:
+def cold_start_ns(
+    profile: Profile, process: ProcessRecord
+) -> tuple[int, tuple[tuple[str, int], ...]]:
     """Time at which the cold start is drawn (0 if it is not), and its parts."""
     provider = (("load provider", process.provider_ns),) if process.provider_ns > 0 else ()
     parts = (
@@ -250,18 +260,23 @@ def cold_start_ns(process: ProcessRecord) -> tuple[int, tuple[tuple[str, int], .
         ("create session", process.session_ns),
         ("first inference", process.first_inference_ns),
     )
+    took_ns = sum(duration for _, duration in parts)
+    rows = profile.instances
+    if rows is not None and (rows.process == process.index).any():
+        return int(rows.begin_ns[rows.process == process.index].min()) - took_ns, parts
     for series in (process.warmup, process.steady):
         if len(series):
-            return int(series.start_ns[0]) - sum(duration for _, duration in parts), parts
+            return int(series.start_ns[0]) - took_ns, parts
     return 0, ()
 
 
-def _cold_start(track: Track, process: ProcessRecord) -> Iterator[Intervals]:
-    start_ns, parts = cold_start_ns(process)
+def _cold_start(track: Track, profile: Profile, process: ProcessRecord) -> Iterator[Intervals]:
+    start_ns, parts = cold_start_ns(profile, process)
     if not parts:
         return
     duration_ns = np.array([duration for _, duration in parts], np.int64)
-    place = "drawn before the first warm-up inference; only its duration is recorded"
+    before = "window" if len(process.caller) else "warm-up inference"
+    place = f"drawn before the first {before}; only its duration is recorded"
     yield Intervals(
         track,
         Texts.of([name for name, _ in parts]),
@@ -287,6 +302,60 @@ def _samples(track: Track, category: str, series: LatencySeries) -> Iterator[Int
                 {"inference": np.arange(number, number + count)},
             )
             number += count
+
+
+def _callers(
+    tracks: _Tracks, rows: Instances | None, process: ProcessRecord
+) -> Iterator[Intervals]:
+    """The windows of a group, and the inferences of each caller on a track of its own."""
+    names: dict[int, str] = {}
+    if rows is not None:
+        yield from _windows(tracks.named("windows"), rows, process.index)
+        names = _caller_names(rows)
+    steady = process.steady
+    order = np.argsort(process.caller, kind="stable")
+    callers, firsts = np.unique(process.caller[order], return_index=True)
+    count = len(steady)
+    number = np.empty(count, np.int64)
+    for caller, mine in zip(callers.tolist(), np.split(order, firsts[1:]), strict=True):
+        number[mine] = np.arange(len(mine))
+        track = tracks.named(f"timed pass: {names.get(caller, f'caller {caller}')}")
+        yield from _chunks(
+            track, Texts.same("inference", count), Texts.same("timed", count),
+            steady.start_ns, steady.duration_ns, {"inference": number}, mine,
+        )  # fmt: skip
+
+
+def _windows(track: Track, rows: Instances, process: int) -> Iterator[Intervals]:
+    """The common window of a group and that of the one that was measured alone."""
+    mine = np.flatnonzero(rows.process == process)
+    begins, first = np.unique(rows.begin_ns[mine], return_index=True)
+    chosen = mine[first]
+    alone = rows.alone[chosen] == 1
+    names = ("common window", "window of one alone")
+    yield Intervals(
+        track,
+        Texts(names, alone.astype(np.intp)),
+        Texts.same("window", len(begins)),
+        begins,
+        rows.end_ns[chosen] - begins,
+        {"instance": np.where(alone, rows.instance[chosen].astype(np.int64), ABSENT)},
+    )
+
+
+def _caller_names(rows: Instances) -> dict[int, str]:
+    """What each calling thread is called: by its instance where each of these has one."""
+    callers, first = np.unique(rows.caller, return_index=True)
+    instances = rows.instance[first].tolist()
+    several = len(set(instances))
+    return {
+        caller: f"caller {caller}"
+        if several == 1
+        else f"instance {instance}"
+        if several == len(callers)
+        else f"instance {instance}, caller {caller}"
+        for caller, instance in zip(callers.tolist(), instances, strict=True)
+    }
 
 
 def _traced(

@@ -62,7 +62,7 @@ from harness.storage.v1.schema import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 
 _MOST_RANK = 64
@@ -118,7 +118,7 @@ def read(profile: ProfileFile) -> Profile:
                 if name in root
             },
             wall_time=_read_wall_time(root.group_of("wall_time")) if "wall_time" in root else None,
-            instances=_read_instances(root.group_of("instances"), known)
+            instances=_read_instances(root.group_of("instances"), processes)
             if "instances" in root
             else None,
             absent=_pairs(root.group_of("absent")),
@@ -215,7 +215,7 @@ def _read_process(group: Group) -> ProcessRecord:
         enqueue_ns = latency.numbers("enqueue_ns", len(steady), bounds.DURATION).read()
     caller = NO_CALLER
     if "caller" in latency:
-        caller = latency.numbers("caller", len(steady), bounds.NUMBER).read().astype(np.int32)
+        caller = latency.numbers("caller", len(steady), bounds.CALLER).read().astype(np.int32)
     return ProcessRecord(
         # A scalar that older files lack keeps the record's default, which means not known.
         **{
@@ -317,13 +317,18 @@ def _read_wall_time(group: Group) -> WallTime:
     return WallTime(part=parts, **_read_all(columns), **numbers)
 
 
-def _read_instances(group: Group, processes: frozenset[int]) -> Instances:
+def _read_instances(group: Group, processes: Sequence[ProcessRecord]) -> Instances:
     cpus = group.texts("cpus")
-    limits = bounds.instances(processes)
+    limits = bounds.instances(frozenset(process.index for process in processes))
     numbers: Any = {
         name: column.read() for name, column in _numbers(group, limits, len(cpus), limits).items()
     }
-    return Instances(cpus=cpus, memory=group.texts("memory", len(cpus)), **numbers)
+    rows = Instances(cpus=cpus, memory=group.texts("memory", len(cpus)), **numbers)
+    try:
+        bounds.check_instances(rows, {one.index: one.caller for one in processes})
+    except ValueError as error:
+        raise ValueError(f"{group.name}: {error}") from error
+    return rows
 
 
 def _read_kernels(group: Group, processes: frozenset[int], nodes: int) -> KernelEvents:

@@ -19,6 +19,7 @@ from harness.records import LatencySeries, Profile
 from harness.storage import profile_file, shards
 from harness.storage.profile_file import read_profile
 from tests.builders import process_records
+from tests.builders.side_by_side import side_by_side
 
 REPOSITORY = Path(__file__).parents[3]
 SAMPLE = REPOSITORY / "profiles/sample.h5"
@@ -424,3 +425,127 @@ def test_a_partial_folder_of_another_user_is_refused(tmp_path: Path) -> None:
 def test_a_partial_folder_is_the_users_alone(tmp_path: Path) -> None:
     shards.make_private(tmp_path / ".a.h5.partial")
     assert (tmp_path / ".a.h5.partial").stat().st_mode & 0o777 == 0o700
+
+
+def callers_of_other_lengths(file: h5py.File) -> None:
+    data = file["instances/caller"][...]
+    replaced(file, "instances/caller", data=data[:-1])
+
+
+def windows_that_end_before_they_begin(file: h5py.File) -> None:
+    file["instances/end_ns"][...] = file["instances/begin_ns"][...]
+
+
+def two_windows_of_one_group(file: h5py.File) -> None:
+    file["instances/begin_ns"][0] -= 5
+
+
+def the_same_caller_twice(file: h5py.File) -> None:
+    file["instances/caller"][1] = 0
+    file["instances/instance"][1] = 0
+
+
+def a_caller_of_two_instances(file: h5py.File) -> None:
+    file["instances/instance"][0] = 1
+
+
+def a_caller_beyond_all(file: h5py.File) -> None:
+    file["instances/caller"][0] = 2**31 - 1
+
+
+def a_sample_of_no_caller(file: h5py.File) -> None:
+    file[f"{LATENCY}/caller"][0] = 7
+
+
+def a_negative_caller(file: h5py.File) -> None:
+    file[f"{LATENCY}/caller"][0] = -1
+
+
+def samples_without_callers(file: h5py.File) -> None:
+    del file[f"{LATENCY}/caller"]
+
+
+def a_group_that_is_no_process(file: h5py.File) -> None:
+    file["instances/process"][0] = 9
+
+
+def a_process_without_rows(file: h5py.File) -> None:
+    file["instances/process"][...] = 0
+    file["instances/caller"][...] = np.arange(len(file["instances/caller"]))
+
+
+def no_rows(file: h5py.File) -> None:
+    for name in list(file["instances"]):
+        data = file[f"instances/{name}"]
+        if "units" in data.attrs:
+            replaced(file, f"instances/{name}", shape=(0,), dtype=data.dtype)
+        elif name in ("cpus", "memory"):
+            del file[f"instances/{name}"]
+            file.create_dataset(f"instances/{name}", (0,), h5py.string_dtype())
+
+
+def inferences_without_a_median(file: h5py.File) -> None:
+    file["instances/median_ns"][0] = -1
+
+
+def a_median_without_an_inference(file: h5py.File) -> None:
+    file["instances/inferences"][0] = 0
+
+
+def inferences_outside_their_window(file: h5py.File) -> None:
+    file["instances/done_ns"][0] = file["instances/end_ns"][0] + 1
+
+
+def an_end_before_the_start(file: h5py.File) -> None:
+    file["instances/done_ns"][0] = file["instances/start_ns"][0]
+
+
+def a_tail_below_the_median(file: h5py.File) -> None:
+    file["instances/p99_ns"][0] = 1
+
+
+def more_local_pages_than_pages(file: h5py.File) -> None:
+    file["instances/local_bytes"][0] = 10**6
+
+
+def memory_beyond_reckoning(file: h5py.File) -> None:
+    file["instances/pss_bytes"][...] = 2**61
+
+
+SIDE_BY_SIDE: tuple[tuple[Callable[[h5py.File], None], str], ...] = (
+    (callers_of_other_lengths, "rows, not"),
+    (windows_that_end_before_they_begin, "ends before it has begun"),
+    (two_windows_of_one_group, "share a window have several"),
+    (the_same_caller_twice, "twice in a window"),
+    (a_caller_of_two_instances, "a caller belongs to several"),
+    (a_caller_beyond_all, "is not between 0 and"),
+    (a_sample_of_no_caller, "of a caller without a row"),
+    (a_negative_caller, "-1 is not between"),
+    (samples_without_callers, "do not tell their caller"),
+    (a_group_that_is_no_process, "not one of those allowed"),
+    (a_process_without_rows, "process 1 has no row"),
+    (no_rows, "has no row of the common window"),
+    (inferences_without_a_median, "without a median"),
+    (a_median_without_an_inference, "without an inference"),
+    (inferences_outside_their_window, "outside their window"),
+    (an_end_before_the_start, "ends before the first begins"),
+    (a_tail_below_the_median, "p99 is below the median"),
+    (more_local_pages_than_pages, "more of an instance's pages are local"),
+    (memory_beyond_reckoning, "sum to more"),
+)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"), SIDE_BY_SIDE, ids=lambda value: getattr(value, "__name__", "")
+)
+def test_a_table_of_instances_that_is_wrong_is_one_error(
+    tmp_path: Path, spoil: Callable[[h5py.File], None], says: str
+) -> None:
+    path = tmp_path / "strange.h5"
+    profile_file.write_profile(side_by_side((600.0, 500.0), (600.0, 500.0)), path)
+    assert read_profile(path).instances is not None
+    with h5py.File(path, "r+") as file:
+        spoil(file)
+    with pytest.raises(ProfileFileError, match=f"strange.h5: damaged: .*({says})") as refusal:
+        _ = read_profile(path).processes[0].steady.duration_ns
+    assert "\n" not in refusal.value.message
