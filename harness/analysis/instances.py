@@ -301,4 +301,6 @@ def _waiting(rows: Instances, common: npt.NDArray[np.bool_]) -> Figure:
     waited = rows.cpu_wait_ns[common]
     if (waited < 0).any():
         return Figure(None, "the kernel does not count it")
-    return Figure(float((waited / (rows.end_ns - rows.begin_ns)[common]).mean()))
+    # Counted from just before the window to just after it, so it may be a trifle longer than that.
+    shares = waited / (rows.end_ns - rows.begin_ns)[common]
+    return Figure(float(np.minimum(shares, 1.0).mean()))

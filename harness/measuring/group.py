@@ -201,7 +201,9 @@ class Group:
         most_s = MOST_SAMPLES * latency_ns * 1e-9 / (callers * instances)
         least_s = max(SHORTEST_S, PLANNED_INFERENCES * latency_ns * 1e-9)
         seconds = max(min(self._job.config.timed_s, most_s), least_s)
-        begin_ns = time.monotonic_ns() + round(LEAD_S * 1e9) + 4 * latency_ns
+        # Where callers share CPUs, each has to wait for its turn to wake up.
+        lead_s = LEAD_S * max(1.0, callers * instances / len(self._job.cpus))
+        begin_ns = time.monotonic_ns() + round(lead_s * 1e9) + 4 * latency_ns
         return Window(begin_ns, begin_ns + round(seconds * 1e9), callers)
 
     def _measure_together(self, instances: Sequence[_Instance], latency_ns: int) -> Window:

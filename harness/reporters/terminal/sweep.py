@@ -81,9 +81,9 @@ def print_cells(
     if pending:
         page.say(
             "time",
-            f"at least {duration(expected_s)} for {counted(pending, 'cell')} in "
-            f"{counted(rounds, 'round')}, more with models that are slow: each process makes "
-            "three inferences at least; known within a quarter after the first round",
+            f"roughly {duration(expected_s)} for {counted(pending, 'cell')} in "
+            f"{counted(rounds, 'round')}: the speed of the models is not known yet; "
+            "within a quarter after the first round",
         )
 
 
