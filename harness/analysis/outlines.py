@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.analysis.configuration import (
+    GROUP,
     SESSION_DEFAULTS,
     as_json,
     configuration,
@@ -69,7 +70,7 @@ def device(outline: Outline) -> str:
 
 
 def options(outline: Outline) -> dict[str, Any]:
-    """What was asked of the session besides provider and threads, and the affinity.
+    """What was asked of the session besides provider and threads, the affinity, and callers.
 
     By field, only what differs from the default.
     """
@@ -80,6 +81,7 @@ def options(outline: Outline) -> dict[str, Any]:
             shown[name] = value
     if outline.asked.affinity is not None:
         shown["affinity"] = outline.asked.affinity
+    shown |= {name: value for name in GROUP if (value := outline.asked.options.get(name))}
     return shown
 
 
