@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,8 @@ from harness.config.profile import (
     STACKS,
     TRACE_PASSES,
 )
-from harness.config.session import EXECUTION_MODES, OPTIMIZATION_LEVELS
+from harness.config.session import EXECUTION_MODES, OPTIMIZATION_LEVELS, ORT
+from harness.measuring import runtimes
 from harness.ort import providers
 
 #: Seconds after which ``ab`` gives up: later than ``profile``, as it measures two configurations.
@@ -42,6 +43,13 @@ OCCASIONS = 8
 OCCASION_MINUTES = 8.0
 OCCASION_PROCESSES = 8
 OCCASION_DURATION_S = 0.5
+
+#: Seconds that ``layout`` searches at most, and that the window of one of its groups lasts.
+LAYOUT_BUDGET_S = 600.0
+LAYOUT_WINDOW_S = 1.0
+
+#: Input sets that a variant is compared on.
+SEEDS = 5
 
 #: Rows that a table of operators shows by default.
 TABLE_ROWS = 20
@@ -155,6 +163,20 @@ _SESSION = tuple(
             ("--strict",),
             "fail if any node of the graph is not on the requested provider",
             action="store_true",
+        ),
+        Option(
+            "runtime",
+            ("--runtime",),
+            f"what runs the model: {', '.join(runtimes.names())} (default: {ORT})",
+            metavar="NAME",
+            default=ORT,
+        ),
+        Option(
+            "runtime_options",
+            ("--runtime-option",),
+            "option of another runtime, by its own name",
+            metavar="K=V",
+            action="append",
         ),
         Option(
             "intra_threads",
@@ -365,6 +387,9 @@ _MADE = tuple(
 #: Options of ``profile`` that choose what is executed and where.
 _REPEATED = ("sample_hz", "affinity", "memory_limit_gb", "timeout_s")
 
+#: Options of ``profile`` that ``sweep`` takes for all cells, besides those that a plan sets.
+_OF_ALL_CELLS = ("processes", "duration_s", "quick", "trace", "energy")
+
 #: Options of each command that has any, in the order of its --help.
 COMMANDS: dict[str, tuple[Option, ...]] = {
     "profile": (*_INPUTS, *_SESSION, *_MEASUREMENT, *_MADE),
@@ -471,6 +496,58 @@ COMMANDS: dict[str, tuple[Option, ...]] = {
         _JSON,
         Option("quiet", ("--quiet", "-q"), "print nothing while measuring", action="store_true"),
     ),
+    "layout": (
+        Option(
+            "latency_limit_ms",
+            ("--latency-limit",),
+            "leave out layouts in which an instance takes longer: its p99 where groups have enough "
+            "inferences to tell it, else its median",
+            metavar="MS",
+            type=float,
+        ),
+        Option(
+            "budget_s",
+            ("--budget",),
+            f"seconds after which no further group is begun (default: {LAYOUT_BUDGET_S:g})",
+            metavar="S",
+            type=float,
+            default=LAYOUT_BUDGET_S,
+        ),
+        Option(
+            "duration_s",
+            ("--duration",),
+            "seconds of the window in which a group of instances is measured (default: "
+            f"{LAYOUT_WINDOW_S:g}; longer where they make too few inferences)",
+            metavar="S",
+            type=float,
+        ),
+        *(
+            dataclasses.replace(
+                one,
+                help="seed of the generated values, and of the order in which layouts are measured "
+                "(default: 0)",
+            )
+            if one.name == "seed"
+            else one
+            for one in _INPUTS
+        ),
+        *(one for one in _SESSION if one.name != "intra_threads"),
+        *(
+            dataclasses.replace(one, help="CPUs to lay instances out on, such as 0-3,8")
+            if one.name == "affinity"
+            else one
+            for one in _MEASUREMENT
+            if one.name in ("affinity", "memory_limit_gb", "timeout_s")
+        ),
+        dataclasses.replace(_JSON, group="output"),
+        Option(
+            "quiet",
+            ("--quiet", "-q"),
+            "print only the command that uses the best layout",
+            group="output",
+            action="store_true",
+        ),
+    ),
     "compare": (
         Option(
             "margin",
@@ -566,6 +643,57 @@ COMMANDS: dict[str, tuple[Option, ...]] = {
             "quiet",
             ("--quiet", "-q"),
             "print only the names of the files",
+            group="output",
+            action="store_true",
+        ),
+    ),
+    "sweep": (
+        Option(
+            "axis",
+            ("--axis",),
+            "an axis and its values, instead of the plan's; may be repeated",
+            metavar="NAME=V,V",
+            action="append",
+        ),
+        *(
+            dataclasses.replace(one, group="all cells", default=None)
+            for one in _MEASUREMENT
+            if one.name in _OF_ALL_CELLS
+        ),
+        Option(
+            "dry_run",
+            ("--dry-run",),
+            "measure nothing: print the cells, how far each is, and the expected time",
+            action="store_true",
+        ),
+        Option("retry", ("--retry",), "measure failed cells again", action="store_true"),
+        Option("cells", ("--cells",), "print the number of cells", action="store_true"),
+        Option(
+            "cell",
+            ("--cell",),
+            "measure this cell alone, counted from 1: for job arrays",
+            metavar="N",
+            type=int,
+        ),
+        Option(
+            "dask",
+            ("--dask",),
+            "measure on the workers of this Dask scheduler; needs distributed",
+            metavar="ADDRESS",
+        ),
+        dataclasses.replace(
+            _OUTPUT,
+            flags=("--output", "-o"),
+            help="folder of the profiles; what is done there is not measured again",
+            metavar="FOLDER",
+            group="output",
+        ),
+        dataclasses.replace(_JSON, group="output"),
+        Option("csv", ("--csv",), "print CSV", group="output", action="store_true"),
+        Option(
+            "quiet",
+            ("--quiet", "-q"),
+            "print nothing while measuring",
             group="output",
             action="store_true",
         ),
@@ -679,6 +807,28 @@ COMMANDS: dict[str, tuple[Option, ...]] = {
         dataclasses.replace(_FORCE, help="overwrite existing outputs"),
         _JSON,
     ),
+    "study": (
+        dataclasses.replace(_OUTPUT, help="HTML file to write", metavar="OUT"),
+        Option(
+            "claims",
+            ("--claims",),
+            "file of claims to judge; may be repeated",
+            metavar="FILE",
+            type=Path,
+            action="append",
+        ),
+        Option("prices", ("--prices",), "file of prices", metavar="FILE", type=Path),
+        Option(
+            "machine",
+            ("--machine",),
+            "name of the machine whose profiles are in this folder; may be repeated",
+            metavar="NAME=FOLDER",
+            action="append",
+        ),
+        Option("csv", ("--csv",), "CSV file to write, a figure a row", metavar="FILE", type=Path),
+        _FORCE,
+        _JSON,
+    ),
     "report": (
         dataclasses.replace(_OUTPUT, help="HTML file to write", metavar="OUT", required=True),
         _FORCE,
@@ -686,6 +836,47 @@ COMMANDS: dict[str, tuple[Option, ...]] = {
     ),
     "recover": (
         dataclasses.replace(_OUTPUT, help="file to write (default: NAME.h5 next to PARTIAL)"),
+        _FORCE,
+        _JSON,
+    ),
+    "variant": (
+        Option(
+            "kind",
+            ("--kind",),
+            "fp16, int8-dynamic, int8-static, prune-weights:P or prune-channels:P, of which the "
+            "share P goes; prune-channels:P:l1 ranks channels by the sum of their magnitudes",
+            metavar="KIND",
+            required=True,
+        ),
+        dataclasses.replace(_OUTPUT, help="file to write (default: MODEL-KIND.onnx)"),
+        Option(
+            "calibrate",
+            ("--calibrate",),
+            "inputs by name to calibrate int8-static with: a FILE.npz, or a folder of such files "
+            "or of ONNX's test_data_set_N (default: generated inputs)",
+            metavar="FOLDER",
+            type=Path,
+        ),
+        Option(
+            "where",
+            ("--where",),
+            "look for the first node whose output departs",
+            action="store_true",
+        ),
+        Option(
+            "seeds",
+            ("--seeds",),
+            f"generated input sets to compare on (default: {SEEDS})",
+            metavar="N",
+            type=int,
+            default=SEEDS,
+        ),
+        *(one for one in _INPUTS if one.name in ("dims", "shapes", "batch")),
+        *(
+            dataclasses.replace(one, group="")
+            for one in _SESSION
+            if one.name in ("custom_ops", "library")
+        ),
         _FORCE,
         _JSON,
     ),
@@ -719,6 +910,16 @@ _FLAGS = {
 #: A name in backticks, or a command and a name. A single letter is not a name: that is how the
 #: documentation of operators refers to tensors.
 _NAMED = re.compile(r"`(?:(\w+) )?(\w{2,})`")
+
+
+def words() -> dict[str, str]:
+    """What is typed for the fields of a request, as a Python identifier, where it differs.
+
+    ``{"intra_threads": "threads"}``: plans name fields by either.
+    """
+    typed = {one.name: one.flag.removeprefix("--") for one in COMMANDS["profile"]}
+    named = {name: word.replace("-", "_") for name, word in typed.items()}
+    return {name: word for name, word in named.items() if word != name}
 
 
 def declare(parser: argparse.ArgumentParser, command: str) -> None:
@@ -761,6 +962,28 @@ def _add(place: argparse._ActionsContainer, option: Option) -> None:
 def flag(name: str) -> str:
     """What to type for a field, or for an option that sets none: ``--limit`` for ``limit``."""
     return _FLAGS[name]
+
+
+def given(parsed: argparse.Namespace, command: str, leave_out: Sequence[str] = ()) -> list[str]:
+    """The words to type for what was parsed, of the options that a command has, too.
+
+    Args:
+        parsed: by the parser of any command.
+        command: that the words are for.
+        leave_out: fields.
+    """
+    words: list[str] = []
+    for option in COMMANDS[command]:
+        value: Any = getattr(parsed, option.flag[2:].replace("-", "_"), option.default)
+        if option.name in leave_out or value is None or value == option.default:
+            continue
+        if option.action == "store_true":
+            words += [option.flag] if value else []
+            continue
+        for each in value if option.action == "append" else [value]:
+            text = str(each)
+            words += [f"{option.flag}={text}"] if text.startswith("-") else [option.flag, text]
+    return words
 
 
 def worded(text: str) -> str:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, SupportsIndex, overload
 import numpy as np
 import numpy.typing as npt
 
+from harness.config.session import ORT
 from harness.errors import RequestError
 
 if TYPE_CHECKING:
@@ -55,6 +56,17 @@ class Reading:
 
 #: Name of the fact that holds the items (examples in the batch) fed to each inference.
 ITEMS = "items_per_inference"
+
+#: Names of the facts of a runtime other than ONNX Runtime: its version, its settings in effect, its
+#: threads, how far its outputs are from ONNX Runtime's (``harness.measuring.foreign.Agreement``),
+#: and what the loop that times it takes of each duration.
+RUNTIME_VERSION = "runtime_version"
+RUNTIME_SETTINGS = "runtime_settings"
+RUNTIME_THREADS = "runtime_threads"
+RUNTIME_ERROR = "runtime_output_error"
+RUNTIME_RELATIVE_ERROR = "runtime_output_relative_error"
+RUNTIME_COSINE = "runtime_output_cosine"
+RUNTIME_LOOP = "runtime_loop_ns"
 
 #: Names of the facts of a group: instances, threads and callers of each, CPUs of each.
 GROUP_FACTS = ("group_instances", "group_threads", "group_callers", "group_cpus")
@@ -785,6 +797,8 @@ class Asked:
         precision, budget_s: as in ProfileConfig; None where the file does not say.
         interleaved_with: random string shared with the other profile of ``ab``; empty otherwise.
         affinity: CPU list; None where none was asked for.
+        runtime: what ran the model; ``ort`` where the file does not say.
+        runtime_options: of a runtime other than ONNX Runtime.
         provider, execution_mode: from the session; empty where the file does not say.
         provider_options: from the session.
         intra_threads: from the session, 0 for ORT's choice; None where the file does not say.
@@ -799,6 +813,8 @@ class Asked:
     budget_s: float | None
     interleaved_with: str
     affinity: str | None
+    runtime: str
+    runtime_options: Mapping[str, str]
     provider: str
     execution_mode: str
     provider_options: Mapping[str, str]
@@ -823,6 +839,10 @@ class Asked:
             budget_s=_number(options.get("budget_s")),
             interleaved_with=_text(options.get("interleaved_with")),
             affinity=_text(options.get("affinity")) or None,
+            runtime=_text(options.get("runtime")) or ORT,
+            runtime_options={
+                key: str(value) for key, value in _object(options.get("runtime_options")).items()
+            },
             provider=_text(session.get("provider")),
             execution_mode=_text(session.get("execution_mode")),
             provider_options={key: str(value) for key, value in provider_options.items()},
@@ -860,7 +880,8 @@ def _number(value: object) -> float | None:
 NOISE = "noise_verdict"
 OUTLINED = (
     "host_name", "cpu_model", "cpu_threads", "affinity_cpus", "ort_version", "ort_build",
-    "gpu_count", "gpu_used", "gpu_used_uuid", "gpu_used_mig", "nvml_driver", ITEMS, NOISE,
+    "gpu_count", "gpu_used", "gpu_used_uuid", "gpu_used_mig", "nvml_driver", RUNTIME_VERSION,
+    RUNTIME_THREADS, ITEMS, NOISE,
 )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from harness.analysis.used_gpu import used_index
 from harness.config.session import SessionConfig
 from harness.ort import providers
-from harness.records import Outline, Profile
+from harness.records import RUNTIME_VERSION, Outline, Profile
 
 #: What the session options are where the file, of an older version, does not say: what an option
 #: does by default is what was done before there was such an option.
@@ -40,17 +40,17 @@ _MACHINE = ("cpu_model", "cpu_threads", "affinity_cpus")
 _DEVICE = ("gpu_used_uuid", "gpu_used_mig")
 
 #: Likewise of the software that runs the model, and of that for a GPU.
-_VERSIONS = ("ort_version", "ort_build")
+_VERSIONS = ("ort_version", "ort_build", RUNTIME_VERSION)
 _DEVICE_VERSIONS = ("nvml_driver",)
 
 
 def configuration(of: Outline | Profile, *, versions: bool = True) -> tuple[str, ...]:
     """What must agree for two profiles to differ by their occasions only.
 
-    The model, the shapes, types and values of the inputs, provider, session options, threads,
-    affinity and callers side by side, the CPU, the GPU where one was used, and the versions of
-    ONNX Runtime and of the GPU's driver. How long and in how many processes it was measured, and
-    what was traced after the timed pass, may differ.
+    The model, the shapes, types and values of the inputs, the runtime and its options, provider,
+    session options, threads, affinity and callers side by side, the CPU, the GPU where one was
+    used, and the versions of the runtime and of the GPU's driver. How long and in how many
+    processes it was measured, and what was traced after the timed pass, may differ.
 
     Args:
         of: the profile.
@@ -65,6 +65,7 @@ def configuration(of: Outline | Profile, *, versions: bool = True) -> tuple[str,
         [(one.dtype, one.shape, one.sha256) for one in of.inputs],
         of.provider,
         {name: asked.session.get(name, default) for name, default in SESSION_DEFAULTS.items()},
+        [asked.runtime, dict(asked.runtime_options)],
         asked.affinity,
         [asked.options.get(name) or None for name in GROUP],
         [facts.get(name) for name in machine],

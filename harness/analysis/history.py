@@ -27,6 +27,7 @@ from harness.analysis.configuration import (
 )
 from harness.analysis.throughput import time_per_inference_ns
 from harness.analysis.used_gpu import used_gpu
+from harness.config.session import ORT
 from harness.records import Profile
 from harness.statistics import change_points, hypotheses, undisturbed
 from harness.statistics.change_points import FEWEST_POINTS, ChangePoint
@@ -103,6 +104,10 @@ class Point:
             if name in session and name != "provider"
             if as_json(session[name]) != as_json(default)
         ]
+        if profile.asked.runtime != ORT:
+            options.insert(0, ("runtime", as_json(profile.asked.runtime)))
+        if profile.asked.runtime_options:
+            options.append(("runtime_options", as_json(dict(profile.asked.runtime_options))))
         if profile.asked.affinity is not None:
             options.append(("affinity", as_json(profile.asked.affinity)))
         options += [

@@ -18,6 +18,7 @@ from harness.analysis.configuration import (
     on_device,
 )
 from harness.analysis.used_gpu import used_index
+from harness.config.session import ORT
 from harness.records import OUTLINED, Outline, Profile
 from harness.statistics import latency
 from harness.storage.folder import contents
@@ -70,7 +71,7 @@ def device(outline: Outline) -> str:
 
 
 def options(outline: Outline) -> dict[str, Any]:
-    """What was asked of the session besides provider and threads, the affinity, and callers.
+    """What was asked of the session besides provider and threads; runtime, affinity and callers.
 
     By field, only what differs from the default.
     """
@@ -79,6 +80,10 @@ def options(outline: Outline) -> dict[str, Any]:
         value = session.get(name, default)
         if name not in ("provider", "intra_threads") and as_json(value) != as_json(default):
             shown[name] = value
+    if outline.asked.runtime != ORT:
+        shown = {"runtime": outline.asked.runtime} | shown
+    if outline.asked.runtime_options:
+        shown["runtime_options"] = dict(outline.asked.runtime_options)
     if outline.asked.affinity is not None:
         shown["affinity"] = outline.asked.affinity
     shown |= {name: value for name in GROUP if (value := outline.asked.options.get(name))}

@@ -131,7 +131,9 @@ def _named(config: ProfileConfig, side: str) -> ProfileConfig:
     if config.output is not None:
         return config
     time = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
-    name = f"{Path(config.model).stem}-{config.session.provider}-{time}-{side}.h5"
+    from harness.measuring.request import runs_on
+
+    name = f"{Path(config.model).stem}-{runs_on(config)}-{time}-{side}.h5"
     return dataclasses.replace(config, output=Path("profiles", name))
 
 

@@ -37,14 +37,18 @@ COMMANDS = {
     "show": "print the summary of a profile",
     "ops": "show where the time goes, operator by operator",
     "ab": "measure two configurations alternately until it is clear whether they differ",
+    "layout": "find the best number and placement of instances on this machine",
     "compare": "tell whether profiles really differ, and which operators are the cause",
     "calibrate": "take short profiles over time: how much do they differ between occasions?",
+    "sweep": "measure every cell of a plan, on one machine or on many",
     "list": "list the profiles of a folder, filtered and sorted",
     "history": "show profiles over time, and where their latency changed",
+    "study": "join profiles of several machines: which device for what, and which claims hold",
     "trace": "write a trace that ui.perfetto.dev opens",
     "export": "write CSV, JSON lines, Parquet, pyperf's JSON, or stacks",
     "report": "write a web page of one profile, or of several side by side",
     "recover": "make a profile from what an interrupted run left behind",
+    "variant": "make an fp16, int8 or pruned variant of a model, and tell its error",
     "models": "list the built-in reference models, or write one out",
     "doctor": "say what this machine can and cannot measure, and the remedy",
     "complete": "print a script that makes a shell complete commands, options and files",
@@ -55,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command line, this process's own or ``arguments``; returns the exit code.
 
     0 done, 1 our fault, 2 the request is wrong, 3 this machine cannot do it,
-    4 --fail-on tripped, 5 --fail-on is undecided or there is nothing to compare, 130 interrupted.
+    4 --fail-on tripped or the variant is broken, 5 --fail-on is undecided or there is nothing to
+    compare, 130 interrupted.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     began_ns = process_start_ns() if arguments is None else time.monotonic_ns()

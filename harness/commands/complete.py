@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config.session import EXECUTION_MODES, OPTIMIZATION_LEVELS
+from harness.measuring import runtimes
 from harness.ort import providers
 
 #: The list of names that ``harness.storage.folder`` leaves beside profiles; importing that takes
@@ -24,8 +25,10 @@ SHELLS = ("bash", "zsh", "fish")
 #: Choices of options that are checked by ``harness.config`` and unknown to argparse.
 _CHOICES = {
     "provider": providers.names(),
+    "runtime": runtimes.names(),
     "execution_mode": EXECUTION_MODES,
     "optimization": OPTIMIZATION_LEVELS,
+    "kind": ("fp16", "int8-dynamic", "int8-static", "prune-weights:0.5", "prune-channels:0.5"),
 }
 
 

@@ -54,12 +54,12 @@ def configuration(options: argparse.Namespace) -> ProfileConfig:
         model=options.model,
         session=SessionConfig(
             provider=options.provider,
-            provider_options=dict(_pairs("provider_options", options.provider_option)),
+            provider_options=dict(pairs("provider_options", options.provider_option)),
             intra_threads=options.threads,
             inter_threads=options.inter_threads,
             optimization=options.optimization,
             execution_mode=options.execution_mode,
-            entries=dict(_pairs("entries", options.session_config)),
+            entries=dict(pairs("entries", options.session_config)),
             custom_ops=tuple(options.custom_ops),
             no_arena=options.no_arena,
             no_mem_pattern=options.no_mem_pattern,
@@ -67,17 +67,19 @@ def configuration(options: argparse.Namespace) -> ProfileConfig:
             strict=options.strict,
         ),
         inputs=InputRequest(
-            dims={name: _whole("dims", name, size) for name, size in _pairs("dims", options.dim)},
+            dims={name: whole("dims", name, size) for name, size in pairs("dims", options.dim)},
             shapes={
-                name: tuple(_whole("shapes", name, size) for size in shape.split("x") if size)
-                for name, shape in _pairs("shapes", options.shape)
+                name: tuple(whole("shapes", name, size) for size in shape.split("x") if size)
+                for name, shape in pairs("shapes", options.shape)
             },
             batch=options.batch,
-            files={name: Path(file) for name, file in _pairs("files", files)},
+            files={name: Path(file) for name, file in pairs("files", files)},
             archives=tuple(map(Path, archives)),
             data_set=options.data_set,
             seed=options.seed,
         ),
+        runtime=options.runtime,
+        runtime_options=dict(pairs("runtime_options", options.runtime_option)),
         processes=options.processes,
         duration_s=options.duration,
         quick=options.quick,
@@ -104,18 +106,28 @@ def _is_archive(text: str) -> bool:
     return text.lower().endswith(".npz") and ("=" not in text or Path(text).is_file())
 
 
-def _pairs(field: str, given: list[str]) -> list[tuple[str, str]]:
-    pairs = []
+def pairs(field: str, given: list[str]) -> list[tuple[str, str]]:
+    """What was typed as NAME=VALUE, as (name, value).
+
+    Raises:
+        RequestError: something is not of that form.
+    """
+    typed: list[tuple[str, str]] = []
     for text in given:
         # Split at the last "=": a tensor's name may contain one; a size or file suffix does not.
         name, found, value = text.rpartition("=")
         if not (name and found and value):
             raise RequestError(f"`{field}` {text}: not NAME=VALUE", f"give `{field}` NAME=VALUE")
-        pairs.append((name, value))
-    return pairs
+        typed.append((name, value))
+    return typed
 
 
-def _whole(field: str, name: str, text: str) -> int:
+def whole(field: str, name: str, text: str) -> int:
+    """The whole number that was typed for a name of a field.
+
+    Raises:
+        RequestError: it is none.
+    """
     try:
         return int(text)
     except ValueError:

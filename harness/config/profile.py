@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness.config.fields import settle
 from harness.config.inputs import InputRequest
-from harness.config.session import SessionConfig, one_of
+from harness.config.session import ORT, SessionConfig, one_of
 from harness.errors import RequestError
 
 STACKS = ("python", "native")
@@ -80,6 +80,9 @@ class ProfileConfig:
         model: path of an ONNX file, or the name of a built-in reference model.
         session: how the ORT session is created.
         inputs: what is fixed about the inputs.
+        runtime: what runs the model: ONNX Runtime, or one of ``harness.measuring.runtimes``, for
+            which ``session`` says only the provider's place and the number of threads.
+        runtime_options: options of another runtime, by its own names.
         processes: worker processes to measure; None for the default number and, unless
             ``quick``, further ones until the precision is reached or the budget is spent.
         duration_s: seconds that the timed pass lasts in each process; None for the default.
@@ -119,6 +122,8 @@ class ProfileConfig:
     model: str
     session: SessionConfig = dataclasses.field(default_factory=SessionConfig)
     inputs: InputRequest = dataclasses.field(default_factory=InputRequest)
+    runtime: str = ORT
+    runtime_options: dict[str, str] = dataclasses.field(default_factory=dict)
     processes: int | None = None
     duration_s: float | None = None
     quick: bool = False

@@ -8,6 +8,9 @@ from pathlib import Path
 from harness.config.fields import settle
 from harness.errors import RequestError
 
+#: The runtime whose sessions these are, and that runs everything unless another is asked for.
+ORT = "ort"
+
 OPTIMIZATION_LEVELS = ("disable", "basic", "extended", "layout", "all")
 EXECUTION_MODES = ("sequential", "parallel")
 

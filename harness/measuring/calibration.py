@@ -11,9 +11,10 @@ import os
 import sys
 from pathlib import Path
 
-from harness.measuring import conduct
+from harness.measuring import conduct, foreign
 from harness.measuring.handover import Calibration, Job, leave_clocked, write_calibration
 from harness.measuring.timed_pass import Measurement
+from harness.records import Reading
 
 
 def _work(path: Path) -> None:
@@ -24,7 +25,11 @@ def _work(path: Path) -> None:
         measurement = Measurement(job, -1, 0, 0)
         with measurement.watch.on("inferences"):
             latency_ns = measurement.undisturbed_latency_ns()
-        write_calibration(job, Calibration(latency_ns, measurement.session_ns))
+        facts: tuple[Reading, ...] = ()
+        if measurement.opened is not None:
+            with measurement.watch.on("agreement"):
+                facts = foreign.facts(job, measurement.opened)
+        write_calibration(job, Calibration(latency_ns, measurement.session_ns, facts))
         leave_clocked(job, "calibration", measurement.watch)
     conduct.end()
 

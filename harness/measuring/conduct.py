@@ -39,6 +39,17 @@ def python_path() -> str:
     return os.pathsep.join(filter(None, (root, *places)))  # "" would be the current folder
 
 
+def die_with(parent: int) -> None:
+    """Has the kernel kill this process when its parent ends, however that ends.
+
+    Args:
+        parent: process id; if it has ended already, so does this one.
+    """
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before prctl took effect
+        sys.exit(1)
+
+
 @contextlib.contextmanager
 def process(
     job: Job,
@@ -54,11 +65,7 @@ def process(
     """
     for number in (signal.SIGINT, signal.SIGHUP):  # the terminal sends them to workers too
         signal.signal(number, signal.SIG_IGN)
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != (
-        job.parent if parent is None else parent
-    ):  # the parent died before prctl took effect
-        sys.exit(1)
+    die_with(job.parent if parent is None else parent)
     blas_threads.release()
     try:
         yield

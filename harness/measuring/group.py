@@ -217,12 +217,19 @@ class Group:
         return window
 
     def _measure_alone(self, instances: Sequence[_Instance], latency_ns: int) -> None:
-        """One instance while the others sleep; of one with several callers, one caller."""
+        """One instance while the others sleep; of one with several callers, one caller.
+
+        For as long as all together: it makes no more inferences than they, and a long window of a
+        fast model would otherwise take memory without end.
+        """
         callers = self._job.config.callers if len(instances) > 1 else 1
+        if not self._job.alone_too:
+            return
         if len(instances) * self._job.config.callers == 1:
             return  # the common window is of one alone already
         number = self._index % len(instances)
-        window = self._window(latency_ns, callers, 1)
+        together = self._window(latency_ns, self._job.config.callers, len(instances))
+        window = together._replace(callers=callers)
         measured = self._measure([instances[number]], window, "window of one alone")
         self._windows.append((window, number, True, measured))
 

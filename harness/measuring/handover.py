@@ -26,6 +26,7 @@ from harness.errors import HarnessError
 from harness.machine.placement import Place
 from harness.measuring import plain_values
 from harness.measuring.stopwatch import Stopwatch, Stretch
+from harness.records import Reading
 
 _INPUTS = "inputs.json"
 _CALIBRATION = "calibration.json"
@@ -47,6 +48,7 @@ class Job:
         partial_folder: where a measuring process leaves its shard.
         cpus: CPUs that the workers may use.
         places: of the instances of a group, one each; empty where they are not placed.
+        alone_too: whether a group measures one of its instances alone as well.
         parent: process id of the command; its workers die with it.
     """
 
@@ -58,6 +60,7 @@ class Job:
     partial_folder: Path
     cpus: tuple[int, ...]
     places: tuple[Place, ...] = ()
+    alone_too: bool = True
     parent: int = dataclasses.field(default_factory=os.getpid)
 
     @property
@@ -98,10 +101,12 @@ class Calibration(NamedTuple):
     Attributes:
         latency_ns: an inference that nothing disturbs.
         session_ns: creating the session, its providers loaded first.
+        facts: about a runtime other than ONNX Runtime; none of that one.
     """
 
     latency_ns: int
     session_ns: int
+    facts: tuple[Reading, ...] = ()
 
 
 def write_inputs(job: Job, values: Mapping[str, Any]) -> None:

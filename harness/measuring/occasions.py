@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from harness.config.profile import ProfileConfig
+from harness.measuring.request import runs_on
 from harness.storage.shards import partial_folder
 
 #: Longest uninterrupted sleep: after a suspend the clock has moved on.
@@ -24,7 +25,7 @@ def new_file(config: ProfileConfig, folder: Path) -> Path:
     Such as ``mlp-cpu-20261128T143000Z-calibrate.h5``; a second one of that second gets a number.
     """
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
-    stem = f"{Path(config.model).stem}-{config.session.provider}-{stamp}-calibrate"
+    stem = f"{Path(config.model).stem}-{runs_on(config)}-{stamp}-calibrate"
     path, number = folder / f"{stem}.h5", 1
     while path.exists() or partial_folder(path).exists():
         number += 1

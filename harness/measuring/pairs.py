@@ -19,7 +19,7 @@ from harness.analysis.comparing.differences import items_apart, unlike_inputs
 from harness.analysis.throughput import time_per_inference_ns
 from harness.config.profile import ProfileConfig
 from harness.errors import RequestError
-from harness.measuring import spawning
+from harness.measuring import foreign, spawning
 from harness.measuring.observer import Observer
 from harness.measuring.plan import Plan, equal_looks
 from harness.measuring.profile import Measuring, interruptible, started
@@ -102,6 +102,8 @@ def ab(
         dataclasses.replace(one, interleaved_with=shared, order_seed=seed)
         for one in (first, second)
     ]
+    for each in configs:
+        foreign.settled(each)  # what cannot be had is said before the first is prepared
     coin = np.random.default_rng(seed)
     with (
         interruptible(),

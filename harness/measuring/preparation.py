@@ -19,7 +19,7 @@ from harness.errors import HarnessError, ModelError, one_line
 from harness.inputs import choice, described
 from harness.inputs.output_check import output_error
 from harness.machine.devices import cuda_devices
-from harness.measuring import ceilings, device_ceilings, handover
+from harness.measuring import ceilings, device_ceilings, foreign, handover
 from harness.measuring.absences import Absences
 from harness.measuring.handover import Job
 from harness.measuring.prepared import Preparation
@@ -27,6 +27,7 @@ from harness.measuring.stopwatch import Stopwatch
 from harness.models import file, sources
 from harness.models.executed_graph import ExecutedGraph
 from harness.models.outputs import same_values
+from harness.models.variants import provenance
 from harness.models.work.nodes import Definition, definitions
 from harness.models.work.table import work_of
 from harness.native import ort
@@ -70,12 +71,14 @@ def prepare(job: Job, watch: Stopwatch | None = None) -> Preparation:
     """
     watch = watch or Stopwatch()
     ort_format = file.is_ort_format(job.model)
+    if ort_format and foreign.is_foreign(job.config):
+        foreign.refuse_ort_format(job)
     with watch.on("model"):
         model = None if ort_format else file.load(job.model)
     with watch.on("library"):
         library = open_library(job.library, job.config.session)
     # No graph capture here: a session that holds a CUDA graph works with one binding only.
-    config = providers.uncaptured(job.config.session)
+    config = providers.uncaptured(foreign.reference_session(job.config))
     # ONNX Runtime leaves Python free while it opens the session: what is read of the model
     # meanwhile costs no time of its own.
     with ThreadPoolExecutor(max_workers=2) as beside:
@@ -104,6 +107,9 @@ def prepare(job: Job, watch: Stopwatch | None = None) -> Preparation:
     with watch.on("inputs"):
         chosen, outputs = choice.choose(model, job.config.inputs, attempt)
     handover.write_inputs(job, chosen.values)
+    if foreign.is_foreign(job.config):
+        named = tuple(one.name for one in session.inputs if one.name in chosen.values)
+        foreign.leave_reference(job, named, outputs)
     with watch.on("inferences"), contextlib.closing(session.bind(chosen.values)) as binding:
         try:
             latency_ns = min(binding.run() for _ in range(3))
@@ -129,6 +135,7 @@ def prepare(job: Job, watch: Stopwatch | None = None) -> Preparation:
         if "probe" in job.config.trace:
             absent.append(("trace/probe", NO_PROBES))
     else:
+        facts += provenance.facts(model)
         told = "initialisers of the model file"
         facts += (Reading(WEIGHTS, file.weights_bytes(model), "bytes", told),)
     if opened.why_not_saved:
@@ -142,7 +149,8 @@ def prepare(job: Job, watch: Stopwatch | None = None) -> Preparation:
     # With very many nodes it takes a while, during which ONNX Runtime leaves Python free.
     closing = threading.Thread(target=session.close)
     closing.start()
-    facts += _placement(job.config.session, assignments, graph, opened.log, provider_options)
+    if not foreign.is_foreign(job.config):  # what it places there is not what is timed
+        facts += _placement(job.config.session, assignments, graph, opened.log, provider_options)
     if graph is not None:
         nodes = graph.nodes
         with absent.noting("node work"), watch.on("work"):

@@ -27,7 +27,7 @@ from harness.errors import (
     one_line,
 )
 from harness.machine import facts
-from harness.measuring import handover, request, spawning, stacks, stopwatch
+from harness.measuring import foreign, handover, request, spawning, stacks, stopwatch
 from harness.measuring.conduct import no_room
 from harness.measuring.handover import Job
 from harness.measuring.observer import Observer
@@ -113,6 +113,7 @@ class Measuring:
         partial: folder of the finished processes' shards.
         target: file to write.
         clock: of the command.
+        in_rounds: it is measured by turns with other profiles (``rounds``).
     """
 
     job: Job
@@ -122,6 +123,7 @@ class Measuring:
     partial: Path
     target: Path
     clock: Stopwatch
+    in_rounds: bool = False
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
@@ -173,8 +175,9 @@ class Measuring:
                     *noise.facts(profile),
                 ),
             )
-        # In pairs, half of the command's time is another profile's.
-        ended = None if self.job.config.interleaved_with else self._wall_time(Stamp.now())
+        # In pairs and in rounds, most of the command's time is other profiles'.
+        shared = self.in_rounds or self.job.config.interleaved_with
+        ended = None if shared else self._wall_time(Stamp.now())
         return profile_file.write_profile(
             profile, self.target, force=self.job.config.force, ended=ended
         )
@@ -222,14 +225,24 @@ def _is_exhausted(error: Exception) -> bool:
     return isinstance(error, MemoryError) or getattr(error, "errno", None) in exhausted
 
 
+#: Makes and locks a partial folder, and yields the folder for what the workers share.
+WorkFolder = Callable[[Path], contextlib.AbstractContextManager[Path]]
+
+
 @contextlib.contextmanager
-def started(config: ProfileConfig, observer: Observer, clock: Stopwatch) -> Iterator[Measuring]:
+def started(
+    config: ProfileConfig,
+    observer: Observer,
+    clock: Stopwatch,
+    work_folder: WorkFolder | None = None,
+) -> Iterator[Measuring]:
     """Prepares a profile, and cleans up afterwards.
 
     Args:
         config: what to measure.
         observer: receives the progress.
         clock: of the command.
+        work_folder: given the partial folder; None for one that goes when the block ends.
 
     Raises:
         HarnessError: as ``profile`` does.
@@ -237,7 +250,7 @@ def started(config: ProfileConfig, observer: Observer, clock: Stopwatch) -> Iter
     created = datetime.datetime.now(datetime.UTC)
     target = request.output_file(config, created)
     with request.folder_of(target):
-        yield from _started(config, observer, clock, created, target)
+        yield from _started(config, observer, clock, created, target, work_folder)
 
 
 def _started(
@@ -246,20 +259,23 @@ def _started(
     clock: Stopwatch,
     created: datetime.datetime,
     target: Path,
+    work_folder: WorkFolder | None,
 ) -> Iterator[Measuring]:
     with clock.on("request"):
+        config, not_traced = foreign.settled(config)
         cpus = request.usable_cpus(config.affinity)
         placement = request.placement(config, cpus)
         config = request.fit_to_cpus(config, cpus, placement, observer)
         library = (config.session.library or ort_library()).absolute()
-        request.require_provider(config, library)
+        if not foreign.is_foreign(config):
+            request.require_provider(config, library)
         request.require_custom_ops(config)
         request.warn_of_unread_keys(config, library, observer)
     partial = shards.partial_folder(target)
-    with _work_folder(partial) as work:
+    with (work_folder or _work_folder)(partial) as work:
         observer.preparing(config.model)
         with clock.on("model"):
-            model, name = _model_file(config.model, work)
+            model, name = model_file(config.model, work)
         places = placement.places if placement is not None else ()
         job = Job(config, library, model, name, work, partial, tuple(sorted(cpus)), places)
         job.write()
@@ -275,7 +291,12 @@ def _started(
             insertable=preparation.probed is not None,
         )
         with clock.on("facts of the machine"):
-            environment = (*facts.collect(), *preparation.facts, *request.group_facts(job))
+            environment = (
+                *facts.collect(),
+                *preparation.facts,
+                *calibrated.facts,
+                *request.group_facts(job),
+            )
         header = shards.ProfileHeader(
             harness_version=__version__,
             created=created.isoformat(timespec="seconds"),
@@ -287,7 +308,7 @@ def _started(
             environment=environment,
             # Pairs are measured until decided, so their number is not planned.
             planned_processes=0 if config.interleaved_with else plan.processes,
-            absent=(*preparation.absent, *request.left_out(config)),
+            absent=(*not_traced, *preparation.absent, *request.left_out(config)),
         )
         yield Measuring(job, preparation, plan, header, partial, target, clock)
 
@@ -297,8 +318,16 @@ def interruptible() -> contextlib.AbstractContextManager[None]:
     return _signals(_interrupt)
 
 
-def _model_file(model: str, work: Path) -> tuple[Path, str]:
-    """(path of the model file, name to record it under); reference models are built."""
+def model_file(model: str, work: Path) -> tuple[Path, str]:
+    """(path of the model file, name to record it under); reference models are built.
+
+    Args:
+        model: path of a file, or name of a reference model.
+        work: folder to build it in.
+
+    Raises:
+        MachineError: there is no room for it.
+    """
     path = Path(model)
     if model in catalogue.REFERENCE_MODELS and not path.exists():
         path = work / f"{model}.onnx"

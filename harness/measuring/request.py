@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.config.profile import ProfileConfig
+from harness.config.session import ORT
 from harness.errors import MachineError, RequestError
 from harness.machine.cpu_lists import cpu_parts, cpu_ranges
 from harness.machine.placement import Placement, place
@@ -31,9 +32,15 @@ def output_file(config: ProfileConfig, created: datetime.datetime) -> Path:
     if target is None:
         stem = Path(config.model).stem
         stamp = created.strftime("%Y%m%dT%H%M%SZ")
-        target = Path("profiles") / f"{stem}-{config.session.provider}-{stamp}.h5"
+        target = Path("profiles") / f"{stem}-{runs_on(config)}-{stamp}.h5"
     files.refuse_existing(target, force=config.force)
     return target
+
+
+def runs_on(config: ProfileConfig) -> str:
+    """Where the model runs, as names of files say it: its provider, after another runtime."""
+    provider = config.session.provider
+    return provider if config.runtime == ORT else f"{config.runtime}-{provider}"
 
 
 @contextlib.contextmanager

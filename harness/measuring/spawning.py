@@ -110,6 +110,24 @@ def calibrate(job: Job, clock: Stopwatch) -> Calibration:
     return handover.read_calibration(job)
 
 
+def run(job: Job, module: str, failed: str) -> None:
+    """Runs another worker of a job, ``python -m MODULE JOB``, and waits for it.
+
+    Args:
+        job: its instructions, written already.
+        module: what it runs.
+        failed: what is said if it fails and leaves no error.
+
+    Raises:
+        HarnessError: the process failed; of the kind that it left.
+    """
+    with _inherited(job) as output, limits.of(job).watching() as watch:
+        os.truncate(output, 0)
+        code = subprocess.run(conduct.python(module, str(job.path)), check=False).returncode
+    if code:
+        raise _worker_failure(job, failed, code, output, watch)
+
+
 #: Most processes of one profile, even if it has not reached its precision (3).
 MOST_PROCESSES = 1000
 

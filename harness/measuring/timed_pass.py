@@ -17,8 +17,9 @@ from harness.machine.devices import cuda_devices
 from harness.machine.devices.sampling import DeviceSampler
 from harness.machine.host_counters import HostNoise
 from harness.machine.peak_memory import peak_memory
-from harness.measuring import handover, yardstick
+from harness.measuring import foreign, handover, yardstick
 from harness.measuring.handover import Job
+from harness.measuring.runtime import InferenceFailed, Opened
 from harness.measuring.stopwatch import Stopwatch
 from harness.native import ort
 from harness.ort import providers
@@ -31,6 +32,7 @@ from harness.ort.session import (
     open_session,
 )
 from harness.records import (
+    ARENA,
     NOTHING,
     Absent,
     DeviceSeries,
@@ -75,6 +77,7 @@ class Measurement:
 
     Attributes:
         watch: clocks its parts.
+        opened: the model in another runtime; None with ONNX Runtime.
     """
 
     def __init__(self, job: Job, index: int, warmup_chunks: int, steady_chunks: int) -> None:
@@ -101,32 +104,58 @@ class Measurement:
                 self._sampler.edge()
         with self.watch.on("inputs"):
             self._inputs = handover.read_inputs(job)
-        with self.watch.on("library"):
-            self._library = open_library(job.library, job.config.session)
-        with self.watch.on("session"):
-            self._open_session()
         self._enqueued: list[Int64Array] = []
+        self.opened: Opened | None = None
+        self._library: ort.Library | Opened
+        self._session: ort.Session | Opened
+        self._binding: ort.Binding | Opened
+        if foreign.is_foreign(job.config):
+            self._open_foreign()
+        else:
+            self._open()
+        job.inferred.touch()
+
+    def _open_foreign(self) -> None:
+        """Opens the model in another runtime, and makes the first inference."""
+        self._provider_ns = 0
+        self._on_device = providers.by_name(self._job.config.session.provider).on_device
+        try:
+            with self.watch.on("session"):
+                opened = foreign.open_model(self._job, self._inputs)
+            with self.watch.on("first inference"):
+                self._first_inference_ns = opened.run()
+        except InferenceFailed as error:
+            raise foreign.not_run(self._job, error) from error
+        self.opened = self._library = self._session = self._binding = opened
+
+    def _open(self) -> None:
+        """Opens ONNX Runtime and the session, and makes the first inference."""
+        job = self._job
+        with self.watch.on("library"):
+            library = self._library = open_library(job.library, job.config.session)
+        with self.watch.on("session"):
+            session = self._open_session(library)
         place: tuple[Any, ...] = ()
         synchronise = providers.by_name(job.config.session.provider).synchronise
         if synchronise is not None:
             place = ("resident", synchronise())
         with self.watch.on("first inference"):
-            self._binding = bind(self._session, self._inputs, *place)
+            self._binding = bind(session, self._inputs, *place)
             self._first_inference_ns = self._binding.run()
-        job.inferred.touch()
 
-    def _open_session(self) -> None:
+    def _open_session(self, library: ort.Library) -> ort.Session:
         """Loads the providers' libraries and creates the session."""
         job = self._job
         provider = providers.by_name(job.config.session.provider)
         began_ns = time.monotonic_ns()
-        load_provider_libraries(self._library, job.config.session)
+        load_provider_libraries(library, job.config.session)
         self._provider_ns = time.monotonic_ns() - began_ns
-        self._session = open_session(self._library, job.model, job.config.session)
-        self._provider_ns += self._session.provider_ns
+        session = self._session = open_session(library, job.model, job.config.session)
+        self._provider_ns += session.provider_ns
         if not provider.plugin:  # built in: nothing was loaded
             self._provider_ns = 0
         self._on_device = provider.on_device
+        return session
 
     @property
     def session_ns(self) -> int:
@@ -160,7 +189,7 @@ class Measurement:
             self._readings = (
                 *self._noise.stop(),
                 self._peak_memory,
-                arena_bytes(self._session),
+                self._arena(),
             )
             sampler = self._sampler
             if sampler is None or sampler.gpu is None or not self._job.config.energy:
@@ -211,12 +240,18 @@ class Measurement:
         """
         try:
             self._binding.time(start_ns, duration_ns, enqueue_ns=enqueue_ns)
-        except ort.OrtError as error:
+        except (ort.OrtError, InferenceFailed) as error:
             raise ModelError(
                 f"an inference failed after {error.completed} of {len(start_ns)} had succeeded: "
                 f"{one_line(str(error))}",
                 "fix the inputs with `files` or `shapes`",
             ) from error
+
+    def _arena(self) -> Reading:
+        """Bytes in the session's arena."""
+        if isinstance(self._session, ort.Session):
+            return arena_bytes(self._session)
+        return Reading(ARENA, None, reason=f"{self._job.config.runtime} does not tell")
 
     def _leave_idle(self, sampler: DeviceSampler, since_ns: int) -> None:
         """Does nothing for a while, and notes for how long the devices were idle."""
@@ -266,7 +301,7 @@ class Measurement:
             self._binding.close()
             self._session.close()
         traced = None
-        if trace_inferences:
+        if trace_inferences and isinstance(self._library, ort.Library):
             # Only now: most processes are not traced, and a tenth of their start would be this.
             from harness.measuring import prepared
             from harness.measuring.traced_passes import TracedPasses
@@ -293,7 +328,11 @@ class Measurement:
             metadata=metadata,
             log=tuple(self._library.take_log()),
             yardstick=yardstick.concatenate(self._yardsticks),
-            duration_holds=DURATION_HOLDS[holds(self._job.config.session)],
+            duration_holds=(
+                DURATION_HOLDS[holds(self._job.config.session)]
+                if self.opened is None
+                else self.opened.holds
+            ),
             enqueue_ns=np.concatenate([NOTHING, *self._enqueued[self._warmup_chunks :]]),
             copied=copied,
             provider_ns=self._provider_ns,
@@ -312,15 +351,21 @@ class Measurement:
         )
 
     def _outputs(self) -> tuple[list[Any], LatencySeries]:
-        """The model's outputs; on a device, also the latencies of inferences with copies."""
+        """The model's outputs; on a device, also the latencies of inferences with copies.
+
+        None of another runtime, which calibration has held against ONNX Runtime: traced passes
+        need them, and there are none.
+        """
+        library, session = self._library, self._session
+        if not (isinstance(library, ort.Library) and isinstance(session, ort.Session)):
+            return [], LatencySeries(NOTHING, NOTHING)
         if not self._on_device:
             return self._binding.outputs(), LatencySeries(NOTHING, NOTHING)
-        session = self._session
         if (
             holds(self._job.config.session) == "captured"
         ):  # such a session only works with the binding it captured
             config = providers.uncaptured(self._job.config.session)
-            session = open_session(self._library, self._job.model, config)
+            session = open_session(library, self._job.model, config)
         with contextlib.closing(bind(session, self._inputs, "copied")) as binding:
             binding.run()
             count = max(MIN_COPIED, len(self._chunks[-1]))

@@ -94,9 +94,7 @@ def describe(path: Path, model: onnx.ModelProto, name: str) -> ModelRecord:
     Raises:
         ModelError: a file can no longer be read.
     """
-    sha256, size_bytes = _digest(
-        [path, *(_external_file(path, each) for each in _external_locations(path, model))]
-    )
+    sha256, size_bytes = _digest([path, *external_files(path, model)])
     return ModelRecord(
         name=name,
         path=str(path),
@@ -318,8 +316,10 @@ def _data_bytes(path: Path, tensor: onnx.TensorProto) -> int:
     return count * itemsize
 
 
-def _external_locations(path: Path, model: onnx.ModelProto) -> list[str]:
-    return sorted({info.location for _, info in _external(path, model)})
+def external_files(path: Path, model: onnx.ModelProto) -> list[Path]:
+    """The files beside the model that hold its external data, in the order of their names."""
+    locations = sorted({info.location for _, info in _external(path, model)})
+    return [_external_file(path, location) for location in locations]
 
 
 def _external(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from harness.analysis.device_checks import DeviceChecks
 from harness.analysis.findings.seen import Finding
 from harness.analysis.host_or_device import Difference
+from harness.analysis.runtime import Runtime, runtime
 from harness.options import worded
 from harness.records import InputRecord, Profile
 
@@ -145,9 +146,29 @@ def file_names(profiles: Sequence[Profile]) -> list[str]:
 def threads(profile: Profile) -> str:
     """How many threads an operator may use; empty where the request does not say."""
     asked = profile.asked.intra_threads
+    used = runtime(profile)
+    if used.threads is not None:
+        return counted(used.threads, "thread")
     if asked is None:
         return ""
     return counted(asked, "thread") if asked else "threads chosen by ORT"
+
+
+def place(profile: Profile) -> str:
+    """Where the model ran: the provider, and the runtime if it is not ONNX Runtime."""
+    used = runtime(profile)
+    return profile.provider if used.is_ort else f"{profile.provider} with {used.name}"
+
+
+def runtime_line(used: Runtime) -> str:
+    """Another runtime than ONNX Runtime: its version, its outputs, and what timing it takes."""
+    named = f"{used.name} {used.version or 'of unknown version'}"
+    loop = (
+        ""
+        if used.loop_ns is None
+        else f"its timing loop takes {used.loop_ns:.0f} ns of an inference"
+    )
+    return "; ".join(filter(None, (named, used.agreement, loop)))
 
 
 def input_line(record: InputRecord) -> str:

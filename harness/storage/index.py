@@ -34,7 +34,7 @@ NAME = ".harness-index.sqlite"
 
 #: Marks a file as ours: "hpix". The version counts up when what is stored changes.
 _APPLICATION_ID = 0x68706978
-_VERSION = 2
+_VERSION = 3
 
 _TABLE = "CREATE TABLE outlines (name BLOB PRIMARY KEY, state TEXT, outline BLOB) WITHOUT ROWID"
 

@@ -64,6 +64,16 @@ def build_custom_ops(*flags: str) -> str:
 
 
 @functools.cache
+def build_openvino() -> str:
+    """Builds the double of OpenVINO's C API, whose model doubles its input; returns its path."""
+    return _build("openvino_c.c", "openvino_c", "-Wno-unused-parameter")
+
+
+#: Packages that stand for PyTorch and onnx2torch, to put on PYTHONPATH.
+PYTORCH = SOURCES / "runtimes"
+
+
+@functools.cache
 def build_device() -> str:
     """Builds a device with memory and a stream of its own, see device.c; returns its path."""
     return _build("device.c", "device")

@@ -20,9 +20,8 @@ import harness as package
 from harness.analysis.instances import LEAST_INFERENCES
 
 if TYPE_CHECKING:
-    from tests.integration.command import Harness
-
     from harness.records import Instances, Profile
+    from tests.integration.command import Harness
 
 pytest.importorskip("harness.native.ort", reason="the native module is not built")
 

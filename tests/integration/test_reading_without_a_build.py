@@ -66,6 +66,7 @@ def python(environment: dict[str, str], folder: Path, *arguments: object) -> str
         ("report", SAMPLE, "-o", "page.html"),
         ("history", SAMPLE, "-o", "history.html", "--bencher", "bencher.json"),
         ("report", SAMPLE, SAMPLE, "-o", "pages.html"),
+        ("study", SAMPLE, "-o", "study.html", "--csv", "study.csv"),
         ("trace", SAMPLE, "-o", "t.json"),
         ("trace", SAMPLE, "-o", "t.pftrace.gz"),
         ("export", SAMPLE, "--csv", "s.csv", "--jsonl", "s.jsonl", "--pyperf", "p.json"),

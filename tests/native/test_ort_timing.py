@@ -66,6 +66,36 @@ def test_a_deadline_that_has_passed_leaves_one_inference(
     assert binding.time(*stamps(10), deadline_ns) == 1
 
 
+def test_the_first_inference_waits_for_the_beginning(binding: ort.Binding) -> None:
+    start_ns, duration_ns = stamps(5)
+    begin_ns = ort.monotonic_ns() + 5_000_000
+    assert binding.time(start_ns, duration_ns, begin_ns=begin_ns) == 5
+    assert start_ns[0] >= begin_ns
+    assert (np.diff(start_ns) > 0).all()
+
+
+@pytest.mark.parametrize("begin_ns", [-1, 1])
+def test_a_beginning_that_has_passed_is_now(binding: ort.Binding, begin_ns: int) -> None:
+    start_ns, duration_ns = stamps(5)
+    before = ort.monotonic_ns()
+    assert binding.time(start_ns, duration_ns, begin_ns=begin_ns) == 5
+    assert start_ns[0] >= before
+
+
+def test_a_window_holds_the_starts_of_its_inferences(binding: ort.Binding) -> None:
+    start_ns, duration_ns = stamps(1_000_000)
+    begin_ns = ort.monotonic_ns() + 2_000_000
+    end_ns = begin_ns + 2_000_000
+    taken = binding.time(start_ns, duration_ns, end_ns, begin_ns=begin_ns)
+    assert begin_ns <= start_ns[0]
+    assert (start_ns[1:taken] < end_ns).all()
+    assert start_ns[taken - 1] + duration_ns[taken - 1] >= end_ns
+
+
+def test_a_window_that_has_passed_leaves_one_inference(binding: ort.Binding) -> None:
+    assert binding.time(*stamps(10), 2, begin_ns=1) == 1
+
+
 def test_no_room_is_no_inference(binding: ort.Binding) -> None:
     assert binding.time(*stamps(0)) == 0
     assert binding.outputs() == [None]

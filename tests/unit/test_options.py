@@ -143,3 +143,16 @@ def test_the_table_costs_a_command_no_start_up() -> None:
     ).stdout.split()
     heavy = {"numpy", "onnx", "onnxruntime", "h5py", "rich", "scipy", "harness.native"}
     assert not heavy & set(loaded)
+
+
+def test_the_words_given_for_what_was_parsed_parse_to_the_same() -> None:
+    words = ["profile", "net.onnx", "--dim", "n=2", "--dim", "m=3", "--session-config", "-a=1=2"]
+    words += ["--no-arena", "--inter-threads", "2", "--memory-limit", "1.5", "--stacks", "native"]
+    words[6:8] = ["--session-config=-a=1"]
+    parsed = command_line().parse_args(words)
+
+    given = options.given(parsed, "profile")
+
+    assert "--batch" not in given
+    assert vars(command_line().parse_args(["profile", "net.onnx", *given])) == vars(parsed)
+    assert "--no-arena" not in options.given(parsed, "profile", ["no_arena"])

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from harness.analysis import timed_passes
+from harness.analysis import runtime, timed_passes
 from harness.analysis.comparing.figures import Judge
 from harness.analysis.comparing.report import SIDES
 from harness.analysis.instances import together
@@ -26,6 +26,13 @@ def caveats(judge: Judge, base: Profile, candidate: Profile) -> tuple[str, ...]:
     caveats = []
     if base.model.sha256 != candidate.model.sha256:
         caveats.append("different models: ratios compare models, not ways to run one model")
+    if runtime.differ(base, candidate):
+        one, other = base.asked.runtime, candidate.asked.runtime
+        caveats.append(f"different runtimes, {one} and {other}: ratios compare these")
+    for name, profile in zip(SIDES, (base, candidate), strict=True):
+        used = runtime.runtime(profile)
+        if used.departs:
+            caveats.append(f"the {name} computes something else: {used.agreement}")
     for name, profile, verdict, alone in zip(
         SIDES, (base, candidate), judge.noise, judge.alone, strict=True
     ):

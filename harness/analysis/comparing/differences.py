@@ -9,7 +9,16 @@ from typing import Any
 from harness.analysis.ceilings import is_ceiling
 from harness.analysis.precision import FACT, Precision, of_model, precision
 from harness.ort import providers
-from harness.records import GROUP_FACTS, ITEMS, NOISE, WEIGHTS, InputRecord, Profile, Reading
+from harness.records import (
+    GROUP_FACTS,
+    ITEMS,
+    NOISE,
+    WEIGHTS,
+    Asked,
+    InputRecord,
+    Profile,
+    Reading,
+)
 from harness.statistics.figures import Figure
 
 #: Readings that vary from one moment to the next.
@@ -178,6 +187,9 @@ def _shape(record: InputRecord) -> str:
 
 def _config(base: Profile, candidate: Profile) -> Iterator[Difference]:
     one, other = base.asked, candidate.asked
+    if (one.runtime, one.runtime_options) != (other.runtime, other.runtime_options):
+        sides = [_runtime(each) for each in (one, other)]
+        yield Difference("session", "`runtime`", *sides)
     yield from _fields("session", _SESSION, one.session, other.session)
     groups = [
         _GROUP | {name: side.options[name] for name in _GROUP if name in side.options}
@@ -185,6 +197,12 @@ def _config(base: Profile, candidate: Profile) -> Iterator[Difference]:
     ]
     yield from _fields("session", tuple(_GROUP), *groups)
     yield from _fields("measurement", _MEASUREMENT, one.options, other.options)
+
+
+def _runtime(asked: Asked) -> str:
+    """A runtime with its options, as a user would give it."""
+    options = _text(dict(asked.runtime_options))
+    return f"{asked.runtime}, {options}" if asked.runtime_options else asked.runtime
 
 
 def _precision(base: Profile, candidate: Profile) -> Iterator[Difference]:
@@ -256,6 +274,8 @@ def _kind(name: str) -> str:
         return "session"
     if name.startswith("ort_"):
         return "ort"
+    if name.startswith("runtime_"):
+        return "session"
     if name.startswith("package_onnxruntime"):
         return "ort"
     if name.startswith((*_DRIVER, *(start for one in providers.every() for start in one.drivers))):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from harness.analysis import runtime
 from harness.analysis.comparing import matching
 from harness.analysis.comparing.figures import Judge
 from harness.analysis.comparing.matching import Match
@@ -25,6 +26,8 @@ SMALLEST_SHARE = 0.001
 
 def operator_changes(judge: Judge, base: Profile, candidate: Profile) -> OperatorChanges | Figure:
     """Matched operators of both sides with their verdicts, or why there are none."""
+    if runtime.differ(base, candidate):
+        return Figure(None, "different runtimes: their operators are not the same things")
     source = next((one for one in SOURCES if one in base.traces and one in candidate.traces), "")
     if not source or base.nodes is None or candidate.nodes is None:
         return Figure(None, "the profiles have no traced pass in common")

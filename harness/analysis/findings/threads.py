@@ -7,12 +7,15 @@ import math
 import numpy as np
 
 from harness.analysis.findings.seen import WORTH_CHANGING, Finding, Seen, counted
+from harness.analysis.runtime import runtime
 from harness.machine.cpu_lists import cpu_parts
 
 
 def threads(seen: Seen) -> Finding | None:
     """More threads than CPUs, or than the operators can use."""
-    threads, cpus = seen.profile.asked.intra_threads, usable_cpus(seen)
+    threads, cpus = runtime(seen.profile).threads, usable_cpus(seen)
+    if threads is None:
+        threads = seen.profile.asked.intra_threads
     if not seen.on_host or threads is None or seen.profile.instances is not None:
         return None  # the threads of callers side by side are told by what these cost each other
     if cpus is not None and threads > math.ceil(cpus):

@@ -46,6 +46,7 @@ def write(profile: Profile, path: Path) -> int:
         "model": profile.model.name,
         "model_sha256": profile.model.sha256,
         "provider": profile.provider,
+        "runtime": profile.asked.runtime,
         "created": profile.created,
         "harness_version": profile.harness_version,
         "complete": str(int(profile.complete)),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.records import LatencySeries, ProcessRecord, Profile
+from harness.reporters.wording import place
 
 #: Version of pyperf's file format.
 _VERSION = "1.0"
@@ -53,11 +54,12 @@ def write(profile: Profile, path: Path) -> int:
         {
             "name": profile.model.name or "model",
             "unit": "second",
-            "description": f"one inference of {profile.model.name} on {profile.provider}"
+            "description": f"one inference of {profile.model.name} on {place(profile)}"
             + (", wall time of all callers together" if profile.instances is not None else ""),
             "harness_version": profile.harness_version,
             "model_sha256": profile.model.sha256,
             "provider": profile.provider,
+            "runtime": profile.asked.runtime,
             **{
                 f"harness_{one.name}": one.value
                 for one in profile.environment

@@ -9,8 +9,10 @@ import numpy as np
 from harness.analysis.instances import Together
 from harness.analysis.operators.table import OperatorTable
 from harness.analysis.precision import Precision, precision
+from harness.analysis.runtime import runtime
 from harness.analysis.used_gpu import used_gpu
 from harness.options import flag, worded
+from harness.records import Profile
 from harness.reporters.html import plots
 from harness.reporters.html.digest import Digest
 from harness.reporters.html.markup import Content, Markup, element, foreign, tooltip
@@ -24,10 +26,14 @@ from harness.reporters.html.quantities import (
     size,
 )
 from harness.reporters.numbers import rate
+from harness.reporters.wording import runtime_line
 from harness.statistics.figures import Figure
 
 #: How many op types the first screen names.
 _NAMED = 3
+
+#: Characters of what is told about a runtime.
+_RUNTIME = 300
 
 _GOOD, _DOUBTFUL, _BAD = "good", "doubtful", "bad"
 
@@ -223,12 +229,20 @@ def on_what(digest: Digest) -> list[Content]:
     computed = precision(profile)
     if isinstance(computed, Precision):
         facts.append(("precision", foreign(worded(computed.told), 160)))
-    ran_by = digest.fact("ort_version")
     return [
         big(foreign(heading, 60), kind="long"),
-        note("ONNX Runtime ", foreign(str(ran_by)) if ran_by is not None else "of unknown version"),
+        note(*_ran_by(profile)),
         listed([*facts, *gpu]),
     ]
+
+
+def _ran_by(profile: Profile) -> list[Content]:
+    """The runtime, with its version."""
+    ran_by = runtime(profile)
+    if not ran_by.is_ort:
+        return [foreign(runtime_line(ran_by), _RUNTIME)]
+    version = foreign(ran_by.version) if ran_by.version is not None else "of unknown version"
+    return ["ONNX Runtime ", version]
 
 
 def cost(digest: Digest) -> list[Content]:

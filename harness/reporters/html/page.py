@@ -24,6 +24,7 @@ from harness.reporters.html.answers import answers
 from harness.reporters.html.digest import Digest
 from harness.reporters.html.markup import Content, Markup, element, foreign, join, moment
 from harness.reporters.html.side_by_side import side_by_side
+from harness.reporters.wording import place
 from harness.version import __version__
 
 
@@ -103,7 +104,7 @@ def _resource(name: str) -> str:
 
 def _title(digest: Digest, number: int | None = None) -> Markup:
     profile = digest.profile
-    told: list[Content] = [f"on {profile.provider}"]
+    told: list[Content] = [f"on {place(profile)}"]
     told.append(f", {digest.threads}" if digest.threads else "")
     told.append([" · ", moment(profile.created)])
     if profile.path is not None:

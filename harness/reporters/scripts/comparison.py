@@ -120,6 +120,7 @@ def _profile(profile: Profile) -> dict[str, Any]:
         "complete": profile.complete,
         "model": {"name": profile.model.name, "sha256": profile.model.sha256},
         "provider": profile.provider,
+        "runtime": profile.asked.runtime,
         "processes": len(profile.processes),
     }
 

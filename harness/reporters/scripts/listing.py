@@ -48,6 +48,7 @@ def _entry(outline: Outline) -> dict[str, Any]:
         "complete": outline.complete,
         "model": {"name": outline.model, "sha256": outline.model_sha256},
         "provider": outline.provider,
+        "runtime": outline.asked.runtime,
         "device": outlines.device(outline) or None,
         "host": facts.get("host_name"),
         "threads": outline.asked.intra_threads,
@@ -76,7 +77,8 @@ def _entry(outline: Outline) -> dict[str, Any]:
 
 #: Columns of ``list --csv``.
 _COLUMNS = (
-    "file", "created", "complete", "model", "sha256", "provider", "device", "host", "threads",
+    "file", "created", "complete", "model", "sha256", "provider", "runtime", "device", "host",
+    "threads",
     "options", "inputs", "items_per_inference", "ort_version", "harness_version", "processes",
     "samples", "median_ns", "interval_low_ns", "interval_high_ns", "noise",
 )  # fmt: skip

@@ -18,6 +18,7 @@ from harness.analysis.memory import memory
 from harness.analysis.noise import NoiseVerdict
 from harness.analysis.operators.table import OperatorTable, operator_table
 from harness.analysis.precision import precision
+from harness.analysis.runtime import runtime
 from harness.analysis.throughput import throughput
 from harness.analysis.used_gpu import used_gpu
 from harness.analysis.wall_time import spent
@@ -46,6 +47,7 @@ def summary(profile: Profile, *, verbose: bool = False) -> dict[str, Any]:
         "complete": profile.complete,
         "model": {"name": profile.model.name, "sha256": profile.model.sha256},
         "provider": profile.provider,
+        "runtime": _runtime(profile),
         "latency": _latency(profile),
         "throughput": _throughput(profile),
         "memory": _memory(profile),
@@ -83,6 +85,24 @@ def summary(profile: Profile, *, verbose: bool = False) -> dict[str, Any]:
     if not rows:
         report["operators_reason"] = accounts.get("reason", "no node ran")
     return report
+
+
+def _runtime(profile: Profile) -> dict[str, Any]:
+    """Which runtime; of another one than ONNX Runtime also how far its outputs are from that's."""
+    used = runtime(profile)
+    if used.is_ort:
+        return {"name": used.name, "version": used.version}
+    return {
+        "name": used.name,
+        "version": used.version,
+        "options": dict(used.options),
+        "settings": used.settings,
+        "threads": used.threads,
+        "output_error": used.output_error,
+        "output_relative_error": used.output_relative_error,
+        "output_cosine": used.output_cosine,
+        "loop_ns": used.loop_ns,
+    }
 
 
 def _device(profile: Profile) -> dict[str, Any]:

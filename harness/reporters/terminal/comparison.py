@@ -18,7 +18,7 @@ from harness.reporters.names import shortened
 from harness.reporters.numbers import joules, nanoseconds, rate
 from harness.reporters.terminal.lines import NARROW, PIPED, Column, Page
 from harness.reporters.visible import visible
-from harness.reporters.wording import counted, figure_of, file_names, units
+from harness.reporters.wording import counted, figure_of, file_names, place, units
 from harness.statistics.figures import Figure
 from harness.statistics.verdicts import Comparison, Verdict
 
@@ -68,7 +68,7 @@ def print_comparison(report: Report, limit: int) -> None:
 def _profile(profile: Profile) -> str:
     samples = sum(len(process.steady) for process in profile.processes)
     return (
-        f"{profile.model.name} on {profile.provider}, {units(profile, len(profile.processes))}, "
+        f"{profile.model.name} on {place(profile)}, {units(profile, len(profile.processes))}, "
         f"{counted(samples, 'sample')}, "
         f"{profile.created[:16].replace('T', ' ')}"
     )

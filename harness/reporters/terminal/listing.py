@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.analysis import outlines
 from harness.analysis.configuration import created
 from harness.options import TABLE_ROWS, flag, worded
-from harness.records import NOISE, Outline
+from harness.records import NOISE, RUNTIME_THREADS, Outline
 from harness.reporters.names import shortened
 from harness.reporters.numbers import half_width, nanoseconds
 from harness.reporters.terminal.lines import Column, Page
@@ -113,7 +113,7 @@ def _half_width(outline: Outline) -> str:
 
 
 def _threads(outline: Outline) -> str:
-    asked = outline.asked.intra_threads
+    asked = outline.facts.get(RUNTIME_THREADS, outline.asked.intra_threads)
     return "–" if asked is None else str(asked or "ORT's")
 
 

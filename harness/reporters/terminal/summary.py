@@ -20,6 +20,7 @@ from harness.analysis.instances import Together, together
 from harness.analysis.memory import memory
 from harness.analysis.operators.table import OperatorTable, operator_table
 from harness.analysis.precision import Precision, precision
+from harness.analysis.runtime import runtime
 from harness.analysis.throughput import throughput
 from harness.analysis.used_gpu import used_gpu
 from harness.options import flag, worded
@@ -34,7 +35,9 @@ from harness.reporters.wording import (
     counted,
     evidence,
     input_line,
+    place,
     processes,
+    runtime_line,
     threads,
     units,
 )
@@ -64,7 +67,7 @@ _OP_TYPE = 14
 def print_summary(profile: Profile) -> None:
     """Prints what ``show`` and ``profile`` show."""
     page = Page()
-    heading = ", ".join(filter(None, (profile.provider, threads(profile))))
+    heading = ", ".join(filter(None, (place(profile), threads(profile))))
     page.title(profile.model.name, f" on {heading}")
     if profile.asked.quick:
         page.print(f"{flag('quick')}: a look, not comparison-grade, without measured ceilings")
@@ -79,6 +82,10 @@ def print_summary(profile: Profile) -> None:
     check = profile.output_check
     if check.value is not None:
         page.say("outputs", f"largest error {check.value:g} against the data set ({check.source})")
+    used = runtime(profile)
+    if not used.is_ort:
+        page.say("runtime", runtime_line(used))
+        page.say("runtime", f"settings: {used.settings or 'not known'}")
     _print_device(page, profile)
     _print_memory(page, profile)
     _print_branches(page, profile)
@@ -173,9 +180,12 @@ def _print_latency(page: Page, profile: Profile) -> None:
     }
     first = cold["first_inference_ns"]
     provider_ns = cold["provider_ns"]
+    # Importing PyTorch takes longer than all the rest.
+    loaded_ns = 0.0 if runtime(profile).is_ort else cold["library_ns"]
     page.say(
         "cold start",
-        (f"provider {nanoseconds(provider_ns)}, " if provider_ns > 0 else "")
+        (f"library {nanoseconds(loaded_ns)}, " if loaded_ns > 0 else "")
+        + (f"provider {nanoseconds(provider_ns)}, " if provider_ns > 0 else "")
         + f"session {nanoseconds(cold['session_ns'])}, first inference {nanoseconds(first)} "
         f"({first / figures.median_ns:.1f} times the median)",
     )

@@ -1,0 +1,247 @@
+"""A profile that is measured a few processes at a time, by turns with others.
+
+Between its turns the partial folder keeps everything: the shards of the finished processes, and the
+work folder with the prepared model, its inputs and the division of time. So the model is tried and
+calibrated once, and every process takes the same number of inferences: what one turn decided, no
+later one decides anew. That costs room, about three times the model where operators are traced, and
+saves seconds a turn.
+
+A profile goes on only where nothing has changed that its processes should have in common: the
+request, harness, ONNX Runtime, the model, the host and its last boot (after which CLOCK_MONOTONIC
+begins anew). Otherwise it begins again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from harness.config.profile import ProfileConfig
+from harness.errors import HarnessError, RequestError
+from harness.measuring import handover, prepared, request, spawning
+from harness.measuring.handover import Job
+from harness.measuring.observer import Observer
+from harness.measuring.plan import Plan
+from harness.measuring.profile import Measuring, started
+from harness.measuring.stopwatch import Stopwatch
+from harness.ort.library import ort_library
+from harness.records import Profile, Reading
+from harness.storage import shards
+from harness.version import __version__
+
+_TURN = "rounds.json"
+
+
+class _Turn(NamedTuple):
+    """What a later turn goes by.
+
+    Attributes:
+        same: what must not have changed, as text.
+        plan: how the processes spend their time.
+    """
+
+    same: str
+    plan: Plan
+
+
+class Progress(NamedTuple):
+    """How far an unfinished profile is.
+
+    Attributes:
+        finished: indices of the processes that have left their shards.
+        plan: how the processes spend their time.
+    """
+
+    finished: frozenset[int]
+    plan: Plan
+
+
+def turn(
+    config: ProfileConfig,
+    processes: int,
+    observer: Observer,
+    *,
+    facts: Sequence[Reading] = (),
+    on_process: Callable[[], None] = lambda: None,
+) -> Profile | Progress:
+    """Measures further processes of a profile, and stores it when all are there.
+
+    Args:
+        config: the request; with an output, and a fixed number of processes.
+        processes: how many more to measure at most.
+        observer: receives the progress.
+        facts: stored with the others about the machine.
+        on_process: called when a process has finished; nothing is being timed then.
+
+    Returns:
+        The stored profile, or how far it is.
+
+    Raises:
+        HarnessError: as ``harness.profile`` does; finished processes are kept.
+    """
+    with _opened(config, observer, facts) as measuring:
+        plan = measuring.plan
+        finished = _finished(measuring.partial)
+        missing = [index for index in range(plan.processes) if index not in finished]
+        for index in missing[:processes]:
+            one = dataclasses.replace(plan, processes=1)
+            spawning.measure(measuring.job, one, _nobody_waits, measuring.clock, first=index)
+            on_process()
+        if len(missing) <= processes and not _drop_damaged(measuring.partial):
+            # The writer removes the partial folder if it is of this profile.
+            return measuring.store()
+        return Progress(_finished(measuring.partial), plan)
+
+
+def progress(config: ProfileConfig) -> Progress | None:
+    """How far a profile is; None where it has not begun, or must begin again."""
+    partial = _partial(config)
+    found = _stored_turn(config, partial) if partial.is_dir() else None
+    return None if found is None else Progress(_finished(partial), found.plan)
+
+
+def _partial(config: ProfileConfig) -> Path:
+    if config.output is None or config.processes is None:
+        raise ValueError("a profile in rounds has an output and a number of processes")
+    return shards.partial_folder(config.output)
+
+
+@contextlib.contextmanager
+def _opened(
+    config: ProfileConfig, observer: Observer, facts: Sequence[Reading]
+) -> Iterator[Measuring]:
+    """The profile as an earlier turn left it, or a new one."""
+    partial, clock = _partial(config), Stopwatch()
+    if partial.is_dir():
+        with shards.hold(partial):
+            found = _continued(config, partial, clock)
+            if found is not None:
+                yield found
+                return
+            # Left by a turn that was killed before it knew how to go on, or of another time.
+            _empty(partial)
+    with started(config, observer, clock, _kept_work_folder) as fresh:
+        header = fresh.header
+        header = dataclasses.replace(header, environment=(*header.environment, *facts))
+        shards.write_header(fresh.partial, header)
+        same = _same(config, fresh.partial, fresh.job.cpus)
+        # The last of what a later turn needs: with it, all is there.
+        handover.write(fresh.job.work_folder / _TURN, _Turn(same, fresh.plan))
+        observer.prepared(fresh.preparation, fresh.plan)
+        yield dataclasses.replace(fresh, header=header, in_rounds=True)
+
+
+def _continued(config: ProfileConfig, partial: Path, clock: Stopwatch) -> Measuring | None:
+    """The profile in a partial folder that is held; None if it must begin again."""
+    found = _stored_turn(config, partial)
+    if found is None:
+        return None
+    try:
+        job = dataclasses.replace(Job.read(partial / "work" / "job.json"), parent=os.getpid())
+        preparation = prepared.read(job)
+        handover.read_inputs(job)
+        header = shards.read_header(partial)
+    except (OSError, ValueError, LookupError, HarnessError, msgspec.MsgspecError):
+        return None
+    job.write()
+    target = config.output or Path()
+    return Measuring(job, preparation, found.plan, header, partial, target, clock, in_rounds=True)
+
+
+def _stored_turn(config: ProfileConfig, partial: Path) -> _Turn | None:
+    """What an earlier turn left to go by; None where it left nothing, or something has changed."""
+    try:
+        found = handover.read(partial / "work" / _TURN, _Turn)
+        cpus = tuple(sorted(request.usable_cpus(config.affinity)))
+        same = found.same == _same(config, partial, cpus)
+    except (OSError, ValueError, LookupError, HarnessError, msgspec.MsgspecError):
+        return None
+    return found if same else None
+
+
+def _same(config: ProfileConfig, partial: Path, cpus: Sequence[int]) -> str:
+    """All that the processes of a profile have in common, as one text."""
+    library = (config.session.library or ort_library()).absolute()
+    return json.dumps(
+        {
+            "harness": __version__,
+            "config": msgspec.to_builtins(config, enc_hook=str),
+            "cpus": list(cpus),
+            "folder": str(partial.absolute()),
+            "boot": _boot(),
+            "library": _state(library),
+            "model": _state(Path(config.model)),
+        },
+        sort_keys=True,
+    )
+
+
+def _state(path: Path) -> str:
+    """A file's identity without reading it; of one that is not there, its name."""
+    try:
+        held = path.stat()
+    except OSError:
+        return str(path)
+    return f"{path.absolute()} {held.st_size} {held.st_mtime_ns}"
+
+
+def _boot() -> str:
+    """Tells the host and its boots apart; empty where the kernel does not tell."""
+    with contextlib.suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return ""
+
+
+def _finished(partial: Path) -> frozenset[int]:
+    names = (path.stem.partition("-")[2] for path in partial.glob("process-*.shard"))
+    return frozenset(int(name) for name in names if name.isdecimal())
+
+
+def _drop_damaged(partial: Path) -> bool:
+    """Deletes damaged shards, whose processes are then measured again; whether there were any."""
+    _, damaged = shards.read_shards(partial)
+    for name, _ in damaged:
+        (partial / name).unlink(missing_ok=True)
+    return bool(damaged)
+
+
+def _empty(partial: Path) -> None:
+    for path in partial.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _kept_work_folder(partial: Path) -> Iterator[Path]:
+    """A work folder that stays for the next turn, once it holds all that this one needs."""
+    work = partial / "work"
+    shards.make_private(partial)
+    with shards.hold(partial):
+        if any(partial.glob("[!.]*.shard")):
+            raise RequestError(
+                f"{partial}: another command has just begun to fill it", "wait until it has ended"
+            )
+        _empty(partial)
+        work.mkdir(mode=0o700)
+        try:
+            yield work
+        finally:
+            if not (work / _TURN).exists():
+                shutil.rmtree(work, ignore_errors=True)
+                shards.drop_unless_finished(partial)  # the header alone is of no use
+            with contextlib.suppress(OSError):
+                partial.rmdir()
+
+
+def _nobody_waits(_finished: int) -> None:
+    """Ignores the count of the spawner: it is called before the process has begun, too."""

@@ -1,0 +1,306 @@
+"""Many profiles as one table: from files, folders and sweeps of several machines.
+
+The result does not depend on the order in which they are given. Whatever is left out is named.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from harness.errors import HarnessError, RequestError, one_line
+from harness.ordinary_files import open_ordinary
+from harness.statistics.figures import Figure
+from harness.storage.profile_file import read_profile
+from harness.study.rows import Host, Row, row_of
+
+#: An unfinished profile's folder.
+_PARTIAL = re.compile(r"\..+\.partial")
+
+#: What a sweep leaves in place of a cell's profile, and most bytes of it that are read.
+_FAILED = ".failed.json"
+_MOST_BYTES = 1 << 16
+
+#: Parts of a CPU's name that say nothing to a reader.
+_NOISE = re.compile(r"\((?:R|TM)\)|\bProcessor\b|\bCPU\b|@.*$|\b\d+-Core\b")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Machine:
+    """A machine of a study.
+
+    Attributes:
+        name: given, or made of its facts.
+        cpu: model of its CPU.
+        threads: logical CPUs; 0 where not known.
+        gpus: product names of its GPUs.
+        profiles: how many of the study are its own.
+    """
+
+    name: str
+    cpu: str
+    threads: int
+    gpus: tuple[str, ...]
+    profiles: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Joined:
+    """The table.
+
+    Attributes:
+        rows: one a profile, in an order that the files themselves decide.
+        machines: in order of their names.
+        incomplete: files of interrupted profiles, which are among the rows.
+        copies: files that hold the same measurement as another one, with that one.
+        left_out: files that are not among the rows, with the reason.
+    """
+
+    rows: tuple[Row, ...]
+    machines: tuple[Machine, ...]
+    incomplete: tuple[Path, ...]
+    copies: tuple[tuple[Path, Path], ...]
+    left_out: tuple[tuple[Path, str], ...]
+
+
+def join(given: Iterable[Path], names: Mapping[str, Path] | None = None) -> Joined:
+    """Reads all profiles and tells their machines apart.
+
+    Two profiles are of the same machine if they name a GPU in common (by UUID) and the same model
+    of CPU, or if they agree on the host's name, the CPU's model and the numbers of sockets, cores
+    and logical CPUs, and do not name different GPUs. Containers with a fresh host name each are
+    joined by their GPU, or by a name.
+
+    Args:
+        given: files, and folders that are searched with all folders in them.
+        names: folder or file of each machine that is given a name; its profiles are of this
+            machine whatever their facts say, and so are others that it is recognised by.
+
+    Raises:
+        RequestError: a folder cannot be read, or there is no profile at all.
+    """
+    rows: list[Row] = []
+    left_out: list[tuple[Path, str]] = []
+    folders = {name: path.absolute() for name, path in (names or {}).items()}
+    for file in _files([*given, *folders.values()]):
+        found = _read(file)
+        if isinstance(found, str):
+            left_out.append((file, found))
+        else:
+            rows.append(found)
+    rows, copies = _once(rows)
+    rows = _models_apart(rows)
+    if not rows:
+        told = "; ".join(f"{file}: {reason}" for file, reason in left_out[:3])
+        raise RequestError(
+            f"no profile to study{': ' if told else ''}{told}", "give profiles, or folders of them"
+        )
+    rows.sort(key=lambda row: (row.setting.model, row.created, str(row.file)))
+    named = _named(rows, folders)
+    machines = tuple(
+        _machine(name, [row for row in named if row.machine == name])
+        for name in sorted({row.machine for row in named})
+    )
+    return Joined(
+        rows=tuple(named),
+        machines=machines,
+        incomplete=tuple(row.file for row in named if not row.complete),
+        copies=tuple(sorted(copies)),
+        left_out=tuple(sorted(left_out)),
+    )
+
+
+def _read(file: Path) -> Row | str:
+    if file.name.endswith(_FAILED):
+        return f"a cell of a sweep that failed: {_failure(file)}"
+    if _PARTIAL.fullmatch(file.name):
+        return f"unfinished: harness recover {file} makes a profile of it"
+    try:
+        found = row_of(read_profile(file))
+    except HarnessError as error:
+        return error.message.removeprefix(f"{file}: ")
+    return found.reason if isinstance(found, Figure) else found
+
+
+def _failure(file: Path) -> str:
+    """Why the cell failed, as the sweep left it."""
+    try:
+        with os.fdopen(open_ordinary(file), "rb") as opened:
+            told = json.loads(opened.read(_MOST_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return "why cannot be read"
+    message = told.get("message") if isinstance(told, dict) else None
+    return one_line(message) if isinstance(message, str) else "it does not say why"
+
+
+def _files(given: Iterable[Path]) -> Iterator[Path]:
+    """Every file once, whatever the order and the overlap of what is given."""
+    found: dict[Path, Path] = {}
+    for path in given:
+        inside = path.is_dir() and not _PARTIAL.fullmatch(path.name)
+        for file in _inside(path) if inside else [path]:
+            found.setdefault(file.absolute(), file)
+    yield from (found[place] for place in sorted(found))
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    """Profiles in a folder and in the folders in it; links to folders are not followed."""
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise RequestError(f"{folder}: cannot be read: {reason}", "name another folder") from error
+    for entry in entries:
+        if _PARTIAL.fullmatch(entry.name):
+            yield entry
+        elif entry.name.startswith("."):
+            continue
+        elif entry.is_dir():
+            if not entry.is_symlink():
+                yield from _inside(entry)
+        elif entry.name.endswith((".h5", _FAILED)):
+            yield entry
+
+
+def _once(rows: Sequence[Row]) -> tuple[list[Row], list[tuple[Path, Path]]]:
+    """One row a measurement: of copies the complete one first, then by name."""
+    kept: dict[tuple[object, ...], Row] = {}
+    copies = []
+    for row in sorted(rows, key=lambda row: (not row.complete, str(row.file))):
+        first = kept.setdefault(row.copy_of, row)
+        if first is not row:
+            copies.append((row.file, first.file))
+    return list(kept.values()), copies
+
+
+def _models_apart(rows: Sequence[Row]) -> list[Row]:
+    """The rows; different models of one name have the beginning of their digest behind it."""
+    originals: dict[str, set[str]] = {}
+    for row in rows:
+        if row.setting.original:
+            originals.setdefault(row.setting.model, set()).add(row.setting.original)
+    return [
+        row
+        if len(originals.get(row.setting.model, ())) < 2
+        else dataclasses.replace(
+            row,
+            setting=dataclasses.replace(
+                row.setting,
+                model=f"{row.setting.model} {row.setting.original[:8] or 'of unknown origin'}",
+            ),
+        )
+        for row in rows
+    ]
+
+
+def _named(rows: Sequence[Row], folders: Mapping[str, Path]) -> list[Row]:
+    """The rows with the names of their machines."""
+    given: dict[int, str] = {}
+    for place, row in enumerate(rows):
+        # Of several folders that hold it, the innermost names it.
+        holding = [n for n, folder in folders.items() if row.file.absolute().is_relative_to(folder)]
+        if holding:
+            given[place] = max(holding, key=lambda name: len(folders[name].parts))
+    groups = _Groups(len(rows), given)
+    by_name: dict[str, int] = {}
+    for place, name in given.items():
+        groups.join(place, by_name.setdefault(name, place))
+    _recognise(rows, groups)
+    members: dict[int, list[int]] = {}
+    for place in range(len(rows)):
+        members.setdefault(groups.first(place), []).append(place)
+    titles = _titles(rows, members, groups)
+    return [
+        dataclasses.replace(row, machine=titles[groups.first(place)])
+        for place, row in enumerate(rows)
+    ]
+
+
+def _recognise(rows: Sequence[Row], groups: _Groups) -> None:
+    """Joins rows of one machine."""
+    by_gpu: dict[tuple[str, str], int] = {}
+    for place, row in enumerate(rows):
+        for uuid in sorted(row.host.gpus):
+            groups.join(place, by_gpu.setdefault((uuid, row.host.cpu), place))
+    by_facts: dict[tuple[str, ...], list[int]] = {}
+    for place, row in enumerate(rows):
+        if row.host.cpu:
+            by_facts.setdefault(row.host.facts, []).append(place)
+    for alike in by_facts.values():
+        # Hosts that agree in all but their GPUs are several; one that names none is of a single.
+        told = {k for k in alike if rows[k].host.gpus or groups.named(k)}
+        if len({groups.first(k) for k in told}) > 1:
+            alike = [k for k in alike if k not in told]
+        for place in alike[1:]:
+            groups.join(place, alike[0])
+
+
+class _Groups:
+    """Disjoint sets of places; the smallest place stands for a set. Names keep sets apart."""
+
+    def __init__(self, count: int, names: Mapping[int, str]) -> None:
+        self._above = list(range(count))
+        self._names = dict(names)
+
+    def first(self, place: int) -> int:
+        while self._above[place] != place:
+            self._above[place] = self._above[self._above[place]]
+            place = self._above[place]
+        return place
+
+    def named(self, place: int) -> str:
+        """The name that was given to its set; empty if none was."""
+        return self._names.get(self.first(place), "")
+
+    def join(self, one: int, other: int) -> None:
+        """Makes one set of two, unless they were given different names."""
+        name, second = self.named(one), self.named(other)
+        if name and second and name != second:
+            return
+        low, high = sorted((self.first(one), self.first(other)))
+        self._above[high] = low
+        if name or second:
+            self._names[low] = name or second
+
+
+def _titles(
+    rows: Sequence[Row], members: Mapping[int, Sequence[int]], groups: _Groups
+) -> dict[int, str]:
+    """A name for each group: the one given, or what the machine consists of."""
+    made: dict[int, str] = {}
+    for first, places in members.items():
+        made[first] = groups.named(first) or description([rows[k].host for k in places])
+    # Equal machines are told apart by their hosts, and if these agree too, by numbers.
+    for title in sorted(set(made.values())):
+        alike = [first for first, one in made.items() if one == title]
+        if len(alike) > 1:
+            hosts = [rows[first].host.facts[0] for first in alike]
+            different = len(set(hosts)) == len(hosts) and all(hosts)
+            for number, first in enumerate(alike, 1):
+                made[first] = f"{title} ({hosts[number - 1] if different else number})"
+    return made
+
+
+def description(hosts: Sequence[Host]) -> str:
+    """What a machine consists of: ``Intel Xeon, 16 CPUs, NVIDIA H200``."""
+    host = max(hosts, key=lambda one: (len(one.gpus), one.facts))
+    gpus = [
+        f"{count} x {name}" if (count := host.gpu_names.count(name)) > 1 else name
+        for name in dict.fromkeys(host.gpu_names)
+    ]
+    cpus = f"{host.threads} CPUs" if host.threads else ""
+    return ", ".join(filter(None, (short_cpu(host.cpu) or "unknown CPU", cpus, *gpus)))
+
+
+def short_cpu(model: str) -> str:
+    """The name of a CPU without its trade marks: ``AMD EPYC 9965``."""
+    return " ".join(_NOISE.sub(" ", model).split())
+
+
+def _machine(name: str, rows: Sequence[Row]) -> Machine:
+    host = max((row.host for row in rows), key=lambda one: (len(one.gpus), one.facts))
+    return Machine(name, host.cpu, host.threads, host.gpu_names, len(rows))

@@ -1,0 +1,263 @@
+"""Figures of settings with intervals, and ratios between them: what all parts of a study rest on.
+
+A setting may have been measured on several occasions, each a profile. Between occasions a machine
+is effectively another one, so every interval includes what figures vary by from one to the next.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from harness.analysis.comparing.figures import compare_apart
+from harness.analysis.noise import NoiseVerdict
+from harness.statistics import occasions
+from harness.statistics.figures import CONFIDENCE, Float64Array
+from harness.statistics.occasions import MEDIAN_OCCASION_SD
+from harness.statistics.verdicts import Side, Verdict
+from harness.study.rows import Row
+
+#: The figures of a setting, with their units.
+LATENCY, RATE, ENERGY = "latency", "throughput", "energy"
+UNITS = {LATENCY: "ns", RATE: "items/s", ENERGY: "J/item"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Estimate:
+    """A figure of one setting, or a ratio of two.
+
+    Attributes:
+        value: None where there is none.
+        interval: of 95 % confidence, (low, high); None where there is none.
+        reason: why value or interval is missing; empty otherwise.
+        doubt: why a verdict should not rest on it although there is an interval; empty otherwise.
+        basis: what it rests on: ``2 profiles, 20 processes``.
+        rows: the profiles.
+    """
+
+    value: float | None
+    interval: tuple[float, float] | None = None
+    reason: str = ""
+    doubt: str = ""
+    basis: str = ""
+    rows: tuple[Row, ...] = ()
+
+    @property
+    def decisive(self) -> tuple[float, float] | None:
+        """The interval if a verdict may rest on it."""
+        return None if self.doubt else self.interval
+
+
+def basis(rows: Sequence[Row]) -> str:
+    """How many profiles and processes a figure rests on."""
+    processes = sum(row.processes for row in rows)
+    told = f"{len(rows)} profile{'s' * (len(rows) != 1)}"
+    told += f", {processes} process{'es' * (processes != 1)}"
+    interrupted = sum(not row.complete for row in rows)
+    return told + (f", {interrupted} interrupted" if interrupted else "")
+
+
+def _both(candidate: str, base: str) -> str:
+    return f"{candidate} each" if candidate == base else f"{candidate} against {base}"
+
+
+def figure(rows: Sequence[Row], which: str) -> Estimate:
+    """A figure of one setting: geometric mean over its occasions of the means over processes.
+
+    Its variance is that of the processes within an occasion plus that between occasions: the
+    standard deviation ``MEDIAN_OCCASION_SD``, until there are enough occasions to learn it
+    (``occasions.learned``). Student's t with Satterthwaite's degrees of freedom.
+
+    Args:
+        rows: of one machine and setting, at least one.
+        which: ``LATENCY`` in ns an inference, ``RATE`` in items a second, ``ENERGY`` in joules an
+            item.
+    """
+    told = tuple(rows)
+    if which == ENERGY:
+        return _energy(told)
+    if which == RATE and (reason := next((r.rate_reason for r in told if r.rate_reason), "")):
+        return Estimate(None, reason=reason, rows=told)
+    groups = [_logs(row, which) for row in told]
+    if not all(len(group) and np.isfinite(group).all() for group in groups):
+        return Estimate(None, reason="a process has no time above zero", rows=told)
+    means = np.array([float(group.mean()) for group in groups])
+    value = math.exp(float(means.mean()))
+    found = Estimate(value, basis=basis(told), rows=told)
+    if min(map(len, groups)) < 2:
+        return dataclasses.replace(
+            found, reason="one process, which cannot show how much processes differ"
+        )
+    count = len(groups)
+    within = np.array([float(group.var(ddof=1)) / len(group) for group in groups]) / count**2
+    between = occasions.learned([means.tolist()], MEDIAN_OCCASION_SD)
+    low, high = _interval(
+        float(means.mean()),
+        [*within, between.variance / count],
+        [*(len(group) - 1.0 for group in groups), between.freedom],
+    )
+    return dataclasses.replace(found, interval=(low, high), doubt=_busy(told))
+
+
+def _interval(
+    centre: float, variances: Sequence[float], freedoms: Sequence[float]
+) -> tuple[float, float]:
+    """Ends of a figure from the variances of what its logarithm is the sum of."""
+    from scipy.special import stdtrit  # a tenth of a second to import, needed only here
+
+    total = sum(variances)
+    parts = sum(v * v / f for v, f in zip(variances, freedoms, strict=True))
+    freedom = total * total / parts if parts > 0 else 1e9
+    half = float(stdtrit(min(freedom, 1e9), (1 + CONFIDENCE) / 2)) * math.sqrt(total)
+    return math.exp(centre - half), math.exp(centre + half)
+
+
+def _busy(rows: Sequence[Row]) -> str:
+    busy = sum(bool(row.noise.unusable) and "median" in row.noise.unusable for row in rows)
+    return f"the machine was too busy in {busy} of {len(rows)} profiles" if busy else ""
+
+
+def _energy(rows: tuple[Row, ...]) -> Estimate:
+    """Joules an item; of several occasions, the interval covers those of all."""
+    missing = next((row.joules.reason for row in rows if row.joules.value is None), "")
+    if missing:
+        return Estimate(None, reason=missing, rows=rows)
+    if any(row.setting.batch is None for row in rows):
+        return Estimate(None, reason="how many items an inference has is not known", rows=rows)
+    items = [row.setting.batch or 1 for row in rows]
+    joules = [float(row.joules.value or 0.0) / n for row, n in zip(rows, items, strict=True)]
+    value = math.exp(float(np.log(joules).mean())) if min(joules) > 0 else float(np.mean(joules))
+    ends = [
+        (row.joules_interval[0] / n, row.joules_interval[1] / n)
+        for row, n in zip(rows, items, strict=True)
+        if row.joules_interval is not None
+    ]
+    interval = None
+    reason = "one process, or a pass too short for the meter"
+    if len(ends) == len(rows):
+        interval = (min(low for low, _ in ends), max(high for _, high in ends))
+        reason = ""
+    doubt = next((row.joules_doubt for row in rows if row.joules_doubt), "")
+    return Estimate(value, interval, reason, doubt, basis(rows), rows)
+
+
+def ratio(base: Sequence[Row], candidate: Sequence[Row], which: str) -> Estimate:
+    """The candidate's figure over the base's, with an interval as ``compare`` makes it.
+
+    Welch's t on the logarithms of the processes' figures, with the variance between occasions on
+    both sides. On one machine the yardstick tells how fast the machine was; of two machines it
+    says that they differ, which is what is asked, so it is left out.
+
+    Args:
+        base: profiles of one machine and setting.
+        candidate: likewise.
+        which: as in ``figure``.
+    """
+    rows = (*base, *candidate)
+    if {row.copy_of for row in base} & {row.copy_of for row in candidate}:
+        return Estimate(None, reason="both sides are the same profile", rows=rows)
+    if which == ENERGY:
+        return _ratio_of_intervals(figure(base, which), figure(candidate, which))
+    if which == RATE and (reason := next((r.rate_reason for r in rows if r.rate_reason), "")):
+        return Estimate(None, reason=reason, rows=rows)
+    same = len({row.machine for row in rows}) == 1
+    sides = [_side(side, which, beside=same) for side in (base, candidate)]
+    if not all(len(side.log_figure) and np.isfinite(side.log_figure).all() for side in sides):
+        return Estimate(None, reason="a process has no time above zero", rows=rows)
+    # Each occasion counts alike, however many processes it has.
+    value = math.exp(_centre(candidate, which) - _centre(base, which))
+    name = "latency_ns" if which == LATENCY else "time_per_inference_ns"
+    noises = (_worst(base), _worst(candidate))
+    counts = (len(base), len(candidate))
+    found = compare_apart(name, sides[0], sides[1], noises, occasions=counts)
+    told = Estimate(value, basis=_both(basis(candidate), basis(base)), rows=rows)
+    if found.interval is None:
+        return dataclasses.replace(told, reason=found.reason)
+    low, high = found.interval
+    if which == RATE:
+        low, high = 1 / high, 1 / low
+    doubt = found.doubt
+    if found.verdict is Verdict.UNDECIDED and not doubt and not low <= 1 <= high:
+        doubt = "a rank test over processes does not confirm it"
+    return dataclasses.replace(told, interval=(low, high), doubt=doubt)
+
+
+def inverse(of: Estimate) -> Estimate:
+    """One over a ratio."""
+    interval = None if of.interval is None else (1 / of.interval[1], 1 / of.interval[0])
+    return dataclasses.replace(of, value=None if not of.value else 1 / of.value, interval=interval)
+
+
+def scaled(of: Estimate, factor: float) -> Estimate:
+    """A figure times a constant above zero."""
+    return mapped(of, lambda value: value * factor)
+
+
+def mapped(of: Estimate, function: Callable[[float], float]) -> Estimate:
+    """A figure through a monotone function."""
+    value = None if of.value is None else function(of.value)
+    interval = None
+    if of.interval is not None:
+        ends = sorted(map(function, of.interval))
+        interval = (ends[0], ends[1])
+    return dataclasses.replace(of, value=value, interval=interval)
+
+
+def winner(of: Estimate) -> int:
+    """-1 if a ratio is surely below 1, 1 if above, 0 if that cannot be told."""
+    ends = of.decisive
+    if ends is None:
+        return 0
+    return -1 if ends[1] < 1 else 1 if ends[0] > 1 else 0
+
+
+def _logs(row: Row, which: str) -> Float64Array:
+    return row.log_rate if which == RATE else row.sides["latency_ns"].log_figure
+
+
+def _centre(rows: Sequence[Row], which: str) -> float:
+    return float(np.mean([_logs(row, which).mean() for row in rows]))
+
+
+def _side(rows: Sequence[Row], which: str, *, beside: bool) -> Side:
+    """The processes of all occasions, as ``compare`` joins the profiles of a side."""
+    sides = [row.sides["latency_ns"] for row in rows]
+    yardsticks = [side.log_yardstick for side in sides]
+    told = [each for each in yardsticks if each is not None]
+    known = beside and len(told) == len(sides)
+    # The yardstick is a time, so rates are compared as times of an item.
+    sign = -1.0 if which == RATE else 1.0
+    return Side(
+        sign * np.concatenate([_logs(row, which) for row in rows]),
+        np.concatenate(told) if known else None,
+        "" if which == RATE else next((side.unusable for side in sides if side.unusable), ""),
+    )
+
+
+def _worst(rows: Sequence[Row]) -> NoiseVerdict:
+    """The noise of the most disturbed occasion."""
+    return max((row.noise for row in rows), key=lambda one: (len(one.unusable), one.waited or 0.0))
+
+
+def _ratio_of_intervals(base: Estimate, candidate: Estimate) -> Estimate:
+    """A ratio of two figures whose intervals are all that is known: the extremes of both."""
+    rows = (*base.rows, *candidate.rows)
+    if base.value is None or candidate.value is None:
+        side, one = ("base", base) if base.value is None else ("other side", candidate)
+        name = one.rows[0].setting.device if one.rows else side
+        return Estimate(None, reason=f"{name}: {one.reason}", rows=rows)
+    told = Estimate(
+        candidate.value / base.value,
+        basis=_both(candidate.basis, base.basis),
+        doubt=base.doubt or candidate.doubt,
+        rows=rows,
+    )
+    if base.interval is None or candidate.interval is None:
+        return dataclasses.replace(told, reason=base.reason or candidate.reason)
+    if base.interval[0] <= 0:
+        return dataclasses.replace(told, reason="the interval of the base reaches zero")
+    ends = (candidate.interval[0] / base.interval[1], candidate.interval[1] / base.interval[0])
+    return dataclasses.replace(told, interval=ends)

@@ -1,0 +1,214 @@
+"""What the cells of a sweep have shown: figures, the best of each model, curves with knees."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from harness.analysis import noise
+from harness.analysis.energy import energy
+from harness.analysis.throughput import throughput
+from harness.errors import ProfileFileError
+from harness.records import Profile
+from harness.statistics import latency
+from harness.statistics.figures import Figure
+from harness.storage import profile_file
+from harness.study.cells import CellState
+from harness.study.settings import DEFAULT, Setting, Value
+
+#: Share of the best throughput of a curve that its knee reaches.
+KNEE = 0.95
+
+#: Axes whose curves are told, by field, with the number that a point has on them.
+_CURVES: Mapping[str, Callable[[Result], int | None]] = {
+    "intra_threads": lambda one: one.threads,
+    "batch": lambda one: one.items,
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Result:
+    """The figures of a cell.
+
+    Attributes:
+        state: the cell; the figures are of one that is done.
+        reason: why there are no figures; empty otherwise.
+        median_ns: median latency of an inference.
+        interval_ns: of it; None with one process.
+        items_per_s: throughput in items of the batch.
+        interval_items_per_s: of it; None with one process.
+        inferences_per_s: throughput in inferences.
+        items: in an inference, all instances' apart; None where it is not known.
+        threads: of an instance, as they were asked for; None where ORT chose.
+        joules_per_item: of the device that tells of the most energy; None with the reason.
+        energy_reason: why there is none, or why it is doubtful; empty otherwise.
+        energy_device: whose it is.
+        noise: verdict on the host's noise.
+    """
+
+    state: CellState
+    reason: str = ""
+    median_ns: float | None = None
+    interval_ns: tuple[float, float] | None = None
+    items_per_s: float | None = None
+    interval_items_per_s: tuple[float, float] | None = None
+    inferences_per_s: float | None = None
+    items: int | None = None
+    threads: int | None = None
+    joules_per_item: float | None = None
+    energy_reason: str = ""
+    energy_device: str = ""
+    noise: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Best:
+    """The cell of a model with the highest throughput.
+
+    Attributes:
+        model: its name.
+        result: of the cell.
+        level: other cells whose intervals overlap with its own: they may be as good.
+        of: how many cells of the model have a throughput.
+    """
+
+    model: str
+    result: Result
+    level: tuple[Result, ...]
+    of: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Curve:
+    """Throughput along one axis, all else alike.
+
+    Attributes:
+        axis: name of the axis.
+        fixed: the other axes, as the plan has them.
+        points: cells in the order of the axis; all have a throughput.
+        values: of the axis, at each point.
+        knee: the smallest of the values whose throughput is at least ``KNEE`` of the highest.
+    """
+
+    axis: str
+    fixed: Mapping[Setting, Value]
+    points: tuple[Result, ...]
+    values: tuple[int, ...]
+    knee: int
+
+
+def results(states: Iterable[CellState]) -> list[Result]:
+    """The figures of each cell; reads one profile after the other."""
+    return [_result(state) for state in states]
+
+
+def _result(state: CellState) -> Result:
+    if state.status != "done":
+        return Result(state, state.reason or "not measured yet")
+    try:
+        return _figures(state, profile_file.read_profile(state.file))
+    except ProfileFileError as error:
+        broken = dataclasses.replace(state, status="failed", reason=error.message)
+        return Result(broken, error.message)
+
+
+def _figures(state: CellState, profile: Profile) -> Result:
+    found = latency.latency(profile.processes)
+    flow = throughput(profile)
+    joules, why, device = _energy(profile)
+    asked = profile.asked.intra_threads
+    items = profile.items.value
+    result = Result(
+        state,
+        median_ns=found.median_ns,
+        interval_ns=found.interval_ns,
+        items=items if isinstance(items, int) else None,
+        threads=asked or None,
+        joules_per_item=joules,
+        energy_reason=why,
+        energy_device=device,
+        noise=noise.judge(profile).verdict,
+    )
+    if isinstance(flow, Figure):
+        return dataclasses.replace(result, reason=flow.reason)
+    return dataclasses.replace(
+        result,
+        items_per_s=flow.items_per_s,
+        interval_items_per_s=flow.interval_items_per_s,
+        inferences_per_s=flow.inferences_per_s,
+    )
+
+
+def _energy(profile: Profile) -> tuple[float | None, str, str]:
+    """(joules an item, reason or doubt, device)."""
+    measured = [one for one in energy(profile) if one.item_j.value is not None]
+    if measured:
+        most = max(measured, key=lambda one: one.item_j.value or 0.0)
+        return most.item_j.value, "; ".join(most.causes), most.device
+    reasons = [one.joules.reason for one in energy(profile)]
+    told = next(iter(reasons), "") or next(
+        (why for what, why in profile.absent if "energy" in what or "power" in what), ""
+    )
+    return None, told or "no device here tells of its energy", ""
+
+
+def best(found: Sequence[Result]) -> list[Best]:
+    """The best cell of each model, by throughput in items, in the order of the plan."""
+    models: dict[str, list[Result]] = {}
+    for one in found:
+        if one.items_per_s is not None:
+            models.setdefault(one.state.cell.model, []).append(one)
+    told = []
+    for model, cells in models.items():
+        first = max(cells, key=lambda one: one.items_per_s or 0.0)
+        level = tuple(one for one in cells if one is not first and may_be_level(one, first))
+        told.append(Best(model, first, level, len(cells)))
+    return told
+
+
+def may_be_level(one: Result, other: Result) -> bool:
+    """Whether the intervals of two throughputs overlap; of one process, it cannot be told."""
+    mine, its = one.interval_items_per_s, other.interval_items_per_s
+    if mine is None or its is None:
+        return True
+    return mine[0] <= its[1] and its[0] <= mine[1]
+
+
+def curves(found: Sequence[Result]) -> list[Curve]:
+    """Throughput along threads and batch, wherever at least two cells differ by that alone."""
+    told = []
+    for field, number in _CURVES.items():
+        groups: dict[str, list[tuple[int, Result]]] = {}
+        axis, fixed = "", {}
+        for one in found:
+            settings = one.state.cell.settings
+            value = number(one)
+            setting = next((each for each in settings if each.field == field), None)
+            if setting is None or value is None or one.items_per_s is None:
+                continue
+            axis = setting.name
+            others = {each: of for each, of in settings.items() if each != setting}
+            key = json.dumps([[*each, of] for each, of in others.items()], default=str)
+            fixed[key] = others
+            groups.setdefault(key, []).append((value, one))
+        for key, points in groups.items():
+            points.sort(key=lambda point: point[0])
+            if len({value for value, _ in points}) < 2:
+                continue
+            values = tuple(value for value, _ in points)
+            cells = tuple(one for _, one in points)
+            told.append(Curve(axis, fixed[key], cells, values, _knee(values, cells)))
+    return told
+
+
+def _knee(values: Sequence[int], points: Sequence[Result]) -> int:
+    rates = [one.items_per_s or 0.0 for one in points]
+    return next(
+        value for value, rate in zip(values, rates, strict=True) if rate >= KNEE * max(rates)
+    )
+
+
+def shown(settings: Mapping[Setting, Value]) -> dict[str, Value]:
+    """Settings by their names, without those that are left as they are by default."""
+    return {one.name: value for one, value in settings.items() if value != DEFAULT}

@@ -1,0 +1,200 @@
+"""Verdicts on claims, with planted figures: holds, fails, cannot tell."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.errors import RequestError
+from harness.statistics.figures import Figure
+from harness.study.claims import Judged, Verdict, judged, read_claims
+from harness.study.figures import study
+from harness.study.joining import Joined
+from harness.study.rows import CPU, GPU, Row
+from tests.builders.study_rows import row
+
+CLAIMS = Path(__file__).parents[3] / "profiles" / "claims"
+
+GPU_FASTER = """
+says = "The GPU is faster"
+figure = "speed-up"
+of = { device = "gpu" }
+against = { device = "cpu" }
+"""
+
+
+def verdicts(tmp_path: Path, claim: str, *rows: Row) -> Judged:
+    file = tmp_path / "claims.toml"
+    file.write_text(f"[[claim]]\n{claim}")
+    joined = Joined(rows, (), (), (), ())
+    (found,) = judged([read_claims(file)], study(joined))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("gpu_ms", "condition", "expected"),
+    [
+        (5.0, "above = 1.0", Verdict.HOLDS),
+        (20.0, "above = 1.0", Verdict.FAILS),
+        (10.1, "above = 1.0", Verdict.UNKNOWN),
+        (5.0, "equals = 2.0\nwithin = 0.3", Verdict.HOLDS),
+        (5.0, "equals = 4.0\nwithin = 0.1", Verdict.FAILS),
+        (5.0, "equals = 2.0\nwithin = 0.01", Verdict.UNKNOWN),
+        (5.0, "above = 1.0\nbelow = 1.5", Verdict.FAILS),
+    ],
+)
+def test_a_ratio(tmp_path: Path, gpu_ms: float, condition: str, expected: Verdict) -> None:
+    found = verdicts(tmp_path, GPU_FASTER + condition, row(10.0), row(gpu_ms, kind=GPU))
+    assert found.verdict is expected, found.why
+    (evidence,) = found.evidence
+    assert evidence.estimate.value == pytest.approx(10.0 / gpu_ms)
+    low, high = evidence.estimate.interval or (0.0, 0.0)
+    assert low < 10.0 / gpu_ms < high
+    assert len(evidence.estimate.rows) == 2
+    assert evidence.estimate.basis == "1 profile, 10 processes each"
+
+
+def test_one_process_tells_nothing_however_large_the_ratio(tmp_path: Path) -> None:
+    rows = (row(10.0, processes=1, complete=False), row(0.1, kind=GPU))
+    found = verdicts(tmp_path, GPU_FASTER + "above = 1.0", *rows)
+    assert found.verdict is Verdict.UNKNOWN
+    assert "no interval" in found.why
+    assert found.evidence[0].estimate.value == pytest.approx(100)
+
+
+def test_a_busy_machine_tells_nothing(tmp_path: Path) -> None:
+    busy = row(10.0)
+    noise = type(busy.noise)("unusable", ("busy",), waited=0.5, unusable=("median",))
+    found = verdicts(
+        tmp_path, GPU_FASTER + "above = 1.0", row(10.0, noise=noise), row(0.1, kind=GPU)
+    )
+    assert found.verdict is Verdict.UNKNOWN
+    assert "too busy" in found.why
+
+
+@pytest.mark.parametrize(
+    ("which", "gpu_ms", "expected"),
+    [
+        ("every", (5.0, 5.0, 5.0), Verdict.HOLDS),
+        ("every", (5.0, 5.0, 20.0), Verdict.FAILS),
+        ("every", (5.0, 5.0, 10.0), Verdict.UNKNOWN),
+        ("most", (5.0, 5.0, 20.0), Verdict.HOLDS),
+        ("most", (5.0, 5.0, 10.0), Verdict.HOLDS),
+        ("most", (5.0, 20.0, 10.0), Verdict.UNKNOWN),
+        ("most", (5.0, 20.0, 20.0), Verdict.FAILS),
+        ("some", (5.0, 20.0, 10.0), Verdict.HOLDS),
+        ("some", (20.0, 20.0, 20.0), Verdict.FAILS),
+        ("some", (20.0, 20.0, 10.0), Verdict.UNKNOWN),
+    ],
+)
+def test_a_claim_about_several_cases_counts_what_cannot_be_told_as_either(
+    tmp_path: Path, which: str, gpu_ms: tuple[float, ...], expected: Verdict
+) -> None:
+    rows = []
+    for batch, value in zip((1, 2, 4), gpu_ms, strict=True):
+        rows += [row(10.0, batch=batch), row(value, kind=GPU, batch=batch)]
+    claim = f'{GPU_FASTER}which = "{which}"\nabove = 1.0'
+    assert verdicts(tmp_path, claim, *rows).verdict is expected
+
+
+def test_the_best_setting_of_each_side_counts_and_is_named(tmp_path: Path) -> None:
+    claim = 'says = "fast"\nfigure = "latency"\nof = { device = "cpu" }\nbelow = 6.0'
+    rows = [row(20.0, threads=1), row(5.0, threads=8), row(9.0, threads=4)]
+    found = verdicts(tmp_path, claim, *rows)
+    assert found.verdict is Verdict.HOLDS
+    assert "8 threads" in found.evidence[0].of
+    assert "best of 3 settings" in found.evidence[0].of
+
+
+def test_energy_without_a_meter_cannot_be_told(tmp_path: Path) -> None:
+    claim = (
+        'says = "efficient"\nfigure = "energy ratio"\nof = { device = "cpu" }\n'
+        'against = { device = "gpu" }\nabove = 1.0'
+    )
+    metered = {"joules": Figure(2.0), "joules_interval": (1.9, 2.1)}
+    gpu = row(5.0, kind=GPU, **metered)
+    found = verdicts(tmp_path, claim, row(10.0), gpu)
+    assert found.verdict is Verdict.UNKNOWN
+    assert "no meter" in found.why
+    frugal = row(10.0, joules=Figure(1.0), joules_interval=(0.9, 1.1))
+    found = verdicts(tmp_path, claim, frugal, gpu)
+    assert found.verdict is Verdict.HOLDS
+    assert found.evidence[0].estimate.value == pytest.approx(2.0)
+
+
+def test_no_profile_of_it_is_named(tmp_path: Path) -> None:
+    claim = 'says = "x"\nfigure = "latency"\nof = { model = "tessera*", batch = 2048 }\nbelow = 1.0'
+    found = verdicts(tmp_path, claim, row(1.0))
+    assert (found.verdict, found.why) == (
+        Verdict.UNKNOWN, "no profile is of model tessera*, batch 2048",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("wanted", "count"),
+    [
+        ('model = "res*"', 1), ("batch = 8", 1), ("batch = [1, 8]", 3), ('variant = ""', 2),
+        ('variant = "int8*"', 1), ("parameters_at_most = 10", 0), ("threads = 4", 1),
+        ('name = "*L4"', 0), ('machine = "BOX"', 3), ("parameters_at_least = 1000", 3),
+    ],
+)  # fmt: skip
+def test_what_a_claim_is_about(tmp_path: Path, wanted: str, count: int) -> None:
+    rows = [row(1.0, model="resnet50"), row(2.0, batch=8, threads=4), row(3.0, variant="int8-d")]
+    claim = f'says = "x"\nfigure = "latency"\nof = {{ {wanted} }}\nbelow = 100.0'
+    assert len(verdicts(tmp_path, claim, *rows).evidence) == count
+
+
+@pytest.mark.parametrize(
+    ("claim", "told"),
+    [
+        ("says = 1", "'says' is not a text"),
+        ('says = "x"\nfigure = "speed"', "'figure' is speed"),
+        ('says = "x"\nfigure = "latency"', "has no condition"),
+        ('says = "x"\nfigure = "latency"\nbelow = nan', "'below' is not between"),
+        (f'says = "x"\nfigure = "latency"\nbelow = 1{"0" * 400}', "'below' is not between"),
+        (f'says = "x"\nfigure = "quoted"\nquoted = [1{"0" * 400}]\nbelow = 1.0', "above zero"),
+        ('says = "x"\nfigure = "latency"\nequals = 1.0', "needs 'within'"),
+        ('says = "x"\nfigure = "latency"\nabove = 2.0\nbelow = 1.0', "no figure is above"),
+        ('says = "x"\nfigure = "latency"\nbelow = 1.0\ncolour = "red"', "'colour' is not known"),
+        ('says = "x"\nfigure = "speed-up"\nabove = 1.0', "is against something"),
+        ('says = "x"\nfigure = "latency"\nof = { batch = "1" }\nbelow = 1.0', "whole number"),
+        ('says = "x"\nfigure = "latency"\nof = { size = 1 }\nbelow = 1.0', "'size' is not known"),
+        ('says = "x"\nfigure = "quoted"\nquoted = [0]\nbelow = 1.0', "above zero"),
+        ('says = "x"\nfigure = "latency"\nwhich = "few"\nbelow = 1.0', "'which' is few"),
+    ],
+)
+def test_a_claim_that_makes_no_sense_is_refused_in_one_line(
+    tmp_path: Path, claim: str, told: str
+) -> None:
+    with pytest.raises(RequestError, match=told) as caught:
+        verdicts(tmp_path, claim, row(1.0))
+    assert "claims.toml: claim 1" in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+def test_a_pipe_is_no_file_of_claims(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(RequestError, match="cannot be read"):
+        read_claims(tmp_path / "pipe")
+
+
+def test_the_texts_own_figures_need_no_profile() -> None:
+    found = judged([read_claims(CLAIMS / "tessera.toml")], study(Joined((), (), (), (), ())))
+    quoted = {one.claim.quoted: one.verdict for one in found if one.claim.quoted}
+    assert quoted == {
+        (3.33, 5.21): Verdict.FAILS,  # 64 % is not linear
+        (6.07, 5.55): Verdict.FAILS,  # measured twice, 9 % apart
+        (1026.0, 900.0): Verdict.HOLDS,  # 14 % on the GPU
+        (14016.0, 11360.0): Verdict.FAILS,  # 23 % on the CPU
+        (1232.0, 1496.0): Verdict.FAILS,  # 0.82 in the other post
+    }
+    assert all(one.verdict is Verdict.UNKNOWN for one in found if not one.claim.quoted)
+
+
+def test_every_file_of_claims_can_be_read() -> None:
+    texts: list[Any] = [read_claims(file) for file in sorted(CLAIMS.glob("*.toml"))]
+    assert sum(len(text.claims) for text in texts) >= 15
+    assert {CPU, GPU} == {"cpu", "gpu"}

@@ -1,0 +1,237 @@
+"""Ratios, speed-ups and curves of a study, from rows with planted figures."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.reporters.scripts.study import COLUMNS, figures, study_csv
+from harness.reporters.study_words import answers, money
+from harness.statistics.figures import Figure
+from harness.statistics.occasions import MEDIAN_OCCASION_SD
+from harness.study.figures import COST, Study, study
+from harness.study.joining import Joined
+from harness.study.prices import Offer, Prices
+from harness.study.ratios import LATENCY, RATE, figure, ratio
+from harness.study.rows import GPU, OperatorTypes, Row
+from tests.builders.study_rows import row
+
+
+def of(*rows: Row, prices: Prices | None = None) -> Study:
+    return study(Joined(rows, (), (), (), ()), prices)
+
+
+def test_a_figure_includes_what_occasions_differ_by() -> None:
+    low, high = figure([row(10.0)], LATENCY).interval or (0, 0)
+    assert low < 10e6 < high
+    # One occasion: at least the normal 95 % of the deviation that is assumed between occasions.
+    assert math.log(high / 10e6) > 1.95 * MEDIAN_OCCASION_SD
+    many = [row(10.0, name=f"{k}") for k in range(8)]
+    narrow = figure(many, LATENCY).interval or (0, 0)
+    assert math.log(narrow[1] / narrow[0]) < math.log(high / low) / 2
+
+
+def test_occasions_that_differ_by_more_widen_it() -> None:
+    calm = figure([row(10.0 + 0.01 * k, name=f"{k}") for k in range(6)], LATENCY)
+    wild = figure([row(10.0 * 1.2**k, name=f"{k}") for k in range(6)], LATENCY)
+    widths = [math.log(one.interval[1] / one.interval[0]) for one in (calm, wild) if one.interval]
+    assert widths[1] > 3 * widths[0]
+
+
+def test_ratios_of_latency_and_throughput_are_inverse_to_each_other() -> None:
+    slow, fast = [row(20.0)], [row(10.0)]
+    latency, rate = ratio(slow, fast, LATENCY), ratio(slow, fast, RATE)
+    assert latency.value == pytest.approx(0.5)
+    assert rate.value == pytest.approx(2.0)
+    assert latency.interval is not None
+    assert rate.interval is not None
+    # Throughput is held to a smaller deviation between occasions, or an equal one.
+    assert rate.interval[0] < 2 < rate.interval[1]
+    back = ratio(fast, slow, RATE)
+    assert back.interval is not None
+    assert back.interval == pytest.approx((1 / rate.interval[1], 1 / rate.interval[0]))
+
+
+def test_a_profile_against_itself_is_no_ratio() -> None:
+    one = row(1.0)
+    assert ratio([one], [one], LATENCY).value is None
+
+
+def test_between_machines_the_yardstick_is_left_out() -> None:
+    """It tells that they differ, which is what is asked."""
+    sides = {}
+    for machine, speed in (("box", 1.0), ("other", 3.0)):
+        planted = row(10.0, machine=machine)
+        side = planted.sides["latency_ns"]
+        yardstick = np.log(np.full((len(side.log_figure), 1), speed))
+        sides[machine] = row(
+            10.0, machine=machine,
+            sides={"latency_ns": type(side)(side.log_figure, yardstick)},
+        )  # fmt: skip
+    found = ratio([sides["box"]], [sides["other"]], LATENCY)
+    assert found.interval is not None
+    assert math.log(found.interval[1] / found.interval[0]) < 0.6  # not widened by log 3
+    here = row(10.0, sides=sides["other"].sides, name="second")
+    same = ratio([sides["box"]], [here], LATENCY)
+    assert same.interval is not None
+    assert math.log(same.interval[1] / same.interval[0]) > math.log(3)
+
+
+def test_a_crossover_over_the_batch() -> None:
+    rows = []
+    for batch in (1, 2, 4, 8, 16, 32):
+        rows += [row(batch * 1.0, batch=batch), row(4.0 + batch / 100, kind=GPU, batch=batch)]
+    (found,) = of(*rows).crossovers
+    assert (found.crossing.kind, found.crossing.low, found.crossing.high) == ("between", 2, 8)
+    assert found.crossing.at == pytest.approx(4, rel=0.1)
+    sentence = answers(of(*rows))[0].sentence
+    assert "the CPU is faster up to batch 2, from batch 8 on the GPU" in sentence
+
+
+def test_a_winner_of_three_devices_beats_both_others() -> None:
+    cpus = [row(10.0), row(6.0, machine="other", device="EPYC")]
+    (latency, _) = of(*cpus, row(3.0, kind=GPU)).winners
+    assert latency.winner is not None
+    assert latency.winner.kind == GPU
+    assert latency.leads[0].value == pytest.approx(2.0)
+    (close, _) = of(*cpus, row(5.9, kind=GPU)).winners
+    assert close.winner is None
+    told = answers(of(*cpus, row(3.0, kind=GPU)))[0].sentence
+    assert "the GPU is faster for m (batch 1: 2 times)" in told
+
+
+def threads(count: int, **more: object) -> Row:
+    """Amdahl's law with a tenth that is serial: 1 / (0.1 + 0.9 / n)."""
+    time = 10 * (0.1 + 0.9 / count)
+    told = OperatorTypes({"MatMul": 9e6 / count, "Loop": 1e6}, 1e4, time * 1e6, 0.001, "")
+    return row(time, threads=count, operators=told, **more)
+
+
+def test_the_knee_over_threads_and_the_operator_that_stops() -> None:
+    (found,) = of(*map(threads, (1, 2, 4, 8, 16, 32, 64, 128))).scalings
+    # 128 threads do 9.34 times the work of one; nine tenths are 8.4: 64 threads (8.77).
+    assert found.knee.threads == 64
+    assert found.knee.earliest <= 64 <= found.knee.latest
+    stops = {one.name: one.stops_at for one in found.operators}
+    assert stops == {"MatMul": 128, "Loop": 1}
+    for count, together, told in found.accounts:
+        assert together + told.framework_ns == pytest.approx(told.clean_ns, rel=0.02), count
+
+
+def test_threads_that_ort_chose_are_no_point_of_a_curve() -> None:
+    assert not of(threads(1), row(3.0, threads=0)).scalings
+
+
+def test_instances_against_the_best_and_against_one_of_as_many_threads() -> None:
+    rows = [
+        row(10.0, threads=8), row(40.0, threads=1),
+        row(50.0, threads=1, instances=8, rate=160.0),
+    ]  # fmt: skip
+    (found,) = of(*rows).instances
+    assert found.gain.value == pytest.approx(1.6)
+    assert found.efficiency.value == pytest.approx(160 / (8 * 25))
+    told = answers(of(*rows))
+    assert "1.6 times the items a second of the best single session" in told[0].sentence
+
+
+def test_instances_that_turn_the_winner() -> None:
+    rows = [row(10.0, threads=8), row(50.0, threads=1, instances=8, rate=160.0)]
+    turned = of(*rows, row(8.0, kind=GPU))
+    assert [one.first.kind for one in turned.turned] == ["cpu"]
+    told = answers(turned)[1].sentence
+    assert told.startswith("Sessions side by side change it: 1 thread, 8 instances give 1.6 times")
+    assert told.endswith("those of the CPU for m (batch 1: 1.3 times)")
+    same = of(*rows, row(2.0, kind=GPU))
+    assert same.turned == ()
+    assert "do not change who has most items a second" in answers(same)[1].sentence
+
+
+def test_efficiency_that_the_groups_tell_comes_first() -> None:
+    group = row(50.0, instances=8, rate=160.0, efficiency=Figure(0.7),
+                efficiency_interval=(0.65, 0.75))  # fmt: skip
+    (found,) = of(group).instances
+    assert (found.efficiency.value, found.efficiency.interval) == (pytest.approx(0.7), (0.65, 0.75))
+    assert found.gain.value is None
+
+
+def test_a_variant_is_held_against_its_model() -> None:
+    facts = {"variant": "int8-dynamic of m 0123456789ab", "variant_error_max": 0.25}
+    (found,) = of(row(10.0), row(4.0, variant="int8-dynamic", sha256="11", facts=facts)).variants
+    assert found.speed_up.value == pytest.approx(2.5)
+    assert found.errors == (("error max", "0.25"),)
+    other = row(4.0, variant="int8-dynamic", sha256="11", original="b" * 12)
+    (strange,) = of(row(10.0, original="a" * 12), other).variants
+    assert strange.speed_up.value is None
+    (alone,) = of(row(4.0, variant="int8-dynamic")).variants
+    assert "was not measured" in alone.speed_up.reason
+
+
+def test_runtimes_against_onnx_runtime() -> None:
+    (found,) = of(row(10.0), row(12.0, runtime="torch 2.10")).runtimes
+    assert found.base == "ort 1.31"
+    assert found.speed_up.value == pytest.approx(10 / 12)
+
+
+def test_an_interrupted_profile_does_not_spoil_whole_ones() -> None:
+    rows = [row(10.0), row(90.0, processes=1, complete=False, name="left")]
+    (found,) = of(*rows).measured
+    assert found.latency.value == pytest.approx(10e6)
+    assert len(of(*rows[1:]).measured) == 1
+
+
+def test_no_data_no_answer() -> None:
+    assert answers(of(row(1.0))) == ()
+    undecided = of(row(10.0), row(10.0, kind=GPU))
+    assert answers(undecided) == ()
+    assert {what for what, _ in of(row(1.0)).absent} >= {
+        "speed-up", "crossover batch", "thread scaling", "instances", "variants", "runtimes",
+        "energy", "cost",
+    }  # fmt: skip
+
+
+def test_at_most_three_sentences_the_cost_among_them() -> None:
+    offers = tuple(
+        Offer(kind, "*", kind, price, "USD", "2026-05-20", "list", spot=False, share=1.0)
+        for kind, price in (("cpu", 1.0), ("gpu", 30.0))
+    )
+    rows = [*map(threads, (1, 2, 4)), row(1.0, kind=GPU),
+            row(4.0, threads=1, instances=4, rate=900.0)]  # fmt: skip
+    told = answers(of(*rows, prices=Prices(offers, None, 0.0, Path("prices.toml"))))
+    assert len(told) == 3
+    (cheapest,) = [
+        one for one in of(*rows, prices=Prices(offers, None, 0.0, Path("p.toml"))).winners
+        if one.which == COST
+    ]  # fmt: skip
+    assert (cheapest.first.kind, cheapest.currency) == ("cpu", "USD")
+    # 30 / 1,000 over 1 / 900.
+    assert cheapest.leads[0].value == pytest.approx(27)
+    assert cheapest.winner is not None
+    # 900 items/s for 1 USD an hour: 0.31 USD a million; 1,000 items/s for 30: 8.33 USD.
+    assert "cost least on Xeon for m (batch 1: 27 times less)" in told[2].sentence
+    assert any("Xeon 0.31 USD" in one for one in told[2].evidence)
+    assert any("NVIDIA L4 8.33 USD" in one for one in told[2].evidence)
+    assert all(one.evidence for one in told)
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [(1234.5, "1,234.50 X"), (0.994, "0.99 X"), (0.0043, "0.0043 X"), (0.0, "0.00 X"),
+     (1e-7, "0.00000010 X")],
+)  # fmt: skip
+def test_money(value: float, told: str) -> None:
+    assert money(value, "X") == told
+
+
+def test_every_figure_has_the_same_columns_and_a_reason_where_it_has_no_value() -> None:
+    found = of(*map(threads, (1, 2, 4)), row(1.0, kind=GPU), row(9.0, processes=1, batch=8))
+    rows = list(figures(found))
+    assert len({one["figure"] for one in rows}) > 8
+    for one in rows:
+        assert tuple(one) == COLUMNS
+        assert one["value"] is not None or one["reason"], one
+        assert one["low"] is not None or one["reason"], one
+    lines = study_csv(found).splitlines()
+    assert len(lines) == len(rows) + 1

@@ -1,0 +1,283 @@
+"""Plans: what they may hold, and what an error in one says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.config.profile import ProfileConfig
+from harness.errors import RequestError
+from harness.options import words
+from harness.study.cells import cells_of
+from harness.study.plan import SweepPlan, read_plan, request
+from harness.study.results import shown
+
+PLANS = sorted((Path(__file__).parents[3] / "profiles" / "plans").glob("*.toml"))
+
+
+def plan(folder: Path, text: str) -> SweepPlan:
+    path = folder / "plan.toml"
+    path.write_text(text)
+    return read_plan(path, words())
+
+
+def refused(folder: Path, text: str) -> str:
+    with pytest.raises(RequestError) as caught:
+        plan(folder, text)
+    said = f"{caught.value.message} ({caught.value.remedy})"
+    assert "\n" not in said
+    return said.replace(f"{folder}/", "")
+
+
+MLP = '[axes]\nmodel = ["mlp"]\n'
+
+
+def test_every_combination_is_a_cell_and_the_last_axis_varies_fastest(tmp_path: Path) -> None:
+    cells = cells_of(plan(tmp_path, f"{MLP}batch = [1, 8]\nthreads = [1, 'all']\n"))
+    assert [one.number for one in cells] == [1, 2, 3, 4]
+    assert [list(shown(one.settings).values()) for one in cells] == [
+        ["mlp", 1, 1],
+        ["mlp", 1, "all"],
+        ["mlp", 8, 1],
+        ["mlp", 8, "all"],
+    ]
+    assert len({one.id for one in cells}) == 4
+
+
+def test_only_and_skip_leave_out_combinations_before_they_are_numbered(tmp_path: Path) -> None:
+    text = (
+        f"{MLP}batch = [1, 8]\nthreads = [1, 2, 'all']\n"
+        "[[only]]\nbatch = 1\n[[only]]\nthreads = [2]\n"
+        "[[skip]]\nbatch = 1\nthreads = ['all', 1]\n"
+    )
+    cells = cells_of(plan(tmp_path, text))
+    assert [(one.number, *list(shown(one.settings).values())[1:]) for one in cells] == [
+        (1, 1, 2),
+        (2, 8, 2),
+    ]
+
+
+def test_a_field_has_the_name_of_its_option_its_own_and_that_of_its_part(tmp_path: Path) -> None:
+    found = [
+        cells_of(plan(tmp_path, f"{MLP}{name} = [2]\n"))
+        for name in ("threads", "intra_threads", "session.intra_threads", "session.threads")
+    ]
+    assert len({cells[0].id for cells in found}) == 1
+    assert request(found[0][0].all).session.intra_threads == 2
+
+
+def test_an_entry_of_a_dict_is_an_axis(tmp_path: Path) -> None:
+    text = (
+        '[sweep]\nprovider_options = {}\n[axes]\nmodel = ["mlp"]\n'
+        'entries."session.intra_op.allow_spinning" = [0, "1"]\nshape.input = ["1x64", [2, 64]]\n'
+        'trace = ["none", "probe,ort"]\n'
+    )
+    asked = [request(one.all) for one in cells_of(plan(tmp_path, text))]
+    assert len(asked) == 8
+    assert asked[0].session.entries == {"session.intra_op.allow_spinning": "0"}
+    assert (asked[0].inputs.shapes, asked[0].trace) == ({"input": (1, 64)}, ())
+    assert (asked[-1].inputs.shapes, asked[-1].trace) == ({"input": (2, 64)}, ("probe", "ort"))
+
+
+def test_what_defines_a_cell_gives_it_its_identity(tmp_path: Path) -> None:
+    def id_of(text: str) -> str:
+        return cells_of(plan(tmp_path, text))[-1].id
+
+    base = id_of(f"{MLP}batch = [8]\n")
+    same = [
+        f"[sweep]\nseed = 5\nrounds = 2\n{MLP}batch = [1, 8]\n",  # order, and other cells
+        f"[sweep]\nprocesses = 10\n{MLP}batch = [8]\n",  # the default, said
+        f"[sweep]\nbatch = 8\n{MLP}",
+        f"{MLP}batch = [8]\nthreads = ['default']\n",
+    ]
+    assert {id_of(text) for text in same} == {base}
+    other = [
+        f"{MLP}batch = [9]\n",
+        f"[sweep]\nquick = true\n{MLP}batch = [8]\n",
+        f"[sweep]\nduration_s = 1\n{MLP}batch = [8]\n",
+        f"{MLP}batch = [8]\nthreads = ['all']\n",
+    ]
+    assert len({base, *map(id_of, other)}) == 5
+
+
+def test_a_model_file_counts_by_what_it_holds_and_not_by_its_place(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    for name in ("a.onnx", "deep/b.onnx"):
+        (tmp_path / name).write_bytes(b"not a model, whatever it is called")
+    cells = cells_of(plan(tmp_path, '[axes]\nmodel = ["a.onnx", "deep/b.onnx"]\n'))
+    assert cells[0].id == cells[1].id
+    assert [one.model for one in cells] == ["a", "b"]
+    (tmp_path / "a.onnx").write_bytes(b"another")
+    text = '[axes]\nmodel = ["./a.onnx", "deep/b.onnx"]\n'
+    # A plan is read once in a command: another name stands for another command.
+    assert cells_of(plan(tmp_path, text))[0].id != cells[0].id
+
+
+@pytest.mark.parametrize("path", PLANS, ids=lambda path: path.name)
+def test_plans_that_come_along_are_right(path: Path) -> None:
+    cells = cells_of(read_plan(path, words()))
+    assert len(cells) > 10
+    assert len({one.id for one in cells}) == len(cells)
+
+
+def test_the_matrix_of_gpu_against_cpu_is_whole() -> None:
+    path = next(one for one in PLANS if one.name == "gpu-vs-cpu.toml")
+    cells = [shown(one.settings) for one in cells_of(read_plan(path, words()))]
+    on_cpu = [one for one in cells if one["provider"] == "cpu"]
+    free = [one for one in on_cpu if "placement" not in one]
+    assert {one["threads"] for one in free} == {1, 4, 8, 16, 32, 64, 128, 192}
+    assert {one["batch"] for one in free} == {2**power for power in range(5, 13)}
+    jobs = {(one["placement"], one["instances"]) for one in on_cpu if one.get("instances", 1) > 1}
+    assert {(f"{n}-l3", n) for n in (2, 4, 6, 12, 24)} <= jobs
+    assert {(f"{2 * n}-l3", n) for n in (2, 4, 6, 12)} <= jobs
+    spread = {one["placement"] for one in on_cpu if one.get("memory") == "interleave"}
+    assert spread == {f"{n}-l3" for n in (1, 2, 4, 6, 12)}
+    on_gpu = [one["batch"] for one in cells if one["provider"] != "cpu"]
+    assert (min(on_gpu), max(on_gpu)) == (32, 6144)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            f"[sweep]\nquik = true\n{MLP}",
+            "plan.toml:2: quik: no such setting (did you mean quick?)",
+        ),
+        (f"{MLP}thread = [1]\n", "plan.toml:3: thread: no such setting (did you mean threads?)"),
+        ("[axis]\nmodel = ['mlp']\n", "plan.toml:1: axis: no such table (did you mean axes?)"),
+        (
+            "\n[axes]\nmodel = ['mlq']\n",
+            'plan.toml:3: model: "mlq": neither a file nor a reference',
+        ),
+        (f"{MLP}batch = [0, 8]\n", "plan.toml:3: batch: 0: a batch must be at least 1"),
+        (f"{MLP}batch = 8\n", "plan.toml:3: batch = 8: an axis is a list of values"),
+        (f"{MLP}batch = []\n", "plan.toml:3: batch = []: an axis is a list of values"),
+        (f"{MLP}batch = [1, 1]\n", "plan.toml:3: batch: 1 is there twice"),
+        (
+            f"{MLP}batch = ['two']\n",
+            "plan.toml:3: batch: 'two': of type str (write a whole number)",
+        ),
+        (f"{MLP}threads = ['most']\n", "plan.toml:3: threads: 'most': of type str"),
+        (f"{MLP}provider = ['cudda']\n", "plan.toml:3: provider: cudda: not known"),
+        (f"{MLP}placement = ['per-l4']\n", 'plan.toml:3: placement: "per-l4": no such placement'),
+        (f"{MLP}placement = ['0-l3']\n", 'plan.toml:3: placement: "0-l3": no such placement'),
+        (f"{MLP}instances = ['per-disk']\n", "plan.toml:3: instances: per-disk: neither a number"),
+        (
+            f"{MLP}threads = [1]\nsession.intra_threads = [2]\n",
+            "plan.toml:4: session.intra_threads: another axis sets the same",
+        ),
+        (
+            f"[sweep]\nthreads = 2\n{MLP}threads = [1]\n",
+            "plan.toml:2: threads: set for all cells, and an axis",
+        ),
+        (
+            f"{MLP}placement = ['1-l3']\naffinity = ['0']\n",
+            "plan.toml:4: affinity contradicts placement",
+        ),
+        (
+            f"{MLP}placement = ['per-l3']\ninstances = [2]\n",
+            'model = "mlp", placement = "per-l3", instances = 2: placement contradicts instances',
+        ),
+        (
+            f"[sweep]\nsample_hz = 0\n{MLP}energy = [true]\n",
+            'plan.toml:5: model = "mlp", energy = true: energy needs device readings',
+        ),
+        (f"{MLP}memory = ['local']\n", "memory local: only instances are placed"),
+        (
+            f"{MLP}variant = ['fp17']\n",
+            "plan.toml:3: variant fp17: not known",
+        ),
+        (f"[sweep]\nprecision = 0.1\n{MLP}", "plan.toml:2: precision: not in a plan: in rounds"),
+        (f"[sweep]\noutput = 'x'\n{MLP}", "plan.toml:2: output: not in a plan: the folder"),
+        (f"[sweep]\nseed = -1\n{MLP}", "plan.toml:2: seed = -1: must be a whole number"),
+        (f"[sweep]\nrounds = 0\n{MLP}", "plan.toml:2: rounds = 0: must be a whole number of at le"),
+        (f"{MLP}[[skip]]\nbatch = 1\n", "plan.toml:4: batch: is no axis of this plan"),
+        (
+            f"{MLP}batch = [1, 8]\n[[skip]]\nbatch = 1\n[[skip]]\nbatch = 2\n",
+            "plan.toml:7: batch: 2 is not among the axis' values (they are 1, 8)",
+        ),
+        (f"{MLP}[[skip]]\nmodel = 'mlp'\n", "plan.toml:3: no cell is left"),
+        (f"{MLP}[[only]]\n", "plan.toml:3: [[only]] names no axis"),
+        ("[axes]\nbatch = [1]\n", "plan.toml:1: no model is named"),
+        ("[sweep]\nquick = true\n", "plan.toml: there are no axes"),
+        ("[axes]\nmodel = ['mlp'\nbatch = 3\n", "plan.toml:3: is not TOML"),
+        ("axes = 3\n", "plan.toml:1: axes: write it as [axes]"),
+        (f"{MLP}batch = {list(range(1, 2000))}\nseed = {list(range(600))}\n", "1,199,400 combina"),
+        (
+            f"{MLP}batch = {list(range(1, 200))}\nseed = {list(range(60))}\n",
+            "more than 10,000 cells",
+        ),
+    ],
+)
+def test_an_error_names_the_line_and_the_nearest_name(tmp_path: Path, text: str, said: str) -> None:
+    assert said in refused(tmp_path, text)
+
+
+def test_axes_of_the_command_line_replace_those_of_the_plan(tmp_path: Path) -> None:
+    path = tmp_path / "plan.toml"
+    path.write_text(f"{MLP}batch = [1, 8]\n")
+    given = [("batch", ["2"]), ("threads", ["1", "all"])]
+    cells = cells_of(read_plan(path, words(), given, {"quick": True}))
+    assert [list(shown(one.settings).values()) for one in cells] == [
+        ["mlp", 2, 1],
+        ["mlp", 2, "all"],
+    ]
+    assert request(cells[0].all).quick
+    with pytest.raises(RequestError, match="`axis` thraeds: no such setting"):
+        read_plan(None, words(), [("thraeds", ["1"])])
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"a = 1\n" * 300_000])
+def test_strange_files_are_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "plan.toml"
+    path.write_bytes(content)
+    with pytest.raises(RequestError):
+        read_plan(path, words())
+    with pytest.raises(RequestError, match="cannot be read"):
+        read_plan(tmp_path, words())
+
+
+_NAMES = st.sampled_from(
+    ["model", "batch", "threads", "quick", "entries.a", "seed", "nothing", "x.y"]
+)
+
+
+@given(st.lists(st.tuples(_NAMES, st.lists(st.text(min_size=1, max_size=5), min_size=1))))
+def test_whatever_axes_are_given_the_answer_is_a_plan_or_one_sentence(
+    axes: list[tuple[str, list[str]]],
+) -> None:
+    said = ""
+    found = None
+    try:
+        found = read_plan(None, words(), axes)
+    except RequestError as error:
+        said = error.message
+    assert (found is None) == bool(said)
+    assert "\n" not in said
+    if found is not None:
+        assert all(isinstance(request(one.all), ProfileConfig) for one in cells_of(found))
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("sweep.quick = true\naxes.model = ['mlp']\naxes.btach = [1]\n", 3),
+        ("# two tables\nsweep = {quick = true}\naxes = {model = ['mlp'], btach = [1]}\n", 3),
+        ("\ufeff[axes]\r\nmodel = ['mlp']\r\nbtach = [1]\r\n", 3),
+    ],
+)
+def test_the_line_is_found_however_a_table_is_written(tmp_path: Path, text: str, line: int) -> None:
+    assert refused(tmp_path, text) == (
+        f"plan.toml:{line}: btach: no such setting (did you mean batch?)"
+    )
+
+
+def test_lists_in_each_other_too_deeply_are_refused(tmp_path: Path) -> None:
+    assert "too deeply" in refused(tmp_path, f"a = {'[' * 5000}{']' * 5000}\n")
+
+
+def test_the_way_out_names_a_setting_as_the_plan_does(tmp_path: Path) -> None:
+    assert "(write threads N" in refused(tmp_path, f"{MLP}threads = [1, -1]\n")

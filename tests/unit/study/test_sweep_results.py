@@ -1,0 +1,125 @@
+"""The best cell, and curves with knees, from figures by hand."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from harness.options import words
+from harness.reporters.scripts.sweep import sweep_csv, sweep_text
+from harness.reporters.terminal.sweep import print_cells, print_sweep
+from harness.study.cells import CellState, Failure, cells_of
+from harness.study.plan import read_plan
+from harness.study.results import Result, best, curves
+
+
+def measured(rates: list[float | None], width: float = 0.02, **axes: list[str]) -> list[Result]:
+    """A result for each cell; None for one that was not measured."""
+    cells = cells_of(read_plan(None, words(), list({"model": ["mlp"], **axes}.items())))
+    assert len(cells) == len(rates)
+    found = []
+    for cell, rate in zip(cells, rates, strict=True):
+        settings = {one.field: value for one, value in cell.settings.items()}
+        file = Path("results", cell.file)
+        if rate is None:
+            found.append(Result(CellState(cell, "skipped", "7 threads on 2 CPUs", file), "skipped"))
+            continue
+        found.append(
+            Result(
+                CellState(cell, "done", "", file),
+                median_ns=1e9 / rate,
+                interval_ns=(0.99e9 / rate, 1.01e9 / rate),
+                items_per_s=rate,
+                interval_items_per_s=(rate * (1 - width), rate * (1 + width)),
+                inferences_per_s=rate,
+                items=settings.get("batch", 1),
+                threads=settings.get("intra_threads"),
+                joules_per_item=None,
+                energy_reason="no device here tells of its energy",
+                noise="clean",
+            )
+        )
+    return found
+
+
+def test_the_best_of_each_model_names_those_it_is_not_told_apart_from() -> None:
+    found = measured([10, 30, 29.5, 5, 7, 90], model=["mlp", "resnet50"], batch=["1", "8", "32"])
+    one, other = best(found)
+    assert (one.model, one.result.state.cell.number, one.of) == ("mlp", 2, 3)
+    assert [each.state.cell.number for each in one.level] == [3]
+    assert (other.model, other.result.state.cell.number, other.level) == ("resnet50", 6, ())
+
+
+def test_a_throughput_without_an_interval_cannot_be_told_apart() -> None:
+    found = [
+        Result(one.state, items_per_s=one.items_per_s, interval_items_per_s=None)
+        for one in measured([10, 30], batch=["1", "8"])
+    ]
+    assert [each.state.cell.number for each in best(found)[0].level] == [1]
+
+
+def test_a_knee_is_the_first_value_with_nearly_the_best_throughput() -> None:
+    found = measured([10, 19, 39, 38.5, None, 40], threads=["1", "2", "4", "8", "16", "3"])
+    (curve,) = curves(found)
+    assert (curve.axis, curve.values, curve.knee) == ("threads", (1, 2, 3, 4, 8), 3)
+
+
+def test_a_curve_holds_all_other_axes_fixed() -> None:
+    found = measured([10, 20, 60, 40], batch=["1", "8"], threads=["1", "2"])
+    told = {
+        (one.axis, *(str(value) for value in one.fixed.values())): (one.values, one.knee)
+        for one in curves(found)
+    }
+    assert told == {
+        ("threads", "mlp", "1"): ((1, 2), 2),
+        ("threads", "mlp", "8"): ((1, 2), 1),
+        ("batch", "mlp", "1"): ((1, 8), 8),
+        ("batch", "mlp", "2"): ((1, 8), 8),
+    }
+    assert curves(measured([10], batch=["1"])) == []
+
+
+def test_json_and_csv_hold_every_cell_and_the_reasons() -> None:
+    found = measured([10, None], threads=["1", "7"])
+    told = json.loads(sweep_text(Path("results"), found))
+    one, other = told["cells"]
+    assert one["settings"] == {"model": "mlp", "threads": 1}
+    assert (one["status"], one["items_per_s"], one["median_ns"]) == ("done", 10, 1e8)
+    assert one["joules_per_item"] is None
+    assert one["joules_per_item_reason"] == "no device here tells of its energy"
+    assert (other["status"], other["reason"]) == ("skipped", "7 threads on 2 CPUs")
+    for name in ("file", "median_ns", "interval_ns", "items_per_s", "inferences_per_s", "noise"):
+        assert other[name] is None
+        assert other[f"{name}_reason"], name
+    assert told["best"] == [{"model": "mlp", "cell": 1, "level": []}]
+    rows = list(csv.DictReader(io.StringIO(sweep_csv(found))))
+    assert [row["threads"] for row in rows] == ["1", "7"]
+    assert [row["items_per_s"] for row in rows] == ["10", ""]
+    assert rows[1]["reason"] == "7 threads on 2 CPUs"
+
+
+def test_the_table_tells_each_reason_once(capsys: pytest.CaptureFixture[str]) -> None:
+    found = measured([10, 30, None, None], batch=["1", "8", "16", "32"])
+    failure = Failure("machine", "`memory_limit_gb` is too small", "give more", 3, "host", "today")
+    failed = CellState(found[3].state.cell, "failed", failure.message, Path("x.h5"), None, failure)
+    print_sweep(Path("results"), [*found[:3], Result(failed, failure.message)])
+    said = capsys.readouterr().out
+    assert "failed     cell 4: --memory-limit is too small (give more)" in said
+    assert "skipped    cell 3: 7 threads on 2 CPUs" in said
+    assert "best       mlp: cell 2 (batch 8), 30 items/s, above the other by its interval" in said
+    assert "curve      batch (model mlp): 1: 10  8: 30 items/s; knee at 8" in said
+    assert "4 cells: 2 done, 1 failed, 1 skipped; profiles in results" in said
+
+
+def test_a_dry_run_tells_what_is_left(capsys: pytest.CaptureFixture[str]) -> None:
+    found = measured([10, None], batch=["1", "8"])
+    state = CellState(found[1].state.cell, "pending", "2 of 10 processes", Path("x.h5"))
+    print_cells(Path("results"), [found[0], Result(state, state.reason)], 100, 10)
+    said = capsys.readouterr().out
+    assert "pending, 2 of 10 processes" in said
+    assert "2 cells: 1 done, 1 pending in results" in said
+    assert "at least 2 min for 1 cell in 10 rounds" in said

@@ -1,0 +1,122 @@
+"""What the files in a sweep's folder say of its cells."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from harness.errors import MachineError, RequestError
+from harness.options import words
+from harness.study import state
+from harness.study.cells import Cell, cells_of
+from harness.study.fitting import Machine
+from harness.study.plan import read_plan
+
+pytest.importorskip("harness.native.ort", reason="the native module is not built")
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "profile_v1.h5"
+
+
+@pytest.fixture(scope="module")
+def here() -> Machine:
+    return Machine()
+
+
+@pytest.fixture
+def cell() -> Cell:
+    return cells_of(read_plan(None, words(), [("model", ["mlp"])]))[0]
+
+
+def test_a_profile_under_the_name_of_a_cell_is_that_cell_done(
+    tmp_path: Path, cell: Cell, here: Machine
+) -> None:
+    assert state.state_of(tmp_path / "nowhere", cell, here).status == "pending"
+    shutil.copy(GOLDEN, tmp_path / f"cell-912-whatever-{cell.id}.h5")
+    found = state.state_of(tmp_path, cell, here)
+    assert (found.status, found.file.name) == ("done", f"cell-912-whatever-{cell.id}.h5")
+
+
+def test_a_damaged_profile_is_not_measured_over(tmp_path: Path, cell: Cell, here: Machine) -> None:
+    (tmp_path / cell.file).write_bytes(GOLDEN.read_bytes()[:3000])
+    found = state.state_of(tmp_path, cell, here)
+    assert found.status == "failed"
+    assert "delete it and go on" in found.reason
+
+
+def test_a_failure_is_kept_until_it_is_forgotten(tmp_path: Path, cell: Cell, here: Machine) -> None:
+    state.record_failure(tmp_path, cell, MachineError("out of\nmemory", "give less"))
+    found = state.state_of(tmp_path, cell, here)
+    assert (found.status, found.reason) == ("failed", "out of memory")
+    assert found.failure is not None
+    assert (found.failure.kind, found.failure.exit_code) == ("machine", 3)
+    state.forget_failure(tmp_path, cell)
+    assert state.state_of(tmp_path, cell, here).status == "pending"
+
+
+@pytest.mark.parametrize("content", [b"", b"[1]", b"{" * 70_000, b'{"message": 3, "exit_code": 0}'])
+def test_a_strange_record_of_a_failure_is_one_without_a_reason(
+    tmp_path: Path, cell: Cell, here: Machine, content: bytes
+) -> None:
+    (tmp_path / f"{Path(cell.file).stem}.failed.json").write_bytes(content)
+    found = state.state_of(tmp_path, cell, here)
+    assert found.status == "failed"
+    assert "does not say why" in found.reason
+    assert found.failure is not None
+    assert found.failure.exit_code == 1
+
+
+def test_the_holder_of_a_folder_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "results"
+    look = "import sys, time; from pathlib import Path; from harness.study import state\n"
+    look += "with state.held(Path(sys.argv[1])): print(1, flush=True); time.sleep(60)"
+    with subprocess.Popen(
+        [sys.executable, "-c", look, str(folder)], stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        other.stdout.read(1)
+        with pytest.raises(RequestError, match=f"process {other.pid} on .*, since 2"):
+            state.held(folder).__enter__()
+        # What somebody else wrote there is shown on one line, or not at all.
+        (folder / ".harness-sweep.json").write_text(json.dumps({"process": 1, "host": 2}))
+        with pytest.raises(RequestError, match="another sweep is measuring"):
+            state.held(folder).__enter__()
+        other.kill()
+    with state.held(folder):
+        assert (folder / ".harness-sweep.json").exists()
+    assert not list(folder.iterdir())
+
+
+def test_cells_of_one_host_wait_for_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    wait = "from harness.study import state\n"
+    wait += "with state.alone_on_the_host(lambda: print('waits', flush=True)): print('alone')"
+    with state.alone_on_the_host(pytest.fail):
+        child = subprocess.Popen(
+            [sys.executable, "-c", wait],
+            env={**os.environ, "TMPDIR": str(tmp_path)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert child.stdout is not None
+        assert child.stdout.readline() == "waits\n"
+    assert child.communicate(timeout=60)[0] == "alone\n"
+    lock = tmp_path / f"harness-{os.geteuid()}.lock"
+    lock.unlink()
+    lock.symlink_to("/etc/passwd")
+    with pytest.raises(MachineError, match="cannot be locked"), state.alone_on_the_host():
+        pass
+
+
+def test_a_folder_that_takes_no_more_is_full(tmp_path: Path) -> None:
+    assert not state.is_full(tmp_path)
+    assert not list(tmp_path.iterdir())
+    assert state.is_full(tmp_path / "nowhere")
