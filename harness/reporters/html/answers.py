@@ -109,7 +109,9 @@ def how_many(digest: Digest) -> list[Content]:
     what = f"{counted(found.instances, 'instance')} of {of_each}"
     if found.callers > 1:
         what += f", {found.callers} callers each"
-    told.append(note(f"{what}; {counted(found.groups, 'group')}, window {found.window_s:.3g} s"))
+    told.append(
+        note(f"{what}; {counted(found.groups, 'group')}, window {found.window_s:.3g}\u00a0s")
+    )
     efficiency = _absent(found.efficiency.reason)
     if found.efficiency.value is not None:
         efficiency = element("b", percent(found.efficiency.value))
