@@ -31,7 +31,7 @@ SESSION_DEFAULTS: Mapping[str, Any] = {
 }
 
 #: What makes callers side by side; missing in files of older versions, as where there is one.
-_GROUP = ("instances", "memory", "concurrency")
+GROUP = ("instances", "memory", "concurrency")
 
 #: Facts that must agree for two profiles to be of the same machine.
 _MACHINE = ("cpu_model", "cpu_threads", "affinity_cpus")
@@ -67,7 +67,7 @@ def configuration(of: Outline | Profile, *, versions: bool = True) -> tuple[str,
         {name: asked.session.get(name, default) for name, default in SESSION_DEFAULTS.items()},
         [asked.runtime, dict(asked.runtime_options)],
         asked.affinity,
-        [asked.options.get(name) or None for name in _GROUP],
+        [asked.options.get(name) or None for name in GROUP],
         [facts.get(name) for name in machine],
         [facts.get(name) for name in (gpu, *device)] if gpu else None,
     ]

@@ -17,6 +17,7 @@ from harness.analysis import noise
 from harness.analysis.comparing import undisturbed as comparing
 from harness.analysis.comparing.differences import Difference, differences
 from harness.analysis.configuration import (
+    GROUP,
     SESSION_DEFAULTS,
     as_json,
     configuration,
@@ -24,6 +25,7 @@ from harness.analysis.configuration import (
     facts_of,
     occasion,
 )
+from harness.analysis.throughput import time_per_inference_ns
 from harness.analysis.used_gpu import used_gpu
 from harness.config.session import ORT
 from harness.records import Profile
@@ -70,7 +72,8 @@ class Point:
         profile: without what was measured: its facts.
         created: when, UTC.
         undisturbed_ns: latency of an inference, geometric mean of ``faster_ns``.
-        faster_ns: float64[n], lower quartiles of the faster half of the processes.
+        faster_ns: float64[n], lower quartiles of the faster half of the processes; of groups of
+            callers side by side, their wall time per inference, all callers together.
         median_ns: geometric mean of the medians of all processes.
         processes: how many there are.
         look_ns: how long each process is looked at.
@@ -107,6 +110,9 @@ class Point:
             options.append(("runtime_options", as_json(dict(profile.asked.runtime_options))))
         if profile.asked.affinity is not None:
             options.append(("affinity", as_json(profile.asked.affinity)))
+        options += [
+            (name, as_json(value)) for name in GROUP if (value := profile.asked.options.get(name))
+        ]
         return Subject(
             model=profile.model.name,
             sha256=profile.model.sha256,
@@ -215,12 +221,15 @@ def point_of(profile: Profile, look_ns: float = math.inf) -> Point | Figure:
         return Figure(None, "it does not tell when it was measured")
     whole_ns = comparing.look_ns([profile])
     look_ns = min(look_ns, whole_ns)
-    quartiles_ns = np.array(
-        [
-            np.percentile(comparing.cut(one, look_ns).duration_ns, undisturbed.PERCENT)
+    if profile.instances is not None:
+        look_ns = whole_ns  # a rate is of the whole window
+        times = [time_per_inference_ns(one) for one in profile.processes if len(one.steady)]
+    else:
+        times = [
+            float(np.percentile(comparing.cut(one, look_ns).duration_ns, undisturbed.PERCENT))
             for one in passes
         ]
-    )
+    quartiles_ns = np.array(times)
     if not (quartiles_ns > 0).all():
         return Figure(None, "a process measured no time: the clock is too coarse for this model")
     faster_ns = np.exp(undisturbed.faster(np.log(quartiles_ns)).values)
@@ -252,7 +261,7 @@ def longer(points: Sequence[Point]) -> Iterator[tuple[int, float]]:
     for thing, point in zip(things, points, strict=True):
         shortest[thing] = min(point.look_ns, shortest.get(thing, math.inf))
     for place, (thing, point) in enumerate(zip(things, points, strict=True)):
-        if point.look_ns > EQUAL_LOOKS * shortest[thing]:
+        if point.profile.instances is None and point.look_ns > EQUAL_LOOKS * shortest[thing]:
             yield place, shortest[thing]
 
 

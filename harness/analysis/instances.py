@@ -41,6 +41,7 @@ class InstanceFigures:
         p99_ns: likewise, or why there is none.
         of_others: its rate as a share of the mean of the others, likewise; None if there is none.
         of_others_interval: of exactly that over groups; None with fewer than two.
+        waiting: share of the windows that its calling threads waited for a CPU; None if not known.
         is_slow: whether the whole interval is below SLOW_SHARE.
     """
 
@@ -52,6 +53,7 @@ class InstanceFigures:
     p99_ns: Figure
     of_others: float | None
     of_others_interval: tuple[float, float] | None
+    waiting: float | None
     is_slow: bool
 
 
@@ -113,6 +115,7 @@ def together(profile: Profile) -> Together | None:
     instances = len(np.unique(rows.instance[common]))
     by = rows.instance if instances > 1 else rows.caller
     units = np.unique(by[common])
+    why = {what.removeprefix("instances/"): reason for what, reason in profile.absent}
     rates = _rates(rows, np.flatnonzero(common), by, groups, units)
     alone = np.array([_rate(rows, ~common & (rows.process == group)) for group in groups])
     skews = [_extent(rows.start_ns[common & (rows.process == group)]) for group in groups]
@@ -139,8 +142,8 @@ def together(profile: Profile) -> Together | None:
         skew_ns=max(skews),
         marked=sum(skew > MOST_SKEW_NS for skew in skews),
         overlap=min(_overlap(rows, common & (rows.process == group)) for group in groups),
-        pss_bytes=_memory(rows, common, groups),
-        local_pages=_local(rows, common),
+        pss_bytes=_memory(rows, common, groups, why.get("pss_bytes")),
+        local_pages=_local(rows, common, why.get("local_bytes")),
         waiting=_waiting(rows, common),
     )
 
@@ -266,6 +269,7 @@ def _one(
         else Figure(None, "fewer than 500 inferences in a window"),
         of_others=typical(shares) if len(shares) else None,
         of_others_interval=interval,
+        waiting=_waiting(rows, chosen).value,
         is_slow=interval is not None and interval[1] < SLOW_SHARE,
     )
 
@@ -281,26 +285,29 @@ def _first_callers(rows: Instances, common: npt.NDArray[np.bool_]) -> npt.NDArra
 
 
 def _memory(
-    rows: Instances, common: npt.NDArray[np.bool_], groups: npt.NDArray[np.int32]
+    rows: Instances,
+    common: npt.NDArray[np.bool_],
+    groups: npt.NDArray[np.int32],
+    why: str | None,
 ) -> Figure:
     held = rows.pss_bytes[_first_callers(rows, common)]
     if (held < 0).any():
-        return Figure(None, "the kernel does not tell it of each instance")
+        return Figure(None, why or "the kernel does not tell it of each instance")
     return Figure(float(held.sum()) / len(groups))
 
 
-def _local(rows: Instances, common: npt.NDArray[np.bool_]) -> Figure:
+def _local(rows: Instances, common: npt.NDArray[np.bool_], why: str | None) -> Figure:
     first = _first_callers(rows, common)
     local, pages = rows.local_bytes[first], rows.pages_bytes[first]
     if (local < 0).any() or (pages < 1).any():
-        return Figure(None, "the kernel does not tell where the pages of each instance are")
+        return Figure(None, why or "the kernel does not tell where the pages of each instance are")
     return Figure(float(local.sum() / pages.sum()))
 
 
-def _waiting(rows: Instances, common: npt.NDArray[np.bool_]) -> Figure:
-    waited = rows.cpu_wait_ns[common]
+def _waiting(rows: Instances, chosen: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> Figure:
+    waited = rows.cpu_wait_ns[chosen]
     if (waited < 0).any():
         return Figure(None, "the kernel does not count it")
-    # Counted from just before the window to just after it, so it may be a trifle longer than that.
-    shares = waited / (rows.end_ns - rows.begin_ns)[common]
-    return Figure(float(np.minimum(shares, 1.0).mean()))
+    # Read from before the window until after it, so that it may be more than the whole.
+    share = float((waited / (rows.end_ns[chosen] - rows.begin_ns[chosen])).mean())
+    return Figure(min(share, 1.0))

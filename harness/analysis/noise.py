@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.analysis import machine_speed
-from harness.machine.cpu_lists import cpu_list
+from harness.machine.cpu_lists import cpu_parts
 from harness.machine.devices.clock_reasons import THROTTLED, clock_reasons
 from harness.records import NOISE, DeviceSeries, LatencySeries, ProcessRecord, Profile, Reading
 
@@ -101,9 +101,11 @@ class _Causes:
 
     Attributes:
         spread: the slowest process over the fastest by their medians, minus 1; None with one.
+        units: what the processes are: ``processes``, or ``groups`` of callers side by side.
     """
 
     spread: float | None
+    units: str
     causes: list[str] = dataclasses.field(default_factory=list)
     unusable: tuple[str, ...] = ()
 
@@ -130,7 +132,9 @@ class _Causes:
             return self.causes
         text = f"unusable: {', '.join(self.unusable)}"
         if "median" not in self.unusable and self.spread is not None:
-            text += f"; the processes' medians agree to {self.spread:.1%}, so the median is usable"
+            text += (
+                f"; the {self.units}' medians agree to {self.spread:.1%}, so the median is usable"
+            )
         return [*self.causes, text]
 
 
@@ -138,17 +142,17 @@ def judge(profile: Profile) -> NoiseVerdict:
     """The verdict on all processes together."""
     medians = [float(np.median(p.steady.duration_ns)) for p in profile.processes if len(p.steady)]
     spread = max(medians) / max(min(medians), 1.0) - 1 if len(medians) > 1 else None
-    found = _Causes(spread)
+    found = _Causes(spread, "processes" if profile.instances is None else "groups")
     unknown = _counters(profile, found)
     if spread is not None and spread > SPREAD_LIMIT:
-        found.add(f"the processes' medians differ by {spread:.0%}", spread / SPREAD_LIMIT)
+        found.add(f"the {found.units}' medians differ by {spread:.0%}", spread / SPREAD_LIMIT)
     machine = machine_speed.summary(profile.processes)
     limits = {"memory": MEMORY_SPREAD_LIMIT}
     excess = {one: one.spread / limits.get(one.part, SPREAD_LIMIT) for one in machine}
     slowed = [one for one in machine if excess[one] > 1]
     if slowed:
         parts = ", ".join(f"{one.part} {one.spread:.0%}" for one in slowed)
-        text = f"the machine itself was slower around some processes (yardstick: {parts})"
+        text = f"the machine itself was slower around some {found.units} (yardstick: {parts})"
         found.add(text, max(map(excess.__getitem__, slowed)), in_median=False)
     sampling = sampler_share(profile)
     if sampling is not None and sampling > SAMPLER_LIMIT:
@@ -238,7 +242,7 @@ def cpus(profile: Profile) -> float:
     told = [one.value for one in profile.environment if one.name == "affinity_cpus"]
     try:
         if profile.asked.affinity is not None:
-            return float(len(cpu_list(profile.asked.affinity)))
+            return float(sum(map(len, cpu_parts(profile.asked.affinity))))
     except ValueError:  # not a CPU list: harness did not write the file
         return math.inf
     return float(told[0]) if told and isinstance(told[0], (int, float)) else math.inf
@@ -335,6 +339,7 @@ def _counters(profile: Profile, found: _Causes) -> list[str]:
     # Each pass is read to within one step, too high as often as too low.
     slack_ns = CPU_TIME_STEP_NS * math.sqrt(len(walls))
     allowed = cpus(profile)
+    callers = "the timing thread" if profile.instances is None else "the calling threads"
     for name, limit, says, most, possible in (
         (
             *("steal_ns", STEAL_LIMIT, "the hypervisor took {:.1%} of a CPU's time (steal)"),
@@ -343,7 +348,7 @@ def _counters(profile: Profile, found: _Causes) -> list[str]:
         (
             "cpu_wait_ns",
             WAIT_LIMIT,
-            "the timing thread waited {:.1%} of the time for a CPU",
+            f"{callers} waited {{:.1%}} of the time for a CPU",
             math.inf,
             1.0,
         ),

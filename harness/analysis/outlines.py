@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.analysis.configuration import (
+    GROUP,
     SESSION_DEFAULTS,
     as_json,
     configuration,
@@ -70,7 +71,7 @@ def device(outline: Outline) -> str:
 
 
 def options(outline: Outline) -> dict[str, Any]:
-    """What was asked of the session besides provider and threads, the runtime and the affinity.
+    """What was asked of the session besides provider and threads; runtime, affinity and callers.
 
     By field, only what differs from the default.
     """
@@ -85,6 +86,7 @@ def options(outline: Outline) -> dict[str, Any]:
         shown["runtime_options"] = dict(outline.asked.runtime_options)
     if outline.asked.affinity is not None:
         shown["affinity"] = outline.asked.affinity
+    shown |= {name: value for name in GROUP if (value := outline.asked.options.get(name))}
     return shown
 
 

@@ -180,8 +180,8 @@ class PlainError(NamedTuple):
 
     def restored(self) -> HarnessError:
         """The error again."""
-        kinds = {kind.kind: kind for kind in _kinds(HarnessError)}
-        return kinds[self.kind](self.message, self.remedy)
+        kind = next(kind for kind in _kinds(HarnessError) if kind.kind == self.kind)
+        return kind(self.message, self.remedy)
 
 
 def leave_error(job: Job, error: HarnessError) -> NoReturn:

@@ -29,6 +29,17 @@ UNDISTURBED = (
     "processes"
 )
 
+#: The same of callers side by side.
+UNDISTURBED_TOGETHER = (
+    "undisturbed: wall time per inference of all callers together, the inverse of their "
+    "throughput, geometric mean of the faster half of the groups"
+)
+
+
+def undisturbed(profile: Profile) -> str:
+    """What the points of a profile's series are, in words."""
+    return UNDISTURBED if profile.instances is None else UNDISTURBED_TOGETHER
+
 
 def evidence(
     found: Finding, duration: Callable[[float], str], share: Callable[[float], str]

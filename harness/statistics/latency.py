@@ -80,7 +80,8 @@ def _latency(processes: tuple[ProcessRecord, ...]) -> Latency:
     if not series:
         raise ValueError("no process has a timed pass")
     medians = np.array([np.median(durations) for durations in series])
-    interval, reason = _interval_of_median(medians)
+    unit, units = _units(processes)
+    interval, reason = _interval_of_median(medians, unit, units)
     p90, p90_interval = percentile_of_processes(series, 90)
     if p90.value is None and all(len(one) >= samples_needed(99) for one in series):
         # Recurring spikes pass as independent, but the level they rise from does not, and the
@@ -94,8 +95,8 @@ def _latency(processes: tuple[ProcessRecord, ...]) -> Latency:
         interval_reason=reason,
         mean_ns=float(np.mean([durations.mean() for durations in series])),
         min_ns=int(min(durations.min() for durations in series)),
-        p90_ns=p90,
-        p99_ns=p99,
+        p90_ns=_of_units(p90, unit),
+        p99_ns=_of_units(p99, unit),
         p90_interval_ns=p90_interval,
         p99_interval_ns=p99_interval,
         samples=sum(map(len, series)),
@@ -104,10 +105,21 @@ def _latency(processes: tuple[ProcessRecord, ...]) -> Latency:
 
 
 def _interval_of_median(
-    medians: npt.NDArray[np.float64],
+    medians: npt.NDArray[np.float64], unit: str, units: str
 ) -> tuple[tuple[float, float] | None, str]:
     interval = t_interval(medians)
-    return interval, "" if interval else "one process cannot show how much processes differ"
+    return interval, "" if interval else f"one {unit} cannot show how much {units} differ"
+
+
+def _units(processes: Sequence[ProcessRecord]) -> tuple[str, str]:
+    """What a record is of: a process, or a group of callers side by side."""
+    grouped = any(len(process.caller) for process in processes)
+    return ("group", "groups") if grouped else ("process", "processes")
+
+
+def _of_units(figure: Figure, unit: str) -> Figure:
+    """The figure with the name of its unit in the reason why there is none."""
+    return Figure(figure.value, figure.reason.replace("per process", f"per {unit}"))
 
 
 def percentile_of_processes(

@@ -63,7 +63,8 @@ def side_by_side(
     hundred takes a quarter longer.
 
     Args:
-        rates: of each group, the rate of each caller, instance by instance.
+        rates: of each group, the rate of each caller, instance by instance; below 1, it has no
+            inference.
         callers: of each instance.
         alone: rate of the one that is measured alone; None if none is.
         columns: others of the profile.
@@ -86,8 +87,10 @@ def side_by_side(
                 {
                     "process": index, "instance": place, "caller": caller,
                     "cpus": f"{16 * place}-{16 * place + 15}",
-                    "start_ns": int(start_ns[0]), "done_ns": int((start_ns + duration_ns).max()),
-                    "inferences": count, "median_ns": int(np.median(duration_ns)),
+                    "start_ns": int(start_ns[0]) if count else -1,
+                    "done_ns": int((start_ns + duration_ns)[-1]) if count else -1,
+                    "inferences": count,
+                    "median_ns": int(np.median(duration_ns)) if count else -1,
                     "p99_ns": int(np.percentile(duration_ns, 99)) if count >= 500 else -1,
                 }
             )  # fmt: skip

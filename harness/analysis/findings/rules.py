@@ -12,6 +12,7 @@ from harness.analysis.findings import (
     gpu,
     quantisation,
     roofline,
+    side_by_side,
     threads,
     throttling,
 )
@@ -26,6 +27,8 @@ MOST_TOLD = 5
 
 RULES: Sequence[Callable[[Seen], Finding | None]] = (
     throttling.throttled,
+    side_by_side.slow_instance,
+    side_by_side.efficiency,
     gpu.gpu_idle,
     framework.framework,
     gpu.copies,

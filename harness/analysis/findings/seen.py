@@ -33,7 +33,8 @@ class Finding:
 
     Attributes:
         kind: which rule says so: ``framework``, ``roofline``, ``copies``, ``threads``,
-            ``throttled``, ``first_inference``, ``quantisation``, ``gpu_idle``.
+            ``throttled``, ``first_inference``, ``quantisation``, ``gpu_idle``,
+            ``slow_instance``, ``efficiency``.
         sentence: what was found.
         evidence: figures of the profile by name. The suffix gives the unit: ``_ns``, ``_share``
             for a fraction of 1; without one it is a count or a text.

@@ -8,16 +8,16 @@ import numpy as np
 
 from harness.analysis.findings.seen import WORTH_CHANGING, Finding, Seen, counted
 from harness.analysis.runtime import runtime
-from harness.machine.cpu_lists import cpu_list
+from harness.machine.cpu_lists import cpu_parts
 
 
 def threads(seen: Seen) -> Finding | None:
     """More threads than CPUs, or than the operators can use."""
-    threads, cpus = runtime(seen.profile).threads, _usable_cpus(seen)
+    threads, cpus = runtime(seen.profile).threads, usable_cpus(seen)
     if threads is None:
         threads = seen.profile.asked.intra_threads
-    if not seen.on_host or threads is None:
-        return None
+    if not seen.on_host or threads is None or seen.profile.instances is not None:
+        return None  # the threads of callers side by side are told by what these cost each other
     if cpus is not None and threads > math.ceil(cpus):
         evidence: dict[str, float | str] = {"threads": threads, "cpus": cpus}
         switches = seen.noted("involuntary_switches")
@@ -51,11 +51,13 @@ def threads(seen: Seen) -> Finding | None:
     )
 
 
-def _usable_cpus(seen: Seen) -> float | None:
+def usable_cpus(seen: Seen) -> float | None:
     """CPU time that the workers may use, in CPUs; None if unknown."""
     affinity = seen.profile.asked.affinity
     try:
-        allowed = seen.fact("affinity_cpus") if affinity is None else len(cpu_list(affinity))
+        allowed = (
+            seen.fact("affinity_cpus") if affinity is None else sum(map(len, cpu_parts(affinity)))
+        )
     except ValueError:  # not a CPU list: harness did not write the file
         allowed = None
     known = [one for one in (allowed, seen.fact("cgroup_cpu_limit")) if not isinstance(one, str)]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
+from harness.analysis.instances import Together
 from harness.analysis.operators.table import OperatorTable
 from harness.analysis.precision import Precision, precision
 from harness.analysis.runtime import runtime
@@ -22,6 +25,7 @@ from harness.reporters.html.quantities import (
     percent,
     size,
 )
+from harness.reporters.numbers import rate
 from harness.reporters.wording import runtime_line
 from harness.statistics.figures import Figure
 
@@ -34,10 +38,17 @@ _RUNTIME = 300
 _GOOD, _DOUBTFUL, _BAD = "good", "doubtful", "bad"
 
 
-def answers(digest: Digest) -> Markup:
-    """A card for each question."""
+def answers(digest: Digest, *, together: bool | None = None) -> Markup:
+    """A card for each question.
+
+    Args:
+        digest: of the profile.
+        together: whether there is one for the throughput; None for where callers are side by side.
+    """
+    grouped = digest.together is not None if together is None else together
     return element(
         "div",
+        card("How many together?", *how_many(digest)) if grouped else None,
         card("How long?", *how_long(digest)),
         card("How sure?", *how_sure(digest)),
         card("Where?", *where(digest)),
@@ -70,11 +81,69 @@ def how_long(digest: Digest) -> list[Content]:
     return [
         big(duration(figures.median_ns)),
         note(
-            f"median of {counted(figures.processes, 'process', 'processes')}{mean}, "
+            f"median of {counted(figures.processes, digest.unit, digest.units)}{mean}, "
             f"{counted(figures.samples, 'sample')}"
         ),
         listed(facts),
     ]
+
+
+def how_many(digest: Digest) -> list[Content]:
+    """What all callers reach together, and what being side by side costs them."""
+    found, rates = digest.together, digest.throughput
+    told: list[Content] = []
+    if isinstance(rates, Figure):
+        told.append(_none(rates.reason))
+    else:
+        several = rates.items_per_inference > 1
+        noun = "items/s" if several else "inferences/s"
+        told.append(big(f"{rate(rates.items_per_s)}\u00a0{noun}"))
+        if rates.interval_items_per_s is not None:
+            low, high = rates.interval_items_per_s
+            told.append(note(f"{rate(low)} to {rate(high)} with 95 % confidence"))
+        if several:
+            told.append(note(f"{rate(rates.inferences_per_s)} inferences/s"))
+    if found is None:
+        return [*told, note("one session with one caller")]
+    of_each = counted(found.threads, "thread") if found.threads else "threads that ORT chose"
+    what = f"{counted(found.instances, 'instance')} of {of_each}"
+    if found.callers > 1:
+        what += f", {found.callers} callers each"
+    told.append(
+        note(f"{what}; {counted(found.groups, 'group')}, window {found.window_s:.3g}\u00a0s")
+    )
+    efficiency = _absent(found.efficiency.reason)
+    if found.efficiency.value is not None:
+        efficiency = element("b", percent(found.efficiency.value))
+        if found.efficiency_interval is not None:
+            low, high = found.efficiency_interval
+            efficiency = Markup(f"{efficiency} ({percent(low)} to {percent(high)})")
+    skew = duration(found.skew_ns)
+    if found.marked:
+        skew += f", above 1\u00a0ms in {counted(found.marked, 'group')}"
+    alone = found.alone_per_s.value
+    facts: list[tuple[str, Content]] = [
+        ("efficiency", efficiency),
+        ("one alone", None if alone is None else f"{rate(alone)}\u00a0inferences/s"),
+        ("fastest over slowest", f"{found.spread:.2f}" if len(found.each) > 1 else None),
+        ("slow", _slow(found) if found.slow else None),
+        ("began within", skew if len(found.each) > 1 else None),
+        ("memory in all", _told(found.pss_bytes, size)),
+        ("local pages", _told(found.local_pages, percent)),
+        ("waiting for CPUs", _told(found.waiting, percent)),
+    ]
+    return [*told, listed(facts)]
+
+
+def _slow(found: Together) -> Markup:
+    one = "instance" if found.instances > 1 else "caller"
+    first = found.slow[0]
+    told = f"{one} {first.number}" if len(found.slow) == 1 else counted(len(found.slow), one)
+    return element("span", told, class_="bad")
+
+
+def _told(figure: Figure, form: Callable[[float], str]) -> Content:
+    return _absent(figure.reason) if figure.value is None else form(figure.value)
 
 
 def how_sure(digest: Digest) -> list[Content]:
@@ -90,7 +159,7 @@ def how_sure(digest: Digest) -> list[Content]:
         big(f"± {percent(half)}" if half < 1 else "over ± 100 %"),
         note(
             f"{duration(low)} to {duration(high)} with 95 % confidence, "
-            "from the differences between processes"
+            f"from the differences between {digest.units}"
         ),
         _dots(digest, low, high),
     ]
@@ -307,10 +376,12 @@ def _dots(digest: Digest, low: float, high: float) -> Markup:
             tooltip(f"95 % interval: {duration(low)} to {duration(high)}"),
         ),
         [
-            plots.point(scale(value), 50, 5, "dot", tooltip(f"process {index}: {duration(value)}"))
+            plots.point(
+                scale(value), 50, 5, "dot", tooltip(f"{digest.unit} {index}: {duration(value)}")
+            )
             for index, value in medians.items()
         ],
-        label="median of each process and the confidence interval",
+        label=f"median of each {digest.unit} and the confidence interval",
         x=scale,
         x_text=axis_duration,
         kind="dots",

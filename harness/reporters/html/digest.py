@@ -12,8 +12,10 @@ from harness.analysis import energy, noise
 from harness.analysis.findings.rules import findings
 from harness.analysis.findings.seen import Finding
 from harness.analysis.gpu_work import KernelTable
+from harness.analysis.instances import Together, together
 from harness.analysis.kernel_ceilings import judged_kernels
 from harness.analysis.operators.table import GROUPS, OperatorTable, OperatorTimes
+from harness.analysis.throughput import Throughput, throughput
 from harness.records import DeviceSeries, Profile
 from harness.reporters import wording
 from harness.statistics import latency
@@ -32,6 +34,8 @@ class Digest:
         profile: itself.
         anchor: prefix of the ids in its part of the page.
         latency: of the timed passes; None if none was measured.
+        throughput: of the timed passes, or why there is none.
+        together: what callers side by side did; None for one session with one caller.
         cold_start: as ``statistics.cold_start``.
         verdict: the verdict on noise.
         touched: for each process, bool[samples]: whether the machine disturbed the sample.
@@ -47,6 +51,8 @@ class Digest:
     profile: Profile
     anchor: str
     latency: Latency | None
+    throughput: Throughput | Figure
+    together: Together | None
     cold_start: Mapping[str, Figure]
     verdict: noise.NoiseVerdict
     touched: tuple[npt.NDArray[np.bool_], ...]
@@ -72,6 +78,8 @@ class Digest:
             profile=profile,
             anchor=anchor,
             latency=latency.latency(profile.processes) if timed else None,
+            throughput=throughput(profile),
+            together=together(profile),
             cold_start=latency.cold_start(profile.processes),
             verdict=noise.judge(measured),
             touched=tuple(
@@ -93,6 +101,16 @@ class Digest:
     def threads(self) -> str:
         """How many threads an operator may use."""
         return wording.threads(self.profile)
+
+    @property
+    def unit(self) -> str:
+        """What the intervals are over: ``process``, or ``group`` of callers side by side."""
+        return "process" if self.profile.instances is None else "group"
+
+    @property
+    def units(self) -> str:
+        """Several of them."""
+        return "processes" if self.profile.instances is None else "groups"
 
     def fact(self, name: str) -> str | int | float | None:
         """The value of a fact of the environment; None if it is absent."""

@@ -108,7 +108,7 @@ def noise(digest: Digest) -> Markup | None:
         rows.append([name, *cells, seen[0].source])
     columns = (
         Column("reading"),
-        *(Column(f"process {process.index}", number=True) for process in processes),
+        *(Column(f"{digest.unit} {process.index}", number=True) for process in processes),
         Column("source"),
     )
     return table(columns, rows, caption="The host during each timed pass")

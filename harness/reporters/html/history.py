@@ -28,7 +28,7 @@ from harness.reporters.html.markup import (
 from harness.reporters.html.page import document
 from harness.reporters.html.quantities import axis_duration, counted, duration
 from harness.reporters.html.tables import Column, table
-from harness.reporters.wording import UNDISTURBED, threads
+from harness.reporters.wording import UNDISTURBED, threads, undisturbed
 
 #: Most characters of a sentence, of a file's name, of the value of a fact.
 _SENTENCE, _FILE, _FACT = 400, 80, 60
@@ -67,6 +67,8 @@ def _section(series: Series) -> Markup:
     told: list[Content] = [f"on {subject.provider}"]
     if text := threads(points[-1].profile):
         told.append(f", {text}")
+    if points[-1].profile.instances is not None:
+        told.append(f" · {undisturbed(points[-1].profile)}")
     facts = (*subject.inputs, *options_told(subject), subject.device, subject.cpu)
     told += [[" · ", foreign(fact, _FACT)] for fact in facts if fact]
     told.append(f", {subject.cpus} CPUs" if subject.cpus else "")

@@ -64,11 +64,11 @@ def distribution(digest: Digest) -> Markup:
         ),
         element(
             "figure",
-            _cumulative(processes, scale),
+            _cumulative(processes, scale, digest.unit),
             element(
                 "figcaption",
-                "Share of samples at or below each latency, one curve for each process: where "
-                "curves lie apart, the processes differ.",
+                "Share of samples at or below each latency, one curve for each "
+                f"{digest.unit}: where curves lie apart, the {digest.units} differ.",
             ),
         ),
         class_="pair",
@@ -103,7 +103,7 @@ def _histogram(pooled: plots.Float64Array, scale: plots.Scale, median_ns: float)
     )  # fmt: skip
 
 
-def _cumulative(processes: list[ProcessRecord], scale: plots.Scale) -> Markup:
+def _cumulative(processes: list[ProcessRecord], scale: plots.Scale, unit: str) -> Markup:
     shares = np.linspace(0, 1, _CURVE)
     height = plots.Scale(0, 1)
     drawn = [
@@ -112,14 +112,14 @@ def _cumulative(processes: list[ProcessRecord], scale: plots.Scale) -> Markup:
             height.of(shares),
             "process",
             tooltip(
-                f"process {process.index}",
+                f"{unit} {process.index}",
                 f"median {duration(float(np.median(process.steady.duration_ns)))}",
             ),
         )
         for process in processes
     ]
     return plots.plot(
-        plots.curves(drawn), label="cumulative share of the samples of each process", x=scale,
+        plots.curves(drawn), label=f"cumulative share of the samples of each {unit}", x=scale,
         y=height, x_text=axis_duration, y_text=axis_percent, x_title="latency", y_title="samples",
     )  # fmt: skip
 
@@ -127,7 +127,7 @@ def _cumulative(processes: list[ProcessRecord], scale: plots.Scale) -> Markup:
 def processes(digest: Digest) -> Markup:
     """One row for each process, and on a device why they differ, if they do."""
     columns = (
-        Column("process"), Column("pid", number=True), Column("median", number=True),
+        Column(digest.unit), Column("pid", number=True), Column("median", number=True),
         Column("fastest", number=True), Column("p90", number=True),
         Column("samples", number=True), Column("warm-up", "discarded inferences", number=True),
         Column("touched", "samples that the machine disturbed", number=True),
@@ -155,7 +155,7 @@ def processes(digest: Digest) -> Markup:
                 join([element("b", state.kind), f": {state.reason}"]),
             ]
         )
-    whole = [table(columns, rows, caption="What each process measured")]
+    whole = [table(columns, rows, caption=f"What each {digest.unit} measured")]
     for found in host_or_device.differences(digest.profile):
         told = wording.apart(found, duration, percent)
         whole.append(note(f"{told[0].upper()}{told[1:]}."))
@@ -191,7 +191,7 @@ def cold_start(digest: Digest) -> Markup:
         )
         for name, what, kind in parts:
             value = max(getattr(process, name), 0)
-            tip = tooltip(f"process {process.index}: {what}", duration(value))
+            tip = tooltip(f"{digest.unit} {process.index}: {what}", duration(value))
             bars.append(plots.rectangle(at, top, scale(value), each * 0.7, kind, tip))
             at += scale(value)
     steady = digest.latency
@@ -203,15 +203,19 @@ def cold_start(digest: Digest) -> Markup:
         else ""
     )
     left_out = len(processes) - len(shown)
-    more = f" {counted(left_out, 'process', 'processes')} more are not drawn." if left_out else ""
+    more = (
+        f" {counted(left_out, digest.unit, digest.units)} more are not drawn." if left_out else ""
+    )
+    if digest.profile.instances is not None:
+        more = f" Of each group, that of its slowest instance; others start beside it.{more}"
     return element(
         "figure",
         plots.legend(
             (kind, f"{what}, median {duration(medians[name])}") for name, what, kind in parts
         ),
         plots.plot(
-            bars, label="cold start of each process", x=scale, x_text=axis_duration,
-            x_title="time", y_title="process", kind=f"rows{min(len(shown), _PROCESSES)}",
+            bars, label=f"cold start of each {digest.unit}", x=scale, x_text=axis_duration,
+            x_title="time", y_title=digest.unit, kind=f"rows{min(len(shown), _PROCESSES)}",
         ),
         element("figcaption", f"Not part of the timed pass.{then}{more}"),
     )  # fmt: skip

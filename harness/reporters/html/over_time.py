@@ -81,7 +81,7 @@ def over_time(digest: Digest) -> Markup:
             quantities.setdefault(series.quantity, []).append(series)
     thread = {(each.device, each.quantity): each for each in digest.series}
     strips = [
-        _latency(segments),
+        _latency(segments, digest.unit),
         *(_strip(quantity, series, segments, thread) for quantity, series in quantities.items()),
         _ruler(segments),
     ]
@@ -102,7 +102,7 @@ def over_time(digest: Digest) -> Markup:
         element("div", strips, class_="strips"),
         element(
             "figcaption",
-            f"{counted(len(segments), 'process', 'processes')} one after the other, {seconds} "
+            f"{counted(len(segments), digest.unit, digest.units)} one after the other, {seconds} "
             "together; the time between them is left out. Extremes are kept even where many "
             "samples share a place.",
         ),
@@ -134,7 +134,7 @@ def _segments(digest: Digest) -> list[_Segment]:
     return segments
 
 
-def _latency(segments: Sequence[_Segment]) -> Markup:
+def _latency(segments: Sequence[_Segment], unit: str) -> Markup:
     samples = np.concatenate(
         [part.duration_ns for one in segments for part in (one.process.warmup, one.process.steady)]
     )
@@ -155,7 +155,7 @@ def _latency(segments: Sequence[_Segment]) -> Markup:
             if not len(series):
                 continue
             tip = tooltip(
-                f"process {index}: {what}",
+                f"{unit} {index}: {what}",
                 counted(len(series), "sample"),
                 f"median {duration(float(np.median(series.duration_ns)))}",
             )
@@ -166,7 +166,7 @@ def _latency(segments: Sequence[_Segment]) -> Markup:
         for left, width in _touched(one, columns)
     ]
     return plots.plot(
-        _frames(segments, names=True), plots.curves(drawn), touched,
+        _frames(segments, unit), plots.curves(drawn), touched,
         label="latency over time", y=scale, y_text=axis_duration, kind="strip tall",
     )  # fmt: skip
 
@@ -243,7 +243,7 @@ def _strip(
     devices = list(dict.fromkeys(each.device for each in series))
     named = ", ".join(devices) if len(devices) <= _SINGLE else counted(len(devices), "device")
     return plots.plot(
-        _frames(segments, names=False), plots.curves(drawn),
+        _frames(segments), plots.curves(drawn),
         plots.text(0, 0, f"{drawn_as} · {named}", "axis", dy=-6),
         label=f"{drawn_as} over time", y=scale, y_text=form, kind="strip", y_ticks=3,
     )  # fmt: skip
@@ -358,15 +358,15 @@ def _envelope(
     return [*drawn, draw(at, scale.of(seen.middle), kind, tip)]
 
 
-def _frames(segments: Sequence[_Segment], *, names: bool) -> list[Content]:
-    """The background of each process, with the warm-up in another shade."""
+def _frames(segments: Sequence[_Segment], unit: str = "") -> list[Content]:
+    """The background of each process, with the warm-up in another shade; its name if ``unit``."""
     frames: list[Content] = []
     for one in segments:
         begin = float(one.place(one.process.steady.start_ns[:1])[0])
         index = one.process.index
         frames.append(plots.rectangle(one.left, 0, begin - one.left, 100, "before"))
         frames.append(plots.rectangle(begin, 0, one.left + one.width - begin, 100, "during"))
-        if names and (len(segments) <= 12 or index % 5 == 0):
-            label = f"process {index}" if len(segments) <= 6 else str(index)
+        if unit and (len(segments) <= 12 or index % 5 == 0):
+            label = f"{unit} {index}" if len(segments) <= 6 else str(index)
             frames.append(plots.text(one.left, 0, label, "axis", dy=-5))
     return frames

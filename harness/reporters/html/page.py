@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from harness.analysis.comparing.report import Compared
 from harness.records import Profile
 from harness.reporters.html import (
+    callers,
     facts,
     findings,
     latency,
@@ -123,6 +124,8 @@ def _profile(digest: Digest) -> Markup:
     sections: list[tuple[str, str, str, list[Content]]] = [
         ("findings", "Findings", "What an expert would point out, and what to try next.",
          [findings.findings(digest)]),
+        ("callers", "Side by side", "What each did in the window that all share.",
+         [callers.side_by_side(digest)]),
         ("latency", "Latency", "Every sample of the timed passes.",
          [latency.distribution(digest), latency.processes(digest)]),
         ("time", "Over time", "Latency and what the machine did at the same time, on one axis.",

@@ -38,6 +38,7 @@ def side_by_side(digests: Sequence[Digest], comparisons: Sequence[Compared]) -> 
         comparisons: of each except the first against the first; empty if none was made.
     """
     columns = []
+    grouped = any(digest.together is not None for digest in digests)
     names, files = _names(digests)
     for number, digest in enumerate(digests):
         said: Content = None
@@ -54,19 +55,21 @@ def side_by_side(digests: Sequence[Digest], comparisons: Sequence[Compared]) -> 
                     answers.note(files[number], ", ", moment(digest.profile.created)),
                 ),
                 said,
-                answers.answers(digest),
+                answers.answers(digest, together=grouped),
                 class_="column",
             )
         )  # fmt: skip
     return element(
         "section",
         _overview(digests, comparisons),
-        element("div", columns, class_="columns"),
+        element("div", columns, class_="columns grouped" if grouped else "columns"),
         element(
             "figure",
             _medians(digests),
             element(
-                "figcaption", "Median of each process, and the 95 % interval of the profile.",
+                "figcaption",
+                f"Median of each {'process or group' if grouped else 'process'}, and the 95 % "
+                "interval of the profile.",
             ),
         ),
         _op_types(digests),

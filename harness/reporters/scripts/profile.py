@@ -260,6 +260,12 @@ def _of_instances(found: Together) -> dict[str, Any]:
                 **_figures({"p99_ns": one.p99_ns}),
                 "of_others": one.of_others,
                 "of_others_interval": one.of_others_interval and list(one.of_others_interval),
+                "cpu_wait": one.waiting,
+                **(
+                    {}
+                    if one.waiting is not None
+                    else {"cpu_wait_reason": "the kernel does not count it"}
+                ),
                 "slow": one.is_slow,
             }
             for one in found.each

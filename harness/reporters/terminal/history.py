@@ -16,7 +16,7 @@ from harness.reporters.history_words import (
 )
 from harness.reporters.numbers import nanoseconds
 from harness.reporters.terminal.lines import Page
-from harness.reporters.wording import UNDISTURBED, counted, threads
+from harness.reporters.wording import counted, threads, undisturbed
 from harness.statistics.verdicts import Verdict
 
 #: Heights of a point, from the fastest to the slowest.
@@ -60,7 +60,7 @@ def _print_series(page: Page, series: Series) -> None:
     if options := options_told(subject):
         page.say("options", ", ".join(options))
     _print_blocks(page, series)
-    page.say("latency", UNDISTURBED)
+    page.say("latency", undisturbed(points[-1].profile))
     for doubt in series.doubts:
         page.say("beware", worded(doubt))
     page.paragraph(conclusion(series), "bold")

@@ -205,7 +205,8 @@ def _print_latency(page: Page, profile: Profile) -> None:
             f"{one.part} {nanoseconds(one.time_ns)} (+{one.spread:.1%})"
             for one in verdict.yardstick
         )
-        page.say("noise", f"yardstick, mean over processes (slowest against fastest): {parts}")
+        several = "processes" if profile.instances is None else "groups"
+        page.say("noise", f"yardstick, mean over {several} (slowest against fastest): {parts}")
     if verdict.throttled and profile.instances is None:
         leave_out = flag("exclude_throttled")
         page.say("noise", f"show {leave_out} leaves the throttled ones out")

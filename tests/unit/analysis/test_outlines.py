@@ -200,3 +200,11 @@ def test_moments() -> None:
     for wrong in ("", "7", "7y", "-7d", "yesterday", "999999w", "0001-01-01T00:00+23:59"):
         with pytest.raises(RequestError, match="`since`"):
             moment(wrong)
+
+
+def test_options_tell_callers_side_by_side() -> None:
+    grouped = dataclasses.replace(
+        made(), config=json.dumps({"session": SESSION, "instances": "per-l3", "concurrency": None})
+    )
+    assert options(grouped) == {"instances": "per-l3"}
+    assert options_line(grouped) == "instances=per-l3"

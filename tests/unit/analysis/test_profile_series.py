@@ -11,10 +11,12 @@ import pytest
 from harness.analysis.comparing import undisturbed
 from harness.analysis.history import Point, Series, history, longer, point_of
 from harness.records import InputRecord, Profile, Reading
+from harness.reporters import wording
 from harness.statistics.figures import Figure
 from harness.statistics.verdicts import Verdict
 from tests.builders.dated_profiles import levels, on_day
 from tests.builders.process_records import process
+from tests.builders.side_by_side import side_by_side
 
 
 def point(profile: Profile) -> Point:
@@ -257,3 +259,17 @@ def test_a_level_of_mostly_busy_profiles_decides_nothing(busy: int, verdict: Ver
 def test_a_profile_of_one_process_is_told() -> None:
     found = series([on_day(0, 1e6), on_day(1, 1e6, processes=1)])
     assert any(doubt.startswith("1 of 2 profiles have one process") for doubt in found.doubts)
+
+
+def test_groups_of_callers_are_followed_by_what_all_reach_together() -> None:
+    """The latency of one inference may stay while fewer callers reach less together."""
+    made = side_by_side((600.0, 500.0), (600.0, 500.0), config='{"instances": 2}')
+    (found,) = history([point(made)]).series
+    assert found.points[0].undisturbed_ns == pytest.approx(1e9 / 1100, rel=0.01)
+    assert found.subject.options == (("instances", "2"),)
+    assert "of all callers together" in wording.undisturbed(found.points[0].profile)
+
+
+def test_groups_of_longer_windows_need_no_second_look() -> None:
+    made = point(side_by_side((600.0, 500.0), (600.0, 500.0)))
+    assert list(longer([made, dataclasses.replace(made, look_ns=made.look_ns / 10)])) == []
