@@ -35,7 +35,7 @@ if "harness.measuring.spawning" in sys.orig_argv:
             ctypes.CDLL({library!r}).harness_test_double_price(1)
         return DeviceSampler(job.config.sample_hz, 0, job.cpus, nvml_library={library!r})
 
-    timed_pass._device_sampler = with_double
+    timed_pass.device_sampler = with_double
 """
 
 
