@@ -82,8 +82,8 @@ def print_cells(
         page.say(
             "time",
             f"roughly {duration(expected_s)} for {counted(pending, 'cell')} in "
-            f"{counted(rounds, 'round')}: the speed of the models is not known yet; "
-            "within a quarter after the first round",
+            f"{counted(rounds, 'round')}: it does not know how fast the models are, "
+            "and will to within a quarter after the first round",
         )
 
 

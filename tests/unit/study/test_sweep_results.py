@@ -122,4 +122,4 @@ def test_a_dry_run_tells_what_is_left(capsys: pytest.CaptureFixture[str]) -> Non
     said = capsys.readouterr().out
     assert "pending, 2 of 10 processes" in said
     assert "2 cells: 1 done, 1 pending in results" in said
-    assert "at least 2 min for 1 cell in 10 rounds" in said
+    assert "roughly 2 min for 1 cell in 10 rounds" in said
