@@ -224,14 +224,12 @@ class Group:
         For as long as all together: it makes no more inferences than they, and a long window of a
         fast model would otherwise take memory without end.
         """
-        callers = self._job.config.callers if len(instances) > 1 else 1
-        if not self._job.alone_too:
-            return
-        if len(instances) * self._job.config.callers == 1:
-            return  # the common window is of one alone already
+        callers = self._job.config.callers
+        if not self._job.alone_too or len(instances) * callers == 1:
+            return  # not asked for, or the common window is of one alone already
         number = self._index % len(instances)
-        together = self._window(latency_ns, self._job.config.callers, len(instances))
-        window = together._replace(callers=callers)
+        together = self._window(latency_ns, callers, len(instances))
+        window = together._replace(callers=callers if len(instances) > 1 else 1)
         measured = self._measure([instances[number]], window, "window of one alone")
         self._windows.append((window, number, True, measured))
 

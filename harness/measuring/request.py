@@ -91,20 +91,13 @@ def group_facts(job: Job) -> tuple[Reading, ...]:
     source = "the request, and /sys/devices/system for places"
     threads = job.config.session.intra_threads
     why = "" if threads else "ONNX Runtime chose"
-    told = (
-        Reading("", max(len(job.places), 1), "1", source),
-        Reading("", threads or None, "1", source, why),
-        Reading("", job.config.callers, "1", source),
-        Reading(
-            "",
-            "; ".join(cpu_ranges(one.cpus) for one in job.places) or None,
-            "",
-            source,
-            "" if job.places else "one session, not placed",
-        ),
-    )
-    return tuple(
-        dataclasses.replace(one, name=name) for name, one in zip(GROUP_FACTS, told, strict=True)
+    cpus = "; ".join(cpu_ranges(one.cpus) for one in job.places)
+    instances, of_each, callers, placed = GROUP_FACTS
+    return (
+        Reading(instances, max(len(job.places), 1), "1", source),
+        Reading(of_each, threads or None, "1", source, why),
+        Reading(callers, job.config.callers, "1", source),
+        Reading(placed, cpus or None, "", source, "" if cpus else "one session, not placed"),
     )
 
 
@@ -127,13 +120,13 @@ def fit_to_cpus(
         placed: where its instances run.
         observer: is warned.
     """
+    if config.is_group:
+        config = dataclasses.replace(config, trace=())
     if placed is not None:
         for note in placed.notes:
             observer.warning(note)
         session = dataclasses.replace(config.session, intra_threads=placed.threads)
-        return dataclasses.replace(config, session=session, trace=())
-    if config.is_group:
-        config = dataclasses.replace(config, trace=())
+        return dataclasses.replace(config, session=session)
     if config.affinity is not None and not config.session.intra_threads:
         # When ORT chooses the number of threads, it also pins them itself, to any CPU of the
         # machine and regardless of the affinity they inherit.

@@ -46,7 +46,6 @@ import pyperf
 from harness.errors import NO_THREADS, HarnessError, MachineError, no_threads, one_line
 from harness.machine.cpu_lists import cpu_ranges
 from harness.measuring import conduct, handover, limits
-from harness.measuring.group import Group
 from harness.measuring.handover import Calibration, Job
 from harness.measuring.limits import Watch
 from harness.measuring.plan import Plan
@@ -55,6 +54,7 @@ from harness.measuring.timed_pass import Measurement
 from harness.storage import shards
 
 if TYPE_CHECKING:
+    from harness.measuring.group import Group
     from harness.measuring.prepared import Preparation
 
 
@@ -99,14 +99,8 @@ def calibrate(job: Job, clock: Stopwatch) -> Calibration:
     Raises:
         HarnessError: the process failed; of the kind that it left.
     """
-    with _inherited(job) as output, limits.of(job).watching() as watch:
-        os.truncate(output, 0)
-        with clock.life_of("calibration"):
-            code = subprocess.run(
-                conduct.python("harness.measuring.calibration", str(job.path)), check=False
-            ).returncode
-    if code:
-        raise _worker_failure(job, "calibrating process failed", code, output, watch)
+    with clock.life_of("calibration"):
+        run(job, "harness.measuring.calibration", "calibrating process failed")
     return handover.read_calibration(job)
 
 
@@ -324,6 +318,8 @@ def _work() -> None:
         def take(loops: int) -> float:
             nonlocal group, measurement
             if job.config.is_group:
+                from harness.measuring.group import Group  # what other processes do without
+
                 group = Group(job, arguments.process)
                 return group.take()
             if measurement is None:
