@@ -1,11 +1,12 @@
 """A machine that slows down half-way: does a sweep tell two equal cells apart?
 
-    python benchmarks/sweep_fairness.py [--repeats 6] [--processes 10]
+    python benchmarks/sweep_fairness.py [--repeats 6] [--processes 10] [--share 0.12]
 
 Two cells are equal but for an entry that ONNX Runtime does not read. Half-way through, every CPU
-gets a competitor that takes a fifth of its time (busy for 2 ms of every 10 ms, real-time where that
-is allowed). Measured in rounds, as a sweep does, and one cell after the other, as by hand. Prints
-for each how far apart the throughputs are, and how often their intervals are.
+gets a competitor that is busy for a share of every 10 ms, real-time where that is allowed. By how
+much the second half was slower is measured and printed: more than the share, as the competitor
+takes the caches as well. Measured in rounds, as a sweep does, and one cell after the other, as by
+hand. Prints for each how far apart the throughputs are, and how often their intervals are.
 """
 
 from __future__ import annotations
@@ -31,26 +32,27 @@ from harness.study.plan import SweepPlan, read_plan
 from harness.study.results import may_be_level, results
 from harness.study.sweep import SweepObserver, sweep
 
-SHARE, PERIOD_S = 0.2, 0.01
+PERIOD_S = 0.01
 
 
-def compete(cpu: int) -> None:
-    """Takes a fifth of a CPU."""
+def compete(cpu: int, share: float) -> None:
+    """Takes a share of a CPU."""
     os.sched_setaffinity(0, {cpu})
     with contextlib.suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
     while True:
-        until = time.perf_counter() + SHARE * PERIOD_S
+        until = time.perf_counter() + share * PERIOD_S
         while time.perf_counter() < until:
             pass
-        time.sleep((1 - SHARE) * PERIOD_S)
+        time.sleep((1 - share) * PERIOD_S)
 
 
 class Slower:
     """Starts the competitors once so many processes have been measured."""
 
-    def __init__(self, after: int) -> None:
+    def __init__(self, after: int, share: float) -> None:
         self._left = after
+        self._share = share
         self._loads: list[multiprocessing.Process] = []
 
     def measured(self, processes: int = 1) -> None:
@@ -58,7 +60,9 @@ class Slower:
         self._left -= processes
         if self._left <= 0 and not self._loads:
             for cpu in sorted(os.sched_getaffinity(0)):
-                load = multiprocessing.Process(target=compete, args=(cpu,), daemon=True)
+                load = multiprocessing.Process(
+                    target=compete, args=(cpu, self._share), daemon=True
+                )
                 load.start()
                 self._loads.append(load)
 
@@ -90,19 +94,19 @@ def plan_of(folder: Path, processes: int, seed: int) -> SweepPlan:
     return read_plan(path, {"intra_threads": "threads"})
 
 
-def in_rounds(folder: Path, processes: int, seed: int) -> list[CellState]:
+def in_rounds(folder: Path, processes: int, seed: int, share: float) -> list[CellState]:
     plan = plan_of(folder, processes, seed)
-    slower = Slower(processes)  # of the two cells together, half
+    slower = Slower(processes, share)  # of the two cells together, half
     try:
         return sweep(plan, folder, Counting(slower))
     finally:
         slower.end()
 
 
-def in_turn(folder: Path, processes: int, seed: int) -> list[CellState]:
+def in_turn(folder: Path, processes: int, seed: int, share: float) -> list[CellState]:
     """One cell, then the other: each a profile of its own, at once."""
     states = []
-    slower = Slower(processes)
+    slower = Slower(processes, share)
     try:
         for cell in cells_of(plan_of(folder, processes, seed)):
             config = dataclasses.replace(Machine().fit(cell), output=folder / cell.file)
@@ -138,6 +142,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=6)
     parser.add_argument("--processes", type=int, default=10)
+    parser.add_argument("--share", type=float, default=0.12)
     options = parser.parse_args()
     told = []
     for name, measure in (("in rounds", in_rounds), ("one after the other", in_turn)):
@@ -145,7 +150,7 @@ def main() -> None:
         for repeat in range(options.repeats):
             folder = Path(tempfile.mkdtemp(prefix="sweep-fairness-"))
             try:
-                found.append(apart(measure(folder, options.processes, repeat)))
+                found.append(apart(measure(folder, options.processes, repeat, options.share)))
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
         ratios = [ratio for ratio, _, _ in found]

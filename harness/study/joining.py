@@ -6,6 +6,7 @@ The result does not depend on the order in which they are given. Whatever is lef
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import re
@@ -24,6 +25,9 @@ _PARTIAL = re.compile(r"\..+\.partial")
 #: What a sweep leaves in place of a cell's profile, and most bytes of it that are read.
 _FAILED = ".failed.json"
 _MOST_BYTES = 1 << 16
+
+#: Seconds by which the clock of a machine may be set between two measurements.
+_CLOCKS_DIFFER_S = 60.0
 
 #: Parts of a CPU's name that say nothing to a reader.
 _NOISE = re.compile(r"\((?:R|TM)\)|\bProcessor\b|\bCPU\b|@.*$|\b\d+-Core\b")
@@ -70,10 +74,11 @@ class Joined:
 def join(given: Iterable[Path], names: Mapping[str, Path] | None = None) -> Joined:
     """Reads all profiles and tells their machines apart.
 
-    Two profiles are of the same machine if they name a GPU in common (by UUID) and the same model
-    of CPU, or if they agree on the host's name, the CPU's model and the numbers of sockets, cores
-    and logical CPUs, and do not name different GPUs. Containers with a fresh host name each are
-    joined by their GPU, or by a name.
+    Two profiles are of the same machine if they name a GPU in common (by UUID) or are of one boot,
+    and have the same model of CPU; or if they agree on the host's name, the CPU's model and the
+    numbers of sockets, cores and logical CPUs, do not name different GPUs, and were not up at the
+    same time with different boots. Containers with a fresh host name each are joined by the boot
+    of their host, by their GPU, or by a name.
 
     Args:
         given: files, and folders that are searched with all folders in them.
@@ -222,10 +227,10 @@ def _named(rows: Sequence[Row], folders: Mapping[str, Path]) -> list[Row]:
 
 def _recognise(rows: Sequence[Row], groups: _Groups) -> None:
     """Joins rows of one machine."""
-    by_gpu: dict[tuple[str, str], int] = {}
+    by_own: dict[tuple[str, str], int] = {}
     for place, row in enumerate(rows):
-        for uuid in sorted(row.host.gpus):
-            groups.join(place, by_gpu.setdefault((uuid, row.host.cpu), place))
+        for own in filter(None, (*sorted(row.host.gpus), row.host.boot)):
+            groups.join(place, by_own.setdefault((own, row.host.cpu), place))
     by_facts: dict[tuple[str, ...], list[int]] = {}
     for place, row in enumerate(rows):
         if row.host.cpu:
@@ -235,8 +240,25 @@ def _recognise(rows: Sequence[Row], groups: _Groups) -> None:
         told = {k for k in alike if rows[k].host.gpus or groups.named(k)}
         if len({groups.first(k) for k in told}) > 1:
             alike = [k for k in alike if k not in told]
+        if _up_at_once([rows[k].host for k in alike]):
+            alike = [k for k in alike if not rows[k].host.boot]
         for place in alike[1:]:
             groups.join(place, alike[0])
+
+
+def _up_at_once(hosts: Sequence[Host]) -> bool:
+    """Whether two of these were up at the same time with different boots, as no machine is."""
+    spans: dict[str, tuple[float, float]] = {}
+    for host in hosts:
+        if host.boot and host.up_s is not None:
+            low, high = spans.get(host.boot, host.up_s)
+            spans[host.boot] = (min(low, host.up_s[0]), max(high, host.up_s[1]))
+    in_time = sorted(spans.values())
+    ends = itertools.accumulate((high for _, high in in_time), max)
+    return any(
+        begins < ended - _CLOCKS_DIFFER_S
+        for ended, (begins, _) in zip(ends, in_time[1:], strict=False)
+    )
 
 
 class _Groups:

@@ -1,12 +1,14 @@
 """Figures of settings with intervals, and ratios between them: what all parts of a study rest on.
 
 A setting may have been measured on several occasions, each a profile. Between occasions a machine
-is effectively another one, so every interval includes what figures vary by from one to the next.
+is effectively another one, so every interval includes what figures vary by from one to the next;
+but not those between settings that were measured by turns, on the same occasion.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -14,10 +16,11 @@ import numpy as np
 
 from harness.analysis.comparing.figures import compare_apart
 from harness.analysis.noise import NoiseVerdict
-from harness.statistics import occasions
+from harness.statistics import occasions, paired
 from harness.statistics.figures import CONFIDENCE, Float64Array
 from harness.statistics.occasions import MEDIAN_OCCASION_SD
-from harness.statistics.verdicts import Side, Verdict
+from harness.statistics.paired import FEWEST_PAIRS
+from harness.statistics.verdicts import Comparison, Side, Verdict
 from harness.study.rows import Row
 
 #: The figures of a setting, with their units.
@@ -147,9 +150,12 @@ def _energy(rows: tuple[Row, ...]) -> Estimate:
 def ratio(base: Sequence[Row], candidate: Sequence[Row], which: str) -> Estimate:
     """The candidate's figure over the base's, with an interval as ``compare`` makes it.
 
-    Welch's t on the logarithms of the processes' figures, with the variance between occasions on
-    both sides. On one machine the yardstick tells how fast the machine was; of two machines it
-    says that they differ, which is what is asked, so it is left out.
+    Processes that were measured by turns, in the rounds of one sweep or in pairs, are compared in
+    pairs: what the machine does over the hours befalls both alike (``paired.compare_paired``).
+
+    All others: Welch's t on the logarithms of the processes' figures, with the variance between
+    occasions on both sides. On one machine the yardstick tells how fast the machine was; of two
+    machines it says that they differ, which is what is asked, so it is left out.
 
     Args:
         base: profiles of one machine and setting.
@@ -163,6 +169,10 @@ def ratio(base: Sequence[Row], candidate: Sequence[Row], which: str) -> Estimate
         return _ratio_of_intervals(figure(base, which), figure(candidate, which))
     if which == RATE and (reason := next((r.rate_reason for r in rows if r.rate_reason), "")):
         return Estimate(None, reason=reason, rows=rows)
+    told = Estimate(None, basis=_both(basis(candidate), basis(base)), rows=rows)
+    pairs = _pairs(base, candidate, which)
+    if len(pairs) >= FEWEST_PAIRS:
+        return _of_pairs(told, pairs)
     same = len({row.machine for row in rows}) == 1
     sides = [_side(side, which, beside=same) for side in (base, candidate)]
     if not all(len(side.log_figure) and np.isfinite(side.log_figure).all() for side in sides):
@@ -173,16 +183,78 @@ def ratio(base: Sequence[Row], candidate: Sequence[Row], which: str) -> Estimate
     noises = (_worst(base), _worst(candidate))
     counts = (len(base), len(candidate))
     found = compare_apart(name, sides[0], sides[1], noises, occasions=counts)
-    told = Estimate(value, basis=_both(basis(candidate), basis(base)), rows=rows)
+    told = dataclasses.replace(told, value=value)
     if found.interval is None:
         return dataclasses.replace(told, reason=found.reason)
     low, high = found.interval
     if which == RATE:
         low, high = 1 / high, 1 / low
-    doubt = found.doubt
-    if found.verdict is Verdict.UNDECIDED and not doubt and not low <= 1 <= high:
-        doubt = "a rank test over processes does not confirm it"
-    return dataclasses.replace(told, interval=(low, high), doubt=doubt)
+    return dataclasses.replace(told, interval=(low, high), doubt=_doubt(found))
+
+
+def _doubt(found: Comparison) -> str:
+    """Why no verdict should rest on an interval that excludes 1."""
+    low, high = found.interval or (1.0, 1.0)
+    if found.verdict is Verdict.UNDECIDED and not found.doubt and not low <= 1 <= high:
+        return "a rank test over processes does not confirm it"
+    return found.doubt
+
+
+def _pairs(base: Sequence[Row], candidate: Sequence[Row], which: str) -> Float64Array:
+    """float64[pairs], logarithms of ratios within pairs; empty where not all rows have a partner
+    that was measured by turns with them.
+    """
+    left = list(candidate)
+    found: list[Float64Array] = []
+    if which == LATENCY and any(row.sides["latency_ns"].unusable for row in (*base, *left)):
+        return np.empty(0)
+    for row in base:
+        partners = [other for other in left if by_turns(row, other)]
+        if len(partners) != 1:
+            return np.empty(0)
+        left.remove(partners[0])
+        found.append(_within_pairs(row, partners[0], which))
+    return np.concatenate(found) if found and not left else np.empty(0)
+
+
+def _within_pairs(base: Row, candidate: Row, which: str) -> Float64Array:
+    places = [{index: k for k, index in enumerate(row.turns.start_ns)} for row in (base, candidate)]
+    both = sorted(places[0].keys() & places[1].keys())
+    one, other = (
+        _logs(row, which)[[of[index] for index in both]]
+        for row, of in zip((base, candidate), places, strict=True)
+    )
+    differences: Float64Array = other - one
+    return differences
+
+
+def by_turns(one: Row, other: Row) -> bool:
+    """Whether the processes of two rows of one machine were measured by turns, in random order.
+
+    Those of an ``ab`` were. Cells of a sweep were, if each round of both had ended before the next
+    one of either began: a cell that was added later, or measured whole, was not.
+    """
+    first, second = one.turns, other.turns
+    if first.pairs or second.pairs:
+        return first.pairs == second.pairs
+    if not first.clock or first.clock != second.clock or one.machine != other.machine:
+        return False
+    both = sorted(first.start_ns.keys() & second.start_ns.keys())
+    rounds = [(first.start_ns[index], second.start_ns[index]) for index in both]
+    return all(max(here) < min(after) for here, after in itertools.pairwise(rounds))
+
+
+def _of_pairs(told: Estimate, differences: Float64Array) -> Estimate:
+    found = paired.compare_paired(differences)
+    told = dataclasses.replace(
+        told,
+        value=found.ratio,
+        interval=found.interval,
+        basis=f"{told.basis}, in {len(differences)} pairs",
+    )
+    if found.interval is None:
+        return dataclasses.replace(told, reason=found.reason)
+    return dataclasses.replace(told, doubt=_doubt(found))
 
 
 def inverse(of: Estimate) -> Estimate:

@@ -15,7 +15,7 @@ import numpy as np
 
 from harness.analysis import noise
 from harness.analysis.comparing.figures import figures
-from harness.analysis.configuration import facts_of, on_device
+from harness.analysis.configuration import created, facts_of, on_device
 from harness.analysis.device_time import device_time
 from harness.analysis.energy import Energy, energy
 from harness.analysis.instances import together
@@ -119,6 +119,23 @@ class OperatorTypes:
     doubt: str
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Turns:
+    """When the processes of a profile were measured, to find those measured by turns with it.
+
+    Attributes:
+        pairs: random string that both sides of an ``ab`` share; empty otherwise.
+        clock: boot of the machine, after which the clock began, of a cell of a sweep; empty
+            otherwise, or where it is not known.
+        start_ns: when each process began its timed pass, by the index of the process, in their
+            order, on that clock.
+    """
+
+    pairs: str = ""
+    clock: str = ""
+    start_ns: Mapping[int, int] = dataclasses.field(default_factory=dict)
+
+
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)  # arrays have no single truth
 class Row:
     """A profile.
@@ -150,6 +167,7 @@ class Row:
         arithmetic: element type of most of them.
         facts: of the environment, by name.
         copy_of: what copies of one measurement share.
+        turns: when its processes were measured.
     """
 
     file: Path
@@ -176,6 +194,7 @@ class Row:
     arithmetic: str
     facts: Mapping[str, int | float | str]
     copy_of: tuple[object, ...]
+    turns: Turns = Turns()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -188,6 +207,9 @@ class Host:
         cpu: model of the CPU, for its name.
         threads: logical CPUs; 0 where not known.
         gpu_names: product names of its GPUs.
+        boot: random string of its kernel since it was booted; empty where the file has none.
+        up_s: when it was booted and when it was measured, in seconds of Unix time; None where
+            not known.
     """
 
     facts: tuple[str, ...]
@@ -195,6 +217,8 @@ class Host:
     cpu: str
     threads: int
     gpu_names: tuple[str, ...]
+    boot: str = ""
+    up_s: tuple[float, float] | None = None
 
 
 _HOST = ("host_name", "cpu_model", "cpu_sockets", "cpu_cores", "cpu_threads")
@@ -223,7 +247,7 @@ def row_of(profile: Profile) -> Row | Figure:
         created=profile.created,
         complete=profile.complete,
         machine="",
-        host=_host(facts),
+        host=_host(profile, facts),
         setting=setting,
         processes=len(timed),
         sides=figures(timed),
@@ -243,6 +267,12 @@ def row_of(profile: Profile) -> Row | Figure:
         arithmetic=arithmetic,
         facts=facts,
         copy_of=(profile.created, first.pid, int(first.steady.start_ns[0]), len(timed)),
+        turns=Turns(
+            pairs=profile.asked.interleaved_with,
+            # The order of cells is random in each round of a sweep, and of nothing else.
+            clock=str(facts.get("boot_id", "")) if "sweep_cell" in facts else "",
+            start_ns={process.index: int(process.steady.start_ns[0]) for process in timed},
+        ),
     )
 
 
@@ -367,15 +397,20 @@ def _work(profile: Profile) -> tuple[float | None, str]:
     return sum(by_type.values()), max(by_type, key=by_type.__getitem__)
 
 
-def _host(facts: Mapping[str, Any]) -> Host:
+def _host(profile: Profile, facts: Mapping[str, Any]) -> Host:
     gpus = {name: str(value) for name, value in facts.items() if name.startswith("gpu")}
     numbers = sorted({name[3:-5] for name in gpus if name.endswith("_uuid")})
     indices = [number for number in numbers if number.isdecimal()]
-    threads = facts.get("cpu_threads")
+    threads, uptime_s = facts.get("cpu_threads"), facts.get("uptime_s")
+    at = created(profile)
+    until_s = 0.0 if at is None else at.timestamp()
+    known = at is not None and isinstance(uptime_s, (int, float)) and 0 <= uptime_s < until_s
     return Host(
         facts=tuple(str(facts.get(name, "")) for name in _HOST),
         gpus=frozenset(gpus[f"gpu{index}_uuid"] for index in indices),
         cpu=str(facts.get("cpu_model", "")),
         threads=threads if isinstance(threads, int) else 0,
         gpu_names=tuple(gpus.get(f"gpu{index}_name", "GPU") for index in indices),
+        boot=str(facts.get("boot_id", "")),
+        up_s=(until_s - float(uptime_s or 0), until_s) if known else None,
     )

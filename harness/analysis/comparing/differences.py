@@ -24,6 +24,7 @@ from harness.statistics.figures import Figure
 #: Readings that vary from one moment to the next.
 _OF_THE_MOMENT = frozenset(
     {
+        "boot_id",
         "uptime_s",
         "memory_available_bytes",
         "load_average_1m",

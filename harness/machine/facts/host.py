@@ -28,6 +28,7 @@ def system(root: Path) -> Iterator[Reading]:
     thp = "sys/kernel/mm/transparent_hugepage/enabled"
     yield read(root, "transparent_huge_pages", thp, matching(r"\[(\w+)\]"))
     yield read(root, "aslr", "proc/sys/kernel/randomize_va_space", int)
+    yield read(root, "boot_id", "proc/sys/kernel/random/boot_id")
     yield read(root, "uptime_s", "proc/uptime", lambda text: float(text.split()[0]), "s")
 
 

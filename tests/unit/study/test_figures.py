@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +17,9 @@ from harness.statistics.occasions import MEDIAN_OCCASION_SD
 from harness.study.figures import COST, Study, study
 from harness.study.joining import Joined
 from harness.study.prices import Offer, Prices
-from harness.study.ratios import LATENCY, RATE, figure, ratio
-from harness.study.rows import GPU, OperatorTypes, Row
+from harness.statistics.verdicts import Side
+from harness.study.ratios import LATENCY, RATE, figure, ratio, winner
+from harness.study.rows import GPU, OperatorTypes, Row, Turns
 from tests.builders.study_rows import row
 
 
@@ -58,6 +61,82 @@ def test_ratios_of_latency_and_throughput_are_inverse_to_each_other() -> None:
 def test_a_profile_against_itself_is_no_ratio() -> None:
     one = row(1.0)
     assert ratio([one], [one], LATENCY).value is None
+
+
+def by_turns(
+    *ratios: float, starts: tuple[Sequence[int], Sequence[int]], boots: tuple[str, str] = ("a", "a")
+) -> tuple[Row, Row]:
+    """Two cells on a machine that takes longer and longer: the second by these ratios."""
+    machine = np.log(1e6) + 0.3 * np.arange(len(ratios))
+    one, other = (
+        row(
+            1.0, name=f"{boots} {k}", sides={"latency_ns": Side(logs)}, log_rate=np.log(1e9) - logs,
+            turns=Turns(clock=boots[k], start_ns=dict(enumerate(starts[k]))),
+        )
+        for k, logs in enumerate((machine, machine + np.log(ratios)))
+    )  # fmt: skip
+    return one, other
+
+
+#: The second cell comes after the first, before it, …, in each of five rounds.
+IN_ROUNDS = ((0, 11, 20, 31, 40), (1, 10, 21, 30, 41))
+
+
+@pytest.mark.parametrize("which", [LATENCY, RATE])
+def test_cells_of_one_sweep_are_compared_round_by_round(which: str) -> None:
+    one, other = by_turns(1.05, 1.06, 1.04, 1.05, 1.05, starts=IN_ROUNDS)
+    found = ratio([one], [other], which)
+    expected = 1.05 if which == LATENCY else 1 / 1.05
+    assert found.value == pytest.approx(expected, abs=1e-3)
+    assert winner(found) == (1 if which == LATENCY else -1)
+    assert found.interval is not None
+    assert found.interval[0] < expected < found.interval[1]
+    assert "5 pairs" in found.basis
+    assert ratio([other], [one], which).value == pytest.approx(1 / expected, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("starts", "boots"),
+    [
+        (((0, 1, 2, 3, 4), (5, 6, 7, 8, 9)), ("a", "a")),  # one after the other
+        (((0, 10, 20, 30, 40), (1, 11, 21, 41, 50)), ("a", "a")),  # a turn of one after the next
+        (IN_ROUNDS, ("a", "b")),  # after another boot, the clock begins anew
+        (IN_ROUNDS, ("", "")),  # no sweep, or a file that does not tell
+    ],
+)
+def test_what_was_not_measured_by_turns_is_not_paired(
+    starts: tuple[Sequence[int], Sequence[int]], boots: tuple[str, str]
+) -> None:
+    one, other = by_turns(1.05, 1.06, 1.04, 1.05, 1.05, starts=starts, boots=boots)
+    found = ratio([one], [other], LATENCY)
+    assert "pairs" not in found.basis
+    assert winner(found) == 0
+
+
+def test_both_sides_of_an_ab_are_compared_in_pairs() -> None:
+    one, other = by_turns(1.05, 1.06, 1.04, 1.05, 1.05, starts=IN_ROUNDS, boots=("", ""))
+    one, other = (
+        dataclasses.replace(each, turns=dataclasses.replace(each.turns, pairs="together"))
+        for each in (one, other)
+    )
+    assert winner(ratio([one], [other], LATENCY)) == 1
+
+
+def test_a_process_that_was_lost_costs_its_pair_alone() -> None:
+    one, other = by_turns(
+        1.05, 9.0, 1.04, 1.06, 1.05, 1.05, starts=((*IN_ROUNDS[0], 51), (*IN_ROUNDS[1], 50))
+    )
+    kept = [0, 2, 3, 4, 5]
+    short = dataclasses.replace(
+        other,
+        sides={"latency_ns": Side(other.sides["latency_ns"].log_figure[kept])},
+        turns=dataclasses.replace(
+            other.turns, start_ns={k: other.turns.start_ns[k] for k in kept}
+        ),
+    )
+    found = ratio([one], [short], LATENCY)
+    assert found.value == pytest.approx(1.05, abs=1e-3)
+    assert "5 pairs" in found.basis
 
 
 def test_between_machines_the_yardstick_is_left_out() -> None:

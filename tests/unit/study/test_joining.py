@@ -52,6 +52,27 @@ def test_a_machine_is_recognised_by_its_facts() -> None:
     assert found == [True, False, False]
 
 
+def booted(boot: str, began_s: float, measured_s: float, name: str = "host") -> Host:
+    return dataclasses.replace(host(name), boot=boot, up_s=(began_s, measured_s))
+
+
+def test_boots_tell_machines_of_one_name_apart() -> None:
+    hour = 3600.0
+    first = booted("a", 1 * hour, 3 * hour)
+    # Booted again after it had been measured: the same machine may well be.
+    assert alike(first, booted("b", 4 * hour, 5 * hour)) == [True, True]
+    # Booted while the other was up: another machine, whichever was measured first.
+    assert alike(first, booted("b", 2 * hour, 5 * hour)) == [True, False]
+    assert alike(first, booted("b", 0 * hour, 2 * hour)) == [True, False]
+    # A clock that was set by a few seconds tells nothing.
+    assert alike(first, booted("b", 3 * hour - 5, 5 * hour)) == [True, True]
+    # What does not tell its boot is of neither.
+    found = alike(first, booted("b", 2 * hour, 5 * hour), host())
+    assert found == [True, False, False]
+    # A container has a fresh name each time: the boot of its host tells.
+    assert alike(first, booted("a", 1 * hour, 6 * hour, "other")) == [True, True]
+
+
 def test_nothing_is_known_of_two_machines_without_facts() -> None:
     unknown = Host(("", "", "", "", ""), frozenset(), "", 0, ())
     assert alike(unknown, unknown) == [True, False]
