@@ -14,7 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.study.figures import Case, Contender, Measured, Study, fastest
+from harness.study.figures import Study
+from harness.study.measured import Case, Contender, Measured, fastest
 from harness.study.ratios import ENERGY, LATENCY, RATE, Estimate, inverse, mapped, ratio, scaled
 from harness.study.rows import CPU, GPU
 from harness.study.toml_files import LARGEST, Table, read_toml

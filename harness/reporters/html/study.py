@@ -26,7 +26,8 @@ from harness.reporters.study_words import (
 )
 from harness.reporters.wording import counted
 from harness.study.claims import Judged, Verdict
-from harness.study.figures import Measured, Study
+from harness.study.figures import Study
+from harness.study.measured import Measured
 from harness.study.ratios import Estimate
 from harness.study.rows import GPU
 

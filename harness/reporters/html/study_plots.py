@@ -12,8 +12,11 @@ from harness.reporters.html.markup import Content, Markup, element, foreign, joi
 from harness.reporters.html.quantities import axis_duration
 from harness.reporters.numbers import nanoseconds, rate
 from harness.reporters.study_words import contenders, factor, money, ratio_told, role
-from harness.study.figures import COST, Contender, Measured, Study, ThreadScaling, Winner
+from harness.study.effects import ThreadScaling
+from harness.study.figures import Study
+from harness.study.measured import Contender, Measured
 from harness.study.ratios import LATENCY, RATE
+from harness.study.winners import COST, Winner
 
 #: Colours that page.css has for devices; further ones share the last.
 _COLOURS = 6

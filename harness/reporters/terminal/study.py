@@ -23,7 +23,8 @@ from harness.reporters.study_words import (
 from harness.reporters.terminal.lines import Column, Page
 from harness.reporters.wording import counted
 from harness.study.claims import Judged, Verdict
-from harness.study.figures import Study, ThreadScaling
+from harness.study.effects import ThreadScaling
+from harness.study.figures import Study
 from harness.study.ratios import Estimate
 
 #: Style of a verdict on a terminal with colours.

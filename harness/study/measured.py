@@ -1,0 +1,139 @@
+"""What was measured, in a table: each work on each device in each setting."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from harness.study.joining import short_cpu
+from harness.study.ratios import ENERGY, LATENCY, RATE, Estimate, figure
+from harness.study.rows import Row, Setting
+
+
+class Case(NamedTuple):
+    """What is compared: the same work on different devices and in different settings.
+
+    Attributes:
+        model: its name.
+        sha256: digest of the file.
+        shapes: of the inputs.
+        batch: items of an inference; None where not known.
+        variant: of the model.
+    """
+
+    model: str
+    sha256: str
+    shapes: tuple[str, ...]
+    batch: int | None
+    variant: str
+
+    @property
+    def told(self) -> str:
+        """``resnet50 int8-dynamic, batch 32``."""
+        name = f"{self.model} {self.variant}".strip()
+        return f"{name}, batch {self.batch}" if self.batch is not None else name
+
+
+class Contender(NamedTuple):
+    """A device of a machine.
+
+    Attributes:
+        machine: its name.
+        kind: CPU or GPU.
+        device: product name.
+    """
+
+    machine: str
+    kind: str
+    device: str
+
+    @property
+    def short(self) -> str:
+        """The device without trade marks."""
+        return short_cpu(self.device)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Measured:
+    """One setting on one device.
+
+    Attributes:
+        case: what was run.
+        contender: on what.
+        setting: how.
+        rows: its profiles, one an occasion.
+        latency, rate, energy: in ns an inference, items a second, joules an item.
+    """
+
+    case: Case
+    contender: Contender
+    setting: Setting
+    rows: tuple[Row, ...]
+    latency: Estimate
+    rate: Estimate
+    energy: Estimate
+
+
+def case_of(row: Row) -> Case:
+    """What a profile is of."""
+    of = row.setting
+    return Case(of.model, of.sha256, of.shapes, of.batch, of.variant)
+
+
+def contender_of(row: Row) -> Contender:
+    """What a profile was measured on."""
+    return Contender(row.machine, row.setting.kind, row.setting.device)
+
+
+def measured_settings(rows: Iterable[Row]) -> tuple[Measured, ...]:
+    """Every setting with its figures; interrupted profiles count where there are no whole ones.
+
+    Args:
+        rows: the table.
+    """
+    groups: dict[tuple[str, Setting], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.machine, row.setting), []).append(row)
+    # An interrupted profile does not spoil what whole ones of the same setting tell.
+    whole = [
+        [row for row in group if row.complete and row.processes > 1] or group
+        for group in groups.values()
+    ]
+    found = [
+        Measured(
+            case_of(group[0]), contender_of(group[0]), group[0].setting, tuple(group),
+            *(figure(group, which) for which in (LATENCY, RATE, ENERGY)),
+        )
+        for group in whole
+    ]  # fmt: skip
+    return tuple(sorted(found, key=_order))
+
+
+def _order(one: Measured) -> tuple[object, ...]:
+    of = one.case
+    return (of.model, of.variant, of.batch or 0, of.shapes, of.sha256, one.contender,
+            one.setting.runtime, one.setting.threads or 0, one.setting.instances,
+            one.setting.concurrency, one.setting.options)  # fmt: skip
+
+
+def by_case(measured: Iterable[Measured]) -> dict[Case, dict[Contender, list[Measured]]]:
+    """The settings of each case, by the device."""
+    found: dict[Case, dict[Contender, list[Measured]]] = {}
+    for one in measured:
+        found.setdefault(one.case, {}).setdefault(one.contender, []).append(one)
+    return found
+
+
+def fastest(of: Sequence[Measured], which: str = LATENCY) -> Measured | None:
+    """The setting with the best figure, one with an interval before one without; None if none."""
+    sign = -1.0 if which == RATE else 1.0
+
+    def told(one: Measured) -> Estimate:
+        return {LATENCY: one.latency, RATE: one.rate, ENERGY: one.energy}[which]
+
+    known = [one for one in of if told(one).value is not None]
+    return min(
+        known, key=lambda one: (told(one).interval is None, sign * (told(one).value or 0.0)),
+        default=None,
+    )  # fmt: skip

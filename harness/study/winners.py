@@ -1,0 +1,231 @@
+"""Devices against each other: speed-ups, winners, crossovers, and what costs least."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterable, Sequence
+
+from harness.study import curves
+from harness.study.curves import At, Crossing
+from harness.study.known_devices import known_device
+from harness.study.measured import Case, Contender, Measured, by_case, fastest
+from harness.study.prices import Cost, Prices, costs
+from harness.study.ratios import LATENCY, RATE, Estimate, inverse, ratio, scaled, winner
+from harness.study.rows import CPU, GPU
+
+#: What a Winner may be by, besides latency and throughput.
+COST = "cost"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SpeedUp:
+    """How many times faster one device is than another one, both in their best settings.
+
+    Attributes:
+        case: of what.
+        base, other: the two devices; the ratio is above 1 where the other is faster.
+        latency: base's latency over the other's.
+        rate: the other's items a second over the base's.
+        base_setting, other_setting: in which they have the lowest latency.
+        settings: how many settings each was chosen from.
+    """
+
+    case: Case
+    base: Contender
+    other: Contender
+    latency: Estimate
+    rate: Estimate
+    base_setting: str
+    other_setting: str
+    settings: tuple[int, int]
+
+    @property
+    def winner(self) -> Contender | None:
+        """The device with the surely lower latency; None if that cannot be told."""
+        told = winner(self.latency)
+        return None if not told else self.other if told > 0 else self.base
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Winner:
+    """Who is best at one case, of all devices that it was measured on.
+
+    Attributes:
+        case: of what.
+        which: LATENCY, RATE or COST.
+        first: the device with the best figure; the winner only if it surely beats all others.
+        setting: in which it has it.
+        figure: that figure, in ns, items a second, or the currency for a million items.
+        leads: over each other device in its best setting, above 1; the smallest one first.
+        currency: of a cost.
+    """
+
+    case: Case
+    which: str
+    first: Contender
+    setting: str
+    figure: Estimate
+    leads: tuple[Estimate, ...]
+    currency: str = ""
+
+    @property
+    def winner(self) -> Contender | None:
+        """The device that surely beats all others; None if that cannot be told."""
+        return self.first if all(winner(lead) > 0 for lead in self.leads) else None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Crossover:
+    """Where the faster device changes over the batch.
+
+    Attributes:
+        model, variant: of what.
+        base, other: as in SpeedUp.
+        crossing: where.
+        speed_ups: that it was found in.
+    """
+
+    model: str
+    variant: str
+    base: Contender
+    other: Contender
+    crossing: Crossing
+    speed_ups: tuple[SpeedUp, ...]
+
+
+def speed_ups(measured: Iterable[Measured]) -> tuple[SpeedUp, ...]:
+    """Each CPU against each GPU, or each device against the first, at each case that both did."""
+    found = []
+    for case, devices in by_case(measured).items():
+        for base, other in _pairs(sorted(devices)):
+            sides = (devices[base], devices[other])
+            quick = [fastest(side) for side in sides]
+            busy = [fastest(side, RATE) for side in sides]
+            if quick[0] is None or quick[1] is None or busy[0] is None or busy[1] is None:
+                continue
+            found.append(
+                SpeedUp(
+                    case=case,
+                    base=base,
+                    other=other,
+                    latency=inverse(ratio(quick[0].rows, quick[1].rows, LATENCY)),
+                    rate=ratio(busy[0].rows, busy[1].rows, RATE),
+                    base_setting=quick[0].setting.told,
+                    other_setting=quick[1].setting.told,
+                    settings=(len(sides[0]), len(sides[1])),
+                )
+            )
+    return tuple(found)
+
+
+def winners(measured: Iterable[Measured]) -> tuple[Winner, ...]:
+    """The best by latency and by throughput, at each case that two devices did."""
+    found = []
+    for case, devices in by_case(measured).items():
+        for which in (LATENCY, RATE):
+            bests = [one for of in devices.values() if (one := fastest(of, which)) is not None]
+            if len(bests) < 2:
+                continue
+            bests.sort(key=functools.partial(_value, which=which), reverse=which == RATE)
+            first = bests[0]
+            leads = [ratio(other.rows, first.rows, which) for other in bests[1:]]
+            above = [one if which == RATE else inverse(one) for one in leads]
+            above.sort(key=lambda one: one.value or 0.0)
+            told = first.rate if which == RATE else first.latency
+            found.append(
+                Winner(case, which, first.contender, first.setting.told, told, tuple(above))
+            )
+    return tuple(found)
+
+
+def turned(found: Iterable[Winner], measured: Iterable[Measured]) -> tuple[Winner, ...]:
+    """Winners by throughput that would not surely win with one session on each device."""
+    single = {
+        one.case: one.winner
+        for one in winners(one for one in measured if one.setting.instances == 1)
+        if one.which == RATE
+    }
+    return tuple(
+        one for one in found
+        if one.which == RATE and one.winner is not None
+        and one.case in single and single[one.case] != one.winner
+    )  # fmt: skip
+
+
+def _value(one: Measured, which: str) -> float:
+    return (one.rate if which == RATE else one.latency).value or 0.0
+
+
+def _pairs(devices: Sequence[Contender]) -> list[tuple[Contender, Contender]]:
+    """Each CPU with each GPU; where there is only one kind, each with the first."""
+    hosts = [one for one in devices if one.kind == CPU]
+    gpus = [one for one in devices if one.kind == GPU]
+    if hosts and gpus:
+        return [(host, gpu) for host in hosts for gpu in gpus]
+    return [(devices[0], other) for other in devices[1:]]
+
+
+def crossovers(speed_ups: Iterable[SpeedUp]) -> tuple[Crossover, ...]:
+    """Where the faster device changes over the batch, for each model and pair of devices."""
+    groups: dict[tuple[str, str, str, Contender, Contender], list[SpeedUp]] = {}
+    for one in speed_ups:
+        if one.case.batch is not None:
+            key = (one.case.model, one.case.sha256, one.case.variant, one.base, one.other)
+            groups.setdefault(key, []).append(one)
+    found = []
+    for (model, _, variant, base, other), group in groups.items():
+        group.sort(key=lambda one: (one.case.batch or 0, one.case.shapes))
+        batches = [one.case.batch for one in group]
+        if len(set(batches)) != len(batches):
+            continue  # of several shapes: the batch is not all that differs
+        points = [At(one.case.batch or 1, one.latency.value, winner(one.latency)) for one in group]
+        found.append(Crossover(model, variant, base, other, curves.crossing(points), tuple(group)))
+    return tuple(found)
+
+
+def costs_of(
+    measured: Iterable[Measured], prices: Prices | None
+) -> tuple[tuple[Measured, Cost], ...]:
+    """The cost of each device's setting with most items a second, by each price that applies."""
+    if prices is None:
+        return ()
+    found = []
+    for devices in by_case(measured).values():
+        for contender, settings in devices.items():
+            best = fastest(settings, RATE)
+            known = known_device(contender.device)
+            if best is not None:
+                watts = None if known is None else known.watts
+                found += [(best, cost) for cost in costs(best.rows, prices, watts)]
+    return tuple(found)
+
+
+def cheapest(priced: Iterable[tuple[Measured, Cost]]) -> tuple[Winner, ...]:
+    """Who does a million items for least; prices of different currencies are not compared."""
+    cases: dict[tuple[Case, str], dict[Contender, tuple[Measured, Cost]]] = {}
+    for one, cost in priced:
+        if cost.by == "machine" and cost.estimate.value:
+            devices = cases.setdefault((one.case, cost.currency), {})
+            known = devices.get(one.contender)
+            if known is None or cost.estimate.value < (known[1].estimate.value or 0.0):
+                devices[one.contender] = (one, cost)
+    found = []
+    for (case, currency), devices in cases.items():
+        if len(devices) < 2:
+            continue
+        (first, least), *others = sorted(devices.values(), key=lambda of: of[1].estimate.value or 0)
+        leads = [_dearer(first, least, other, cost) for other, cost in others]
+        told = f"{first.setting.told}, {least.inputs}"
+        found.append(
+            Winner(case, COST, first.contender, told, least.estimate, tuple(leads), currency)
+        )
+    return tuple(found)
+
+
+def _dearer(first: Measured, least: Cost, other: Measured, cost: Cost) -> Estimate:
+    """A cost over the least one. Prices have no scatter, so its interval is that of the rates."""
+    speeds = ratio(other.rows, first.rows, RATE)
+    if not speeds.value or not cost.estimate.value or not least.estimate.value:
+        return speeds
+    return scaled(speeds, cost.estimate.value / least.estimate.value / speeds.value)
