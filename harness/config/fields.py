@@ -25,6 +25,10 @@ _CALLED: dict[Any, tuple[str, str]] = {
     tuple[int, ...]: ("a list of whole numbers", "lists of whole numbers"),
 }
 
+#: Whole numbers that ONNX, ONNX Runtime and files can hold are below this, and not below its
+#: negative.
+MOST_INT = 2**63
+
 #: Characters of a refused value that the sentence repeats.
 _SHOWN = 60
 
@@ -39,17 +43,22 @@ def settle(request: object) -> None:
         request: an instance, as its ``__post_init__`` sees it.
 
     Raises:
-        RequestError: a value is of another type.
+        RequestError: a value is of another type, or too large for it.
     """
     kind: Any = type(request)
     for name, declared in _declared(kind).items():
         given = getattr(request, name)
         try:
             value = _as(declared, given)
-        except (TypeError, ValueError, OverflowError):
+        except OverflowError:
+            raise RequestError(
+                f"`{name}` {one_line(repr(given), _SHOWN)}: too large",
+                "give a smaller number",
+            ) from None
+        except (TypeError, ValueError):
             raise RequestError(
                 f"`{name}` {one_line(repr(given), _SHOWN)}: of type {type(given).__name__}",
-                f"give {_called(declared)}",
+                f"give {called(declared)}",
             ) from None
         object.__setattr__(request, name, value)
 
@@ -67,7 +76,7 @@ def _as(declared: Any, value: object) -> object:
     Raises:
         TypeError: it is of another one.
         ValueError: it has no value of that type.
-        OverflowError: it is too large for that type.
+        OverflowError: it is too large for that type, or for what becomes of it.
     """
     if isinstance(value, bool) and declared is not bool:  # to Python a bool is a number
         return _refuse()
@@ -81,7 +90,8 @@ def _as(declared: Any, value: object) -> object:
     if declared is Path:
         return Path(os.fspath(value)) if isinstance(value, (str, os.PathLike)) else _refuse()
     if declared is int:
-        return operator.index(value)  # type: ignore[arg-type]  # a TypeError for all but integers
+        whole = operator.index(value)  # type: ignore[arg-type]  # a TypeError for all but integers
+        return whole if -MOST_INT <= whole < MOST_INT else _refuse(OverflowError)
     if declared is float and isinstance(value, numbers.Real):
         return float(value)
     if isinstance(declared, type) and declared not in (int, float) and isinstance(value, declared):
@@ -98,15 +108,15 @@ def _as_one_of(kinds: tuple[Any, ...], value: object) -> object:
     return _refuse()
 
 
-def _refuse() -> object:
-    raise TypeError
+def _refuse(error: type[Exception] = TypeError) -> object:
+    raise error
 
 
-def _called(declared: Any) -> str:
-    """What is wanted, in words."""
+def called(declared: Any) -> str:
+    """What a field of this type takes, in words."""
     inner = get_args(declared)
     if isinstance(declared, types.UnionType):
-        return " or ".join("None" if one is types.NoneType else _called(one) for one in inner)
+        return " or ".join("None" if one is types.NoneType else called(one) for one in inner)
     if get_origin(declared) is tuple:
         return f"a list of {_CALLED[inner[0]][1]}"
     if get_origin(declared) is dict:

@@ -25,6 +25,10 @@ MEMORY_POLICIES = ("local", "interleave")
 
 #: Most instances of a group, and most callers of a session: more than any machine has use for.
 MOST_INSTANCES = 4096
+
+#: Most processes of a profile: with more, nothing gets more precise that they could tell.
+MOST_PROCESSES = 10_000
+
 TRACE_PASSES = ("probe", "ort", "kernels")
 
 #: Processes of a comparison-grade profile: with ten, Welch's test on per-process medians
@@ -149,10 +153,10 @@ class ProfileConfig:
         if isinstance(self.model, os.PathLike):
             object.__setattr__(self, "model", os.fspath(self.model))
         settle(self)
-        if self.processes is not None and self.processes < 1:
+        if self.processes is not None and not 1 <= self.processes <= MOST_PROCESSES:
             raise RequestError(
-                f"`processes` {self.processes}: at least one process is needed",
-                "give `processes` N with N >= 1",
+                f"`processes` {self.processes}: must be between 1 and {MOST_PROCESSES}",
+                "give `processes` N",
             )
         if self.duration_s is not None and not 0 < self.duration_s < 86_400:
             raise RequestError(

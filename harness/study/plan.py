@@ -14,8 +14,9 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from harness.config.fields import called
 from harness.config.profile import ProfileConfig
 from harness.errors import RequestError, one_line
 from harness.models import catalogue
@@ -32,6 +33,7 @@ from harness.study.settings import (
     Setting,
     Value,
     holds_paths,
+    kind,
     typed,
 )
 
@@ -47,6 +49,15 @@ MOST_CELLS = 10_000
 
 #: Bytes of a plan.
 _MOST_BYTES = 1 << 20
+
+#: What types are called in a plan, by what Python calls them.
+_IN_TOML = {
+    "a string": "text",
+    "strings": "texts",
+    "True or False": "true or false",
+    "a dict": "a table",
+    " or None": "",
+}
 
 _TABLES = ("sweep", "axes", "skip", "only")
 _HEADER = re.compile(r"\s*\[\[?\s*([\w.\"'-]+)\s*\]\]?")
@@ -391,7 +402,7 @@ class _Reader:
                 if setting.field == "provider":
                     providers.by_name(trial.session.provider)
             except RequestError as error:
-                raise _placed(error, f"{where}{setting.name}: ", setting) from None
+                raise _placed(error, f"{where}{setting.name}: ", setting, value) from None
         return value
 
     def _resolved(self, setting: Setting, value: Value, where: str) -> Value:
@@ -551,8 +562,12 @@ def request(settings: Mapping[Setting, Value]) -> ProfileConfig:
     return ProfileConfig(**whole, **{part: PARTS[part](**fields) for part, fields in parts.items()})
 
 
-def _placed(error: RequestError, where: str, setting: Setting | None = None) -> RequestError:
-    """The error of a request, worded for who reads the plan: fields by the names written there."""
+def _placed(
+    error: RequestError, where: str, setting: Setting | None = None, value: Value = None
+) -> RequestError:
+    """The error of a request, worded for who reads the plan: fields by the names written there,
+    and values as TOML has them.
+    """
 
     def plain(text: str) -> str:
         return re.sub(r"`(\w+)`", r"\1", text)
@@ -561,10 +576,24 @@ def _placed(error: RequestError, where: str, setting: Setting | None = None) -> 
     if setting is not None:
         # "`intra_threads` -1: must not be negative" -> "threads: -1: must not be negative"
         message = message.removeprefix(f"{setting.field} ")
+        if message.endswith(": too large"):
+            message = f"{_shown(value)}: too large"
+        elif re.search(r": of type \w+$", message):
+            wanted = _wanted(setting)
+            message, remedy = f"{_shown(value)}: is not {wanted}", f"write {wanted}"
         remedy = re.sub(rf"\b{setting.field}\b", setting.name, remedy)
     return RequestError(
         f"{where}{message}", remedy.replace("give ", "write ").replace(" or None", "")
     )
+
+
+def _wanted(setting: Setting) -> str:
+    """What a setting takes, in the words of TOML."""
+    declared = kind(setting)
+    told = called(get_args(declared)[1] if setting.key else declared)
+    for ours, theirs in _IN_TOML.items():
+        told = told.replace(ours, theirs)
+    return told
 
 
 def _leaves(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -131,7 +131,7 @@ def typed(setting: Setting, value: Value) -> Value:
     wanted = kind(setting)
     if setting.key:
         wanted = get_args(wanted)[1]
-        if wanted is str and not isinstance(value, str):
+        if wanted is str and isinstance(value, (bool, int, float)):
             # ORT's own options and entries are text, however they are written here.
             value = str(int(value)) if isinstance(value, bool) else str(value)
     elif is_dict(setting) and isinstance(value, str):

@@ -135,7 +135,7 @@ def test_model_that_cannot_be_profiled(
         (["--provider-option", "device_id=0"], "cpu provider has no options"),
         (["--trace", "sorcery"], "--trace sorcery: not known"),
         (["--duration", "nan"], "--duration nan"),
-        (["--processes", "0"], "at least one process"),
+        (["--processes", "0"], "between 1 and 10000"),
         (["--seed", "-1"], "--seed -1"),
         (["--output", "shape.npy/out.h5"], "choose another --output"),
         (["--output", "/proc/out.h5"], "choose another --output"),

@@ -72,7 +72,9 @@ def test_a_number_too_large_for_its_field_is_refused() -> None:
     with pytest.raises(RequestError) as refused:
         ProfileConfig("m", precision=10**400)
     assert refused.value.message.startswith("`precision` 1000")
-    assert refused.value.remedy == "give a number"
+    assert refused.value.remedy == "give a smaller number"
+    with pytest.raises(RequestError, match=f"`batch` {2**63}: too large"):
+        InputRequest(batch=2**63)
 
 
 def test_a_shell_completes_the_public_names() -> None:
