@@ -95,7 +95,8 @@ def _plan(options: argparse.Namespace) -> SweepPlan:
 
 def _tell_cells(plan: SweepPlan, cells: tuple[Cell, ...], options: argparse.Namespace) -> int:
     """Prints the cells, and how long they will take."""
-    from harness.study.estimates import of_request
+    from harness.measuring.rounds import progress
+    from harness.study.estimates import Pace, left_s
     from harness.study.fitting import Machine
     from harness.study.results import Result
     from harness.study.state import states
@@ -103,7 +104,10 @@ def _tell_cells(plan: SweepPlan, cells: tuple[Cell, ...], options: argparse.Name
     folder = options.output
     found = states(folder or Path(), cells, Machine(), look=folder is not None)
     requests = [one.config for one in found if one.status == "pending" and one.config is not None]
-    expected_s = sum(map(of_request, requests))
+    begun = [None if folder is None else progress(request) for request in requests]
+    expected_s = left_s(
+        [(request, far, Pace()) for request, far in zip(requests, begun, strict=True)]
+    )
     told = [Result(one, one.reason or "not measured yet") for one in found]
     if options.json:
         from harness.reporters.scripts.sweep import sweep_text

@@ -29,6 +29,7 @@ class SweepProgress(SweepObserver):
         self._cells = cells
         self._lines = Progress(quiet=quiet)
         self._at = ""
+        self._waited = False
         self._warned: set[str] = set()
 
     def __enter__(self) -> SweepProgress:
@@ -80,5 +81,7 @@ class SweepProgress(SweepObserver):
         self._lines.warning(f"cell {cell.number} failed: {error.message}{remedy}")
 
     def waiting(self) -> None:
-        """Says what it waits for."""
-        self._lines.note("another cell is being measured on this host: waiting for it")
+        """Says once what it waits for."""
+        if not self._waited:
+            self._waited = True
+            self._lines.note("another cell is being measured on this host: waiting for it")

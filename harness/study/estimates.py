@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+
 from harness.config.profile import ENERGY_IDLE_S, ProfileConfig
 from harness.measuring.plan import PROCESS_OVERHEAD_S, TRACED_PROCESSES, Plan
 from harness.measuring.rounds import Progress
@@ -61,3 +65,18 @@ class Pace:
         expected = sum(progress.plan.expected_of(range(one, one + 1)) for one in missing)
         ratio = self.ratio
         return expected * (otherwise if ratio is None else ratio) + STORING_S
+
+
+def left_s(works: Sequence[tuple[ProfileConfig, Progress | None, Pace]]) -> float:
+    """Seconds that all cells will still take.
+
+    Args:
+        works: of each cell that has not ended: its request, how far it is, or None where it has
+            not begun, and how long its processes took.
+    """
+    ratios = [pace.ratio for _, _, pace in works if pace.ratio is not None]
+    typical = float(np.median(ratios)) if ratios else 1.0
+    return sum(
+        of_request(config) if progress is None else pace.left_s(progress, typical)
+        for config, progress, pace in works
+    )

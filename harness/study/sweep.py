@@ -24,7 +24,7 @@ from harness.records import Profile, Reading
 from harness.storage import shards
 from harness.study import state, variant_files
 from harness.study.cells import Cell, CellState, cells_of
-from harness.study.estimates import Pace, of_request
+from harness.study.estimates import Pace, left_s
 from harness.study.fitting import Machine
 from harness.study.plan import SweepPlan
 
@@ -91,7 +91,8 @@ def sweep(
 
     Raises:
         RequestError: another sweep fills the folder, or it cannot be written to.
-        MachineError: there is no room left.
+        MachineError: there is no room left; or whether other cells are being measured on this
+            host cannot be told.
         Interrupted: the user interrupted it; all that was measured is kept.
     """
     machine = machine or Machine()
@@ -134,9 +135,16 @@ def _in_rounds(
         ]
         if not due:
             continue
-        observer.round_begins(current + 1, number, _left_s(works))
+        left = [
+            (one.state.config, one.progress, one.pace)
+            for one in works
+            if not one.ended and one.state.config is not None
+        ]
+        observer.round_begins(current + 1, number, left_s(left))
         for work, missing in due:
-            _measure(work, missing, folder, observer)
+            # Two sweeps on one host, into a folder each, do not disturb each other.
+            with state.alone_on_the_host(observer.waiting):
+                _measure(work, missing, folder, observer)
 
 
 def _due(work: _Work, current: int, number: int) -> int:
@@ -198,21 +206,6 @@ def _measure(work: _Work, missing: int, folder: Path, observer: SweepObserver) -
     else:
         work.ended = True
     observer.cell_measured(cell, found)
-
-
-def _left_s(works: Sequence[_Work]) -> float:
-    """Seconds that all cells will still take."""
-    ratios = [one.pace.ratio for one in works if one.pace.ratio is not None]
-    typical = float(np.median(ratios)) if ratios else 1.0
-    left_s = 0.0
-    for work in works:
-        if work.ended or work.state.config is None:
-            continue
-        if work.progress is None:
-            left_s += of_request(work.state.config)
-        else:
-            left_s += work.pace.left_s(work.progress, typical)
-    return left_s
 
 
 def _facts(cell: Cell) -> tuple[Reading, ...]:

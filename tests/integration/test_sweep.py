@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,6 +112,24 @@ def test_a_second_sweep_into_a_folder_is_refused_and_names_the_holder(
     assert f"results: process {os.getpid()} on " in refused.stderr
     assert "is measuring into it (wait until that has ended" in refused.stderr
     assert not list((tmp_path / "results").iterdir())
+
+
+def test_sweeps_on_one_host_do_not_disturb_each_other(
+    tmp_path: Path, surroundings: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with state.alone_on_the_host():
+        other = subprocess.Popen(
+            [sys.executable, "-m", "harness", "sweep", *AXES[:2], *SHORT, "-o", "results"],
+            cwd=tmp_path, env={**surroundings, "TMPDIR": str(tmp_path)}, text=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        assert other.stderr is not None
+        until = "another cell is being measured on this host: waiting for it"
+        assert any(until in line for line in iter(other.stderr.readline, ""))
+        assert shards(tmp_path) == 0
+    assert "cell 1 done" in other.communicate(timeout=120)[1]
+    assert other.returncode == 0
 
 
 @pytest.fixture
