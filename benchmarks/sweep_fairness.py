@@ -60,9 +60,7 @@ class Slower:
         self._left -= processes
         if self._left <= 0 and not self._loads:
             for cpu in sorted(os.sched_getaffinity(0)):
-                load = multiprocessing.Process(
-                    target=compete, args=(cpu, self._share), daemon=True
-                )
+                load = multiprocessing.Process(target=compete, args=(cpu, self._share), daemon=True)
                 load.start()
                 self._loads.append(load)
 

@@ -10,10 +10,13 @@ from harness.options import worded
 from harness.reporters.numbers import joules, nanoseconds, rate
 from harness.reporters.wording import counted
 from harness.study.claims import Evidence
-from harness.study.figures import Case, Contender, Crossover, Measured, SpeedUp, Study, Winner
+from harness.study.effects import VariantGain
+from harness.study.figures import Study
 from harness.study.joining import Machine
+from harness.study.measured import Case, Contender, Measured
 from harness.study.ratios import LATENCY, Estimate, winner
-from harness.study.rows import CPU
+from harness.study.rows import BROKEN, CPU
+from harness.study.winners import Crossover, SpeedUp, Winner
 
 #: Models that a sentence names, at most, before it only counts them.
 _NAMED = 4
@@ -302,16 +305,39 @@ def _threads(study: Study) -> Answer | None:
 
 
 def _variant(study: Study) -> Answer | None:
-    """The variant that gains most."""
-    sure = [one for one in study.variants if winner(one.speed_up) > 0 and one.speed_up.value]
-    if not sure:
+    """The variant that gains most, and the one that loses most; none that is broken gains."""
+    sure = [one for one in study.variants if winner(one.speed_up) and one.speed_up.value]
+    gain = [
+        one for one in sure
+        if winner(one.speed_up) > 0 and not one.measured.case.variant.endswith(BROKEN)
+    ]  # fmt: skip
+    loss = [one for one in sure if winner(one.speed_up) < 0]
+    told = []
+    evidence = []
+    if gain:
+        best = max(gain, key=lambda one: one.speed_up.value or 0.0)
+        errors = ", ".join(f"{name} {value}" for name, value in best.errors) or "error not recorded"
+        speed = times(best.speed_up.value or 1.0)
+        told.append(f"{_variant_told(best)} gains most: {speed} as fast, {errors}")
+        evidence.append(_gain_told(best))
+    if loss:
+        worst = min(loss, key=lambda one: one.speed_up.value or 0.0)
+        speed = times(1 / (worst.speed_up.value or 1.0))
+        told.append(f"{_variant_told(worst)} takes {speed} as long")
+        evidence.append(_gain_told(worst))
+    if not told:
         return None
-    best = max(sure, key=lambda one: one.speed_up.value or 0.0)
-    errors = ", ".join(f"{name} {value}" for name, value in best.errors) or "error not recorded"
-    return Answer(
-        f"Of the variants {best.measured.case.told} gains most on {best.measured.contender.short}: "
-        f"{times(best.speed_up.value or 1.0)} as fast, {errors}",
-        (f"{spread(best.speed_up)}, {best.speed_up.basis}",),
+    return Answer(f"Of the variants {', and '.join(told)}", tuple(evidence))
+
+
+def _variant_told(one: VariantGain) -> str:
+    return f"{one.measured.case.told} on {one.measured.contender.short}"
+
+
+def _gain_told(one: VariantGain) -> str:
+    return (
+        f"{one.measured.case.told}: {times(one.speed_up.value or 1.0)} as fast as the model as it "
+        f"was made {spread(one.speed_up)}, {one.speed_up.basis}"
     )
 
 

@@ -37,6 +37,9 @@ _RUNTIME = "ort"
 #: those that tell its error.
 VARIANT = "variant"
 
+#: Behind the kind of a variant whose outputs are too far from the model's.
+BROKEN = " (broken)"
+
 #: ``int8-dynamic of resnet50 3292a8e4…``: what `variant` writes.
 _MADE = re.compile(
     r"(?P<kind>\S+) of (?P<of>.*?) ?(?P<sha256>[0-9a-f]{12})?(?P<broken> \(broken\))?"

@@ -14,12 +14,13 @@ from harness.reporters.scripts.study import COLUMNS, figures, study_csv
 from harness.reporters.study_words import answers, money
 from harness.statistics.figures import Figure
 from harness.statistics.occasions import MEDIAN_OCCASION_SD
-from harness.study.figures import COST, Study, study
+from harness.statistics.verdicts import Side
+from harness.study.figures import Study, study
 from harness.study.joining import Joined
 from harness.study.prices import Offer, Prices
-from harness.statistics.verdicts import Side
 from harness.study.ratios import LATENCY, RATE, figure, ratio, winner
 from harness.study.rows import GPU, OperatorTypes, Row, Turns
+from harness.study.winners import COST
 from tests.builders.study_rows import row
 
 
@@ -130,9 +131,7 @@ def test_a_process_that_was_lost_costs_its_pair_alone() -> None:
     short = dataclasses.replace(
         other,
         sides={"latency_ns": Side(other.sides["latency_ns"].log_figure[kept])},
-        turns=dataclasses.replace(
-            other.turns, start_ns={k: other.turns.start_ns[k] for k in kept}
-        ),
+        turns=dataclasses.replace(other.turns, start_ns={k: other.turns.start_ns[k] for k in kept}),
     )
     found = ratio([one], [short], LATENCY)
     assert found.value == pytest.approx(1.05, abs=1e-3)
@@ -246,6 +245,23 @@ def test_a_variant_is_held_against_its_model() -> None:
     assert strange.speed_up.value is None
     (alone,) = of(row(4.0, variant="int8-dynamic")).variants
     assert "was not measured" in alone.speed_up.reason
+
+
+def test_the_answer_names_the_variant_that_gains_and_the_one_that_loses() -> None:
+    rows = [
+        row(10.0),
+        row(5.0, variant="fp16", sha256="01", facts={"variant_cosine": 0.999}),
+        row(2.0, variant="prune-channels:0.9 (broken)", sha256="02"),
+        row(40.0, variant="int8-dynamic", sha256="03"),
+    ]
+    (told,) = answers(of(*rows))
+    assert "fp16, batch 1 on Xeon gains most: 2 times as fast, cosine 0.999" in told.sentence
+    assert "int8-dynamic, batch 1 on Xeon takes 4 times as long" in told.sentence
+    assert len(told.evidence) == 2
+    # What is broken gains nothing; what loses is worth a sentence by itself.
+    (told,) = answers(of(rows[0], *rows[2:]))
+    assert told.sentence.startswith("Of the variants m int8-dynamic")
+    assert answers(of(rows[0], rows[2])) == ()
 
 
 def test_runtimes_against_onnx_runtime() -> None:
