@@ -9,10 +9,10 @@ from typing import NamedTuple
 from harness.options import worded
 from harness.reporters.numbers import joules, nanoseconds, rate
 from harness.reporters.wording import counted
-from harness.study.claims import Evidence
 from harness.study.effects import VariantGain
 from harness.study.figures import Study
 from harness.study.joining import Machine
+from harness.study.judging import Evidence
 from harness.study.measured import Case, Contender, Measured
 from harness.study.ratios import LATENCY, Estimate, winner
 from harness.study.rows import BROKEN, CPU

@@ -25,8 +25,9 @@ from harness.reporters.study_words import (
     ratio_told,
 )
 from harness.reporters.wording import counted
-from harness.study.claims import Judged, Verdict
+from harness.study.claims import Verdict
 from harness.study.figures import Study
+from harness.study.judging import Judged
 from harness.study.measured import Measured
 from harness.study.ratios import Estimate
 from harness.study.rows import GPU

@@ -11,8 +11,8 @@ from harness.options import worded
 from harness.reporters.scripts.strict import json_text
 from harness.reporters.study_words import answers, contenders, crossover_told
 from harness.reporters.visible import cell
-from harness.study.claims import Judged
 from harness.study.figures import Study
+from harness.study.judging import Judged
 from harness.study.measured import Case, Contender, Measured
 from harness.study.ratios import Estimate
 

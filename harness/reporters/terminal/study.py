@@ -22,9 +22,10 @@ from harness.reporters.study_words import (
 )
 from harness.reporters.terminal.lines import Column, Page
 from harness.reporters.wording import counted
-from harness.study.claims import Judged, Verdict
+from harness.study.claims import Verdict
 from harness.study.effects import ThreadScaling
 from harness.study.figures import Study
+from harness.study.judging import Judged
 from harness.study.ratios import Estimate
 
 #: Style of a verdict on a terminal with colours.

@@ -10,9 +10,10 @@ import pytest
 
 from harness.errors import RequestError
 from harness.statistics.figures import Figure
-from harness.study.claims import Judged, Verdict, judged, read_claims
+from harness.study.claims import Verdict, read_claims
 from harness.study.figures import study
 from harness.study.joining import Joined
+from harness.study.judging import Judged, judged
 from harness.study.rows import CPU, GPU, Row
 from tests.builders.study_rows import row
 
