@@ -39,6 +39,9 @@ FIGURES = {
 #: Ratios of two sides, with the figure that they are of.
 RATIOS = {"speed-up": LATENCY, "throughput ratio": RATE, "energy ratio": ENERGY}
 
+#: Ratios of figures an item, which a claim may take between different batches.
+PER_ITEM = ("throughput ratio", "energy ratio", "cost ratio")
+
 #: How many of the cases that a claim is about must fulfil it.
 WHICH = ("every", "most", "some")
 
@@ -123,6 +126,13 @@ class Claim:
     quoted: tuple[float, ...]
 
     @property
+    def frees_batch(self) -> bool:
+        """Whether it holds different batches against each other, because both sides name theirs."""
+        sides = [self.of.wanted, self.against.wanted if self.against is not None else {}]
+        named = [set(_several(side["batch"])) for side in sides if "batch" in side]
+        return len(named) == 2 and named[0] != named[1]
+
+    @property
     def unit(self) -> str:
         """The unit of its figure."""
         return FIGURES[self.figure]
@@ -198,10 +208,16 @@ def _claim(table: Table) -> Claim:
     note = table.text("note", "")
     table.finish(_KNOWN)
     nothing = Selector({}, table.place)
-    return Claim(
+    found = Claim(
         says, name, of or nothing, against, low, high, bound, which, note,
         tuple(map(float, quoted)),
     )  # fmt: skip
+    if found.frees_batch and name not in PER_ITEM:
+        table.refuse(
+            f"a {name} is of an inference, so both sides have one batch",
+            f"name one batch, or choose {', '.join(PER_ITEM)}",
+        )
+    return found
 
 
 def _selector(table: Table, name: str) -> Selector | None:
@@ -213,7 +229,7 @@ def _selector(table: Table, name: str) -> Selector | None:
     for key, value in wanted.items():
         if key not in _SELECTORS:
             inner.refuse(f"'{key}' is not known", f"known are {', '.join(_SELECTORS)}")
-        values = value if isinstance(value, list) else [value]
+        values = _several(value)
         numeric = key in ("batch", "threads", "instances") or key.startswith("parameters")
         kind = int if numeric else str
         if any(not isinstance(one, kind) or isinstance(one, bool) for one in values):
@@ -245,6 +261,11 @@ def _bounds(table: Table, unit: str) -> tuple[float, float, str]:
         if low >= high:
             table.refuse("no figure is above one bound and below the other")
     return low, high, " and ".join(told)
+
+
+def _several(value: Any) -> list[Any]:
+    """What a selector names, one or several, as a list."""
+    return value if isinstance(value, list) else [value]
 
 
 def _matches(wanted: object, told: object) -> bool:

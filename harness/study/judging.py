@@ -10,6 +10,9 @@ from harness.study.figures import Study
 from harness.study.measured import Case, Contender, Measured, fastest
 from harness.study.ratios import ENERGY, LATENCY, RATE, Estimate, inverse, mapped, ratio, scaled
 
+#: A device at some work.
+_Device = tuple[Case, Contender]
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Evidence:
@@ -138,17 +141,18 @@ def _nothing(claim: Claim, study: Study) -> str:
 
 
 def _figures(claim: Claim, study: Study) -> list[tuple[str, Estimate]]:
-    meant = [one for one in study.measured if claim.of.fits(one)]
+    shown = _Names(study)
     if claim.figure == "efficiency":
         return [
-            (f"{_told(one.measured)}", one.efficiency)
-            for one in study.instances if one.measured in meant
+            (shown.setting(one.measured), one.efficiency)
+            for one in study.instances if claim.of.fits(one.measured)
         ]  # fmt: skip
+    meant = [one for one in study.measured if claim.of.fits(one)]
     if claim.against is not None:
         return _ratios(claim, claim.against, study, meant)
     if claim.figure == "cost":
         return [
-            (f"{_told(one)}, {cost.inputs}", cost.estimate)
+            (f"{shown.setting(one)}, {cost.inputs}", cost.estimate)
             for one, cost in study.costs if one in meant and cost.by == "machine"
         ]  # fmt: skip
     which = {"throughput": RATE, "energy": ENERGY}.get(claim.figure, LATENCY)
@@ -156,7 +160,7 @@ def _figures(claim: Claim, study: Study) -> list[tuple[str, Estimate]]:
     for of in _grouped(meant).values():
         best = fastest(of, which)
         if best is None:
-            found.append((_told(of[0]), getattr(of[0], which_attribute(which))))
+            found.append((shown.setting(of[0]), getattr(of[0], which_attribute(which))))
             continue
         estimate: Estimate = getattr(best, which_attribute(which))
         if which == LATENCY:
@@ -168,7 +172,7 @@ def _figures(claim: Claim, study: Study) -> list[tuple[str, Estimate]]:
                     if batch is None
                     else scaled(estimate, 1 / batch)
                 )
-        found.append((_told(best, chosen_from=len(of)), estimate))
+        found.append((shown.setting(best, chosen_from=len(of)), estimate))
     return found
 
 
@@ -177,15 +181,8 @@ def which_attribute(which: str) -> str:
     return {LATENCY: "latency", RATE: "rate", ENERGY: "energy"}[which]
 
 
-def _told(one: Measured, chosen_from: int = 1) -> str:
-    how = f"{one.case.told} on {one.contender.short}, {one.setting.told}"
-    return how + (f" (best of {chosen_from} settings)" if chosen_from > 1 else "")
-
-
-def _grouped(
-    meant: Iterable[Measured],
-) -> dict[tuple[Case, Contender], list[Measured]]:
-    found: dict[tuple[Case, Contender], list[Measured]] = {}
+def _grouped(meant: Iterable[Measured]) -> dict[_Device, list[Measured]]:
+    found: dict[_Device, list[Measured]] = {}
     for one in meant:
         found.setdefault((one.case, one.contender), []).append(one)
     return found
@@ -196,27 +193,82 @@ def _ratios(
 ) -> list[tuple[str, Estimate]]:
     """A ratio for each pair of devices that did the same work, both in their best setting.
 
-    The same work: equal model and batch, and equal variant unless the claim names one. On one
-    machine where both are measured there; else between machines.
+    The same work: equal model, shapes of the inputs and batch, and equal variant unless the claim
+    names one; the batch may differ where the claim says so. On one machine where both are measured
+    there; else between machines.
     """
-    bases = [one for one in study.measured if against.fits(one)]
+    bases: dict[object, list[tuple[_Device, list[Measured]]]] = {}
+    for one, side in _grouped(filter(against.fits, study.measured)).items():
+        bases.setdefault(_work(claim, one[0]), []).append((one, side))
+    any_variant = "variant" in against.wanted or "variant" in claim.of.wanted
+    shown = _Names(study)
     found = []
     for (case, device), of in _grouped(meant).items():
         alike = [
-            one for one in bases
-            if (one.case.model, one.case.batch) == (case.model, case.batch)
-            and (one.case.variant == case.variant or "variant" in against.wanted
-                 or "variant" in claim.of.wanted)
+            (base, side) for base, side in bases.get(_work(claim, case), ())
+            if (any_variant or base[0].variant == case.variant)
+            and (not claim.frees_batch or _differ_in_batch(case, base[0]))
         ]  # fmt: skip
-        here = [one for one in alike if one.contender.machine == device.machine]
-        for (_, other), side in _grouped(here or alike).items():
+        here = [(base, side) for base, side in alike if base[1].machine == device.machine]
+        for base, side in here or alike:
             told = _ratio(claim, study, of, side)
             if told is not None:
-                name = f"{case.told}: {device.short} against {other.short}"
-                if device == other:
-                    name = f"{case.told} on {device.short}"
-                found.append((name, told))
+                found.append((shown.against((case, device), base), told))
     return found
+
+
+def _work(claim: Claim, case: Case) -> object:
+    """What both sides of a ratio have in common, less the variant."""
+    return case.model if claim.frees_batch else (case.model, case.shapes, case.batch)
+
+
+def _differ_in_batch(one: Case, other: Case) -> bool:
+    """Whether inputs differ in nothing but their batch: in one axis of an input, if in any."""
+    apart = [str(one.batch)], [str(other.batch)]
+    return len(one.shapes) == len(other.shapes) and all(
+        first == second or _differences(first, second) == apart
+        for first, second in zip(one.shapes, other.shapes, strict=True)
+    )
+
+
+def _differences(one: str, other: str) -> tuple[list[str], list[str]] | None:
+    """Sizes of the axes that differ, on both sides; None if there are more axes on one."""
+    axes = one.split("x"), other.split("x")
+    if len(axes[0]) != len(axes[1]):
+        return None
+    pairs = [(x, y) for x, y in zip(*axes, strict=True) if x != y]
+    return [x for x, _ in pairs], [y for _, y in pairs]
+
+
+class _Names:
+    """Calls cases by their names, with the shapes of their inputs where these differ in one."""
+
+    def __init__(self, study: Study) -> None:
+        self._shapes: dict[str, set[tuple[str, ...]]] = {}
+        for one in study.measured:
+            self._shapes.setdefault(one.case.told, set()).add(one.case.shapes)
+
+    def __call__(self, of: Case) -> str:
+        """``resnet50, batch 1``."""
+        several = len(self._shapes[of.told]) > 1
+        return ", ".join([of.told, *of.shapes] if several else [of.told])
+
+    def setting(self, one: Measured, chosen_from: int = 1) -> str:
+        """``resnet50, batch 1 on NVIDIA H200, default threads``."""
+        how = f"{self(one.case)} on {one.contender.short}, {one.setting.told}"
+        return how + (f" (best of {chosen_from} settings)" if chosen_from > 1 else "")
+
+    def against(self, one: _Device, base: _Device) -> str:
+        """``resnet50, batch 1: NVIDIA H200 against Intel Xeon``."""
+        (case, device), (other_case, other) = one, base
+        told, other_told = self(case), self(other_case)
+        if told != other_told and device == other:
+            return f"{told} against {other_told} on {device.short}"
+        if told != other_told:
+            return f"{told} on {device.short} against {other_told} on {other.short}"
+        if device == other:
+            return f"{told} on {device.short}"
+        return f"{told}: {device.short} against {other.short}"
 
 
 def _ratio(

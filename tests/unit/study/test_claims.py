@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from harness.study.claims import Verdict, read_claims
 from harness.study.figures import study
 from harness.study.joining import Joined
 from harness.study.judging import Judged, judged
+from harness.study.measured import Case
 from harness.study.rows import CPU, GPU, Row
 from tests.builders.study_rows import row
 
@@ -199,3 +201,73 @@ def test_every_file_of_claims_can_be_read() -> None:
     texts: list[Any] = [read_claims(file) for file in sorted(CLAIMS.glob("*.toml"))]
     assert sum(len(text.claims) for text in texts) >= 15
     assert {CPU, GPU} == {"cpu", "gpu"}
+
+
+def test_only_inputs_of_one_shape_are_the_same_work(tmp_path: Path) -> None:
+    # The GPU is twice as fast at both lengths; its long input takes longer than the CPU's short.
+    rows = [
+        row(10.0, shapes=("1x128",)), row(5.0, shapes=("1x128",), kind=GPU),
+        row(40.0, shapes=("1x512",)), row(20.0, shapes=("1x512",), kind=GPU),
+    ]  # fmt: skip
+    found = verdicts(tmp_path, GPU_FASTER + "above = 1.0", *rows)
+    assert found.verdict is Verdict.HOLDS, found.why
+    assert [one.estimate.value for one in found.evidence] == pytest.approx([2.0, 2.0])
+    assert [one.of for one in found.evidence] == [
+        "m, batch 1, 1x128: NVIDIA L4 against Xeon", "m, batch 1, 1x512: NVIDIA L4 against Xeon",
+    ]  # fmt: skip
+
+
+BATCHES = """
+says = "Sessions in small batches do more than the GPU in large ones"
+figure = "throughput ratio"
+of = { device = "cpu", batch = 4 }
+against = { device = "gpu", batch = 32 }
+above = 1.0
+"""
+
+
+def test_a_claim_that_names_two_batches_holds_them_against_each_other(tmp_path: Path) -> None:
+    rows = [
+        row(4.0, batch=4, shapes=("4x8", "3x4")), row(1.0, batch=32, shapes=("32x8", "3x4")),
+        row(64.0, batch=32, shapes=("32x8", "3x4"), kind=GPU),
+        row(9.0, batch=32, shapes=("32x9", "3x4"), kind=GPU),
+    ]  # fmt: skip
+    found = verdicts(tmp_path, BATCHES, *rows)
+    assert found.verdict is Verdict.HOLDS, found.why
+    # 1,000 items/s against 500; what differs in more than the batch is another work.
+    (figure,) = found.evidence
+    assert figure.estimate.value == pytest.approx(2.0)
+    assert "batch 4 on Xeon against m, batch 32" in figure.of
+    same = BATCHES.replace("batch = 32", "batch = [4]")
+    assert not verdicts(tmp_path, same, *rows).evidence
+
+
+def test_an_inference_of_another_batch_is_not_held_against_it(tmp_path: Path) -> None:
+    claim = BATCHES.replace("throughput ratio", "speed-up")
+    with pytest.raises(RequestError, match="both sides have one batch") as caught:
+        verdicts(tmp_path, claim, row(1.0))
+    assert "throughput ratio" in (caught.value.remedy or "")
+
+
+def test_a_claim_looks_only_at_what_is_of_the_same_work(tmp_path: Path) -> None:
+    rows = [
+        row(1.0 + batch / 1000, batch=batch, kind=kind)
+        for batch in range(1, 201) for kind in (CPU, GPU)
+    ]  # fmt: skip
+    seen = 0
+
+    class Counted(Case):
+        """A case that counts how often it is read."""
+
+        def __getattribute__(self, name: str) -> Any:
+            nonlocal seen
+            seen += 1
+            return super().__getattribute__(name)
+
+    of = study(Joined(tuple(rows), (), (), (), ()))
+    measured = tuple(dataclasses.replace(one, case=Counted(*one.case)) for one in of.measured)
+    file = tmp_path / "claims.toml"
+    file.write_text(f"[[claim]]\n{GPU_FASTER}above = 0.5")
+    (found,) = judged([read_claims(file)], dataclasses.replace(of, measured=measured))
+    assert len(found.evidence) == 200
+    assert seen < 50 * len(rows)  # each with each would be 20,000 pairs
