@@ -52,7 +52,7 @@ _SELECTORS = (
 )  # fmt: skip
 
 _BOUNDS = ("above", "below", "equals", "within")
-_KNOWN = ("says", "figure", "of", "against", "which", "note", "quoted", *_BOUNDS)
+_KNOWN = ("says", "figure", "of", "against", "which", "note", "quoted", "currency", *_BOUNDS)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -112,6 +112,7 @@ class Claim:
         note: what is to be known about it; may be empty.
         quoted: the text's own figures, of which the first over the second is judged; empty for a
             claim that profiles decide.
+        currency: of a cost; of a cost ratio perhaps, whose offers are then of this one.
     """
 
     says: str
@@ -124,6 +125,7 @@ class Claim:
     which: str
     note: str
     quoted: tuple[float, ...]
+    currency: str
 
     @property
     def frees_batch(self) -> bool:
@@ -135,14 +137,14 @@ class Claim:
     @property
     def unit(self) -> str:
         """The unit of its figure."""
-        return FIGURES[self.figure]
+        return _unit(self.figure, self.currency)
 
     def judge(self, estimate: Estimate) -> Verdict:
         """The verdict on one figure."""
         ends = estimate.decisive
         if ends is None:
             return Verdict.UNKNOWN
-        if self.low < ends[0] and ends[1] < self.high:
+        if self.low < ends[0] and (ends[1] < self.high or self.high == math.inf):
             return Verdict.HOLDS
         return Verdict.FAILS if ends[1] <= self.low or self.high <= ends[0] else Verdict.UNKNOWN
 
@@ -201,7 +203,8 @@ def _claim(table: Table) -> Claim:
     )
     if not numbers or (name == "quoted") != (len(quoted) in (1, 2)):
         table.refuse("'quoted' holds one or two numbers above zero where 'figure' is quoted")
-    low, high, bound = _bounds(table, FIGURES[name])
+    currency = _currency(table, name)
+    low, high, bound = _bounds(table, _unit(name, currency))
     which = table.text("which", "every")
     if which not in WHICH:
         table.refuse(f"'which' is {which}", f"choose one of {', '.join(WHICH)}")
@@ -210,7 +213,7 @@ def _claim(table: Table) -> Claim:
     nothing = Selector({}, table.place)
     found = Claim(
         says, name, of or nothing, against, low, high, bound, which, note,
-        tuple(map(float, quoted)),
+        tuple(map(float, quoted)), currency,
     )  # fmt: skip
     if found.frees_batch and name not in PER_ITEM:
         table.refuse(
@@ -239,6 +242,19 @@ def _selector(table: Table, name: str) -> Selector | None:
         if key == "device" and not set(values) <= {CPU, GPU}:
             inner.refuse(f"'device' is {value}", f"write {CPU} or {GPU}; 'name' is the product's")
     return Selector(wanted, inner.place)
+
+
+def _currency(table: Table, figure: str) -> str:
+    given = "currency" in table.rest()
+    if figure == "cost" and not given:
+        table.refuse("a cost is an amount of some currency", 'add currency = "USD"')
+    if given and figure not in ("cost", "cost ratio"):
+        table.refuse(f"a {figure} has no currency", "leave 'currency' out")
+    return table.currency() if given else ""
+
+
+def _unit(figure: str, currency: str) -> str:
+    return f"{currency} {FIGURES[figure]}" if figure == "cost" else FIGURES[figure]
 
 
 def _bounds(table: Table, unit: str) -> tuple[float, float, str]:

@@ -8,10 +8,15 @@ from collections.abc import Iterable, Sequence
 from harness.study.claims import RATIOS, Claim, Selector, Text, Verdict
 from harness.study.figures import Study
 from harness.study.measured import Case, Contender, Measured, fastest
-from harness.study.ratios import ENERGY, LATENCY, RATE, Estimate, inverse, mapped, ratio, scaled
+from harness.study.prices import Cost
+from harness.study.ratios import ENERGY, LATENCY, RATE, Estimate, inverse, ratio, scaled
+from harness.study.winners import cost_ratio, costs_of
 
 #: A device at some work.
 _Device = tuple[Case, Contender]
+
+#: The same with its settings.
+_Side = tuple[_Device, list[Measured]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -137,6 +142,8 @@ def _nothing(claim: Claim, study: Study) -> str:
             return f"no profile is of {side.told}"
     if claim.figure.startswith("cost") and study.prices is None:
         return "no prices were given"
+    if claim.figure == "cost":
+        return f"no offer in {claim.currency} means these machines and devices"
     return "no two profiles are of the same work" if claim.against else "no figure of that"
 
 
@@ -149,12 +156,18 @@ def _figures(claim: Claim, study: Study) -> list[tuple[str, Estimate]]:
         ]  # fmt: skip
     meant = [one for one in study.measured if claim.of.fits(one)]
     if claim.against is not None:
-        return _ratios(claim, claim.against, study, meant)
+        pairs = _pairs(claim, claim.against, study)
+        return _cost_ratios(claim, study, pairs) if claim.figure == "cost ratio" else [
+            (shown.against(one, base), told)
+            for (one, of), (base, against) in pairs
+            if (told := _ratio(claim, of, against)) is not None
+        ]  # fmt: skip
     if claim.figure == "cost":
         return [
-            (f"{shown.setting(one)}, {cost.inputs}", cost.estimate)
-            for one, cost in study.costs if one in meant and cost.by == "machine"
-        ]  # fmt: skip
+            (f"{shown.setting(one, len(of))}, {cost.inputs}", cost.estimate)
+            for of in _grouped(meant).values()
+            for one, cost in _offers(claim, study, of)
+        ]
     which = {"throughput": RATE, "energy": ENERGY}.get(claim.figure, LATENCY)
     found = []
     for of in _grouped(meant).values():
@@ -188,32 +201,27 @@ def _grouped(meant: Iterable[Measured]) -> dict[_Device, list[Measured]]:
     return found
 
 
-def _ratios(
-    claim: Claim, against: Selector, study: Study, meant: Sequence[Measured]
-) -> list[tuple[str, Estimate]]:
-    """A ratio for each pair of devices that did the same work, both in their best setting.
+def _pairs(claim: Claim, against: Selector, study: Study) -> list[tuple[_Side, _Side]]:
+    """Each pair of devices that did the same work, with the settings that the claim allows.
 
     The same work: equal model, shapes of the inputs and batch, and equal variant unless the claim
     names one; the batch may differ where the claim says so. On one machine where both are measured
     there; else between machines.
     """
-    bases: dict[object, list[tuple[_Device, list[Measured]]]] = {}
-    for one, side in _grouped(filter(against.fits, study.measured)).items():
-        bases.setdefault(_work(claim, one[0]), []).append((one, side))
+    bases: dict[object, list[_Side]] = {}
+    for base in _grouped(filter(against.fits, study.measured)).items():
+        bases.setdefault(_work(claim, base[0][0]), []).append(base)
     any_variant = "variant" in against.wanted or "variant" in claim.of.wanted
-    shown = _Names(study)
     found = []
-    for (case, device), of in _grouped(meant).items():
+    for side in _grouped(filter(claim.of.fits, study.measured)).items():
+        case, device = side[0]
         alike = [
-            (base, side) for base, side in bases.get(_work(claim, case), ())
-            if (any_variant or base[0].variant == case.variant)
-            and (not claim.frees_batch or _differ_in_batch(case, base[0]))
+            base for base in bases.get(_work(claim, case), ())
+            if (any_variant or base[0][0].variant == case.variant)
+            and (not claim.frees_batch or _differ_in_batch(case, base[0][0]))
         ]  # fmt: skip
-        here = [(base, side) for base, side in alike if base[1].machine == device.machine]
-        for base, side in here or alike:
-            told = _ratio(claim, study, of, side)
-            if told is not None:
-                found.append((shown.against((case, device), base), told))
+        here = [base for base in alike if base[0][1].machine == device.machine]
+        found += [(side, base) for base in here or alike]
     return found
 
 
@@ -271,11 +279,7 @@ class _Names:
         return f"{told}: {device.short} against {other.short}"
 
 
-def _ratio(
-    claim: Claim, study: Study, of: Sequence[Measured], against: Sequence[Measured]
-) -> Estimate | None:
-    if claim.figure == "cost ratio":
-        return _cost_ratio(study, of, against)
+def _ratio(claim: Claim, of: Sequence[Measured], against: Sequence[Measured]) -> Estimate | None:
     which = RATIOS[claim.figure]
     if which == ENERGY:
         missing = [one for one in (*of, *against) if one.energy.value is None]
@@ -292,27 +296,57 @@ def _ratio(
     return told if which == RATE else inverse(told)
 
 
-def _cost_ratio(
-    study: Study, of: Sequence[Measured], against: Sequence[Measured]
-) -> Estimate | None:
-    """Cost of the base over the cost of the other, both by the cheapest offer of one currency."""
-    sides = []
-    for side in (of, against):
-        told = [
-            cost for one, cost in study.costs
-            if one in side and cost.by == "machine" and cost.estimate.value is not None
-        ]  # fmt: skip
-        sides.append(min(told, key=lambda cost: cost.estimate.value or 0.0, default=None))
-    one, base = sides
-    if one is None or base is None:
-        return None
-    rows = (*one.estimate.rows, *base.estimate.rows)
-    if one.currency != base.currency:
-        reason = f"one price is in {one.currency}, the other in {base.currency}"
-        return Estimate(None, reason=reason, rows=rows)
-    # Prices have no scatter, so that of the ratio is that of the throughputs.
-    speeds = ratio(base.estimate.rows, one.estimate.rows, RATE)
-    if not speeds.value or not base.estimate.value or not one.estimate.value:
-        return None
-    factor = base.estimate.value / one.estimate.value / speeds.value
-    return mapped(speeds, lambda value: value * factor)
+def _offers(
+    claim: Claim, study: Study, settings: Sequence[Measured]
+) -> list[tuple[Measured, Cost]]:
+    """What the setting with most items a second costs, by each offer that the claim allows."""
+    return [
+        (one, cost) for one, cost in costs_of(settings, study.prices)
+        if cost.by == "machine" and claim.currency in ("", cost.currency)
+    ]  # fmt: skip
+
+
+def _cost_ratios(
+    claim: Claim, study: Study, pairs: Sequence[tuple[_Side, _Side]]
+) -> list[tuple[str, Estimate]]:
+    """Cost of the base over that of the other, each by its cheapest offer in a currency of both."""
+    shown = _Names(study)
+    found = []
+    for (one, of), (base, against) in pairs if study.prices is not None else ():
+        name = shown.against(one, base)
+        offers = [_offers(claim, study, side) for side in (of, against)]
+        sides = [_cheapest(side) for side in offers]
+        both = sorted(sides[0].keys() & sides[1].keys())
+        found += [
+            (f"{name}, {currency}", cost_ratio(sides[0][currency], sides[1][currency]))
+            for currency in both
+        ]
+        if not both:
+            reason = _no_common_price(offers, (one[1], base[1]))
+            rows = tuple(row for side in offers for each, _ in side for row in each.rows)
+            found.append((name, Estimate(None, reason=reason, rows=rows)))
+    return found
+
+
+def _cheapest(offers: Iterable[tuple[Measured, Cost]]) -> dict[str, tuple[Measured, Cost]]:
+    """The cheapest of each currency."""
+    found: dict[str, tuple[Measured, Cost]] = {}
+    for one, cost in offers:
+        value = cost.estimate.value
+        if value is not None:
+            known = found.setdefault(cost.currency, (one, cost))
+            if value < (known[1].estimate.value or 0.0):
+                found[cost.currency] = (one, cost)
+    return found
+
+
+def _no_common_price(
+    offers: Sequence[Sequence[tuple[Measured, Cost]]], devices: Sequence[Contender]
+) -> str:
+    for side, device in zip(offers, devices, strict=True):
+        if not side:
+            return f"no offer means {device.short}"
+        if all(cost.estimate.value is None for _, cost in side):
+            return f"{device.short}: {side[0][1].estimate.reason}"
+    told = [" and ".join(sorted({cost.currency for _, cost in side})) for side in offers]
+    return f"one price is in {told[0]}, the other in {told[1]}"

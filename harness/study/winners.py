@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Iterable, Sequence
 
 from harness.study import curves
@@ -11,7 +12,7 @@ from harness.study.curves import At, Crossing
 from harness.study.known_devices import known_device
 from harness.study.measured import Case, Contender, Measured, by_case, fastest
 from harness.study.prices import Cost, Prices, costs
-from harness.study.ratios import LATENCY, RATE, Estimate, inverse, ratio, scaled, winner
+from harness.study.ratios import LATENCY, RATE, Estimate, inverse, mapped, ratio, winner
 from harness.study.rows import CPU, GPU
 
 #: What a Winner may be by, besides latency and throughput.
@@ -205,7 +206,7 @@ def cheapest(priced: Iterable[tuple[Measured, Cost]]) -> tuple[Winner, ...]:
     """Who does a million items for least; prices of different currencies are not compared."""
     cases: dict[tuple[Case, str], dict[Contender, tuple[Measured, Cost]]] = {}
     for one, cost in priced:
-        if cost.by == "machine" and cost.estimate.value:
+        if cost.by == "machine" and cost.estimate.value is not None:
             devices = cases.setdefault((one.case, cost.currency), {})
             known = devices.get(one.contender)
             if known is None or cost.estimate.value < (known[1].estimate.value or 0.0):
@@ -215,7 +216,7 @@ def cheapest(priced: Iterable[tuple[Measured, Cost]]) -> tuple[Winner, ...]:
         if len(devices) < 2:
             continue
         (first, least), *others = sorted(devices.values(), key=lambda of: of[1].estimate.value or 0)
-        leads = [_dearer(first, least, other, cost) for other, cost in others]
+        leads = [cost_ratio((first, least), other) for other in others]
         told = f"{first.setting.told}, {least.inputs}"
         found.append(
             Winner(case, COST, first.contender, told, least.estimate, tuple(leads), currency)
@@ -223,9 +224,22 @@ def cheapest(priced: Iterable[tuple[Measured, Cost]]) -> tuple[Winner, ...]:
     return tuple(found)
 
 
-def _dearer(first: Measured, least: Cost, other: Measured, cost: Cost) -> Estimate:
-    """A cost over the least one. Prices have no scatter, so its interval is that of the rates."""
-    speeds = ratio(other.rows, first.rows, RATE)
-    if not speeds.value or not cost.estimate.value or not least.estimate.value:
+def cost_ratio(one: tuple[Measured, Cost], base: tuple[Measured, Cost]) -> Estimate:
+    """What the base costs over what the one costs, both of one currency.
+
+    Prices have no scatter, so its interval is that of the rates. There is no ratio to what costs
+    nothing, but that is surely cheaper than what does not: the interval is infinite.
+    """
+    rows = (*base[0].rows, *one[0].rows)
+    speeds = ratio(base[0].rows, one[0].rows, RATE)
+    told = f"{speeds.basis}; {one[1].inputs}; against {base[1].inputs}"
+    ours, theirs = one[1].estimate.value, base[1].estimate.value
+    if not speeds.value or ours is None or theirs is None:
         return speeds
-    return scaled(speeds, cost.estimate.value / least.estimate.value / speeds.value)
+    if ours == 0 and theirs == 0:
+        return Estimate(None, reason="both cost nothing", basis=told, rows=rows)
+    if ours == 0:
+        reason = "one side costs nothing, so there is no ratio"
+        return Estimate(None, (math.inf, math.inf), reason, basis=told, rows=rows)
+    factor = theirs / ours / speeds.value
+    return dataclasses.replace(mapped(speeds, lambda value: value * factor), basis=told)

@@ -57,7 +57,7 @@ def heat_maps(study: Study) -> Markup | None:
     by_latency = [one for one in study.winners if one.which == LATENCY]
     by_rate = [one for one in study.winners if one.which == RATE]
     by_cost = [one for one in study.winners if one.which == COST]
-    currencies = " and ".join(dict.fromkeys(one.currency for one in by_cost))
+    currencies = dict.fromkeys(one.currency for one in by_cost)
     several = any(
         one.setting.instances > 1 or one.setting.concurrency > 1 for one in study.measured
     )
@@ -68,8 +68,11 @@ def heat_maps(study: Study) -> Markup | None:
             _heat_map(study, by_latency, "Lowest latency of an inference"),
             _heat_map(study, by_rate, "Most items a second, sessions side by side included")
             if several else None,
-            _heat_map(study, by_cost, f"Least cost of a million items, {currencies}")
-            if by_cost else None,
+            [
+                _heat_map(study, [one for one in by_cost if one.currency == currency],
+                          f"Least cost of a million items, {currency}")
+                for currency in currencies
+            ],
             class_="pair",
         ),
         element("figcaption", "How many times better than the next best device it is, and what it "
@@ -119,15 +122,17 @@ def _winner(
     told = nanoseconds(best) if one.which == LATENCY else f"{rate(best)} items/s"
     told = money(best, one.currency) if one.which == COST else told
     figure = element("span", told, class_="quiet")
+    ahead = lead.reason if lead.value is None else f"{factor(value)} times"
     if one.winner is None:
         return element(
-            "td", element("b", "cannot tell"), element("span", f"{factor(value)} times?"), figure,
+            "td", element("b", "cannot tell"), element("span", f"{ahead}?"), figure,
             class_="open", title=tip,
         )  # fmt: skip
+    ahead = "costs nothing" if lead.value is None else ahead
     share = min(math.log(max(value, 1.01)) / math.log(_FULL), 1.0)
     name = role(one.first, tuple(named)).removeprefix("the ")
     return element(
-        "td", element("b", foreign(name, _NAME)), element("span", f"{factor(value)} times"), figure,
+        "td", element("b", foreign(name, _NAME)), element("span", ahead), figure,
         class_=f"won {_colour(one.first, known)} s{max(1, round(share * 4))}", title=tip,
     )  # fmt: skip
 

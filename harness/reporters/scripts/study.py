@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -149,7 +150,7 @@ def _figure(
     against: str = "",
     told: str = "",
 ) -> dict[str, Any]:
-    low, high = estimate.interval or (None, None)
+    low, high = _ends(estimate) or (None, None)
     return {
         "figure": name,
         "model": case.model,
@@ -171,6 +172,12 @@ def _figure(
     }
 
 
+def _ends(estimate: Estimate) -> tuple[float, float] | None:
+    """The interval; none of what has no ratio because it costs nothing, which is infinite."""
+    ends = estimate.interval
+    return None if ends is None or math.isinf(ends[1]) else ends
+
+
 def _files(estimate: Estimate) -> list[str]:
     return sorted({str(row.file) for row in estimate.rows})
 
@@ -189,7 +196,7 @@ def _claim(one: Judged) -> dict[str, Any]:
             {
                 "of": each.of,
                 "value": each.estimate.value,
-                "interval": each.estimate.interval,
+                "interval": _ends(each.estimate),
                 "unit": each.unit,
                 "verdict": str(each.verdict),
                 "basis": each.estimate.basis,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,14 @@ from typing import Any
 import pytest
 
 from harness.errors import RequestError
+from harness.reporters.scripts.study import study_text
 from harness.statistics.figures import Figure
 from harness.study.claims import Verdict, read_claims
 from harness.study.figures import study
 from harness.study.joining import Joined
 from harness.study.judging import Judged, judged
 from harness.study.measured import Case
+from harness.study.prices import Offer, Prices
 from harness.study.rows import CPU, GPU, Row
 from tests.builders.study_rows import row
 
@@ -29,11 +32,11 @@ against = { device = "cpu" }
 """
 
 
-def verdicts(tmp_path: Path, claim: str, *rows: Row) -> Judged:
+def verdicts(tmp_path: Path, claim: str, *rows: Row, prices: Prices | None = None) -> Judged:
     file = tmp_path / "claims.toml"
     file.write_text(f"[[claim]]\n{claim}")
     joined = Joined(rows, (), (), (), ())
-    (found,) = judged([read_claims(file)], study(joined))
+    (found,) = judged([read_claims(file)], study(joined, prices))
     return found
 
 
@@ -271,3 +274,105 @@ def test_a_claim_looks_only_at_what_is_of_the_same_work(tmp_path: Path) -> None:
     (found,) = judged([read_claims(file)], dataclasses.replace(of, measured=measured))
     assert len(found.evidence) == 200
     assert seen < 50 * len(rows)  # each with each would be 20,000 pairs
+
+
+def offers(*given: tuple[str, float, str]) -> Prices:
+    """Of a CPU or a GPU, at a price an hour in a currency."""
+    made = tuple(
+        Offer(f"{device} in {currency}", "*", device, price, currency, "2026-05-20", "list",
+              spot=False, share=1.0)
+        for device, price, currency in given
+    )  # fmt: skip
+    return Prices(made, None, 0.0, Path("prices.toml"))
+
+
+CHEAPER = """
+says = "The CPU is cheaper"
+figure = "cost ratio"
+of = { device = "cpu" }
+against = { device = "gpu" }
+above = 1.0
+"""
+
+
+def test_costs_are_compared_in_each_currency_of_both_sides(tmp_path: Path) -> None:
+    rows = [row(1.0), row(1.0, kind=GPU)]
+    prices = offers(("cpu", 5.0, "USD"), ("cpu", 4.0, "EUR"), ("gpu", 6.0, "USD"),
+                    ("gpu", 8.0, "EUR"), ("gpu", 1.0, "GBP"), ("cpu", 9.0, "USD"))  # fmt: skip
+    found = verdicts(tmp_path, CHEAPER.replace("1.0", "0.8"), *rows, prices=prices)
+    assert found.verdict is Verdict.HOLDS, found.why
+    told = {one.of.rpartition(", ")[2]: one.estimate.value for one in found.evidence}
+    assert told == pytest.approx({"EUR": 2.0, "USD": 1.2})
+    assert "cpu in USD: 5 USD/h" in found.evidence[1].estimate.basis
+    assert "gpu in USD: 6 USD/h" in found.evidence[1].estimate.basis
+    (one,) = verdicts(tmp_path, CHEAPER + 'currency = "EUR"', *rows, prices=prices).evidence
+    assert one.estimate.value == pytest.approx(2.0)
+    apart = offers(("cpu", 5.0, "USD"), ("gpu", 6.0, "EUR"))
+    found = verdicts(tmp_path, CHEAPER, *rows, prices=apart)
+    assert "one price is in USD, the other in EUR" in found.why
+    found = verdicts(tmp_path, CHEAPER, *rows, prices=offers(("cpu", 5.0, "USD")))
+    assert "no offer means NVIDIA L4" in found.why
+
+
+@pytest.mark.parametrize(
+    ("cpu", "gpu", "condition", "expected"),
+    [
+        (0.0, 1.0, "above = 1.0", Verdict.HOLDS),
+        (0.0, 1.0, "below = 2.0", Verdict.FAILS),
+        (1.0, 0.0, "above = 1.0", Verdict.FAILS),
+        (0.0, 0.0, "above = 1.0", Verdict.UNKNOWN),
+    ],
+)
+def test_what_costs_nothing_is_cheaper_than_what_does_not(
+    tmp_path: Path, cpu: float, gpu: float, condition: str, expected: Verdict
+) -> None:
+    prices = offers(("cpu", cpu, "USD"), ("gpu", gpu, "USD"))
+    claim = CHEAPER.replace("above = 1.0", condition)
+    found = verdicts(tmp_path, claim, row(1.0), row(1.0, kind=GPU), prices=prices)
+    assert found.verdict is expected, found.why
+    # JSON has no number for what is infinitely cheaper.
+    (claim_told,) = json.loads(study_text(study(Joined((row(1.0),), (), (), (), ())), [found]))[
+        "claims"
+    ]
+    ends = claim_told["figures"][0]["interval"]
+    assert ends is None or all(isinstance(one, float) for one in ends)
+
+
+COST = """
+says = "A million items cost less than 13 dollars"
+figure = "cost"
+of = { device = "cpu", instances = 1 }
+below = 13.0
+"""
+
+
+def test_a_bound_of_a_cost_is_in_one_currency(tmp_path: Path) -> None:
+    # 3.6 an hour are 0.001 a second: at 100 items/s a million cost 10.
+    prices = offers(("cpu", 3.6, "USD"), ("cpu", 36.0, "EUR"))
+    found = verdicts(tmp_path, COST + 'currency = "USD"', row(10.0), prices=prices)
+    assert found.verdict is Verdict.HOLDS
+    assert found.claim.bound == "below 13 USD per million items"
+    assert found.evidence[0].unit == "USD per million items"
+    found = verdicts(tmp_path, COST + 'currency = "EUR"', row(10.0), prices=prices)
+    assert found.verdict is Verdict.FAILS
+    found = verdicts(tmp_path, COST + 'currency = "GBP"', row(10.0), prices=prices)
+    assert found.why == "no offer in GBP means these machines and devices"
+    with pytest.raises(RequestError, match="an amount of some currency"):
+        verdicts(tmp_path, COST, row(10.0))
+    with pytest.raises(RequestError, match="a speed-up has no currency"):
+        verdicts(tmp_path, GPU_FASTER + 'above = 1.0\ncurrency = "USD"', row(10.0))
+
+
+def test_a_claim_about_a_cost_chooses_its_settings_like_any_other(tmp_path: Path) -> None:
+    rows = [row(10.0, threads=2), row(12.0, threads=1), row(10.0, instances=8, rate=700.0)]
+    claim = COST + 'currency = "USD"'
+    found = verdicts(tmp_path, claim, *rows, prices=offers(("cpu", 3.6, "USD")))
+    (figure,) = found.evidence
+    assert figure.estimate.value == pytest.approx(10.0)
+    assert "2 threads (best of 2 settings)" in figure.of
+    gain = (
+        'says = "x"\nfigure = "cost ratio"\nof = { instances = 8 }\nagainst = { instances = 1 }\n'
+        "above = 1.0"
+    )
+    found = verdicts(tmp_path, gain, *rows, prices=offers(("cpu", 3.6, "USD")))
+    assert [one.estimate.value for one in found.evidence] == pytest.approx([7.0])

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from harness.reporters.html import study as html
 from harness.reporters.scripts.study import COLUMNS, figures, study_csv
 from harness.reporters.study_words import answers, money
 from harness.statistics.figures import Figure
@@ -20,7 +23,7 @@ from harness.study.joining import Joined
 from harness.study.prices import Offer, Prices
 from harness.study.ratios import LATENCY, RATE, figure, ratio, winner
 from harness.study.rows import GPU, OperatorTypes, Row, Turns
-from harness.study.winners import COST
+from harness.study.winners import COST, Winner
 from tests.builders.study_rows import row
 
 
@@ -305,7 +308,7 @@ def test_at_most_three_sentences_the_cost_among_them() -> None:
     assert cheapest.leads[0].value == pytest.approx(27)
     assert cheapest.winner is not None
     # 900 items/s for 1 USD an hour: 0.31 USD a million; 1,000 items/s for 30: 8.33 USD.
-    assert "cost least on Xeon for m (batch 1: 27 times less)" in told[2].sentence
+    assert "cost least on the CPU for m (batch 1: 27 times less)" in told[2].sentence
     assert any("Xeon 0.31 USD" in one for one in told[2].evidence)
     assert any("NVIDIA L4 8.33 USD" in one for one in told[2].evidence)
     assert all(one.evidence for one in told)
@@ -330,3 +333,75 @@ def test_every_figure_has_the_same_columns_and_a_reason_where_it_has_no_value() 
         assert one["low"] is not None or one["reason"], one
     lines = study_csv(found).splitlines()
     assert len(lines) == len(rows) + 1
+
+
+def offered(name: str, device: str, price: float, currency: str = "USD", **more: Any) -> Offer:
+    given = {"machine": "*", "spot": False, "share": 1.0, **more}
+    return Offer(name, device=device, price_per_hour=price, currency=currency, date="2026-05-20",
+                 source="list", **given)  # fmt: skip
+
+
+def at_prices(*offers: Offer) -> Study:
+    """A CPU with 100 and a GPU with 1,000 items a second."""
+    prices = Prices(offers, None, 0.0, Path("prices.toml"))
+    return of(row(10.0), row(1.0, kind=GPU), prices=prices)
+
+
+def cost_sentence(found: Study) -> str:
+    return next((one.sentence for one in answers(found) if "cost least" in one.sentence), "")
+
+
+def by_cost(found: Study) -> list[Winner]:
+    return [one for one in found.winners if one.which == COST]
+
+
+def test_a_machine_that_is_paid_already_is_the_cheapest_without_a_ratio() -> None:
+    found = at_prices(offered("own", "cpu", 0.0), offered("rented", "gpu", 1.0))
+    (best,) = by_cost(found)
+    assert (best.first.kind, best.winner) == ("cpu", best.first)
+    assert (best.figure.value, best.leads[0].value) == (0.0, None)
+    assert "on the CPU for m (batch 1: it costs nothing)" in cost_sentence(found)
+    page = html.page(found, ())
+    assert "costs nothing" in page
+    assert not re.search(r"\binf\b", page)
+    (told,) = [one for one in figures(found) if one["figure"] == "best by cost"]
+    assert (told["value"], told["high"], told["told"]) == (None, None, "it wins")
+    # Of two that cost nothing neither is the cheaper.
+    found = at_prices(offered("own", "cpu", 0.0), offered("own", "gpu", 0.0))
+    assert [(one.winner, one.leads[0].reason) for one in by_cost(found)] == [
+        (None, "both cost nothing")
+    ]
+    assert cost_sentence(found) == ""
+    assert html.page(found, ())
+
+
+def test_two_offers_for_one_device_hide_no_answer() -> None:
+    # The GPU is ahead with either of its prices.
+    found = at_prices(offered("c", "cpu", 1.0), offered("list", "gpu", 2.0),
+                      offered("spot", "gpu", 1.0, spot=True))  # fmt: skip
+    (best,) = by_cost(found)
+    assert best.leads[0].value == pytest.approx(10)
+    assert "on the GPU for m (batch 1: 10 times less)" in cost_sentence(found)
+
+
+def test_the_sentence_of_cost_says_what_the_map_of_winners_shows() -> None:
+    # In dollars the CPU is cheaper, in euros the GPU: two maps, both in the sentence.
+    found = at_prices(
+        offered("a", "cpu", 1.0), offered("b", "gpu", 30.0),
+        offered("c", "cpu", 1.0, "EUR"), offered("d", "gpu", 1.0, "EUR"),
+    )  # fmt: skip
+    assert "on the CPU in USD for m (batch 1: 3 times less)" in cost_sentence(found)
+    assert "on the GPU in EUR for m (batch 1: 10 times less)" in cost_sentence(found)
+    page = html.page(found, ())
+    assert [page.count(f"Least cost of a million items, {one}</caption>")
+            for one in ("USD", "EUR", "USD and EUR")] == [1, 1, 0]  # fmt: skip
+
+
+def test_an_offer_that_means_nothing_here_is_named() -> None:
+    found = at_prices(offered("good", "", 1.0, machine="bo*"),
+                      offered("typo", "gpu", 1.0, machine="bxo*"),
+                      offered("elsewhere", "", 1.0, machine="other"))  # fmt: skip
+    assert [why for what, why in found.absent if what == "cost"] == [
+        "typo: no profile is of machine bxo*, device gpu",
+        "elsewhere: no profile is of machine other",
+    ]
