@@ -14,9 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.study.joining import plain_model
 from harness.study.measured import Measured
 from harness.study.ratios import ENERGY, LATENCY, RATE, Estimate
-from harness.study.rows import CPU, GPU
+from harness.study.rows import BROKEN, CPU, GPU
 from harness.study.toml_files import LARGEST, Table, read_toml
 
 
@@ -48,7 +49,7 @@ WHICH = ("every", "most", "some")
 #: What profiles are chosen by.
 _SELECTORS = (
     "model", "device", "name", "machine", "batch", "variant", "threads", "instances", "runtime",
-    "parameters_at_most", "parameters_at_least",
+    "provider", "parameters_at_most", "parameters_at_least",
 )  # fmt: skip
 
 _BOUNDS = ("above", "below", "equals", "within")
@@ -68,14 +69,31 @@ class Selector:
     place: str
 
     def fits(self, one: Measured) -> bool:
-        """Whether a setting is meant."""
+        """Whether a setting is meant; that of a broken variant, if a pattern says ``(broken)``."""
+        variant = one.setting.variant
+        if not variant.endswith(BROKEN):
+            return self._agrees(one, self.wanted, variant)
+        patterns = [
+            each for each in _several(self.wanted.get("variant", [])) if BROKEN.strip() in each
+        ]  # fmt: skip
+        return bool(patterns) and self._agrees(one, {**self.wanted, "variant": patterns}, variant)
+
+    def leaves_out(self, one: Measured) -> bool:
+        """Whether a setting would be meant if its variant were not broken."""
+        variant = one.setting.variant.removesuffix(BROKEN)
+        broken = variant != one.setting.variant
+        return broken and not self.fits(one) and self._agrees(one, self.wanted, variant)
+
+    @staticmethod
+    def _agrees(one: Measured, wanted: Mapping[str, Any], variant: str) -> bool:
         of = one.setting
         told: dict[str, object] = {
-            "model": of.model, "device": of.kind, "name": of.device,
-            "machine": one.contender.machine, "batch": of.batch, "variant": of.variant,
+            "model": (of.model, plain_model(of)), "device": of.kind, "name": of.device,
+            "machine": one.contender.machine, "batch": of.batch, "variant": variant,
             "threads": of.threads, "instances": of.instances, "runtime": of.runtime,
+            "provider": of.provider,
         }  # fmt: skip
-        for name, value in self.wanted.items():
+        for name, value in wanted.items():
             if name == "parameters_at_most":
                 if not 0 <= of.parameters <= value:
                     return False
@@ -287,6 +305,8 @@ def _several(value: Any) -> list[Any]:
 def _matches(wanted: object, told: object) -> bool:
     if isinstance(wanted, list):
         return any(_matches(one, told) for one in wanted)
+    if isinstance(told, tuple):
+        return any(_matches(wanted, one) for one in told)
     if isinstance(wanted, str):
         return fnmatch.fnmatchcase(str(told or "").casefold(), wanted.casefold())
     return wanted == told

@@ -17,7 +17,7 @@ from harness.errors import HarnessError, RequestError, one_line
 from harness.ordinary_files import open_ordinary
 from harness.statistics.figures import Figure
 from harness.storage.profile_file import read_profile
-from harness.study.rows import Host, Row, row_of
+from harness.study.rows import Host, Row, Setting, row_of
 
 #: An unfinished profile's folder.
 _PARTIAL = re.compile(r"\..+\.partial")
@@ -195,11 +195,21 @@ def _models_apart(rows: Sequence[Row]) -> list[Row]:
             row,
             setting=dataclasses.replace(
                 row.setting,
-                model=f"{row.setting.model} {row.setting.original[:8] or 'of unknown origin'}",
+                model=row.setting.model + _which(row.setting),
             ),
         )
         for row in rows
     ]
+
+
+def _which(of: Setting) -> str:
+    """What stands behind the name of a model that shares it with others."""
+    return f" {of.original[:8] or 'of unknown origin'}"
+
+
+def plain_model(of: Setting) -> str:
+    """The name of a model as its file has it, whether or not another model shares it."""
+    return of.model.removesuffix(_which(of))
 
 
 def _named(rows: Sequence[Row], folders: Mapping[str, Path]) -> list[Row]:

@@ -78,10 +78,21 @@ def _judged(claim: Claim, text: Text, study: Study) -> Judged:
         Evidence(of, estimate, claim.unit, claim.judge(estimate))
         for of, estimate in _figures(claim, study)
     )
+    broken = _broken(claim, study)
     if not found:
-        return Judged(claim, text, Verdict.UNKNOWN, _nothing(claim, study), ())
+        return Judged(claim, text, Verdict.UNKNOWN, _nothing(claim, study) + broken, ())
     verdict = _together([one.verdict for one in found], claim.which)
-    return Judged(claim, text, verdict, _why(claim, found, verdict), found)
+    return Judged(claim, text, verdict, _why(claim, found, verdict) + broken, found)
+
+
+def _broken(claim: Claim, study: Study) -> str:
+    """How many settings do not count because their variants are broken; empty if none."""
+    sides = [claim.of, claim.against] if claim.against is not None else [claim.of]
+    count = sum(any(side.leaves_out(one) for side in sides) for one in study.measured)
+    if not count:
+        return ""
+    settings = "1 setting of a variant" if count == 1 else f"{count} settings of variants"
+    return f"; left out: {settings} found broken"
 
 
 def _together(verdicts: Sequence[Verdict], which: str) -> Verdict:

@@ -13,6 +13,7 @@ import pytest
 from harness.errors import RequestError
 from harness.reporters.scripts.study import study_text
 from harness.statistics.figures import Figure
+from harness.study import joining
 from harness.study.claims import Verdict, read_claims
 from harness.study.figures import study
 from harness.study.joining import Joined
@@ -144,6 +145,7 @@ def test_no_profile_of_it_is_named(tmp_path: Path) -> None:
     [
         ('model = "res*"', 1), ("batch = 8", 1), ("batch = [1, 8]", 3), ('variant = ""', 2),
         ('variant = "int8*"', 1), ("parameters_at_most = 10", 0), ("threads = 4", 1),
+        ('provider = "cpu"', 3), ('provider = "cuda"', 0),
         ('name = "*L4"', 0), ('machine = "BOX"', 3), ("parameters_at_least = 1000", 3),
     ],
 )  # fmt: skip
@@ -376,3 +378,48 @@ def test_a_claim_about_a_cost_chooses_its_settings_like_any_other(tmp_path: Path
     )
     found = verdicts(tmp_path, gain, *rows, prices=offers(("cpu", 3.6, "USD")))
     assert [one.estimate.value for one in found.evidence] == pytest.approx([7.0])
+
+
+INT8 = """
+says = "int8 is faster than the model as it was made"
+figure = "speed-up"
+of = { device = "cpu", variant = "int8*" }
+against = { device = "cpu", variant = "" }
+above = 1.0
+"""
+
+
+def test_a_broken_variant_counts_only_where_the_claim_says_so(tmp_path: Path) -> None:
+    good, broken = row(11.0, variant="int8-dynamic"), row(2.0, variant="int8-static (broken)")
+    found = verdicts(tmp_path, INT8, row(10.0), good, broken)
+    assert len(found.evidence) == 1
+    assert found.verdict is not Verdict.HOLDS
+    assert found.why.endswith("; left out: 1 setting of a variant found broken")
+    # No pattern at all asks for it as little.
+    fastest = 'says = "x"\nfigure = "latency"\nof = { device = "cpu" }\nbelow = 3.0'
+    found = verdicts(tmp_path, fastest, row(10.0), broken)
+    assert (found.verdict, len(found.evidence)) == (Verdict.FAILS, 1)
+    assert "1 setting of a variant found broken" in found.why
+    # Where nothing else is there, the reason says why.
+    found = verdicts(tmp_path, INT8.replace("int8*", "int8-static"), row(10.0), broken)
+    assert found.why == (
+        "no profile is of device cpu, variant int8-static; "
+        "left out: 1 setting of a variant found broken"
+    )
+    for pattern in ("*(broken)", "int8-static (broken)"):
+        found = verdicts(tmp_path, INT8.replace("int8*", pattern), row(10.0), good, broken)
+        assert found.verdict is Verdict.HOLDS
+        assert "left out" not in found.why
+    # Each pattern for itself.
+    both = INT8.replace('"int8*"', '["int8-d*", "prune* (broken)"]')
+    assert len(verdicts(tmp_path, both, row(10.0), good, broken).evidence) == 1
+
+
+def test_a_model_is_found_by_its_name_though_another_one_shares_it(tmp_path: Path) -> None:
+    rows = [row(1.0, model="resnet50", original="a" * 12),
+            row(2.0, model="resnet50", original="b" * 12, sha256="11")]  # fmt: skip
+    apart = joining._models_apart(rows)
+    claim = 'says = "x"\nfigure = "latency"\nof = { model = "MODEL" }\nbelow = 100.0'
+    for name, count in (("resnet50", 2), ("resnet50 aaaaaaaa", 1), ("res*", 2), ("resnet", 0)):
+        found = verdicts(tmp_path, claim.replace("MODEL", name), *apart)
+        assert len(found.evidence) == count

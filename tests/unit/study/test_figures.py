@@ -331,8 +331,13 @@ def test_every_figure_has_the_same_columns_and_a_reason_where_it_has_no_value() 
         assert tuple(one) == COLUMNS
         assert one["value"] is not None or one["reason"], one
         assert one["low"] is not None or one["reason"], one
+        assert one["files"], one
+        assert one["runtime"] == "ort 1.31", one
     lines = study_csv(found).splitlines()
     assert len(lines) == len(rows) + 1
+    gpu = [one for one in rows if one["figure"] in ("latency", "speed-up")
+           and one["device"] == "NVIDIA L4"]  # fmt: skip
+    assert [(one["provider"], one["shapes"]) for one in gpu] == 2 * [("cuda", ["1x8"])]
 
 
 def offered(name: str, device: str, price: float, currency: str = "USD", **more: Any) -> Offer:
