@@ -17,10 +17,11 @@ from harness.analysis import noise
 from harness.analysis.comparing.figures import figures
 from harness.analysis.configuration import created, facts_of, on_device
 from harness.analysis.device_time import device_time
-from harness.analysis.energy import Energy, energy
+from harness.analysis.energy import Energy
 from harness.analysis.instances import together
 from harness.analysis.noise import NoiseVerdict
 from harness.analysis.operators.table import operator_table
+from harness.analysis.run_energy import run_energy
 from harness.analysis.throughput import throughput
 from harness.analysis.used_gpu import used_gpu
 from harness.records import ProcessRecord, Profile
@@ -238,7 +239,7 @@ def row_of(profile: Profile) -> Row | Figure:
         return Figure(None, "no process has finished a timed pass")
     facts = facts_of(profile)
     setting = _setting(profile, facts)
-    joules = _energy(profile, setting.kind)
+    joules = run_energy(profile)
     idle, idle_doubt = _idle(profile, setting.kind)
     beside = together(profile)
     flops, arithmetic = _work(profile)
@@ -344,18 +345,6 @@ def _log_rates(timed: Sequence[ProcessRecord], setting: Setting) -> Float64Array
     logs: Float64Array = figures(timed)["time_per_inference_ns"].log_figure
     rates: Float64Array = np.log((setting.batch or 1) * 1e9) - logs
     return rates
-
-
-def _energy(profile: Profile, kind: str) -> Energy | Figure:
-    """Of the device that ran it: the GPU that was used, or the CPU's package."""
-    gpu = used_gpu(profile)
-    wanted = f"gpu{gpu.index}" if gpu is not None and gpu.index is not None else ""
-    for one in energy(profile):
-        if one.device == wanted if kind == GPU else not one.device.startswith("gpu"):
-            return one if one.joules.value is not None else Figure(None, one.joules.reason)
-    meter = "energy" if kind == CPU else wanted
-    reason = next((why for what, why in profile.absent if meter and meter in what), "")
-    return Figure(None, reason or "the file holds no energy counter and no readings of power")
 
 
 def _idle(profile: Profile, kind: str) -> tuple[Figure, str]:
