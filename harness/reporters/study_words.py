@@ -9,12 +9,12 @@ from typing import NamedTuple
 from harness.options import worded
 from harness.reporters.numbers import joules, nanoseconds, rate
 from harness.reporters.wording import counted
-from harness.study.effects import VariantGain
+from harness.study.effects import ThreadScaling, VariantGain
 from harness.study.figures import Study
 from harness.study.joining import Machine
 from harness.study.judging import Evidence
 from harness.study.measured import Case, Contender, Measured
-from harness.study.ratios import LATENCY, RATE, Estimate, winner
+from harness.study.ratios import LATENCY, RATE, Estimate, inverse, winner
 from harness.study.rows import BROKEN, CPU
 from harness.study.winners import COST, Crossover, SpeedUp, Winner
 
@@ -52,6 +52,8 @@ def factor(value: float) -> str:
     """The same without the noun."""
     if value >= 99.5:
         return f"{value:,.0f}"
+    if 0.9 < value < 1.1:
+        return f"{value:.3g}"
     return f"{value:.2g}"
 
 
@@ -133,7 +135,7 @@ def _fastest(study: Study) -> Answer | None:
             first, second = sure[changes[0] - 1], sure[changes[0]]
             parts.append(
                 f"for {name} {role(first.first, known)} is faster up to batch "
-                f"{first.case.batch:,}, from batch {second.case.batch:,} on "
+                f"{first.case.batch:,}, {_from_on(numbers, second.case.batch or 0)} "
                 f"{role(second.first, known)}"
             )
             continue
@@ -163,6 +165,10 @@ def _fastest(study: Study) -> Answer | None:
 def _few(cases: Sequence[str]) -> str:
     """The names of one or two cases, else how many there are."""
     return _listed(cases if len(cases) <= 2 else [f"{len(cases)} cases"])
+
+
+def _from_on(measured: Sequence[int], batch: int) -> str:
+    return f"from batch {batch:,} on" if batch < measured[-1] else f"at batch {batch:,}"
 
 
 def _models(models: Sequence[tuple[str, list[Winner]]]) -> str:
@@ -198,11 +204,7 @@ def speed_up_told(one: SpeedUp) -> str:
     if latency.value is not None and latency.value < 1:
         # Told from the faster one's side, so that all numbers are above 1.
         first, second = second, first
-        interval = None if latency.interval is None else (
-            1 / latency.interval[1], 1 / latency.interval[0]
-        )  # fmt: skip
-        latency = Estimate(1 / latency.value, interval, latency.reason, latency.doubt,
-                           latency.basis, latency.rows)  # fmt: skip
+        latency = inverse(latency)
     if latency.value is None:
         return f"{one.case.told}: {latency.reason}"
     doubt = f"; doubtful: {latency.doubt}" if latency.doubt else ""
@@ -242,8 +244,12 @@ def _instances(study: Study) -> Answer | None:
         return Answer(
             f"Sessions side by side change it: {told}; {_listed(turned)}", tuple(evidence)
         )
-    many = any(one.case == of.case for one in study.winners)
-    rest = ", and do not change who has most items a second" if many else ""
+    # With single sessions another one may have won before, but surely none did.
+    same = any(
+        one.case == of.case and one.which == RATE and one.winner is not None
+        for one in study.winners
+    )
+    rest = ", and do not change who has most items a second" if same else ""
     return Answer(f"Sessions side by side: {told}{rest}", tuple(evidence))
 
 
@@ -298,9 +304,16 @@ def _threads(study: Study) -> Answer | None:
     sure = [one for one in study.scalings if one.knee.earliest == one.knee.latest]
     if not sure:
         return None
+    several = len({one.contender for one in study.scalings}) > 1
+    known = contenders(study)
+
+    def where(one: ThreadScaling) -> str:
+        return f" on {role(one.contender, known)}" if several else ""
+
     told = [
-        f"{counted(one.knee.threads, 'thread')} for {one.case.told}" for one in sure[:_NAMED]
-    ]  # fmt: skip
+        f"{counted(one.knee.threads, 'thread')} for {one.case.told}{where(one)}"
+        for one in sure[:_NAMED]
+    ]
     more = len(sure) - len(told)
     told += [counted(more, "more case")] if more > 0 else []
     evidence = tuple(

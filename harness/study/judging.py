@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 
 from harness.study.claims import RATIOS, Claim, Selector, Text, Verdict
 from harness.study.figures import Study
-from harness.study.measured import Case, Contender, Measured, fastest
+from harness.study.measured import Case, Contender, Measured, best_of
 from harness.study.prices import Cost
-from harness.study.ratios import ENERGY, LATENCY, RATE, Estimate, inverse, ratio, scaled
+from harness.study.ratios import ENERGY, LATENCY, RATE, Estimate, doubted, inverse, ratio, scaled
 from harness.study.winners import cost_ratio, costs_of
 
 #: A device at some work.
@@ -182,11 +182,11 @@ def _figures(claim: Claim, study: Study) -> list[tuple[str, Estimate]]:
     which = {"throughput": RATE, "energy": ENERGY}.get(claim.figure, LATENCY)
     found = []
     for of in _grouped(meant).values():
-        best = fastest(of, which)
+        best, doubt = best_of(of, which)
         if best is None:
-            found.append((shown.setting(of[0]), getattr(of[0], which_attribute(which))))
+            found.append((shown.setting(of[0]), of[0].figure(which)))
             continue
-        estimate: Estimate = getattr(best, which_attribute(which))
+        estimate = doubted(best.figure(which), doubt)
         if which == LATENCY:
             estimate = scaled(estimate, 1e-6)
             if claim.figure == "latency per item":
@@ -198,11 +198,6 @@ def _figures(claim: Claim, study: Study) -> list[tuple[str, Estimate]]:
                 )
         found.append((shown.setting(best, chosen_from=len(of)), estimate))
     return found
-
-
-def which_attribute(which: str) -> str:
-    """The attribute of Measured that holds a figure."""
-    return {LATENCY: "latency", RATE: "rate", ENERGY: "energy"}[which]
 
 
 def _grouped(meant: Iterable[Measured]) -> dict[_Device, list[Measured]]:
@@ -298,12 +293,10 @@ def _ratio(claim: Claim, of: Sequence[Measured], against: Sequence[Measured]) ->
             one = missing[0]
             reason = f"{one.contender.short}: {one.energy.reason}"
             return Estimate(None, reason=reason, rows=one.rows)
-    best, base = fastest(of, which), fastest(against, which)
-    if best is None or base is None:
+    (best, less), (base, base_less) = best_of(of, which), best_of(against, which)
+    if best is None or base is None or best is base:
         return None
-    if best is base:
-        return None
-    told = ratio(base.rows, best.rows, which)
+    told = doubted(ratio(base.rows, best.rows, which), less or base_less)
     return told if which == RATE else inverse(told)
 
 

@@ -34,6 +34,12 @@ class Case(NamedTuple):
         name = f"{self.model} {self.variant}".strip()
         return f"{name}, batch {self.batch}" if self.batch is not None else name
 
+    @property
+    def item_shapes(self) -> tuple[str, ...]:
+        """The shapes without their batch, where that is their first size."""
+        leading = f"{self.batch}x"
+        return tuple(one.removeprefix(leading) for one in self.shapes)
+
 
 class Contender(NamedTuple):
     """A device of a machine.
@@ -74,6 +80,10 @@ class Measured:
     rate: Estimate
     energy: Estimate
 
+    def figure(self, which: str) -> Estimate:
+        """The figure of LATENCY, RATE or ENERGY."""
+        return {LATENCY: self.latency, RATE: self.rate, ENERGY: self.energy}[which]
+
 
 def case_of(row: Row) -> Case:
     """What a profile is of."""
@@ -93,8 +103,13 @@ def measured_settings(rows: Iterable[Row]) -> tuple[Measured, ...]:
         rows: the table.
     """
     groups: dict[tuple[str, Setting], list[Row]] = {}
+    of_pairs: set[tuple[str, Setting, str]] = set()
     for row in rows:
-        groups.setdefault((row.machine, row.setting), []).append(row)
+        # Both sides of an `ab` of the same are one occasion.
+        side = (row.machine, row.setting, row.turns.pairs)
+        if not row.turns.pairs or side not in of_pairs:
+            groups.setdefault((row.machine, row.setting), []).append(row)
+        of_pairs.add(side)
     # An interrupted profile does not spoil what whole ones of the same setting tell.
     whole = [
         [row for row in group if row.complete and row.processes > 1] or group
@@ -127,13 +142,23 @@ def by_case(measured: Iterable[Measured]) -> dict[Case, dict[Contender, list[Mea
 
 def fastest(of: Sequence[Measured], which: str = LATENCY) -> Measured | None:
     """The setting with the best figure, one with an interval before one without; None if none."""
-    sign = -1.0 if which == RATE else 1.0
-
-    def told(one: Measured) -> Estimate:
-        return {LATENCY: one.latency, RATE: one.rate, ENERGY: one.energy}[which]
-
-    known = [one for one in of if told(one).value is not None]
+    known = [one for one in of if one.figure(which).value is not None]
     return min(
-        known, key=lambda one: (told(one).interval is None, sign * (told(one).value or 0.0)),
+        known,
+        key=lambda one: (one.figure(which).interval is None, _rank(one.figure(which), which)),
         default=None,
-    )  # fmt: skip
+    )
+
+
+def best_of(of: Sequence[Measured], which: str = LATENCY) -> tuple[Measured | None, str]:
+    """The fastest setting, and why it may not be: one without an interval has a better figure."""
+    best = fastest(of, which)
+    known = [one for one in of if one.figure(which).value is not None]
+    better = min(known, key=lambda one: _rank(one.figure(which), which), default=best)
+    if best is None or better is None or better is best:
+        return best, ""
+    return best, f"{better.setting.told}, without an interval, may be better"
+
+
+def _rank(of: Estimate, which: str) -> float:
+    return -(of.value or 0.0) if which == RATE else of.value or 0.0

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from harness.analysis import noise
-from harness.analysis.energy import energy
+from harness.analysis.run_energy import run_energy
 from harness.analysis.throughput import throughput
 from harness.errors import ProfileFileError
 from harness.records import Profile
@@ -41,9 +41,8 @@ class Result:
         inferences_per_s: throughput in inferences.
         items: in an inference, all instances' apart; None where it is not known.
         threads: of an instance, as they were asked for; None where ORT chose.
-        joules_per_item: of the device that tells of the most energy; None with the reason.
+        joules_per_item: of what ran it, as ``run_energy`` has it; None with the reason.
         energy_reason: why there is none, or why it is doubtful; empty otherwise.
-        energy_device: whose it is.
         noise: verdict on the host's noise.
     """
 
@@ -58,7 +57,6 @@ class Result:
     threads: int | None = None
     joules_per_item: float | None = None
     energy_reason: str = ""
-    energy_device: str = ""
     noise: str = ""
 
 
@@ -116,7 +114,7 @@ def _result(state: CellState) -> Result:
 def _figures(state: CellState, profile: Profile) -> Result:
     found = latency.latency(profile.processes)
     flow = throughput(profile)
-    joules, why, device = _energy(profile)
+    joules, why = _energy(profile)
     asked = profile.asked.intra_threads
     items = profile.items.value
     result = Result(
@@ -127,7 +125,6 @@ def _figures(state: CellState, profile: Profile) -> Result:
         threads=asked or None,
         joules_per_item=joules,
         energy_reason=why,
-        energy_device=device,
         noise=noise.judge(profile).verdict,
     )
     if isinstance(flow, Figure):
@@ -140,17 +137,14 @@ def _figures(state: CellState, profile: Profile) -> Result:
     )
 
 
-def _energy(profile: Profile) -> tuple[float | None, str, str]:
-    """(joules an item, reason or doubt, device)."""
-    measured = [one for one in energy(profile) if one.item_j.value is not None]
-    if measured:
-        most = max(measured, key=lambda one: one.item_j.value or 0.0)
-        return most.item_j.value, "; ".join(most.causes), most.device
-    reasons = [one.joules.reason for one in energy(profile)]
-    told = next(iter(reasons), "") or next(
-        (why for what, why in profile.absent if "energy" in what or "power" in what), ""
-    )
-    return None, told or "no device here tells of its energy", ""
+def _energy(profile: Profile) -> tuple[float | None, str]:
+    """(joules an item, reason or doubt)."""
+    found = run_energy(profile)
+    if isinstance(found, Figure):
+        return None, found.reason
+    if found.item_j.value is None:
+        return None, found.joules.reason or found.item_j.reason
+    return found.item_j.value, "; ".join(found.causes)
 
 
 def best(found: Sequence[Result]) -> list[Best]:

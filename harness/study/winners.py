@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Iterable, Sequence
 
 from harness.study import curves
 from harness.study.curves import At, Crossing
 from harness.study.known_devices import known_device
-from harness.study.measured import Case, Contender, Measured, by_case, fastest
+from harness.study.measured import Case, Contender, Measured, best_of, by_case
 from harness.study.prices import Cost, Prices, costs
-from harness.study.ratios import LATENCY, RATE, Estimate, inverse, mapped, ratio, winner
+from harness.study.ratios import LATENCY, RATE, Estimate, doubted, inverse, mapped, ratio, winner
 from harness.study.rows import CPU, GPU
 
 #: What a Winner may be by, besides latency and throughput.
@@ -101,19 +100,22 @@ def speed_ups(measured: Iterable[Measured]) -> tuple[SpeedUp, ...]:
     for case, devices in by_case(measured).items():
         for base, other in _pairs(sorted(devices)):
             sides = (devices[base], devices[other])
-            quick = [fastest(side) for side in sides]
-            busy = [fastest(side, RATE) for side in sides]
-            if quick[0] is None or quick[1] is None or busy[0] is None or busy[1] is None:
+            (quick, slower), (other_quick, other_slower) = map(best_of, sides)
+            (busy, less), (other_busy, other_less) = (best_of(side, RATE) for side in sides)
+            if quick is None or other_quick is None or busy is None or other_busy is None:
                 continue
             found.append(
                 SpeedUp(
                     case=case,
                     base=base,
                     other=other,
-                    latency=inverse(ratio(quick[0].rows, quick[1].rows, LATENCY)),
-                    rate=ratio(busy[0].rows, busy[1].rows, RATE),
-                    base_setting=quick[0].setting.told,
-                    other_setting=quick[1].setting.told,
+                    latency=doubted(
+                        inverse(ratio(quick.rows, other_quick.rows, LATENCY)),
+                        slower or other_slower,
+                    ),
+                    rate=doubted(ratio(busy.rows, other_busy.rows, RATE), less or other_less),
+                    base_setting=quick.setting.told,
+                    other_setting=other_quick.setting.told,
                     settings=(len(sides[0]), len(sides[1])),
                 )
             )
@@ -125,15 +127,20 @@ def winners(measured: Iterable[Measured]) -> tuple[Winner, ...]:
     found = []
     for case, devices in by_case(measured).items():
         for which in (LATENCY, RATE):
-            bests = [one for of in devices.values() if (one := fastest(of, which)) is not None]
+            bests = [
+                (one, doubt) for of in devices.values()
+                for one, doubt in [best_of(of, which)] if one is not None
+            ]  # fmt: skip
             if len(bests) < 2:
                 continue
-            bests.sort(key=functools.partial(_value, which=which), reverse=which == RATE)
-            first = bests[0]
-            leads = [ratio(other.rows, first.rows, which) for other in bests[1:]]
-            above = [one if which == RATE else inverse(one) for one in leads]
+            bests.sort(key=lambda best: best[0].figure(which).value or 0.0, reverse=which == RATE)
+            (first, _), *others = bests
+            above = []
+            for other, doubt in others:
+                lead = ratio(other.rows, first.rows, which)
+                above.append(doubted(lead if which == RATE else inverse(lead), doubt))
             above.sort(key=lambda one: one.value or 0.0)
-            told = first.rate if which == RATE else first.latency
+            told = first.figure(which)
             found.append(
                 Winner(case, which, first.contender, first.setting.told, told, tuple(above))
             )
@@ -154,10 +161,6 @@ def turned(found: Iterable[Winner], measured: Iterable[Measured]) -> tuple[Winne
     )  # fmt: skip
 
 
-def _value(one: Measured, which: str) -> float:
-    return (one.rate if which == RATE else one.latency).value or 0.0
-
-
 def _pairs(devices: Sequence[Contender]) -> list[tuple[Contender, Contender]]:
     """Each CPU with each GPU; where there is only one kind, each with the first."""
     hosts = [one for one in devices if one.kind == CPU]
@@ -169,20 +172,37 @@ def _pairs(devices: Sequence[Contender]) -> list[tuple[Contender, Contender]]:
 
 def crossovers(speed_ups: Iterable[SpeedUp]) -> tuple[Crossover, ...]:
     """Where the faster device changes over the batch, for each model and pair of devices."""
-    groups: dict[tuple[str, str, str, Contender, Contender], list[SpeedUp]] = {}
+    groups: dict[tuple[object, ...], list[SpeedUp]] = {}
     for one in speed_ups:
         if one.case.batch is not None:
-            key = (one.case.model, one.case.sha256, one.case.variant, one.base, one.other)
+            of = one.case
+            key = (of.model, of.sha256, of.variant, one.base, one.other)
             groups.setdefault(key, []).append(one)
     found = []
-    for (model, _, variant, base, other), group in groups.items():
-        group.sort(key=lambda one: (one.case.batch or 0, one.case.shapes))
-        batches = [one.case.batch for one in group]
-        if len(set(batches)) != len(batches):
-            continue  # of several shapes: the batch is not all that differs
-        points = [At(one.case.batch or 1, one.latency.value, winner(one.latency)) for one in group]
-        found.append(Crossover(model, variant, base, other, curves.crossing(points), tuple(group)))
+    for group in groups.values():
+        for curve in [group] if _differ_by_batch(group) else _by_item_shapes(group):
+            if not _differ_by_batch(curve):
+                continue  # its batch is no size of its inputs, and more than the batch differs
+            curve.sort(key=lambda one: one.case.batch or 0)
+            points = [
+                At(one.case.batch or 1, one.latency.value, winner(one.latency)) for one in curve
+            ]
+            case, base, other = curve[0].case, curve[0].base, curve[0].other
+            crossing = curves.crossing(points)
+            found.append(Crossover(case.model, case.variant, base, other, crossing, tuple(curve)))
     return tuple(found)
+
+
+def _differ_by_batch(group: Sequence[SpeedUp]) -> bool:
+    return len({one.case.batch for one in group}) == len(group)
+
+
+def _by_item_shapes(group: Iterable[SpeedUp]) -> list[list[SpeedUp]]:
+    """Those of each sequence length, or whatever else of the inputs differs besides the batch."""
+    found: dict[tuple[str, ...], list[SpeedUp]] = {}
+    for one in group:
+        found.setdefault(one.case.item_shapes, []).append(one)
+    return list(found.values())
 
 
 def costs_of(
@@ -194,11 +214,14 @@ def costs_of(
     found = []
     for devices in by_case(measured).values():
         for contender, settings in devices.items():
-            best = fastest(settings, RATE)
+            best, doubt = best_of(settings, RATE)
             known = known_device(contender.device)
             if best is not None:
                 watts = None if known is None else known.watts
-                found += [(best, cost) for cost in costs(best.rows, prices, watts)]
+                found += [
+                    (best, dataclasses.replace(cost, estimate=doubted(cost.estimate, doubt)))
+                    for cost in costs(best.rows, prices, watts)
+                ]
     return tuple(found)
 
 
@@ -242,4 +265,5 @@ def cost_ratio(one: tuple[Measured, Cost], base: tuple[Measured, Cost]) -> Estim
         reason = "one side costs nothing, so there is no ratio"
         return Estimate(None, (math.inf, math.inf), reason, basis=told, rows=rows)
     factor = theirs / ours / speeds.value
-    return dataclasses.replace(mapped(speeds, lambda value: value * factor), basis=told)
+    found = dataclasses.replace(mapped(speeds, lambda value: value * factor), basis=told)
+    return doubted(found, one[1].estimate.doubt or base[1].estimate.doubt)

@@ -300,7 +300,8 @@ def _scalings(study: Study) -> Markup | None:
                 *(Column(counted(count, "thread"), number=True) for count in threads),
             )  # fmt: skip
             rows: list[list[Content]] = [
-                [foreign(each.name, _NAME), counted(each.stops_at, "thread"),
+                [foreign(each.name, _NAME),
+                 "–" if each.stops_at is None else counted(each.stops_at, "thread"),
                  *(duration(each.times_ns[count]) if count in each.times_ns else "–"
                    for count in threads)]
                 for each in one.operators[:12]

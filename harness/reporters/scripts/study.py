@@ -104,8 +104,10 @@ def figures(study: Study) -> Iterator[dict[str, Any]]:
             yield _of(measured, "share of the best throughput", share, "1",
                       told=f"{threads} threads")  # fmt: skip
         for operator in scaling.operators:
+            stops = operator.stops_at
+            reason = "it scales on" if stops is None else "one trace each"
             yield _figure("operator stops scaling", scaling.case, scaling.contender, operator.name,
-                          Estimate(float(operator.stops_at), reason="one trace each",
+                          Estimate(None if stops is None else float(stops), reason=reason,
                                    rows=rows),
                           "threads", told=f"speed-up {operator.speed_up:.3g}")  # fmt: skip
         traced = {threads: measured.rows[:1] for threads, measured in scaling.points}

@@ -146,8 +146,11 @@ def _print_scaling(page: Page, of: ThreadScaling) -> None:
     )
     for operator in of.operators[:_SHOWN]:
         told_times = ", ".join(f"{t}: {nanoseconds(v)}" for t, v in operator.times_ns.items())
-        stops = counted(operator.stops_at, "thread")
-        page.say("operator", f"{operator.name} stops at {stops}: {told_times}")
+        stops = (
+            "scales on" if operator.stops_at is None
+            else f"stops at {counted(operator.stops_at, 'thread')}"
+        )  # fmt: skip
+        page.say("operator", f"{operator.name} {stops}: {told_times}")
     for threads, nodes_ns, told in of.accounts:
         timed = "no timed pass" if told.clean_ns is None else nanoseconds(told.clean_ns)
         text = (

@@ -423,3 +423,17 @@ def test_a_model_is_found_by_its_name_though_another_one_shares_it(tmp_path: Pat
     for name, count in (("resnet50", 2), ("resnet50 aaaaaaaa", 1), ("res*", 2), ("resnet", 0)):
         found = verdicts(tmp_path, claim.replace("MODEL", name), *apart)
         assert len(found.evidence) == count
+
+
+def test_a_better_setting_without_an_interval_leaves_a_claim_open(tmp_path: Path) -> None:
+    lone = row(2.0, threads=4, processes=1)
+    rows = [row(10.0, threads=1), lone, row(5.0, kind=GPU)]
+    found = verdicts(tmp_path, GPU_FASTER + "above = 1.0", *rows)
+    assert found.verdict is Verdict.UNKNOWN
+    assert "4 threads, without an interval, may be better" in found.why
+    slow = 'says = "x"\nfigure = "latency"\nof = { device = "cpu" }\nabove = 5.0'
+    assert verdicts(tmp_path, slow, *rows).verdict is Verdict.UNKNOWN
+    prices = offers(("cpu", 1.0, "USD"), ("gpu", 1.0, "USD"))
+    dearer = CHEAPER.replace("above", "below")
+    assert verdicts(tmp_path, dearer, *rows, prices=prices).verdict is Verdict.UNKNOWN
+    assert verdicts(tmp_path, dearer, rows[0], rows[2], prices=prices).verdict is Verdict.HOLDS

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.analysis.noise import NoiseVerdict
 from harness.reporters.html import study as html
 from harness.reporters.scripts.study import COLUMNS, figures, study_csv
 from harness.reporters.study_words import answers, money
@@ -95,7 +96,7 @@ def test_cells_of_one_sweep_are_compared_round_by_round(which: str) -> None:
     assert winner(found) == (1 if which == LATENCY else -1)
     assert found.interval is not None
     assert found.interval[0] < expected < found.interval[1]
-    assert "5 pairs" in found.basis
+    assert "in 5 rounds" in found.basis
     assert ratio([other], [one], which).value == pytest.approx(1 / expected, abs=1e-3)
 
 
@@ -113,7 +114,7 @@ def test_what_was_not_measured_by_turns_is_not_paired(
 ) -> None:
     one, other = by_turns(1.05, 1.06, 1.04, 1.05, 1.05, starts=starts, boots=boots)
     found = ratio([one], [other], LATENCY)
-    assert "pairs" not in found.basis
+    assert "rounds" not in found.basis
     assert winner(found) == 0
 
 
@@ -138,7 +139,7 @@ def test_a_process_that_was_lost_costs_its_pair_alone() -> None:
     )
     found = ratio([one], [short], LATENCY)
     assert found.value == pytest.approx(1.05, abs=1e-3)
-    assert "5 pairs" in found.basis
+    assert "in 5 rounds" in found.basis
 
 
 def test_between_machines_the_yardstick_is_left_out() -> None:
@@ -172,6 +173,112 @@ def test_a_crossover_over_the_batch() -> None:
     assert "the CPU is faster up to batch 2, from batch 8 on the GPU" in sentence
 
 
+def test_a_crossover_of_each_sequence_length() -> None:
+    rows = [
+        row(time, kind=kind, batch=batch, shapes=(f"{batch}x{length}",))
+        for length, gpu_ms in ((128, 5.0), (512, 1.0))
+        for batch in (1, 8)
+        for kind, time in (("cpu", 2.0 * batch), (GPU, gpu_ms))
+    ]
+    kinds = [one.crossing.kind for one in of(*rows).crossovers]
+    assert kinds == ["between", "never"]
+
+
+def test_a_variant_is_held_against_its_model_with_inputs_of_the_same_length() -> None:
+    rows = [
+        row(10.0, shapes=("1x128",)), row(40.0, shapes=("1x512",)),
+        row(30.0, shapes=("1x512",), variant="int8-dynamic", sha256="01"),
+    ]  # fmt: skip
+    (found,) = of(*rows).variants
+    assert found.speed_up.value == pytest.approx(4 / 3)
+
+
+def test_a_knee_without_intervals_is_not_told_as_sure() -> None:
+    rows = [row(8.0 / n, threads=n, processes=1) for n in (1, 2, 4, 8)]
+    (found,) = of(*rows).scalings
+    assert (found.knee.threads, found.knee.earliest, found.knee.latest) == (8, 1, 8)
+    assert answers(of(*rows)) == ()
+
+
+def test_the_ratio_lies_within_its_interval_however_many_processes_an_occasion_has() -> None:
+    few, many = row(10.0, processes=2, name="few"), row(40.0, processes=50, name="many")
+    for which in (LATENCY, RATE):
+        found = ratio([row(10.0)], [few, many], which)
+        assert found.value is not None
+        assert found.interval is not None
+        assert found.interval[0] < found.value < found.interval[1]
+
+
+def test_within_the_margin_nobody_wins() -> None:
+    one, other = by_turns(1.004, 1.005, 1.003, 1.004, 1.004, starts=IN_ROUNDS)
+    found = ratio([one], [other], LATENCY)
+    assert found.interval is not None
+    assert found.interval[0] > 1
+    assert winner(found) == 0
+
+
+def test_a_setting_without_an_interval_that_may_be_better_leaves_no_sure_winner() -> None:
+    rows = [row(5.0), row(10.0, kind=GPU),
+            row(1.0, kind=GPU, provider="tensorrt", options=("fp16=1",), processes=1)]  # fmt: skip
+    found = of(*rows)
+    (latency,) = [one for one in found.winners if one.which == LATENCY]
+    assert latency.winner is None
+    assert "may be better" in found.speed_ups[0].latency.doubt
+    assert answers(found) == ()
+
+
+def test_rounds_of_several_processes_are_compared_by_their_means() -> None:
+    starts: tuple[list[int], list[int]] = ([], [])
+    for current in range(5):
+        for place, side in enumerate((0, 1) if current % 2 else (1, 0)):
+            at = 100 * current + 50 * place
+            starts[side].extend((at, at + 10))
+    one, other = by_turns(*(1.05, 1.06) * 5, starts=starts)
+    found = ratio([one], [other], LATENCY)
+    assert "in 5 rounds" in found.basis
+    assert found.value == pytest.approx(1.055, abs=1e-3)
+
+
+def test_sweeps_of_several_days_differ_from_one_to_the_next_too() -> None:
+    days = [
+        by_turns(*(each + 0.001 * k for k in range(5)), starts=IN_ROUNDS, boots=(day, day))
+        for day, each in (("a", 1.05), ("b", 1.20), ("c", 1.35))
+    ]
+    first = ratio([days[0][0]], [days[0][1]], LATENCY)
+    all_days = ratio([one for one, _ in days], [other for _, other in days], LATENCY)
+    assert first.interval is not None
+    assert all_days.interval is not None
+    assert all_days.interval[0] < 1.05
+    assert all_days.interval[1] > 1.35
+    assert "in 15 rounds" in all_days.basis
+
+
+def test_both_sides_of_an_ab_of_the_same_are_one_occasion() -> None:
+    one, other = by_turns(1.0, 1.01, 0.99, 1.0, 1.01, starts=IN_ROUNDS)
+    pair = [
+        dataclasses.replace(each, turns=dataclasses.replace(each.turns, pairs="together"))
+        for each in (one, other)
+    ]
+    (found,) = of(*pair).measured
+    assert len(found.rows) == 1
+
+
+def test_a_machine_that_waited_tells_no_throughput() -> None:
+    waits = row(10.0, noise=NoiseVerdict("disturbed", (), waited=0.2))
+    assert "waited 20%" in figure([waits], RATE).doubt
+    assert not figure([waits], LATENCY).doubt
+
+
+def test_sessions_that_make_the_winner_unsure_are_not_told_to_change_nothing() -> None:
+    rows = [
+        row(10.0, threads=1), row(10.0 / 6, kind=GPU),
+        row(10.0, threads=1, instances=8, rate=590.0),
+    ]  # fmt: skip
+    told = answers(of(*rows))
+    assert any(one.sentence.startswith("Sessions side by side") for one in told)
+    assert not any("do not change" in one.sentence for one in told)
+
+
 def test_a_winner_of_three_devices_beats_both_others() -> None:
     cpus = [row(10.0), row(6.0, machine="other", device="EPYC")]
     (latency, _) = of(*cpus, row(3.0, kind=GPU)).winners
@@ -197,7 +304,7 @@ def test_the_knee_over_threads_and_the_operator_that_stops() -> None:
     assert found.knee.threads == 64
     assert found.knee.earliest <= 64 <= found.knee.latest
     stops = {one.name: one.stops_at for one in found.operators}
-    assert stops == {"MatMul": 128, "Loop": 1}
+    assert stops == {"MatMul": None, "Loop": 1}
     for count, together, told in found.accounts:
         assert together + told.framework_ns == pytest.approx(told.clean_ns, rel=0.02), count
 
