@@ -34,7 +34,7 @@ class Verdict(enum.StrEnum):
 FIGURES = {
     "latency": "ms", "latency per item": "ms", "throughput": "items/s", "energy": "J/item",
     "cost": "per million items", "efficiency": "of linear", "speed-up": "",
-    "throughput ratio": "", "energy ratio": "", "cost ratio": "", "quoted": "",
+    "throughput ratio": "", "energy ratio": "", "cost ratio": "", "narrowing": "", "quoted": "",
 }  # fmt: skip
 
 #: Ratios of two sides, with the figure that they are of.
@@ -314,4 +314,4 @@ def _matches(wanted: object, told: object) -> bool:
 
 def ratio_figures() -> tuple[str, ...]:
     """Figures of two sides."""
-    return (*RATIOS, "cost ratio")
+    return (*RATIOS, "cost ratio", "narrowing")

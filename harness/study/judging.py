@@ -9,7 +9,18 @@ from harness.study.claims import RATIOS, Claim, Selector, Text, Verdict
 from harness.study.figures import Study
 from harness.study.measured import Case, Contender, Measured, best_of
 from harness.study.prices import Cost
-from harness.study.ratios import ENERGY, LATENCY, RATE, Estimate, doubted, inverse, ratio, scaled
+from harness.study.ratios import (
+    ENERGY,
+    LATENCY,
+    RATE,
+    Estimate,
+    basis,
+    doubted,
+    inverse,
+    ratio,
+    ratio_of_intervals,
+    scaled,
+)
 from harness.study.winners import cost_ratio, costs_of
 
 #: A device at some work.
@@ -155,6 +166,8 @@ def _nothing(claim: Claim, study: Study) -> str:
         return "no prices were given"
     if claim.figure == "cost":
         return f"no offer in {claim.currency} means these machines and devices"
+    if claim.figure == "narrowing":
+        return "no variant of a model was measured on both sides"
     return "no two profiles are of the same work" if claim.against else "no figure of that"
 
 
@@ -168,6 +181,8 @@ def _figures(claim: Claim, study: Study) -> list[tuple[str, Estimate]]:
     meant = [one for one in study.measured if claim.of.fits(one)]
     if claim.against is not None:
         pairs = _pairs(claim, claim.against, study)
+        if claim.figure == "narrowing":
+            return _narrowings(claim.of, claim.against, study, pairs)
         return _cost_ratios(claim, study, pairs) if claim.figure == "cost ratio" else [
             (shown.against(one, base), told)
             for (one, of), (base, against) in pairs
@@ -211,13 +226,14 @@ def _pairs(claim: Claim, against: Selector, study: Study) -> list[tuple[_Side, _
     """Each pair of devices that did the same work, with the settings that the claim allows.
 
     The same work: equal model, shapes of the inputs and batch, and equal variant unless the claim
-    names one; the batch may differ where the claim says so. On one machine where both are measured
-    there; else between machines.
+    names one and its figure is of two; the batch may differ where the claim says so. On one machine
+    where both are measured there; else between machines.
     """
     bases: dict[object, list[_Side]] = {}
     for base in _grouped(filter(against.fits, study.measured)).items():
         bases.setdefault(_work(claim, base[0][0]), []).append(base)
-    any_variant = "variant" in against.wanted or "variant" in claim.of.wanted
+    named = "variant" in against.wanted or "variant" in claim.of.wanted
+    any_variant = named and claim.figure != "narrowing"
     found = []
     for side in _grouped(filter(claim.of.fits, study.measured)).items():
         case, device = side[0]
@@ -298,6 +314,50 @@ def _ratio(claim: Claim, of: Sequence[Measured], against: Sequence[Measured]) ->
         return None
     told = doubted(ratio(base.rows, best.rows, which), less or base_less)
     return told if which == RATE else inverse(told)
+
+
+def _narrowings(
+    of: Selector, against: Selector, study: Study, pairs: Iterable[tuple[_Side, _Side]]
+) -> list[tuple[str, Estimate]]:
+    """How many times more a variant gains on one device than on the other, over the model as made.
+
+    That is the gap in latency between the other device and the one, without the variant over with
+    it. The interval spans the extremes of those of both gains.
+    """
+    shown = _Names(study)
+    plain, other_plain = _as_made(of, study), _as_made(against, study)
+    found = []
+    for (one, variant), (base, other_variant) in pairs:
+        if one[0].variant and one[1] != base[1]:
+            gain = _gain(plain.get(_made_of(one), []), variant)
+            other_gain = _gain(other_plain.get(_made_of(base), []), other_variant)
+            told = ratio_of_intervals(other_gain, gain)
+            told = dataclasses.replace(told, basis=basis(told.rows))
+            found.append((shown.against(one, base), told))
+    return found
+
+
+def _as_made(side: Selector, study: Study) -> dict[_Device, list[Measured]]:
+    """The models as they were made, in the settings that a side of a claim allows."""
+    wanted = {k: v for k, v in side.wanted.items() if not k.startswith("parameters")}
+    plain = dataclasses.replace(side, wanted={**wanted, "variant": ""})
+    found: dict[_Device, list[Measured]] = {}
+    for device, settings in _grouped(filter(plain.fits, study.measured)).items():
+        found.setdefault(_made_of(device), []).extend(settings)
+    return found
+
+
+def _made_of(device: _Device) -> _Device:
+    return device[0]._replace(variant="", sha256=""), device[1]
+
+
+def _gain(plain: Sequence[Measured], variant: Sequence[Measured]) -> Estimate:
+    """Latency of a model as it was made over that of its variant, each in its best setting."""
+    (base, less), (best, best_less) = best_of(plain), best_of(variant)
+    if base is None or best is None:
+        rows = tuple(row for one in variant for row in one.rows)
+        return Estimate(None, reason="the model as it was made was not measured so", rows=rows)
+    return doubted(inverse(ratio(base.rows, best.rows, LATENCY)), less or best_less)
 
 
 def _offers(

@@ -178,7 +178,7 @@ def ratio(base: Sequence[Row], candidate: Sequence[Row], which: str) -> Estimate
     if {row.copy_of for row in base} & {row.copy_of for row in candidate}:
         return Estimate(None, reason="both sides are the same profile", rows=rows)
     if which == ENERGY:
-        return _ratio_of_intervals(figure(base, which), figure(candidate, which))
+        return ratio_of_intervals(figure(base, which), figure(candidate, which))
     if which == RATE and (reason := next((r.rate_reason for r in rows if r.rate_reason), "")):
         return Estimate(None, reason=reason, rows=rows)
     told = Estimate(None, basis=_both(basis(candidate), basis(base)), rows=rows)
@@ -359,7 +359,7 @@ def _worst(rows: Sequence[Row]) -> NoiseVerdict:
     return max((row.noise for row in rows), key=lambda one: (len(one.unusable), one.waited or 0.0))
 
 
-def _ratio_of_intervals(base: Estimate, candidate: Estimate) -> Estimate:
+def ratio_of_intervals(base: Estimate, candidate: Estimate) -> Estimate:
     """A ratio of two figures whose intervals are all that is known: the extremes of both."""
     rows = (*base.rows, *candidate.rows)
     if base.value is None or candidate.value is None:

@@ -437,3 +437,55 @@ def test_a_better_setting_without_an_interval_leaves_a_claim_open(tmp_path: Path
     dearer = CHEAPER.replace("above", "below")
     assert verdicts(tmp_path, dearer, *rows, prices=prices).verdict is Verdict.UNKNOWN
     assert verdicts(tmp_path, dearer, rows[0], rows[2], prices=prices).verdict is Verdict.HOLDS
+
+
+NARROWS = """
+says = "int8 narrows the gap"
+figure = "narrowing"
+of = { device = "cpu", variant = "int8*" }
+against = { device = "gpu" }
+above = 1.0
+"""
+
+
+@pytest.mark.parametrize(
+    ("cpu_ms", "gpu_ms", "value", "expected"),
+    [
+        (10.0, 6.0, 3 / 1, Verdict.HOLDS),  # 3 times faster on the CPU, as fast on the GPU
+        (20.0, 2.0, 1.5 / 3, Verdict.FAILS),  # the CPU gains, the GPU twice as much
+        (15.0, 3.0, 1.0, Verdict.UNKNOWN),  # both gain alike
+    ],
+)
+def test_a_variant_narrows_a_gap_if_the_slower_device_gains_more(
+    tmp_path: Path, cpu_ms: float, gpu_ms: float, value: float, expected: Verdict
+) -> None:
+    plain = [row(30.0), row(6.0, kind=GPU)]
+    made = [row(cpu_ms, variant="int8", sha256="11"),
+            row(gpu_ms, kind=GPU, variant="int8", sha256="11")]  # fmt: skip
+    found = verdicts(tmp_path, NARROWS, *plain, *made)
+    assert found.verdict is expected, found.why
+    (figure,) = found.evidence
+    assert figure.estimate.value == pytest.approx(value)
+    assert figure.of == "m int8, batch 1: Xeon against NVIDIA L4"
+    assert len(figure.estimate.rows) == 4
+    assert figure.estimate.basis == "4 profiles, 40 processes"
+    # Both sides need both: the same variant, and the model as it was made.
+    found = verdicts(tmp_path, NARROWS, *plain, made[0])
+    assert (found.verdict, found.why) == (
+        Verdict.UNKNOWN, "no variant of a model was measured on both sides",
+    )  # fmt: skip
+    found = verdicts(tmp_path, NARROWS, plain[0], *made)
+    assert found.verdict is Verdict.UNKNOWN
+    assert "NVIDIA L4: the model as it was made was not measured so" in found.why
+    found = verdicts(tmp_path, NARROWS, plain[0], *made, row(6.0, kind=GPU, batch=2))
+    assert found.verdict is Verdict.UNKNOWN
+
+
+def test_the_claims_on_quantising_look_at_both_devices(tmp_path: Path) -> None:
+    rows = [row(30.0), row(6.0, kind=GPU), row(20.0, variant="int8-static", sha256="11"),
+            row(2.0, kind=GPU, variant="int8-static", sha256="11")]  # fmt: skip
+    found = judged(
+        [read_claims(CLAIMS / "cpu-or-gpu.toml")], study(Joined(tuple(rows), (), (), (), ()))
+    )
+    (told,) = [one for one in found if one.claim.says.startswith("Quantising")]
+    assert told.verdict is Verdict.FAILS
