@@ -296,7 +296,7 @@ def lead_told(one: Winner) -> str:
     than = {LATENCY: "as fast as", RATE: "the items a second of", COST: "less than"}[one.which]
     doubt = f"; doubtful: {worded(lead.doubt)}" if lead.doubt else ""
     told = f"{times(lead.value)} {than} the next best {spread(lead)}".rstrip() + doubt
-    return told if one.winner is not None else f"which cannot be told to win: {told}"
+    return told if one.winner is not None else f"{told}, no sure win"
 
 
 def _threads(study: Study) -> Answer | None:

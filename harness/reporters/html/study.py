@@ -219,10 +219,24 @@ def _evidence(one: Judged) -> Content:
         for each in one.evidence[:_MOST]
         if each.estimate.value is not None
     ]
-    shown = element("ul", told, class_="reasons") if told else ""
-    if len(told) <= _FOLDED:
-        return shown
-    return element("details", element("summary", counted(len(told), "figure")), shown)
+    shown: Content = element("ul", told, class_="reasons") if told else ""
+    if len(told) > _FOLDED:
+        shown = element("details", element("summary", counted(len(told), "figure")), shown)
+    return join([shown, _profiles(one)])
+
+
+def _profiles(one: Judged) -> Markup | None:
+    """The files that a verdict rests on, folded."""
+    files = sorted({str(row.file) for each in one.evidence for row in each.estimate.rows})
+    if not files:
+        return None
+    named = [element("li", foreign(file, _SENTENCE)) for file in files[:_MOST]]
+    if len(files) > _MOST:
+        named.append(element("li", f"{len(files) - _MOST} more"))
+    return element(
+        "details", element("summary", counted(len(files), "profile")),
+        element("ul", named, class_="reasons"),
+    )  # fmt: skip
 
 
 def _names(of: Measured) -> tuple[Content, Content]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.errors import RequestError
+from harness.reporters.html.study import page
 from harness.reporters.scripts.study import study_text
 from harness.statistics.figures import Figure
 from harness.study import joining
@@ -489,3 +491,14 @@ def test_the_claims_on_quantising_look_at_both_devices(tmp_path: Path) -> None:
     )
     (told,) = [one for one in found if one.claim.says.startswith("Quantising")]
     assert told.verdict is Verdict.FAILS
+
+
+def test_the_page_names_the_profiles_of_a_verdict(tmp_path: Path) -> None:
+    rows = [
+        row(value, kind=kind, batch=batch, name=f"{folder}/cell-{batch}.h5")
+        for kind, folder, value in ((CPU, "cpu", 10.0), (GPU, "gpu", 1.0)) for batch in (1, 2)
+    ]  # fmt: skip
+    found = verdicts(tmp_path, GPU_FASTER + "above = 1.0", *rows)
+    told = page(study(Joined(tuple(rows), (), (), (), ())), [found])
+    folded = told.split("4 profiles</summary>")[-1].partition("</details>")[0]
+    assert re.findall(r"[cg]pu/cell-\d\.h5", folded) == [str(one.file) for one in rows]

@@ -16,6 +16,7 @@ from harness.analysis.noise import NoiseVerdict
 from harness.reporters.html import study as html
 from harness.reporters.scripts.study import COLUMNS, figures, study_csv
 from harness.reporters.study_words import answers, money
+from harness.reporters.terminal.study import print_study
 from harness.statistics.figures import Figure
 from harness.statistics.occasions import MEDIAN_OCCASION_SD
 from harness.statistics.verdicts import Side
@@ -517,3 +518,24 @@ def test_an_offer_that_means_nothing_here_is_named() -> None:
         "typo: no profile is of machine bxo*, device gpu",
         "elsewhere: no profile is of machine other",
     ]
+
+
+def test_the_terminal_tells_every_kind_of_winner_and_where_the_gpu_is_idle(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    offers = (offered("own", "cpu", 2.0), offered("rented", "gpu", 1.0))
+    gpu = row(1.0, kind=GPU, idle_share=Figure(0.4), idle_doubt="the split differs")
+    found = of(row(10.0), gpu, row(8.0, batch=2), row(8.0, batch=2, kind=GPU),
+               prices=Prices(offers, None, 0.0, Path("prices.toml")))  # fmt: skip
+    print_study(found, ())
+    told = capsys.readouterr().out
+    rates, costs = re.findall(r"most items a second\n(.*?)\n\n.*?items\n(.*?)\n\n", told, re.S)[0]
+    assert "m, batch 1: the GPU, default threads: 1,000" in rates
+    assert "10 times the items a second of the next best" in rates
+    assert "no sure win" in rates.splitlines()[1]
+    assert "m, batch 1: the GPU, default threads, rented: 1 USD/h" in costs
+    assert "20 times less than the next best" in costs
+    assert re.search(r"idle +m, batch 1 on NVIDIA L4, default threads: 40%; doubtful: the sp", told)
+    # It is shown where it is known only.
+    print_study(of(row(10.0), row(1.0, kind=GPU)), ())
+    assert "does nothing" not in capsys.readouterr().out
