@@ -259,9 +259,13 @@ def _cost(study: Study) -> Answer | None:
     priced = [one for one in study.winners if one.which == COST]
     several = len({one.currency for one in priced}) > 1
     wins: dict[str, dict[str, list[Winner]]] = {}
+    unsure = []
     for one in priced:
-        if one.winner is not None:
-            device = role(one.first, known) + (f" in {one.currency}" if several else "")
+        currency = f" in {one.currency}" if several else ""
+        if one.winner is None:
+            unsure.append(one.case.told + currency)
+        else:
+            device = role(one.first, known) + currency
             name = f"{one.case.model} {one.case.variant}".strip()
             wins.setdefault(device, {}).setdefault(name, []).append(one)
     if study.prices is None or not wins:
@@ -276,7 +280,7 @@ def _cost(study: Study) -> Answer | None:
         parts.append(f"on {device} for {_each(told, 'times less')}")
     sentence = f"At the prices of {study.prices.file.name}, a million items cost least "
     sentence += _listed(parts)
-    if unsure := [one.case.told for one in priced if one.winner is None]:
+    if unsure:
         sentence += f"; of {_few(unsure)} it cannot be told"
     cases = {one.case for one in priced}
     evidence = [

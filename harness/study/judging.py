@@ -46,6 +46,11 @@ class Evidence:
     unit: str
     verdict: Verdict
 
+    @property
+    def tells(self) -> bool:
+        """Whether there is a figure to show, or a verdict without one, of what costs nothing."""
+        return self.estimate.value is not None or self.verdict is not Verdict.UNKNOWN
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Judged:
@@ -131,6 +136,8 @@ def _why(claim: Claim, found: Sequence[Evidence], verdict: Verdict) -> str:
         one = found[0]
         if one.verdict is Verdict.UNKNOWN:
             return _why_unknown(one, condition)
+        if one.estimate.value is None:
+            return f"{one.of}: {one.estimate.reason}"
         return f"{one.of}: it is {'' if one.verdict is Verdict.HOLDS else 'not '}{condition}"
     if counts[Verdict.UNKNOWN] == len(found):
         return f"in none of {len(found)} cases it can be told; {_why_unknown(found[0], condition)}"

@@ -217,7 +217,7 @@ def _evidence(one: Judged) -> Content:
     told = [
         element("li", foreign(figure_told(each), _SENTENCE))
         for each in one.evidence[:_MOST]
-        if each.estimate.value is not None
+        if each.tells
     ]
     shown: Content = element("ul", told, class_="reasons") if told else ""
     if len(told) > _FOLDED:

@@ -76,8 +76,9 @@ def figures(study: Study) -> Iterator[dict[str, Any]]:
                           against=f"{speed.base.device}, {speed.base_setting}")  # fmt: skip
     for best in study.winners:
         told = "it wins" if best.winner is not None else "cannot tell"
+        against = ", ".join(filter(None, ("the next best device", best.currency)))
         yield _figure(f"best by {best.which}", best.case, best.first, best.setting, best.leads[0],
-                      "times", against="the next best device", told=told)  # fmt: skip
+                      "times", against=against, told=told)  # fmt: skip
     known = contenders(study)
     for crossover in study.crossovers:
         at = crossover.crossing

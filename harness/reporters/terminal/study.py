@@ -81,7 +81,7 @@ def _print_claims(page: Page, judged: Sequence[Judged]) -> None:
         page.paragraph(f"{str(one.verdict).upper()}: {one.claim.says}", _STYLES[one.verdict])
         page.say("why", worded(one.why))
         for each in one.evidence[:_SHOWN]:
-            if each.estimate.value is not None and not one.claim.quoted:
+            if each.tells and not one.claim.quoted:
                 page.say("figure", figure_told(each))
         if one.claim.note:
             page.say("note", one.claim.note)

@@ -505,6 +505,11 @@ def test_the_sentence_of_cost_says_what_the_map_of_winners_shows() -> None:
     )  # fmt: skip
     assert "on the CPU in USD for m (batch 1: 3 times less)" in cost_sentence(found)
     assert "on the GPU in EUR for m (batch 1: 10 times less)" in cost_sentence(found)
+    close = at_prices(
+        offered("a", "cpu", 1.0), offered("b", "gpu", 30.0),
+        offered("c", "cpu", 1.0, "EUR"), offered("d", "gpu", 10.0, "EUR"),
+    )  # fmt: skip
+    assert cost_sentence(close).endswith("; of m, batch 1 in EUR it cannot be told")
     page = html.page(found, ())
     assert [page.count(f"Least cost of a million items, {one}</caption>")
             for one in ("USD", "EUR", "USD and EUR")] == [1, 1, 0]  # fmt: skip
