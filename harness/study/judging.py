@@ -191,7 +191,7 @@ def _figures(claim: Claim, study: Study) -> list[tuple[str, Estimate]]:
         if claim.figure == "narrowing":
             return _narrowings(claim.of, claim.against, study, pairs)
         return _cost_ratios(claim, study, pairs) if claim.figure == "cost ratio" else [
-            (shown.against(one, base), told)
+            (shown.against(one, base) + _chosen(of, against), told)
             for (one, of), (base, against) in pairs
             if (told := _ratio(claim, of, against)) is not None
         ]  # fmt: skip
@@ -252,6 +252,13 @@ def _pairs(claim: Claim, against: Selector, study: Study) -> list[tuple[_Side, _
         here = [base for base in alike if base[0][1].machine == device.machine]
         found += [(side, base) for base in here or alike]
     return found
+
+
+def _chosen(of: Sequence[Measured], against: Sequence[Measured]) -> str:
+    """How many settings of both sides the best were chosen from; empty if there was no choice."""
+    if max(len(of), len(against)) == 1:
+        return ""
+    return f" (best of {len(of)} and {len(against)} settings)"
 
 
 def _work(claim: Claim, case: Case) -> object:
@@ -384,7 +391,7 @@ def _cost_ratios(
     shown = _Names(study)
     found = []
     for (one, of), (base, against) in pairs if study.prices is not None else ():
-        name = shown.against(one, base)
+        name = shown.against(one, base) + _chosen(of, against)
         offers = [_offers(claim, study, side) for side in (of, against)]
         sides = [_cheapest(side) for side in offers]
         both = sorted(sides[0].keys() & sides[1].keys())

@@ -116,6 +116,8 @@ def test_the_best_setting_of_each_side_counts_and_is_named(tmp_path: Path) -> No
     assert found.verdict is Verdict.HOLDS
     assert "8 threads" in found.evidence[0].of
     assert "best of 3 settings" in found.evidence[0].of
+    found = verdicts(tmp_path, GPU_FASTER + "above = 1.0", *rows, row(1.0, kind=GPU))
+    assert found.evidence[0].of.endswith("NVIDIA L4 against Xeon (best of 1 and 3 settings)")
 
 
 def test_energy_without_a_meter_cannot_be_told(tmp_path: Path) -> None:
