@@ -185,7 +185,6 @@ def _figures(claim: Claim, study: Study) -> list[tuple[str, Estimate]]:
             (shown.setting(one.measured), one.efficiency)
             for one in study.instances if claim.of.fits(one.measured)
         ]  # fmt: skip
-    meant = [one for one in study.measured if claim.of.fits(one)]
     if claim.against is not None:
         pairs = _pairs(claim, claim.against, study)
         if claim.figure == "narrowing":
@@ -195,15 +194,15 @@ def _figures(claim: Claim, study: Study) -> list[tuple[str, Estimate]]:
             for (one, of), (base, against) in pairs
             if (told := _ratio(claim, of, against)) is not None
         ]  # fmt: skip
+    sides = _grouped(filter(claim.of.fits, study.measured)).values()
     if claim.figure == "cost":
         return [
             (f"{shown.setting(one, len(of))}, {cost.inputs}", cost.estimate)
-            for of in _grouped(meant).values()
-            for one, cost in _offers(claim, study, of)
-        ]
+            for of in sides for one, cost in _offers(claim, study, of)
+        ]  # fmt: skip
     which = {"throughput": RATE, "energy": ENERGY}.get(claim.figure, LATENCY)
     found = []
-    for of in _grouped(meant).values():
+    for of in sides:
         best, doubt = best_of(of, which)
         if best is None:
             found.append((shown.setting(of[0]), of[0].figure(which)))
@@ -398,9 +397,10 @@ def _cost_ratios(
         found += [
             (f"{name}, {currency}", cost_ratio(sides[0][currency], sides[1][currency]))
             for currency in both
+            if sides[0][currency][0] is not sides[1][currency][0]
         ]
         if not both:
-            reason = _no_common_price(offers, (one[1], base[1]))
+            reason = _no_common_price(claim, offers, (one[1], base[1]))
             rows = tuple(row for side in offers for each, _ in side for row in each.rows)
             found.append((name, Estimate(None, reason=reason, rows=rows)))
     return found
@@ -419,11 +419,12 @@ def _cheapest(offers: Iterable[tuple[Measured, Cost]]) -> dict[str, tuple[Measur
 
 
 def _no_common_price(
+    claim: Claim,
     offers: Sequence[Sequence[tuple[Measured, Cost]]], devices: Sequence[Contender]
 ) -> str:
     for side, device in zip(offers, devices, strict=True):
         if not side:
-            return f"no offer means {device.short}"
+            return f"no offer{claim.currency and f' in {claim.currency}'} means {device.short}"
         if all(cost.estimate.value is None for _, cost in side):
             return f"{device.short}: {side[0][1].estimate.reason}"
     told = [" and ".join(sorted({cost.currency for _, cost in side})) for side in offers]

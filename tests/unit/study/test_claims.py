@@ -318,6 +318,9 @@ def test_costs_are_compared_in_each_currency_of_both_sides(tmp_path: Path) -> No
     assert "one price is in USD, the other in EUR" in found.why
     found = verdicts(tmp_path, CHEAPER, *rows, prices=offers(("cpu", 5.0, "USD")))
     assert "no offer means NVIDIA L4" in found.why
+    # What is on both sides is not held against itself.
+    found = verdicts(tmp_path, CHEAPER.replace('{ device = "gpu" }', "{}"), *rows, prices=prices)
+    assert all("against NVIDIA L4" in one.of for one in found.evidence)
 
 
 @pytest.mark.parametrize(
