@@ -259,9 +259,10 @@ def _cost(study: Study) -> Answer | None:
     priced = [one for one in study.winners if one.which == COST]
     several = len({one.currency for one in priced}) > 1
     wins: dict[str, dict[str, list[Winner]]] = {}
-    unsure = []
+    unsure, evidence = [], []
     for one in priced:
         currency = f" in {one.currency}" if several else ""
+        evidence.append(f"{one.case.told}{currency}: {role(one.first, known)}, {lead_told(one)}")
         if one.winner is None:
             unsure.append(one.case.told + currency)
         else:
@@ -283,11 +284,10 @@ def _cost(study: Study) -> Answer | None:
     if unsure:
         sentence += f"; of {_few(unsure)} it cannot be told"
     cases = {one.case for one in priced}
-    evidence = [
-        *(f"{one.case.told}: {role(one.first, known)}, {lead_told(one)}" for one in priced),
-        *(f"{one.case.told}: {one.contender.short} {cost_told(cost.estimate, cost.currency)} a "
-          f"million; {one.setting.told}, {cost.inputs}"
-          for one, cost in study.costs if one.case in cases and cost.by == "machine"),
+    evidence += [
+        f"{one.case.told}: {one.contender.short} {cost_told(cost.estimate, cost.currency)} a "
+        f"million; {one.setting.told}, {cost.inputs}"
+        for one, cost in study.costs if one.case in cases and cost.by == "machine"
     ]  # fmt: skip
     return Answer(sentence, tuple(evidence))
 

@@ -10,7 +10,7 @@ import dataclasses
 import enum
 import fnmatch
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +46,20 @@ PER_ITEM = ("throughput ratio", "energy ratio", "cost ratio")
 #: How many of the cases that a claim is about must fulfil it.
 WHICH = ("every", "most", "some")
 
-#: What profiles are chosen by.
-_SELECTORS = (
-    "model", "device", "name", "machine", "batch", "variant", "threads", "instances", "runtime",
-    "provider", "parameters_at_most", "parameters_at_least",
-)  # fmt: skip
+#: What profiles are chosen by, with what a setting has of it.
+_TOLD: Mapping[str, Callable[[Measured], object]] = {
+    "model": lambda one: (one.setting.model, plain_model(one.setting)),
+    "device": lambda one: one.setting.kind,
+    "name": lambda one: one.setting.device,
+    "machine": lambda one: one.contender.machine,
+    "batch": lambda one: one.setting.batch,
+    "variant": lambda one: one.setting.variant,
+    "threads": lambda one: one.setting.threads,
+    "instances": lambda one: one.setting.instances,
+    "runtime": lambda one: one.setting.runtime,
+    "provider": lambda one: one.setting.provider,
+}
+_SELECTORS = (*_TOLD, "parameters_at_most", "parameters_at_least")
 
 _BOUNDS = ("above", "below", "equals", "within")
 _KNOWN = ("says", "figure", "of", "against", "which", "note", "quoted", "currency", *_BOUNDS)
@@ -86,21 +95,15 @@ class Selector:
 
     @staticmethod
     def _agrees(one: Measured, wanted: Mapping[str, Any], variant: str) -> bool:
-        of = one.setting
-        told: dict[str, object] = {
-            "model": (of.model, plain_model(of)), "device": of.kind, "name": of.device,
-            "machine": one.contender.machine, "batch": of.batch, "variant": variant,
-            "threads": of.threads, "instances": of.instances, "runtime": of.runtime,
-            "provider": of.provider,
-        }  # fmt: skip
+        parameters = one.setting.parameters
         for name, value in wanted.items():
             if name == "parameters_at_most":
-                if not 0 <= of.parameters <= value:
+                if not 0 <= parameters <= value:
                     return False
             elif name == "parameters_at_least":
-                if of.parameters < value:
+                if parameters < value:
                     return False
-            elif not _matches(value, told[name]):
+            elif not _matches(value, variant if name == "variant" else _TOLD[name](one)):
                 return False
         return True
 

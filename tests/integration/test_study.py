@@ -115,6 +115,12 @@ def test_the_page_fits_and_asks_for_nothing(made: Path, tmp_path: Path, width: i
         )
         assert len(ticks) == 3
         assert len(set(ticks)) == 1
+        # Figures of a claim and the files they rest on stand below each other, on a phone, too.
+        assert browser.evaluate(
+            "[...document.querySelectorAll('#claims td')].every(td => new Set([...td"
+            ".querySelectorAll('details')].map(one => one.getBoundingClientRect().left)).size < 2)"
+        )
+        assert browser.evaluate("document.querySelectorAll('#claims td details').length") > 5
         # What a file says is text, not markup.
         assert browser.evaluate("document.querySelectorAll('#cost bdi b').length") == 0
 

@@ -222,7 +222,8 @@ def _evidence(one: Judged) -> Content:
     shown: Content = element("ul", told, class_="reasons") if told else ""
     if len(told) > _FOLDED:
         shown = element("details", element("summary", counted(len(told), "figure")), shown)
-    return join([shown, _profiles(one)])
+    # One element: on a phone, each of a cell's is a column.
+    return element("div", shown, _profiles(one))
 
 
 def _profiles(one: Judged) -> Markup | None:

@@ -128,7 +128,8 @@ def _winner(
             "td", element("b", "cannot tell"), element("span", f"{ahead}?"), figure,
             class_="open", title=tip,
         )  # fmt: skip
-    ahead = "costs nothing" if lead.value is None else ahead
+    if lead.value is None:
+        ahead, value = "costs nothing", _FULL
     share = min(math.log(max(value, 1.01)) / math.log(_FULL), 1.0)
     name = role(one.first, tuple(named)).removeprefix("the ")
     return element(
