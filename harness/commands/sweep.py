@@ -10,10 +10,11 @@ earlier one was cut off. docs/SWEEPS.md says what a plan may hold, and how to us
 from __future__ import annotations
 
 import argparse
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import HarnessError, MachineError, RequestError
+from harness.errors import HarnessError, MachineError, RequestError, one_line
 from harness.options import declare, words
 
 if TYPE_CHECKING:
@@ -76,12 +77,7 @@ def _require_sense(options: argparse.Namespace) -> None:
 def _plan(options: argparse.Namespace) -> SweepPlan:
     from harness.study.plan import read_plan
 
-    axes = []
-    for given in options.axis:
-        name, equal, values = given.partition("=")
-        if not (name and equal and values):
-            raise RequestError(f"`axis` {given}: not NAME=VALUE", "give `axis` NAME=VALUE,VALUE")
-        axes.append((name, values.split(",")))
+    axes = [_axis(given) for given in options.axis]
     fields = {
         "processes": options.processes,
         "duration_s": options.duration,
@@ -89,8 +85,30 @@ def _plan(options: argparse.Namespace) -> SweepPlan:
         "trace": options.trace,
         "energy": options.energy,
     }
-    common: dict[str, Any] = {name: value for name, value in fields.items() if value}
+    common: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
     return read_plan(options.plan, words(), axes, common)
+
+
+def _axis(given: str) -> tuple[str, list[Any]]:
+    """The name of an axis and its values: between commas, or a list as plans have it.
+
+    Raises:
+        RequestError: it is neither.
+    """
+    name, equal, values = given.partition("=")
+    remedy = "give `axis` NAME=VALUE,VALUE, or NAME=['VALUE', ...] for values with a comma"
+    if not (name and equal and values):
+        raise RequestError(f"`axis` {given}: not NAME=VALUE", remedy)
+    if not values.startswith("["):
+        return name, values.split(",")
+    try:
+        held = tomllib.loads(f"values = {values}")
+    except (ValueError, RecursionError) as error:
+        told = one_line(str(error), 80)
+        raise RequestError(f"`axis` {given}: not a list as in TOML: {told}", remedy) from None
+    if set(held) != {"values"}:
+        raise RequestError(f"`axis` {given}: more than a list", remedy)
+    return name, held["values"]
 
 
 def _tell_cells(plan: SweepPlan, cells: tuple[Cell, ...], options: argparse.Namespace) -> int:
