@@ -116,7 +116,7 @@ def _tell_cells(plan: SweepPlan, cells: tuple[Cell, ...], options: argparse.Name
     from harness.measuring.rounds import progress
     from harness.study.estimates import Pace, left_s
     from harness.study.fitting import Machine
-    from harness.study.results import Result
+    from harness.study.results import results
     from harness.study.state import states
 
     folder = options.output
@@ -126,11 +126,11 @@ def _tell_cells(plan: SweepPlan, cells: tuple[Cell, ...], options: argparse.Name
     expected_s = left_s(
         [(request, far, Pace()) for request, far in zip(requests, begun, strict=True)]
     )
-    told = [Result(one, one.reason or "not measured yet") for one in found]
+    told = results(found)
     if options.json:
         from harness.reporters.scripts.sweep import sweep_text
 
-        print(sweep_text(folder or Path(), told, expected_s))
+        print(sweep_text(folder, told, expected_s))
     elif options.csv:
         from harness.reporters.scripts.sweep import sweep_csv
 
