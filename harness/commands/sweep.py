@@ -65,7 +65,8 @@ def _require_sense(options: argparse.Namespace) -> None:
         raise RequestError("no plan", "name a PLAN, or give `axis` model=NAME `axis` batch=1,8")
     if options.json and options.csv:
         raise RequestError("`json` and `csv` exclude each other", "drop one of them")
-    alone = [name for name in ("cells", "dry_run", "cell", "dask") if getattr(options, name)]
+    modes = {name: getattr(options, name) for name in ("cells", "dry_run", "cell", "dask")}
+    alone = [name for name, given in modes.items() if given is not None and given is not False]
     if len(alone) > 1:
         raise RequestError(f"`{alone[0]}` and `{alone[1]}` exclude each other", "drop one of them")
     if options.output is None and not (options.cells or options.dry_run):

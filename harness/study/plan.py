@@ -52,6 +52,9 @@ MOST_CELLS = 10_000
 #: Bytes of a plan.
 _MOST_BYTES = 1 << 20
 
+#: Dots in a line: tomllib takes time by the square of the parts of a dotted key.
+_MOST_DOTS = 1000
+
 _TABLES = ("sweep", "axes", "skip", "only")
 _PLACES = "sockets, NUMA nodes, L3 domains or cores"
 _UNITS = "socket, numa, l3 or core"
@@ -160,9 +163,15 @@ def _text(path: Path) -> str:
     if len(content) > _MOST_BYTES:
         raise RequestError(f"{path}: larger than {_MOST_BYTES:,} bytes", remedy)
     try:
-        return content.decode("utf-8-sig")  # some editors begin a file with a byte order mark
+        text = content.decode("utf-8-sig")  # some editors begin a file with a byte order mark
     except UnicodeDecodeError as error:
         raise RequestError(f"{path}: is not text in UTF-8", remedy) from error
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.count(".") > _MOST_DOTS:
+            raise RequestError(
+                f"{path}:{number}: more than {_MOST_DOTS:,} dots in a line", "break it into several"
+            )
+    return text
 
 
 def _no_toml(path: Path, error: ValueError) -> RequestError:

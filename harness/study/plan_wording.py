@@ -21,6 +21,9 @@ _IN_TOML = {
     " or None": "",
 }
 
+#: What a request says of a word that is none of those it knows.
+_NOT_KNOWN = ": not known"
+
 _FIELD = re.compile(r"`(\w+)`")
 
 
@@ -73,7 +76,7 @@ def of_value(error: RequestError, where: str, setting: Setting, value: Value) ->
         wanted = _wanted(setting)
         message, remedy = f"{shown(value)}: is not {wanted}", f"write {wanted}"
     remedy = re.sub(rf"\b{setting.field}\b", setting.name, remedy)
-    return RequestError(f"{where}{setting.name}: {message}", _in_toml(_nearest(value, remedy)))
+    return RequestError(f"{where}{setting.name}: {message}", _in_toml(_nearest(message, remedy)))
 
 
 def of_several(error: RequestError, where: str, names: Callable[[str], str]) -> RequestError:
@@ -108,10 +111,10 @@ def _in_toml(remedy: str) -> str:
     return remedy.replace("give ", "write ").replace(" or None", "")
 
 
-def _nearest(value: Value, remedy: str) -> str:
+def _nearest(message: str, remedy: str) -> str:
     """A remedy that lists all known values, or the one of them that was meant."""
     listed = remedy.removeprefix("choose one of ")
-    near = difflib.get_close_matches(str(value), listed.split(", "), 1)
+    near = difflib.get_close_matches(message.removesuffix(_NOT_KNOWN), listed.split(", "), 1)
     return f"did you mean {near[0]}?" if listed != remedy and near else remedy
 
 

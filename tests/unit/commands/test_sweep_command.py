@@ -39,6 +39,7 @@ def test_axes_that_are_given_again_have_more_values(
         (("--axis", "batch=[1]\nseed=2"), "more than a list"),
         (("--axis", "batch=[]"), "--axis batch: no values"),
         (("--axis", "batch=1", "--axis", "batch=1"), "is there twice"),
+        (("--cell", "0"), "--cells and --cell exclude each other"),
     ],
 )
 def test_values_that_mean_nothing_are_refused(

@@ -218,6 +218,7 @@ def test_the_matrix_of_gpu_against_cpu_is_whole() -> None:
             "plan.toml:3: runtime: openvin: not known (did you mean openvino?)",
         ),
         (f"{MLP}provider = ['cudda']\n", "(did you mean cuda?)"),
+        (f"{MLP}trace = ['prob']\n", "plan.toml:3: trace: prob: not known (did you mean probe?)"),
         (f"{MLP}affinity = ['0-x']\n", "plan.toml:3: affinity: 0-x: '0-x' is not a CPU or a range"),
         (f"[sweep]\naffinity = ''\n{MLP}", "plan.toml:2: affinity: names no CPU"),
         (
@@ -321,7 +322,17 @@ def test_entries_are_text_also_in_a_table_of_them(tmp_path: Path) -> None:
     assert request(cell.all).session.entries == {"a": "1", "b": "1", "c": "d"}
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe", b"a = 1\n" * 300_000])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xff\xfe",
+        b"a = 1\n" * 300_000,
+        b"[" + b" " * 900_000,  # no expression takes time by the square of it
+        b"a" + b" " * 900_000,
+        b"a." * 450_000 + b"a = 1",
+    ],
+    ids=["binary", "large", "header", "key", "dots"],
+)
 def test_strange_files_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "plan.toml"
     path.write_bytes(content)
