@@ -66,13 +66,18 @@ def _require_sense(options: argparse.Namespace) -> None:
     if options.json and options.csv:
         raise RequestError("`json` and `csv` exclude each other", "drop one of them")
     modes = {name: getattr(options, name) for name in ("cells", "dry_run", "cell", "dask")}
-    alone = [name for name, given in modes.items() if given is not None and given is not False]
+    alone = [name for name, value in modes.items() if _is_given(value)]
     if len(alone) > 1:
         raise RequestError(f"`{alone[0]}` and `{alone[1]}` exclude each other", "drop one of them")
     if options.output is None and not (options.cells or options.dry_run):
         raise RequestError("where to?", "give `output` FOLDER")
     if options.output is not None and options.output.exists() and not options.output.is_dir():
         raise RequestError(f"{options.output}: is a file", "give `output` FOLDER")
+
+
+def _is_given(value: object) -> bool:
+    """Whether an option was given: 0 was, and is for who reads it to refuse."""
+    return value is not None and value is not False
 
 
 def _plan(options: argparse.Namespace) -> SweepPlan:
@@ -86,7 +91,7 @@ def _plan(options: argparse.Namespace) -> SweepPlan:
         "trace": options.trace,
         "energy": options.energy,
     }
-    common: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
+    common: dict[str, Any] = {name: value for name, value in fields.items() if _is_given(value)}
     return read_plan(options.plan, words(), axes, common)
 
 

@@ -98,15 +98,19 @@ def _answers(page: Page, found: Sequence[Result]) -> None:
     """The best of each model, and curves."""
     several = len(hosts(found)) > 1
     for model in best(found):
-        page.say("best", _best(model, where=f" on {model.result.host}" if several else ""))
+        page.say("best", _best(model, _on(model.result) if several else ""))
     for curve in curves(found):
-        page.say("curve", _curve(curve, f"on {curve.points[0].host}" if several else ""))
+        page.say("curve", _curve(curve, _on(curve.points[0]) if several else ""))
+
+
+def _on(result: Result) -> str:
+    return f"on {result.host or 'a host without a name'}"
 
 
 def _best(model: Best, where: str) -> str:
     one = model.result
     told = (
-        f"{model.model}{where}: cell {one.state.cell.number} "
+        f"{f'{model.model} {where}'.rstrip()}: cell {one.state.cell.number} "
         f"({settings(one.state.cell.settings)}), {rate(one.items_per_s or 0)} items/s"
     )
     if not model.level:

@@ -93,6 +93,9 @@ def test_machines_are_not_ranked(capsys: pytest.CaptureFixture[str]) -> None:
     assert "curve threads (model mlp, batch 2, on b): 1: 30 2: 45 items/s" in said
     told = json.loads(sweep_text(Path("results"), found))
     assert [one["host"] for one in told["best"]] == ["a", "b"]
+    found[5] = dataclasses.replace(found[5], host="")
+    print_sweep(Path("results"), found)
+    assert "mlp on a host without a name: cell 6" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_broken_variant_is_marked_and_never_the_best(capsys: pytest.CaptureFixture[str]) -> None:

@@ -120,18 +120,3 @@ def test_a_folder_that_takes_no_more_is_full(tmp_path: Path) -> None:
     assert not state.is_full(tmp_path)
     assert not list(tmp_path.iterdir())
     assert state.is_full(tmp_path / "nowhere")
-
-
-def test_without_a_look_at_the_folder_no_cell_has_begun(
-    tmp_path: Path, cell: Cell, here: Machine
-) -> None:
-    partial = tmp_path / f".{cell.file}.partial"
-    partial.mkdir()
-    (partial / "process-000.shard").mkdir()
-    seen: list[Path] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(state.shards, "finished", lambda path: seen.append(path) or 1)
-        (found,) = state.states(tmp_path, (cell,), here, look=False)
-        assert (found.status, found.reason, seen) == ("pending", "", [])
-        (found,) = state.states(tmp_path, (cell,), here)
-        assert found.reason == "1 of 10 processes"
