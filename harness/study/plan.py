@@ -341,7 +341,8 @@ class _Reader:
             try:
                 possible.require_known(request({setting: value, **_needed(setting)}))
             except RequestError as error:
-                raise of_value(error, where, setting, value) from None
+                texts = RELATIVE_THREADS if setting.field == "intra_threads" else ()
+                raise of_value(error, where, setting, value, texts) from None
         return value
 
     def _resolved(self, setting: Setting, value: Value, where: str) -> Value:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import get_args
 
 from harness.config.fields import called
@@ -56,7 +56,13 @@ def unknown(where: str, name: str, what: str, known: Iterable[str]) -> RequestEr
     )
 
 
-def of_value(error: RequestError, where: str, setting: Setting, value: Value) -> RequestError:
+def of_value(
+    error: RequestError,
+    where: str,
+    setting: Setting,
+    value: Value,
+    texts: Sequence[str] = (),
+) -> RequestError:
     """The error of a single value.
 
     Args:
@@ -64,6 +70,7 @@ def of_value(error: RequestError, where: str, setting: Setting, value: Value) ->
         where: the value stands.
         setting: that it is of.
         value: itself.
+        texts: that a plan may have there besides what the field itself takes.
     """
     if where == option(setting):
         return RequestError(where + _unprefixed(error.message, f"`{setting.field}`"), error.remedy)
@@ -75,6 +82,10 @@ def of_value(error: RequestError, where: str, setting: Setting, value: Value) ->
     elif re.search(r": of type \w+$", message):
         wanted = _wanted(setting)
         message, remedy = f"{shown(value)}: is not {wanted}", f"write {wanted}"
+        if texts and isinstance(value, str):
+            near = difflib.get_close_matches(value, texts, 1)
+            others = f"{remedy}, or one of {', '.join(texts)}"
+            remedy = f"did you mean {near[0]}?" if near else others
     remedy = re.sub(rf"\b{setting.field}\b", setting.name, remedy)
     return RequestError(f"{where}{setting.name}: {message}", _in_toml(_nearest(message, remedy)))
 
