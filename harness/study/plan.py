@@ -473,7 +473,7 @@ class _Reader:
             possible.require_possible(request(every))
             _require_number_of_instances(every)
         except RequestError as error:
-            named = [one for field in fields_in(error) for one in every if one.field == field]
+            named = [one for field in fields_in(error) for one in every if _sets(one, field)]
             where = places[named[0]] if named else plan.axes[-1].where
             told = {**settings, **{one: every[one] for one in named}}
             values = ", ".join(f"{one.name} = {shown(value)}" for one, value in told.items())
@@ -486,6 +486,10 @@ class _Reader:
         """What a plan calls a field."""
         found = self._names.of(field)
         return found.name if found else field
+
+
+def _sets(setting: Setting, field: str) -> bool:
+    return setting.field == field or (setting.field == PLACEMENT and field == "instances")
 
 
 def _require_number_of_instances(settings: Mapping[Setting, Value]) -> None:

@@ -289,6 +289,7 @@ def test_the_line_is_that_of_the_setting_that_is_named_first(
         (f"{MLP}runtime = ['ort', 'openvino']\noptimization = ['basic']\n", "plan.toml:4: "),
         (f"{MLP}instances = [2]\nruntime = ['torch']\n", "plan.toml:3: "),
         (f"{MLP}runtime = ['torch']\nprovider = ['tensorrt']\n", "plan.toml:4: "),
+        (f"{MLP}placement = ['per-l3']\nruntime = ['torch']\n", "plan.toml:3: "),
         (f"{MLP}\nruntime_options.a = [1]\n", "plan.toml:4: "),
         (f"{MLP}runtime = ['torch']\nruntime_options = [{{compil = 'x'}}]\n", "plan.toml:4: "),
     ],
