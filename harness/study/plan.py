@@ -473,7 +473,8 @@ class _Reader:
             possible.require_possible(request(every))
             _require_number_of_instances(every)
         except RequestError as error:
-            named = [one for field in fields_in(error) for one in every if _sets(one, field)]
+            given = [one for one, value in every.items() if value != DEFAULT]
+            named = [one for field in fields_in(error) for one in given if _sets(one, field)]
             where = places[named[0]] if named else plan.axes[-1].where
             told = {**settings, **{one: every[one] for one in named}}
             values = ", ".join(f"{one.name} = {shown(value)}" for one, value in told.items())

@@ -273,6 +273,7 @@ def test_axes_of_the_command_line_replace_those_of_the_plan(tmp_path: Path) -> N
     [
         (f"[sweep]\ninstances = 4\n{MLP}placement = ['per-l3']\nbatch = [1, 2]\n", 2),
         (f"{MLP}provider_options.device_id = [0]\nprovider = ['cpu']\n", 3),
+        (f"{MLP}provider_options.a = ['default']\nprovider_options.b = [0]\n", 4),
         (f"{MLP}concurrency = [2]\nprovider_options.{GRAPH} = [1]\nprovider = ['cuda']\n", 3),
         (f"[sweep]\nenergy = true\n{MLP}sample_hz = [0, 10]\n", 2),
     ],
