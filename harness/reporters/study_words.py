@@ -123,7 +123,7 @@ def _fastest(study: Study) -> Answer | None:
     models: dict[str, list[Winner]] = {}
     for one in study.winners:
         if one.which == LATENCY:
-            models.setdefault(f"{one.case.model} {one.case.variant}".strip(), []).append(one)
+            models.setdefault(one.case.name, []).append(one)
     # By what a device is called: of machines of equal make it is one.
     wins: dict[str, list[tuple[str, list[Winner]]]] = {}
     parts = []
@@ -229,7 +229,7 @@ def _instances(study: Study) -> Answer | None:
     evidence = [f"{times(gain)} {spread(best.gain)}, {best.gain.basis}"]
     wins: dict[Contender, dict[str, list[Winner]]] = {}
     for one in study.turned:
-        name = f"{one.case.model} {one.case.variant}".strip()
+        name = one.case.name
         wins.setdefault(one.first, {}).setdefault(name, []).append(one)
         evidence.append(
             f"{one.case.told}: {one.first.short}, {one.setting}, ahead by "
@@ -267,7 +267,7 @@ def _cost(study: Study) -> Answer | None:
             unsure.append(one.case.told + currency)
         else:
             device = role(one.first, known) + currency
-            name = f"{one.case.model} {one.case.variant}".strip()
+            name = one.case.name
             wins.setdefault(device, {}).setdefault(name, []).append(one)
     if study.prices is None or not wins:
         return None

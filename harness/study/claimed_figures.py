@@ -60,10 +60,9 @@ def claimed_figures(claim: Claim, study: Study) -> list[tuple[str, Estimate]]:
         claim: what is claimed; one that quotes a text's own figures is about none of these.
         study: the figures.
     """
-    shown = _Names(study)
     if claim.figure == "efficiency":
         return [
-            (shown.setting(one.measured), one.efficiency)
+            (_setting_told(one.measured), one.efficiency)
             for one in study.instances if claim.of.fits(one.measured)
         ]  # fmt: skip
     if claim.against is not None:
@@ -71,14 +70,14 @@ def claimed_figures(claim: Claim, study: Study) -> list[tuple[str, Estimate]]:
         if claim.figure == "narrowing":
             return _narrowings(claim.of, claim.against, study, pairs)
         return _cost_ratios(claim, study, pairs) if claim.figure == "cost ratio" else [
-            (shown.against(one, base) + _chosen(of, against), told)
+            (_against_told(one, base) + _chosen(of, against), told)
             for (one, of), (base, against) in pairs
             if (told := _ratio(claim, of, against)) is not None
         ]  # fmt: skip
     sides = _grouped(filter(claim.of.fits, study.measured)).values()
     if claim.figure == "cost":
         return [
-            (f"{shown.setting(one, len(of))}, {cost.inputs}", cost.estimate)
+            (f"{_setting_told(one, len(of))}, {cost.inputs}", cost.estimate)
             for of in sides for one, cost in _offers(claim, study, of)
         ]  # fmt: skip
     which = {"throughput": RATE, "energy": ENERGY}.get(claim.figure, LATENCY)
@@ -86,7 +85,7 @@ def claimed_figures(claim: Claim, study: Study) -> list[tuple[str, Estimate]]:
     for of in sides:
         best, doubt = best_of(of, which)
         if best is None:
-            found.append((shown.setting(of[0]), of[0].figure(which)))
+            found.append((_setting_told(of[0]), of[0].figure(which)))
             continue
         estimate = doubted(best.figure(which), doubt)
         if which == LATENCY:
@@ -98,7 +97,7 @@ def claimed_figures(claim: Claim, study: Study) -> list[tuple[str, Estimate]]:
                     if batch is None
                     else scaled(estimate, 1 / batch)
                 )
-        found.append((shown.setting(best, chosen_from=len(of)), estimate))
+        found.append((_setting_told(best, chosen_from=len(of)), estimate))
     return found
 
 
@@ -164,35 +163,22 @@ def _differences(one: str, other: str) -> tuple[list[str], list[str]] | None:
     return [x for x, _ in pairs], [y for _, y in pairs]
 
 
-class _Names:
-    """Calls cases by their names, with the shapes of their inputs where these differ in one."""
+def _setting_told(one: Measured, chosen_from: int = 1) -> str:
+    """``resnet50, batch 1 on NVIDIA H200, default threads``."""
+    how = f"{one.case.told} on {one.contender.short}, {one.setting.told}"
+    return how + (f" (best of {chosen_from} settings)" if chosen_from > 1 else "")
 
-    def __init__(self, study: Study) -> None:
-        self._shapes: dict[str, set[tuple[str, ...]]] = {}
-        for one in study.measured:
-            self._shapes.setdefault(one.case.told, set()).add(one.case.shapes)
 
-    def __call__(self, of: Case) -> str:
-        """``resnet50, batch 1``."""
-        several = len(self._shapes[of.told]) > 1
-        return ", ".join([of.told, *of.shapes] if several else [of.told])
-
-    def setting(self, one: Measured, chosen_from: int = 1) -> str:
-        """``resnet50, batch 1 on NVIDIA H200, default threads``."""
-        how = f"{self(one.case)} on {one.contender.short}, {one.setting.told}"
-        return how + (f" (best of {chosen_from} settings)" if chosen_from > 1 else "")
-
-    def against(self, one: _Device, base: _Device) -> str:
-        """``resnet50, batch 1: NVIDIA H200 against Intel Xeon``."""
-        (case, device), (other_case, other) = one, base
-        told, other_told = self(case), self(other_case)
-        if told != other_told and device == other:
-            return f"{told} against {other_told} on {device.short}"
-        if told != other_told:
-            return f"{told} on {device.short} against {other_told} on {other.short}"
-        if device == other:
-            return f"{told} on {device.short}"
-        return f"{told}: {device.short} against {other.short}"
+def _against_told(one: _Device, base: _Device) -> str:
+    """``resnet50, batch 1: NVIDIA H200 against Intel Xeon``."""
+    (case, device), (other_case, other) = one, base
+    if case.told != other_case.told and device == other:
+        return f"{case.told} against {other_case.told} on {device.short}"
+    if case.told != other_case.told:
+        return f"{case.told} on {device.short} against {other_case.told} on {other.short}"
+    if device == other:
+        return f"{case.told} on {device.short}"
+    return f"{case.told}: {device.short} against {other.short}"
 
 
 def _ratio(claim: Claim, of: Sequence[Measured], against: Sequence[Measured]) -> Estimate | None:
@@ -218,7 +204,6 @@ def _narrowings(
     That is the gap in latency between the other device and the one, without the variant over with
     it. The interval spans the extremes of those of both gains.
     """
-    shown = _Names(study)
     plain, other_plain = _as_made(of, study), _as_made(against, study)
     found = []
     for (one, variant), (base, other_variant) in pairs:
@@ -227,7 +212,7 @@ def _narrowings(
             other_gain = _gain(other_plain.get(_made_of(base), []), other_variant)
             told = ratio_of_intervals(other_gain, gain)
             told = dataclasses.replace(told, basis=basis(told.rows))
-            found.append((shown.against(one, base), told))
+            found.append((_against_told(one, base), told))
     return found
 
 
@@ -268,10 +253,9 @@ def _cost_ratios(
     claim: Claim, study: Study, pairs: Sequence[tuple[_Side, _Side]]
 ) -> list[tuple[str, Estimate]]:
     """Cost of the base over that of the other, each by its cheapest offer in a currency of both."""
-    shown = _Names(study)
     found = []
     for (one, of), (base, against) in pairs if study.prices is not None else ():
-        name = shown.against(one, base) + _chosen(of, against)
+        name = _against_told(one, base) + _chosen(of, against)
         offers = [_offers(claim, study, side) for side in (of, against)]
         sides = [_cheapest(side) for side in offers]
         both = sorted(sides[0].keys() & sides[1].keys())

@@ -20,6 +20,7 @@ class Case(NamedTuple):
         shapes: of the inputs.
         batch: items of an inference; None where not known.
         variant: of the model.
+        apart: shapes of an item, where the same name and batch stand for several; empty otherwise.
     """
 
     model: str
@@ -27,12 +28,18 @@ class Case(NamedTuple):
     shapes: tuple[str, ...]
     batch: int | None
     variant: str
+    apart: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """``resnet50 int8-dynamic``, ``bert-small (128)``."""
+        shapes = f"({', '.join(self.apart)})" if self.apart else ""
+        return " ".join(filter(None, (self.model, self.variant, shapes)))
 
     @property
     def told(self) -> str:
         """``resnet50 int8-dynamic, batch 32``."""
-        name = f"{self.model} {self.variant}".strip()
-        return f"{name}, batch {self.batch}" if self.batch is not None else name
+        return f"{self.name}, batch {self.batch}" if self.batch is not None else self.name
 
     @property
     def item_shapes(self) -> tuple[str, ...]:
@@ -122,7 +129,20 @@ def measured_settings(rows: Iterable[Row]) -> tuple[Measured, ...]:
         )
         for group in whole
     ]  # fmt: skip
-    return tuple(sorted(found, key=_order))
+    return tuple(sorted(_told_apart(found), key=_order))
+
+
+def _told_apart(found: Sequence[Measured]) -> list[Measured]:
+    """The same, with cases that differ in the shapes of an item alone called by these, too."""
+    shapes: dict[str, set[tuple[str, ...]]] = {}
+    for one in found:
+        shapes.setdefault(one.case.told, set()).add(one.case.item_shapes)
+    several = {one.case.name for one in found if len(shapes[one.case.told]) > 1}
+    return [
+        one if one.case.name not in several
+        else dataclasses.replace(one, case=one.case._replace(apart=one.case.item_shapes))
+        for one in found
+    ]  # fmt: skip
 
 
 def _order(one: Measured) -> tuple[object, ...]:

@@ -80,14 +80,13 @@ class Crossover:
     """Where the faster device changes over the batch.
 
     Attributes:
-        model, variant: of what.
+        name: of what.
         base, other: as in SpeedUp.
         crossing: where.
         speed_ups: that it was found in.
     """
 
-    model: str
-    variant: str
+    name: str
     base: Contender
     other: Contender
     crossing: Crossing
@@ -189,7 +188,7 @@ def crossovers(speed_ups: Iterable[SpeedUp]) -> tuple[Crossover, ...]:
             ]
             case, base, other = curve[0].case, curve[0].base, curve[0].other
             crossing = curves.crossing(points)
-            found.append(Crossover(case.model, case.variant, base, other, crossing, tuple(curve)))
+            found.append(Crossover(case.name, base, other, crossing, tuple(curve)))
     return tuple(found)
 
 

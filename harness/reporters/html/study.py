@@ -282,7 +282,7 @@ def _speed_ups(study: Study) -> Markup | None:
         ])  # fmt: skip
     known = contenders(study)
     crossings = [
-        element("li", element("b", foreign(f"{one.model} {one.variant}".strip(), _NAME)), ": ",
+        element("li", element("b", foreign(one.name, _NAME)), ": ",
                 crossover_told(one, known))
         for one in study.crossovers
     ]  # fmt: skip

@@ -86,7 +86,7 @@ def _heat_map(study: Study, found: Sequence[Winner], title: str) -> Markup:
     columns = sorted({one.case.batch or 0 for one in found})
     models: dict[str, dict[int, list[Winner]]] = {}
     for one in found:
-        name = f"{one.case.model} {one.case.variant}".strip()
+        name = one.case.name
         models.setdefault(name, {}).setdefault(one.case.batch or 0, []).append(one)
     heads = [element("th", "model", scope="col")]
     heads += [
@@ -194,7 +194,7 @@ def speed_ups(study: Study) -> Markup | None:
     x, y = _along(batches), _decades(min([*ends, 0.9]), max([*ends, 1.1]))
     names: dict[str, list[Content]] = {}
     for crossover in shown:
-        title = f"{crossover.model} {crossover.variant}".strip()
+        title = crossover.name
         kind = _colour(crossover.other, known)
         here = [one for one in crossover.speed_ups if one.latency.value]
         drawing = names.setdefault(title, [])

@@ -82,7 +82,8 @@ def figures(study: Study) -> Iterator[dict[str, Any]]:
     known = contenders(study)
     for crossover in study.crossovers:
         at = crossover.crossing
-        case = Case(crossover.model, "", (), None, crossover.variant)
+        of = crossover.speed_ups[0].case
+        case = of._replace(sha256="", shapes=(), batch=None)
         rows = tuple(row for speed in crossover.speed_ups for row in speed.latency.rows)
         between = at.kind == "between"
         estimate = Estimate(

@@ -133,7 +133,7 @@ def _print_speed_ups(page: Page, study: Study) -> None:
         )  # fmt: skip
     known = contenders(study)
     for crossing in study.crossovers:
-        name = f"{crossing.model} {crossing.variant}".strip()
+        name = crossing.name
         page.say("crossover", f"{name}: {crossover_told(crossing, known)}")
 
 

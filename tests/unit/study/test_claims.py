@@ -222,7 +222,7 @@ def test_only_inputs_of_one_shape_are_the_same_work(tmp_path: Path) -> None:
     assert found.verdict is Verdict.HOLDS, found.why
     assert [one.estimate.value for one in found.evidence] == pytest.approx([2.0, 2.0])
     assert [one.of for one in found.evidence] == [
-        "m, batch 1, 1x128: NVIDIA L4 against Xeon", "m, batch 1, 1x512: NVIDIA L4 against Xeon",
+        "m (128), batch 1: NVIDIA L4 against Xeon", "m (512), batch 1: NVIDIA L4 against Xeon",
     ]  # fmt: skip
 
 
@@ -246,7 +246,7 @@ def test_a_claim_that_names_two_batches_holds_them_against_each_other(tmp_path: 
     # 1,000 items/s against 500; what differs in more than the batch is another work.
     (figure,) = found.evidence
     assert figure.estimate.value == pytest.approx(2.0)
-    assert "batch 4 on Xeon against m, batch 32" in figure.of
+    assert "batch 4 on Xeon against m (8, 3x4), batch 32" in figure.of
     same = BATCHES.replace("batch = 32", "batch = [4]")
     assert not verdicts(tmp_path, same, *rows).evidence
 
