@@ -60,23 +60,46 @@ def states(
         machine: this one; None if others measure: then all cells fit.
         look: at the folder; if not, no cell has begun.
     """
-    found: list[CellState] = []
-    same: dict[str, int] = {}
     listed = _listed(folder) if look else {}
-    for cell in cells:
-        state = _state(folder, cell, machine, listed)
-        if state.status == "pending" and state.config is not None:
-            # 1 thread and half of 2 are the same here, and are measured once.
-            told = repr(dataclasses.replace(state.config, output=None))
-            first = same.setdefault(told, cell.number)
-            if first != cell.number:
-                reason = f"the same as cell {first} on this machine"
-                state = dataclasses.replace(state, status="skipped", reason=reason, config=None)
-        elif state.status == "done" and machine is not None:
-            with contextlib.suppress(DoesNotFitError):
-                same.setdefault(repr(machine.fit(cell)), cell.number)
-        found.append(state)
+    found = [_state(folder, cell, machine, listed) for cell in cells]
+    first: dict[str, int] = {}
+    # Those done come first: what is there is not measured again for a cell before it.
+    for at in sorted(range(len(found)), key=lambda at: found[at].status != "done"):
+        found[at] = _unless_same(found[at], first, folder, machine)
     return found
+
+
+def _unless_same(
+    state: CellState, first: dict[str, int], folder: Path, machine: Machine | None
+) -> CellState:
+    """How far a cell is, or that it is skipped because another one is the same.
+
+    Args:
+        state: of the cell.
+        first: number of the first cell by what makes two the same; this one is added.
+        folder: of the sweep.
+        machine: that measures them; None if others do.
+    """
+    if state.status == "skipped":
+        return state
+    # Files that hold the same make two cells one: they would fill the same partial folder.
+    number = state.cell.number
+    same = first.setdefault(state.cell.id, number)
+    if same != number:
+        reason = f"the same as cell {same}"
+        return dataclasses.replace(state, status="skipped", reason=reason, config=None)
+    config = state.config
+    if config is None and machine is not None:
+        with contextlib.suppress(DoesNotFitError):
+            config = variant_files.instead(machine.fit(state.cell), state.cell, folder)
+    if config is None:
+        return state
+    # 1 thread and half of 2 are the same here, and are measured once.
+    same = first.setdefault(repr(dataclasses.replace(config, output=None)), number)
+    if same == number or state.status != "pending":
+        return state
+    reason = f"the same as cell {same} on this machine"
+    return dataclasses.replace(state, status="skipped", reason=reason, config=None)
 
 
 def state_of(folder: Path, cell: Cell, machine: Machine) -> CellState:

@@ -60,6 +60,47 @@ def test_a_failure_is_kept_until_it_is_forgotten(tmp_path: Path, cell: Cell, her
     assert state.state_of(tmp_path, cell, here).status == "pending"
 
 
+def test_files_of_one_content_are_one_cell(tmp_path: Path, here: Machine) -> None:
+    for name in ("a.onnx", "b.onnx"):
+        (tmp_path / name).write_bytes(b"the same")
+    models = [str(tmp_path / name) for name in ("a.onnx", "b.onnx")]
+    cells = cells_of(read_plan(None, words(), [("model", models), ("batch", ["1", "2"])]))
+    for machine in (here, None):  # a cluster measures them
+        found = state.states(tmp_path / "results", cells, machine)
+        assert [(one.status, one.reason) for one in found] == [
+            ("pending", ""),
+            ("pending", ""),
+            ("skipped", "the same as cell 1"),
+            ("skipped", "the same as cell 2"),
+        ]
+
+
+def test_a_variant_that_is_done_is_not_the_model_itself(tmp_path: Path, here: Machine) -> None:
+    axes = [("model", ["mlp"]), ("variant", ["fp16", "default"])]
+    cells = cells_of(read_plan(None, words(), axes))
+    shutil.copy(GOLDEN, tmp_path / cells[0].file)
+    found = state.states(tmp_path, cells, here)
+    assert [one.status for one in found] == ["done", "pending"]
+
+
+def test_what_failed_or_is_done_is_not_measured_under_another_name(
+    tmp_path: Path, here: Machine
+) -> None:
+    axes = [("model", ["mlp"]), ("threads", ["1", "per-core"])]
+    cells = cells_of(read_plan(None, words(), axes))
+    skipped = ("skipped", "the same as cell 1 on this machine")
+    state.record_failure(tmp_path, cells[0], MachineError("no", ""))
+    found = state.states(tmp_path, cells, here)
+    assert [one.status for one in found] == ["failed", "skipped"]
+    assert (found[1].status, found[1].reason) == skipped
+    state.forget_failure(tmp_path, cells[0])
+    # The plan was extended before it.
+    shutil.copy(GOLDEN, tmp_path / cells[1].file)
+    found = state.states(tmp_path, cells, here)
+    assert [one.status for one in found] == ["skipped", "done"]
+    assert found[0].reason == "the same as cell 2 on this machine"
+
+
 @pytest.mark.parametrize("content", [b"", b"[1]", b"{" * 70_000, b'{"message": 3, "exit_code": 0}'])
 def test_a_strange_record_of_a_failure_is_one_without_a_reason(
     tmp_path: Path, cell: Cell, here: Machine, content: bytes
