@@ -1,0 +1,82 @@
+"""A profile by turns: what goes on, what begins again, and what is told of that."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("harness.native.ort", reason="the native module is not built")
+
+from harness.config.profile import ProfileConfig
+from harness.measuring import rounds
+from harness.measuring.observer import Observer
+from harness.records import Profile
+
+
+class Told(Observer):
+    """Keeps the warnings."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warning(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture
+def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ProfileConfig:
+    """A profile of two processes, one of which has been measured, by relative paths."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results").mkdir()
+    config = ProfileConfig(
+        model="mlp", processes=2, duration_s=0.02, trace=(), quick=True, output=Path("results/a.h5")
+    )
+    found = rounds.turn(config, 1, Observer())
+    assert isinstance(found, rounds.Progress)
+    assert found.finished == {0}
+    return config
+
+
+def test_how_the_output_is_written_and_where_a_turn_runs_changes_nothing(
+    tmp_path: Path, begun: ProfileConfig, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "results")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for output in (tmp_path / "results/a.h5", Path("../results/a.h5"), tmp_path / "link/a.h5"):
+        far = rounds.progress(dataclasses.replace(begun, output=output))
+        assert far is not None
+        assert far.finished == {0}
+    asked = dataclasses.replace(begun, output=tmp_path / "results/a.h5")
+    profile = rounds.turn(asked, 2, told)
+    assert isinstance(profile, Profile)
+    assert (len(profile.processes), told.warnings) == (2, [])
+    assert not list(tmp_path.glob("results/.*"))
+
+
+def test_what_cannot_go_on_is_dropped_with_the_reason(begun: ProfileConfig, told: Told) -> None:
+    other = dataclasses.replace(begun, duration_s=0.03)
+    assert rounds.progress(other) is None
+    rounds.turn(other, 1, told)
+    assert told.warnings == ["1 finished process is dropped: the request is another"]
+    turn = Path("results/.a.h5.partial/work/rounds.json")
+    left = json.loads(turn.read_text())
+    then = json.loads(left[0])
+    left[0] = json.dumps(then | {"boot": "another", "harness": "0"}, sort_keys=True)
+    turn.write_text(json.dumps(left))
+    rounds.turn(other, 1, told)
+    assert told.warnings[1] == (
+        "1 finished process is dropped: harness has another version; "
+        "the machine was booted since, or is another"
+    )
+    turn.unlink()
+    rounds.turn(other, 1, told)
+    assert told.warnings[2].startswith("1 finished process is dropped: what the turn before left")
