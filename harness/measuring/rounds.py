@@ -26,8 +26,9 @@ from typing import NamedTuple
 import msgspec
 
 from harness.config.profile import ProfileConfig
-from harness.errors import HarnessError, RequestError, one_line
+from harness.errors import NO_ROOM, HarnessError, MachineError, one_line
 from harness.measuring import handover, prepared, request, spawning
+from harness.measuring.conduct import no_room
 from harness.measuring.handover import Job
 from harness.measuring.observer import Observer
 from harness.measuring.plan import Plan
@@ -102,8 +103,9 @@ def turn(
 
     Raises:
         HarnessError: as ``harness.profile`` does; finished processes are kept.
+        shards.HeldError: another command measures it.
     """
-    with _opened(_anywhere(config), observer, facts) as measuring:
+    with _told(_partial(config)), _opened(_anywhere(config), observer, facts) as measuring:
         plan = measuring.plan
         finished = _finished(measuring.partial)
         missing = [index for index in range(plan.processes) if index not in finished]
@@ -115,6 +117,21 @@ def turn(
             # The writer removes the partial folder if it is of this profile.
             return measuring.store()
         return Progress(_finished(measuring.partial), plan)
+
+
+@contextlib.contextmanager
+def _told(partial: Path) -> Iterator[None]:
+    """Turns what the system refuses into an error of this profile: the other ones go on."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise no_room(partial) from error
+        place = partial if error.filename is None else os.fsdecode(os.fspath(error.filename))
+        raise MachineError(
+            f"{place}: {error.strerror or one_line(str(error))}",
+            f"check {partial}, ulimit -a and df",
+        ) from error
 
 
 def progress(config: ProfileConfig) -> Progress | None:
@@ -294,7 +311,7 @@ def _kept_work_folder(partial: Path) -> Iterator[Path]:
     work = _work(partial)
     with shards.hold(partial):
         if any(partial.glob("[!.]*.shard")):
-            raise RequestError(
+            raise shards.HeldError(
                 f"{partial}: another command has just begun to fill it", "wait until it has ended"
             )
         _empty(partial)

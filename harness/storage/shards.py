@@ -27,6 +27,7 @@ import numpy as np
 from harness.errors import (
     NO_ROOM,
     MachineError,
+    NoRoomError,
     ProfileFileError,
     RequestError,
     not_written,
@@ -112,6 +113,10 @@ class Shard:
     timeline: GpuTimeline | None = None
     replay: GpuTimeline | None = None
     instances: Instances | None = None
+
+
+class HeldError(RequestError):
+    """Another process holds what was to be locked."""
 
 
 def partial_folder(target: Path) -> Path:
@@ -281,7 +286,8 @@ def hold(folder: Path) -> Iterator[None]:
     """Locks a folder that is being filled against ``recover``; released when the process ends.
 
     Raises:
-        RequestError: another process holds the lock, or it is not a folder.
+        HeldError: another process holds the lock.
+        RequestError: it is not a folder.
     """
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -295,7 +301,7 @@ def hold(folder: Path) -> Iterator[None]:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise RequestError(
+                raise HeldError(
                     f"{folder}: the profile that writes it is still running",
                     "wait until it has ended",
                 ) from None
@@ -333,7 +339,8 @@ def _write(path: Path, record: ProfileHeader | Shard) -> None:
                 with archive.open(f"{number}.npy", "w", force_zip64=True) as member:
                     np.lib.format.write_array(member, array, allow_pickle=False)
     except OSError as error:
-        raise MachineError(
+        kind = NoRoomError if error.errno in NO_ROOM else MachineError
+        raise kind(
             f"{path} cannot be written: {error.strerror or error}",
             f"fix that; the finished processes are safe: harness recover {path.parent}",
         ) from error

@@ -209,7 +209,8 @@ def held(folder: Path) -> Iterator[None]:
     """Keeps a second sweep out of the folder, which is made where there is none.
 
     Raises:
-        RequestError: there is one; or the folder cannot be made or written to.
+        shards.HeldError: there is one.
+        RequestError: the folder cannot be made or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -220,10 +221,8 @@ def held(folder: Path) -> Iterator[None]:
     with contextlib.ExitStack() as lock:
         try:
             lock.enter_context(shards.hold(folder))
-        except RequestError as error:
-            if not shards.is_held(folder):
-                raise
-            raise RequestError(
+        except shards.HeldError as error:
+            raise shards.HeldError(
                 f"{folder}: {_holder(folder)} is measuring into it",
                 "wait until that has ended, or choose another `output`",
             ) from error
@@ -279,20 +278,6 @@ def alone_on_the_host(on_wait: Callable[[], None] = lambda: None) -> Iterator[No
         yield
     finally:
         os.close(descriptor)
-
-
-def is_full(folder: Path) -> bool:
-    """Whether not even a small profile can be written there."""
-    try:
-        with (
-            beside(folder / ".harness-room") as probe,
-            open(probe, "wb") as stream,  # noqa: PTH123  # for its descriptor
-        ):
-            os.posix_fallocate(stream.fileno(), 0, 4 << 20)
-        (folder / ".harness-room").unlink()
-    except OSError:
-        return True
-    return False
 
 
 def _now() -> str:

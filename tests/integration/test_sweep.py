@@ -173,13 +173,18 @@ def test_a_cell_that_fails_stops_no_other_and_is_not_tried_again_unasked(
     )
 
 
+@pytest.mark.parametrize(
+    ("model", "most_bytes"),
+    # Neither has room for the model; the second has for much else.
+    [("mlp", 30_000), ("mobilenet-v2", 5_000_000)],
+)
 def test_a_full_disk_ends_a_sweep_and_blames_no_cell(
-    python_m_harness: Harness, tmp_path: Path, broken: Path
+    python_m_harness: Harness, tmp_path: Path, broken: Path, model: str, most_bytes: int
 ) -> None:
     def small_files() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
 
-    one = ("sweep", broken, "-o", "results", "--axis", "model=mlp")
+    one = ("sweep", broken, "-o", "results", "--axis", f"model={model}")
     full = python_m_harness(*one, preexec_fn=small_files)
     assert full.returncode == 3, full.stderr
     assert "no room to go on" in full.stderr

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 pytest.importorskip("harness.native.ort", reason="the native module is not built")
 
 from harness.config.profile import ProfileConfig
+from harness.errors import HarnessError, MachineError, NoRoomError
 from harness.measuring import rounds
 from harness.measuring.observer import Observer
 from harness.records import Profile
@@ -60,6 +63,28 @@ def test_how_the_output_is_written_and_where_a_turn_runs_changes_nothing(
     assert isinstance(profile, Profile)
     assert (len(profile.processes), told.warnings) == (2, [])
     assert not list(tmp_path.glob("results/.*"))
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [(errno.ENOSPC, NoRoomError), (errno.EIO, MachineError), (errno.EROFS, MachineError)],
+)
+def test_what_the_system_refuses_is_an_error_of_the_profile(
+    begun: ProfileConfig, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[HarnessError]
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    for config in (begun, dataclasses.replace(begun, output=Path("results/new.h5"))):
+        with monkeypatch.context() as patch:
+            patch.setattr(rounds.Job, "write", refused)
+            with pytest.raises(MachineError) as raised:
+                rounds.turn(config, 1, Observer())
+        assert type(raised.value) is kind
+    far = rounds.progress(begun)
+    assert far is not None
+    assert far.finished == {0}
+    assert [path.name for path in Path("results").iterdir()] == [".a.h5.partial"]
 
 
 def test_what_cannot_go_on_is_dropped_with_the_reason(begun: ProfileConfig, told: Told) -> None:

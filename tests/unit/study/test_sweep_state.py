@@ -155,9 +155,3 @@ def test_cells_of_one_host_wait_for_each_other(
     lock.symlink_to("/etc/passwd")
     with pytest.raises(MachineError, match="cannot be locked"), state.alone_on_the_host():
         pass
-
-
-def test_a_folder_that_takes_no_more_is_full(tmp_path: Path) -> None:
-    assert not state.is_full(tmp_path)
-    assert not list(tmp_path.iterdir())
-    assert state.is_full(tmp_path / "nowhere")
