@@ -10,21 +10,17 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-import fcntl
 import json
 import os
 import re
 import socket
-import stat
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from harness.config.profile import ProfileConfig
 from harness.errors import (
     HarnessError,
-    MachineError,
     ProfileFileError,
     RequestError,
     not_written,
@@ -242,42 +238,6 @@ def _holder(folder: Path) -> str:
     if not isinstance(process, int) or not isinstance(host, str) or not isinstance(since, str):
         return "another sweep"
     return one_line(f"process {process} on {host}, since {since},", 120)
-
-
-@contextlib.contextmanager
-def alone_on_the_host(on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Waits until no other cell of this user is measured on this host, and keeps others waiting.
-
-    The lock is a file in the folder for temporary files; it ends with the process.
-
-    Args:
-        on_wait: called if there is something to wait for.
-
-    Raises:
-        MachineError: the file belongs to somebody else, or cannot be made.
-    """
-    path = Path(tempfile.gettempdir()) / f"harness-{os.geteuid()}.lock"
-    flags = os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        descriptor = os.open(path, flags, 0o600)
-    except OSError as error:
-        raise MachineError(
-            f"{path}: cannot be locked: {error.strerror}", "remove it, or set TMPDIR"
-        ) from error
-    try:
-        state = os.fstat(descriptor)
-        if state.st_uid != os.geteuid() or not stat.S_ISREG(state.st_mode):
-            raise MachineError(
-                f"{path}: belongs to another user", "set TMPDIR to a folder of yours"
-            )
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            on_wait()
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _now() -> str:

@@ -29,7 +29,7 @@ from harness.measuring.prepared import Preparation
 from harness.measuring.profile import interruptible
 from harness.records import Profile, Reading
 from harness.storage import profile_file, shards
-from harness.study import state, variant_files
+from harness.study import host_lock, state, variant_files
 from harness.study.cells import Cell, CellState, cells_of
 from harness.study.estimates import Pace, left_s
 from harness.study.fitting import Machine
@@ -159,7 +159,7 @@ def _in_rounds(
         observer.round_begins(min(current + 1, number), number, left_s(left))
         for work, missing in due:
             # Two sweeps on one host, into a folder each, do not disturb each other.
-            with state.alone_on_the_host(observer.waiting):
+            with host_lock.alone(observer.waiting):
                 _measure(work, missing, folder, machine, observer)
     for work in works:
         if not work.ended:
@@ -287,7 +287,7 @@ def measure_cell(
         raise RequestError(
             f"{folder}: cannot be made: {error.strerror}", "choose another `output`"
         ) from error
-    with interruptible(), state.alone_on_the_host(observer.waiting):
+    with interruptible(), host_lock.alone(observer.waiting):
         if retry:
             state.forget_failure(folder, cell)
         found = state.state_of(folder, cell, machine)

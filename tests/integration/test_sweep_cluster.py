@@ -75,6 +75,7 @@ def cluster(tmp_path: Path, surroundings: dict[str, str]) -> Iterator[dict[str, 
         "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
         "DASK_DISTRIBUTED__DIAGNOSTICS__NVML": "False",
         "TMPDIR": str(tmp_path),
+        "HARNESS_LOCK": str(tmp_path / "host.lock"),
     }
 
     def started(*arguments: str) -> subprocess.Popen[bytes]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -132,26 +130,3 @@ def test_the_holder_of_a_folder_is_named(tmp_path: Path) -> None:
     with state.held(folder):
         assert (folder / ".harness-sweep.json").exists()
     assert not list(folder.iterdir())
-
-
-def test_cells_of_one_host_wait_for_each_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    wait = "from harness.study import state\n"
-    wait += "with state.alone_on_the_host(lambda: print('waits', flush=True)): print('alone')"
-    with state.alone_on_the_host(pytest.fail):
-        child = subprocess.Popen(
-            [sys.executable, "-c", wait],
-            env={**os.environ, "TMPDIR": str(tmp_path)},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert child.stdout is not None
-        assert child.stdout.readline() == "waits\n"
-    assert child.communicate(timeout=60)[0] == "alone\n"
-    lock = tmp_path / f"harness-{os.geteuid()}.lock"
-    lock.unlink()
-    lock.symlink_to("/etc/passwd")
-    with pytest.raises(MachineError, match="cannot be locked"), state.alone_on_the_host():
-        pass
