@@ -13,8 +13,9 @@ import datetime
 import json
 import os
 import re
+import shutil
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,22 @@ def _unless_same(
 def state_of(folder: Path, cell: Cell, machine: Machine) -> CellState:
     """How far one cell is."""
     return _state(folder, cell, machine, _listed(folder))
+
+
+def drop_leftovers(folder: Path, states: Sequence[CellState]) -> None:
+    """Removes the partial folders of cells that are done, unless somebody is using them.
+
+    A kill after the profile had its name, and before its partial folder was gone, leaves one: up to
+    three times the model.
+    """
+    done = {one.cell.id for one in states if one.status == "done"}
+    with contextlib.suppress(FileNotFoundError):
+        for path in folder.iterdir():
+            named = _NAME.fullmatch(path.name)
+            if named and named[1] in done and named[2] == "h5.partial":
+                # Refused where it is held, a link, or no folder.
+                with contextlib.suppress(RequestError), shards.hold(path):
+                    shutil.rmtree(path, ignore_errors=True)
 
 
 #: Paths by the ID of a cell and what they are: ``h5``, ``h5.partial``, ``failed.json``.

@@ -109,6 +109,7 @@ def sweep(
     cells = cells_of(plan)
     with interruptible(), state.held(folder):
         before = _begun(folder, cells, machine, retry=retry)
+        state.drop_leftovers(folder, before)
         works = [
             _Work(one, Pace(), rounds.progress(one.config))
             for one in before
@@ -291,6 +292,7 @@ def measure_cell(
         if retry:
             state.forget_failure(folder, cell)
         found = state.state_of(folder, cell, machine)
+        state.drop_leftovers(folder, [found])
         if found.status != "pending" or found.config is None:
             return found
         observer.cell_begins(cell)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,22 @@ import pytest
 
 pytest.importorskip("harness.native.ort", reason="the native module is not built")
 
-from harness.errors import HarnessError, MachineError, NoRoomError, RequestError, not_written
+from harness.errors import (
+    HarnessError,
+    Interrupted,
+    MachineError,
+    NoRoomError,
+    RequestError,
+    not_written,
+)
 from harness.measuring import rounds
 from harness.measuring.plan import Plan
 from harness.options import words
-from harness.storage import shards
+from harness.storage import profile_file, shards
 from harness.storage.profile_file import read_profile
+from harness.study import state
 from harness.study.cells import Cell, CellState, cells_of
+from harness.study.fitting import Machine
 from harness.study.plan import SweepPlan, read_plan
 from harness.study.sweep import SweepObserver, measure_cell, sweep
 
@@ -107,6 +117,50 @@ def test_a_cell_that_another_command_has_finished_is_done(
     assert found.status == "done"
     assert not seen.failed
     assert not list(tmp_path.glob("*.failed.json"))
+
+
+@WAYS
+def test_what_a_kill_left_of_a_cell_that_is_done_is_removed(
+    tmp_path: Path, plan: SweepPlan, seen: Seen, way: str
+) -> None:
+    cell = cells_of(plan)[0]
+    shutil.copy(GOLDEN, tmp_path / cell.file)
+    names = [f".cell-{number:03d}-mlp-{cell.id}.h5.partial" for number in (1, 7, 8)]
+    other = f".cell-001-mlp-{cell.id[::-1]}.h5.partial"
+    for name in (*names, other):
+        (tmp_path / name / "work").mkdir(parents=True)
+        (tmp_path / name / shards.file_name(0)).touch()
+    with shards.hold(tmp_path / names[2]):
+        found, error = measured_by(way, plan, tmp_path, seen)
+    assert error is None
+    assert found is not None
+    assert found.status == "done"
+    left = sorted(path.name for path in tmp_path.glob(".*partial"))
+    assert left == sorted([names[2], other])
+
+
+@WAYS
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_a_profile_is_stored_ends_the_sweep_after_it(
+    tmp_path: Path,
+    plan: SweepPlan,
+    seen: Seen,
+    monkeypatch: pytest.MonkeyPatch,
+    way: str,
+    number: int,
+) -> None:
+    write = profile_file.write_profile
+
+    def interrupted(*arguments: Any, **more: Any) -> Any:
+        signal.raise_signal(number)
+        return write(*arguments, **more)
+
+    monkeypatch.setattr(profile_file, "write_profile", interrupted)
+    _, error = measured_by(way, plan, tmp_path, seen)
+    assert isinstance(error, Interrupted)
+    if way == "sweep":
+        assert "1 of 1 cells done kept" in error.message
+    assert state.state_of(tmp_path, cells_of(plan)[0], Machine()).status == "done"
 
 
 @WAYS
