@@ -36,7 +36,7 @@ from harness.measuring.profile import Measuring, started
 from harness.measuring.stopwatch import Stopwatch
 from harness.ort.library import ort_library
 from harness.records import Profile, Reading
-from harness.storage import shards
+from harness.storage import holders, shards
 from harness.version import __version__
 
 _TURN = "rounds.json"
@@ -105,7 +105,15 @@ def turn(
         HarnessError: as ``harness.profile`` does; finished processes are kept.
         shards.HeldError: another command measures it.
     """
-    with _told(_partial(config)), _opened(_anywhere(config), observer, facts) as measuring:
+    partial = _partial(config)
+    target = config.output or Path()
+    with (
+        _told(partial),
+        request.folder_of(target),
+        # Of all hosts that share the folder: to another one, this one's boot is none that it knows.
+        holders.hold(shards.lock_file(target), partial),
+        _opened(_anywhere(config), observer, facts) as measuring,
+    ):
         plan = measuring.plan
         finished = _finished(measuring.partial)
         missing = [index for index in range(plan.processes) if index not in finished]

@@ -124,6 +124,16 @@ def partial_folder(target: Path) -> Path:
     return target.with_name(f".{target.name}.partial")
 
 
+def target_of(partial: Path) -> Path:
+    """The profile whose partial state lives there."""
+    return partial.with_name(partial.name.removeprefix(".").removesuffix(".partial"))
+
+
+def lock_file(target: Path) -> Path:
+    """What is held while the profile ``target`` is measured by turns: ``.NAME.h5.lock``."""
+    return target.with_name(f".{target.name}.lock")
+
+
 def file_name(index: int) -> str:
     """Name of the shard of the process with this index."""
     return f"process-{index:03d}.shard"

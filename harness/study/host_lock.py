@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from harness.errors import MachineError
+from harness.storage import holders
 
 #: Names another file than that of the host, for all commands that are to take turns.
 VARIABLE = "HARNESS_LOCK"
@@ -73,7 +74,7 @@ def _locked(file: Path, on_wait: Callable[[], None]) -> Iterator[None]:
         try:
             _lock(file, descriptor, on_wait)
             # Somebody may have removed it meanwhile: others would lock another file.
-            if _is_at(file, descriptor):
+            if holders.is_at(file, descriptor):
                 yield
                 return
         finally:
@@ -119,13 +120,6 @@ def _make(file: Path) -> None:
     finally:
         os.close(descriptor)
         token.unlink()
-
-
-def _is_at(file: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(file.lstat(), os.fstat(descriptor))
-    except OSError:
-        return False
 
 
 def _is_open_to_all(folder: Path) -> bool:

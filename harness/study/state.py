@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import datetime
 import json
-import os
 import re
 import shutil
 import socket
@@ -28,7 +27,7 @@ from harness.errors import (
     one_line,
 )
 from harness.ordinary_files import open_ordinary
-from harness.storage import profile_file, shards
+from harness.storage import holders, profile_file, shards
 from harness.storage.files import beside
 from harness.study import variant_files
 from harness.study.cells import Cell, CellState, Failure
@@ -115,8 +114,12 @@ def drop_leftovers(folder: Path, states: Sequence[CellState]) -> None:
         for path in folder.iterdir():
             named = _NAME.fullmatch(path.name)
             if named and named[1] in done and named[2] == "h5.partial":
-                # Refused where it is held, a link, or no folder.
-                with contextlib.suppress(RequestError), shards.hold(path):
+                # Refused where it is held, a link, or no folder; nor may a full disk be in the way.
+                with (
+                    contextlib.suppress(HarnessError),
+                    holders.hold(shards.lock_file(shards.target_of(path)), path),
+                    shards.hold(path),
+                ):
                     shutil.rmtree(path, ignore_errors=True)
 
 
@@ -145,9 +148,7 @@ def _state(folder: Path, cell: Cell, machine: Machine | None, listed: _Listed) -
             return CellState(cell, "done", "", path)
         return CellState(cell, "failed", f"{path}: incomplete; delete it and go on", path)
     partial = listed.get((cell.id, "h5.partial"))
-    path = folder / cell.file
-    if partial is not None:
-        path = folder / partial.name.removeprefix(".").removesuffix(".partial")
+    path = folder / cell.file if partial is None else shards.target_of(partial)
     config = None
     if machine is not None:
         try:
@@ -231,30 +232,9 @@ def held(folder: Path) -> Iterator[None]:
         raise RequestError(
             f"{folder}: cannot be made: {error.strerror}", "choose another `output`"
         ) from error
-    with contextlib.ExitStack() as lock:
-        try:
-            lock.enter_context(shards.hold(folder))
-        except shards.HeldError as error:
-            raise shards.HeldError(
-                f"{folder}: {_holder(folder)} is measuring into it",
-                "wait until that has ended, or choose another `output`",
-            ) from error
-        told = {"process": os.getpid(), "host": socket.gethostname(), "since": _now()}
-        _write(folder / _HOLDER, told)
-        try:
-            yield
-        finally:
-            with contextlib.suppress(OSError):
-                (folder / _HOLDER).unlink()
-
-
-def _holder(folder: Path) -> str:
-    """Who holds the folder, as far as is known."""
-    told = _read(folder / _HOLDER)
-    process, host, since = (told.get(name) for name in ("process", "host", "since"))
-    if not isinstance(process, int) or not isinstance(host, str) or not isinstance(since, str):
-        return "another sweep"
-    return one_line(f"process {process} on {host}, since {since},", 120)
+    # By the file for all hosts, by the folder where that has no locks of files.
+    with holders.hold(folder / _HOLDER, folder), shards.hold(folder):
+        yield
 
 
 def _now() -> str:

@@ -6,6 +6,8 @@ import dataclasses
 import errno
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from harness.errors import HarnessError, MachineError, NoRoomError
 from harness.measuring import rounds
 from harness.measuring.observer import Observer
 from harness.records import Profile
+from harness.storage import shards
 
 
 class Told(Observer):
@@ -63,6 +66,29 @@ def test_how_the_output_is_written_and_where_a_turn_runs_changes_nothing(
     assert isinstance(profile, Profile)
     assert (len(profile.processes), told.warnings) == (2, [])
     assert not list(tmp_path.glob("results/.*"))
+
+
+def test_what_another_host_is_measuring_is_left_alone(begun: ProfileConfig, told: Told) -> None:
+    # The locks of folders are of one host; the other one's boot is another.
+    turn = Path("results/.a.h5.partial/work/rounds.json")
+    left = json.loads(turn.read_text())
+    left[0] = json.dumps(json.loads(left[0]) | {"boot": "another"}, sort_keys=True)
+    turn.write_text(json.dumps(left))
+    hold = "import fcntl, sys, time; held = open(sys.argv[1], 'r+'); fcntl.flock(held, 2)\n"
+    hold += "print(1, flush=True); time.sleep(100)"
+    lock = Path("results/.a.h5.lock")
+    lock.write_text(json.dumps({"process": 7, "host": "node-7", "since": "2026-01-01"}))
+    with subprocess.Popen([sys.executable, "-c", hold, str(lock)], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.read(1)
+        with pytest.raises(shards.HeldError, match="process 7 on node-7, since 2026-01-01"):
+            rounds.turn(begun, 1, told)
+        other.kill()
+    assert (turn.exists(), told.warnings) == (True, [])
+    assert Path("results/.a.h5.partial/process-000.shard").exists()
+    rounds.turn(begun, 1, told)
+    assert "the machine was booted since, or is another" in told.warnings[0]
+    assert not lock.exists()
 
 
 @pytest.mark.parametrize(

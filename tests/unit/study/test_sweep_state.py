@@ -124,7 +124,7 @@ def test_the_holder_of_a_folder_is_named(tmp_path: Path) -> None:
             state.held(folder).__enter__()
         # What somebody else wrote there is shown on one line, or not at all.
         (folder / ".harness-sweep.json").write_text(json.dumps({"process": 1, "host": 2}))
-        with pytest.raises(RequestError, match="another sweep is measuring"):
+        with pytest.raises(RequestError, match="another command is measuring"):
             state.held(folder).__enter__()
         other.kill()
     with state.held(folder):
