@@ -45,7 +45,7 @@ def test_a_cell_has_the_same_identity_in_the_plan_that_is_sent(tmp_path: Path) -
 
     path = tmp_path / "plan.toml"
     path.write_text(
-        "[sweep]\nquick = true\ntrace = 'none'\nprovider_options.'a b' = '1'\n"
+        "[sweep]\nquick = true\ntrace = 'none'\nprovider = 'cuda'\nprovider_options.'a b' = '1'\n"
         "[axes]\nmodel = ['mlp']\nthreads = ['all', 'default']\nplacement = ['1-core']\n"
         "shape.'in\"put' = ['1x64']\nentries.'x.y' = ['ü', 2]\n"
     )
@@ -75,7 +75,6 @@ def cluster(tmp_path: Path, surroundings: dict[str, str]) -> Iterator[dict[str, 
         "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
         "DASK_DISTRIBUTED__DIAGNOSTICS__NVML": "False",
         "TMPDIR": str(tmp_path),
-        "HARNESS_LOCK": str(tmp_path / "host.lock"),
     }
 
     def started(*arguments: str) -> subprocess.Popen[bytes]:
