@@ -121,7 +121,7 @@ def turn(
             one = dataclasses.replace(plan, processes=1)
             spawning.measure(measuring.job, one, _nobody_waits, measuring.clock, first=index)
             on_process()
-        if len(missing) <= processes and not _drop_damaged(measuring.partial):
+        if len(missing) <= processes and not _drop_damaged(measuring.partial, observer):
             # The writer removes the partial folder if it is of this profile.
             return measuring.store()
         return Progress(_finished(measuring.partial), plan)
@@ -221,7 +221,7 @@ def _continued(config: ProfileConfig, partial: Path, clock: Stopwatch) -> Measur
 
 
 #: How files fail to be read that a turn has left.
-_UNREADABLE = (OSError, ValueError, LookupError, HarnessError, msgspec.MsgspecError)
+_UNREADABLE = (OSError, ValueError, TypeError, LookupError, HarnessError, msgspec.MsgspecError)
 
 
 def _unreadable(error: Exception) -> str:
@@ -291,10 +291,11 @@ def _finished(partial: Path) -> frozenset[int]:
     return frozenset(int(name) for name in names if name.isdecimal())
 
 
-def _drop_damaged(partial: Path) -> bool:
+def _drop_damaged(partial: Path, observer: Observer) -> bool:
     """Deletes damaged shards, whose processes are then measured again; whether there were any."""
     _, damaged = shards.read_shards(partial)
-    for name, _ in damaged:
+    for name, reason in damaged:
+        observer.warning(f"{name} is damaged and dropped: {reason}")
         (partial / name).unlink(missing_ok=True)
     return bool(damaged)
 

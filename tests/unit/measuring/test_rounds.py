@@ -91,6 +91,16 @@ def test_what_another_host_is_measuring_is_left_alone(begun: ProfileConfig, told
     assert not lock.exists()
 
 
+def test_a_damaged_process_is_named_and_measured_again(begun: ProfileConfig, told: Told) -> None:
+    Path("results/.a.h5.partial/process-000.shard").write_bytes(b"noise")
+    found = rounds.turn(begun, 2, told)
+    assert isinstance(found, rounds.Progress)
+    assert found.finished == {1}
+    (warning,) = told.warnings
+    assert warning.startswith("process-000.shard is damaged and dropped: BadZipFile")
+    assert isinstance(rounds.turn(begun, 2, told), Profile)
+
+
 @pytest.mark.parametrize(
     ("number", "kind"),
     [(errno.ENOSPC, NoRoomError), (errno.EIO, MachineError), (errno.EROFS, MachineError)],
