@@ -7,6 +7,7 @@ says what to do about it. Only ``harness.commands`` turns them into text and exi
 from __future__ import annotations
 
 import errno
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -60,6 +61,10 @@ class MachineError(HarnessError):
     exit_code = 3
 
 
+class NoRoomError(MachineError):
+    """There is no room on the disk: nothing is wrong with what was asked."""
+
+
 class Interrupted(HarnessError):
     """The user interrupted the command; what was recorded is kept, and the message says where."""
 
@@ -81,8 +86,22 @@ def not_written(
     reason = error.strerror or str(error)
     if error.errno in NO_ROOM:
         kept = f"; {kept}" if kept else ""
-        return MachineError(f"{path}: no room to write it ({reason}){kept}", way_out)
+        return NoRoomError(f"{path}: no room to write it ({reason}){kept}", way_out)
     return RequestError(f"{path}: cannot be written: {reason}", "write to another folder")
+
+
+def lacks_room(error: BaseException | None) -> bool:
+    """Whether an error says that there was no room, or one that caused it does.
+
+    Libraries that write files themselves say so in the words of the system alone.
+    """
+    while error is not None:
+        if isinstance(error, NoRoomError) or getattr(error, "errno", None) in NO_ROOM:
+            return True
+        if any(os.strerror(number) in str(error) for number in NO_ROOM):
+            return True
+        error = error.__cause__
+    return False
 
 
 #: What Python, ONNX Runtime and OpenBLAS say when the system starts no more threads.

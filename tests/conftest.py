@@ -9,6 +9,13 @@ import pytest
 
 
 @pytest.fixture(scope="session", autouse=True)
+def host_lock(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No sweep of the tests waits for one that somebody else runs on this machine, or for another
+    worker's."""
+    os.environ["HARNESS_LOCK"] = str(tmp_path_factory.getbasetemp() / "host.lock")
+
+
+@pytest.fixture(scope="session", autouse=True)
 def bytecode(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Where Python may write no bytecode, each of hundreds of processes would compile harness anew.
 

@@ -19,6 +19,7 @@ from harness.errors import (
     NO_THREADS,
     HarnessError,
     MachineError,
+    NoRoomError,
     no_threads,
     one_line,
 )
@@ -104,9 +105,9 @@ def no_memory(what: str) -> MachineError:
     )
 
 
-def no_room(folder: Path) -> MachineError:
+def no_room(folder: Path) -> NoRoomError:
     """The error for a full disk."""
-    return MachineError(
+    return NoRoomError(
         f"{folder}: no room to work in", "make room there, or choose another `output`"
     )
 

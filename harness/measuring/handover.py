@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 
 from harness.config.profile import ProfileConfig
-from harness.errors import HarnessError
+from harness.errors import HarnessError, NoRoomError, lacks_room
 from harness.machine.placement import Place
 from harness.measuring import plain_values
 from harness.measuring.stopwatch import Stopwatch, Stretch
@@ -172,14 +172,17 @@ class PlainError(NamedTuple):
     kind: str
     message: str
     remedy: str
+    no_room: bool = False
 
     @classmethod
     def of(cls, error: HarnessError) -> PlainError:
         """This error."""
-        return cls(error.kind, error.message, error.remedy)
+        return cls(error.kind, error.message, error.remedy, lacks_room(error))
 
     def restored(self) -> HarnessError:
-        """The error again."""
+        """The error again; one that there was no room, whatever it was raised for."""
+        if self.no_room:
+            return NoRoomError(self.message, self.remedy)
         kind = next(kind for kind in _kinds(HarnessError) if kind.kind == self.kind)
         return kind(self.message, self.remedy)
 

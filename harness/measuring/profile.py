@@ -147,14 +147,22 @@ class Measuring:
             raise
 
     def store(self, stacks: Stacks | None = None, absent: tuple[Absent, ...] = ()) -> Profile:
-        """Writes the finished profile; Ctrl-C is ignored meanwhile, so as not to lose it.
+        """Writes the finished profile; Ctrl-C waits meanwhile, so as not to lose it.
 
         Args:
             stacks: of one more worker.
             absent: what could not be measured after the processes had finished.
+
+        Raises:
+            Interrupted: by a signal meanwhile, if others are measured after this profile; it is
+                stored.
         """
-        with _signals(signal.SIG_IGN):
-            return self._store(complete=True, stacks=stacks, absent=absent)
+        came: list[int] = []
+        with _signals(lambda number, _: came.append(number)):
+            stored = self._store(complete=True, stacks=stacks, absent=absent)
+        if came and self.in_rounds:  # else there is nothing left to interrupt
+            raise Interrupted("interrupted")
+        return stored
 
     def _store(
         self, *, complete: bool, stacks: Stacks | None = None, absent: tuple[Absent, ...] = ()

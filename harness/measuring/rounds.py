@@ -8,7 +8,8 @@ saves seconds a turn.
 
 A profile goes on only where nothing has changed that its processes should have in common: the
 request, harness, ONNX Runtime, the model, the host and its last boot (after which CLOCK_MONOTONIC
-begins anew). Otherwise it begins again.
+begins anew). Otherwise it begins again, and says why. How a path is written, and from which folder
+the command runs, changes nothing.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ from typing import NamedTuple
 import msgspec
 
 from harness.config.profile import ProfileConfig
-from harness.errors import HarnessError, RequestError
+from harness.errors import NO_ROOM, HarnessError, MachineError, one_line
 from harness.measuring import handover, prepared, request, spawning
+from harness.measuring.conduct import no_room
 from harness.measuring.handover import Job
 from harness.measuring.observer import Observer
 from harness.measuring.plan import Plan
@@ -34,10 +36,21 @@ from harness.measuring.profile import Measuring, started
 from harness.measuring.stopwatch import Stopwatch
 from harness.ort.library import ort_library
 from harness.records import Profile, Reading
-from harness.storage import shards
+from harness.storage import holders, shards
 from harness.version import __version__
 
 _TURN = "rounds.json"
+
+#: What a difference in an entry of ``_same`` means.
+_DIFFERENCES = {
+    "harness": "harness has another version",
+    "config": "the request is another",
+    "cpus": "other CPUs may be used",
+    "folder": "the folder is at another place",
+    "boot": "the machine was booted since, or is another",
+    "library": "ONNX Runtime is another",
+    "model": "the model file is another",
+}
 
 
 class _Turn(NamedTuple):
@@ -50,6 +63,10 @@ class _Turn(NamedTuple):
 
     same: str
     plan: Plan
+
+
+class _BeginsAgainError(Exception):
+    """A profile cannot go on where it was; the message says why."""
 
 
 class Progress(NamedTuple):
@@ -86,8 +103,17 @@ def turn(
 
     Raises:
         HarnessError: as ``harness.profile`` does; finished processes are kept.
+        shards.HeldError: another command measures it.
     """
-    with _opened(config, observer, facts) as measuring:
+    partial = _partial(config)
+    target = config.output or Path()
+    with (
+        _told(partial),
+        request.folder_of(target),
+        # Of all hosts that share the folder: to another one, this one's boot is none that it knows.
+        holders.hold(shards.lock_file(target), partial),
+        _opened(_anywhere(config), observer, facts) as measuring,
+    ):
         plan = measuring.plan
         finished = _finished(measuring.partial)
         missing = [index for index in range(plan.processes) if index not in finished]
@@ -95,17 +121,45 @@ def turn(
             one = dataclasses.replace(plan, processes=1)
             spawning.measure(measuring.job, one, _nobody_waits, measuring.clock, first=index)
             on_process()
-        if len(missing) <= processes and not _drop_damaged(measuring.partial):
+        if len(missing) <= processes and not _drop_damaged(measuring.partial, observer):
             # The writer removes the partial folder if it is of this profile.
             return measuring.store()
         return Progress(_finished(measuring.partial), plan)
 
 
+@contextlib.contextmanager
+def _told(partial: Path) -> Iterator[None]:
+    """Turns what the system refuses into an error of this profile: the other ones go on."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise no_room(partial) from error
+        place = partial if error.filename is None else os.fsdecode(os.fspath(error.filename))
+        raise MachineError(
+            f"{place}: {error.strerror or one_line(str(error))}",
+            f"check {partial}, ulimit -a and df",
+        ) from error
+
+
 def progress(config: ProfileConfig) -> Progress | None:
     """How far a profile is; None where it has not begun, or must begin again."""
-    partial = _partial(config)
-    found = _stored_turn(config, partial) if partial.is_dir() else None
-    return None if found is None else Progress(_finished(partial), found.plan)
+    partial, config = _partial(config), _anywhere(config)
+    if not partial.is_dir():
+        return None
+    try:
+        found = _stored_turn(config, partial)
+    except _BeginsAgainError:
+        return None
+    return Progress(_finished(partial), found.plan)
+
+
+def _anywhere(config: ProfileConfig) -> ProfileConfig:
+    """The request as later turns can use it, from whatever folder they run."""
+    custom_ops = tuple(path.absolute() for path in config.session.custom_ops)
+    return dataclasses.replace(
+        config, session=dataclasses.replace(config.session, custom_ops=custom_ops)
+    )
 
 
 def _partial(config: ProfileConfig) -> Path:
@@ -122,12 +176,17 @@ def _opened(
     partial, clock = _partial(config), Stopwatch()
     if partial.is_dir():
         with shards.hold(partial):
-            found = _continued(config, partial, clock)
-            if found is not None:
+            try:
+                found = _continued(config, partial, clock)
+            except _BeginsAgainError as reason:
+                if dropped := len(_finished(partial)):
+                    several = "es are" if dropped > 1 else " is"
+                    observer.warning(f"{dropped} finished process{several} dropped: {reason}")
+                # Left by a turn that was killed before it knew how to go on, or of another time.
+                _empty(partial)
+            else:
                 yield found
                 return
-            # Left by a turn that was killed before it knew how to go on, or of another time.
-            _empty(partial)
     with started(config, observer, clock, _kept_work_folder) as fresh:
         header = fresh.header
         header = dataclasses.replace(header, environment=(*header.environment, *facts))
@@ -139,32 +198,55 @@ def _opened(
         yield dataclasses.replace(fresh, header=header, in_rounds=True)
 
 
-def _continued(config: ProfileConfig, partial: Path, clock: Stopwatch) -> Measuring | None:
-    """The profile in a partial folder that is held; None if it must begin again."""
+def _continued(config: ProfileConfig, partial: Path, clock: Stopwatch) -> Measuring:
+    """The profile in a partial folder that is held.
+
+    Raises:
+        _BeginsAgainError: it must begin again.
+    """
     found = _stored_turn(config, partial)
-    if found is None:
-        return None
     try:
-        job = dataclasses.replace(Job.read(partial / "work" / "job.json"), parent=os.getpid())
+        job = Job.read(partial / "work" / "job.json")
+        job = dataclasses.replace(
+            job, partial_folder=partial, work_folder=_work(partial), parent=os.getpid()
+        )
         preparation = prepared.read(job)
         handover.read_inputs(job)
         header = shards.read_header(partial)
-    except (OSError, ValueError, LookupError, HarnessError, msgspec.MsgspecError):
-        return None
+    except _UNREADABLE as error:
+        raise _BeginsAgainError(_unreadable(error)) from error
     job.write()
     target = config.output or Path()
     return Measuring(job, preparation, found.plan, header, partial, target, clock, in_rounds=True)
 
 
-def _stored_turn(config: ProfileConfig, partial: Path) -> _Turn | None:
-    """What an earlier turn left to go by; None where it left nothing, or something has changed."""
+#: How files fail to be read that a turn has left.
+_UNREADABLE = (OSError, ValueError, TypeError, LookupError, HarnessError, msgspec.MsgspecError)
+
+
+def _unreadable(error: Exception) -> str:
+    return f"what the turn before left cannot be read ({one_line(str(error), 200)})"
+
+
+def _stored_turn(config: ProfileConfig, partial: Path) -> _Turn:
+    """What an earlier turn left to go by.
+
+    Raises:
+        _BeginsAgainError: it left nothing, or something has changed.
+    """
     try:
         found = handover.read(partial / "work" / _TURN, _Turn)
         cpus = tuple(sorted(request.usable_cpus(config.affinity)))
-        same = found.same == _same(config, partial, cpus)
-    except (OSError, ValueError, LookupError, HarnessError, msgspec.MsgspecError):
-        return None
-    return found if same else None
+        now = _same(config, partial, cpus)
+        if found.same == now:
+            return found
+        then = json.loads(found.same)
+        reasons = [
+            reason for name, reason in _DIFFERENCES.items() if then[name] != json.loads(now)[name]
+        ]
+    except _UNREADABLE as error:
+        raise _BeginsAgainError(_unreadable(error)) from error
+    raise _BeginsAgainError("; ".join(reasons))
 
 
 def _same(config: ProfileConfig, partial: Path, cpus: Sequence[int]) -> str:
@@ -173,9 +255,13 @@ def _same(config: ProfileConfig, partial: Path, cpus: Sequence[int]) -> str:
     return json.dumps(
         {
             "harness": __version__,
-            "config": msgspec.to_builtins(config, enc_hook=str),
+            # Paths by what they lead to: another command may write them otherwise.
+            "config": msgspec.to_builtins(
+                dataclasses.replace(config, output=None, model=""),
+                enc_hook=lambda path: str(Path(path).resolve()),
+            ),
             "cpus": list(cpus),
-            "folder": str(partial.absolute()),
+            "folder": str(partial.resolve()),
             "boot": _boot(),
             "library": _state(library),
             "model": _state(Path(config.model)),
@@ -190,7 +276,7 @@ def _state(path: Path) -> str:
         held = path.stat()
     except OSError:
         return str(path)
-    return f"{path.absolute()} {held.st_size} {held.st_mtime_ns}"
+    return f"{path.resolve()} {held.st_size} {held.st_mtime_ns}"
 
 
 def _boot() -> str:
@@ -205,10 +291,11 @@ def _finished(partial: Path) -> frozenset[int]:
     return frozenset(int(name) for name in names if name.isdecimal())
 
 
-def _drop_damaged(partial: Path) -> bool:
+def _drop_damaged(partial: Path, observer: Observer) -> bool:
     """Deletes damaged shards, whose processes are then measured again; whether there were any."""
     _, damaged = shards.read_shards(partial)
-    for name, _ in damaged:
+    for name, reason in damaged:
+        observer.warning(f"{name} is damaged and dropped: {reason}")
         (partial / name).unlink(missing_ok=True)
     return bool(damaged)
 
@@ -221,14 +308,19 @@ def _empty(partial: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def _work(partial: Path) -> Path:
+    """The work folder, by a path that holds from whatever folder later turns run."""
+    return partial.resolve() / "work"
+
+
 @contextlib.contextmanager
 def _kept_work_folder(partial: Path) -> Iterator[Path]:
     """A work folder that stays for the next turn, once it holds all that this one needs."""
-    work = partial / "work"
     shards.make_private(partial)
+    work = _work(partial)
     with shards.hold(partial):
         if any(partial.glob("[!.]*.shard")):
-            raise RequestError(
+            raise shards.HeldError(
                 f"{partial}: another command has just begun to fill it", "wait until it has ended"
             )
         _empty(partial)

@@ -27,6 +27,7 @@ import numpy as np
 from harness.errors import (
     NO_ROOM,
     MachineError,
+    NoRoomError,
     ProfileFileError,
     RequestError,
     not_written,
@@ -114,9 +115,23 @@ class Shard:
     instances: Instances | None = None
 
 
+class HeldError(RequestError):
+    """Another process holds what was to be locked."""
+
+
 def partial_folder(target: Path) -> Path:
     """Where the partial state of the profile ``target`` lives: ``.NAME.h5.partial``."""
     return target.with_name(f".{target.name}.partial")
+
+
+def target_of(partial: Path) -> Path:
+    """The profile whose partial state lives there."""
+    return partial.with_name(partial.name.removeprefix(".").removesuffix(".partial"))
+
+
+def lock_file(target: Path) -> Path:
+    """What is held while the profile ``target`` is measured by turns: ``.NAME.h5.lock``."""
+    return target.with_name(f".{target.name}.lock")
 
 
 def file_name(index: int) -> str:
@@ -281,7 +296,8 @@ def hold(folder: Path) -> Iterator[None]:
     """Locks a folder that is being filled against ``recover``; released when the process ends.
 
     Raises:
-        RequestError: another process holds the lock, or it is not a folder.
+        HeldError: another process holds the lock.
+        RequestError: it is not a folder.
     """
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -295,7 +311,7 @@ def hold(folder: Path) -> Iterator[None]:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise RequestError(
+                raise HeldError(
                     f"{folder}: the profile that writes it is still running",
                     "wait until it has ended",
                 ) from None
@@ -333,7 +349,8 @@ def _write(path: Path, record: ProfileHeader | Shard) -> None:
                 with archive.open(f"{number}.npy", "w", force_zip64=True) as member:
                     np.lib.format.write_array(member, array, allow_pickle=False)
     except OSError as error:
-        raise MachineError(
+        kind = NoRoomError if error.errno in NO_ROOM else MachineError
+        raise kind(
             f"{path} cannot be written: {error.strerror or error}",
             f"fix that; the finished processes are safe: harness recover {path.parent}",
         ) from error

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +26,9 @@ _DIGITS = 12
 
 #: Characters of the model's name in the name of a file.
 _NAME = 40
+
+#: Most files of a folder that are read: a data set of ONNX has a few for each input.
+_MOST_FILES = 1000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -119,7 +123,10 @@ def cells_of(plan: SweepPlan) -> tuple[Cell, ...]:
 
 
 def _identity(settings: Mapping[Setting, Value]) -> str:
-    """Hash of the settings; files count by their contents, not by their places."""
+    """Hash of the settings; files and folders count by their contents, not by their places.
+
+    What cannot be read here counts by its place.
+    """
     told = {
         "/".join((one.part, one.field, one.key)): _content(one, value)
         for one, value in settings.items()
@@ -142,15 +149,46 @@ def _content(setting: Setting, value: Value) -> Value:
         return value
     path = Path(str(value))
     try:
+        if path.is_dir():
+            return _folder_digest(path) or _place(path)
         held = path.stat()
     except (OSError, ValueError):
-        return path.name
+        return _place(path)
     return _digest(path, held.st_size, held.st_mtime_ns, is_model=setting.field == "model")
+
+
+def _place(path: Path) -> str:
+    """What stands for contents that cannot be read here: two files may well have one name."""
+    return os.path.abspath(path)  # noqa: PTH100  # without ``..``, and links as they are
+
+
+def _folder_digest(folder: Path) -> str:
+    """Hash of the names and contents of a folder's files; empty if they are too many to read.
+
+    Raises:
+        OSError: a folder in it cannot be read.
+    """
+    told: list[tuple[str, str]] = []
+    for inner, _, names in os.walk(folder, onerror=_raise):
+        if len(told) + len(names) > _MOST_FILES:
+            return ""
+        for name in names:
+            path = Path(inner, name)
+            held = path.lstat()
+            content = _digest(path, held.st_size, held.st_mtime_ns, is_model=False)
+            if content == _place(path):
+                content = ""  # a pipe, or a link to nowhere: its name is told
+            told.append((str(path.relative_to(folder)), content))
+    return hashlib.sha256(json.dumps(sorted(told)).encode()).hexdigest()
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 @functools.cache
 def _digest(path: Path, _size: int, _mtime_ns: int, *, is_model: bool) -> str:
-    """Hash of a file; of what is no file that can be read, its name."""
+    """Hash of a file; of what is no file that can be read, its path."""
     if is_model:
         from harness.models import file  # takes onnx, which a plan of reference models spares
 
@@ -164,4 +202,4 @@ def _digest(path: Path, _size: int, _mtime_ns: int, *, is_model: bool) -> str:
         with open(open_ordinary(path), "rb") as stream:  # noqa: PTH123  # a descriptor
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except (OSError, ValueError):
-        return path.name
+        return _place(path)

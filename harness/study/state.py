@@ -10,28 +10,24 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-import fcntl
 import json
-import os
 import re
+import shutil
 import socket
-import stat
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.config.profile import ProfileConfig
 from harness.errors import (
     HarnessError,
-    MachineError,
     ProfileFileError,
     RequestError,
     not_written,
     one_line,
 )
 from harness.ordinary_files import open_ordinary
-from harness.storage import profile_file, shards
+from harness.storage import holders, profile_file, shards
 from harness.storage.files import beside
 from harness.study import variant_files
 from harness.study.cells import Cell, CellState, Failure
@@ -60,28 +56,71 @@ def states(
         machine: this one; None if others measure: then all cells fit.
         look: at the folder; if not, no cell has begun.
     """
-    found: list[CellState] = []
-    same: dict[str, int] = {}
     listed = _listed(folder) if look else {}
-    for cell in cells:
-        state = _state(folder, cell, machine, listed)
-        if state.status == "pending" and state.config is not None:
-            # 1 thread and half of 2 are the same here, and are measured once.
-            told = repr(dataclasses.replace(state.config, output=None))
-            first = same.setdefault(told, cell.number)
-            if first != cell.number:
-                reason = f"the same as cell {first} on this machine"
-                state = dataclasses.replace(state, status="skipped", reason=reason, config=None)
-        elif state.status == "done" and machine is not None:
-            with contextlib.suppress(DoesNotFitError):
-                same.setdefault(repr(machine.fit(cell)), cell.number)
-        found.append(state)
+    found = [_state(folder, cell, machine, listed) for cell in cells]
+    first: dict[str, int] = {}
+    # Those done come first: what is there is not measured again for a cell before it.
+    for at in sorted(range(len(found)), key=lambda at: found[at].status != "done"):
+        found[at] = _unless_same(found[at], first, folder, machine)
     return found
+
+
+def _unless_same(
+    state: CellState, first: dict[str, int], folder: Path, machine: Machine | None
+) -> CellState:
+    """How far a cell is, or that it is skipped because another one is the same.
+
+    Args:
+        state: of the cell.
+        first: number of the first cell by what makes two the same; this one is added.
+        folder: of the sweep.
+        machine: that measures them; None if others do.
+    """
+    if state.status == "skipped":
+        return state
+    # Files that hold the same make two cells one: they would fill the same partial folder.
+    number = state.cell.number
+    same = first.setdefault(state.cell.id, number)
+    if same != number:
+        reason = f"the same as cell {same}"
+        return dataclasses.replace(state, status="skipped", reason=reason, config=None)
+    config = state.config
+    if config is None and machine is not None:
+        with contextlib.suppress(DoesNotFitError):
+            config = variant_files.instead(machine.fit(state.cell), state.cell, folder)
+    if config is None:
+        return state
+    # 1 thread and half of 2 are the same here, and are measured once.
+    same = first.setdefault(repr(dataclasses.replace(config, output=None)), number)
+    if same == number or state.status != "pending":
+        return state
+    reason = f"the same as cell {same} on this machine"
+    return dataclasses.replace(state, status="skipped", reason=reason, config=None)
 
 
 def state_of(folder: Path, cell: Cell, machine: Machine) -> CellState:
     """How far one cell is."""
     return _state(folder, cell, machine, _listed(folder))
+
+
+def drop_leftovers(folder: Path, states: Sequence[CellState]) -> None:
+    """Removes the partial folders of cells that are done, unless somebody is using them.
+
+    A kill after the profile had its name, and before its partial folder was gone, leaves one: up to
+    three times the model.
+    """
+    done = {one.cell.id for one in states if one.status == "done"}
+    with contextlib.suppress(FileNotFoundError):
+        for path in folder.iterdir():
+            named = _NAME.fullmatch(path.name)
+            if named and named[1] in done and named[2] == "h5.partial":
+                # Refused where it is held, a link, or no folder; nor may a full disk be in the way.
+                with (
+                    contextlib.suppress(HarnessError),
+                    holders.hold(shards.lock_file(shards.target_of(path)), path),
+                    shards.hold(path),
+                ):
+                    shutil.rmtree(path, ignore_errors=True)
 
 
 #: Paths by the ID of a cell and what they are: ``h5``, ``h5.partial``, ``failed.json``.
@@ -109,9 +148,7 @@ def _state(folder: Path, cell: Cell, machine: Machine | None, listed: _Listed) -
             return CellState(cell, "done", "", path)
         return CellState(cell, "failed", f"{path}: incomplete; delete it and go on", path)
     partial = listed.get((cell.id, "h5.partial"))
-    path = folder / cell.file
-    if partial is not None:
-        path = folder / partial.name.removeprefix(".").removesuffix(".partial")
+    path = folder / cell.file if partial is None else shards.target_of(partial)
     config = None
     if machine is not None:
         try:
@@ -187,7 +224,8 @@ def held(folder: Path) -> Iterator[None]:
     """Keeps a second sweep out of the folder, which is made where there is none.
 
     Raises:
-        RequestError: there is one; or the folder cannot be made or written to.
+        shards.HeldError: there is one.
+        RequestError: the folder cannot be made or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -195,82 +233,9 @@ def held(folder: Path) -> Iterator[None]:
         raise RequestError(
             f"{folder}: cannot be made: {error.strerror}", "choose another `output`"
         ) from error
-    with contextlib.ExitStack() as lock:
-        try:
-            lock.enter_context(shards.hold(folder))
-        except RequestError as error:
-            if not shards.is_held(folder):
-                raise
-            raise RequestError(
-                f"{folder}: {_holder(folder)} is measuring into it",
-                "wait until that has ended, or choose another `output`",
-            ) from error
-        told = {"process": os.getpid(), "host": socket.gethostname(), "since": _now()}
-        _write(folder / _HOLDER, told)
-        try:
-            yield
-        finally:
-            with contextlib.suppress(OSError):
-                (folder / _HOLDER).unlink()
-
-
-def _holder(folder: Path) -> str:
-    """Who holds the folder, as far as is known."""
-    told = _read(folder / _HOLDER)
-    process, host, since = (told.get(name) for name in ("process", "host", "since"))
-    if not isinstance(process, int) or not isinstance(host, str) or not isinstance(since, str):
-        return "another sweep"
-    return one_line(f"process {process} on {host}, since {since},", 120)
-
-
-@contextlib.contextmanager
-def alone_on_the_host(on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Waits until no other cell of this user is measured on this host, and keeps others waiting.
-
-    The lock is a file in the folder for temporary files; it ends with the process.
-
-    Args:
-        on_wait: called if there is something to wait for.
-
-    Raises:
-        MachineError: the file belongs to somebody else, or cannot be made.
-    """
-    path = Path(tempfile.gettempdir()) / f"harness-{os.geteuid()}.lock"
-    flags = os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        descriptor = os.open(path, flags, 0o600)
-    except OSError as error:
-        raise MachineError(
-            f"{path}: cannot be locked: {error.strerror}", "remove it, or set TMPDIR"
-        ) from error
-    try:
-        state = os.fstat(descriptor)
-        if state.st_uid != os.geteuid() or not stat.S_ISREG(state.st_mode):
-            raise MachineError(
-                f"{path}: belongs to another user", "set TMPDIR to a folder of yours"
-            )
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            on_wait()
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+    # By the file for all hosts, by the folder where that has no locks of files.
+    with holders.hold(folder / _HOLDER, folder), shards.hold(folder):
         yield
-    finally:
-        os.close(descriptor)
-
-
-def is_full(folder: Path) -> bool:
-    """Whether not even a small profile can be written there."""
-    try:
-        with (
-            beside(folder / ".harness-room") as probe,
-            open(probe, "wb") as stream,  # noqa: PTH123  # for its descriptor
-        ):
-            os.posix_fallocate(stream.fileno(), 0, 4 << 20)
-        (folder / ".harness-room").unlink()
-    except OSError:
-        return True
-    return False
 
 
 def _now() -> str:

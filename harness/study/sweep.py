@@ -14,19 +14,29 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.errors import HarnessError, Interrupted, MachineError, RequestError
+from harness.errors import (
+    HarnessError,
+    Interrupted,
+    MachineError,
+    NoRoomError,
+    RequestError,
+    lacks_room,
+)
 from harness.measuring import rounds
 from harness.measuring.observer import Observer
 from harness.measuring.plan import Plan
 from harness.measuring.prepared import Preparation
 from harness.measuring.profile import interruptible
 from harness.records import Profile, Reading
-from harness.storage import shards
-from harness.study import state, variant_files
+from harness.storage import profile_file, shards
+from harness.study import host_lock, state, variant_files
 from harness.study.cells import Cell, CellState, cells_of
 from harness.study.estimates import Pace, left_s
 from harness.study.fitting import Machine
 from harness.study.plan import SweepPlan
+
+#: Times that processes are measured again because their shards are damaged.
+_REPAIRS = 3
 
 
 class SweepObserver(Observer):
@@ -99,6 +109,7 @@ def sweep(
     cells = cells_of(plan)
     with interruptible(), state.held(folder):
         before = _begun(folder, cells, machine, retry=retry)
+        state.drop_leftovers(folder, before)
         works = [
             _Work(one, Pace(), rounds.progress(one.config))
             for one in before
@@ -107,7 +118,7 @@ def sweep(
         number = plan.rounds or max((one.processes for one in works), default=1)
         observer.planned(before, number)
         try:
-            _in_rounds(works, plan.seed, number, folder, observer)
+            _in_rounds(works, plan.seed, number, folder, machine, observer)
         except HarnessError as error:
             raise _kept(error, folder, cells, machine) from error
         return state.states(folder, cells, machine)
@@ -124,9 +135,15 @@ def _begun(
 
 
 def _in_rounds(
-    works: Sequence[_Work], seed: int, number: int, folder: Path, observer: SweepObserver
+    works: Sequence[_Work],
+    seed: int,
+    number: int,
+    folder: Path,
+    machine: Machine,
+    observer: SweepObserver,
 ) -> None:
-    for current in range(number):
+    # Those after the last are for processes whose shards prove damaged once all are there.
+    for current in range(number + _REPAIRS):
         order = np.random.default_rng([seed, current]).permutation(len(works))
         due = [
             (work, missing)
@@ -140,15 +157,28 @@ def _in_rounds(
             for one in works
             if not one.ended and one.state.config is not None
         ]
-        observer.round_begins(current + 1, number, left_s(left))
+        observer.round_begins(min(current + 1, number), number, left_s(left))
         for work, missing in due:
             # Two sweeps on one host, into a folder each, do not disturb each other.
-            with state.alone_on_the_host(observer.waiting):
-                _measure(work, missing, folder, observer)
+            with host_lock.alone(observer.waiting):
+                _measure(work, missing, folder, machine, observer)
+    for work in works:
+        if not work.ended:
+            work.ended, error = True, _lost_again(work.state.file)
+            state.record_failure(folder, work.state.cell, error)
+            observer.cell_failed(work.state.cell, error)
+
+
+def _lost_again(file: Path) -> MachineError:
+    return MachineError(
+        f"{shards.partial_folder(file)}: what was measured is damaged or gone, time after time",
+        "check the disk, and that nobody else uses the folder",
+    )
 
 
 def _due(work: _Work, current: int, number: int) -> int:
     """Processes that a cell has not yet measured of those due by the end of a round."""
+    current = min(current, number - 1)
     due = -(-work.processes * (current + 1) // number)
     finished = len(work.progress.finished) if work.progress else 0
     # With all its processes there, what is missing is the file.
@@ -171,7 +201,9 @@ class _Timed(Observer):
         self._observer.prepared(preparation, plan)
 
 
-def _measure(work: _Work, missing: int, folder: Path, observer: SweepObserver) -> None:
+def _measure(
+    work: _Work, missing: int, folder: Path, machine: Machine, observer: SweepObserver
+) -> None:
     """One turn of a cell."""
     config, cell = work.state.config, work.state.cell
     if config is None:
@@ -185,18 +217,17 @@ def _measure(work: _Work, missing: int, folder: Path, observer: SweepObserver) -
     except Interrupted:
         raise
     except HarnessError as error:
-        if isinstance(error, RequestError) and shards.is_held(
-            shards.partial_folder(work.state.file)
-        ):
-            work.ended = True  # somebody else measures it
-            observer.cell_failed(cell, error)
-            return
-        if state.is_full(folder):
-            raise MachineError(
+        if lacks_room(error):
+            raise NoRoomError(
                 f"{folder}: no room to go on ({error.message})", "make room there"
             ) from error
-        state.record_failure(folder, cell, error)
         work.ended = True
+        now = state.state_of(folder, cell, machine)
+        if now.status == "done":  # by another command meanwhile, which was in the way
+            observer.cell_measured(cell, profile_file.read_profile(now.file))
+            return
+        if not isinstance(error, shards.HeldError):  # else another command measures it
+            state.record_failure(folder, cell, error)
         observer.cell_failed(cell, error)
         return
     if isinstance(found, rounds.Progress):
@@ -257,26 +288,32 @@ def measure_cell(
         raise RequestError(
             f"{folder}: cannot be made: {error.strerror}", "choose another `output`"
         ) from error
-    with interruptible(), state.alone_on_the_host(observer.waiting):
+    with interruptible(), host_lock.alone(observer.waiting):
         if retry:
             state.forget_failure(folder, cell)
         found = state.state_of(folder, cell, machine)
+        state.drop_leftovers(folder, [found])
         if found.status != "pending" or found.config is None:
             return found
         observer.cell_begins(cell)
         try:
             variant_files.provide(found.config, cell, observer)
-            measured = rounds.turn(
-                found.config, found.config.process_count, observer, facts=_facts(cell)
-            )
-            if isinstance(measured, rounds.Progress):  # a shard was damaged, and is gone
+            # Once, unless shards prove damaged.
+            for _ in range(1 + _REPAIRS):
                 measured = rounds.turn(
                     found.config, found.config.process_count, observer, facts=_facts(cell)
                 )
+                if not isinstance(measured, rounds.Progress):
+                    break
+            else:
+                raise _lost_again(found.file)
         except Interrupted:
             raise
         except HarnessError as error:
-            if not shards.is_held(shards.partial_folder(found.file)) and not state.is_full(folder):
+            now = state.state_of(folder, cell, machine)
+            if now.status == "done":  # by another command meanwhile, which was in the way
+                return now
+            if not isinstance(error, shards.HeldError) and not lacks_room(error):
                 state.record_failure(folder, cell, error)
             raise
         observer.cell_measured(cell, measured)

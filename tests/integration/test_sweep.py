@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.storage.profile_file import read_profile
-from harness.study import state
+from harness.study import host_lock, state
 
 if TYPE_CHECKING:
     from tests.integration.command import Harness
@@ -114,22 +113,35 @@ def test_a_second_sweep_into_a_folder_is_refused_and_names_the_holder(
     assert not list((tmp_path / "results").iterdir())
 
 
-def test_sweeps_on_one_host_do_not_disturb_each_other(
+def test_sweeps_on_one_host_take_turns(
     tmp_path: Path, surroundings: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with state.alone_on_the_host():
-        other = subprocess.Popen(
-            [sys.executable, "-m", "harness", "sweep", *AXES[:2], *SHORT, "-o", "results"],
-            cwd=tmp_path, env={**surroundings, "TMPDIR": str(tmp_path)}, text=True,
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        )  # fmt: skip
-        assert other.stderr is not None
-        until = "another cell is being measured on this host: waiting for it"
-        assert any(until in line for line in iter(other.stderr.readline, ""))
-        assert shards(tmp_path) == 0
-    assert "cell 1 done" in other.communicate(timeout=120)[1]
-    assert other.returncode == 0
+    monkeypatch.setenv("HARNESS_LOCK", str(tmp_path / "lock"))
+    waiting = "another cell is being measured on this host: waiting for it"
+    with host_lock.alone():
+        both = [
+            subprocess.Popen(
+                [sys.executable, "-m", "harness", "sweep", *AXES[:2], *SHORT, "-o", folder],
+                cwd=tmp_path, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                # A folder of its own for temporary files, as in a job of Slurm.
+                env={**surroundings, "HARNESS_LOCK": str(tmp_path / "lock"), "TMPDIR": str(own)},
+            )
+            for folder, own in (("a", tmp_path / "one"), ("b", tmp_path / "two"))
+        ]  # fmt: skip
+        for sweep in both:
+            assert sweep.stderr is not None
+            assert any(waiting in line for line in iter(sweep.stderr.readline, ""))
+        assert not list(tmp_path.glob("?/.cell*"))
+    for sweep in both:
+        assert "cell 1 done" in sweep.communicate(timeout=120)[1]
+        assert sweep.returncode == 0
+    began_ns = [
+        (process.steady.start_ns[0], folder)
+        for folder in ("a", "b")
+        for process in read_profile(next((tmp_path / folder).glob("*.h5"))).processes
+    ]
+    order = [folder for _, folder in sorted(began_ns)]
+    assert order in (["a", "b"] * 3, ["b", "a"] * 3)
 
 
 @pytest.fixture
@@ -173,13 +185,18 @@ def test_a_cell_that_fails_stops_no_other_and_is_not_tried_again_unasked(
     )
 
 
+@pytest.mark.parametrize(
+    ("model", "most_bytes"),
+    # Neither has room for the model; the second has for much else.
+    [("mlp", 30_000), ("mobilenet-v2", 5_000_000)],
+)
 def test_a_full_disk_ends_a_sweep_and_blames_no_cell(
-    python_m_harness: Harness, tmp_path: Path, broken: Path
+    python_m_harness: Harness, tmp_path: Path, broken: Path, model: str, most_bytes: int
 ) -> None:
     def small_files() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
 
-    one = ("sweep", broken, "-o", "results", "--axis", "model=mlp")
+    one = ("sweep", broken, "-o", "results", "--axis", f"model={model}")
     full = python_m_harness(*one, preexec_fn=small_files)
     assert full.returncode == 3, full.stderr
     assert "no room to go on" in full.stderr

@@ -21,7 +21,7 @@ import harness
 from harness import errors
 from harness.config.profile import ProfileConfig
 from harness.config.session import SessionConfig
-from harness.errors import HarnessError, MachineError
+from harness.errors import HarnessError, MachineError, NoRoomError
 from harness.measuring import conduct, handover, prepared, spawning
 from harness.measuring.handover import Job
 from harness.measuring.prepared import Preparation
@@ -141,6 +141,13 @@ def test_an_error_of_each_kind(job: Job, kind: type[HarnessError]) -> None:
     assert type(error) is kind
     assert (error.message, error.remedy) == ("what \udcff went wrong", "what to do")
     assert handover.take_error(job) is None, "told once"
+
+
+def test_an_error_for_want_of_room_stays_one(job: Job) -> None:
+    with pytest.raises(SystemExit):
+        # As ONNX Runtime puts it.
+        handover.leave_error(job, HarnessError("writing failed: No space left on device", ""))
+    assert isinstance(handover.take_error(job), NoRoomError)
 
 
 @pytest.mark.parametrize(

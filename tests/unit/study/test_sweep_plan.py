@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,41 @@ def test_a_model_file_counts_by_what_it_holds_and_not_by_its_place(tmp_path: Pat
     text = '[axes]\nmodel = ["./a.onnx", "deep/b.onnx"]\n'
     # A plan is read once in a command: another name stands for another command.
     assert cells_of(plan(tmp_path, text))[0].id != cells[0].id
+
+
+def test_a_folder_counts_by_what_it_holds(tmp_path: Path) -> None:
+    def ids() -> list[str]:
+        text = f"{MLP}data_set = ['a/test_data_set_0', 'b/test_data_set_0']\n"
+        return [one.id for one in cells_of(plan(tmp_path, text))]
+
+    for place in ("a", "b"):
+        (tmp_path / place / "test_data_set_0").mkdir(parents=True)
+        (tmp_path / place / "test_data_set_0/input_0.pb").write_bytes(b"the same")
+    first, second = ids()
+    assert first == second
+    (tmp_path / "b/test_data_set_0/output_0.pb").write_bytes(b"and more")
+    first, second = ids()
+    assert first != second
+    # Too many to read: then its place tells it from others.
+    for number in range(1000):
+        for place in ("a", "b"):
+            (tmp_path / place / f"test_data_set_0/{number}").touch()
+    first, second = ids()
+    assert first != second
+
+
+def test_paths_that_are_not_here_count_by_their_places(tmp_path: Path) -> None:
+    text = f"{MLP}ort_library = ['1.20/libonnxruntime.so', '1.21/libonnxruntime.so']\n"
+    first, second = cells_of(plan(tmp_path, text))
+    assert first.id != second.id
+    # However the place is written.
+    text = f"{MLP}ort_library = ['x/../1.20/libonnxruntime.so']\n"
+    assert cells_of(plan(tmp_path, text))[0].id == first.id
+    (tmp_path / "1.20").mkdir()
+    (tmp_path / "1.20/libonnxruntime.so").mkdir()
+    (tmp_path / "1.20/libonnxruntime.so/inner").mkdir(mode=0)
+    if not os.access(tmp_path / "1.20/libonnxruntime.so/inner", os.R_OK):
+        assert cells_of(plan(tmp_path, text))[0].id == first.id
 
 
 @pytest.mark.parametrize("path", PLANS, ids=lambda path: path.name)

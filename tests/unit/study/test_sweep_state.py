@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -60,6 +58,47 @@ def test_a_failure_is_kept_until_it_is_forgotten(tmp_path: Path, cell: Cell, her
     assert state.state_of(tmp_path, cell, here).status == "pending"
 
 
+def test_files_of_one_content_are_one_cell(tmp_path: Path, here: Machine) -> None:
+    for name in ("a.onnx", "b.onnx"):
+        (tmp_path / name).write_bytes(b"the same")
+    models = [str(tmp_path / name) for name in ("a.onnx", "b.onnx")]
+    cells = cells_of(read_plan(None, words(), [("model", models), ("batch", ["1", "2"])]))
+    for machine in (here, None):  # a cluster measures them
+        found = state.states(tmp_path / "results", cells, machine)
+        assert [(one.status, one.reason) for one in found] == [
+            ("pending", ""),
+            ("pending", ""),
+            ("skipped", "the same as cell 1"),
+            ("skipped", "the same as cell 2"),
+        ]
+
+
+def test_a_variant_that_is_done_is_not_the_model_itself(tmp_path: Path, here: Machine) -> None:
+    axes = [("model", ["mlp"]), ("variant", ["fp16", "default"])]
+    cells = cells_of(read_plan(None, words(), axes))
+    shutil.copy(GOLDEN, tmp_path / cells[0].file)
+    found = state.states(tmp_path, cells, here)
+    assert [one.status for one in found] == ["done", "pending"]
+
+
+def test_what_failed_or_is_done_is_not_measured_under_another_name(
+    tmp_path: Path, here: Machine
+) -> None:
+    axes = [("model", ["mlp"]), ("threads", ["1", "per-core"])]
+    cells = cells_of(read_plan(None, words(), axes))
+    skipped = ("skipped", "the same as cell 1 on this machine")
+    state.record_failure(tmp_path, cells[0], MachineError("no", ""))
+    found = state.states(tmp_path, cells, here)
+    assert [one.status for one in found] == ["failed", "skipped"]
+    assert (found[1].status, found[1].reason) == skipped
+    state.forget_failure(tmp_path, cells[0])
+    # The plan was extended before it.
+    shutil.copy(GOLDEN, tmp_path / cells[1].file)
+    found = state.states(tmp_path, cells, here)
+    assert [one.status for one in found] == ["skipped", "done"]
+    assert found[0].reason == "the same as cell 2 on this machine"
+
+
 @pytest.mark.parametrize("content", [b"", b"[1]", b"{" * 70_000, b'{"message": 3, "exit_code": 0}'])
 def test_a_strange_record_of_a_failure_is_one_without_a_reason(
     tmp_path: Path, cell: Cell, here: Machine, content: bytes
@@ -85,38 +124,9 @@ def test_the_holder_of_a_folder_is_named(tmp_path: Path) -> None:
             state.held(folder).__enter__()
         # What somebody else wrote there is shown on one line, or not at all.
         (folder / ".harness-sweep.json").write_text(json.dumps({"process": 1, "host": 2}))
-        with pytest.raises(RequestError, match="another sweep is measuring"):
+        with pytest.raises(RequestError, match="another command is measuring"):
             state.held(folder).__enter__()
         other.kill()
     with state.held(folder):
         assert (folder / ".harness-sweep.json").exists()
     assert not list(folder.iterdir())
-
-
-def test_cells_of_one_host_wait_for_each_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    wait = "from harness.study import state\n"
-    wait += "with state.alone_on_the_host(lambda: print('waits', flush=True)): print('alone')"
-    with state.alone_on_the_host(pytest.fail):
-        child = subprocess.Popen(
-            [sys.executable, "-c", wait],
-            env={**os.environ, "TMPDIR": str(tmp_path)},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert child.stdout is not None
-        assert child.stdout.readline() == "waits\n"
-    assert child.communicate(timeout=60)[0] == "alone\n"
-    lock = tmp_path / f"harness-{os.geteuid()}.lock"
-    lock.unlink()
-    lock.symlink_to("/etc/passwd")
-    with pytest.raises(MachineError, match="cannot be locked"), state.alone_on_the_host():
-        pass
-
-
-def test_a_folder_that_takes_no_more_is_full(tmp_path: Path) -> None:
-    assert not state.is_full(tmp_path)
-    assert not list(tmp_path.iterdir())
-    assert state.is_full(tmp_path / "nowhere")
