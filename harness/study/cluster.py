@@ -2,8 +2,8 @@
 
 Dask chooses the worker, watches it, and starts a cell again whose worker was lost. What it must not
 do is take part in the measurement: what a worker does with a cell is in ``cluster_worker``.
-Profiles come back as bytes, and are checked by their hash. Only these two modules import
-distributed.
+Profiles come back as bytes, and are checked by their hash. Which workers there are, and which may
+be used, ``cluster_roster`` keeps. Only these modules import distributed.
 
 How the workers are started, docs/SWEEPS.md says. Files that a plan names must be there on every
 host, and be the same.
@@ -18,7 +18,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,11 +31,11 @@ from harness.storage import profile_file
 from harness.storage.files import beside
 from harness.study import cluster_worker, state
 from harness.study.cells import Cell, CellState, cells_of
+from harness.study.cluster_roster import Roster, Worker
 from harness.study.fitting import on_device
 from harness.study.one_cell_plan import as_plan
 from harness.study.plan import SweepPlan
 from harness.study.sweep import SweepObserver, kept
-from harness.version import __version__
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -55,39 +55,8 @@ _AGAIN = 3
 #: Seconds until the cluster is looked at again.
 _LOOK_S = 1.0
 
-#: Seconds that a worker which is needed may be away: at the beginning, when the workers may be
-#: starting as well, and when it is lost, as its nanny starts it again within seconds.
-_GRACE_S = 60.0
-
 #: Seconds that workers have to end what they measure when a sweep ends early.
 _STOP_S = 10.0
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Worker:
-    """A worker, as the scheduler knows it.
-
-    Attributes:
-        address: new each time that it is started.
-        name: given with ``--name``; otherwise the address, as the worker itself writes it.
-        host: its IP address.
-        resources: what it offers, and how much.
-    """
-
-    address: str
-    name: Hashable
-    host: str
-    resources: Mapping[str, float]
-
-    @property
-    def place(self) -> str:
-        """What stays when it is started again: its host, and the name that it was given."""
-        name = str(self.name)
-        return self.host if "://" in name else f"{name} on {self.host}"
-
-    def offers(self, resource: str) -> bool:
-        """Whether it may measure a cell that needs this: any, if the resource is empty."""
-        return not resource or self.resources.get(resource, 0) >= 1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -124,7 +93,7 @@ class _Order:
         self.plan = as_plan(self.cell)
         self.resource = "GPU" if on_device(self.cell) else "CPU"
 
-    def is_for(self, worker: _Worker) -> bool:
+    def is_for(self, worker: Worker) -> bool:
         """Whether it has neither failed there nor been found not to fit."""
         return worker.host not in self.unfit and worker.place not in self.failed
 
@@ -221,20 +190,9 @@ class _Dispatch:
         self._client = client
         self._folder = folder
         self._observer = observer
-        self._began_s = time.monotonic()
-        # The workers there are, by address, and all that there have been, by name.
-        self._there: dict[str, _Worker] = {}
-        self._seen: dict[Hashable, _Worker] = {}
-        # Those that could be used, were lost, and have not come back; and when they were lost.
-        self._lost: list[tuple[_Worker, float]] = []
-        # What was said of waiting since a worker came.
-        self._awaited: set[str] = set()
-        # Whether any worker offers the resource CPU; otherwise all measure cells of the CPU.
-        self._cpu_is_offered = False
+        self._roster = Roster(client, observer)
         # IDs of the cells that failed fast one after the other, by place.
         self._fast: dict[str, set[str]] = {}
-        self._quarantined: set[str] = set()  # by place
-        self._refused: set[str] = set()  # by address: started again, it may be mended
 
     def measure(self, orders: Sequence[_Order]) -> None:
         """Measures all of these cells.
@@ -246,8 +204,8 @@ class _Dispatch:
         under_way: dict[Future[Any], _Order] = {}
         try:
             while waiting or under_way:
-                self._require_scheduler()
-                self._look()
+                self._roster.require_scheduler()
+                self._roster.look()
                 self._begin(waiting, under_way)
                 for future in self._ended(list(under_way)):
                     order = under_way.pop(future)
@@ -255,93 +213,13 @@ class _Dispatch:
                         waiting.append(order)
                 for future in [one for one in under_way if not one.done()]:
                     # Dask would wait for one of these workers to come back.
-                    if not under_way[future].sent & self._there.keys():
+                    if not self._roster.present(under_way[future].sent):
                         future.cancel()
                         order = under_way.pop(future)
                         if self._again(order, "its workers were lost", order.sent):
                             waiting.append(order)
         finally:
             self._stop(under_way)
-
-    # The cluster
-
-    def _require_scheduler(self) -> None:
-        """Waits while the connection is made again.
-
-        Raises:
-            MachineError: it was lost.
-        """
-        while self._client.status == "connecting":  # for as long as the first time
-            time.sleep(_LOOK_S / 10)
-        if self._client.status != "running":
-            raise MachineError(
-                "the scheduler of the cluster is gone", "start dask scheduler and its workers again"
-            )
-
-    def _look(self) -> None:
-        """Sees which workers there are, and greets new ones."""
-        before = self._there
-        found = self._client.scheduler_info(n_workers=-1)["workers"]
-        self._there = {
-            address: _Worker(address, one["name"], one["host"], one["resources"])
-            for address, one in found.items()
-        }
-        for address, worker in before.items():
-            if address not in found and self._is_usable(worker):
-                self._lost.append((worker, time.monotonic()))
-        for address in sorted(self._there.keys() - before.keys()):
-            self._greet(self._there[address])
-        for worker in self._usable():
-            if worker.address not in before:
-                self._has_come(worker)
-        self._seen |= {one.name: one for one in self._there.values()}
-
-    def _has_come(self, worker: _Worker) -> None:
-        self._awaited.clear()
-        self._cpu_is_offered |= worker.offers("CPU")
-        for one in self._lost:
-            if (one[0].place, one[0].resources) == (worker.place, worker.resources):
-                self._lost.remove(one)
-                return
-
-    def _greet(self, worker: _Worker) -> None:
-        """Looks whether a worker measures what this harness would, undisturbed."""
-        told: dict[str, Any] = {}
-        refused = ""
-        try:
-            told = self._client.run(cluster_worker.conditions, workers=[worker.address])[
-                worker.address
-            ]
-        except ImportError as error:
-            refused = f"cannot import harness: {line(str(error), 120)}"
-        except Exception as error:  # whatever the worker or the connection raises
-            if worker.address not in self._client.scheduler_info(n_workers=-1)["workers"]:
-                del self._there[worker.address]  # it has gone meanwhile
-                return
-            refused = f"does not answer: {type(error).__name__}: {line(str(error), 120)}"
-        if told and told["harness"] != __version__:
-            refused = f"has harness {told['harness']}, this is {__version__}"
-        if refused:
-            self._refused.add(worker.address)
-            self._observer.warning(f"worker {worker.address} gets no cells: {refused}")
-            return
-        for what in told["disturbing"]:
-            self._observer.warning(
-                f"worker {worker.address}: {what} is on and disturbs what is measured"
-            )
-
-    def _is_usable(self, worker: _Worker) -> bool:
-        return worker.address not in self._refused and worker.place not in self._quarantined
-
-    def _usable(self, resource: str = "") -> list[_Worker]:
-        """The workers that may be used for what needs this."""
-        return [
-            one for one in self._there.values() if self._is_usable(one) and one.offers(resource)
-        ]
-
-    def _needed(self, order: _Order) -> str:
-        """The resource that is asked for."""
-        return "" if order.resource == "CPU" and not self._cpu_is_offered else order.resource
 
     # Out
 
@@ -351,13 +229,14 @@ class _Dispatch:
         Raises:
             MachineError: no worker is left.
         """
-        usable = {one.address for one in self._usable()}
-        if not usable and not under_way and not self._may_come("", None):
+        usable = {one.address for one in self._roster.usable()}
+        if not usable and not under_way and not self._roster.may_come(""):
             raise MachineError(
-                f"no worker of the cluster can be used{self._told_quarantined()}",
+                f"no worker of the cluster can be used{self._roster.told_out()}",
                 "start dask worker on the hosts, see docs/SWEEPS.md",
             )
-        offering = {one: self._usable(one) for one in {self._needed(one) for one in waiting}}
+        needed = {self._needed(one) for one in waiting}
+        offering = {one: self._roster.usable(one) for one in needed}
         suited = {
             order.cell.id: frozenset(
                 one.address for one in offering[self._needed(order)] if order.is_for(one)
@@ -377,37 +256,19 @@ class _Dispatch:
                     order.sent = addresses
                     under_way[self._submitted(order)] = order
                     waiting.remove(order)
-            elif not self._may_come(self._needed(order), order):
+            elif not self._roster.may_come(self._needed(order), order.is_for):
                 if order.failed:
                     self._failed(order)
                 elif not offering[self._needed(order)]:
                     lacks = f"no worker offers the resource {order.resource}"
-                    order.unfit["the cluster"] = lacks + self._told_quarantined()
+                    order.unfit["the cluster"] = lacks + self._roster.told_out()
                 waiting.remove(order)
 
-    def _may_come(self, resource: str, order: _Order | None) -> bool:
-        """Whether a worker that offers what is needed may yet be there, and says so."""
-        now_s = time.monotonic()
-        away = [
-            one
-            for one, since_s in self._lost
-            if now_s - since_s < _GRACE_S and one.offers(resource)
-        ]
-        if order is not None:
-            away = [one for one in away if order.is_for(one)]
-        starting = now_s - self._began_s < _GRACE_S and not self._usable(resource)
-        if away or starting:
-            what = f" that offers {resource}" if resource else ""
-            named = f": {away[0].place} was lost" if away else ""
-            told = f"waiting up to {_GRACE_S:.0f} s for a worker{what}{named}"
-            if told not in self._awaited:
-                self._awaited.add(told)
-                self._observer.warning(told)
-        return bool(away) or starting
-
-    def _told_quarantined(self) -> str:
-        number = len(self._quarantined) + len(self._refused & self._there.keys())
-        return f", {number} get{'' if number > 1 else 's'} no cells" if number else ""
+    def _needed(self, order: _Order) -> str:
+        """The resource that is asked for; empty for none."""
+        if order.resource == "CPU" and not self._roster.has_offered("CPU"):
+            return ""
+        return order.resource
 
     def _submitted(self, order: _Order) -> Future[Any]:
         """The cell under way to the workers that it is sent to.
@@ -428,7 +289,7 @@ class _Dispatch:
                 pure=False,
             )
         except Exception:  # whatever a closed client raises
-            self._require_scheduler()
+            self._roster.require_scheduler()
             raise
 
     def _stop(self, under_way: Mapping[Future[Any], _Order]) -> None:
@@ -437,11 +298,11 @@ class _Dispatch:
         for future in under_way:
             with contextlib.suppress(Exception):
                 future.cancel()
-        sent = {one for order in under_way.values() for one in order.sent} & self._there.keys()
+        sent = self._roster.present(frozenset().union(*(one.sent for one in under_way.values())))
 
         def tell() -> None:
             with contextlib.suppress(Exception):  # the scheduler or a worker may be gone
-                self._client.run(cluster_worker.stop, keys, workers=sorted(sent), on_error="ignore")
+                self._client.run(cluster_worker.stop, keys, workers=sent, on_error="ignore")
 
         if sent:
             # A worker that hangs would never answer.
@@ -471,15 +332,17 @@ class _Dispatch:
         try:
             outcome = future.result(timeout=60)
         except CancelledError:
-            return True  # the connection was lost; _require_scheduler says whether it is back
+            return True  # the connection was lost; the roster says whether it is back
         except KilledWorker as error:
             # Dask has begun it again and again.
             order.lost = _AGAIN
-            return self._again(order, "its workers were lost", [error.last_worker.address])
+            return self._again(
+                order, "its workers were lost", frozenset((error.last_worker.address,))
+            )
         except Exception as error:  # of Dask, or what cannot be sent
             why = f"nothing came back: {type(error).__name__}: {line(str(error), 200)}"
             return self._again(order, why, order.sent)
-        worker = self._seen[outcome["worker"]]
+        worker = self._roster.named(outcome["worker"])
         for text in outcome.get("warnings", ()):
             self._observer.warning(f"cell {order.cell.number} on {worker.place}: {text}")
         if outcome["status"] == "failed":
@@ -492,21 +355,20 @@ class _Dispatch:
             self._observer.warning(
                 f"cell {order.cell.number}: its profile came back damaged from {worker.place}"
             )
-            return self._again(order, "its profile came back damaged", [worker.address])
+            return self._again(order, "its profile came back damaged", frozenset((worker.address,)))
         return False
 
-    def _again(self, order: _Order, why: str, addresses: Collection[str]) -> bool:
+    def _again(self, order: _Order, why: str, addresses: frozenset[str]) -> bool:
         """Whether a cell that did not come back is begun again."""
         order.lost += 1
         if order.lost < _AGAIN:
             return True
-        known = {one.address: one.place for one in self._seen.values()}
-        hosts = ", ".join(sorted({known.get(one, one) for one in addresses}))
+        hosts = self._roster.places(addresses)
         order.failed[hosts] = _Failed(MachineError(why, "see the logs of dask worker"), hosts)
         self._failed(order)
         return False
 
-    def _failed_on(self, order: _Order, worker: _Worker, outcome: Mapping[str, Any]) -> bool:
+    def _failed_on(self, order: _Order, worker: Worker, outcome: Mapping[str, Any]) -> bool:
         """Whether a cell that failed on a worker is tried on another one."""
         error = HarnessError(str(outcome["message"]), str(outcome["remedy"]))
         error.kind, error.exit_code = str(outcome["kind"]), int(outcome["exit_code"])
@@ -523,12 +385,9 @@ class _Dispatch:
         elif outcome["seconds"] < _FAST_S:
             blamed = self._fast.setdefault(worker.place, set())
             blamed.add(order.cell.id)
-            if len(blamed) >= _FAST_FAILURES and worker.place not in self._quarantined:
-                self._quarantined.add(worker.place)
-                self._observer.warning(
-                    f"{worker.place} gets no cells any more: {_FAST_FAILURES} cells failed fast: "
-                    f"{error.message}"
-                )
+            if len(blamed) >= _FAST_FAILURES:
+                why = f"{_FAST_FAILURES} cells failed fast: {error.message}"
+                self._roster.quarantine(worker.place, why)
         return True
 
     def _failed(self, order: _Order) -> None:

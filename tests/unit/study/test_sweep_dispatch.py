@@ -15,7 +15,7 @@ import pytest
 
 from harness.errors import MachineError
 from harness.options import words
-from harness.study import cluster
+from harness.study import cluster, cluster_roster
 from harness.study.cells import Cell, cells_of
 from harness.study.plan import read_plan
 from harness.study.sweep import SweepObserver
@@ -120,7 +120,7 @@ def dispatched(
     set_up(client)
     folder.mkdir(exist_ok=True)
     monkeypatch.setattr(cluster._Dispatch, "_ended", staticmethod(list))
-    monkeypatch.setattr(cluster, "_GRACE_S", grace_s)
+    monkeypatch.setattr(cluster_roster, "GRACE_S", grace_s)
     monkeypatch.setattr(cluster, "profile_file", SimpleNamespace(read_profile=lambda path: path))
     dispatch = cluster._Dispatch(client, folder, told)  # type: ignore[arg-type]
     dispatch.measure([cluster._Order(one) for one in measured])
@@ -394,6 +394,23 @@ def test_a_worker_that_left_before_it_was_greeted_is_not_said_to_lack_harness(
     _, warnings = dispatched(tmp_path, monkeypatch, lambda _n, _w: done())
     assert not warnings
     assert kept(tmp_path, "h5") == list(range(1, 7))
+
+
+def test_a_worker_without_harness_is_told_from_one_that_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def greeted(_client: ClientDouble, _asked: object, *, workers: list[str]) -> Any:
+        raise Exception("ModuleNotFoundError()") if workers == [BAD] else OSError("timed out")
+
+    warnings: list[str] = []
+    monkeypatch.setattr(ClientDouble, "run", greeted)
+    monkeypatch.setattr(Told, "warning", lambda _, text: warnings.append(text))
+    with pytest.raises(MachineError):
+        dispatched(tmp_path, monkeypatch, lambda _n, _w: done())
+    assert warnings == [
+        f"worker {GOOD} gets no cells: does not answer: timed out",
+        f"worker {BAD} gets no cells: cannot run harness: ModuleNotFoundError()",
+    ]
 
 
 def test_when_the_scheduler_is_gone_the_sweep_says_so(
