@@ -66,6 +66,7 @@ class ClientDouble:
         number = self._ids[identity].number
         worker = workers[next(self._turn) % len(workers)]
         self.sent.append((number, worker))
+        assert len(self.sent) < 200  # it does not end otherwise
         self.at_once[-1].add(worker)
         outcome = {"worker": self.workers[worker]["name"], "host": f"host-{worker[13]}"}
         return FutureDouble(outcome | {"id": identity} | self._outcome(number, worker), key)
