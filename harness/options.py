@@ -651,7 +651,7 @@ COMMANDS: dict[str, tuple[Option, ...]] = {
         Option(
             "axis",
             ("--axis",),
-            "an axis and its values, instead of the plan's; may be repeated",
+            "an axis and its values, instead of the plan's; may be repeated, also to add values",
             metavar="NAME=V,V",
             action="append",
         ),
@@ -663,7 +663,7 @@ COMMANDS: dict[str, tuple[Option, ...]] = {
         Option(
             "dry_run",
             ("--dry-run",),
-            "measure nothing: print the cells, how far each is, and the expected time",
+            "measure nothing: print the cells, the figures of those done, and the expected time",
             action="store_true",
         ),
         Option("retry", ("--retry",), "measure failed cells again", action="store_true"),

@@ -35,9 +35,10 @@ def execute(options: argparse.Namespace) -> int:
     from harness.reporters.scripts.study import study_csv, study_text
     from harness.reporters.terminal.study import print_study
     from harness.storage.files import new_file, refuse_existing
-    from harness.study.claims import judged, read_claims
+    from harness.study.claims import read_claims
     from harness.study.figures import study
     from harness.study.joining import join
+    from harness.study.judging import judged
     from harness.study.prices import read_prices
 
     outputs = [path for path in (options.output, options.csv) if path is not None]

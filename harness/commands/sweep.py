@@ -10,10 +10,11 @@ earlier one was cut off. docs/SWEEPS.md says what a plan may hold, and how to us
 from __future__ import annotations
 
 import argparse
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import HarnessError, MachineError, RequestError
+from harness.errors import HarnessError, MachineError, RequestError, one_line
 from harness.options import declare, words
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def _require_sense(options: argparse.Namespace) -> None:
         raise RequestError("no plan", "name a PLAN, or give `axis` model=NAME `axis` batch=1,8")
     if options.json and options.csv:
         raise RequestError("`json` and `csv` exclude each other", "drop one of them")
-    alone = [name for name in ("cells", "dry_run", "cell", "dask") if getattr(options, name)]
+    modes = {name: getattr(options, name) for name in ("cells", "dry_run", "cell", "dask")}
+    alone = [name for name, value in modes.items() if _is_given(value)]
     if len(alone) > 1:
         raise RequestError(f"`{alone[0]}` and `{alone[1]}` exclude each other", "drop one of them")
     if options.output is None and not (options.cells or options.dry_run):
@@ -73,15 +75,15 @@ def _require_sense(options: argparse.Namespace) -> None:
         raise RequestError(f"{options.output}: is a file", "give `output` FOLDER")
 
 
+def _is_given(value: object) -> bool:
+    """Whether an option was given: 0 was, and is for who reads it to refuse."""
+    return value is not None and value is not False
+
+
 def _plan(options: argparse.Namespace) -> SweepPlan:
     from harness.study.plan import read_plan
 
-    axes = []
-    for given in options.axis:
-        name, equal, values = given.partition("=")
-        if not (name and equal and values):
-            raise RequestError(f"`axis` {given}: not NAME=VALUE", "give `axis` NAME=VALUE,VALUE")
-        axes.append((name, values.split(",")))
+    axes = [_axis(given) for given in options.axis]
     fields = {
         "processes": options.processes,
         "duration_s": options.duration,
@@ -89,8 +91,30 @@ def _plan(options: argparse.Namespace) -> SweepPlan:
         "trace": options.trace,
         "energy": options.energy,
     }
-    common: dict[str, Any] = {name: value for name, value in fields.items() if value}
+    common: dict[str, Any] = {name: value for name, value in fields.items() if _is_given(value)}
     return read_plan(options.plan, words(), axes, common)
+
+
+def _axis(given: str) -> tuple[str, list[Any]]:
+    """The name of an axis and its values: between commas, or a list as plans have it.
+
+    Raises:
+        RequestError: it is neither.
+    """
+    name, equal, values = given.partition("=")
+    remedy = "give `axis` NAME=VALUE,VALUE, or NAME=['VALUE', ...] for values with a comma"
+    if not (name and equal and values):
+        raise RequestError(f"`axis` {given}: not NAME=VALUE", remedy)
+    if not values.startswith("["):
+        return name, values.split(",")
+    try:
+        held = tomllib.loads(f"values = {values}")
+    except (ValueError, RecursionError) as error:
+        told = one_line(str(error), 80)
+        raise RequestError(f"`axis` {given}: not a list as in TOML: {told}", remedy) from None
+    if set(held) != {"values"}:
+        raise RequestError(f"`axis` {given}: more than a list", remedy)
+    return name, held["values"]
 
 
 def _tell_cells(plan: SweepPlan, cells: tuple[Cell, ...], options: argparse.Namespace) -> int:
@@ -98,7 +122,7 @@ def _tell_cells(plan: SweepPlan, cells: tuple[Cell, ...], options: argparse.Name
     from harness.measuring.rounds import progress
     from harness.study.estimates import Pace, left_s
     from harness.study.fitting import Machine
-    from harness.study.results import Result
+    from harness.study.results import results
     from harness.study.state import states
 
     folder = options.output
@@ -108,11 +132,11 @@ def _tell_cells(plan: SweepPlan, cells: tuple[Cell, ...], options: argparse.Name
     expected_s = left_s(
         [(request, far, Pace()) for request, far in zip(requests, begun, strict=True)]
     )
-    told = [Result(one, one.reason or "not measured yet") for one in found]
+    told = results(found)
     if options.json:
         from harness.reporters.scripts.sweep import sweep_text
 
-        print(sweep_text(folder or Path(), told, expected_s))
+        print(sweep_text(folder, told, expected_s))
     elif options.csv:
         from harness.reporters.scripts.sweep import sweep_csv
 

@@ -59,13 +59,12 @@ def is_foreign(config: ProfileConfig) -> bool:
     return config.runtime != ORT
 
 
-def settled(config: ProfileConfig) -> tuple[ProfileConfig, tuple[Absent, ...]]:
-    """The request as another runtime can fulfil it, and what is then absent.
+def require_sense(config: ProfileConfig) -> None:
+    """Refuses what the runtime that is asked for can do on no machine.
 
     Raises:
         RequestError: there is no such runtime, or something is asked for that only ONNX Runtime
             can do, or that this one cannot.
-        MachineError: it is not installed.
     """
     if not is_foreign(config):
         if config.runtime_options:
@@ -74,7 +73,7 @@ def settled(config: ProfileConfig) -> tuple[ProfileConfig, tuple[Absent, ...]]:
                 f"`runtime_options` {name}={value}: ONNX Runtime has none",
                 "give `entries` or `provider_options`, or choose another `runtime`",
             )
-        return config, ()
+        return
     runtime = runtimes.by_name(config.runtime)
     plain = SessionConfig()
     for field in _OF_SESSION:
@@ -97,6 +96,19 @@ def settled(config: ProfileConfig) -> tuple[ProfileConfig, tuple[Absent, ...]]:
             f"choose that, or `runtime` {ORT}",
         )
     runtime.takes(config.runtime_options)
+
+
+def settled(config: ProfileConfig) -> tuple[ProfileConfig, tuple[Absent, ...]]:
+    """The request as another runtime can fulfil it, and what is then absent.
+
+    Raises:
+        RequestError: as ``require_sense``.
+        MachineError: it is not installed.
+    """
+    require_sense(config)
+    if not is_foreign(config):
+        return config, ()
+    runtime = runtimes.by_name(config.runtime)
     runtimes.require_installed(runtime)
     on_device = providers.by_name(config.session.provider).on_device
     untraced = ("nodes", "trace/kernels") if on_device else ("nodes",)

@@ -12,9 +12,10 @@ from pathlib import Path
 from harness.config.profile import ProfileConfig
 from harness.config.session import ORT
 from harness.errors import MachineError, RequestError
-from harness.machine.cpu_lists import cpu_parts, cpu_ranges
+from harness.machine.cpu_lists import cpu_ranges
 from harness.machine.placement import Placement, place
 from harness.machine.topology import topology
+from harness.measuring import possible
 from harness.measuring.handover import Job
 from harness.measuring.observer import Observer
 from harness.ort import config_keys, providers
@@ -150,21 +151,15 @@ def usable_cpus(text: str | None) -> set[int]:
     allowed = os.sched_getaffinity(0)
     if text is None:
         return allowed
-    remedy = "give `affinity` LIST, such as 0-3,8"
     cpus: set[int] = set()
-    try:
-        for part in cpu_parts(text):
-            missing = next((cpu for cpu in part if cpu not in allowed), None)
-            if missing is not None:
-                raise RequestError(
-                    f"`affinity` {text}: this process may not use CPU {missing}",
-                    f"choose among {cpu_ranges(allowed)}",
-                )
-            cpus.update(part)
-    except ValueError as error:
-        raise RequestError(f"`affinity` {text}: {error}", remedy) from error
-    if not cpus:
-        raise RequestError("`affinity`: names no CPU", remedy)
+    for part in possible.cpus_named(text):
+        missing = next((cpu for cpu in part if cpu not in allowed), None)
+        if missing is not None:
+            raise RequestError(
+                f"`affinity` {text}: this process may not use CPU {missing}",
+                f"choose among {cpu_ranges(allowed)}",
+            )
+        cpus.update(part)
     return cpus
 
 
@@ -201,18 +196,22 @@ def require_provider(config: ProfileConfig, library: Path) -> None:
         RequestError: there is no such provider, or it takes no options but some are given.
         MachineError: the provider cannot work here; the text says why.
     """
-    provider = providers.by_name(config.session.provider)
-    if config.session.provider_options and not provider.takes_options:
-        raise RequestError(
-            f"`provider_options`: the {provider.name} provider has no options",
-            "drop it, or choose another `provider`",
-        )
-    if config.callers > 1 and providers.captures_graph(config.session):
-        raise RequestError(
-            f"`concurrency` {config.callers}: a session that captured a CUDA graph works with one "
-            "caller",
-            "use `instances`, or drop the provider option that captures it",
-        )
+    possible.require_provider_options(config)
+    require_usable(config.session.provider, library)
+
+
+def require_usable(name: str, library: Path) -> None:
+    """Refuses a provider that cannot work here.
+
+    Args:
+        name: of the provider.
+        library: libonnxruntime that shall load it.
+
+    Raises:
+        RequestError: there is no such provider.
+        MachineError: it cannot work here; the text says why.
+    """
+    provider = providers.by_name(name)
     if provider.state is None:
         return
     state, remedy = provider.state(library)

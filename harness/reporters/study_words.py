@@ -9,14 +9,14 @@ from typing import NamedTuple
 from harness.options import worded
 from harness.reporters.numbers import joules, nanoseconds, rate
 from harness.reporters.wording import counted
-from harness.study.claims import Evidence
-from harness.study.effects import VariantGain
+from harness.study.effects import ThreadScaling, VariantGain
 from harness.study.figures import Study
 from harness.study.joining import Machine
+from harness.study.judging import Evidence
 from harness.study.measured import Case, Contender, Measured
-from harness.study.ratios import LATENCY, Estimate, winner
+from harness.study.ratios import LATENCY, RATE, Estimate, inverse, winner
 from harness.study.rows import BROKEN, CPU
-from harness.study.winners import Crossover, SpeedUp, Winner
+from harness.study.winners import COST, Crossover, SpeedUp, Winner
 
 #: Models that a sentence names, at most, before it only counts them.
 _NAMED = 4
@@ -52,6 +52,8 @@ def factor(value: float) -> str:
     """The same without the noun."""
     if value >= 99.5:
         return f"{value:,.0f}"
+    if 0.9 < value < 1.1:
+        return f"{value:.3g}"
     return f"{value:.2g}"
 
 
@@ -121,7 +123,7 @@ def _fastest(study: Study) -> Answer | None:
     models: dict[str, list[Winner]] = {}
     for one in study.winners:
         if one.which == LATENCY:
-            models.setdefault(f"{one.case.model} {one.case.variant}".strip(), []).append(one)
+            models.setdefault(one.case.name, []).append(one)
     # By what a device is called: of machines of equal make it is one.
     wins: dict[str, list[tuple[str, list[Winner]]]] = {}
     parts = []
@@ -133,7 +135,7 @@ def _fastest(study: Study) -> Answer | None:
             first, second = sure[changes[0] - 1], sure[changes[0]]
             parts.append(
                 f"for {name} {role(first.first, known)} is faster up to batch "
-                f"{first.case.batch:,}, from batch {second.case.batch:,} on "
+                f"{first.case.batch:,}, {_from_on(numbers, second.case.batch or 0)} "
                 f"{role(second.first, known)}"
             )
             continue
@@ -156,9 +158,17 @@ def _fastest(study: Study) -> Answer | None:
     sentence = f"On {devices_told(machines)}{each}: {', '.join(parts)}"
     unsure = [one.case.told for of in models.values() for one in of if one.winner is None]
     if unsure:
-        few = unsure if len(unsure) <= 2 else [f"{len(unsure)} cases"]
-        sentence += f"; of {_listed(few)} it cannot be told"
+        sentence += f"; of {_few(unsure)} it cannot be told"
     return Answer(sentence, tuple(map(speed_up_told, study.speed_ups)))
+
+
+def _few(cases: Sequence[str]) -> str:
+    """The names of one or two cases, else how many there are."""
+    return _listed(cases if len(cases) <= 2 else [f"{len(cases)} cases"])
+
+
+def _from_on(measured: Sequence[int], batch: int) -> str:
+    return f"from batch {batch:,} on" if batch < measured[-1] else f"at batch {batch:,}"
 
 
 def _models(models: Sequence[tuple[str, list[Winner]]]) -> str:
@@ -179,11 +189,11 @@ def _each(of: Sequence[tuple[str, Sequence[int], Sequence[float]]], unit: str) -
     """Names with batches and the range of a figure: ``mlp (batch 1 and 32: 6 to 17 times)``."""
     told = []
     for name, numbers, values in of[:_NAMED]:
-        how = factor(min(values))
-        if factor(max(values)) != how:
-            how += f" to {factor(max(values))}"
+        how = f"{factor(min(values))} {unit}" if values else "it costs nothing"
+        if values and factor(max(values)) != factor(min(values)):
+            how = f"{factor(min(values))} to {factor(max(values))} {unit}"
         where = f"{batches(numbers)}: " if numbers else ""
-        told.append(f"{name} ({where}{how} {unit})")
+        told.append(f"{name} ({where}{how})")
     more = len(of) - len(told)
     return _listed([*told, counted(more, "more model")] if more > 0 else told)
 
@@ -194,11 +204,7 @@ def speed_up_told(one: SpeedUp) -> str:
     if latency.value is not None and latency.value < 1:
         # Told from the faster one's side, so that all numbers are above 1.
         first, second = second, first
-        interval = None if latency.interval is None else (
-            1 / latency.interval[1], 1 / latency.interval[0]
-        )  # fmt: skip
-        latency = Estimate(1 / latency.value, interval, latency.reason, latency.doubt,
-                           latency.basis, latency.rows)  # fmt: skip
+        latency = inverse(latency)
     if latency.value is None:
         return f"{one.case.told}: {latency.reason}"
     doubt = f"; doubtful: {latency.doubt}" if latency.doubt else ""
@@ -223,7 +229,7 @@ def _instances(study: Study) -> Answer | None:
     evidence = [f"{times(gain)} {spread(best.gain)}, {best.gain.basis}"]
     wins: dict[Contender, dict[str, list[Winner]]] = {}
     for one in study.turned:
-        name = f"{one.case.model} {one.case.variant}".strip()
+        name = one.case.name
         wins.setdefault(one.first, {}).setdefault(name, []).append(one)
         evidence.append(
             f"{one.case.told}: {one.first.short}, {one.setting}, ahead by "
@@ -238,50 +244,63 @@ def _instances(study: Study) -> Answer | None:
         return Answer(
             f"Sessions side by side change it: {told}; {_listed(turned)}", tuple(evidence)
         )
-    many = any(one.case == of.case for one in study.winners)
-    rest = ", and do not change who has most items a second" if many else ""
+    # With single sessions another one may have won before, but surely none did.
+    same = any(
+        one.case == of.case and one.which == RATE and one.winner is not None
+        for one in study.winners
+    )
+    rest = ", and do not change who has most items a second" if same else ""
     return Answer(f"Sessions side by side: {told}{rest}", tuple(evidence))
 
 
 def _cost(study: Study) -> Answer | None:
-    """What is cheapest at the given prices."""
-    if study.prices is None:
-        return None
-    by_case: dict[Case, list[tuple[float, tuple[float, float], str, str, str]]] = {}
-    for one, cost in study.costs:
-        ends = cost.estimate.decisive
-        if cost.by == "machine" and cost.estimate.value is not None and ends is not None:
-            by_case.setdefault(one.case, []).append(
-                (cost.estimate.value, ends, cost.currency, one.contender.short, cost.inputs)
-            )
-    evidence = []
-    wins: dict[str, dict[str, list[tuple[int | None, float]]]] = {}
-    for case, found in by_case.items():
-        if len({currency for _, _, currency, _, _ in found}) > 1:
-            continue
-        found.sort()
-        evidence += [
-            f"{case.told}: {device} {money(value, currency)} ({money(ends[0], currency)} to "
-            f"{money(ends[1], currency)}) a million; {inputs}"
-            for value, ends, currency, device, inputs in found
-        ]
-        if len(found) > 1 and found[0][1][1] < found[1][1][0] and found[0][3] != found[1][3]:
-            name = f"{case.model} {case.variant}".strip()
-            told = (case.batch, found[1][0] / found[0][0])
-            wins.setdefault(found[0][3], {}).setdefault(name, []).append(told)
-    if not wins:
+    """What is cheapest at the given prices, in each currency."""
+    known = contenders(study)
+    priced = [one for one in study.winners if one.which == COST]
+    several = len({one.currency for one in priced}) > 1
+    wins: dict[str, dict[str, list[Winner]]] = {}
+    unsure, evidence = [], []
+    for one in priced:
+        currency = f" in {one.currency}" if several else ""
+        evidence.append(f"{one.case.told}{currency}: {role(one.first, known)}, {lead_told(one)}")
+        if one.winner is None:
+            unsure.append(one.case.told + currency)
+        else:
+            device = role(one.first, known) + currency
+            name = one.case.name
+            wins.setdefault(device, {}).setdefault(name, []).append(one)
+    if study.prices is None or not wins:
         return None
     parts = []
     for device, models in sorted(wins.items(), key=lambda item: -len(item[1])):
-        of = [
-            (name, [batch for batch, _ in won if batch is not None], [lead for _, lead in won])
+        told = [
+            (name, [one.case.batch for one in won if one.case.batch is not None],
+             [lead for one in won if (lead := one.leads[0].value) is not None])
             for name, won in models.items()
-        ]
-        parts.append(f"on {device} for {_each(of, 'times less')}")
-    return Answer(
-        f"At the prices of {study.prices.file.name}, a million items cost least {_listed(parts)}",
-        tuple(evidence),
-    )
+        ]  # fmt: skip
+        parts.append(f"on {device} for {_each(told, 'times less')}")
+    sentence = f"At the prices of {study.prices.file.name}, a million items cost least "
+    sentence += _listed(parts)
+    if unsure:
+        sentence += f"; of {_few(unsure)} it cannot be told"
+    cases = {one.case for one in priced}
+    evidence += [
+        f"{one.case.told}: {one.contender.short} {cost_told(cost.estimate, cost.currency)} a "
+        f"million; {one.setting.told}, {cost.inputs}"
+        for one, cost in study.costs if one.case in cases and cost.by == "machine"
+    ]  # fmt: skip
+    return Answer(sentence, tuple(evidence))
+
+
+def lead_told(one: Winner) -> str:
+    """How far the best device is ahead: ``2.1 times less than the next best (1.6 to 2.8)``."""
+    lead = one.leads[0]
+    if lead.value is None:
+        return "at no cost" if one.winner is not None else worded(lead.reason)
+    than = {LATENCY: "as fast as", RATE: "the items a second of", COST: "less than"}[one.which]
+    doubt = f"; doubtful: {worded(lead.doubt)}" if lead.doubt else ""
+    told = f"{times(lead.value)} {than} the next best {spread(lead)}".rstrip() + doubt
+    return told if one.winner is not None else f"{told}, no sure win"
 
 
 def _threads(study: Study) -> Answer | None:
@@ -289,9 +308,16 @@ def _threads(study: Study) -> Answer | None:
     sure = [one for one in study.scalings if one.knee.earliest == one.knee.latest]
     if not sure:
         return None
+    several = len({one.contender for one in study.scalings}) > 1
+    known = contenders(study)
+
+    def where(one: ThreadScaling) -> str:
+        return f" on {role(one.contender, known)}" if several else ""
+
     told = [
-        f"{counted(one.knee.threads, 'thread')} for {one.case.told}" for one in sure[:_NAMED]
-    ]  # fmt: skip
+        f"{counted(one.knee.threads, 'thread')} for {one.case.told}{where(one)}"
+        for one in sure[:_NAMED]
+    ]
     more = len(sure) - len(told)
     told += [counted(more, "more case")] if more > 0 else []
     evidence = tuple(
@@ -413,12 +439,14 @@ def cost_told(of: Estimate, currency: str) -> str:
     if of.value is None:
         return worded(of.reason)
     ends = [] if of.interval is None else [money(end, currency) for end in of.interval]
-    return f"{money(of.value, currency)} {spread(of, ends)}"
+    return f"{money(of.value, currency)} {spread(of, ends)}".rstrip()
 
 
 def figure_told(one: Evidence) -> str:
     """A figure that a verdict rests on: ``mlp, batch 1: CPU against GPU: 17 (8.2 to 34), …``."""
     of = one.estimate
-    value = "–" if of.value is None else f"{factor(of.value)} {one.unit}".rstrip()
+    if of.value is None:
+        return f"{one.of}: {of.reason}"
+    value = f"{factor(of.value)} {one.unit}".rstrip()
     ends = "(no interval)" if of.interval is None else spread(of)
     return ", ".join(filter(None, (f"{one.of}: {value} {ends}".rstrip(), of.basis)))

@@ -1,7 +1,7 @@
-"""Claims as data: a sentence with a condition on figures, and the verdict that profiles allow.
+"""Claims as data: a sentence with a condition on figures. docs/STUDY.md describes the file.
 
 A condition holds if the whole interval of its figure fulfils it, fails if the whole interval does
-not, and cannot be told in between, nor without an interval. docs/STUDY.md describes the file.
+not, and cannot be told in between, nor without an interval.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import dataclasses
 import enum
 import fnmatch
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.study.figures import Study
-from harness.study.measured import Case, Contender, Measured, fastest
-from harness.study.ratios import ENERGY, LATENCY, RATE, Estimate, inverse, mapped, ratio, scaled
-from harness.study.rows import CPU, GPU
+from harness.study.joining import plain_model
+from harness.study.measured import Measured
+from harness.study.ratios import ENERGY, LATENCY, RATE, Estimate
+from harness.study.rows import BROKEN, CPU, GPU
 from harness.study.toml_files import LARGEST, Table, read_toml
 
 
@@ -34,22 +34,35 @@ class Verdict(enum.StrEnum):
 FIGURES = {
     "latency": "ms", "latency per item": "ms", "throughput": "items/s", "energy": "J/item",
     "cost": "per million items", "efficiency": "of linear", "speed-up": "",
-    "throughput ratio": "", "energy ratio": "", "cost ratio": "", "quoted": "",
+    "throughput ratio": "", "energy ratio": "", "cost ratio": "", "narrowing": "", "quoted": "",
 }  # fmt: skip
 
-_RATIOS = {"speed-up": LATENCY, "throughput ratio": RATE, "energy ratio": ENERGY}
+#: Ratios of two sides, with the figure that they are of.
+RATIOS = {"speed-up": LATENCY, "throughput ratio": RATE, "energy ratio": ENERGY}
+
+#: Ratios of figures an item, which a claim may take between different batches.
+PER_ITEM = ("throughput ratio", "energy ratio", "cost ratio")
 
 #: How many of the cases that a claim is about must fulfil it.
 WHICH = ("every", "most", "some")
 
-#: What profiles are chosen by.
-_SELECTORS = (
-    "model", "device", "name", "machine", "batch", "variant", "threads", "instances", "runtime",
-    "parameters_at_most", "parameters_at_least",
-)  # fmt: skip
+#: What profiles are chosen by, with what a setting has of it.
+_TOLD: Mapping[str, Callable[[Measured], object]] = {
+    "model": lambda one: (one.setting.model, plain_model(one.setting)),
+    "device": lambda one: one.setting.kind,
+    "name": lambda one: one.setting.device,
+    "machine": lambda one: one.contender.machine,
+    "batch": lambda one: one.setting.batch,
+    "variant": lambda one: one.setting.variant,
+    "threads": lambda one: one.setting.threads,
+    "instances": lambda one: one.setting.instances,
+    "runtime": lambda one: one.setting.runtime,
+    "provider": lambda one: one.setting.provider,
+}
+_SELECTORS = (*_TOLD, "parameters_at_most", "parameters_at_least")
 
 _BOUNDS = ("above", "below", "equals", "within")
-_KNOWN = ("says", "figure", "of", "against", "which", "note", "quoted", *_BOUNDS)
+_KNOWN = ("says", "figure", "of", "against", "which", "note", "quoted", "currency", *_BOUNDS)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,21 +78,32 @@ class Selector:
     place: str
 
     def fits(self, one: Measured) -> bool:
-        """Whether a setting is meant."""
-        of = one.setting
-        told: dict[str, object] = {
-            "model": of.model, "device": of.kind, "name": of.device,
-            "machine": one.contender.machine, "batch": of.batch, "variant": of.variant,
-            "threads": of.threads, "instances": of.instances, "runtime": of.runtime,
-        }  # fmt: skip
-        for name, value in self.wanted.items():
+        """Whether a setting is meant; that of a broken variant, if a pattern says ``(broken)``."""
+        variant = one.setting.variant
+        if not variant.endswith(BROKEN):
+            return self._agrees(one, self.wanted, variant)
+        patterns = [
+            each for each in _several(self.wanted.get("variant", [])) if BROKEN.strip() in each
+        ]  # fmt: skip
+        return bool(patterns) and self._agrees(one, {**self.wanted, "variant": patterns}, variant)
+
+    def leaves_out(self, one: Measured) -> bool:
+        """Whether a setting would be meant if its variant were not broken."""
+        variant = one.setting.variant.removesuffix(BROKEN)
+        broken = variant != one.setting.variant
+        return broken and not self.fits(one) and self._agrees(one, self.wanted, variant)
+
+    @staticmethod
+    def _agrees(one: Measured, wanted: Mapping[str, Any], variant: str) -> bool:
+        parameters = one.setting.parameters
+        for name, value in wanted.items():
             if name == "parameters_at_most":
-                if not 0 <= of.parameters <= value:
+                if not 0 <= parameters <= value:
                     return False
             elif name == "parameters_at_least":
-                if of.parameters < value:
+                if parameters < value:
                     return False
-            elif not _matches(value, told[name]):
+            elif not _matches(value, variant if name == "variant" else _TOLD[name](one)):
                 return False
         return True
 
@@ -109,6 +133,7 @@ class Claim:
         note: what is to be known about it; may be empty.
         quoted: the text's own figures, of which the first over the second is judged; empty for a
             claim that profiles decide.
+        currency: of a cost; of a cost ratio perhaps, whose offers are then of this one.
     """
 
     says: str
@@ -121,13 +146,26 @@ class Claim:
     which: str
     note: str
     quoted: tuple[float, ...]
+    currency: str
+
+    @property
+    def frees_batch(self) -> bool:
+        """Whether it holds different batches against each other, because both sides name theirs."""
+        sides = [self.of.wanted, self.against.wanted if self.against is not None else {}]
+        named = [set(_several(side["batch"])) for side in sides if "batch" in side]
+        return len(named) == 2 and named[0] != named[1]
+
+    @property
+    def unit(self) -> str:
+        """The unit of its figure."""
+        return _unit(self.figure, self.currency)
 
     def judge(self, estimate: Estimate) -> Verdict:
         """The verdict on one figure."""
         ends = estimate.decisive
         if ends is None:
             return Verdict.UNKNOWN
-        if self.low < ends[0] and ends[1] < self.high:
+        if self.low < ends[0] and (ends[1] < self.high or self.high == math.inf):
             return Verdict.HOLDS
         return Verdict.FAILS if ends[1] <= self.low or self.high <= ends[0] else Verdict.UNKNOWN
 
@@ -146,42 +184,6 @@ class Text:
     source: str
     claims: tuple[Claim, ...]
     file: Path
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Evidence:
-    """One figure that a verdict rests on.
-
-    Attributes:
-        of: what it is of: ``resnet50, batch 1: NVIDIA H200 against Intel Xeon``.
-        estimate: the figure.
-        unit: of it.
-        verdict: on this figure alone.
-    """
-
-    of: str
-    estimate: Estimate
-    unit: str
-    verdict: Verdict
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Judged:
-    """A claim with its verdict.
-
-    Attributes:
-        claim: the claim.
-        text: it is of.
-        verdict: on it.
-        why: one sentence.
-        evidence: the figures.
-    """
-
-    claim: Claim
-    text: Text
-    verdict: Verdict
-    why: str
-    evidence: tuple[Evidence, ...]
 
 
 def read_claims(path: Path) -> Text:
@@ -222,17 +224,24 @@ def _claim(table: Table) -> Claim:
     )
     if not numbers or (name == "quoted") != (len(quoted) in (1, 2)):
         table.refuse("'quoted' holds one or two numbers above zero where 'figure' is quoted")
-    low, high, bound = _bounds(table, FIGURES[name])
+    currency = _currency(table, name)
+    low, high, bound = _bounds(table, _unit(name, currency))
     which = table.text("which", "every")
     if which not in WHICH:
         table.refuse(f"'which' is {which}", f"choose one of {', '.join(WHICH)}")
     note = table.text("note", "")
     table.finish(_KNOWN)
     nothing = Selector({}, table.place)
-    return Claim(
+    found = Claim(
         says, name, of or nothing, against, low, high, bound, which, note,
-        tuple(map(float, quoted)),
+        tuple(map(float, quoted)), currency,
     )  # fmt: skip
+    if found.frees_batch and name not in PER_ITEM:
+        table.refuse(
+            f"a {name} is of an inference, so both sides have one batch",
+            f"name one batch, or choose {', '.join(PER_ITEM)}",
+        )
+    return found
 
 
 def _selector(table: Table, name: str) -> Selector | None:
@@ -244,7 +253,7 @@ def _selector(table: Table, name: str) -> Selector | None:
     for key, value in wanted.items():
         if key not in _SELECTORS:
             inner.refuse(f"'{key}' is not known", f"known are {', '.join(_SELECTORS)}")
-        values = value if isinstance(value, list) else [value]
+        values = _several(value)
         numeric = key in ("batch", "threads", "instances") or key.startswith("parameters")
         kind = int if numeric else str
         if any(not isinstance(one, kind) or isinstance(one, bool) for one in values):
@@ -254,6 +263,19 @@ def _selector(table: Table, name: str) -> Selector | None:
         if key == "device" and not set(values) <= {CPU, GPU}:
             inner.refuse(f"'device' is {value}", f"write {CPU} or {GPU}; 'name' is the product's")
     return Selector(wanted, inner.place)
+
+
+def _currency(table: Table, figure: str) -> str:
+    given = "currency" in table.rest()
+    if figure == "cost" and not given:
+        table.refuse("a cost is an amount of some currency", 'add currency = "USD"')
+    if given and figure not in ("cost", "cost ratio"):
+        table.refuse(f"a {figure} has no currency", "leave 'currency' out")
+    return table.currency() if given else ""
+
+
+def _unit(figure: str, currency: str) -> str:
+    return f"{currency} {FIGURES[figure]}" if figure == "cost" else FIGURES[figure]
 
 
 def _bounds(table: Table, unit: str) -> tuple[float, float, str]:
@@ -278,238 +300,21 @@ def _bounds(table: Table, unit: str) -> tuple[float, float, str]:
     return low, high, " and ".join(told)
 
 
+def _several(value: Any) -> list[Any]:
+    """What a selector names, one or several, as a list."""
+    return value if isinstance(value, list) else [value]
+
+
 def _matches(wanted: object, told: object) -> bool:
     if isinstance(wanted, list):
         return any(_matches(one, told) for one in wanted)
+    if isinstance(told, tuple):
+        return any(_matches(wanted, one) for one in told)
     if isinstance(wanted, str):
         return fnmatch.fnmatchcase(str(told or "").casefold(), wanted.casefold())
     return wanted == told
 
 
-def judged(texts: Iterable[Text], study: Study) -> tuple[Judged, ...]:
-    """The verdict on every claim.
-
-    Args:
-        texts: the claims.
-        study: the figures.
-    """
-    return tuple(_judged(claim, text, study) for text in texts for claim in text.claims)
-
-
-def _judged(claim: Claim, text: Text, study: Study) -> Judged:
-    if claim.quoted:
-        value = claim.quoted[0] / (claim.quoted[1] if len(claim.quoted) > 1 else 1.0)
-        told = Estimate(value, (value, value), basis="the text's own figures, not these profiles")
-        verdict = claim.judge(told)
-        shown = " / ".join(f"{one:g}" for one in claim.quoted)
-        evidence = (Evidence(f"quoted: {shown}", told, claim_unit(claim), verdict),)
-        return Judged(claim, text, verdict, f"by the text's own figures, {shown} = {value:.3g}",
-                      evidence)  # fmt: skip
-    found = tuple(
-        Evidence(of, estimate, claim_unit(claim), claim.judge(estimate))
-        for of, estimate in _figures(claim, study)
-    )
-    if not found:
-        return Judged(claim, text, Verdict.UNKNOWN, _nothing(claim, study), ())
-    verdict = _together([one.verdict for one in found], claim.which)
-    return Judged(claim, text, verdict, _why(claim, found, verdict), found)
-
-
-def claim_unit(claim: Claim) -> str:
-    """The unit of its figure."""
-    return FIGURES[claim.figure]
-
-
-def _together(verdicts: Sequence[Verdict], which: str) -> Verdict:
-    """Of several figures; those that cannot be told may be either."""
-    holds, fails = (sum(v is one for v in verdicts) for one in (Verdict.HOLDS, Verdict.FAILS))
-    count = len(verdicts)
-    if which == "every":
-        sure, never = holds == count, fails > 0
-    elif which == "some":
-        sure, never = holds > 0, fails == count
-    else:
-        sure, never = 2 * holds > count, 2 * fails >= count
-    return Verdict.HOLDS if sure else Verdict.FAILS if never else Verdict.UNKNOWN
-
-
-def _why(claim: Claim, found: Sequence[Evidence], verdict: Verdict) -> str:
-    counts = {
-        one: sum(each.verdict is one for each in found)
-        for one in (Verdict.HOLDS, Verdict.FAILS, Verdict.UNKNOWN)
-    }
-    condition = claim.bound
-    if claim.against is not None:
-        condition = f"a ratio {'of ' if condition[:1].isdigit() else ''}{condition}"
-    if len(found) == 1:
-        one = found[0]
-        if one.verdict is Verdict.UNKNOWN:
-            return _why_unknown(one, condition)
-        return f"{one.of}: it is {'' if one.verdict is Verdict.HOLDS else 'not '}{condition}"
-    if counts[Verdict.UNKNOWN] == len(found):
-        return f"in none of {len(found)} cases it can be told; {_why_unknown(found[0], condition)}"
-    told = f"in {counts[Verdict.HOLDS]} of {len(found)} cases it is {condition}"
-    if counts[Verdict.FAILS]:
-        told += f", in {counts[Verdict.FAILS]} it is not"
-    if counts[Verdict.UNKNOWN]:
-        told += f", in {counts[Verdict.UNKNOWN]} it cannot be told"
-    if verdict is Verdict.UNKNOWN:
-        first = next(one for one in found if one.verdict is Verdict.UNKNOWN)
-        told += f"; {_why_unknown(first, condition)}"
-    return told
-
-
 def ratio_figures() -> tuple[str, ...]:
     """Figures of two sides."""
-    return (*_RATIOS, "cost ratio")
-
-
-def _why_unknown(one: Evidence, condition: str) -> str:
-    of = one.estimate
-    if of.value is None:
-        return f"{one.of}: {of.reason}"
-    if of.interval is None:
-        return f"{one.of} has no interval: {of.reason}"
-    if of.doubt:
-        return f"{one.of} is doubtful: {of.doubt}"
-    return f"the interval of {one.of} reaches beyond {condition}"
-
-
-def _nothing(claim: Claim, study: Study) -> str:
-    """What is missing for a figure."""
-    sides = [claim.of] + ([claim.against] if claim.against else [])
-    for side in sides:
-        if not any(side.fits(one) for one in study.measured):
-            return f"no profile is of {side.told}"
-    if claim.figure.startswith("cost") and study.prices is None:
-        return "no prices were given"
-    return "no two profiles are of the same work" if claim.against else "no figure of that"
-
-
-def _figures(claim: Claim, study: Study) -> list[tuple[str, Estimate]]:
-    meant = [one for one in study.measured if claim.of.fits(one)]
-    if claim.figure == "efficiency":
-        return [
-            (f"{_told(one.measured)}", one.efficiency)
-            for one in study.instances if one.measured in meant
-        ]  # fmt: skip
-    if claim.against is not None:
-        return _ratios(claim, claim.against, study, meant)
-    if claim.figure == "cost":
-        return [
-            (f"{_told(one)}, {cost.inputs}", cost.estimate)
-            for one, cost in study.costs if one in meant and cost.by == "machine"
-        ]  # fmt: skip
-    which = {"throughput": RATE, "energy": ENERGY}.get(claim.figure, LATENCY)
-    found = []
-    for of in _grouped(meant).values():
-        best = fastest(of, which)
-        if best is None:
-            found.append((_told(of[0]), getattr(of[0], which_attribute(which))))
-            continue
-        estimate: Estimate = getattr(best, which_attribute(which))
-        if which == LATENCY:
-            estimate = scaled(estimate, 1e-6)
-            if claim.figure == "latency per item":
-                batch = best.setting.batch
-                estimate = (
-                    Estimate(None, reason="how many items an inference has is not known")
-                    if batch is None
-                    else scaled(estimate, 1 / batch)
-                )
-        found.append((_told(best, chosen_from=len(of)), estimate))
-    return found
-
-
-def which_attribute(which: str) -> str:
-    """The attribute of Measured that holds a figure."""
-    return {LATENCY: "latency", RATE: "rate", ENERGY: "energy"}[which]
-
-
-def _told(one: Measured, chosen_from: int = 1) -> str:
-    how = f"{one.case.told} on {one.contender.short}, {one.setting.told}"
-    return how + (f" (best of {chosen_from} settings)" if chosen_from > 1 else "")
-
-
-def _grouped(
-    meant: Iterable[Measured],
-) -> dict[tuple[Case, Contender], list[Measured]]:
-    found: dict[tuple[Case, Contender], list[Measured]] = {}
-    for one in meant:
-        found.setdefault((one.case, one.contender), []).append(one)
-    return found
-
-
-def _ratios(
-    claim: Claim, against: Selector, study: Study, meant: Sequence[Measured]
-) -> list[tuple[str, Estimate]]:
-    """A ratio for each pair of devices that did the same work, both in their best setting.
-
-    The same work: equal model and batch, and equal variant unless the claim names one. On one
-    machine where both are measured there; else between machines.
-    """
-    bases = [one for one in study.measured if against.fits(one)]
-    found = []
-    for (case, device), of in _grouped(meant).items():
-        alike = [
-            one for one in bases
-            if (one.case.model, one.case.batch) == (case.model, case.batch)
-            and (one.case.variant == case.variant or "variant" in against.wanted
-                 or "variant" in claim.of.wanted)
-        ]  # fmt: skip
-        here = [one for one in alike if one.contender.machine == device.machine]
-        for (_, other), side in _grouped(here or alike).items():
-            told = _ratio(claim, study, of, side)
-            if told is not None:
-                name = f"{case.told}: {device.short} against {other.short}"
-                if device == other:
-                    name = f"{case.told} on {device.short}"
-                found.append((name, told))
-    return found
-
-
-def _ratio(
-    claim: Claim, study: Study, of: Sequence[Measured], against: Sequence[Measured]
-) -> Estimate | None:
-    if claim.figure == "cost ratio":
-        return _cost_ratio(study, of, against)
-    which = _RATIOS[claim.figure]
-    if which == ENERGY:
-        missing = [one for one in (*of, *against) if one.energy.value is None]
-        if missing:
-            one = missing[0]
-            reason = f"{one.contender.short}: {one.energy.reason}"
-            return Estimate(None, reason=reason, rows=one.rows)
-    best, base = fastest(of, which), fastest(against, which)
-    if best is None or base is None:
-        return None
-    if best is base:
-        return None
-    told = ratio(base.rows, best.rows, which)
-    return told if which == RATE else inverse(told)
-
-
-def _cost_ratio(
-    study: Study, of: Sequence[Measured], against: Sequence[Measured]
-) -> Estimate | None:
-    """Cost of the base over the cost of the other, both by the cheapest offer of one currency."""
-    sides = []
-    for side in (of, against):
-        told = [
-            cost for one, cost in study.costs
-            if one in side and cost.by == "machine" and cost.estimate.value is not None
-        ]  # fmt: skip
-        sides.append(min(told, key=lambda cost: cost.estimate.value or 0.0, default=None))
-    one, base = sides
-    if one is None or base is None:
-        return None
-    rows = (*one.estimate.rows, *base.estimate.rows)
-    if one.currency != base.currency:
-        reason = f"one price is in {one.currency}, the other in {base.currency}"
-        return Estimate(None, reason=reason, rows=rows)
-    # Prices have no scatter, so that of the ratio is that of the throughputs.
-    speeds = ratio(base.estimate.rows, one.estimate.rows, RATE)
-    if not speeds.value or not base.estimate.value or not one.estimate.value:
-        return None
-    factor = base.estimate.value / one.estimate.value / speeds.value
-    return mapped(speeds, lambda value: value * factor)
+    return (*RATIOS, "cost ratio", "narrowing")

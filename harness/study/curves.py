@@ -88,7 +88,7 @@ class Share(NamedTuple):
     Attributes:
         threads: how many.
         value: the share.
-        low, high: its interval; both the value where there is none.
+        low, high: its interval, from 0 to infinity where nothing is sure.
     """
 
     threads: int
@@ -138,13 +138,14 @@ class Scaling:
         name: an operator type.
         times_ns: by threads, in rising order; a number of threads at which it did not run is
             missing.
-        stops_at: fewest threads from which on more of them take less than a tenth off its time.
+        stops_at: fewest threads from which on more of them take less than a tenth off its time;
+            None if it scales to the most that were measured.
         speed_up: time with the fewest threads over that with the most.
     """
 
     name: str
     times_ns: Mapping[int, float]
-    stops_at: int
+    stops_at: int | None
     speed_up: float
 
 
@@ -159,8 +160,11 @@ def scaling(name: str, times_ns: Mapping[int, float], level: float = KNEE) -> Sc
     ordered = dict(sorted(times_ns.items()))
     threads = list(ordered)
     stops = next(
-        count for count in threads
-        if all(ordered[more] >= level * ordered[count] for more in threads if more > count)
+        (
+            count for count in threads[:-1]
+            if all(ordered[more] >= level * ordered[count] for more in threads if more > count)
+        ),
+        None,
     )  # fmt: skip
     return Scaling(name, ordered, stops, ordered[threads[0]] / ordered[threads[-1]])
 

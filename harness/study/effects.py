@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Iterable, Sequence
 
 from harness.study import curves
@@ -11,7 +12,7 @@ from harness.study.curves import Knee, Scaling, Share
 from harness.study.known_devices import known_device
 from harness.study.measured import Case, Contender, Measured, by_case, fastest
 from harness.study.ratios import LATENCY, RATE, Estimate, basis, inverse, ratio, scaled
-from harness.study.rows import CPU, VARIANT, OperatorTypes, Row
+from harness.study.rows import CPU, RUNTIME, VARIANT, OperatorTypes, Row, Setting
 
 #: Fewest numbers of threads that make a curve: of a machine with two CPUs there are no more.
 FEWEST_THREADS = 2
@@ -120,7 +121,7 @@ def scalings(measured: Iterable[Measured]) -> tuple[ThreadScaling, ...]:
     for one in measured:
         of = one.setting
         if of.threads and _single(one) and one.rate.value is not None and of.kind == CPU:
-            key = (one.case, one.contender, of.runtime, of.options)
+            key = (one.case, one.contender, of.provider, of.runtime, of.options)
             groups.setdefault(key, {})[of.threads] = one
     return tuple(
         _scaling(sorted(group.items())) for group in groups.values() if len(group) >= FEWEST_THREADS
@@ -137,7 +138,7 @@ def _scaling(points: Sequence[tuple[int, Measured]]) -> ThreadScaling:
             share = ratio(best.rows, one.rows, RATE)
         shares.append(share)
         value = share.value or 0.0
-        low, high = share.interval or (value, value)
+        low, high = share.decisive or (0.0, math.inf)
         simple.append(Share(threads, value, low, high))
     accounts = []
     times: dict[str, dict[int, float]] = {}
@@ -173,8 +174,7 @@ def side_by_side(measured: Sequence[Measured]) -> tuple[Instances, ...]:
                     continue
                 like = [
                     each for each in alone
-                    if (each.setting.threads, each.setting.runtime, each.setting.concurrency)
-                    == (one.setting.threads, one.setting.runtime, one.setting.concurrency)
+                    if _as_each(each.setting) == _as_each(one.setting)
                 ]  # fmt: skip
                 single = fastest(like, RATE)
                 none = Estimate(None, reason="no single session was measured", rows=one.rows)
@@ -187,6 +187,11 @@ def side_by_side(measured: Sequence[Measured]) -> tuple[Instances, ...]:
                 gain = none if best is None else ratio(best.rows, one.rows, RATE)
                 found.append(Instances(one, gain, linear))
     return tuple(found)
+
+
+def _as_each(of: Setting) -> tuple[object, ...]:
+    """What each of the sessions side by side was given."""
+    return of.provider, of.threads, of.runtime, of.concurrency
 
 
 def _efficiency(rows: tuple[Row, ...]) -> Estimate:
@@ -234,9 +239,9 @@ def variants(measured: Sequence[Measured]) -> tuple[VariantGain, ...]:
             == (one.case.model, one.case.batch, "", one.contender)
             and other.setting.original == one.setting.original
             and dataclasses.replace(
-                other.setting, sha256="", variant="", parameters=0, shapes=()
+                other.setting, sha256="", variant="", parameters=0, configuration=""
             ) == dataclasses.replace(
-                one.setting, sha256="", variant="", parameters=0, shapes=()
+                one.setting, sha256="", variant="", parameters=0, configuration=""
             )
         ]  # fmt: skip
         base = fastest(plain)
@@ -266,7 +271,7 @@ def runtimes(measured: Sequence[Measured]) -> tuple[RuntimeRatio, ...]:
             for one in alone:
                 by_runtime.setdefault(one.setting.runtime, []).append(one)
             # ONNX Runtime is the base where it is there; of several versions the first.
-            names = sorted(by_runtime, key=lambda name: (not name.startswith("ort"), name))
+            names = sorted(by_runtime, key=_by_version)
             base = fastest(by_runtime[names[0]]) if len(names) > 1 else None
             for name in names[1:]:
                 other = fastest(by_runtime[name])
@@ -274,6 +279,14 @@ def runtimes(measured: Sequence[Measured]) -> tuple[RuntimeRatio, ...]:
                     told = inverse(ratio(base.rows, other.rows, LATENCY))
                     found.append(RuntimeRatio(other, names[0], told))
     return tuple(found)
+
+
+def _by_version(runtime: str) -> tuple[bool, list[tuple[int, str]]]:
+    """ONNX Runtime first, 1.9 before 1.24."""
+    parts = re.split(r"(\d+)", runtime)
+    return not runtime.startswith(RUNTIME), [
+        (int(part), "") if part.isdecimal() else (-1, part) for part in parts
+    ]
 
 
 def peaks(measured: Iterable[Measured]) -> tuple[PeakShare, ...]:

@@ -9,7 +9,7 @@ from harness.study import effects, winners
 from harness.study.effects import Instances, PeakShare, RuntimeRatio, ThreadScaling, VariantGain
 from harness.study.joining import Joined, short_cpu
 from harness.study.measured import Measured, measured_settings
-from harness.study.prices import Cost, Prices
+from harness.study.prices import Cost, Prices, meant
 from harness.study.rows import GPU
 from harness.study.winners import Crossover, SpeedUp, Winner
 
@@ -109,7 +109,10 @@ def _absent(found: Study) -> Iterable[tuple[str, str]]:
     for what, told in reasons.items():
         for reason, count in sorted(told.items()):
             yield what, f"{reason} ({count} of {len(rows)} profiles)"
+    kinds = {(row.machine, row.setting.kind): row for row in rows}
     if found.prices is None:
         yield "cost", "no file of prices was given (`prices`)"
-    elif not found.costs:
-        yield "cost", "no offer means one of these machines and devices"
+    for offer in found.prices.offers if found.prices is not None else ():
+        if not any(meant(offer, row) for row in kinds.values()):
+            device = f", device {offer.device}" if offer.device else ""
+            yield "cost", f"{offer.name}: no profile is of machine {offer.machine}{device}"

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 from harness.config.profile import ProfileConfig
+from harness.config.session import SessionConfig
 from harness.errors import HarnessError
-from harness.machine.cpu_lists import cpu_parts, cpu_ranges
+from harness.machine.cpu_lists import cpu_ranges
 from harness.machine.placement import PER, place
 from harness.machine.topology import Domain, Topology, topology
-from harness.measuring import foreign
+from harness.measuring import foreign, possible
 from harness.measuring import request as checks
 from harness.ort import providers
 from harness.ort.library import ort_library
@@ -56,14 +58,12 @@ class Machine:
         """
         try:
             config = request(self._resolved(cell))
-        except (HarnessError, ValueError) as error:
-            raise DoesNotFitError(str(error)) from None
-        try:
             foreign.settled(config)
+            if not foreign.is_foreign(config):
+                possible.require_provider_options(config)
+                self._require_usable(config.session)
         except HarnessError as error:
             raise DoesNotFitError(error.message) from None
-        if not foreign.is_foreign(config):
-            self._require_provider(config)
         return config
 
     def _resolved(self, cell: Cell) -> dict[Setting, Value]:
@@ -74,6 +74,7 @@ class Machine:
             RequestError: likewise.
         """
         settings = {one: value for one, value in cell.all.items() if value != DEFAULT}
+        self._require_l3(settings)
         placed = next((one for one in settings if one.field == PLACEMENT), None)
         if placed is not None:
             settings |= self._placement(str(settings.pop(placed)))
@@ -102,12 +103,24 @@ class Machine:
         settings[Setting("processes", "", "processes")] = request(settings).process_count
         return settings
 
+    def _require_l3(self, settings: Mapping[Setting, Value]) -> None:
+        """Refuses what asks for L3 domains where the machine does not tell of them.
+
+        `instances` alone would then take NUMA nodes, and threads all cores: other cells than the
+        plan has.
+        """
+        reason = dict(self.topology.absent).get("L3 domains")
+        relative = (PLACEMENT, _INSTANCES.field, _THREADS.field)
+        for one, value in settings.items():
+            if reason and one.field in relative and str(value).endswith("-l3"):
+                raise DoesNotFitError(f"{one.name} {value}: {reason}")
+
     def _within(self, affinity: str | None) -> Topology:
         """The machine as those CPUs see it."""
         if affinity is None:
             return self.topology
         wanted: set[int] = set()
-        for part in cpu_parts(affinity):
+        for part in possible.cpus_named(affinity):
             missing = next((cpu for cpu in part if cpu not in self.topology.allowed), None)
             if missing is not None:
                 raise DoesNotFitError(f"affinity {affinity}: no CPU {missing} to be used")
@@ -117,8 +130,6 @@ class Machine:
     def _placement(self, text: str) -> dict[Setting, Value]:
         count, _, name = text.partition("-")
         domain: Domain = PER[f"per-{name}"]
-        if domain == "l3" and (reason := dict(self.topology.absent).get("L3 domains")):
-            raise DoesNotFitError(f"placement {text}: {reason}")
         if count == "per":
             return {_INSTANCES: text}
         domains = self.topology.domains(domain)
@@ -144,22 +155,30 @@ class Machine:
             node.number for node in self.topology.nodes if node.allowed and node.memory_bytes != 0
         ]
 
-    def _require_provider(self, config: ProfileConfig) -> None:
-        """Refuses a provider or a library that this machine does not have."""
-        library = config.session.library or _installed()
-        key = (config.session.provider, library.absolute())
+    def _require_usable(self, session: SessionConfig) -> None:
+        """Refuses a provider or a library that this machine does not have.
+
+        What is remembered is judged by these two alone: other cells have other options.
+        """
+        library = session.library or _installed()
+        key = (session.provider, library.absolute())
         if key not in self._usable:
-            self._usable[key] = ""
-            try:
-                if not library.is_file():
-                    raise DoesNotFitError(f"{library}: no such file")
-                checks.require_provider(config, library.absolute())
-            except DoesNotFitError as error:
-                self._usable[key] = str(error)
-            except HarnessError as error:
-                self._usable[key] = error.message
+            self._usable[key] = _why_not(*key)
         if self._usable[key]:
             raise DoesNotFitError(self._usable[key])
+
+
+def _why_not(provider: str, library: Path) -> str:
+    """Why a provider cannot be used with a library here; empty if it can."""
+    try:
+        if not library.is_file():
+            return f"{library}: no such file"
+        checks.require_usable(provider, library)
+    except HarnessError as error:
+        return error.message
+    except OSError as error:
+        return f"{library}: {error.strerror}"
+    return ""
 
 
 @functools.cache

@@ -10,14 +10,14 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from harness.errors import HarnessError, RequestError, one_line
 from harness.ordinary_files import open_ordinary
 from harness.statistics.figures import Figure
 from harness.storage.profile_file import read_profile
-from harness.study.rows import Host, Row, row_of
+from harness.study.rows import Host, Row, Setting, row_of
 
 #: An unfinished profile's folder.
 _PARTIAL = re.compile(r"\..+\.partial")
@@ -90,14 +90,14 @@ def join(given: Iterable[Path], names: Mapping[str, Path] | None = None) -> Join
     """
     rows: list[Row] = []
     left_out: list[tuple[Path, str]] = []
-    folders = {name: path.absolute() for name, path in (names or {}).items()}
+    folders = {name: path.resolve() for name, path in (names or {}).items()}
     for file in _files([*given, *folders.values()]):
         found = _read(file)
         if isinstance(found, str):
             left_out.append((file, found))
         else:
             rows.append(found)
-    rows, copies = _once(rows)
+    rows, copies = _once(rows, folders.values())
     rows = _models_apart(rows)
     if not rows:
         told = "; ".join(f"{file}: {reason}" for file, reason in left_out[:3])
@@ -171,15 +171,28 @@ def _inside(folder: Path) -> Iterator[Path]:
             yield entry
 
 
-def _once(rows: Sequence[Row]) -> tuple[list[Row], list[tuple[Path, Path]]]:
-    """One row a measurement: of copies the complete one first, then by name."""
+def _once(
+    rows: Sequence[Row], named: Collection[Path]
+) -> tuple[list[Row], list[tuple[Path, Path]]]:
+    """One row a measurement: of copies a complete one first, then one in a folder that is given a
+    name, then by its own name.
+    """
     kept: dict[tuple[object, ...], Row] = {}
     copies = []
-    for row in sorted(rows, key=lambda row: (not row.complete, str(row.file))):
+
+    def order(row: Row) -> tuple[bool, bool, str]:
+        return not row.complete, not _inside_of(row, named), str(row.file)
+
+    for row in sorted(rows, key=order):
         first = kept.setdefault(row.copy_of, row)
         if first is not row:
             copies.append((row.file, first.file))
     return list(kept.values()), copies
+
+
+def _inside_of(row: Row, folders: Iterable[Path]) -> bool:
+    file = row.file.resolve()
+    return any(file.is_relative_to(folder) for folder in folders)
 
 
 def _models_apart(rows: Sequence[Row]) -> list[Row]:
@@ -195,11 +208,21 @@ def _models_apart(rows: Sequence[Row]) -> list[Row]:
             row,
             setting=dataclasses.replace(
                 row.setting,
-                model=f"{row.setting.model} {row.setting.original[:8] or 'of unknown origin'}",
+                model=row.setting.model + _which(row.setting),
             ),
         )
         for row in rows
     ]
+
+
+def _which(of: Setting) -> str:
+    """What stands behind the name of a model that shares it with others."""
+    return f" {of.original[:8] or 'of unknown origin'}"
+
+
+def plain_model(of: Setting) -> str:
+    """The name of a model as its file has it, whether or not another model shares it."""
+    return of.model.removesuffix(_which(of))
 
 
 def _named(rows: Sequence[Row], folders: Mapping[str, Path]) -> list[Row]:
@@ -207,7 +230,7 @@ def _named(rows: Sequence[Row], folders: Mapping[str, Path]) -> list[Row]:
     given: dict[int, str] = {}
     for place, row in enumerate(rows):
         # Of several folders that hold it, the innermost names it.
-        holding = [n for n, folder in folders.items() if row.file.absolute().is_relative_to(folder)]
+        holding = [n for n, folder in folders.items() if row.file.resolve().is_relative_to(folder)]
         if holding:
             given[place] = max(holding, key=lambda name: len(folders[name].parts))
     groups = _Groups(len(rows), given)

@@ -20,6 +20,7 @@ class Case(NamedTuple):
         shapes: of the inputs.
         batch: items of an inference; None where not known.
         variant: of the model.
+        apart: shapes of an item, where the same name and batch stand for several; empty otherwise.
     """
 
     model: str
@@ -27,12 +28,24 @@ class Case(NamedTuple):
     shapes: tuple[str, ...]
     batch: int | None
     variant: str
+    apart: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """``resnet50 int8-dynamic``, ``bert-small (128)``."""
+        shapes = f"({', '.join(self.apart)})" if self.apart else ""
+        return " ".join(filter(None, (self.model, self.variant, shapes)))
 
     @property
     def told(self) -> str:
         """``resnet50 int8-dynamic, batch 32``."""
-        name = f"{self.model} {self.variant}".strip()
-        return f"{name}, batch {self.batch}" if self.batch is not None else name
+        return f"{self.name}, batch {self.batch}" if self.batch is not None else self.name
+
+    @property
+    def item_shapes(self) -> tuple[str, ...]:
+        """The shapes without their batch, where that is their first size."""
+        leading = f"{self.batch}x"
+        return tuple(one.removeprefix(leading) for one in self.shapes)
 
 
 class Contender(NamedTuple):
@@ -74,6 +87,10 @@ class Measured:
     rate: Estimate
     energy: Estimate
 
+    def figure(self, which: str) -> Estimate:
+        """The figure of LATENCY, RATE or ENERGY."""
+        return {LATENCY: self.latency, RATE: self.rate, ENERGY: self.energy}[which]
+
 
 def case_of(row: Row) -> Case:
     """What a profile is of."""
@@ -93,8 +110,13 @@ def measured_settings(rows: Iterable[Row]) -> tuple[Measured, ...]:
         rows: the table.
     """
     groups: dict[tuple[str, Setting], list[Row]] = {}
+    of_pairs: set[tuple[str, Setting, str]] = set()
     for row in rows:
-        groups.setdefault((row.machine, row.setting), []).append(row)
+        # Both sides of an `ab` of the same are one occasion.
+        side = (row.machine, row.setting, row.turns.pairs)
+        if not row.turns.pairs or side not in of_pairs:
+            groups.setdefault((row.machine, row.setting), []).append(row)
+        of_pairs.add(side)
     # An interrupted profile does not spoil what whole ones of the same setting tell.
     whole = [
         [row for row in group if row.complete and row.processes > 1] or group
@@ -107,7 +129,20 @@ def measured_settings(rows: Iterable[Row]) -> tuple[Measured, ...]:
         )
         for group in whole
     ]  # fmt: skip
-    return tuple(sorted(found, key=_order))
+    return tuple(sorted(_told_apart(found), key=_order))
+
+
+def _told_apart(found: Sequence[Measured]) -> list[Measured]:
+    """The same, with cases that differ in the shapes of an item alone called by these, too."""
+    shapes: dict[str, set[tuple[str, ...]]] = {}
+    for one in found:
+        shapes.setdefault(one.case.told, set()).add(one.case.item_shapes)
+    several = {one.case.name for one in found if len(shapes[one.case.told]) > 1}
+    return [
+        one if one.case.name not in several
+        else dataclasses.replace(one, case=one.case._replace(apart=one.case.item_shapes))
+        for one in found
+    ]  # fmt: skip
 
 
 def _order(one: Measured) -> tuple[object, ...]:
@@ -127,13 +162,23 @@ def by_case(measured: Iterable[Measured]) -> dict[Case, dict[Contender, list[Mea
 
 def fastest(of: Sequence[Measured], which: str = LATENCY) -> Measured | None:
     """The setting with the best figure, one with an interval before one without; None if none."""
-    sign = -1.0 if which == RATE else 1.0
-
-    def told(one: Measured) -> Estimate:
-        return {LATENCY: one.latency, RATE: one.rate, ENERGY: one.energy}[which]
-
-    known = [one for one in of if told(one).value is not None]
+    known = [one for one in of if one.figure(which).value is not None]
     return min(
-        known, key=lambda one: (told(one).interval is None, sign * (told(one).value or 0.0)),
+        known,
+        key=lambda one: (one.figure(which).interval is None, _rank(one.figure(which), which)),
         default=None,
-    )  # fmt: skip
+    )
+
+
+def best_of(of: Sequence[Measured], which: str = LATENCY) -> tuple[Measured | None, str]:
+    """The fastest setting, and why it may not be: one without an interval has a better figure."""
+    best = fastest(of, which)
+    known = [one for one in of if one.figure(which).value is not None]
+    better = min(known, key=lambda one: _rank(one.figure(which), which), default=best)
+    if best is None or better is None or better is best:
+        return best, ""
+    return best, f"{better.setting.told}, without an interval, may be better"
+
+
+def _rank(of: Estimate, which: str) -> float:
+    return -(of.value or 0.0) if which == RATE else of.value or 0.0

@@ -6,23 +6,26 @@ are those from the folder of the plan.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import itertools
 import json
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from harness.config.fields import called
-from harness.config.profile import ProfileConfig
+from harness.config.fields import MOST_INT
+from harness.config.profile import MOST_PROCESSES, ProfileConfig
 from harness.errors import RequestError, one_line
+from harness.measuring import possible
 from harness.models import catalogue
 from harness.models.variants import kinds
 from harness.ordinary_files import open_ordinary
-from harness.ort import providers
+from harness.study.plan_lines import Lines
+from harness.study.plan_wording import fields_in, of_several, of_value, option, shown, unknown
 from harness.study.settings import (
     DEFAULT,
     PARTS,
@@ -33,7 +36,6 @@ from harness.study.settings import (
     Setting,
     Value,
     holds_paths,
-    kind,
     typed,
 )
 
@@ -50,19 +52,10 @@ MOST_CELLS = 10_000
 #: Bytes of a plan.
 _MOST_BYTES = 1 << 20
 
-#: What types are called in a plan, by what Python calls them.
-_IN_TOML = {
-    "a string": "text",
-    "strings": "texts",
-    "True or False": "true or false",
-    "a dict": "a table",
-    " or None": "",
-}
+#: Dots in a line: tomllib takes time by the square of the parts of a dotted key.
+_MOST_DOTS = 1000
 
 _TABLES = ("sweep", "axes", "skip", "only")
-_HEADER = re.compile(r"\s*\[\[?\s*([\w.\"'-]+)\s*\]\]?")
-_KEY = re.compile(r"""\s*((?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|"[^"]*"|'[^']*'))*)\s*=""")
-
 _PLACES = "sockets, NUMA nodes, L3 domains or cores"
 _UNITS = "socket, numa, l3 or core"
 
@@ -126,7 +119,7 @@ def _is_meant(chosen: Sequence[int], combination: Combination) -> bool:
 def read_plan(
     path: Path | None,
     words: Mapping[str, str],
-    axes: Sequence[tuple[str, Sequence[str]]] = (),
+    axes: Sequence[tuple[str, Sequence[Value]]] = (),
     common: Mapping[str, Value] | None = None,
 ) -> SweepPlan:
     """Reads and checks a plan.
@@ -134,26 +127,27 @@ def read_plan(
     Args:
         path: of the file; None where the axes alone say it all.
         words: of options, by field (``settings.Names``).
-        axes: of the command line, by name; they replace those of the file.
+        axes: of the command line, by name, a name with several lists of values having all of
+            them; they replace those of the file.
         common: of the command line, by field; what is set for all cells.
 
     Raises:
         RequestError: it cannot be read or makes no sense; the message names the line.
     """
     content: dict[str, Any] = {}
-    source = _Source("", "")
+    lines = Lines("", "", _TABLES)
     if path is not None:
         text = _text(path)
-        source = _Source(str(path), text)
+        lines = Lines(str(path), text, _TABLES)
         try:
             content = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except ValueError as error:  # also for a number of more digits than Python reads
             raise _no_toml(path, error) from None
         except RecursionError:
             raise RequestError(
                 f"{path}: lists or tables in each other too deeply", "see profiles/plans"
             ) from None
-    return _Reader(source, Names(words), path.parent if path else Path()).plan(
+    return _Reader(lines, Names(words), path.parent if path else Path()).plan(
         content, axes, common or {}
     )
 
@@ -169,85 +163,42 @@ def _text(path: Path) -> str:
     if len(content) > _MOST_BYTES:
         raise RequestError(f"{path}: larger than {_MOST_BYTES:,} bytes", remedy)
     try:
-        return content.decode("utf-8-sig")  # some editors begin a file with a byte order mark
+        text = content.decode("utf-8-sig")  # some editors begin a file with a byte order mark
     except UnicodeDecodeError as error:
         raise RequestError(f"{path}: is not text in UTF-8", remedy) from error
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.count(".") > _MOST_DOTS:
+            raise RequestError(
+                f"{path}:{number}: more than {_MOST_DOTS:,} dots in a line", "break it into several"
+            )
+    return text
 
 
-def _no_toml(path: Path, error: tomllib.TOMLDecodeError) -> RequestError:
+def _no_toml(path: Path, error: ValueError) -> RequestError:
     told = one_line(str(error), 200)
     line = re.search(r"\(at line (\d+), column \d+\)", told)
     place = f"{path}:{line[1]}" if line else str(path)
     return RequestError(f"{place}: is not TOML: {told}", "see profiles/plans for examples")
 
 
-class _Source:
-    """Lines of a plan: TOML's reader does not tell where a key stands.
-
-    Args:
-        name: of the file; empty where there is none.
-        text: of it.
-    """
-
-    def __init__(self, name: str, text: str) -> None:
-        self._name = name
-        self._lines: dict[tuple[str, int, str], int] = {}
-        table, counts = "", dict.fromkeys(_TABLES, -1)
-        for number, line in enumerate(text.splitlines(), 1):
-            header = _HEADER.match(line)
-            # A line of a list, [1, 2], looks like a header: of tables that there are, it is none.
-            if header and _bare(header[1]).partition(".")[0] in _TABLES:
-                table = _bare(header[1])
-                counts[table] = counts.get(table, -1) + 1
-                self._lines.setdefault((table, counts[table], ""), number)
-            elif header:
-                self._lines.setdefault(("", 0, _bare(header[1])), number)
-            elif key := _KEY.match(line):
-                named = (table, max(counts.get(table, 0), 0), _bare(key[1]))
-                self._lines.setdefault(named, number)
-
-    def at(self, table: str, key: str = "", number: int = 0) -> str:
-        """``plan.toml:7: `` for a key of the table of this number."""
-        if not self._name:
-            return ""
-        parts = key.split(".")
-        for kept in range(len(parts), 0, -1):  # entries = {a = 1} is one line, entries.a another
-            line = self._lines.get((table, number, ".".join(parts[:kept])))
-            if line is None and kept < len(parts):
-                line = self._lines.get((f"{table}.{'.'.join(parts[:kept])}", number, ""))
-            if line is not None:
-                return f"{self._name}:{line}: "
-        line = self._lines.get((table, number, ""))
-        path = [table, *parts]
-        for kept in range(len(path), 0, -1):  # axes.batch = [1] or axes = {batch = [1]}
-            line = line or self._lines.get(("", 0, ".".join(path[:kept]).rstrip(".")))
-        return f"{self._name}:{line}: " if line else f"{self._name}: "
-
-
-def _bare(key: str) -> str:
-    """A dotted key without its quotes."""
-    parts = re.findall(r"""[\w-]+|"[^"]*"|'[^']*'""", key)
-    return ".".join(part.strip("\"'") for part in parts)
-
-
 class _Reader:
     """Checks what a plan says.
 
     Args:
-        source: its lines.
+        lines: of it.
         names: of the settings.
         folder: from which relative paths go.
     """
 
-    def __init__(self, source: _Source, names: Names, folder: Path) -> None:
-        self._source = source
+    def __init__(self, lines: Lines, names: Names, folder: Path) -> None:
+        self._lines = lines
         self._names = names
         self._folder = folder
 
     def plan(
         self,
         content: Mapping[str, Any],
-        given: Sequence[tuple[str, Sequence[str]]],
+        given: Sequence[tuple[str, Sequence[Value]]],
         common: Mapping[str, Value],
     ) -> SweepPlan:
         """The plan in the file's content, with what the command line gives besides.
@@ -257,30 +208,30 @@ class _Reader:
         """
         for name, value in content.items():
             if name not in _TABLES:
-                where = self._source.at("", name) if not isinstance(value, dict) else ""
-                raise self._unknown(where or self._source.at(name), name, "table", _TABLES)
+                where = self._lines.at("", name) if not isinstance(value, dict) else ""
+                raise unknown(where or self._lines.at(name), name, "table", _TABLES)
             wanted = dict if name in ("sweep", "axes") else list
             if not isinstance(value, wanted):
                 brackets = f"[{name}]" if wanted is dict else f"[[{name}]]"
-                raise RequestError(f"{self._source.at('', name)}{name}: write it as {brackets}")
+                raise RequestError(f"{self._lines.at('', name)}{name}: write it as {brackets}")
         sweep = dict(content.get("sweep", {}))
-        seed = self._whole(sweep.pop("seed", 0), "seed", 0)
+        seed = self._whole(sweep.pop("seed", 0), "seed", 0, MOST_INT)
         rounds = sweep.pop("rounds", None)
-        rounds = None if rounds is None else self._whole(rounds, "rounds", 1)
+        rounds = None if rounds is None else self._whole(rounds, "rounds", 1, MOST_PROCESSES)
         places: dict[Setting, str] = {}
         settings = self._common(sweep, places)
         for field, value in common.items():
             setting = self._setting(field, f"`{field}` ")
-            settings[setting] = self._value(setting, value, f"`{field}` ")
-            places[setting] = f"`{field}` "
+            places[setting] = option(setting)
+            settings[setting] = self._value(setting, value, places[setting])
         axes = self._axes(content.get("axes", {}), given)
         if not axes:
             remedy = "give `axis` model=NAME" if not content else "write [axes] with model = [...]"
-            raise RequestError(f"{self._source.at('axes')}there are no axes", remedy)
+            raise RequestError(f"{self._lines.at('axes')}there are no axes", remedy)
         self._require_apart(axes, settings, places)
         if not any(one.field == "model" for one in (*settings, *(a.setting for a in axes))):
             raise RequestError(
-                f"{self._source.at('axes')}no model is named", "add model = [...] to [axes]"
+                f"{self._lines.at('axes')}no model is named", "add model = [...] to [axes]"
             )
         plan = SweepPlan(
             seed,
@@ -290,22 +241,23 @@ class _Reader:
             skip=self._combinations("skip", content.get("skip", []), axes),
             only=self._combinations("only", content.get("only", []), axes),
         )
-        self._require_values(plan)
+        self._require_values(plan, places | {axis.setting: axis.where for axis in axes})
         return plan
 
-    def _whole(self, value: Value, name: str, least: int) -> int:
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise RequestError(
-                f"{self._source.at('sweep', name)}{name} = {_shown(value)}: must be a whole "
-                f"number of at least {least}",
-                f"write {name} = {least or 1}",
-            )
-        return value
+    def _whole(self, value: Value, name: str, least: int, most: int) -> int:
+        if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
+            return value
+        allowed = f"of at least {least}" if most == MOST_INT else f"between {least} and {most:,}"
+        raise RequestError(
+            f"{self._lines.at('sweep', name)}{name} = {shown(value)}: must be a whole number "
+            f"{allowed}",
+            f"write {name} = {least or 1}",
+        )
 
     def _common(self, table: Mapping[str, Any], places: dict[Setting, str]) -> dict[Setting, Value]:
         settings: dict[Setting, Value] = {}
         for name, value in _leaves(table):
-            where = self._source.at("sweep", name)
+            where = self._lines.at("sweep", name)
             setting = self._setting(name, where, extra=("seed", "rounds"))
             if setting.field == PLACEMENT or setting in settings:
                 twice = "is an axis: write it in [axes]"
@@ -317,24 +269,27 @@ class _Reader:
         return settings
 
     def _axes(
-        self, table: Mapping[str, Any], given: Sequence[tuple[str, Sequence[str]]]
+        self, table: Mapping[str, Any], given: Sequence[tuple[str, Sequence[Value]]]
     ) -> tuple[Axis, ...]:
         axes: dict[Setting, Axis] = {}
         for name, values in _leaves(table):
-            where = self._source.at("axes", name)
+            where = self._lines.at("axes", name)
             setting = self._setting(name, where)
             if setting in axes:
                 raise RequestError(f"{where}{name}: another axis sets the same", "drop one of them")
             if not isinstance(values, list) or not values:
                 raise RequestError(
-                    f"{where}{name} = {_shown(values)}: an axis is a list of values",
+                    f"{where}{name} = {shown(values)}: an axis is a list of values",
                     f"write {name} = [...]",
                 )
             axes[setting] = self._axis(setting, values, where)
-        for name, texts in given:
-            where = "`axis` "
-            setting = self._setting(name, where)
-            axes[setting] = self._axis(setting, texts, where)
+        joined: dict[Setting, list[Value]] = {}
+        for name, values in given:
+            if not values:
+                raise RequestError(f"`axis` {name}: no values", "give `axis` NAME=VALUE,VALUE")
+            joined.setdefault(self._setting(name, "`axis` "), []).extend(values)
+        for setting, values in joined.items():
+            axes[setting] = self._axis(setting, values, "`axis` ")
         return tuple(axes.values())
 
     def _axis(self, setting: Setting, values: Sequence[Value], where: str) -> Axis:
@@ -343,7 +298,7 @@ class _Reader:
         for value, written in zip(taken, values, strict=True):
             if _key(value) in seen:
                 raise RequestError(
-                    f"{where}{setting.name}: {_shown(written)} is there twice", "drop one of them"
+                    f"{where}{setting.name}: {shown(written)} is there twice", "drop one of them"
                 )
             seen[_key(value)] = value
         return Axis(setting, taken, where)
@@ -352,24 +307,10 @@ class _Reader:
         found = self._names.of(name)
         if found is None:
             known = (*self._names.all(), *extra)
-            raise self._unknown(where, name, "setting", known)
+            raise unknown(where, name, "setting", known)
         if not found.key and found.field in REFUSED and found.part == "":
             raise RequestError(f"{where}{name}: not in a plan: {REFUSED[found.field]}")
         return found
-
-    @staticmethod
-    def _unknown(where: str, name: str, what: str, known: Iterable[str]) -> RequestError:
-        known = list(known)
-        near = difflib.get_close_matches(name.rpartition(".")[2], known, 1) or (
-            difflib.get_close_matches(name, known, 1)
-        )
-        shown = one_line(name, 80)
-        hint = f"did you mean {near[0]}?" if near else ""
-        if not hint and len(known) < 10:
-            hint = f"choose one of {', '.join(known)}"
-        return RequestError(
-            f"{where}{shown}: no such {what}", hint or "docs/SWEEPS.md lists what a plan can set"
-        )
 
     def _value(self, setting: Setting, value: Value, where: str) -> Value:
         """The value as the field takes it, relative ones as they are; paths resolved.
@@ -386,7 +327,7 @@ class _Reader:
         if setting.field == PLACEMENT and value != DEFAULT:
             if not isinstance(value, str) or not PLACEMENTS.fullmatch(value):
                 raise RequestError(
-                    f"{where}{setting.name}: {_shown(value)}: no such placement",
+                    f"{where}{setting.name}: {shown(value)}: no such placement",
                     f"per-UNIT puts an instance on each of the {_PLACES}, N-UNIT one on N of them; "
                     f"UNIT is {_UNITS}",
                 )
@@ -394,15 +335,14 @@ class _Reader:
             try:
                 value = str(kinds.parse(str(value)))
             except RequestError as error:
-                told = error.message.replace("`kind`", setting.name)
-                raise RequestError(f"{where}{told}", error.remedy) from None
+                told = RequestError(error.message.removeprefix("`kind` "), error.remedy)
+                raise of_value(told, where, setting, value) from None
         elif not is_relative(setting, value):
             try:
-                trial = request({setting: value, **_needed(setting)})
-                if setting.field == "provider":
-                    providers.by_name(trial.session.provider)
+                possible.require_known(request({setting: value, **_needed(setting)}))
             except RequestError as error:
-                raise _placed(error, f"{where}{setting.name}: ", setting, value) from None
+                texts = RELATIVE_THREADS if setting.field == "intra_threads" else ()
+                raise of_value(error, where, setting, value, texts) from None
         return value
 
     def _resolved(self, setting: Setting, value: Value, where: str) -> Value:
@@ -415,13 +355,14 @@ class _Reader:
         path = self._folder / value
         if setting.field != "model":
             return str(path)
-        if path.is_file():
-            return str(path)
+        with contextlib.suppress(OSError, ValueError):  # a name that no file can have
+            if path.is_file():
+                return str(path)
         if value in catalogue.REFERENCE_MODELS:
             return value
         near = difflib.get_close_matches(value, catalogue.REFERENCE_MODELS, 1)
         raise RequestError(
-            f"{where}model: {_shown(value)}: neither a file nor a reference model",
+            f"{where}model: {shown(value)}: neither a file nor a reference model",
             f"did you mean {near[0]}?" if near else "see 'harness models'; paths go from the plan",
         )
 
@@ -455,18 +396,23 @@ class _Reader:
         for number, row in enumerate(rows):
             if not isinstance(row, Mapping) or not row:
                 raise RequestError(
-                    f"{self._source.at(table, '', number)}[[{table}]] names no axis",
+                    f"{self._lines.at(table, '', number)}[[{table}]] names no axis",
                     "write AXIS = VALUE below it",
                 )
             combination: dict[int, frozenset[int]] = {}
             for name, wanted in _leaves(row):
-                where = self._source.at(table, name, number)
+                where = self._lines.at(table, name, number)
                 setting = self._setting(name, where)
                 at = next((at for at, axis in enumerate(axes) if axis.setting == setting), None)
                 if at is None:
                     raise RequestError(
                         f"{where}{name}: is no axis of this plan",
                         f"the axes are {', '.join(axis.setting.name for axis in axes)}",
+                    )
+                if at in combination:
+                    raise RequestError(
+                        f"{where}{name}: {axes[at].setting.name} is set twice here",
+                        "drop one of them: a list names several values",
                     )
                 combination[at] = self._meant(axes[at], wanted, where)
             found.append(combination)
@@ -479,20 +425,25 @@ class _Reader:
         for value in wanted if isinstance(wanted, list) else [wanted]:
             key = _key(self._value(axis.setting, value, where))
             if key not in numbers:
-                shown = ", ".join(_shown(one) for one in axis.values[:12])
+                listed = ", ".join(shown(one) for one in axis.values[:12])
                 raise RequestError(
-                    f"{where}{axis.setting.name}: {_shown(value)} is not among the axis' values",
-                    f"they are {one_line(shown)}",
+                    f"{where}{axis.setting.name}: {shown(value)} is not among the axis' values",
+                    f"they are {one_line(listed)}",
                 )
             meant.add(numbers.index(key))
         return frozenset(meant)
 
-    def _require_values(self, plan: SweepPlan) -> None:
-        """Refuses a plan without cells or with too many, and values that contradict each other."""
+    def _require_values(self, plan: SweepPlan, places: Mapping[Setting, str]) -> None:
+        """Refuses a plan without cells or with too many, and values that contradict each other.
+
+        Args:
+            plan: itself.
+            places: where each setting stands.
+        """
         number = 1
         for axis in plan.axes:
             number *= len(axis.values)
-        where = self._source.at("axes")
+        where = self._lines.at("axes")
         if number > MOST_COMBINATIONS:
             raise RequestError(
                 f"{where}{number:,} combinations of axes, {MOST_COMBINATIONS:,} at most",
@@ -503,25 +454,52 @@ class _Reader:
             raise RequestError(f"{where}more than {MOST_CELLS:,} cells", "make two plans of it")
         if not cells:
             raise RequestError(
-                f"{self._source.at('only' if plan.only else 'skip')}no cell is left",
+                f"{self._lines.at('only' if plan.only else 'skip')}no cell is left",
                 "check [[skip]] and [[only]]",
             )
         for settings in plan.combinations():
-            self._require_fitting(plan, settings)
+            self._require_together(plan, settings, places)
 
-    def _require_fitting(self, plan: SweepPlan, settings: Mapping[Setting, Value]) -> None:
-        told = ", ".join(f"{one.name} = {_shown(value)}" for one, value in settings.items())
-        where = plan.axes[-1].where
+    def _require_together(
+        self, plan: SweepPlan, settings: Mapping[Setting, Value], places: Mapping[Setting, str]
+    ) -> None:
+        """Refuses a cell that no machine can measure.
+
+        Raises:
+            RequestError: it is one; the line is that of the setting which the error names first.
+        """
+        every = {**plan.common, **settings}
         try:
-            request({**plan.common, **settings})
+            possible.require_possible(request(every))
+            _require_number_of_instances(every)
         except RequestError as error:
-            raise _placed(error, f"{where}{told}: ") from None
-        values = {one.field: value for one, value in settings.items() if value != DEFAULT}
-        if str(values.get(PLACEMENT, "")).startswith("per-") and "instances" in values:
-            raise RequestError(
-                f"{where}{told}: placement contradicts instances: per-UNIT says how many there are",
-                "leave out one of them with [[skip]], or write default",
-            )
+            given = [one for one, value in every.items() if value != DEFAULT]
+            named = [one for field in fields_in(error) for one in given if _sets(one, field)]
+            where = places[named[0]] if named else plan.axes[-1].where
+            told = {**settings, **{one: every[one] for one in named}}
+            values = ", ".join(f"{one.name} = {shown(value)}" for one, value in told.items())
+            if any(len(axis.values) > 1 for axis in plan.axes if axis.setting in named):
+                remedy = f"{error.remedy}; or leave such cells out with [[skip]]".lstrip("; ")
+                error = type(error)(error.message, remedy)
+            raise of_several(error, f"{where}{values}: ", self._word) from None
+
+    def _word(self, field: str) -> str:
+        """What a plan calls a field."""
+        found = self._names.of(field)
+        return found.name if found else field
+
+
+def _sets(setting: Setting, field: str) -> bool:
+    return setting.field == field or (setting.field == PLACEMENT and field == "instances")
+
+
+def _require_number_of_instances(settings: Mapping[Setting, Value]) -> None:
+    values = {one.field: value for one, value in settings.items() if value != DEFAULT}
+    if str(values.get(PLACEMENT, "")).startswith("per-") and "instances" in values:
+        raise RequestError(
+            "`instances` contradicts placement: per-UNIT says how many there are",
+            "drop one of them",
+        )
 
 
 def is_relative(setting: Setting, value: Value) -> bool:
@@ -562,40 +540,6 @@ def request(settings: Mapping[Setting, Value]) -> ProfileConfig:
     return ProfileConfig(**whole, **{part: PARTS[part](**fields) for part, fields in parts.items()})
 
 
-def _placed(
-    error: RequestError, where: str, setting: Setting | None = None, value: Value = None
-) -> RequestError:
-    """The error of a request, worded for who reads the plan: fields by the names written there,
-    and values as TOML has them.
-    """
-
-    def plain(text: str) -> str:
-        return re.sub(r"`(\w+)`", r"\1", text)
-
-    message, remedy = plain(error.message), plain(error.remedy)
-    if setting is not None:
-        # "`intra_threads` -1: must not be negative" -> "threads: -1: must not be negative"
-        message = message.removeprefix(f"{setting.field} ")
-        if message.endswith(": too large"):
-            message = f"{_shown(value)}: too large"
-        elif re.search(r": of type \w+$", message):
-            wanted = _wanted(setting)
-            message, remedy = f"{_shown(value)}: is not {wanted}", f"write {wanted}"
-        remedy = re.sub(rf"\b{setting.field}\b", setting.name, remedy)
-    return RequestError(
-        f"{where}{message}", remedy.replace("give ", "write ").replace(" or None", "")
-    )
-
-
-def _wanted(setting: Setting) -> str:
-    """What a setting takes, in the words of TOML."""
-    declared = kind(setting)
-    told = called(get_args(declared)[1] if setting.key else declared)
-    for ours, theirs in _IN_TOML.items():
-        told = told.replace(ours, theirs)
-    return told
-
-
 def _leaves(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Keys with their values; of tables in it, the dotted keys."""
     for name, value in table.items():
@@ -608,7 +552,3 @@ def _leaves(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 def _key(value: Value) -> str:
     """Tells values apart: 1 is not True, and a tuple is a list."""
     return json.dumps(value, sort_keys=True, default=str)
-
-
-def _shown(value: Value) -> str:
-    return one_line(json.dumps(value, default=str, ensure_ascii=False), 80)

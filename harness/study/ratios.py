@@ -18,9 +18,13 @@ from harness.analysis.comparing.figures import compare_apart
 from harness.analysis.noise import NoiseVerdict
 from harness.statistics import occasions, paired
 from harness.statistics.figures import CONFIDENCE, Float64Array
-from harness.statistics.occasions import MEDIAN_OCCASION_SD
+from harness.statistics.occasions import (
+    LONGEST_WAIT,
+    MEDIAN_OCCASION_SD,
+    MEDIAN_OCCASION_SD_BESIDE_YARDSTICK,
+)
 from harness.statistics.paired import FEWEST_PAIRS
-from harness.statistics.verdicts import Comparison, Side, Verdict
+from harness.statistics.verdicts import MARGIN, Comparison, Side, Verdict
 from harness.study.rows import Row
 
 #: The figures of a setting, with their units.
@@ -102,7 +106,7 @@ def figure(rows: Sequence[Row], which: str) -> Estimate:
         [*within, between.variance / count],
         [*(len(group) - 1.0 for group in groups), between.freedom],
     )
-    return dataclasses.replace(found, interval=(low, high), doubt=_busy(told))
+    return dataclasses.replace(found, interval=(low, high), doubt=_busy(told, which))
 
 
 def _interval(
@@ -118,9 +122,17 @@ def _interval(
     return math.exp(centre - half), math.exp(centre + half)
 
 
-def _busy(rows: Sequence[Row]) -> str:
+def _busy(rows: Sequence[Row], which: str) -> str:
     busy = sum(bool(row.noise.unusable) and "median" in row.noise.unusable for row in rows)
-    return f"the machine was too busy in {busy} of {len(rows)} profiles" if busy else ""
+    if busy:
+        return f"the machine was too busy in {busy} of {len(rows)} profiles"
+    if which == RATE:  # a mean over all inferences: the waiting itself is in it
+        waits = [row.noise.waited for row in rows]
+        if any(one is None for one in waits):
+            return "unknown whether it waited for a CPU"
+        longest = max(one or 0.0 for one in waits)
+        return f"it waited {longest:.0%} of the time for a CPU" if longest > LONGEST_WAIT else ""
+    return ""
 
 
 def _energy(rows: tuple[Row, ...]) -> Estimate:
@@ -166,30 +178,28 @@ def ratio(base: Sequence[Row], candidate: Sequence[Row], which: str) -> Estimate
     if {row.copy_of for row in base} & {row.copy_of for row in candidate}:
         return Estimate(None, reason="both sides are the same profile", rows=rows)
     if which == ENERGY:
-        return _ratio_of_intervals(figure(base, which), figure(candidate, which))
+        return ratio_of_intervals(figure(base, which), figure(candidate, which))
     if which == RATE and (reason := next((r.rate_reason for r in rows if r.rate_reason), "")):
         return Estimate(None, reason=reason, rows=rows)
     told = Estimate(None, basis=_both(basis(candidate), basis(base)), rows=rows)
     pairs = _pairs(base, candidate, which)
-    if len(pairs) >= FEWEST_PAIRS:
+    if pairs and min(map(len, pairs)) >= FEWEST_PAIRS:
         return _of_pairs(told, pairs)
     same = len({row.machine for row in rows}) == 1
     sides = [_side(side, which, beside=same) for side in (base, candidate)]
     if not all(len(side.log_figure) and np.isfinite(side.log_figure).all() for side in sides):
         return Estimate(None, reason="a process has no time above zero", rows=rows)
-    # Each occasion counts alike, however many processes it has.
-    value = math.exp(_centre(candidate, which) - _centre(base, which))
     name = "latency_ns" if which == LATENCY else "time_per_inference_ns"
     noises = (_worst(base), _worst(candidate))
     counts = (len(base), len(candidate))
     found = compare_apart(name, sides[0], sides[1], noises, occasions=counts)
-    told = dataclasses.replace(told, value=value)
     if found.interval is None:
-        return dataclasses.replace(told, reason=found.reason)
-    low, high = found.interval
-    if which == RATE:
-        low, high = 1 / high, 1 / low
-    return dataclasses.replace(told, interval=(low, high), doubt=_doubt(found))
+        value = math.exp(_centre(candidate, which) - _centre(base, which))
+        return dataclasses.replace(told, value=value, reason=found.reason)
+    told = dataclasses.replace(
+        told, value=found.ratio, interval=found.interval, doubt=_doubt(found)
+    )
+    return inverse(told) if which == RATE else told
 
 
 def _doubt(found: Comparison) -> str:
@@ -200,61 +210,89 @@ def _doubt(found: Comparison) -> str:
     return found.doubt
 
 
-def _pairs(base: Sequence[Row], candidate: Sequence[Row], which: str) -> Float64Array:
-    """float64[pairs], logarithms of ratios within pairs; empty where not all rows have a partner
-    that was measured by turns with them.
+def _pairs(base: Sequence[Row], candidate: Sequence[Row], which: str) -> list[Float64Array]:
+    """Of each occasion the logarithms of the ratios within its rounds; empty where not all rows
+    have a partner that was measured by turns with them.
     """
     left = list(candidate)
     found: list[Float64Array] = []
     if which == LATENCY and any(row.sides["latency_ns"].unusable for row in (*base, *left)):
-        return np.empty(0)
+        return []
     for row in base:
-        partners = [other for other in left if by_turns(row, other)]
+        partners = [(other, rounds) for other in left if (rounds := by_turns(row, other))]
         if len(partners) != 1:
-            return np.empty(0)
-        left.remove(partners[0])
-        found.append(_within_pairs(row, partners[0], which))
-    return np.concatenate(found) if found and not left else np.empty(0)
+            return []
+        partner, rounds = partners[0]
+        left.remove(partner)
+        found.append(_means(partner, rounds, which) - _means(row, rounds, which))
+    return found if not left else []
 
 
-def _within_pairs(base: Row, candidate: Row, which: str) -> Float64Array:
-    places = [{index: k for k, index in enumerate(row.turns.start_ns)} for row in (base, candidate)]
-    both = sorted(places[0].keys() & places[1].keys())
-    one, other = (
-        _logs(row, which)[[of[index] for index in both]]
-        for row, of in zip((base, candidate), places, strict=True)
-    )
-    differences: Float64Array = other - one
-    return differences
+def _means(row: Row, rounds: Sequence[Sequence[int]], which: str) -> Float64Array:
+    """float64[rounds], the mean of a row's logarithms in each round."""
+    logs = dict(zip(row.turns.start_ns, _logs(row, which).tolist(), strict=True))
+    return np.array([
+        float(np.mean([logs[index] for index in indices if index in logs])) for indices in rounds
+    ])  # fmt: skip
 
 
-def by_turns(one: Row, other: Row) -> bool:
-    """Whether the processes of two rows of one machine were measured by turns, in random order.
+def by_turns(one: Row, other: Row) -> list[list[int]]:
+    """The indices of the processes in each round, if two rows of one machine were measured by
+    turns, in random order; empty if they were not.
 
-    Those of an ``ab`` were. Cells of a sweep were, if each round of both had ended before the next
-    one of either began: a cell that was added later, or measured whole, was not.
+    Both sides of an ``ab`` were, in pairs. Cells of a sweep were, if each round of both had ended
+    before the next one of either began: a cell that was added later, or measured whole, was not.
+    In a round, each cell measures the same number of processes.
     """
-    first, second = one.turns, other.turns
-    if first.pairs or second.pairs:
-        return first.pairs == second.pairs
-    if not first.clock or first.clock != second.clock or one.machine != other.machine:
-        return False
-    both = sorted(first.start_ns.keys() & second.start_ns.keys())
-    rounds = [(first.start_ns[index], second.start_ns[index]) for index in both]
-    return all(max(here) < min(after) for here, after in itertools.pairwise(rounds))
+    first, second = one.turns.start_ns, other.turns.start_ns
+    if one.turns.pairs or other.turns.pairs:
+        together = one.turns.pairs == other.turns.pairs
+        return [[index] for index in sorted(first.keys() & second.keys())] if together else []
+    clock = one.turns.clock
+    if not clock or clock != other.turns.clock or one.machine != other.machine:
+        return []
+    last = max((*first, *second), default=0)
+    for each in range(1, last // FEWEST_PAIRS + 2):
+        rounds = [list(range(at, at + each)) for at in range(0, last + 1, each)]
+        whole = [
+            indices for indices in rounds
+            if not first.keys().isdisjoint(indices) and not second.keys().isdisjoint(indices)
+        ]  # fmt: skip
+        starts = [
+            [of[index] for of in (first, second) for index in indices if index in of]
+            for indices in whole
+        ]
+        if all(max(here) < min(after) for here, after in itertools.pairwise(starts)):
+            return whole
+    return []
 
 
-def _of_pairs(told: Estimate, differences: Float64Array) -> Estimate:
-    found = paired.compare_paired(differences)
-    told = dataclasses.replace(
-        told,
-        value=found.ratio,
-        interval=found.interval,
-        basis=f"{told.basis}, in {len(differences)} pairs",
-    )
-    if found.interval is None:
-        return dataclasses.replace(told, reason=found.reason)
-    return dataclasses.replace(told, doubt=_doubt(found))
+def _of_pairs(told: Estimate, occasions_of: Sequence[Float64Array]) -> Estimate:
+    """A ratio from the logarithms within the rounds of each occasion.
+
+    Of one occasion, as ``ab`` tells it. Of several, ratios differ from one to the next as well: by
+    ``MEDIAN_OCCASION_SD_BESIDE_YARDSTICK``, until there are enough to learn it.
+    """
+    rounds = sum(map(len, occasions_of))
+    told = dataclasses.replace(told, basis=f"{told.basis}, in {rounds} rounds")
+    if len(occasions_of) == 1:
+        found = paired.compare_paired(occasions_of[0])
+        told = dataclasses.replace(told, value=found.ratio, interval=found.interval)
+        if found.interval is None:
+            return dataclasses.replace(told, reason=found.reason)
+        return dataclasses.replace(told, doubt=_doubt(found))
+    count = len(occasions_of)
+    means = [float(one.mean()) for one in occasions_of]
+    if not np.isfinite(means).all():
+        return dataclasses.replace(told, reason="a process has no time above zero")
+    between = occasions.learned([means], MEDIAN_OCCASION_SD_BESIDE_YARDSTICK)
+    interval = _interval(
+        float(np.mean(means)),
+        [*(one.var(ddof=1) / len(one) / count**2 for one in occasions_of),
+         between.variance / count],
+        [*(len(one) - 1.0 for one in occasions_of), between.freedom],
+    )  # fmt: skip
+    return dataclasses.replace(told, value=math.exp(float(np.mean(means))), interval=interval)
 
 
 def inverse(of: Estimate) -> Estimate:
@@ -268,6 +306,11 @@ def scaled(of: Estimate, factor: float) -> Estimate:
     return mapped(of, lambda value: value * factor)
 
 
+def doubted(of: Estimate, why: str) -> Estimate:
+    """The figure with a doubt, if there is a reason for one and none yet."""
+    return dataclasses.replace(of, doubt=of.doubt or why)
+
+
 def mapped(of: Estimate, function: Callable[[float], float]) -> Estimate:
     """A figure through a monotone function."""
     value = None if of.value is None else function(of.value)
@@ -279,9 +322,11 @@ def mapped(of: Estimate, function: Callable[[float], float]) -> Estimate:
 
 
 def winner(of: Estimate) -> int:
-    """-1 if a ratio is surely below 1, 1 if above, 0 if that cannot be told."""
+    """-1 if a ratio is surely below 1, 1 if above, 0 if that cannot be told, or if it is surely
+    within ``MARGIN`` of 1, which nobody would call a win.
+    """
     ends = of.decisive
-    if ends is None:
+    if ends is None or (ends[0] > 1 / (1 + MARGIN) and ends[1] < 1 + MARGIN):
         return 0
     return -1 if ends[1] < 1 else 1 if ends[0] > 1 else 0
 
@@ -314,7 +359,7 @@ def _worst(rows: Sequence[Row]) -> NoiseVerdict:
     return max((row.noise for row in rows), key=lambda one: (len(one.unusable), one.waited or 0.0))
 
 
-def _ratio_of_intervals(base: Estimate, candidate: Estimate) -> Estimate:
+def ratio_of_intervals(base: Estimate, candidate: Estimate) -> Estimate:
     """A ratio of two figures whose intervals are all that is known: the extremes of both."""
     rows = (*base.rows, *candidate.rows)
     if base.value is None or candidate.value is None:

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
 from harness.analysis import noise
+from harness.analysis.configuration import facts_of
 from harness.analysis.run_energy import run_energy
 from harness.analysis.throughput import throughput
-from harness.errors import ProfileFileError
+from harness.errors import ProfileFileError, one_line
 from harness.records import Profile
 from harness.statistics import latency
 from harness.statistics.figures import Figure
 from harness.storage import profile_file
-from harness.study.cells import CellState
+from harness.study import rows
+from harness.study.cells import Cell, CellState
 from harness.study.settings import DEFAULT, Setting, Value
 
 #: Share of the best throughput of a curve that its knee reaches.
 KNEE = 0.95
+
+#: The fact that names the machine.
+_HOST = "host_name"
+
+#: Folders of a path that may tell models of one name apart.
+_DEEPEST = 64
 
 #: Axes whose curves are told, by field, with the number that a point has on them.
 _CURVES: Mapping[str, Callable[[Result], int | None]] = {
@@ -44,6 +54,8 @@ class Result:
         joules_per_item: of what ran it, as ``run_energy`` has it; None with the reason.
         energy_reason: why there is none, or why it is doubtful; empty otherwise.
         noise: verdict on the host's noise.
+        host: name of the machine that measured it; empty where its profile does not say.
+        broken: whether what ran is a variant whose outputs are too far from the model's.
     """
 
     state: CellState
@@ -58,17 +70,20 @@ class Result:
     joules_per_item: float | None = None
     energy_reason: str = ""
     noise: str = ""
+    host: str = ""
+    broken: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Best:
-    """The cell of a model with the highest throughput.
+    """The cell of a model with the highest throughput on a machine, broken variants apart.
 
     Attributes:
-        model: its name.
+        model: its name (``model_names``).
         result: of the cell.
-        level: other cells whose intervals overlap with its own: they may be as good.
-        of: how many cells of the model have a throughput.
+        level: other cells that may be as good: their intervals overlap with its own, or one of
+            the two has none.
+        of: how many cells of the model could have been the best.
     """
 
     model: str
@@ -79,7 +94,7 @@ class Best:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Curve:
-    """Throughput along one axis, all else alike.
+    """Throughput along one axis on a machine, all else alike.
 
     Attributes:
         axis: name of the axis.
@@ -115,6 +130,7 @@ def _figures(state: CellState, profile: Profile) -> Result:
     found = latency.latency(profile.processes)
     flow = throughput(profile)
     joules, why = _energy(profile)
+    facts = facts_of(profile)
     asked = profile.asked.intra_threads
     items = profile.items.value
     result = Result(
@@ -126,6 +142,8 @@ def _figures(state: CellState, profile: Profile) -> Result:
         joules_per_item=joules,
         energy_reason=why,
         noise=noise.judge(profile).verdict,
+        host=one_line(str(facts.get(_HOST) or ""), 80),
+        broken=str(facts.get(rows.VARIANT, "")).endswith(rows.BROKEN),
     )
     if isinstance(flow, Figure):
         return dataclasses.replace(result, reason=flow.reason)
@@ -147,17 +165,49 @@ def _energy(profile: Profile) -> tuple[float | None, str]:
     return found.item_j.value, "; ".join(found.causes)
 
 
-def best(found: Sequence[Result]) -> list[Best]:
-    """The best cell of each model, by throughput in items, in the order of the plan."""
-    models: dict[str, list[Result]] = {}
+def hosts(found: Iterable[Result]) -> list[str]:
+    """The machines that measured these cells, in the order of the plan."""
+    return list(dict.fromkeys(one.host for one in found if one.state.status == "done"))
+
+
+def model_names(found: Iterable[Result]) -> dict[str, str]:
+    """What models are called, by their hashes (``Cell.model_id``).
+
+    Files of one name are told apart by as much of their paths as it takes.
+    """
+    cells: dict[str, Cell] = {}
     for one in found:
-        if one.items_per_s is not None:
-            models.setdefault(one.state.cell.model, []).append(one)
+        cells.setdefault(one.state.cell.model_id, one.state.cell)
+    names = {key: cell.model for key, cell in cells.items()}
+    for taken in range(1, _DEEPEST):
+        often = Counter(names.values())
+        alike = [key for key, name in names.items() if often[name] > 1]
+        if not alike:
+            break
+        for key in alike:
+            names[key] = "/".join(_model_file(cells[key]).parts[-taken:])
+    return names
+
+
+def _model_file(cell: Cell) -> Path:
+    return Path(next(str(value) for one, value in cell.all.items() if one.field == "model"))
+
+
+def best(found: Sequence[Result]) -> list[Best]:
+    """The best cell of each model on each machine, in the order of the plan.
+
+    By throughput in items. Machines are not ranked: which cell which of them got is chance.
+    """
+    names = model_names(found)
+    models: dict[tuple[str, str], list[Result]] = {}
+    for one in found:
+        if one.items_per_s is not None and not one.broken:
+            models.setdefault((one.state.cell.model_id, one.host), []).append(one)
     told = []
-    for model, cells in models.items():
+    for (model, _), cells in models.items():
         first = max(cells, key=lambda one: one.items_per_s or 0.0)
         level = tuple(one for one in cells if one is not first and may_be_level(one, first))
-        told.append(Best(model, first, level, len(cells)))
+        told.append(Best(names[model], first, level, len(cells)))
     return told
 
 
@@ -169,8 +219,13 @@ def may_be_level(one: Result, other: Result) -> bool:
     return mine[0] <= its[1] and its[0] <= mine[1]
 
 
+def have_intervals(one: Result, other: Result) -> bool:
+    """Whether two throughputs have intervals, so that it can be told whether they overlap."""
+    return one.interval_items_per_s is not None and other.interval_items_per_s is not None
+
+
 def curves(found: Sequence[Result]) -> list[Curve]:
-    """Throughput along threads and batch, wherever at least two cells differ by that alone."""
+    """Throughput along threads and batch, wherever two cells of a machine differ by that alone."""
     told = []
     for field, number in _CURVES.items():
         groups: dict[str, list[tuple[int, Result]]] = {}
@@ -183,7 +238,8 @@ def curves(found: Sequence[Result]) -> list[Curve]:
                 continue
             axis = setting.name
             others = {each: of for each, of in settings.items() if each != setting}
-            key = json.dumps([[*each, of] for each, of in others.items()], default=str)
+            told_of = [one.host, *([*each, of] for each, of in others.items())]
+            key = json.dumps(told_of, default=str)
             fixed[key] = others
             groups.setdefault(key, []).append((value, one))
         for key, points in groups.items():

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from harness.analysis import noise
 from harness.analysis.comparing.figures import figures
-from harness.analysis.configuration import created, facts_of, on_device
+from harness.analysis.configuration import configuration, created, facts_of, on_device
 from harness.analysis.device_time import device_time
 from harness.analysis.energy import Energy
 from harness.analysis.instances import together
@@ -32,7 +33,7 @@ from harness.statistics.verdicts import Side
 CPU, GPU = "cpu", "gpu"
 
 #: The runtime where the file does not name one.
-_RUNTIME = "ort"
+RUNTIME = "ort"
 
 #: Name of the fact that says how a variant was made and of what, and the beginning of the names of
 #: those that tell its error.
@@ -67,6 +68,8 @@ class Setting:
         instances: sessions side by side.
         concurrency: inferences under way in one session; 1 where one follows the other.
         options: further options that are not at their defaults, as ``name=value``.
+        configuration: digest of all that must agree for profiles to be occasions of one setting
+            (``analysis.configuration``): also what is not told here, such as the inputs' values.
         original: the first 12 digits of the digest of the model as it was made; empty where a
             variant does not say.
     """
@@ -86,6 +89,7 @@ class Setting:
     concurrency: int
     options: tuple[str, ...]
     original: str = ""
+    configuration: str = ""
 
     @property
     def told(self) -> str:
@@ -94,7 +98,7 @@ class Setting:
         if self.threads == 1:
             threads = "1 thread"
         # The usual runtime goes without saying; another one may be why a setting is the best.
-        usual = self.runtime.split(" ")[0] == _RUNTIME
+        usual = self.runtime.split(" ")[0] == RUNTIME
         parts = ["" if usual else self.runtime, threads]
         if self.instances > 1:
             parts.append(f"{self.instances} instances")
@@ -163,7 +167,6 @@ class Row:
         joules: of an inference on the device that ran it, or why that is not known.
         joules_interval: its interval; None where there is none.
         joules_doubt: why it is not trusted; empty if it is.
-        watts: mean power meanwhile; None where not known.
         idle_share: share of an inference in which the GPU did nothing, or why it is not known.
         idle_doubt: why that is not trusted; empty if it is.
         operators: by type, or a Figure with the reason.
@@ -190,7 +193,6 @@ class Row:
     joules: Figure
     joules_interval: tuple[float, float] | None
     joules_doubt: str
-    watts: float | None
     idle_share: Figure
     idle_doubt: str
     operators: OperatorTypes | Figure
@@ -263,7 +265,6 @@ def row_of(profile: Profile) -> Row | Figure:
         joules=joules.joules if isinstance(joules, Energy) else joules,
         joules_interval=joules.interval_j if isinstance(joules, Energy) else None,
         joules_doubt="; ".join(joules.causes) if isinstance(joules, Energy) else "",
-        watts=joules.watts.value if isinstance(joules, Energy) else None,
         idle_share=idle,
         idle_doubt=idle_doubt,
         operators=_operators(profile),
@@ -287,8 +288,8 @@ def _setting(profile: Profile, facts: Mapping[str, Any]) -> Setting:
     beside = together(profile)
     kind = GPU if on_device(profile.provider) else CPU
     made = _MADE.fullmatch(str(facts.get(VARIANT, "")))
-    runtime = str(options.get("runtime") or _RUNTIME)
-    version = facts.get("ort_version" if runtime == _RUNTIME else "runtime_version", "")
+    runtime = str(options.get("runtime") or RUNTIME)
+    version = facts.get("ort_version" if runtime == RUNTIME else "runtime_version", "")
     further = [f"affinity={asked.affinity}"] if asked.affinity else []
     for name, default in (("execution_mode", "sequential"), ("optimization", "all")):
         value = asked.session.get(name, default)
@@ -319,6 +320,7 @@ def _setting(profile: Profile, facts: Mapping[str, Any]) -> Setting:
         concurrency=_count(options.get("concurrency")),
         options=tuple(further),
         original=(made["sha256"] or "") if made else profile.model.sha256[:12],
+        configuration=sha256("\n".join(configuration(profile)).encode()).hexdigest()[:12],
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
+from harness.config.fields import MOST_INT
 from harness.config.inputs import InputRequest
 from harness.config.profile import ProfileConfig
 from harness.config.session import SessionConfig
@@ -29,6 +30,9 @@ PLACEMENT = "placement"
 
 #: What is made of the model before it is measured (``variant_files``): no field of its own either.
 VARIANT = "variant"
+
+#: Longer texts are no number: no field takes one, and Python refuses to read those of thousands.
+_MOST_DIGITS = 100
 
 #: Fields that no plan sets, with the reason.
 REFUSED: Mapping[str, str] = {
@@ -130,18 +134,23 @@ def typed(setting: Setting, value: Value) -> Value:
     """
     wanted = kind(setting)
     if setting.key:
-        wanted = get_args(wanted)[1]
-        if wanted is str and isinstance(value, (bool, int, float)):
-            # ORT's own options and entries are text, however they are written here.
-            value = str(int(value)) if isinstance(value, bool) else str(value)
-    elif is_dict(setting) and isinstance(value, str):
-        name, equal, text = value.rpartition("=")
-        if not (name and equal and text):
-            raise RequestError(f"{value!r}: not NAME=VALUE", "write NAME=VALUE, or a table")
-        return {name: _from_text(get_args(wanted)[1], text)}
-    elif is_dict(setting) and isinstance(value, Mapping):
+        return _entry(get_args(wanted)[1], value)
+    if is_dict(setting):
         inner = get_args(wanted)[1]
-        return {name: _from_text(inner, one) for name, one in value.items()}
+        if isinstance(value, str):
+            name, equal, text = value.rpartition("=")
+            if not (name and equal and text):
+                raise RequestError(f"{value!r}: not NAME=VALUE", "write NAME=VALUE, or a table")
+            return {name: _from_text(inner, text)}
+        if isinstance(value, Mapping):
+            return {name: _entry(inner, one) for name, one in value.items()}
+    return _from_text(wanted, value)
+
+
+def _entry(wanted: Any, value: Value) -> Value:
+    """An entry of a dict: ORT's own options and entries are text, however they are written."""
+    if wanted is str and isinstance(value, (bool, int, float)):
+        return str(int(value)) if isinstance(value, bool) else str(value)
     return _from_text(wanted, value)
 
 
@@ -155,12 +164,14 @@ def _inner(wanted: Any) -> tuple[Any, ...]:
 
 
 def _from_text(wanted: Any, value: Value) -> Value:
+    options = get_args(wanted) if isinstance(wanted, types.UnionType) else (wanted,)
+    if float in options and type(value) is int and abs(value) < MOST_INT:
+        return float(value)  # 1 and 1.0 are one value, and one cell
     if not isinstance(value, str):
         return value
-    options = get_args(wanted) if isinstance(wanted, types.UnionType) else (wanted,)
     if bool in options and value.lower() in ("true", "false"):
         return value.lower() == "true"
-    if int in options and value.removeprefix("-").isdecimal():
+    if int in options and value.removeprefix("-").isdecimal() and len(value) <= _MOST_DIGITS:
         return int(value)
     if float in options:
         try:
@@ -171,6 +182,7 @@ def _from_text(wanted: Any, value: Value) -> Value:
     if get_origin(wanted) is tuple:
         if int in get_args(wanted):
             sizes = value.split("x")
-            return tuple(map(int, sizes)) if all(one.isdecimal() for one in sizes) else value
+            plain = all(one.isdecimal() and len(one) <= _MOST_DIGITS for one in sizes)
+            return tuple(map(int, sizes)) if plain else value
         return () if value == "none" else tuple(value.split(","))
     return value

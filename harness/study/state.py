@@ -120,7 +120,8 @@ def _state(folder: Path, cell: Cell, machine: Machine | None, listed: _Listed) -
         except DoesNotFitError as error:
             state = CellState(cell, "skipped", one_line(str(error)), path)
         else:
-            state = CellState(cell, "pending", _begun(path, config), path, config)
+            begun = "" if partial is None else _begun(path, config)
+            state = CellState(cell, "pending", begun, path, config)
     else:
         state = CellState(cell, "pending", "", path)
     failure = _failure(listed.get((cell.id, "failed.json")))

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
+import math
 from collections.abc import Iterable, Sequence
 
 from harness.study import curves
 from harness.study.curves import At, Crossing
 from harness.study.known_devices import known_device
-from harness.study.measured import Case, Contender, Measured, by_case, fastest
+from harness.study.measured import Case, Contender, Measured, best_of, by_case
 from harness.study.prices import Cost, Prices, costs
-from harness.study.ratios import LATENCY, RATE, Estimate, inverse, ratio, scaled, winner
+from harness.study.ratios import LATENCY, RATE, Estimate, doubted, inverse, mapped, ratio, winner
 from harness.study.rows import CPU, GPU
 
 #: What a Winner may be by, besides latency and throughput.
@@ -80,14 +80,13 @@ class Crossover:
     """Where the faster device changes over the batch.
 
     Attributes:
-        model, variant: of what.
+        name: of what.
         base, other: as in SpeedUp.
         crossing: where.
         speed_ups: that it was found in.
     """
 
-    model: str
-    variant: str
+    name: str
     base: Contender
     other: Contender
     crossing: Crossing
@@ -100,19 +99,22 @@ def speed_ups(measured: Iterable[Measured]) -> tuple[SpeedUp, ...]:
     for case, devices in by_case(measured).items():
         for base, other in _pairs(sorted(devices)):
             sides = (devices[base], devices[other])
-            quick = [fastest(side) for side in sides]
-            busy = [fastest(side, RATE) for side in sides]
-            if quick[0] is None or quick[1] is None or busy[0] is None or busy[1] is None:
+            (quick, slower), (other_quick, other_slower) = map(best_of, sides)
+            (busy, less), (other_busy, other_less) = (best_of(side, RATE) for side in sides)
+            if quick is None or other_quick is None or busy is None or other_busy is None:
                 continue
             found.append(
                 SpeedUp(
                     case=case,
                     base=base,
                     other=other,
-                    latency=inverse(ratio(quick[0].rows, quick[1].rows, LATENCY)),
-                    rate=ratio(busy[0].rows, busy[1].rows, RATE),
-                    base_setting=quick[0].setting.told,
-                    other_setting=quick[1].setting.told,
+                    latency=doubted(
+                        inverse(ratio(quick.rows, other_quick.rows, LATENCY)),
+                        slower or other_slower,
+                    ),
+                    rate=doubted(ratio(busy.rows, other_busy.rows, RATE), less or other_less),
+                    base_setting=quick.setting.told,
+                    other_setting=other_quick.setting.told,
                     settings=(len(sides[0]), len(sides[1])),
                 )
             )
@@ -124,15 +126,20 @@ def winners(measured: Iterable[Measured]) -> tuple[Winner, ...]:
     found = []
     for case, devices in by_case(measured).items():
         for which in (LATENCY, RATE):
-            bests = [one for of in devices.values() if (one := fastest(of, which)) is not None]
+            bests = [
+                (one, doubt) for of in devices.values()
+                for one, doubt in [best_of(of, which)] if one is not None
+            ]  # fmt: skip
             if len(bests) < 2:
                 continue
-            bests.sort(key=functools.partial(_value, which=which), reverse=which == RATE)
-            first = bests[0]
-            leads = [ratio(other.rows, first.rows, which) for other in bests[1:]]
-            above = [one if which == RATE else inverse(one) for one in leads]
+            bests.sort(key=lambda best: best[0].figure(which).value or 0.0, reverse=which == RATE)
+            (first, _), *others = bests
+            above = []
+            for other, doubt in others:
+                lead = ratio(other.rows, first.rows, which)
+                above.append(doubted(lead if which == RATE else inverse(lead), doubt))
             above.sort(key=lambda one: one.value or 0.0)
-            told = first.rate if which == RATE else first.latency
+            told = first.figure(which)
             found.append(
                 Winner(case, which, first.contender, first.setting.told, told, tuple(above))
             )
@@ -153,10 +160,6 @@ def turned(found: Iterable[Winner], measured: Iterable[Measured]) -> tuple[Winne
     )  # fmt: skip
 
 
-def _value(one: Measured, which: str) -> float:
-    return (one.rate if which == RATE else one.latency).value or 0.0
-
-
 def _pairs(devices: Sequence[Contender]) -> list[tuple[Contender, Contender]]:
     """Each CPU with each GPU; where there is only one kind, each with the first."""
     hosts = [one for one in devices if one.kind == CPU]
@@ -168,20 +171,37 @@ def _pairs(devices: Sequence[Contender]) -> list[tuple[Contender, Contender]]:
 
 def crossovers(speed_ups: Iterable[SpeedUp]) -> tuple[Crossover, ...]:
     """Where the faster device changes over the batch, for each model and pair of devices."""
-    groups: dict[tuple[str, str, str, Contender, Contender], list[SpeedUp]] = {}
+    groups: dict[tuple[object, ...], list[SpeedUp]] = {}
     for one in speed_ups:
         if one.case.batch is not None:
-            key = (one.case.model, one.case.sha256, one.case.variant, one.base, one.other)
+            of = one.case
+            key = (of.model, of.sha256, of.variant, one.base, one.other)
             groups.setdefault(key, []).append(one)
     found = []
-    for (model, _, variant, base, other), group in groups.items():
-        group.sort(key=lambda one: (one.case.batch or 0, one.case.shapes))
-        batches = [one.case.batch for one in group]
-        if len(set(batches)) != len(batches):
-            continue  # of several shapes: the batch is not all that differs
-        points = [At(one.case.batch or 1, one.latency.value, winner(one.latency)) for one in group]
-        found.append(Crossover(model, variant, base, other, curves.crossing(points), tuple(group)))
+    for group in groups.values():
+        for curve in [group] if _differ_by_batch(group) else _by_item_shapes(group):
+            if not _differ_by_batch(curve):
+                continue  # its batch is no size of its inputs, and more than the batch differs
+            curve.sort(key=lambda one: one.case.batch or 0)
+            points = [
+                At(one.case.batch or 1, one.latency.value, winner(one.latency)) for one in curve
+            ]
+            case, base, other = curve[0].case, curve[0].base, curve[0].other
+            crossing = curves.crossing(points)
+            found.append(Crossover(case.name, base, other, crossing, tuple(curve)))
     return tuple(found)
+
+
+def _differ_by_batch(group: Sequence[SpeedUp]) -> bool:
+    return len({one.case.batch for one in group}) == len(group)
+
+
+def _by_item_shapes(group: Iterable[SpeedUp]) -> list[list[SpeedUp]]:
+    """Those of each sequence length, or whatever else of the inputs differs besides the batch."""
+    found: dict[tuple[str, ...], list[SpeedUp]] = {}
+    for one in group:
+        found.setdefault(one.case.item_shapes, []).append(one)
+    return list(found.values())
 
 
 def costs_of(
@@ -193,11 +213,14 @@ def costs_of(
     found = []
     for devices in by_case(measured).values():
         for contender, settings in devices.items():
-            best = fastest(settings, RATE)
+            best, doubt = best_of(settings, RATE)
             known = known_device(contender.device)
             if best is not None:
                 watts = None if known is None else known.watts
-                found += [(best, cost) for cost in costs(best.rows, prices, watts)]
+                found += [
+                    (best, dataclasses.replace(cost, estimate=doubted(cost.estimate, doubt)))
+                    for cost in costs(best.rows, prices, watts)
+                ]
     return tuple(found)
 
 
@@ -205,7 +228,7 @@ def cheapest(priced: Iterable[tuple[Measured, Cost]]) -> tuple[Winner, ...]:
     """Who does a million items for least; prices of different currencies are not compared."""
     cases: dict[tuple[Case, str], dict[Contender, tuple[Measured, Cost]]] = {}
     for one, cost in priced:
-        if cost.by == "machine" and cost.estimate.value:
+        if cost.by == "machine" and cost.estimate.value is not None:
             devices = cases.setdefault((one.case, cost.currency), {})
             known = devices.get(one.contender)
             if known is None or cost.estimate.value < (known[1].estimate.value or 0.0):
@@ -215,7 +238,7 @@ def cheapest(priced: Iterable[tuple[Measured, Cost]]) -> tuple[Winner, ...]:
         if len(devices) < 2:
             continue
         (first, least), *others = sorted(devices.values(), key=lambda of: of[1].estimate.value or 0)
-        leads = [_dearer(first, least, other, cost) for other, cost in others]
+        leads = [cost_ratio((first, least), other) for other in others]
         told = f"{first.setting.told}, {least.inputs}"
         found.append(
             Winner(case, COST, first.contender, told, least.estimate, tuple(leads), currency)
@@ -223,9 +246,23 @@ def cheapest(priced: Iterable[tuple[Measured, Cost]]) -> tuple[Winner, ...]:
     return tuple(found)
 
 
-def _dearer(first: Measured, least: Cost, other: Measured, cost: Cost) -> Estimate:
-    """A cost over the least one. Prices have no scatter, so its interval is that of the rates."""
-    speeds = ratio(other.rows, first.rows, RATE)
-    if not speeds.value or not cost.estimate.value or not least.estimate.value:
+def cost_ratio(one: tuple[Measured, Cost], base: tuple[Measured, Cost]) -> Estimate:
+    """What the base costs over what the one costs, both of one currency.
+
+    Prices have no scatter, so its interval is that of the rates. There is no ratio to what costs
+    nothing, but that is surely cheaper than what does not: the interval is infinite.
+    """
+    rows = (*base[0].rows, *one[0].rows)
+    speeds = ratio(base[0].rows, one[0].rows, RATE)
+    told = f"{speeds.basis}; {one[1].inputs}; against {base[1].inputs}"
+    ours, theirs = one[1].estimate.value, base[1].estimate.value
+    if not speeds.value or ours is None or theirs is None:
         return speeds
-    return scaled(speeds, cost.estimate.value / least.estimate.value / speeds.value)
+    if ours == 0 and theirs == 0:
+        return Estimate(None, reason="both cost nothing", basis=told, rows=rows)
+    if ours == 0:
+        reason = "one side costs nothing, so there is no ratio"
+        return Estimate(None, (math.inf, math.inf), reason, basis=told, rows=rows)
+    factor = theirs / ours / speeds.value
+    found = dataclasses.replace(mapped(speeds, lambda value: value * factor), basis=told)
+    return doubted(found, one[1].estimate.doubt or base[1].estimate.doubt)

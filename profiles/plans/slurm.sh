@@ -4,8 +4,8 @@
 #     profiles/plans/slurm.sh profiles/plans/cpu-scaling.toml /shared/results [SBATCH OPTIONS]
 #
 # The folder must be on a file system that all nodes share. What is done there is not measured
-# again: submit the same once more to fill what nodes have lost. At the end, the same plan and folder
-# without --cell print the table:
+# again: submit the same once more to fill what nodes have lost. Meanwhile and at the end, this prints
+# the table with the figures of all that is there, and measures nothing:
 #
 #     harness sweep profiles/plans/cpu-scaling.toml -o /shared/results --dry-run
 set -euo pipefail

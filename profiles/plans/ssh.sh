@@ -4,7 +4,8 @@
 #     profiles/plans/ssh.sh profiles/plans/quick.toml results HOST...
 #
 # Host number k of n measures the cells k, k + n, k + 2n … The plan must be the same file there, and
-# harness installed. Hosts are compared by giving each a folder of its own, and the whole plan:
+# harness installed. At the end, the table of all that came back is printed, the best cell and the
+# curves of each host by itself. To compare hosts, give each the whole plan and a folder of its own:
 # ssh HOST harness sweep PLAN -o results.
 set -euo pipefail
 plan=$1 folder=$2

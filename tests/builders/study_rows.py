@@ -65,7 +65,6 @@ def row(latency_ms: float, *, name: str = "", rate: float | None = None, **given
         "joules": Figure(None, "no meter"),
         "joules_interval": None,
         "joules_doubt": "",
-        "watts": None,
         "idle_share": Figure(None, "no pass"),
         "idle_doubt": "",
         "operators": Figure(None, "no trace"),

@@ -50,7 +50,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, surroundings: dict[str, str])
 def test_the_verdicts_that_were_written_down_before(made: Path) -> None:
     told = json.loads((made / "study.json").read_text())
     verdicts = {one["text"]: one["verdict"] for one in told["claims"]}
-    assert len(verdicts) == 20
+    assert len(verdicts) == 22
     assert verdicts["A net of a few thousand parameters is faster on the CPU"] == "holds"
     assert verdicts["ResNet-50, one image: 12 ms on the GPU"] == "fails"
     assert verdicts["ResNet-50, one image: the GPU is twice as fast"] == "fails"
@@ -115,6 +115,12 @@ def test_the_page_fits_and_asks_for_nothing(made: Path, tmp_path: Path, width: i
         )
         assert len(ticks) == 3
         assert len(set(ticks)) == 1
+        # Figures of a claim and the files they rest on stand below each other, on a phone, too.
+        assert browser.evaluate(
+            "[...document.querySelectorAll('#claims td')].every(td => new Set([...td"
+            ".querySelectorAll('details')].map(one => one.getBoundingClientRect().left)).size < 2)"
+        )
+        assert browser.evaluate("document.querySelectorAll('#claims td details').length") > 5
         # What a file says is text, not markup.
         assert browser.evaluate("document.querySelectorAll('#cost bdi b').length") == 0
 

@@ -44,7 +44,7 @@ def test_without_distributed_the_sentence_says_what_to_install(harness: Harness)
 def test_a_cell_has_the_same_identity_in_the_plan_that_is_sent(tmp_path: Path) -> None:
     path = tmp_path / "plan.toml"
     path.write_text(
-        "[sweep]\nquick = true\ntrace = 'none'\nprovider_options.'a b' = '1'\n"
+        "[sweep]\nquick = true\ntrace = 'none'\nprovider = 'cuda'\nprovider_options.'a b' = '1'\n"
         "[axes]\nmodel = ['mlp']\nthreads = ['all', 'default']\nplacement = ['1-core']\n"
         "shape.'in\"put' = ['1x64']\nentries.'x.y' = ['ü', 2]\n"
     )

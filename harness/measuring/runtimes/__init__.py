@@ -23,14 +23,23 @@ def names() -> tuple[str, ...]:
     return (ORT, *sorted(module.name for module in pkgutil.iter_modules(__path__)))
 
 
+def require_known(name: str) -> None:
+    """Refuses a runtime that there is not. Imports no module.
+
+    Raises:
+        RequestError: there is none of this name.
+    """
+    if name not in names():
+        raise RequestError(f"`runtime` {name}: not known", f"choose one of {', '.join(names())}")
+
+
 def by_name(name: str) -> Runtime:
     """The runtime with this name; not ONNX Runtime, which no module here stands for.
 
     Raises:
         RequestError: there is none.
     """
-    if name not in names():
-        raise RequestError(f"`runtime` {name}: not known", f"choose one of {', '.join(names())}")
+    require_known(name)
     found: Runtime = importlib.import_module(f"{__name__}.{name}").RUNTIME
     return found
 

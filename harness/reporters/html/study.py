@@ -25,8 +25,9 @@ from harness.reporters.study_words import (
     ratio_told,
 )
 from harness.reporters.wording import counted
-from harness.study.claims import Judged, Verdict
+from harness.study.claims import Verdict
 from harness.study.figures import Study
+from harness.study.judging import Judged
 from harness.study.measured import Measured
 from harness.study.ratios import Estimate
 from harness.study.rows import GPU
@@ -216,12 +217,27 @@ def _evidence(one: Judged) -> Content:
     told = [
         element("li", foreign(figure_told(each), _SENTENCE))
         for each in one.evidence[:_MOST]
-        if each.estimate.value is not None
+        if each.tells
     ]
-    shown = element("ul", told, class_="reasons") if told else ""
-    if len(told) <= _FOLDED:
-        return shown
-    return element("details", element("summary", counted(len(told), "figure")), shown)
+    shown: Content = element("ul", told, class_="reasons") if told else ""
+    if len(told) > _FOLDED:
+        shown = element("details", element("summary", counted(len(told), "figure")), shown)
+    # One element: on a phone, each of a cell's is a column.
+    return element("div", shown, _profiles(one))
+
+
+def _profiles(one: Judged) -> Markup | None:
+    """The files that a verdict rests on, folded."""
+    files = sorted({str(row.file) for each in one.evidence for row in each.estimate.rows})
+    if not files:
+        return None
+    named = [element("li", foreign(file, _SENTENCE)) for file in files[:_MOST]]
+    if len(files) > _MOST:
+        named.append(element("li", f"{len(files) - _MOST} more"))
+    return element(
+        "details", element("summary", counted(len(files), "profile")),
+        element("ul", named, class_="reasons"),
+    )  # fmt: skip
 
 
 def _names(of: Measured) -> tuple[Content, Content]:
@@ -266,7 +282,7 @@ def _speed_ups(study: Study) -> Markup | None:
         ])  # fmt: skip
     known = contenders(study)
     crossings = [
-        element("li", element("b", foreign(f"{one.model} {one.variant}".strip(), _NAME)), ": ",
+        element("li", element("b", foreign(one.name, _NAME)), ": ",
                 crossover_told(one, known))
         for one in study.crossovers
     ]  # fmt: skip
@@ -299,7 +315,8 @@ def _scalings(study: Study) -> Markup | None:
                 *(Column(counted(count, "thread"), number=True) for count in threads),
             )  # fmt: skip
             rows: list[list[Content]] = [
-                [foreign(each.name, _NAME), counted(each.stops_at, "thread"),
+                [foreign(each.name, _NAME),
+                 "–" if each.stops_at is None else counted(each.stops_at, "thread"),
                  *(duration(each.times_ns[count]) if count in each.times_ns else "–"
                    for count in threads)]
                 for each in one.operators[:12]

@@ -57,7 +57,7 @@ def heat_maps(study: Study) -> Markup | None:
     by_latency = [one for one in study.winners if one.which == LATENCY]
     by_rate = [one for one in study.winners if one.which == RATE]
     by_cost = [one for one in study.winners if one.which == COST]
-    currencies = " and ".join(dict.fromkeys(one.currency for one in by_cost))
+    currencies = dict.fromkeys(one.currency for one in by_cost)
     several = any(
         one.setting.instances > 1 or one.setting.concurrency > 1 for one in study.measured
     )
@@ -68,8 +68,11 @@ def heat_maps(study: Study) -> Markup | None:
             _heat_map(study, by_latency, "Lowest latency of an inference"),
             _heat_map(study, by_rate, "Most items a second, sessions side by side included")
             if several else None,
-            _heat_map(study, by_cost, f"Least cost of a million items, {currencies}")
-            if by_cost else None,
+            [
+                _heat_map(study, [one for one in by_cost if one.currency == currency],
+                          f"Least cost of a million items, {currency}")
+                for currency in currencies
+            ],
             class_="pair",
         ),
         element("figcaption", "How many times better than the next best device it is, and what it "
@@ -83,7 +86,7 @@ def _heat_map(study: Study, found: Sequence[Winner], title: str) -> Markup:
     columns = sorted({one.case.batch or 0 for one in found})
     models: dict[str, dict[int, list[Winner]]] = {}
     for one in found:
-        name = f"{one.case.model} {one.case.variant}".strip()
+        name = one.case.name
         models.setdefault(name, {}).setdefault(one.case.batch or 0, []).append(one)
     heads = [element("th", "model", scope="col")]
     heads += [
@@ -119,15 +122,18 @@ def _winner(
     told = nanoseconds(best) if one.which == LATENCY else f"{rate(best)} items/s"
     told = money(best, one.currency) if one.which == COST else told
     figure = element("span", told, class_="quiet")
+    ahead = lead.reason if lead.value is None else f"{factor(value)} times"
     if one.winner is None:
         return element(
-            "td", element("b", "cannot tell"), element("span", f"{factor(value)} times?"), figure,
+            "td", element("b", "cannot tell"), element("span", f"{ahead}?"), figure,
             class_="open", title=tip,
         )  # fmt: skip
+    if lead.value is None:
+        ahead, value = "costs nothing", _FULL
     share = min(math.log(max(value, 1.01)) / math.log(_FULL), 1.0)
     name = role(one.first, tuple(named)).removeprefix("the ")
     return element(
-        "td", element("b", foreign(name, _NAME)), element("span", f"{factor(value)} times"), figure,
+        "td", element("b", foreign(name, _NAME)), element("span", ahead), figure,
         class_=f"won {_colour(one.first, known)} s{max(1, round(share * 4))}", title=tip,
     )  # fmt: skip
 
@@ -188,7 +194,7 @@ def speed_ups(study: Study) -> Markup | None:
     x, y = _along(batches), _decades(min([*ends, 0.9]), max([*ends, 1.1]))
     names: dict[str, list[Content]] = {}
     for crossover in shown:
-        title = f"{crossover.model} {crossover.variant}".strip()
+        title = crossover.name
         kind = _colour(crossover.other, known)
         here = [one for one in crossover.speed_ups if one.latency.value]
         drawing = names.setdefault(title, [])

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from harness.options import worded
 from harness.reporters.scripts.strict import json_text
 from harness.reporters.study_words import answers, contenders, crossover_told
 from harness.reporters.visible import cell
-from harness.study.claims import Judged
 from harness.study.figures import Study
-from harness.study.measured import Case, Contender, Measured
+from harness.study.judging import Judged
+from harness.study.measured import Case, Contender, Measured, contender_of
 from harness.study.ratios import Estimate
 
 #: Columns of the CSV, and keys of each figure.
 COLUMNS = (
     "figure", "model", "variant", "batch", "machine", "device", "setting", "against", "value",
     "unit", "low", "high", "basis", "reason", "doubt", "told", "files",
+    "provider", "runtime", "shapes",
 )  # fmt: skip
 
 
@@ -56,7 +58,7 @@ def study_csv(study: Study) -> str:
     rows = csv.writer(out, lineterminator="\n")
     rows.writerow(COLUMNS)
     for one in figures(study):
-        one["files"] = " ".join(one["files"])
+        one |= {name: " ".join(one[name]) for name in ("files", "shapes")}
         rows.writerow(["" if one[name] is None else cell(one[name]) for name in COLUMNS])
     return out.getvalue()
 
@@ -74,17 +76,21 @@ def figures(study: Study) -> Iterator[dict[str, Any]]:
                           against=f"{speed.base.device}, {speed.base_setting}")  # fmt: skip
     for best in study.winners:
         told = "it wins" if best.winner is not None else "cannot tell"
+        against = ", ".join(filter(None, ("the next best device", best.currency)))
         yield _figure(f"best by {best.which}", best.case, best.first, best.setting, best.leads[0],
-                      "times", against="the next best device", told=told)  # fmt: skip
+                      "times", against=against, told=told)  # fmt: skip
     known = contenders(study)
     for crossover in study.crossovers:
         at = crossover.crossing
-        case = Case(crossover.model, "", (), None, crossover.variant)
+        of = crossover.speed_ups[0].case
+        case = of._replace(sha256="", shapes=(), batch=None)
+        rows = tuple(row for speed in crossover.speed_ups for row in speed.latency.rows)
         between = at.kind == "between"
         estimate = Estimate(
             at.at if between else None,
             (float(at.low or 0), float(at.high or 0)) if between else None,
             "" if between else crossover_told(crossover, known),
+            rows=rows,
         )
         yield _figure(
             "crossover", case, crossover.other, "", estimate, "batch",
@@ -92,19 +98,26 @@ def figures(study: Study) -> Iterator[dict[str, Any]]:
         )  # fmt: skip
     for scaling in study.scalings:
         knee = scaling.knee
-        estimate = Estimate(float(knee.threads), (float(knee.earliest), float(knee.latest)))
+        rows = tuple(row for _, measured in scaling.points for row in measured.rows)
+        ends = (float(knee.earliest), float(knee.latest))
+        estimate = Estimate(float(knee.threads), ends, rows=rows)
         yield _figure("knee", scaling.case, scaling.contender, "", estimate, "threads")
         for (threads, measured), share in zip(scaling.points, scaling.shares, strict=True):
             yield _of(measured, "share of the best throughput", share, "1",
                       told=f"{threads} threads")  # fmt: skip
         for operator in scaling.operators:
+            stops = operator.stops_at
+            reason = "it scales on" if stops is None else "one trace each"
             yield _figure("operator stops scaling", scaling.case, scaling.contender, operator.name,
-                          Estimate(float(operator.stops_at), reason="one trace each"),
+                          Estimate(None if stops is None else float(stops), reason=reason,
+                                   rows=rows),
                           "threads", told=f"speed-up {operator.speed_up:.3g}")  # fmt: skip
+        traced = {threads: measured.rows[:1] for threads, measured in scaling.points}
         for threads, nodes_ns, types in scaling.accounts:
             for name, value in (("operators together", nodes_ns), ("framework", types.framework_ns),
                                 ("timed pass", types.clean_ns)):  # fmt: skip
-                estimate = Estimate(value, reason="one trace", doubt=types.doubt)
+                estimate = Estimate(value, reason="one trace", doubt=types.doubt,
+                                    rows=traced[threads])  # fmt: skip
                 yield _figure(
                     name, scaling.case, scaling.contender, f"{threads} threads", estimate, "ns"
                 )
@@ -112,7 +125,8 @@ def figures(study: Study) -> Iterator[dict[str, Any]]:
         yield _of(group.measured, "instances: gain", group.gain, "times")
         yield _of(group.measured, "instances: efficiency", group.efficiency, "1")
     for measured, kept in study.frontier:
-        yield _of(measured, "on the frontier", Estimate(float(kept), reason="by the figures"), "1")
+        estimate = Estimate(float(kept), reason="by the figures", rows=measured.rows)
+        yield _of(measured, "on the frontier", estimate, "1")
     for variant in study.variants:
         told = ", ".join(f"{name} {value}" for name, value in variant.errors)
         yield _of(variant.measured, "variant: speed-up", variant.speed_up, "times", told=told)
@@ -128,7 +142,7 @@ def figures(study: Study) -> Iterator[dict[str, Any]]:
             idle = row.idle_share
             yield _of(one, "idle share of the GPU",
                       Estimate(idle.value, reason=idle.reason or "one profile",
-                               doubt=row.idle_doubt), "1")  # fmt: skip
+                               doubt=row.idle_doubt, rows=(row,)), "1")  # fmt: skip
     for one, cost in study.costs:
         yield _of(one, f"cost by {cost.by}", cost.estimate, f"{cost.currency}/million items",
                   told=f"{cost.inputs}; {cost.source}")  # fmt: skip
@@ -149,7 +163,8 @@ def _figure(
     against: str = "",
     told: str = "",
 ) -> dict[str, Any]:
-    low, high = estimate.interval or (None, None)
+    low, high = _ends(estimate) or (None, None)
+    own = [row for row in estimate.rows if contender_of(row) == contender]
     return {
         "figure": name,
         "model": case.model,
@@ -168,7 +183,22 @@ def _figure(
         "doubt": worded(estimate.doubt),
         "told": told,
         "files": _files(estimate),
+        "provider": _common(row.setting.provider for row in own),
+        "runtime": _common(row.setting.runtime for row in own),
+        "shapes": list(case.shapes),
     }
+
+
+def _common(values: Iterable[str]) -> str:
+    """What all have in common; empty where they differ, as of a best setting or a curve."""
+    several = set(values)
+    return several.pop() if len(several) == 1 else ""
+
+
+def _ends(estimate: Estimate) -> tuple[float, float] | None:
+    """The interval; none of what has no ratio because it costs nothing, which is infinite."""
+    ends = estimate.interval
+    return None if ends is None or math.isinf(ends[1]) else ends
 
 
 def _files(estimate: Estimate) -> list[str]:
@@ -189,7 +219,7 @@ def _claim(one: Judged) -> dict[str, Any]:
             {
                 "of": each.of,
                 "value": each.estimate.value,
-                "interval": each.estimate.interval,
+                "interval": _ends(each.estimate),
                 "unit": each.unit,
                 "verdict": str(each.verdict),
                 "basis": each.estimate.basis,

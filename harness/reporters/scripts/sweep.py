@@ -15,20 +15,26 @@ from harness.study.results import Result, best, curves, shown
 from harness.study.settings import Value
 
 
-def sweep_text(folder: Path, found: Sequence[Result], expected_s: float | None = None) -> str:
+def sweep_text(
+    folder: Path | None, found: Sequence[Result], expected_s: float | None = None
+) -> str:
     """What ``sweep --json`` prints.
 
     Args:
-        folder: of the profiles.
+        folder: of the profiles; None where none was named.
         found: a result for each cell, in the order of the plan.
         expected_s: seconds that what is missing will take; None where that was not asked.
     """
-    told: dict[str, Any] = {"folder": str(folder), "cells": [entry(one) for one in found]}
+    told: dict[str, Any] = {"folder": None if folder is None else str(folder)}
+    if folder is None:
+        told["folder_reason"] = worded("no `output` was given")
+    told["cells"] = [entry(one) for one in found]
     if expected_s is not None:
-        return json_text(told | {"expected_s": expected_s})
+        told["expected_s"] = expected_s
     told["best"] = [
         {
             "model": one.model,
+            "host": one.result.host or None,
             "cell": one.result.state.cell.number,
             "level": [each.state.cell.number for each in one.level],
         }
@@ -37,6 +43,7 @@ def sweep_text(folder: Path, found: Sequence[Result], expected_s: float | None =
     told["curves"] = [
         {
             "axis": one.axis,
+            "host": one.points[0].host or None,
             "settings": _plain(shown(one.fixed)),
             "cells": [each.state.cell.number for each in one.points],
             "values": list(one.values),
@@ -65,10 +72,15 @@ def entry(result: Result) -> dict[str, Any]:
         "inferences_per_s": result.inferences_per_s,
         "joules_per_item": result.joules_per_item,
         "noise": result.noise or None,
+        "host": result.host or None,
+        "broken": result.broken if state.status == "done" else None,
     }
-    for name in ("file", "median_ns", "items_per_s", "inferences_per_s", "noise"):
+    for name in ("file", "median_ns", "items_per_s", "inferences_per_s", "noise", "broken"):
         if told[name] is None:
             told[f"{name}_reason"] = worded(result.reason)
+    if not result.host:
+        done = state.status == "done"
+        told["host_reason"] = "its profile does not name it" if done else worded(result.reason)
     for name in ("interval_ns", "interval_items_per_s"):
         if told[name] is None:
             told[f"{name}_reason"] = worded(result.reason) or "one process"
@@ -96,7 +108,8 @@ def _plain(value: Value) -> Value:
 _FIRST = ("number", "id", "status")
 _LAST = (
     "median_ns", "interval_low_ns", "interval_high_ns", "items_per_s", "interval_low_items_per_s",
-    "interval_high_items_per_s", "inferences_per_s", "joules_per_item", "noise", "file", "reason",
+    "interval_high_items_per_s", "inferences_per_s", "joules_per_item", "noise", "host", "broken",
+    "file", "reason",
 )  # fmt: skip
 
 
@@ -116,6 +129,7 @@ def sweep_csv(found: Sequence[Result]) -> str:
             "interval_high_ns": high,
             "interval_low_items_per_s": slow,
             "interval_high_items_per_s": fast,
+            "broken": "" if told["broken"] is None else text(told["broken"]),
         }
         row = [values[name] for name in _FIRST]
         row += [text(settings.get(name, "")) for name in axes]
@@ -131,4 +145,6 @@ def text(value: Value) -> str:
     if isinstance(value, (list, tuple)):
         separator = "x" if all(isinstance(one, int) for one in value) else ","
         return separator.join(map(text, value)) or "none"
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     return str(value).lower() if isinstance(value, bool) else str(value)

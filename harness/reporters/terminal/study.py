@@ -14,18 +14,23 @@ from harness.reporters.study_words import (
     energy_told,
     figure_told,
     latency_told,
+    lead_told,
     peak_share,
     rate_told,
     ratio_told,
+    role,
     spread,
     times,
 )
 from harness.reporters.terminal.lines import Column, Page
 from harness.reporters.wording import counted
-from harness.study.claims import Judged, Verdict
+from harness.study.claims import Verdict
 from harness.study.effects import ThreadScaling
 from harness.study.figures import Study
-from harness.study.ratios import Estimate
+from harness.study.judging import Judged
+from harness.study.ratios import RATE, Estimate
+from harness.study.rows import GPU
+from harness.study.winners import COST
 
 #: Style of a verdict on a terminal with colours.
 _STYLES = {Verdict.HOLDS: "bold green", Verdict.FAILS: "bold red", Verdict.UNKNOWN: "bold yellow"}
@@ -47,6 +52,7 @@ def print_study(study: Study, judged: Sequence[Judged]) -> None:
     _print_claims(page, judged)
     _print_measured(page, study)
     _print_speed_ups(page, study)
+    _print_winners(page, study)
     for one in study.scalings:
         _print_scaling(page, one)
     _print_more(page, study)
@@ -75,7 +81,7 @@ def _print_claims(page: Page, judged: Sequence[Judged]) -> None:
         page.paragraph(f"{str(one.verdict).upper()}: {one.claim.says}", _STYLES[one.verdict])
         page.say("why", worded(one.why))
         for each in one.evidence[:_SHOWN]:
-            if each.estimate.value is not None and not one.claim.quoted:
+            if each.tells and not one.claim.quoted:
                 page.say("figure", figure_told(each))
         if one.claim.note:
             page.say("note", one.claim.note)
@@ -127,8 +133,25 @@ def _print_speed_ups(page: Page, study: Study) -> None:
         )  # fmt: skip
     known = contenders(study)
     for crossing in study.crossovers:
-        name = f"{crossing.model} {crossing.variant}".strip()
+        name = crossing.name
         page.say("crossover", f"{name}: {crossover_told(crossing, known)}")
+
+
+def _print_winners(page: Page, study: Study) -> None:
+    """By throughput and cost; those by latency stand in the table of speed-ups."""
+    known = contenders(study)
+    for which, title in ((RATE, "most items a second"), (COST, "least cost of a million items")):
+        found = [one for one in study.winners if one.which == which]
+        if found:
+            _heading(page, title)
+        for one in found:
+            unit = "items/s" if one.case.batch is not None else "inferences/s"
+            reached = (
+                cost_told(one.figure, one.currency) if which == COST
+                else f"{rate_told(one.figure)} {unit}"
+            )  # fmt: skip
+            how = f"{role(one.first, known)}, {one.setting}"
+            page.say("best", f"{one.case.told}: {how}: {reached}; {lead_told(one)}")
 
 
 def _print_scaling(page: Page, of: ThreadScaling) -> None:
@@ -145,8 +168,11 @@ def _print_scaling(page: Page, of: ThreadScaling) -> None:
     )
     for operator in of.operators[:_SHOWN]:
         told_times = ", ".join(f"{t}: {nanoseconds(v)}" for t, v in operator.times_ns.items())
-        stops = counted(operator.stops_at, "thread")
-        page.say("operator", f"{operator.name} stops at {stops}: {told_times}")
+        stops = (
+            "scales on" if operator.stops_at is None
+            else f"stops at {counted(operator.stops_at, 'thread')}"
+        )  # fmt: skip
+        page.say("operator", f"{operator.name} {stops}: {told_times}")
     for threads, nodes_ns, told in of.accounts:
         timed = "no timed pass" if told.clean_ns is None else nanoseconds(told.clean_ns)
         text = (
@@ -179,6 +205,15 @@ def _print_more(page: Page, study: Study) -> None:
         page.say("runtime", f"{runtime.measured.case.told} on {runtime.measured.contender.short}: "
                  f"{runtime.measured.setting.runtime} {_said(runtime.speed_up)} as fast as "
                  f"{runtime.base}")  # fmt: skip
+    idle = [one for one in study.measured if one.setting.kind == GPU
+            and one.rows[0].idle_share.value is not None]  # fmt: skip
+    if idle:
+        _heading(page, "share of an inference in which the GPU does nothing")
+    for one in idle:
+        row = one.rows[0]
+        doubt = f"; doubtful: {worded(row.idle_doubt)}" if row.idle_doubt else ""
+        page.say("idle", f"{one.case.told} on {one.contender.short}, {one.setting.told}: "
+                 f"{row.idle_share.value:.0%}{doubt}")  # fmt: skip
     if study.peaks:
         _heading(page, "share of the nominal peak")
     for peak in study.peaks:

@@ -12,7 +12,17 @@ from harness.reporters.numbers import half_width, joules, nanoseconds, rate
 from harness.reporters.scripts.sweep import text
 from harness.reporters.terminal.lines import Column, Page
 from harness.reporters.wording import counted
-from harness.study.results import KNEE, Curve, Result, best, curves, shown
+from harness.study.results import (
+    KNEE,
+    Best,
+    Curve,
+    Result,
+    best,
+    curves,
+    have_intervals,
+    hosts,
+    shown,
+)
 from harness.study.settings import DEFAULT, Setting, Value
 
 #: Cells as good as the best that are named.
@@ -39,33 +49,15 @@ def print_sweep(folder: Path, found: Sequence[Result]) -> None:
         found: a result for each cell, in the order of the plan.
     """
     page = Page()
-    _table(page, found, figures=any(one.median_ns is not None for one in found))
-    for model in best(found):
-        one = model.result
-        level = ", ".join(str(each.state.cell.number) for each in model.level[:_LEVEL])
-        more = len(model.level) - _LEVEL
-        if more > 0:
-            level += f" and {more} more"
-        told = (
-            f"{model.model}: cell {one.state.cell.number} ({settings(one.state.cell.settings)}), "
-            f"{rate(one.items_per_s or 0)} items/s"
-        )
-        if model.level:
-            cells = "cell" if len(model.level) == 1 else "cells"
-            told += f"; not told apart from {cells} {level}: their intervals overlap"
-        elif model.of > 1:
-            others = "the other" if model.of == 2 else f"all {model.of - 1} others"
-            told += f", above {others} by its interval"
-        page.say("best", told)
-    for curve in curves(found):
-        page.say("curve", _curve(curve))
+    _table(page, found)
+    _answers(page, found)
     page.say("cells", f"{counts(found)}; profiles in {folder}")
 
 
 def print_cells(
     folder: Path | None, found: Sequence[Result], expected_s: float, rounds: int
 ) -> None:
-    """Prints what ``sweep --dry-run`` shows: the cells, and how long they will take.
+    """Prints what ``sweep --dry-run`` shows: the cells, what is known, and how long they will take.
 
     Args:
         folder: of the profiles; None where none was named.
@@ -74,7 +66,8 @@ def print_cells(
         rounds: over which their processes are spread.
     """
     page = Page()
-    _table(page, found, figures=False)
+    _table(page, found)
+    _answers(page, found)
     place = f" in {folder}" if folder is not None else ""
     page.say("cells", f"{counts(found)}{place}")
     pending = sum(one.state.status == "pending" for one in found)
@@ -101,14 +94,55 @@ def settings(of: Mapping[Setting, Value]) -> str:
     return ", ".join(told) or "as by default"
 
 
-def _table(page: Page, found: Sequence[Result], *, figures: bool) -> None:
+def _answers(page: Page, found: Sequence[Result]) -> None:
+    """The best of each model, and curves."""
+    several = len(hosts(found)) > 1
+    for model in best(found):
+        page.say("best", _best(model, _on(model.result) if several else ""))
+    for curve in curves(found):
+        page.say("curve", _curve(curve, _on(curve.points[0]) if several else ""))
+
+
+def _on(result: Result) -> str:
+    return f"on {result.host or 'a host without a name'}"
+
+
+def _best(model: Best, where: str) -> str:
+    one = model.result
+    told = (
+        f"{f'{model.model} {where}'.rstrip()}: cell {one.state.cell.number} "
+        f"({settings(one.state.cell.settings)}), {rate(one.items_per_s or 0)} items/s"
+    )
+    if not model.level:
+        if model.of == 1:
+            return told
+        others = "the other" if model.of == 2 else f"all {model.of - 1} others"
+        return f"{told}, above {others} by its interval"
+    overlapping = [each for each in model.level if have_intervals(each, one)]
+    unknown = [each for each in model.level if not have_intervals(each, one)]
+    if overlapping:
+        told += f"; not told apart from {_listed(overlapping)}: their intervals overlap"
+    if unknown:
+        told += f"; not told apart from {_listed(unknown)}: one process has no interval"
+    return told
+
+
+def _listed(cells: Sequence[Result]) -> str:
+    numbers = ", ".join(str(each.state.cell.number) for each in cells[:_LEVEL])
+    more = len(cells) - _LEVEL
+    return f"cell{'' if len(cells) == 1 else 's'} {numbers}" + (f" and {more} more" * (more > 0))
+
+
+def _table(page: Page, found: Sequence[Result]) -> None:
     axes = list(dict.fromkeys(one for each in found for one in each.state.cell.settings))
     columns = [Column("cell", [str(one.state.cell.number) for one in found])]
     for axis in axes:
         cells = [_axis(one.state.cell.settings[axis]) for one in found]
         numbers = all(one.isdecimal() or not one for one in cells)
         columns.append(Column(axis.name, cells, ">" if numbers else "<"))
-    if figures:
+    if len(hosts(found)) > 1:
+        columns.append(Column("host", [one.host for one in found], "<"))
+    if any(one.median_ns is not None for one in found):
         columns += [
             Column("median", [_or_dash(one.median_ns, nanoseconds) for one in found]),
             Column("±", [_half(one.interval_ns, one.median_ns) for one in found]),
@@ -120,22 +154,30 @@ def _table(page: Page, found: Sequence[Result], *, figures: bool) -> None:
             values = [_or_dash(one.joules_per_item, joules) for one in found]
             columns.append(Column("J/item", [a + b for a, b in zip(values, doubt, strict=True)]))
         columns.append(Column("noise", [one.noise for one in found], "<"))
-    # How far a cell is that has begun; other reasons are told below, once each.
-    status = [
-        f"{one.state.status}, {one.state.reason}"
-        if one.state.status == "pending" and one.state.reason
-        else one.state.status
-        for one in found
-    ]
-    page.table(columns, Column("status", status, "<"), spared=_SPARED)
+    page.table(columns, Column("status", [_status(one) for one in found], "<"), spared=_SPARED)
     page.print()
+    broken = [one.state.cell.number for one in found if one.broken]
+    if broken:
+        page.say("broken", f"{_cells(broken)}: outputs too far from the model's, never the best")
     for label in ("failed", "skipped"):
         why: dict[str, list[int]] = {}
         for one in found:
             if one.state.status == label:
                 why.setdefault(_reason(one), []).append(one.state.cell.number)
         for reason, of in why.items():
-            page.say(label, f"{'cell' if len(of) == 1 else 'cells'} {cpu_ranges(of)}: {reason}")
+            page.say(label, f"{_cells(of)}: {reason}")
+
+
+def _cells(numbers: Sequence[int]) -> str:
+    return f"{'cell' if len(numbers) == 1 else 'cells'} {cpu_ranges(numbers)}"
+
+
+def _status(result: Result) -> str:
+    state = result.state
+    if state.status == "pending" and state.reason:
+        # How far a cell is that has begun; other reasons are told below, once each.
+        return f"{state.status}, {state.reason}"
+    return f"{state.status}, broken" if result.broken else state.status
 
 
 def _reason(result: Result) -> str:
@@ -158,13 +200,14 @@ def _half(interval: tuple[float, float] | None, centre: float | None) -> str:
     return half_width(interval, centre, 1).removeprefix("±")
 
 
-def _curve(curve: Curve) -> str:
+def _curve(curve: Curve, where: str) -> str:
     points = "  ".join(
         f"{value}: {rate(one.items_per_s or 0)}"
         for value, one in zip(curve.values, curve.points, strict=True)
     )
-    fixed = ", ".join(f"{name} {text(value)}" for name, value in shown(curve.fixed).items())
-    of = f" ({fixed})" if fixed else ""
+    fixed = [f"{name} {text(value)}" for name, value in shown(curve.fixed).items()]
+    alike = ", ".join((*fixed, where) if where else fixed)
+    of = f" ({alike})" if alike else ""
     return (
         f"{curve.axis}{of}: {points} items/s; knee at {curve.knee}, the first with {KNEE:.0%} of "
         "the best"

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from harness.analysis.noise import NoiseVerdict
+from harness.reporters.html import study as html
 from harness.reporters.scripts.study import COLUMNS, figures, study_csv
 from harness.reporters.study_words import answers, money
+from harness.reporters.terminal.study import print_study
 from harness.statistics.figures import Figure
 from harness.statistics.occasions import MEDIAN_OCCASION_SD
 from harness.statistics.verdicts import Side
@@ -20,7 +25,7 @@ from harness.study.joining import Joined
 from harness.study.prices import Offer, Prices
 from harness.study.ratios import LATENCY, RATE, figure, ratio, winner
 from harness.study.rows import GPU, OperatorTypes, Row, Turns
-from harness.study.winners import COST
+from harness.study.winners import COST, Winner
 from tests.builders.study_rows import row
 
 
@@ -92,7 +97,7 @@ def test_cells_of_one_sweep_are_compared_round_by_round(which: str) -> None:
     assert winner(found) == (1 if which == LATENCY else -1)
     assert found.interval is not None
     assert found.interval[0] < expected < found.interval[1]
-    assert "5 pairs" in found.basis
+    assert "in 5 rounds" in found.basis
     assert ratio([other], [one], which).value == pytest.approx(1 / expected, abs=1e-3)
 
 
@@ -110,7 +115,7 @@ def test_what_was_not_measured_by_turns_is_not_paired(
 ) -> None:
     one, other = by_turns(1.05, 1.06, 1.04, 1.05, 1.05, starts=starts, boots=boots)
     found = ratio([one], [other], LATENCY)
-    assert "pairs" not in found.basis
+    assert "rounds" not in found.basis
     assert winner(found) == 0
 
 
@@ -135,7 +140,7 @@ def test_a_process_that_was_lost_costs_its_pair_alone() -> None:
     )
     found = ratio([one], [short], LATENCY)
     assert found.value == pytest.approx(1.05, abs=1e-3)
-    assert "5 pairs" in found.basis
+    assert "in 5 rounds" in found.basis
 
 
 def test_between_machines_the_yardstick_is_left_out() -> None:
@@ -169,6 +174,112 @@ def test_a_crossover_over_the_batch() -> None:
     assert "the CPU is faster up to batch 2, from batch 8 on the GPU" in sentence
 
 
+def test_a_crossover_of_each_sequence_length() -> None:
+    rows = [
+        row(time, kind=kind, batch=batch, shapes=(f"{batch}x{length}",))
+        for length, gpu_ms in ((128, 5.0), (512, 1.0))
+        for batch in (1, 8)
+        for kind, time in (("cpu", 2.0 * batch), (GPU, gpu_ms))
+    ]
+    kinds = [one.crossing.kind for one in of(*rows).crossovers]
+    assert kinds == ["between", "never"]
+
+
+def test_a_variant_is_held_against_its_model_with_inputs_of_the_same_length() -> None:
+    rows = [
+        row(10.0, shapes=("1x128",)), row(40.0, shapes=("1x512",)),
+        row(30.0, shapes=("1x512",), variant="int8-dynamic", sha256="01"),
+    ]  # fmt: skip
+    (found,) = of(*rows).variants
+    assert found.speed_up.value == pytest.approx(4 / 3)
+
+
+def test_a_knee_without_intervals_is_not_told_as_sure() -> None:
+    rows = [row(8.0 / n, threads=n, processes=1) for n in (1, 2, 4, 8)]
+    (found,) = of(*rows).scalings
+    assert (found.knee.threads, found.knee.earliest, found.knee.latest) == (8, 1, 8)
+    assert answers(of(*rows)) == ()
+
+
+def test_the_ratio_lies_within_its_interval_however_many_processes_an_occasion_has() -> None:
+    few, many = row(10.0, processes=2, name="few"), row(40.0, processes=50, name="many")
+    for which in (LATENCY, RATE):
+        found = ratio([row(10.0)], [few, many], which)
+        assert found.value is not None
+        assert found.interval is not None
+        assert found.interval[0] < found.value < found.interval[1]
+
+
+def test_within_the_margin_nobody_wins() -> None:
+    one, other = by_turns(1.004, 1.005, 1.003, 1.004, 1.004, starts=IN_ROUNDS)
+    found = ratio([one], [other], LATENCY)
+    assert found.interval is not None
+    assert found.interval[0] > 1
+    assert winner(found) == 0
+
+
+def test_a_setting_without_an_interval_that_may_be_better_leaves_no_sure_winner() -> None:
+    rows = [row(5.0), row(10.0, kind=GPU),
+            row(1.0, kind=GPU, provider="tensorrt", options=("fp16=1",), processes=1)]  # fmt: skip
+    found = of(*rows)
+    (latency,) = [one for one in found.winners if one.which == LATENCY]
+    assert latency.winner is None
+    assert "may be better" in found.speed_ups[0].latency.doubt
+    assert answers(found) == ()
+
+
+def test_rounds_of_several_processes_are_compared_by_their_means() -> None:
+    starts: tuple[list[int], list[int]] = ([], [])
+    for current in range(5):
+        for place, side in enumerate((0, 1) if current % 2 else (1, 0)):
+            at = 100 * current + 50 * place
+            starts[side].extend((at, at + 10))
+    one, other = by_turns(*(1.05, 1.06) * 5, starts=starts)
+    found = ratio([one], [other], LATENCY)
+    assert "in 5 rounds" in found.basis
+    assert found.value == pytest.approx(1.055, abs=1e-3)
+
+
+def test_sweeps_of_several_days_differ_from_one_to_the_next_too() -> None:
+    days = [
+        by_turns(*(each + 0.001 * k for k in range(5)), starts=IN_ROUNDS, boots=(day, day))
+        for day, each in (("a", 1.05), ("b", 1.20), ("c", 1.35))
+    ]
+    first = ratio([days[0][0]], [days[0][1]], LATENCY)
+    all_days = ratio([one for one, _ in days], [other for _, other in days], LATENCY)
+    assert first.interval is not None
+    assert all_days.interval is not None
+    assert all_days.interval[0] < 1.05
+    assert all_days.interval[1] > 1.35
+    assert "in 15 rounds" in all_days.basis
+
+
+def test_both_sides_of_an_ab_of_the_same_are_one_occasion() -> None:
+    one, other = by_turns(1.0, 1.01, 0.99, 1.0, 1.01, starts=IN_ROUNDS)
+    pair = [
+        dataclasses.replace(each, turns=dataclasses.replace(each.turns, pairs="together"))
+        for each in (one, other)
+    ]
+    (found,) = of(*pair).measured
+    assert len(found.rows) == 1
+
+
+def test_a_machine_that_waited_tells_no_throughput() -> None:
+    waits = row(10.0, noise=NoiseVerdict("disturbed", (), waited=0.2))
+    assert "waited 20%" in figure([waits], RATE).doubt
+    assert not figure([waits], LATENCY).doubt
+
+
+def test_sessions_that_make_the_winner_unsure_are_not_told_to_change_nothing() -> None:
+    rows = [
+        row(10.0, threads=1), row(10.0 / 6, kind=GPU),
+        row(10.0, threads=1, instances=8, rate=590.0),
+    ]  # fmt: skip
+    told = answers(of(*rows))
+    assert any(one.sentence.startswith("Sessions side by side") for one in told)
+    assert not any("do not change" in one.sentence for one in told)
+
+
 def test_a_winner_of_three_devices_beats_both_others() -> None:
     cpus = [row(10.0), row(6.0, machine="other", device="EPYC")]
     (latency, _) = of(*cpus, row(3.0, kind=GPU)).winners
@@ -194,7 +305,7 @@ def test_the_knee_over_threads_and_the_operator_that_stops() -> None:
     assert found.knee.threads == 64
     assert found.knee.earliest <= 64 <= found.knee.latest
     stops = {one.name: one.stops_at for one in found.operators}
-    assert stops == {"MatMul": 128, "Loop": 1}
+    assert stops == {"MatMul": None, "Loop": 1}
     for count, together, told in found.accounts:
         assert together + told.framework_ns == pytest.approx(told.clean_ns, rel=0.02), count
 
@@ -305,7 +416,7 @@ def test_at_most_three_sentences_the_cost_among_them() -> None:
     assert cheapest.leads[0].value == pytest.approx(27)
     assert cheapest.winner is not None
     # 900 items/s for 1 USD an hour: 0.31 USD a million; 1,000 items/s for 30: 8.33 USD.
-    assert "cost least on Xeon for m (batch 1: 27 times less)" in told[2].sentence
+    assert "cost least on the CPU for m (batch 1: 27 times less)" in told[2].sentence
     assert any("Xeon 0.31 USD" in one for one in told[2].evidence)
     assert any("NVIDIA L4 8.33 USD" in one for one in told[2].evidence)
     assert all(one.evidence for one in told)
@@ -328,5 +439,108 @@ def test_every_figure_has_the_same_columns_and_a_reason_where_it_has_no_value() 
         assert tuple(one) == COLUMNS
         assert one["value"] is not None or one["reason"], one
         assert one["low"] is not None or one["reason"], one
+        assert one["files"], one
+        assert one["runtime"] == "ort 1.31", one
     lines = study_csv(found).splitlines()
     assert len(lines) == len(rows) + 1
+    gpu = [one for one in rows if one["figure"] in ("latency", "speed-up")
+           and one["device"] == "NVIDIA L4"]  # fmt: skip
+    assert [(one["provider"], one["shapes"]) for one in gpu] == 2 * [("cuda", ["1x8"])]
+
+
+def offered(name: str, device: str, price: float, currency: str = "USD", **more: Any) -> Offer:
+    given = {"machine": "*", "spot": False, "share": 1.0, **more}
+    return Offer(name, device=device, price_per_hour=price, currency=currency, date="2026-05-20",
+                 source="list", **given)  # fmt: skip
+
+
+def at_prices(*offers: Offer) -> Study:
+    """A CPU with 100 and a GPU with 1,000 items a second."""
+    prices = Prices(offers, None, 0.0, Path("prices.toml"))
+    return of(row(10.0), row(1.0, kind=GPU), prices=prices)
+
+
+def cost_sentence(found: Study) -> str:
+    return next((one.sentence for one in answers(found) if "cost least" in one.sentence), "")
+
+
+def by_cost(found: Study) -> list[Winner]:
+    return [one for one in found.winners if one.which == COST]
+
+
+def test_a_machine_that_is_paid_already_is_the_cheapest_without_a_ratio() -> None:
+    found = at_prices(offered("own", "cpu", 0.0), offered("rented", "gpu", 1.0))
+    (best,) = by_cost(found)
+    assert (best.first.kind, best.winner) == ("cpu", best.first)
+    assert (best.figure.value, best.leads[0].value) == (0.0, None)
+    assert "on the CPU for m (batch 1: it costs nothing)" in cost_sentence(found)
+    page = html.page(found, ())
+    assert "costs nothing" in page
+    assert not re.search(r"\binf\b", page)
+    (told,) = [one for one in figures(found) if one["figure"] == "best by cost"]
+    assert (told["value"], told["high"], told["told"]) == (None, None, "it wins")
+    # Of two that cost nothing neither is the cheaper.
+    found = at_prices(offered("own", "cpu", 0.0), offered("own", "gpu", 0.0))
+    assert [(one.winner, one.leads[0].reason) for one in by_cost(found)] == [
+        (None, "both cost nothing")
+    ]
+    assert cost_sentence(found) == ""
+    assert html.page(found, ())
+
+
+def test_two_offers_for_one_device_hide_no_answer() -> None:
+    # The GPU is ahead with either of its prices.
+    found = at_prices(offered("c", "cpu", 1.0), offered("list", "gpu", 2.0),
+                      offered("spot", "gpu", 1.0, spot=True))  # fmt: skip
+    (best,) = by_cost(found)
+    assert best.leads[0].value == pytest.approx(10)
+    assert "on the GPU for m (batch 1: 10 times less)" in cost_sentence(found)
+
+
+def test_the_sentence_of_cost_says_what_the_map_of_winners_shows() -> None:
+    # In dollars the CPU is cheaper, in euros the GPU: two maps, both in the sentence.
+    found = at_prices(
+        offered("a", "cpu", 1.0), offered("b", "gpu", 30.0),
+        offered("c", "cpu", 1.0, "EUR"), offered("d", "gpu", 1.0, "EUR"),
+    )  # fmt: skip
+    assert "on the CPU in USD for m (batch 1: 3 times less)" in cost_sentence(found)
+    assert "on the GPU in EUR for m (batch 1: 10 times less)" in cost_sentence(found)
+    close = at_prices(
+        offered("a", "cpu", 1.0), offered("b", "gpu", 30.0),
+        offered("c", "cpu", 1.0, "EUR"), offered("d", "gpu", 10.0, "EUR"),
+    )  # fmt: skip
+    assert cost_sentence(close).endswith("; of m, batch 1 in EUR it cannot be told")
+    page = html.page(found, ())
+    assert [page.count(f"Least cost of a million items, {one}</caption>")
+            for one in ("USD", "EUR", "USD and EUR")] == [1, 1, 0]  # fmt: skip
+
+
+def test_an_offer_that_means_nothing_here_is_named() -> None:
+    found = at_prices(offered("good", "", 1.0, machine="bo*"),
+                      offered("typo", "gpu", 1.0, machine="bxo*"),
+                      offered("elsewhere", "", 1.0, machine="other"))  # fmt: skip
+    assert [why for what, why in found.absent if what == "cost"] == [
+        "typo: no profile is of machine bxo*, device gpu",
+        "elsewhere: no profile is of machine other",
+    ]
+
+
+def test_the_terminal_tells_every_kind_of_winner_and_where_the_gpu_is_idle(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    offers = (offered("own", "cpu", 2.0), offered("rented", "gpu", 1.0))
+    gpu = row(1.0, kind=GPU, idle_share=Figure(0.4), idle_doubt="the split differs")
+    found = of(row(10.0), gpu, row(8.0, batch=2), row(8.0, batch=2, kind=GPU),
+               prices=Prices(offers, None, 0.0, Path("prices.toml")))  # fmt: skip
+    print_study(found, ())
+    told = capsys.readouterr().out
+    rates, costs = re.findall(r"most items a second\n(.*?)\n\n.*?items\n(.*?)\n\n", told, re.S)[0]
+    assert "m, batch 1: the GPU, default threads: 1,000" in rates
+    assert "10 times the items a second of the next best" in rates
+    assert "no sure win" in rates.splitlines()[1]
+    assert "m, batch 1: the GPU, default threads, rented: 1 USD/h" in costs
+    assert "20 times less than the next best" in costs
+    assert re.search(r"idle +m, batch 1 on NVIDIA L4, default threads: 40%; doubtful: the sp", told)
+    # It is shown where it is known only.
+    print_study(of(row(10.0), row(1.0, kind=GPU)), ())
+    assert "does nothing" not in capsys.readouterr().out

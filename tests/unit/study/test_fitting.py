@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from harness.options import words
 from harness.study.cells import Cell, cells_of
 from harness.study.fitting import DoesNotFitError, Machine
 from harness.study.plan import read_plan
+from harness.study.settings import Names
 from harness.study.state import states
 from tests.builders.sysfs import Machine as Tree
 from tests.builders.sysfs import plant
@@ -91,6 +93,10 @@ def test_a_small_machine_skips_what_needs_a_large_one(tmp_path: Path) -> None:
     on = machine(tmp_path, Tree(cores=2, l3=0, node=0))
     assert "no cache of level 3" in why_not(on, placement="per-l3")
     assert "no cache of level 3" in why_not(on, placement="1-l3")
+    assert why_not(on, instances="per-l3").endswith(
+        why_not(on, threads="per-l3")[len("threads ") :]
+    )
+    assert fitted(on, instances="per-numa", threads="per-numa").session.intra_threads == 2
     assert why_not(on, instances=1, memory="interleave") == (
         "1 NUMA node: there is nothing to interleave over"
     )
@@ -126,3 +132,23 @@ def test_two_cells_that_are_the_same_here_are_measured_once(tmp_path: Path) -> N
     elsewhere = states(tmp_path / "results", cells, other)
     assert [one.cell for one in elsewhere] == [one.cell for one in found]
     assert {one.status for one in elsewhere} == {"pending"}
+
+
+def test_what_one_cell_may_not_set_is_held_against_no_other(tmp_path: Path) -> None:
+    on = machine(tmp_path, EPYC)
+    (plain,) = cells_of(read_plan(None, words(), [("model", ["mlp"])]))
+    option = Names(words()).of("provider_options.device_id")
+    assert option is not None
+    # Read from a plan, it would be refused at once; what a machine remembers must not rest on that.
+    odd = dataclasses.replace(plain, settings={**plain.settings, option: "0"})
+    for cell, why in ((odd, "has no options"), (plain, ""), (odd, "has no options"), (plain, "")):
+        if why:
+            with pytest.raises(DoesNotFitError, match=why):
+                on.fit(cell)
+        else:
+            assert on.fit(cell).session.provider == "cpu"
+
+
+def test_a_library_whose_name_no_file_can_have_does_not_fit(tmp_path: Path) -> None:
+    on = machine(tmp_path, EPYC)
+    assert "too long" in why_not(on, ort_library="/" + "x" * 300)

@@ -145,6 +145,17 @@ def test_every_file_is_a_row_or_is_named_with_its_reason(tmp_path: Path) -> None
     assert again.left_out == found.left_out
 
 
+def test_a_name_that_is_given_counts_wherever_copies_lie(tmp_path: Path) -> None:
+    for place in ("all", "named"):
+        (tmp_path / place).mkdir()
+        shutil.copy(SAMPLE / "mlp-b1-cpu.h5", tmp_path / place)
+    (tmp_path / "link").symlink_to(tmp_path / "named")
+    for folder in ("named", "link", "all/../named"):
+        found = join([tmp_path / "all"], {"L4 box": tmp_path / folder})
+        assert [one.machine for one in found.rows] == ["L4 box"]
+        assert len(found.copies) == 1
+
+
 def test_different_models_of_one_name_are_told_apart() -> None:
     rows = [row(1.0, original="a" * 12), row(2.0, original="b" * 12), row(3.0, model="other"),
             row(4.0, variant="fp16", original="a" * 12), row(5.0, variant="int8")]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -33,6 +34,8 @@ def refused(folder: Path, text: str) -> str:
 
 
 MLP = '[axes]\nmodel = ["mlp"]\n'
+
+GRAPH = "enable_cuda_graph"
 
 
 def test_every_combination_is_a_cell_and_the_last_axis_varies_fastest(tmp_path: Path) -> None:
@@ -183,21 +186,52 @@ def test_the_matrix_of_gpu_against_cpu_is_whole() -> None:
         ),
         (
             f"{MLP}placement = ['per-l3']\ninstances = [2]\n",
-            'model = "mlp", placement = "per-l3", instances = 2: placement contradicts instances',
+            'model = "mlp", placement = "per-l3", instances = 2: instances contradicts placement',
         ),
         (
             f"[sweep]\nsample_hz = 0\n{MLP}energy = [true]\n",
-            'plan.toml:5: model = "mlp", energy = true: energy needs device readings',
+            'plan.toml:5: model = "mlp", energy = true, sample_hz = 0: energy needs',
         ),
         (f"{MLP}memory = ['local']\n", "memory local: only instances are placed"),
         (
             f"{MLP}variant = ['fp17']\n",
-            "plan.toml:3: variant fp17: not known",
+            "plan.toml:3: variant: fp17: not known (did you mean fp16?)",
         ),
         (f"[sweep]\nprecision = 0.1\n{MLP}", "plan.toml:2: precision: not in a plan: in rounds"),
         (f"[sweep]\noutput = 'x'\n{MLP}", "plan.toml:2: output: not in a plan: the folder"),
         (f"[sweep]\nseed = -1\n{MLP}", "plan.toml:2: seed = -1: must be a whole number"),
-        (f"[sweep]\nrounds = 0\n{MLP}", "plan.toml:2: rounds = 0: must be a whole number of at le"),
+        (f"[sweep]\nrounds = 0\n{MLP}", "plan.toml:2: rounds = 0: must be a whole number betw"),
+        (
+            f"[sweep]\nrounds = 1000000000\n{MLP}",
+            "plan.toml:2: rounds = 1000000000: must be a whole number between 1 and 10,000",
+        ),
+        (
+            f"[sweep]\nmemory = 'local'\nbatch = 2\n{MLP}threads = [1]\n",
+            'plan.toml:2: model = "mlp", threads = 1, memory = "local": memory local: only inst',
+        ),
+        (
+            f"[sweep]\ninstances = 4\n{MLP}placement = ['per-l3']\nbatch = [1]\n",
+            'placement = "per-l3", batch = 1, instances = 4: instances contradicts placement',
+        ),
+        (
+            f"{MLP}runtime = ['openvin']\n",
+            "plan.toml:3: runtime: openvin: not known (did you mean openvino?)",
+        ),
+        (f"{MLP}provider = ['cudda']\n", "(did you mean cuda?)"),
+        (f"{MLP}threads = ['al']\n", "(did you mean all?)"),
+        (f"{MLP}threads = ['per-l4']\n", "(did you mean per-l3?)"),
+        (f"{MLP}threads = ['many']\n", "(write a whole number, or one of all, half, per-socket, "),
+        (f"{MLP}trace = ['prob']\n", "plan.toml:3: trace: prob: not known (did you mean probe?)"),
+        (f"{MLP}affinity = ['0-x']\n", "plan.toml:3: affinity: 0-x: '0-x' is not a CPU or a range"),
+        (f"[sweep]\naffinity = ''\n{MLP}", "plan.toml:2: affinity: names no CPU"),
+        (
+            f"{MLP}provider_options.device_id = [0, 'default']\nprovider = ['cpu', 'cuda']\n",
+            "(drop it, or choose another provider; or leave such cells out with [[skip]])",
+        ),
+        (f"{MLP}threads = [1]\n[[skip]]\nthreads = 1\nintra_threads = 2\n", "plan.toml:6: intra_"),
+        (f"[axes]\nmodel = ['{'x' * 300}']\n", "neither a file nor a reference model"),
+        (f"{MLP}duration_s = [1, 1.0]\n", "plan.toml:3: duration: 1 is there twice"),
+        (f"{MLP}batch = [{'9' * 5000}]\n", "plan.toml: is not TOML: Exceeds the limit"),
         (f"{MLP}[[skip]]\nbatch = 1\n", "plan.toml:4: batch: is no axis of this plan"),
         (
             f"{MLP}batch = [1, 8]\n[[skip]]\nbatch = 1\n[[skip]]\nbatch = 2\n",
@@ -234,7 +268,76 @@ def test_axes_of_the_command_line_replace_those_of_the_plan(tmp_path: Path) -> N
         read_plan(None, words(), [("thraeds", ["1"])])
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe", b"a = 1\n" * 300_000])
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (f"[sweep]\ninstances = 4\n{MLP}placement = ['per-l3']\nbatch = [1, 2]\n", 2),
+        (f"{MLP}provider_options.device_id = [0]\nprovider = ['cpu']\n", 3),
+        (f"{MLP}provider_options.a = ['default']\nprovider_options.b = [0]\n", 4),
+        (f"{MLP}concurrency = [2]\nprovider_options.{GRAPH} = [1]\nprovider = ['cuda']\n", 3),
+        (f"[sweep]\nenergy = true\n{MLP}sample_hz = [0, 10]\n", 2),
+    ],
+)
+def test_the_line_is_that_of_the_setting_that_is_named_first(
+    tmp_path: Path, text: str, line: int
+) -> None:
+    assert refused(tmp_path, text).startswith(f"plan.toml:{line}: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"{MLP}runtime = ['ort', 'openvino']\noptimization = ['basic']\n", "plan.toml:4: "),
+        (f"{MLP}instances = [2]\nruntime = ['torch']\n", "plan.toml:3: "),
+        (f"{MLP}runtime = ['torch']\nprovider = ['tensorrt']\n", "plan.toml:4: "),
+        (f"{MLP}placement = ['per-l3']\nruntime = ['torch']\n", "plan.toml:3: "),
+        (f"{MLP}\nruntime_options.a = [1]\n", "plan.toml:4: "),
+        (f"{MLP}runtime = ['torch']\nruntime_options = [{{compil = 'x'}}]\n", "plan.toml:4: "),
+    ],
+)
+def test_what_no_runtime_can_do_is_refused_with_its_line(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    pytest.importorskip("harness.native.calls", reason="the native module is not built")
+    assert refused(tmp_path, text).startswith(said)
+
+
+def test_axes_of_one_name_on_the_command_line_are_joined() -> None:
+    given = [("batch", ["1"]), ("model", ["mlp"]), ("batch", ["8"]), ("affinity", ["0-3,8"])]
+    told = [shown(one.settings) for one in cells_of(read_plan(None, words(), given))]
+    assert [(one["batch"], one["affinity"]) for one in told] == [(1, "0-3,8"), (8, "0-3,8")]
+    with pytest.raises(RequestError, match='`axis` threads: "1" is there twice'):
+        read_plan(None, words(), [("threads", ["1"]), ("intra_threads", ["1"])])
+
+
+def test_a_number_is_the_same_cell_however_it_is_written(tmp_path: Path) -> None:
+    def ids(text: str, common: dict[str, Any] | None = None) -> list[str]:
+        path = tmp_path / "plan.toml"
+        path.write_text(text)
+        return [one.id for one in cells_of(read_plan(path, words(), (), common))]
+
+    base = ids(f"{MLP}duration_s = [1]\n")
+    assert ids(f"{MLP}duration_s = [1.0]\n") == base
+    assert ids(f"[sweep]\nduration_s = 1\n{MLP}") == base
+    assert ids(MLP, {"duration_s": 1.0}) == base
+
+
+def test_entries_are_text_also_in_a_table_of_them(tmp_path: Path) -> None:
+    (cell,) = cells_of(plan(tmp_path, f"{MLP}entries = [{{a = 1, b = true, c = 'd'}}]\n"))
+    assert request(cell.all).session.entries == {"a": "1", "b": "1", "c": "d"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xff\xfe",
+        b"a = 1\n" * 300_000,
+        b"[" + b" " * 900_000,  # no expression takes time by the square of it
+        b"a" + b" " * 900_000,
+        b"a." * 450_000 + b"a = 1",
+    ],
+    ids=["binary", "large", "header", "key", "dots"],
+)
 def test_strange_files_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "plan.toml"
     path.write_bytes(content)
@@ -270,13 +373,14 @@ def test_whatever_axes_are_given_the_answer_is_a_plan_or_one_sentence(
     [
         ("sweep.quick = true\naxes.model = ['mlp']\naxes.btach = [1]\n", 3),
         ("# two tables\nsweep = {quick = true}\naxes = {model = ['mlp'], btach = [1]}\n", 3),
+        ("# \u2028 \u2029 \x85\n[axes]\nmodel = ['mlp']\nbtach = [1]\n", 4),
+        ("[axes]\nmodel = ['mlp']\n[axes.session]\nthreads = [1]\nbtach = [1]\n", 5),
         ("\ufeff[axes]\r\nmodel = ['mlp']\r\nbtach = [1]\r\n", 3),
     ],
 )
 def test_the_line_is_found_however_a_table_is_written(tmp_path: Path, text: str, line: int) -> None:
-    assert refused(tmp_path, text) == (
-        f"plan.toml:{line}: btach: no such setting (did you mean batch?)"
-    )
+    said = refused(tmp_path, text).replace("session.", "")
+    assert said == f"plan.toml:{line}: btach: no such setting (did you mean batch?)"
 
 
 def test_lists_in_each_other_too_deeply_are_refused(tmp_path: Path) -> None:
