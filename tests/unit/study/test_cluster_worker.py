@@ -26,6 +26,11 @@ from harness.study.plan import read_plan
 SHORT = {"processes": 2, "duration_s": 0.02, "trace": "none", "quick": True}
 
 
+def lock_file(folder: Path) -> Path:
+    """What is locked while a cell is measured."""
+    return folder / f"temporary/harness-{os.geteuid()}.lock"
+
+
 @pytest.fixture
 def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     (tmp_path / "local").mkdir()
@@ -33,6 +38,7 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     # No cell waits for those of others on this host.
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setenv("HARNESS_LOCK", str(lock_file(tmp_path)))
     found = SimpleNamespace(
         address="tcp://10.0.0.1:1",
         name="one",
@@ -83,7 +89,7 @@ def test_a_folder_that_cannot_be_written_to_is_the_machines_fault(worker: Simple
 @pytest.mark.usefixtures("worker")
 def test_time_that_others_were_measured_on_the_host_does_not_count(tmp_path: Path) -> None:
     held_s = 3.0
-    lock = os.open(tmp_path / f"temporary/harness-{os.geteuid()}.lock", os.O_CREAT | os.O_RDONLY)
+    lock = os.open(lock_file(tmp_path), os.O_CREAT | os.O_RDONLY)
     fcntl.flock(lock, fcntl.LOCK_EX)
     began_s = time.monotonic()
     threading.Timer(held_s, os.close, (lock,)).start()
