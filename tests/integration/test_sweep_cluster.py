@@ -269,7 +269,7 @@ def test_cells_under_way_are_stopped_when_a_sweep_is_interrupted(
 ) -> None:
     from harness.study.cluster_worker import TOPIC
 
-    axes = ("--axis", "model=mlp", "--axis", "batch=1,2", "--duration", "3600")
+    axes = ("--axis", "model=mlp", "--axis", "batch=1,2", "--processes", "900")  # for minutes
     sweep = sweeping(tmp_path, surroundings, cluster.address, *axes)
     workers = [one.pid for one in cluster.running[1:]]
     until(lambda: all(_measures(one) for one in workers) or sweep.poll() is not None)
