@@ -28,7 +28,9 @@ from harness.measuring import conduct
 from harness.statistics.pairs import decide
 from harness.storage.profile_file import read_profile
 from harness.study import cell_process
-from harness.study.cluster import measured, scrubbed
+from harness.study.cells import cells_of
+from harness.study.cluster_worker import measured, scrubbed
+from harness.study.plan import read_plan
 
 #: As docs/SWEEPS.md has them set.
 QUIET = {
@@ -73,9 +75,16 @@ def median_ns(path: Path) -> float:
     return float(np.median(process.steady.duration_ns))
 
 
+def identity(plan: str, folder: Path) -> str:
+    """That of the one cell of a plan."""
+    (folder / cell_process.PLAN).write_text(plan)
+    (cell,) = cells_of(read_plan(folder / cell_process.PLAN, {}))
+    return cell.id
+
+
 def by_dask(client: Client, plan: str, folder: Path) -> float:
     """The cell as a sweep hands it out."""
-    outcome = client.submit(measured, plan, pure=False).result()
+    outcome = client.submit(measured, plan, identity(plan, folder), pure=False).result()
     if outcome["status"] != "done":
         sys.exit(f"under Dask: {outcome}")
     path = folder / "dask.h5"
@@ -89,7 +98,9 @@ def here(plan: str) -> float:
         folder = Path(name)
         (folder / cell_process.PLAN).write_text(plan)
         subprocess.run(
-            conduct.python("harness.study.cell_process", str(os.getpid()), name),
+            conduct.python(
+                "harness.study.cell_process", str(os.getpid()), name, identity(plan, folder)
+            ),
             env={**os.environ, "PYTHONPATH": conduct.python_path()},
             check=True,
         )

@@ -17,6 +17,7 @@ import numpy as np
 
 from harness.errors import ModelError, one_line
 from harness.native import ort
+from harness.ort.session import device_failure
 from harness.records import Int64Array
 
 #: Most inferences of a call that only keeps the machine busy, and how long one lasts.
@@ -80,7 +81,8 @@ class Callers:
             CPU counts, as a window must be long enough.
 
         Raises:
-            ModelError: an inference failed.
+            MachineError: an inference failed by the fault of the device.
+            ModelError: one failed otherwise.
         """
         over = threading.Event()
         over.set()
@@ -103,7 +105,8 @@ class Callers:
             over: set when every instance has left it.
 
         Raises:
-            ModelError: an inference failed.
+            MachineError: an inference failed by the fault of the device.
+            ModelError: one failed otherwise.
         """
         parts, waited = self._call(window, left, over)
         found = []
@@ -150,6 +153,8 @@ class Callers:
             thread.join()
         if failures and not isinstance(failures[0], ort.OrtError):
             raise failures[0]
+        if failures and (device := device_failure(failures[0])):
+            raise device from failures[0]
         if failures:
             raise ModelError(
                 f"an inference failed: {one_line(str(failures[0]))}",

@@ -32,7 +32,7 @@ from harness.models.work.nodes import Definition, definitions
 from harness.models.work.table import work_of
 from harness.native import ort
 from harness.ort import placement, providers
-from harness.ort.session import open_library, open_session
+from harness.ort.session import device_failure, open_library, open_session
 from harness.records import WEIGHTS, NodeEvents, Reading
 from harness.tracing.ort_profiler.recorder import OrtPass, trace_as_opened
 from harness.tracing.probes.graphs import OrderError, ProbedGraph
@@ -67,7 +67,8 @@ def prepare(job: Job, watch: Stopwatch | None = None) -> Preparation:
     Raises:
         RequestError: an input option does not fit the model.
         ModelError: the model cannot be read, or no inputs were found that it accepts.
-        MachineError: the execution provider or the library cannot be used here.
+        MachineError: the execution provider or the library cannot be used here, or the device
+            failed.
     """
     watch = watch or Stopwatch()
     ort_format = file.is_ort_format(job.model)
@@ -98,14 +99,26 @@ def prepare(job: Job, watch: Stopwatch | None = None) -> Preparation:
     if model is None:
         model = described.model_of(session.inputs)
 
+    refused: list[ort.OrtError] = []
+
     def attempt(candidate: choice.InputSet) -> list[Any]:
         with contextlib.closing(session.bind(candidate.values)) as binding:
-            binding.run()
+            try:
+                binding.run()
+            except ort.OrtError as error:
+                refused.append(error)
+                raise
             job.inferred.touch()
             return binding.outputs()
 
     with watch.on("inputs"):
-        chosen, outputs = choice.choose(model, job.config.inputs, attempt)
+        try:
+            chosen, outputs = choice.choose(model, job.config.inputs, attempt)
+        except ModelError as error:
+            # No other inputs would have helped.
+            if refused and (device := device_failure(refused[-1])):
+                raise device from error
+            raise
     handover.write_inputs(job, chosen.values)
     if foreign.is_foreign(job.config):
         named = tuple(one.name for one in session.inputs if one.name in chosen.values)
@@ -114,6 +127,8 @@ def prepare(job: Job, watch: Stopwatch | None = None) -> Preparation:
         try:
             latency_ns = min(binding.run() for _ in range(3))
         except ort.OrtError as error:
+            if device := device_failure(error):
+                raise device from error
             raise ModelError(
                 f"{job.model}: ran once, then failed: {one_line(str(error))}",
                 "fix the inputs with `files` or `shapes`",

@@ -27,6 +27,7 @@ from harness.ort.arena import arena_bytes
 from harness.ort.session import (
     DURATION_HOLDS,
     bind,
+    device_failure,
     load_provider_libraries,
     open_library,
     open_session,
@@ -166,7 +167,8 @@ class Measurement:
         """Takes the next chunk of samples; returns the seconds spent in the native loop.
 
         Raises:
-            ModelError: an inference failed.
+            MachineError: an inference failed by the fault of the device.
+            ModelError: one failed otherwise.
         """
         number = len(self._chunks)
         # Not np.zeros, whose pages are not backed by memory yet: writing them now keeps their
@@ -236,11 +238,14 @@ class Measurement:
         """Times as many inferences as the arrays hold.
 
         Raises:
-            ModelError: an inference failed.
+            MachineError: an inference failed by the fault of the device.
+            ModelError: one failed otherwise.
         """
         try:
             self._binding.time(start_ns, duration_ns, enqueue_ns=enqueue_ns)
         except (ort.OrtError, InferenceFailed) as error:
+            if failure := device_failure(error):
+                raise failure from error
             raise ModelError(
                 f"an inference failed after {error.completed} of {len(start_ns)} had succeeded: "
                 f"{one_line(str(error))}",

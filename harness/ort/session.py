@@ -145,6 +145,21 @@ def _provider_failure(
     )
 
 
+def device_failure(error: Exception) -> MachineError | None:
+    """The error if an inference failed by the fault of the device; None if it did otherwise.
+
+    Args:
+        error: what ONNX Runtime said of it.
+    """
+    failure = _DEVICE_FAILURE.search(str(error))
+    if failure is None:
+        return None
+    return MachineError(
+        f"an inference failed, and not by the model: {one_line(failure[0])}",
+        "see 'harness doctor', or profile with `provider` cpu",
+    )
+
+
 def load_provider_libraries(library: ort.Library, config: SessionConfig) -> None:
     """Loads what the providers need from folders the loader does not search; once per process.
 

@@ -1,12 +1,12 @@
-"""Hands the cells of a sweep to the workers of a Dask cluster. The only importer of distributed.
+"""Hands the cells of a sweep to the workers of a Dask cluster.
 
 Dask chooses the worker, watches it, and starts a cell again whose worker was lost. What it must not
-do is take part in the measurement: each cell is measured in a process of its own (``cell_process``)
-whose environment lacks what Dask's nanny sets for its workers (one thread for OpenMP, another
-threshold for malloc). One cell at a time is measured on a host: a lock there sees to that, however
-many workers it has. Profiles come back as bytes, and are checked by their hash.
+do is take part in the measurement: what a worker does with a cell is in ``cluster_worker``.
+Profiles come back as bytes, and are checked by their hash. Which workers there are, and which may
+be used, ``cluster_roster`` keeps. Only these modules import distributed.
 
-How the workers are started, docs/SWEEPS.md says. Paths in the plan must be there on every host.
+How the workers are started, docs/SWEEPS.md says. Files that a plan names must be there on every
+host, and be the same.
 """
 
 from __future__ import annotations
@@ -14,11 +14,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import json
 import logging
-import os
-import subprocess
-import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,20 +24,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.errors import HarnessError, MachineError, ProfileFileError, RequestError, not_written
+from harness.errors import HarnessError, MachineError, ProfileFileError, not_written
 from harness.errors import one_line as line
-from harness.measuring import conduct
 from harness.measuring.profile import interruptible
-from harness.models import catalogue
 from harness.storage import profile_file
 from harness.storage.files import beside
-from harness.study import cell_process, state
+from harness.study import cluster_worker, state
 from harness.study.cells import Cell, CellState, cells_of
+from harness.study.cluster_roster import Roster, Worker
 from harness.study.fitting import on_device
+from harness.study.one_cell_plan import as_plan
 from harness.study.plan import SweepPlan
-from harness.study.settings import Setting, Value, holds_paths
-from harness.study.sweep import SweepObserver
-from harness.version import __version__
+from harness.study.sweep import SweepObserver, kept
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -60,27 +55,47 @@ _AGAIN = 3
 #: Seconds until the cluster is looked at again.
 _LOOK_S = 1.0
 
-#: Topic of Dask's events in which workers say what they begin.
-TOPIC = "harness-cells"
+#: Seconds that workers have to end what they measure when a sweep ends early.
+_STOP_S = 10.0
 
 
-@dataclasses.dataclass(slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Failed:
+    """How a cell failed, and on which host."""
+
+    error: HarnessError
+    host: str
+
+
+@dataclasses.dataclass(slots=True, eq=False)
 class _Order:
     """A cell to be measured somewhere.
 
     Attributes:
         cell: itself.
+        plan: as it is sent.
+        resource: what it needs.
         unfit: why it does not fit, by host.
-        failed: how it failed, by worker.
+        failed: how it failed, by a worker's place.
         lost: times that its profile did not come back as it was sent.
-        sent: workers that may measure it now.
+        sent: addresses of the workers that may measure it now.
     """
 
     cell: Cell
+    plan: str = dataclasses.field(init=False)
+    resource: str = dataclasses.field(init=False)
     unfit: dict[str, str] = dataclasses.field(default_factory=dict)
-    failed: dict[str, HarnessError] = dataclasses.field(default_factory=dict)
+    failed: dict[str, _Failed] = dataclasses.field(default_factory=dict)
     lost: int = 0
     sent: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        self.plan = as_plan(self.cell)
+        self.resource = "GPU" if on_device(self.cell) else "CPU"
+
+    def is_for(self, worker: Worker) -> bool:
+        """Whether it has neither failed there nor been found not to fit."""
+        return worker.host not in self.unfit and worker.place not in self.failed
 
 
 def sweep(
@@ -106,10 +121,10 @@ def sweep(
         How far each cell is; what fits no host is skipped.
 
     Raises:
-        MachineError: distributed is not installed, the cluster cannot be reached, or has no
-            worker that can be used; there is no room left.
-        RequestError: another sweep fills the folder.
-        Interrupted: the user interrupted it; cells under way go on, and are lost.
+        MachineError: distributed is not installed, the cluster cannot be reached or is lost, or
+            has no worker that can be used; there is no room left.
+        RequestError: another sweep fills the folder, or a value of the plan cannot be sent.
+        Interrupted: the user interrupted it; cells under way are stopped, and are lost.
     """
     cells = cells_of(plan)
     with interruptible(), state.held(folder), _connected(address) as client:
@@ -119,9 +134,11 @@ def sweep(
         before = state.states(folder, cells, None)
         observer.planned(before, 1)
         orders = [_Order(one.cell) for one in before if one.status == "pending"]
-        dispatch = _Dispatch(client, folder, observer)
         order = np.random.default_rng(plan.seed).permutation(len(orders))
-        dispatch.measure([orders[at] for at in order])
+        try:
+            _Dispatch(client, folder, observer).measure([orders[at] for at in order])
+        except HarnessError as error:
+            raise kept(error, folder, cells, None) from error
         skipped = {
             one.cell.id: "; ".join(f"{host}: {why}" for host, why in one.unfit.items())
             for one in orders
@@ -144,7 +161,8 @@ def _connected(address: str) -> Iterator[Client]:
             "pip install 'onnx-harness[cluster]'",
         ) from error
     # What it logs of lost workers and connections, the sweep itself tells.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    for name in ("distributed", "distributed.client"):  # each with a level of its own
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         client = Client(address, timeout="10s")
     except (OSError, ValueError, TimeoutError) as error:
@@ -172,179 +190,210 @@ class _Dispatch:
         self._client = client
         self._folder = folder
         self._observer = observer
-        self._known: set[str] = set()
-        self._there: frozenset[str] = frozenset()
-        # IDs of the cells that failed fast one after the other, by worker.
+        self._roster = Roster(client, observer)
+        # IDs of the cells that failed fast one after the other, by place.
         self._fast: dict[str, set[str]] = {}
-        self._quarantined: set[str] = set()
 
     def measure(self, orders: Sequence[_Order]) -> None:
         """Measures all of these cells.
 
         Raises:
-            MachineError: no worker is left, or there is no room.
+            MachineError: no worker is left, the scheduler is gone, or there is no room.
         """
         waiting = list(orders)
         under_way: dict[Future[Any], _Order] = {}
         try:
             while waiting or under_way:
-                workers = self._workers()
-                # No more than one cell a worker: those that wait can still go elsewhere.
-                while waiting and len(under_way) < len(workers):
-                    order = waiting.pop(0)
-                    future = self._submitted(order, workers)
-                    if future is not None:
-                        under_way[future] = order
+                self._roster.require_scheduler()
+                self._roster.look()
+                self._begin(waiting, under_way)
                 for future in self._ended(list(under_way)):
                     order = under_way.pop(future)
                     if self._taken(order, future):
                         waiting.append(order)
                 for future in [one for one in under_way if not one.done()]:
                     # Dask would wait for one of these workers to come back.
-                    if not under_way[future].sent & self._there:
+                    if not self._roster.present(under_way[future].sent):
                         future.cancel()
-                        waiting.append(under_way.pop(future))
+                        order = under_way.pop(future)
+                        if self._again(order, "its workers were lost", order.sent):
+                            waiting.append(order)
         finally:
-            for future in under_way:
-                with contextlib.suppress(Exception):
-                    future.cancel()
+            self._stop(under_way)
 
-    def _workers(self) -> dict[str, Mapping[str, Any]]:
-        """The workers that may be used, by address.
+    # Out
+
+    def _begin(self, waiting: list[_Order], under_way: dict[Future[Any], _Order]) -> None:
+        """Submits the cells for which workers are free, and decides on those that fit none.
 
         Raises:
-            MachineError: there is none.
+            MachineError: no worker is left.
         """
-        found = self._client.scheduler_info(n_workers=-1)["workers"]
-        self._there = frozenset(found)
-        for address in sorted(self._there - self._known):
-            self._greet(address)
-        usable = {name: one for name, one in found.items() if name not in self._quarantined}
-        if not usable:
-            quarantined = f", {len(self._quarantined)} are quarantined" if self._quarantined else ""
+        usable = {one.address for one in self._roster.usable()}
+        if not usable and not under_way and not self._roster.may_come(""):
             raise MachineError(
-                f"no worker of the cluster can be used{quarantined}",
+                f"no worker of the cluster can be used{self._roster.told_out()}",
                 "start dask worker on the hosts, see docs/SWEEPS.md",
             )
-        return usable
-
-    def _greet(self, address: str) -> None:
-        """Looks whether a worker measures what this harness would, undisturbed."""
-        self._known.add(address)
-        try:
-            told = self._client.run(conditions, workers=[address])[address]
-        except Exception as error:  # whatever the worker raises, most likely an ImportError
-            self._quarantine(address, f"cannot import harness: {line(str(error), 120)}")
-            return
-        if told["harness"] != __version__:
-            self._quarantine(address, f"has harness {told['harness']}, this is {__version__}")
-            return
-        for what in told["disturbing"]:
-            self._observer.warning(f"worker {address}: {what} is on and disturbs what is measured")
-
-    def _quarantine(self, address: str, why: str) -> None:
-        self._quarantined.add(address)
-        self._observer.warning(f"worker {address} gets no cells: {why}")
-
-    def _submitted(self, order: _Order, workers: Mapping[str, Mapping[str, Any]]) -> Any:
-        """The cell under way; None if no worker can measure it."""
-        name = "GPU" if on_device(order.cell) else "CPU"
-        offering = {
-            address for address, one in workers.items() if one["resources"].get(name, 0) >= 1
+        needed = {self._needed(one) for one in waiting}
+        offering = {one: self._roster.usable(one) for one in needed}
+        suited = {
+            order.cell.id: frozenset(
+                one.address for one in offering[self._needed(order)] if order.is_for(one)
+            )
+            for order in waiting
         }
-        if not offering and name == "GPU":
-            order.unfit["the cluster"] = "no worker offers the resource GPU"
-            return None
-        suited = [
-            address
-            for address, one in workers.items()
-            if (address in offering or not offering)
-            and one["host"] not in order.unfit
-            and address not in order.failed
-        ]
-        if not suited:
-            if order.failed:
-                self._failed(order)
-            return None
-        order.sent = frozenset(suited)
-        self._observer.cell_begins(order.cell)
-        return self._client.submit(
-            measured,
-            _as_plan(order.cell),
-            key=f"harness-{order.cell.id}-{uuid.uuid4().hex[:8]}",
-            workers=suited,
-            allow_other_workers=False,
-            resources={name: 1} if offering else None,
-            pure=False,
-        )
+        # First those that can go to few workers: the others find one all the same.
+        for order in sorted(waiting, key=lambda one: len(suited[one.cell.id])):
+            addresses = suited[order.cell.id]
+            if addresses:
+                # No more than one cell a worker: those that wait can still go elsewhere.
+                sent = [one.sent for one in under_way.values()]
+                if (
+                    sum(one <= addresses for one in sent) < len(addresses)
+                    and sum(not one.isdisjoint(usable) for one in sent) < len(usable)
+                ):  # fmt: skip
+                    order.sent = addresses
+                    under_way[self._submitted(order)] = order
+                    waiting.remove(order)
+            elif not self._roster.may_come(self._needed(order), order.is_for):
+                if order.failed:
+                    self._failed(order)
+                elif not offering[self._needed(order)]:
+                    lacks = f"no worker offers the resource {order.resource}"
+                    order.unfit["the cluster"] = lacks + self._roster.told_out()
+                waiting.remove(order)
+
+    def _needed(self, order: _Order) -> str:
+        """The resource that is asked for; empty for none."""
+        if order.resource == "CPU" and not self._roster.has_offered("CPU"):
+            return ""
+        return order.resource
+
+    def _submitted(self, order: _Order) -> Future[Any]:
+        """The cell under way to the workers that it is sent to.
+
+        Raises:
+            MachineError: the scheduler is gone.
+        """
+        resource = self._needed(order)
+        try:
+            return self._client.submit(
+                cluster_worker.measured,
+                order.plan,
+                order.cell.id,
+                key=f"harness-{order.cell.id}-{uuid.uuid4().hex[:8]}",
+                workers=sorted(order.sent),
+                allow_other_workers=False,
+                resources={resource: 1} if resource else None,
+                pure=False,
+            )
+        except Exception:  # whatever a closed client raises
+            self._roster.require_scheduler()
+            raise
+
+    def _stop(self, under_way: Mapping[Future[Any], _Order]) -> None:
+        """Ends what is under way."""
+        keys = [future.key for future in under_way]
+        for future in under_way:
+            with contextlib.suppress(Exception):
+                future.cancel()
+        sent = self._roster.present(frozenset().union(*(one.sent for one in under_way.values())))
+
+        def tell() -> None:
+            with contextlib.suppress(Exception):  # the scheduler or a worker may be gone
+                self._client.run(cluster_worker.stop, keys, workers=sent, on_error="ignore")
+
+        if sent:
+            # A worker that hangs would never answer.
+            told = threading.Thread(target=tell, daemon=True)
+            told.start()
+            told.join(_STOP_S)
+
+    # Back
 
     @staticmethod
     def _ended(futures: Sequence[Future[Any]]) -> list[Future[Any]]:
         """Those that have ended; waits a moment for the first."""
-        from distributed import wait
+        from distributed import CancelledError, wait
 
         if not futures:
+            time.sleep(_LOOK_S)
             return []
-        with contextlib.suppress(TimeoutError):
+        # Cancelled are those that a lost scheduler knew.
+        with contextlib.suppress(TimeoutError, CancelledError):
             wait(futures, timeout=_LOOK_S, return_when="FIRST_COMPLETED")
         return [one for one in futures if one.done()]
 
     def _taken(self, order: _Order, future: Future[Any]) -> bool:
         """Takes what a worker sent; returns whether the cell must be measured again."""
+        from distributed import CancelledError, KilledWorker
+
         try:
             outcome = future.result(timeout=60)
-        except Exception as error:  # of Dask: the worker was lost again and again
-            order.lost += 1
-            if order.lost < _AGAIN:
-                return True
-            reason = f"its workers were lost: {line(str(error), 200)}"
-            order.failed["the cluster"] = MachineError(reason, "see the logs of dask worker")
-            self._failed(order)
-            return False
-        worker = outcome["worker"]
+        except CancelledError:
+            return True  # the connection was lost; the roster says whether it is back
+        except KilledWorker as error:
+            # Dask has begun it again and again.
+            order.lost = _AGAIN
+            return self._again(
+                order, "its workers were lost", frozenset((error.last_worker.address,))
+            )
+        except Exception as error:  # of Dask, or what cannot be sent
+            why = f"nothing came back: {type(error).__name__}: {line(str(error), 200)}"
+            return self._again(order, why, order.sent)
+        worker = self._roster.named(outcome["worker"])
         for text in outcome.get("warnings", ()):
-            self._observer.warning(f"{worker}: {text}")
-        if outcome["status"] == "skipped":
-            order.unfit[outcome["host"]] = outcome["reason"]
-            return True
+            self._observer.warning(f"cell {order.cell.number} on {worker.place}: {text}")
         if outcome["status"] == "failed":
             return self._failed_on(order, worker, outcome)
-        self._fast.pop(worker, None)
+        if outcome["status"] == "skipped":
+            order.unfit[worker.host] = outcome["reason"]
+            return True
+        self._fast.pop(worker.place, None)
         if not self._stored(order.cell, outcome):
-            order.lost += 1
             self._observer.warning(
-                f"cell {order.cell.number}: its profile came back damaged from {worker}"
+                f"cell {order.cell.number}: its profile came back damaged from {worker.place}"
             )
-            if order.lost < _AGAIN:
-                return True
-            order.failed[worker] = MachineError("its profile came back damaged", "")
-            self._failed(order)
-            return False
+            return self._again(order, "its profile came back damaged", frozenset((worker.address,)))
         return False
 
-    def _failed_on(self, order: _Order, worker: str, outcome: Mapping[str, Any]) -> bool:
+    def _again(self, order: _Order, why: str, addresses: frozenset[str]) -> bool:
+        """Whether a cell that did not come back is begun again."""
+        order.lost += 1
+        if order.lost < _AGAIN:
+            return True
+        hosts = self._roster.places(addresses)
+        order.failed[hosts] = _Failed(MachineError(why, "see the logs of dask worker"), hosts)
+        self._failed(order)
+        return False
+
+    def _failed_on(self, order: _Order, worker: Worker, outcome: Mapping[str, Any]) -> bool:
         """Whether a cell that failed on a worker is tried on another one."""
         error = HarnessError(str(outcome["message"]), str(outcome["remedy"]))
         error.kind, error.exit_code = str(outcome["kind"]), int(outcome["exit_code"])
-        order.failed[worker] = error
+        order.failed[worker.place] = _Failed(error, str(outcome["host"]))
+        if outcome.get("id", order.cell.id) != order.cell.id:
+            return True  # not this cell: the files there are others
         if error.kind not in _OF_THE_HOST:
             self._failed(order)
             return False
-        if len(order.failed) > 1:
+        if sum(one.error.kind in _OF_THE_HOST for one in order.failed.values()) > 1:
             # Rather the cell's fault: two such cells must not empty the cluster.
             for blamed in self._fast.values():
                 blamed.discard(order.cell.id)
         elif outcome["seconds"] < _FAST_S:
-            blamed = self._fast.setdefault(worker, set())
+            blamed = self._fast.setdefault(worker.place, set())
             blamed.add(order.cell.id)
-            if len(blamed) >= _FAST_FAILURES and worker not in self._quarantined:
-                self._quarantine(worker, f"{_FAST_FAILURES} cells failed fast: {error.message}")
+            if len(blamed) >= _FAST_FAILURES:
+                why = f"{_FAST_FAILURES} cells failed fast: {error.message}"
+                self._roster.quarantine(worker.place, why)
         return True
 
     def _failed(self, order: _Order) -> None:
-        error = next(reversed(order.failed.values()))
-        state.record_failure(self._folder, order.cell, error)
-        self._observer.cell_failed(order.cell, error)
+        failed = next(reversed(order.failed.values()))
+        state.record_failure(self._folder, order.cell, failed.error, failed.host)
+        self._observer.cell_failed(order.cell, failed.error)
 
     def _stored(self, cell: Cell, outcome: Mapping[str, Any]) -> bool:
         """Stores a profile that came back as it was sent; whether it did.
@@ -368,126 +417,3 @@ class _Dispatch:
             return False
         self._observer.cell_measured(cell, profile)
         return True
-
-
-# On the worker
-
-
-def conditions() -> dict[str, Any]:
-    """Which harness a worker has, and what of Dask disturbs a measurement on its host."""
-    import dask
-    import distributed  # noqa: F401  # fills in the defaults
-
-    wanted = {
-        "distributed.worker.profile.enabled": "the statistical profiler of Dask",
-        "distributed.diagnostics.nvml": "Dask's look at NVML",
-    }
-    on = [what for name, what in wanted.items() if dask.config.get(name, False)]
-    return {"harness": __version__, "disturbing": on}
-
-
-def measured(plan: str) -> dict[str, Any]:
-    """Measures the one cell of a plan, in a process of its own.
-
-    Args:
-        plan: as TOML.
-
-    Returns:
-        ``status``; of a profile its bytes and their sha256, of a failure its kind and message.
-    """
-    from distributed import get_worker
-
-    worker = get_worker()
-    worker.log_event(TOPIC, {"plan": plan, "worker": worker.address})
-    host = {"worker": worker.address, "host": worker.address.rpartition(":")[0].split("//")[-1]}
-    began_s = time.monotonic()
-    with tempfile.TemporaryDirectory(dir=worker.local_directory) as name:
-        folder = Path(name)
-        (folder / cell_process.PLAN).write_text(plan, encoding="utf-8")
-        ended = subprocess.run(
-            conduct.python("harness.study.cell_process", str(os.getpid()), name),
-            env=scrubbed(os.environ),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-        )
-        outcome: dict[str, Any] = {}
-        with contextlib.suppress(OSError, ValueError):
-            outcome = json.loads((folder / cell_process.OUTCOME).read_bytes())
-        if outcome.get("status") == "done":
-            content = (folder / outcome["file"]).read_bytes()
-            outcome |= {"profile": content, "sha256": hashlib.sha256(content).hexdigest()}
-    if not outcome:
-        printed = ended.stderr.decode(errors="replace").strip().splitlines()
-        outcome = {
-            "status": "failed",
-            "kind": "internal",
-            "message": f"the process of the cell ended with {ended.returncode}"
-            + (f": {line(printed[-1], 200)}" if printed else ""),
-            "remedy": "",
-            "exit_code": 1,
-        }
-    elif outcome["status"] == "failed" and "kind" not in outcome:
-        outcome |= {"kind": "internal", "message": outcome["reason"], "remedy": "", "exit_code": 1}
-    return outcome | host | {"seconds": time.monotonic() - began_s}
-
-
-def scrubbed(environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment without what Dask sets for its workers.
-
-    Args:
-        environment: of a worker.
-    """
-    import dask
-    import distributed  # noqa: F401  # fills in the defaults
-
-    set_by_dask: dict[str, str] = {}
-    for name in ("distributed.nanny.pre-spawn-environ", "distributed.nanny.environ"):
-        given = dask.config.get(name, None) or {}
-        set_by_dask |= {key: str(value) for key, value in given.items()}
-    kept = {
-        name: value
-        for name, value in environment.items()
-        if set_by_dask.get(name) != value and not name.startswith("DASK_")
-    }
-    return kept | {"PYTHONPATH": conduct.python_path()}
-
-
-# Between both
-
-
-def _as_plan(cell: Cell) -> str:
-    """A plan of this cell alone, as TOML: on every host, it has the same identity."""
-    lines = ["[axes]"]
-    for setting, value in cell.all.items():
-        parts = [part for part in (setting.part, setting.field, setting.key) if part]
-        name = ".".join(json.dumps(part) for part in parts)
-        lines.append(f"{name} = [{_toml(_anywhere(setting, value))}]")
-    return "\n".join(lines) + "\n"
-
-
-def _anywhere(setting: Setting, value: Value) -> Value:
-    """A value whose relative paths are absolute."""
-    if not holds_paths(setting):
-        return value
-    if isinstance(value, Mapping):
-        return {name: _anywhere(setting, one) for name, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_anywhere(setting, one) for one in value]
-    if setting.field == "model" and value in catalogue.REFERENCE_MODELS:
-        return value
-    return str(Path(str(value)).absolute())
-
-
-def _toml(value: Value) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (int, float)):
-        return repr(value)
-    if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{json.dumps(key)} = {_toml(one)}' for key, one in value.items())}}}"
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(_toml, value))}]"
-    if isinstance(value, str):
-        return json.dumps(value)
-    raise RequestError(f"{value!r}: cannot be sent to a worker", "write it as text")

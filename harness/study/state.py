@@ -175,8 +175,14 @@ def _begun(path: Path, config: ProfileConfig) -> str:
 # Failures
 
 
-def record_failure(folder: Path, cell: Cell, error: HarnessError) -> Failure:
+def record_failure(folder: Path, cell: Cell, error: HarnessError, host: str = "") -> Failure:
     """Leaves why a cell failed.
+
+    Args:
+        folder: of the sweep.
+        cell: that failed.
+        error: the reason.
+        host: where; by default here.
 
     Raises:
         HarnessError: it cannot be written.
@@ -186,7 +192,7 @@ def record_failure(folder: Path, cell: Cell, error: HarnessError) -> Failure:
         one_line(error.message),
         one_line(error.remedy),
         error.exit_code,
-        socket.gethostname(),
+        host or socket.gethostname(),
         _now(),
     )
     path = folder / f"{Path(cell.file).stem}.failed.json"

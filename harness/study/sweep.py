@@ -120,7 +120,7 @@ def sweep(
         try:
             _in_rounds(works, plan.seed, number, folder, machine, observer)
         except HarnessError as error:
-            raise _kept(error, folder, cells, machine) from error
+            raise kept(error, folder, cells, machine) from error
         return state.states(folder, cells, machine)
 
 
@@ -243,8 +243,8 @@ def _facts(cell: Cell) -> tuple[Reading, ...]:
     return (Reading("sweep_cell", cell.id, "", "the plan of harness sweep"),)
 
 
-def _kept(
-    error: HarnessError, folder: Path, cells: tuple[Cell, ...], machine: Machine
+def kept(
+    error: HarnessError, folder: Path, cells: tuple[Cell, ...], machine: Machine | None
 ) -> HarnessError:
     """The error that ended a sweep, with what is kept and how to go on."""
     found = state.states(folder, cells, machine)

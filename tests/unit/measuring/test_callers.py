@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness.errors import ModelError
+from harness.errors import MachineError, ModelError
 from harness.measuring.callers import Called, Callers, Window
 from harness.native import ort
 
@@ -75,6 +75,14 @@ def test_a_caller_that_fails_fails_the_instance(where: str) -> None:
             lambda: time.monotonic_ns() >= since_ns, ort.OrtError("Gather: index out of bounds")
         )
     assert occasion.times_left == 1
+
+
+def test_a_device_that_fails_is_no_fault_of_the_model() -> None:
+    with pytest.raises(MachineError, match="CUDA failure 214: uncorrectable ECC error"):
+        Occasion().measure(
+            lambda: True,
+            ort.OrtError("CUDA failure 214: uncorrectable ECC error encountered ; GPU=0 ; x"),
+        )
 
 
 def test_memory_that_runs_out_is_told_as_such() -> None:

@@ -6,16 +6,19 @@ import dataclasses
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest.importorskip("harness.native.ort", reason="the native module is not built")
 
 from harness.config.profile import ProfileConfig
+from harness.errors import MachineError
 from harness.measuring import preparation, prepared, timed_pass
 from harness.measuring.handover import Job
 from harness.measuring.timed_pass import Measurement
 from harness.models import catalogue
+from harness.native import ort
 from harness.ort import providers
 from harness.ort.library import ort_library
 from harness.storage.shards import Shard
@@ -31,6 +34,55 @@ def job(tmp_path: Path) -> Job:
     job = Job(config, ort_library(), model, "mlp", tmp_path, tmp_path, (0,))
     prepared.write(job, preparation.prepare(job))
     return job
+
+
+class Failing:
+    """A session, or a binding of it, whose device fails after so many inferences."""
+
+    def __init__(self, real: Any, after: list[int]) -> None:
+        self._real = real
+        self._after = after
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def bind(self, *arguments: Any) -> Failing:
+        return Failing(self._real.bind(*arguments), self._after)
+
+    def run(self) -> int:
+        self._after[0] -= 1
+        if self._after[0] < 0:
+            raise ECC
+        return int(self._real.run())
+
+    def time(self, *_: Any, **__: Any) -> None:
+        raise ECC
+
+
+ECC = ort.OrtError("CUDA failure 214: uncorrectable ECC error encountered ; GPU=0 ; hostname=x")
+ECC.completed = 0
+
+
+def test_a_device_that_fails_in_the_timed_pass_is_no_fault_of_the_model(job: Job) -> None:
+    measurement = Measurement(job, 7, WARMUP, STEADY)
+    measurement._binding = Failing(measurement._binding, [0])  # type: ignore[assignment]
+    with pytest.raises(MachineError, match="CUDA failure 214: uncorrectable ECC error"):
+        measurement.take(INFERENCES)
+
+
+@pytest.mark.parametrize("after", [0, 2])
+def test_nor_is_one_that_fails_in_the_preparation(
+    job: Job, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    opening = preparation._open
+
+    def opened(*arguments: Any, **more: Any) -> Any:
+        found = opening(*arguments, **more)
+        return found._replace(session=Failing(found.session, [after]))
+
+    monkeypatch.setattr(preparation, "_open", opened)
+    with pytest.raises(MachineError, match="CUDA failure 214: uncorrectable ECC error"):
+        preparation.prepare(job)
 
 
 def measured(job: Job, trace_inferences: int) -> Shard:
