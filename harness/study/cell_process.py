@@ -49,7 +49,8 @@ def main(parent: int, folder: Path, identity: str) -> int:
     Args:
         parent: process id of who started this.
         folder: with the plan.
-        identity: of the cell where the plan was made. A cell of another one is not measured.
+        identity: of the cell where the plan was made; empty where that host lacks its files. A cell
+            of another one is not measured.
     """
     conduct.die_with(parent)
     notes = _Notes(folder)
@@ -57,7 +58,7 @@ def main(parent: int, folder: Path, identity: str) -> int:
     try:
         cell = _read(folder / PLAN)
         outcome["id"] = cell.id
-        if cell.id != identity:
+        if identity and cell.id != identity:
             raise _another(cell)
         found = measure_cell(cell, folder, notes)
         outcome |= {

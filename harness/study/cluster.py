@@ -33,7 +33,7 @@ from harness.study import cluster_worker, state
 from harness.study.cells import Cell, CellState, cells_of
 from harness.study.cluster_roster import Roster, Worker
 from harness.study.fitting import on_device
-from harness.study.one_cell_plan import as_plan
+from harness.study.one_cell_plan import as_plan, files
 from harness.study.plan import SweepPlan
 from harness.study.sweep import SweepObserver, kept
 
@@ -74,6 +74,8 @@ class _Order:
     Attributes:
         cell: itself.
         plan: as it is sent.
+        identity: that the cell must have on a worker; empty where a file that it names is not on
+            this host, so that nobody here knows what it holds.
         resource: what it needs.
         unfit: why it does not fit, by host.
         failed: how it failed, by a worker's place.
@@ -83,6 +85,7 @@ class _Order:
 
     cell: Cell
     plan: str = dataclasses.field(init=False)
+    identity: str = dataclasses.field(init=False)
     resource: str = dataclasses.field(init=False)
     unfit: dict[str, str] = dataclasses.field(default_factory=dict)
     failed: dict[str, _Failed] = dataclasses.field(default_factory=dict)
@@ -91,6 +94,7 @@ class _Order:
 
     def __post_init__(self) -> None:
         self.plan = as_plan(self.cell)
+        self.identity = self.cell.id if all(path.exists() for path in files(self.cell)) else ""
         self.resource = "GPU" if on_device(self.cell) else "CPU"
 
     def is_for(self, worker: Worker) -> bool:
@@ -281,7 +285,7 @@ class _Dispatch:
             return self._client.submit(
                 cluster_worker.measured,
                 order.plan,
-                order.cell.id,
+                order.identity,
                 key=f"harness-{order.cell.id}-{uuid.uuid4().hex[:8]}",
                 workers=sorted(order.sent),
                 allow_other_workers=False,
@@ -373,7 +377,7 @@ class _Dispatch:
         error = HarnessError(str(outcome["message"]), str(outcome["remedy"]))
         error.kind, error.exit_code = str(outcome["kind"]), int(outcome["exit_code"])
         order.failed[worker.place] = _Failed(error, str(outcome["host"]))
-        if outcome.get("id", order.cell.id) != order.cell.id:
+        if order.identity and outcome.get("id", order.identity) != order.identity:
             return True  # not this cell: the files there are others
         if error.kind not in _OF_THE_HOST:
             self._failed(order)

@@ -49,7 +49,7 @@ def measured(plan: str, identity: str) -> dict[str, Any]:
 
     Args:
         plan: as TOML.
-        identity: of the cell where the plan was made.
+        identity: of the cell where the plan was made; empty where that host lacks its files.
 
     Returns:
         ``status``; of a profile its bytes and their sha256, of a failure its kind and message;
