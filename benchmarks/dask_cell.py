@@ -27,10 +27,10 @@ from distributed import Client
 from harness.measuring import conduct
 from harness.statistics.pairs import decide
 from harness.storage.profile_file import read_profile
-from harness.study import cell_process
-from harness.study.cells import cells_of
-from harness.study.cluster_worker import measured, scrubbed
-from harness.study.plan import read_plan
+from harness.study.sweeps import cell_process
+from harness.study.sweeps.cells import cells_of
+from harness.study.sweeps.cluster_worker import measured, scrubbed
+from harness.study.sweeps.plan import read_plan
 
 #: As docs/SWEEPS.md has them set.
 QUIET = {
@@ -99,7 +99,7 @@ def here(plan: str) -> float:
         (folder / cell_process.PLAN).write_text(plan)
         subprocess.run(
             conduct.python(
-                "harness.study.cell_process", str(os.getpid()), name, identity(plan, folder)
+                "harness.study.sweeps.cell_process", str(os.getpid()), name, identity(plan, folder)
             ),
             env={**os.environ, "PYTHONPATH": conduct.python_path()},
             check=True,

@@ -38,10 +38,10 @@ from harness.measuring.observer import Observer
 from harness.measuring.profile import interruptible
 from harness.options import LAYOUT_BUDGET_S, LAYOUT_WINDOW_S
 from harness.statistics.rounds import effects
-from harness.study.layout import groups
-from harness.study.layout_candidates import Layout, candidates
-from harness.study.layout_records import Found, gained
-from harness.study.layout_search import MARGIN, search
+from harness.study.layouts.candidates import Layout, candidates
+from harness.study.layouts.groups import groups
+from harness.study.layouts.records import Found, gained
+from harness.study.layouts.search import MARGIN, search
 from tests.builders.simulated_layouts import Noise, SimulatedMachine, some_model, some_noise
 from tests.builders.sysfs import Machine, numbers, plant
 

@@ -26,11 +26,11 @@ from pathlib import Path
 from harness.measuring import rounds
 from harness.records import Profile
 from harness.storage.profile_file import read_profile
-from harness.study.cells import CellState, cells_of
-from harness.study.fitting import Machine
-from harness.study.plan import SweepPlan, read_plan
-from harness.study.results import may_be_level, results
-from harness.study.sweep import SweepObserver, sweep
+from harness.study.sweeps.cells import CellState, cells_of
+from harness.study.sweeps.fitting import Machine
+from harness.study.sweeps.plan import SweepPlan, read_plan
+from harness.study.sweeps.results import may_be_level, results
+from harness.study.sweeps.sweep import SweepObserver, sweep
 
 PERIOD_S = 0.01
 

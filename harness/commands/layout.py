@@ -19,8 +19,8 @@ from harness.options import LAYOUT_WINDOW_S, declare, flag, given
 if TYPE_CHECKING:
     from harness.commands.progress import Progress
     from harness.config.profile import ProfileConfig
-    from harness.study.layout_candidates import Layout
-    from harness.study.layout_records import Measured
+    from harness.study.layouts.candidates import Layout
+    from harness.study.layouts.records import Measured
 
 #: Options of ``profile`` that a layout sets, or that mean something else to ``layout``.
 _SET = ("instances", "intra_threads", "memory", "concurrency", "budget_s", "json", "quiet")
@@ -43,7 +43,7 @@ def execute(options: argparse.Namespace) -> int:
     config = _configuration(options)
 
     from harness.commands.progress import Progress
-    from harness.study.layout import study_layouts
+    from harness.study.layouts.groups import study_layouts
 
     with Progress(quiet=options.quiet or options.json) as progress:
         told = _Told(progress)

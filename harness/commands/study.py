@@ -74,9 +74,9 @@ def _measured(plan: Path, *, quiet: bool) -> Path:
     """Measures a plan; returns the folder of its profiles."""
     from harness.commands.sweep_progress import SweepProgress
     from harness.options import words
-    from harness.study.cells import cells_of
-    from harness.study.plan import read_plan
-    from harness.study.sweep import sweep
+    from harness.study.sweeps.cells import cells_of
+    from harness.study.sweeps.plan import read_plan
+    from harness.study.sweeps.sweep import sweep
 
     found, folder = read_plan(plan, words(), [], {}), Path(plan.stem)
     with SweepProgress(len(cells_of(found)), quiet=quiet) as progress:

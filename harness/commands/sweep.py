@@ -20,9 +20,9 @@ from harness.options import declare, words
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.study.cells import Cell, CellState
-    from harness.study.plan import SweepPlan
-    from harness.study.results import Result
+    from harness.study.sweeps.cells import Cell, CellState
+    from harness.study.sweeps.plan import SweepPlan
+    from harness.study.sweeps.results import Result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Measures the cells, or says what they are."""
     _require_sense(options)
-    from harness.study.cells import cells_of
+    from harness.study.sweeps.cells import cells_of
 
     plan = _plan(options)
     cells = cells_of(plan)
@@ -47,13 +47,13 @@ def execute(options: argparse.Namespace) -> int:
         return _measure_one(cells, options)
     if options.dask is not None:
         from harness.commands.sweep_progress import SweepProgress
-        from harness.study import cluster
+        from harness.study.sweeps import cluster
 
         with SweepProgress(len(cells), quiet=options.quiet or options.json) as progress:
             found = cluster.sweep(plan, options.output, options.dask, progress, retry=options.retry)
         return _tell(found, options)
     from harness.commands.sweep_progress import SweepProgress
-    from harness.study.sweep import sweep
+    from harness.study.sweeps.sweep import sweep
 
     with SweepProgress(len(cells), quiet=options.quiet or options.json) as progress:
         found = sweep(plan, options.output, progress, retry=options.retry)
@@ -81,7 +81,7 @@ def _is_given(value: object) -> bool:
 
 
 def _plan(options: argparse.Namespace) -> SweepPlan:
-    from harness.study.plan import read_plan
+    from harness.study.sweeps.plan import read_plan
 
     axes = [_axis(given) for given in options.axis]
     fields = {
@@ -120,10 +120,10 @@ def _axis(given: str) -> tuple[str, list[Any]]:
 def _tell_cells(plan: SweepPlan, cells: tuple[Cell, ...], options: argparse.Namespace) -> int:
     """Prints the cells, and how long they will take."""
     from harness.measuring.rounds import progress
-    from harness.study.estimates import Pace, left_s
-    from harness.study.fitting import Machine
-    from harness.study.results import results
-    from harness.study.state import states
+    from harness.study.sweeps.estimates import Pace, left_s
+    from harness.study.sweeps.fitting import Machine
+    from harness.study.sweeps.results import results
+    from harness.study.sweeps.state import states
 
     folder = options.output
     found = states(folder or Path(), cells, Machine(), look=folder is not None)
@@ -156,7 +156,7 @@ def _measure_one(cells: tuple[Cell, ...], options: argparse.Namespace) -> int:
             f"`cell` {options.cell}: the plan has {len(cells)}", f"from 1 to {len(cells)}"
         )
     from harness.commands.sweep_progress import SweepProgress
-    from harness.study.sweep import measure_cell
+    from harness.study.sweeps.sweep import measure_cell
 
     with SweepProgress(1, quiet=options.quiet or options.json) as progress:
         found = measure_cell(cells[options.cell - 1], options.output, progress, retry=options.retry)
@@ -183,7 +183,7 @@ class _Again(HarnessError):
 
 def _tell(found: Sequence[CellState], options: argparse.Namespace) -> int:
     """Prints the result; returns the exit code of the first cell that failed."""
-    from harness.study.results import results
+    from harness.study.sweeps.results import results
 
     told = results(found)
     if options.json:

@@ -13,8 +13,8 @@ from harness.measuring.prepared import Preparation
 from harness.records import Profile
 from harness.reporters.terminal.sweep import duration, settings
 from harness.reporters.wording import counted
-from harness.study.cells import Cell, CellState
-from harness.study.sweep import SweepObserver
+from harness.study.sweeps.cells import Cell, CellState
+from harness.study.sweeps.sweep import SweepObserver
 
 
 class SweepProgress(SweepObserver):

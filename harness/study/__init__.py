@@ -1,1 +1,1 @@
-"""Many profiles by one plan."""
+"""Many measurements to answer one question: sweeps, layouts, and studies of their profiles."""

@@ -17,9 +17,9 @@ import numpy as np
 from harness.errors import Interrupted
 from harness.machine.placement import Place
 from harness.machine.topology import Topology
-from harness.study.layout_candidates import DEFAULT, Layout
-from harness.study.layout_records import Found, Measured
-from harness.study.layout_search import search
+from harness.study.layouts.candidates import DEFAULT, Layout
+from harness.study.layouts.records import Found, Measured
+from harness.study.layouts.search import search
 
 #: Nanoseconds of a millisecond.
 MS = 1_000_000

@@ -16,7 +16,7 @@ import pytest
 from harness.machine.topology import topology
 from harness.records import GROUP_FACTS
 from harness.storage.profile_file import read_profile
-from harness.study.layout_candidates import candidates
+from harness.study.layouts.candidates import candidates
 
 if TYPE_CHECKING:
     from tests.integration.command import Harness

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from harness.options import words
-from harness.study.cells import cells_of
-from harness.study.plan import read_plan
+from harness.study.sweeps.cells import cells_of
+from harness.study.sweeps.plan import read_plan
 from tests.integration.command import REPOSITORY
 
 PLANS = REPOSITORY / "profiles" / "plans"

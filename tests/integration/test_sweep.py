@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.storage.profile_file import read_profile
-from harness.study import host_lock, state
+from harness.study.sweeps import host_lock, state
 
 if TYPE_CHECKING:
     from tests.integration.command import Harness

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.options import words
-from harness.study.cells import cells_of
-from harness.study.one_cell_plan import as_plan
-from harness.study.plan import read_plan
+from harness.study.sweeps.cells import cells_of
+from harness.study.sweeps.one_cell_plan import as_plan
+from harness.study.sweeps.plan import read_plan
 
 if TYPE_CHECKING:
     from tests.integration.command import Harness
@@ -57,7 +57,7 @@ def test_a_cell_has_the_same_identity_in_the_plan_that_is_sent(tmp_path: Path) -
 
 def test_what_dask_sets_for_its_workers_is_not_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed", reason="distributed is not installed")
-    from harness.study.cluster_worker import scrubbed
+    from harness.study.sweeps.cluster_worker import scrubbed
 
     given = {"OMP_NUM_THREADS": "1", "MALLOC_TRIM_THRESHOLD_": "65536", "DASK_X": "1", "HOME": "/"}
     assert scrubbed(given).keys() == {"HOME", "PYTHONPATH"}
@@ -173,7 +173,7 @@ def until(condition: Callable[[], object], seconds: float = 120) -> None:
 def test_a_lost_workers_cell_is_measured_again_and_none_is_lost(
     tmp_path: Path, surroundings: dict[str, str], cluster: Cluster
 ) -> None:
-    from harness.study.cluster_worker import TOPIC
+    from harness.study.sweeps.cluster_worker import TOPIC
 
     sweep = sweeping(tmp_path, surroundings, cluster.address, *AXES)
     until(lambda: list((tmp_path / "results").glob("cell-*.h5")) or sweep.poll() is not None)
@@ -267,7 +267,7 @@ def test_when_the_scheduler_dies_the_sweep_says_what_is_kept(
 def test_cells_under_way_are_stopped_when_a_sweep_is_interrupted(
     tmp_path: Path, surroundings: dict[str, str], cluster: Cluster
 ) -> None:
-    from harness.study.cluster_worker import TOPIC
+    from harness.study.sweeps.cluster_worker import TOPIC
 
     axes = ("--axis", "model=mlp", "--axis", "batch=1,2", "--processes", "900")  # for minutes
     sweep = sweeping(tmp_path, surroundings, cluster.address, *axes)

@@ -11,8 +11,8 @@ from typing import Any
 from harness.machine.cpu_lists import cpu_ranges
 from harness.options import worded
 from harness.reporters.scripts.strict import json_text
-from harness.study.layout_candidates import Layout
-from harness.study.layout_records import LayoutStudy, Told, gained
+from harness.study.layouts.candidates import Layout
+from harness.study.layouts.records import LayoutStudy, Told, gained
 
 #: Why a layout has no CPUs and no number of threads.
 _UNPLACED = "not placed: ONNX Runtime chooses the threads"

@@ -11,8 +11,8 @@ from typing import Any
 from harness.options import worded
 from harness.reporters.scripts.strict import json_text
 from harness.reporters.visible import cell
-from harness.study.results import Result, best, curves, shown
-from harness.study.settings import Value
+from harness.study.sweeps.results import Result, best, curves, shown
+from harness.study.sweeps.settings import Value
 
 
 def sweep_text(

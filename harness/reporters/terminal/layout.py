@@ -9,8 +9,8 @@ from harness.options import flag, worded
 from harness.reporters.numbers import half_width, nanoseconds, rate
 from harness.reporters.terminal.lines import Column, Page
 from harness.reporters.wording import counted
-from harness.study.layout_candidates import DEFAULT, Layout
-from harness.study.layout_records import Found, LayoutStudy, Told, gained
+from harness.study.layouts.candidates import DEFAULT, Layout
+from harness.study.layouts.records import Found, LayoutStudy, Told, gained
 
 #: How many layouts a sentence names.
 _NAMED = 4

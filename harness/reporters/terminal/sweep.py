@@ -12,7 +12,7 @@ from harness.reporters.numbers import half_width, joules, nanoseconds, rate
 from harness.reporters.scripts.sweep import text
 from harness.reporters.terminal.lines import Column, Page
 from harness.reporters.wording import counted
-from harness.study.results import (
+from harness.study.sweeps.results import (
     KNEE,
     Best,
     Curve,
@@ -23,7 +23,7 @@ from harness.study.results import (
     hosts,
     shown,
 )
-from harness.study.settings import DEFAULT, Setting, Value
+from harness.study.sweeps.settings import DEFAULT, Setting, Value
 
 #: Cells as good as the best that are named.
 _LEVEL = 6

@@ -12,8 +12,8 @@ import pytest
 
 from harness.commands.command_line import main
 from harness.options import words
-from harness.study.cells import cells_of
-from harness.study.plan import read_plan
+from harness.study.sweeps.cells import cells_of
+from harness.study.sweeps.plan import read_plan
 
 
 def asked(capsys: pytest.CaptureFixture[str], *given: str) -> tuple[int, str]:

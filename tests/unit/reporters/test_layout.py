@@ -12,8 +12,8 @@ from harness.errors import MachineError
 from harness.records import Reading
 from harness.reporters.scripts.layout import layout_text
 from harness.reporters.terminal.layout import print_layouts
-from harness.study.layout_candidates import Layout, Unfit
-from harness.study.layout_records import Found, LayoutStudy, Measured
+from harness.study.layouts.candidates import Layout, Unfit
+from harness.study.layouts.records import Found, LayoutStudy, Measured
 from tests.builders.simulated_layouts import KnownRates, named_layout, several_layouts
 
 LAYOUTS = several_layouts(4)

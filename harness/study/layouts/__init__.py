@@ -1,0 +1,1 @@
+"""The best layout of instances on this machine."""

@@ -1,0 +1,100 @@
+"""Variants of models that cells measure: each is made once, beside the profiles of its sweep."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tempfile
+from pathlib import Path
+
+from harness.config.profile import ProfileConfig
+from harness.errors import not_written
+from harness.measuring.observer import Observer
+from harness.measuring.variants import making
+from harness.storage.files import put_in_place
+from harness.study.sweeps.cells import Cell
+from harness.study.sweeps.settings import DEFAULT, VARIANT
+
+#: Folder of the variants, in that of the sweep.
+FOLDER = "variants"
+
+
+def of_cell(cell: Cell) -> str:
+    """The kind of variant that a cell measures; empty for the model as it is."""
+    told = next((value for one, value in cell.all.items() if one.field == VARIANT), DEFAULT)
+    return "" if told == DEFAULT else str(told)
+
+
+def instead(config: ProfileConfig, cell: Cell, folder: Path) -> ProfileConfig:
+    """The request with the variant's file in place of the model, where the cell measures one.
+
+    Args:
+        config: as the cell asks for it, of the model itself.
+        cell: likewise.
+        folder: of the sweep.
+    """
+    kind = of_cell(cell)
+    if not kind:
+        return config
+    name = making.file_name(config.model, kind)
+    held = f"{Path(name).stem}-{cell.model_id}.onnx"
+    return dataclasses.replace(config, model=str(folder / FOLDER / held))
+
+
+def provide(config: ProfileConfig, cell: Cell, observer: Observer) -> None:
+    """Makes the variant of a cell unless an earlier cell has.
+
+    A broken one is measured all the same: it is as fast as it is, and its profile tells its error.
+
+    Args:
+        config: the request, with the variant's file as its model.
+        cell: that it is of.
+        observer: is warned of a broken variant.
+
+    Raises:
+        HarnessError: it cannot be made.
+    """
+    kind, path = of_cell(cell), Path(config.model)
+    if not kind or path.exists():
+        return
+    original = next(str(value) for one, value in cell.all.items() if one.field == "model")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Aside: what a kill or another host has left under this name is in nobody's way.
+        with tempfile.TemporaryDirectory(prefix=f".{path.stem[:32]}-", dir=path.parent) as aside:
+            made = making.make(
+                original,
+                kind,
+                Path(aside) / path.name,
+                # Of whatever batch: all cells of the variant share it.
+                inputs=dataclasses.replace(config.inputs, batch=None),
+                session=config.session,
+            )
+            _put_in_place(Path(aside) / path.name, path)
+    except OSError as error:
+        raise not_written(path, error) from error
+    if made.broken:
+        observer.warning(f"{kind} of {cell.model} is broken: {made.broken}; measured all the same")
+
+
+def _put_in_place(made: Path, path: Path) -> None:
+    """Moves a variant to its place, its weights first, unless another host has finished it.
+
+    A finished one stays as it is: cells that go on would take it for another model.
+
+    Raises:
+        OSError: it cannot be moved.
+    """
+    if path.exists():
+        return
+    weights, beside = (one.with_name(f"{one.name}.data") for one in (made, path))
+    if weights.exists():
+        put_in_place(weights, beside)
+    else:
+        beside.unlink(missing_ok=True)
+    try:
+        os.link(made, path)  # unlike renaming, this replaces nothing
+    except FileExistsError:
+        return
+    except OSError:  # a file system without hard links
+        put_in_place(made, path)

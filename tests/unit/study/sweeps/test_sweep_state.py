@@ -1,0 +1,132 @@
+"""What the files in a sweep's folder say of its cells."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.errors import MachineError, RequestError
+from harness.options import words
+from harness.study.sweeps import state
+from harness.study.sweeps.cells import Cell, cells_of
+from harness.study.sweeps.fitting import Machine
+from harness.study.sweeps.plan import read_plan
+
+pytest.importorskip("harness.native.ort", reason="the native module is not built")
+
+GOLDEN = Path(__file__).parents[3] / "golden" / "profile_v1.h5"
+
+
+@pytest.fixture(scope="module")
+def here() -> Machine:
+    return Machine()
+
+
+@pytest.fixture
+def cell() -> Cell:
+    return cells_of(read_plan(None, words(), [("model", ["mlp"])]))[0]
+
+
+def test_a_profile_under_the_name_of_a_cell_is_that_cell_done(
+    tmp_path: Path, cell: Cell, here: Machine
+) -> None:
+    assert state.state_of(tmp_path / "nowhere", cell, here).status == "pending"
+    shutil.copy(GOLDEN, tmp_path / f"cell-912-whatever-{cell.id}.h5")
+    found = state.state_of(tmp_path, cell, here)
+    assert (found.status, found.file.name) == ("done", f"cell-912-whatever-{cell.id}.h5")
+
+
+def test_a_damaged_profile_is_not_measured_over(tmp_path: Path, cell: Cell, here: Machine) -> None:
+    (tmp_path / cell.file).write_bytes(GOLDEN.read_bytes()[:3000])
+    found = state.state_of(tmp_path, cell, here)
+    assert found.status == "failed"
+    assert "delete it and go on" in found.reason
+
+
+def test_a_failure_is_kept_until_it_is_forgotten(tmp_path: Path, cell: Cell, here: Machine) -> None:
+    state.record_failure(tmp_path, cell, MachineError("out of\nmemory", "give less"))
+    found = state.state_of(tmp_path, cell, here)
+    assert (found.status, found.reason) == ("failed", "out of memory")
+    assert found.failure is not None
+    assert (found.failure.kind, found.failure.exit_code) == ("machine", 3)
+    state.forget_failure(tmp_path, cell)
+    assert state.state_of(tmp_path, cell, here).status == "pending"
+
+
+def test_files_of_one_content_are_one_cell(tmp_path: Path, here: Machine) -> None:
+    for name in ("a.onnx", "b.onnx"):
+        (tmp_path / name).write_bytes(b"the same")
+    models = [str(tmp_path / name) for name in ("a.onnx", "b.onnx")]
+    cells = cells_of(read_plan(None, words(), [("model", models), ("batch", ["1", "2"])]))
+    for machine in (here, None):  # a cluster measures them
+        found = state.states(tmp_path / "results", cells, machine)
+        assert [(one.status, one.reason) for one in found] == [
+            ("pending", ""),
+            ("pending", ""),
+            ("skipped", "the same as cell 1"),
+            ("skipped", "the same as cell 2"),
+        ]
+
+
+def test_a_variant_that_is_done_is_not_the_model_itself(tmp_path: Path, here: Machine) -> None:
+    axes = [("model", ["mlp"]), ("variant", ["fp16", "default"])]
+    cells = cells_of(read_plan(None, words(), axes))
+    shutil.copy(GOLDEN, tmp_path / cells[0].file)
+    found = state.states(tmp_path, cells, here)
+    assert [one.status for one in found] == ["done", "pending"]
+
+
+def test_what_failed_or_is_done_is_not_measured_under_another_name(
+    tmp_path: Path, here: Machine
+) -> None:
+    axes = [("model", ["mlp"]), ("threads", ["1", "per-core"])]
+    cells = cells_of(read_plan(None, words(), axes))
+    skipped = ("skipped", "the same as cell 1 on this machine")
+    state.record_failure(tmp_path, cells[0], MachineError("no", ""))
+    found = state.states(tmp_path, cells, here)
+    assert [one.status for one in found] == ["failed", "skipped"]
+    assert (found[1].status, found[1].reason) == skipped
+    state.forget_failure(tmp_path, cells[0])
+    # The plan was extended before it.
+    shutil.copy(GOLDEN, tmp_path / cells[1].file)
+    found = state.states(tmp_path, cells, here)
+    assert [one.status for one in found] == ["skipped", "done"]
+    assert found[0].reason == "the same as cell 2 on this machine"
+
+
+@pytest.mark.parametrize("content", [b"", b"[1]", b"{" * 70_000, b'{"message": 3, "exit_code": 0}'])
+def test_a_strange_record_of_a_failure_is_one_without_a_reason(
+    tmp_path: Path, cell: Cell, here: Machine, content: bytes
+) -> None:
+    (tmp_path / f"{Path(cell.file).stem}.failed.json").write_bytes(content)
+    found = state.state_of(tmp_path, cell, here)
+    assert found.status == "failed"
+    assert "does not say why" in found.reason
+    assert found.failure is not None
+    assert found.failure.exit_code == 1
+
+
+def test_the_holder_of_a_folder_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "results"
+    look = "import sys, time; from pathlib import Path; from harness.study.sweeps import state\n"
+    look += "with state.held(Path(sys.argv[1])): print(1, flush=True); time.sleep(60)"
+    with subprocess.Popen(
+        [sys.executable, "-c", look, str(folder)], stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        other.stdout.read(1)
+        with pytest.raises(RequestError, match=f"process {other.pid} on .*, since 2"):
+            state.held(folder).__enter__()
+        # What somebody else wrote there is shown on one line, or not at all.
+        (folder / ".harness-sweep.json").write_text(json.dumps({"process": 1, "host": 2}))
+        with pytest.raises(RequestError, match="another command is measuring"):
+            state.held(folder).__enter__()
+        other.kill()
+    with state.held(folder):
+        assert (folder / ".harness-sweep.json").exists()
+    assert not list(folder.iterdir())
