@@ -104,7 +104,8 @@ class Knee:
     Attributes:
         threads: by the figures.
         earliest: fewest that may reach it, by the upper ends of the intervals.
-        latest: fewest that surely do, by the lower ends.
+        latest: fewest that surely do, by the lower ends; the most where none does. What is the best
+            by its figure need not be it: others may be better by the upper ends of theirs.
     """
 
     threads: int
@@ -124,10 +125,13 @@ def knee(shares: Sequence[Share], level: float = KNEE) -> Knee:
     """
     reached = [share.threads for share in shares if share.value >= level]
     possibly = [share.threads for share in shares if share.high >= level]
-    surely = [share.threads for share in shares if share.low >= level]
-    if not reached or not possibly or not surely:
+    if not reached or not possibly:
         raise ValueError("no share is 1")
-    return Knee(min(reached), min(possibly), min(surely))
+    surely = [
+        share.threads for share in shares
+        if share.low >= level * max([1.0, *(one.high for one in shares if one is not share)])
+    ]  # fmt: skip
+    return Knee(min(reached), min(possibly), min(surely, default=shares[-1].threads))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

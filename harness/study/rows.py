@@ -302,6 +302,8 @@ def _setting(profile: Profile, facts: Mapping[str, Any]) -> Setting:
         further += (
             [f"{k}={v}" for k, v in sorted(given.items())] if isinstance(given, Mapping) else []
         )
+    if beside is not None and beside.instances == 1:
+        further.append(f"instances={options.get('instances')}")  # pinned, as no plain session is
     if memory := options.get("memory"):
         further.append(f"memory={memory}")
     return Setting(

@@ -57,6 +57,13 @@ def test_the_interval_of_a_knee_widens_with_those_of_the_shares() -> None:
     assert (found.earliest, found.threads, found.latest) == (2, 4, 8)
 
 
+def test_what_may_not_be_the_best_is_no_sure_knee() -> None:
+    found = knee([Share(1, 1.0, 1.0, 1.0), Share(2, 0.8, 0.4, 1.6)])
+    assert (found.threads, found.earliest, found.latest) == (1, 1, 2)
+    found = knee([Share(1, 1.0, 1.0, 1.0), Share(2, 0.8, 0.6, 1.05)])
+    assert (found.threads, found.earliest, found.latest) == (1, 1, 1)
+
+
 def test_throughput_that_falls_again_has_its_knee_before() -> None:
     found = knee([Share(1, 0.6, 0.6, 0.6), Share(4, 1.0, 1.0, 1.0), Share(32, 0.1, 0.1, 0.1)])
     assert found.threads == 4
