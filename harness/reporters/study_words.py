@@ -357,7 +357,8 @@ def _variant(study: Study) -> Answer | None:
 
 
 def _variant_told(one: VariantGain) -> str:
-    return f"{one.measured.case.told} on {one.measured.contender.short}"
+    of = one.measured
+    return f"{of.case.told} on {of.contender.short} ({of.setting.told})"
 
 
 def _gain_told(one: VariantGain) -> str:
@@ -423,7 +424,12 @@ def _with_spread(of: Estimate, word: object) -> str:
     if of.value is None:
         return "–"
     shown = [] if of.interval is None else [word(end) for end in of.interval]
-    return f"{word(of.value)} {spread(of, shown)}"
+    return f"{word(of.value)} {spread(of, shown)}" + _mark(of)
+
+
+def _mark(of: Estimate) -> str:
+    """What stands behind a figure that is doubtful."""
+    return " ?" if of.doubt else ""
 
 
 def ratio_told(of: Estimate) -> str:
@@ -431,7 +437,7 @@ def ratio_told(of: Estimate) -> str:
     if of.value is None:
         return "–"
     ends = "(no interval)" if of.interval is None else spread(of)
-    return f"{factor(of.value)} {ends}".rstrip() + (" ?" if of.doubt else "")
+    return f"{factor(of.value)} {ends}".rstrip() + _mark(of)
 
 
 def cost_told(of: Estimate, currency: str) -> str:
@@ -439,7 +445,7 @@ def cost_told(of: Estimate, currency: str) -> str:
     if of.value is None:
         return worded(of.reason)
     ends = [] if of.interval is None else [money(end, currency) for end in of.interval]
-    return f"{money(of.value, currency)} {spread(of, ends)}".rstrip()
+    return f"{money(of.value, currency)} {spread(of, ends)}".rstrip() + _mark(of)
 
 
 def figure_told(one: Evidence) -> str:

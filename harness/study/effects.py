@@ -11,7 +11,7 @@ from harness.study import curves
 from harness.study.curves import Knee, Scaling, Share
 from harness.study.known_devices import known_device
 from harness.study.measured import Case, Contender, Measured, by_case, fastest
-from harness.study.ratios import LATENCY, RATE, Estimate, basis, inverse, ratio, scaled
+from harness.study.ratios import LATENCY, RATE, Estimate, basis, busy, inverse, ratio, scaled
 from harness.study.rows import CPU, RUNTIME, VARIANT, OperatorTypes, Row, Setting
 
 #: Fewest numbers of threads that make a curve: of a machine with two CPUs there are no more.
@@ -207,7 +207,7 @@ def _efficiency(rows: tuple[Row, ...]) -> Estimate:
                         basis=basis(rows), rows=rows)  # fmt: skip
     # Of several occasions the interval covers those of all.
     interval = (min(low for low, _ in ends), max(high for _, high in ends))
-    return Estimate(value, interval, basis=basis(rows), rows=rows)
+    return Estimate(value, interval, doubt=busy(rows, RATE), basis=basis(rows), rows=rows)
 
 
 def frontier(measured: Iterable[Measured]) -> tuple[tuple[Measured, bool], ...]:

@@ -86,8 +86,9 @@ def join(given: Iterable[Path], names: Mapping[str, Path] | None = None) -> Join
             machine whatever their facts say, and so are others that it is recognised by.
 
     Raises:
-        RequestError: a folder cannot be read, or there is no profile at all.
+        RequestError: a folder cannot be read or is named twice, or there is no profile at all.
     """
+    _require_folders(names or {})
     rows: list[Row] = []
     left_out: list[tuple[Path, str]] = []
     folders = {name: path.resolve() for name, path in (names or {}).items()}
@@ -117,6 +118,23 @@ def join(given: Iterable[Path], names: Mapping[str, Path] | None = None) -> Join
         copies=tuple(sorted(copies)),
         left_out=tuple(sorted(left_out)),
     )
+
+
+def _require_folders(names: Mapping[str, Path]) -> None:
+    """Refuses names of what is not there, and two names of one place.
+
+    Raises:
+        RequestError: there is such a name.
+    """
+    places: dict[Path, str] = {}
+    for name, path in names.items():
+        if not path.exists():
+            raise RequestError(f"`machine` {name}={path}: no such folder", "name another one")
+        first = places.setdefault(path.resolve(), name)
+        if first != name:
+            raise RequestError(
+                f"`machine` {first} and {name}: both are {path}", "give a folder one name"
+            )
 
 
 def _read(file: Path) -> Row | str:

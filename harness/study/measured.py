@@ -55,16 +55,19 @@ class Contender(NamedTuple):
         machine: its name.
         kind: CPU or GPU.
         device: product name.
+        apart: whether other machines, of other make or with another given name, have one as well.
     """
 
     machine: str
     kind: str
     device: str
+    apart: bool = False
 
     @property
     def short(self) -> str:
-        """The device without trade marks."""
-        return short_cpu(self.device)
+        """The device without trade marks, and its machine where that is needed."""
+        told = short_cpu(self.device)
+        return f"{told} of {self.machine}" if self.apart else told
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -129,7 +132,23 @@ def measured_settings(rows: Iterable[Row]) -> tuple[Measured, ...]:
         )
         for group in whole
     ]  # fmt: skip
-    return tuple(sorted(_told_apart(found), key=_order))
+    return tuple(sorted(_devices_apart(_told_apart(found)), key=_order))
+
+
+def _devices_apart(found: Sequence[Measured]) -> list[Measured]:
+    """The same, with devices of several machines called by these, too; not of equal ones, whose
+    names differ in a number only.
+    """
+    machines: dict[tuple[str, str], set[str]] = {}
+    for one in found:
+        _, kind, device, _ = one.contender
+        machines.setdefault((kind, device), set()).add(one.contender.machine.rsplit(" (", 1)[0])
+    several = {device for device, of in machines.items() if len(of) > 1}
+    return [
+        dataclasses.replace(one, contender=one.contender._replace(apart=True))
+        if (one.contender.kind, one.contender.device) in several else one
+        for one in found
+    ]  # fmt: skip
 
 
 def _told_apart(found: Sequence[Measured]) -> list[Measured]:

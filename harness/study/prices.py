@@ -197,14 +197,15 @@ def _of_catalog(table: Table, folder: Path) -> Offer:
     file = folder / table.text("file")
     instance, region = table.text("instance"), table.text("region", "")
     spot = table.truth("spot")
-    price = catalog_price(file, instance, region, spot=spot)
-    where = f", {region}" if region else ""
+    price, where = catalog_price(file, instance, region, spot=spot)
     rest = Table(table.place, {**table.rest(), "spot": spot})
-    return _offer(rest, price, f"{instance}{where}")
+    return _offer(rest, price, f"{instance}, {where}")
 
 
-def catalog_price(file: Path, instance: str, region: str = "", *, spot: bool = False) -> float:
-    """The lowest price of an instance type in a catalog, over the zones of a region.
+def catalog_price(
+    file: Path, instance: str, region: str = "", *, spot: bool = False
+) -> tuple[float, str]:
+    """The lowest price of an instance type in a catalog, over its zones, and in which region.
 
     Catalogs are tables of the files ``catalogs/v7/CLOUD/vms.csv`` of skypilot-org/skypilot-catalog:
     US dollars an hour of the whole instance.
@@ -227,7 +228,7 @@ def catalog_price(file: Path, instance: str, region: str = "", *, spot: bool = F
             except ValueError:
                 continue  # not offered so in this zone
             if math.isfinite(price) and price > 0:
-                prices.append(price)
+                prices.append((price, row["Region"]))
     if not prices:
         where = f" in {region}" if region else ""
         raise RequestError(

@@ -32,6 +32,10 @@ LATENCY, RATE, ENERGY = "latency", "throughput", "energy"
 UNITS = {LATENCY: "ns", RATE: "items/s", ENERGY: "J/item"}
 
 
+#: Standard deviations by which two occasions must differ to contradict what is assumed of them.
+_SURPRISING = 2.6
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Estimate:
     """A figure of one setting, or a ratio of two.
@@ -106,7 +110,9 @@ def figure(rows: Sequence[Row], which: str) -> Estimate:
         [*within, between.variance / count],
         [*(len(group) - 1.0 for group in groups), between.freedom],
     )
-    return dataclasses.replace(found, interval=(low, high), doubt=_busy(told, which))
+    return dataclasses.replace(
+        found, interval=(low, high), doubt=busy(told, which) or _disagree(told, which)
+    )
 
 
 def _interval(
@@ -122,10 +128,27 @@ def _interval(
     return math.exp(centre - half), math.exp(centre + half)
 
 
-def _busy(rows: Sequence[Row], which: str) -> str:
-    busy = sum(bool(row.noise.unusable) and "median" in row.noise.unusable for row in rows)
-    if busy:
-        return f"the machine was too busy in {busy} of {len(rows)} profiles"
+def _disagree(rows: Sequence[Row], which: str) -> str:
+    """Says that two occasions differ by more than is assumed; of three, that is learned."""
+    if len(rows) != 2:
+        return ""
+    one, other = (_logs(row, which) for row in rows)
+    apart = abs(float(one.mean() - other.mean()))
+    variance = 2 * MEDIAN_OCCASION_SD**2 + sum(
+        float(logs.var(ddof=1)) / len(logs) for logs in (one, other) if len(logs) > 1
+    )
+    if apart <= _SURPRISING * math.sqrt(variance):
+        return ""
+    return (
+        f"its two occasions differ by {math.expm1(apart):.0%}, more than is assumed: measure again"
+    )
+
+
+def busy(rows: Sequence[Row], which: str) -> str:
+    """Why a figure of a machine that was too busy should not be trusted; empty if it was not."""
+    disturbed = sum(bool(row.noise.unusable) and "median" in row.noise.unusable for row in rows)
+    if disturbed:
+        return f"the machine was too busy in {disturbed} of {len(rows)} profiles"
     if which == RATE:  # a mean over all inferences: the waiting itself is in it
         waits = [row.noise.waited for row in rows]
         if any(one is None for one in waits):
@@ -164,6 +187,8 @@ def ratio(base: Sequence[Row], candidate: Sequence[Row], which: str) -> Estimate
 
     Processes that were measured by turns, in the rounds of one sweep or in pairs, are compared in
     pairs: what the machine does over the hours befalls both alike (``paired.compare_paired``).
+    That of a machine that is too busy is doubted all the same: what disturbs two threads need not
+    disturb one.
 
     All others: Welch's t on the logarithms of the processes' figures, with the variance between
     occasions on both sides. On one machine the yardstick tells how fast the machine was; of two
@@ -184,7 +209,7 @@ def ratio(base: Sequence[Row], candidate: Sequence[Row], which: str) -> Estimate
     told = Estimate(None, basis=_both(basis(candidate), basis(base)), rows=rows)
     pairs = _pairs(base, candidate, which)
     if pairs and min(map(len, pairs)) >= FEWEST_PAIRS:
-        return _of_pairs(told, pairs)
+        return doubted(_of_pairs(told, pairs), busy(base, which) or busy(candidate, which))
     same = len({row.machine for row in rows}) == 1
     sides = [_side(side, which, beside=same) for side in (base, candidate)]
     if not all(len(side.log_figure) and np.isfinite(side.log_figure).all() for side in sides):
@@ -199,6 +224,7 @@ def ratio(base: Sequence[Row], candidate: Sequence[Row], which: str) -> Estimate
     told = dataclasses.replace(
         told, value=found.ratio, interval=found.interval, doubt=_doubt(found)
     )
+    told = doubted(told, _disagree(base, which) or _disagree(candidate, which))
     return inverse(told) if which == RATE else told
 
 

@@ -164,7 +164,7 @@ def _figure(
     told: str = "",
 ) -> dict[str, Any]:
     low, high = _ends(estimate) or (None, None)
-    own = [row for row in estimate.rows if contender_of(row) == contender]
+    own = [row for row in estimate.rows if contender_of(row)[:3] == contender[:3]]
     return {
         "figure": name,
         "model": case.model,

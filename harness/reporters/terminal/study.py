@@ -100,8 +100,8 @@ def _print_measured(page: Page, study: Study) -> None:
         (
             Column("case", [one.case.told for one in shown], "<"),
             Column("device", [one.contender.short for one in shown], "<"),
-            Column("latency", list(map(_latency, shown))),
-            Column("items/s", [rate_told(one.rate) for one in shown]),
+            Column("latency", [_short(latency_told(one)) for one in shown]),
+            Column("items/s", [_short(rate_told(one.rate)) for one in shown]),
             Column("energy/item", [energy_told(one.energy) for one in shown]),
             Column("frontier", ["*" if id(one) in on_frontier else "" for one in shown], "<"),
             Column("basis", [one.latency.basis for one in shown], "<"),
@@ -111,8 +111,8 @@ def _print_measured(page: Page, study: Study) -> None:
     )
 
 
-def _latency(one: object) -> str:
-    told = latency_told(one)  # type: ignore[arg-type]
+def _short(told: str) -> str:
+    """A figure without the reason why it has no interval."""
     return told if "no interval" not in told else told.partition(" (")[0] + " (no interval)"
 
 
@@ -223,13 +223,17 @@ def _print_more(page: Page, study: Study) -> None:
     if study.costs:
         _heading(page, "cost of a million items")
     for one, cost in study.costs:
+        costs = cost_told(cost.estimate, cost.currency)
         page.say("cost" if cost.by == "machine" else cost.by, f"{one.case.told} on "
-                 f"{one.contender.short}: {cost_told(cost.estimate, cost.currency)}; "
-                 f"{cost.inputs}; {cost.source}")  # fmt: skip
+                 f"{one.contender.short}, {one.setting.told}: {costs}; {cost.inputs}; "
+                 f"{cost.source}")  # fmt: skip
 
 
 def _said(of: Estimate) -> str:
-    return worded(of.reason) if of.value is None else f"{times(of.value)} {spread(of)}"
+    if of.value is None:
+        return worded(of.reason)
+    told = f"{times(of.value)} {spread(of)}".rstrip()
+    return f"{told}, doubtful: {worded(of.doubt)}" if of.doubt else told
 
 
 def _print_files(page: Page, study: Study) -> None:

@@ -12,8 +12,8 @@ from harness.reporters.numbers import half_width, joules, nanoseconds, rate
 from harness.reporters.scripts.sweep import text
 from harness.reporters.terminal.lines import Column, Page
 from harness.reporters.wording import counted
+from harness.study.curves import KNEE
 from harness.study.sweeps.results import (
-    KNEE,
     Best,
     Curve,
     Result,
@@ -29,7 +29,7 @@ from harness.study.sweeps.settings import DEFAULT, Setting, Value
 _LEVEL = 6
 
 #: Columns that a narrow terminal leaves out, in this order.
-_SPARED = ("noise", "J/item", "±%", "median", "±")
+_SPARED = ("J/item", "±", "median", "interval", "noise")
 
 
 def duration(seconds: float) -> str:
@@ -98,7 +98,10 @@ def _answers(page: Page, found: Sequence[Result]) -> None:
     """The best of each model, and curves."""
     several = len(hosts(found)) > 1
     for model in best(found):
-        page.say("best", _best(model, _on(model.result) if several else ""))
+        told = _best(model, _on(model.result) if several else "")
+        if model.result.busy or any(one.busy for one in model.level):
+            told += "; the machine was too busy for a throughput that holds: see harness show"
+        page.say("best", told)
     for curve in curves(found):
         page.say("curve", _curve(curve, _on(curve.points[0]) if several else ""))
 
@@ -147,7 +150,7 @@ def _table(page: Page, found: Sequence[Result]) -> None:
             Column("median", [_or_dash(one.median_ns, nanoseconds) for one in found]),
             Column("±", [_half(one.interval_ns, one.median_ns) for one in found]),
             Column("items/s", [_or_dash(one.items_per_s, rate) for one in found]),
-            Column("±%", [_half(one.interval_items_per_s, one.items_per_s) for one in found]),
+            Column("interval", [_interval(one.interval_items_per_s) for one in found]),
         ]
         if any(one.joules_per_item is not None for one in found):
             doubt = ["?" if one.energy_reason else "" for one in found]
@@ -194,6 +197,10 @@ def _or_dash(value: float | None, written: object) -> str:
     return "" if value is None or not callable(written) else str(written(value))
 
 
+def _interval(ends: tuple[float, float] | None) -> str:
+    return "" if ends is None else f"{rate(ends[0])} to {rate(ends[1])}"
+
+
 def _half(interval: tuple[float, float] | None, centre: float | None) -> str:
     if interval is None or not centre:
         return ""
@@ -206,9 +213,10 @@ def _curve(curve: Curve, where: str) -> str:
         for value, one in zip(curve.values, curve.points, strict=True)
     )
     fixed = [f"{name} {text(value)}" for name, value in shown(curve.fixed).items()]
+    busy = ", on a machine that was too busy" if any(one.busy for one in curve.points) else ""
     alike = ", ".join((*fixed, where) if where else fixed)
     of = f" ({alike})" if alike else ""
     return (
         f"{curve.axis}{of}: {points} items/s; knee at {curve.knee}, the first with {KNEE:.0%} of "
-        "the best"
+        f"the best{busy}"
     )

@@ -18,11 +18,9 @@ from harness.statistics import latency
 from harness.statistics.figures import Figure
 from harness.storage import profile_file
 from harness.study import rows
+from harness.study.curves import KNEE
 from harness.study.sweeps.cells import Cell, CellState
 from harness.study.sweeps.settings import DEFAULT, Setting, Value
-
-#: Share of the best throughput of a curve that its knee reaches.
-KNEE = 0.95
 
 #: The fact that names the machine.
 _HOST = "host_name"
@@ -54,6 +52,7 @@ class Result:
         joules_per_item: of what ran it, as ``run_energy`` has it; None with the reason.
         energy_reason: why there is none, or why it is doubtful; empty otherwise.
         noise: verdict on the host's noise.
+        busy: the machine was too busy for its throughput.
         host: name of the machine that measured it; empty where its profile does not say.
         broken: whether what ran is a variant whose outputs are too far from the model's.
     """
@@ -70,6 +69,7 @@ class Result:
     joules_per_item: float | None = None
     energy_reason: str = ""
     noise: str = ""
+    busy: bool = False
     host: str = ""
     broken: bool = False
 
@@ -127,7 +127,7 @@ def _result(state: CellState) -> Result:
 
 
 def _figures(state: CellState, profile: Profile) -> Result:
-    found = latency.latency(profile.processes)
+    found, judged = latency.latency(profile.processes), noise.judge(profile)
     flow = throughput(profile)
     joules, why = _energy(profile)
     facts = facts_of(profile)
@@ -141,7 +141,8 @@ def _figures(state: CellState, profile: Profile) -> Result:
         threads=asked or None,
         joules_per_item=joules,
         energy_reason=why,
-        noise=noise.judge(profile).verdict,
+        noise=judged.verdict,
+        busy="throughput" in judged.unusable,
         host=one_line(str(facts.get(_HOST) or ""), 80),
         broken=str(facts.get(rows.VARIANT, "")).endswith(rows.BROKEN),
     )

@@ -270,6 +270,34 @@ def test_a_machine_that_waited_tells_no_throughput() -> None:
     assert not figure([waits], LATENCY).doubt
 
 
+def test_a_busy_machine_tells_nothing_in_rounds_either() -> None:
+    one, other = by_turns(1.05, 1.06, 1.04, 1.05, 1.05, starts=IN_ROUNDS)
+    noisy = NoiseVerdict("unusable", (), waited=0.5, unusable=("median", "throughput"))
+    found = ratio([one], [dataclasses.replace(other, noise=noisy)], LATENCY)
+    assert found.interval is not None
+    assert winner(found) == 0
+    assert "too busy" in found.doubt
+    group = row(1.0, instances=2, efficiency=Figure(0.6), efficiency_interval=(0.5, 0.7),
+                noise=noisy)  # fmt: skip
+    (told,) = of(row(2.0), group).instances
+    assert "too busy" in told.efficiency.doubt
+
+
+def test_two_occasions_that_contradict_each_other_are_doubtful() -> None:
+    alike, apart = ([row(10.0), row(each, name="again")] for each in (11.0, 18.0))
+    for which in (LATENCY, RATE):
+        assert not figure(alike, which).doubt
+        assert "differ by 80%" in figure(apart, which).doubt
+    assert winner(ratio(apart, [row(3.0)], LATENCY)) == 0
+
+
+def test_equal_devices_of_several_machines_are_told_apart_by_their_names() -> None:
+    rows = [row(10.0), row(5.0, machine="new box", name="2")]
+    (found,) = of(*rows).speed_ups
+    assert {found.base.short, found.other.short} == {"Xeon of box", "Xeon of new box"}
+    assert "new box" in answers(of(*rows))[0].sentence
+
+
 def test_sessions_that_make_the_winner_unsure_are_not_told_to_change_nothing() -> None:
     rows = [
         row(10.0, threads=1), row(10.0 / 6, kind=GPU),
@@ -366,8 +394,11 @@ def test_the_answer_names_the_variant_that_gains_and_the_one_that_loses() -> Non
         row(40.0, variant="int8-dynamic", sha256="03"),
     ]
     (told,) = answers(of(*rows))
-    assert "fp16, batch 1 on Xeon gains most: 2 times as fast, cosine 0.999" in told.sentence
-    assert "int8-dynamic, batch 1 on Xeon takes 4 times as long" in told.sentence
+    assert (
+        "fp16, batch 1 on Xeon (default threads) gains most: 2 times as fast, cosine 0.999"
+        in told.sentence
+    )
+    assert "int8-dynamic, batch 1 on Xeon (default threads) takes 4 times as long" in told.sentence
     assert len(told.evidence) == 2
     # What is broken gains nothing; what loses is worth a sentence by itself.
     (told,) = answers(of(rows[0], *rows[2:]))

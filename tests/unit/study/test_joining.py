@@ -156,6 +156,13 @@ def test_a_name_that_is_given_counts_wherever_copies_lie(tmp_path: Path) -> None
         assert len(found.copies) == 1
 
 
+def test_names_of_nothing_and_two_names_of_one_place_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="no such folder"):
+        join([SAMPLE], {"L4": tmp_path / "nowhere"})
+    with pytest.raises(RequestError, match="both are"):
+        join([SAMPLE], {"one": SAMPLE, "two": SAMPLE / ".." / SAMPLE.name})
+
+
 def test_different_models_of_one_name_are_told_apart() -> None:
     rows = [row(1.0, original="a" * 12), row(2.0, original="b" * 12), row(3.0, model="other"),
             row(4.0, variant="fp16", original="a" * 12), row(5.0, variant="int8")]  # fmt: skip

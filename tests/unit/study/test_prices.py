@@ -128,7 +128,9 @@ def test_cost_an_item_needs_the_number_of_items(tmp_path: Path) -> None:
 def test_the_price_of_a_catalog(tmp_path: Path, region: str, spot: bool, expected: float) -> None:
     file = tmp_path / "vms.csv"
     file.write_text(CATALOG)
-    assert catalog_price(file, "g6.xlarge", region, spot=spot) == expected
+    price, where = catalog_price(file, "g6.xlarge", region, spot=spot)
+    assert price == expected
+    assert where  # also where none was asked for
 
 
 def test_an_offer_of_a_catalog(tmp_path: Path) -> None:
