@@ -10,7 +10,7 @@ import dataclasses
 import datetime
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,9 @@ _VERSIONS = ("ort_version", "ort_build", RUNTIME_VERSION)
 _DEVICE_VERSIONS = ("nvml_driver",)
 
 
-def configuration(of: Outline | Profile, *, versions: bool = True) -> tuple[str, ...]:
+def configuration(
+    of: Outline | Profile, *, versions: bool = True, without: Collection[str] = ()
+) -> tuple[str, ...]:
     """What must agree for two profiles to differ by their occasions only.
 
     The model, the shapes, types and values of the inputs, the runtime and its options, provider,
@@ -55,6 +57,7 @@ def configuration(of: Outline | Profile, *, versions: bool = True) -> tuple[str,
     Args:
         of: the profile.
         versions: without them, profiles of other versions are of the same configuration, too.
+        without: options of the session that may differ.
     """
     asked, facts = of.asked, facts_of(of)
     machine = _MACHINE + (_VERSIONS if versions else ())
@@ -64,7 +67,11 @@ def configuration(of: Outline | Profile, *, versions: bool = True) -> tuple[str,
         of.model_sha256 if isinstance(of, Outline) else of.model.sha256,
         [(one.dtype, one.shape, one.sha256) for one in of.inputs],
         of.provider,
-        {name: asked.session.get(name, default) for name, default in SESSION_DEFAULTS.items()},
+        {
+            name: asked.session.get(name, default)
+            for name, default in SESSION_DEFAULTS.items()
+            if name not in without
+        },
         [asked.runtime, dict(asked.runtime_options)],
         asked.affinity,
         [asked.options.get(name) or None for name in GROUP],

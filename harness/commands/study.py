@@ -42,17 +42,22 @@ def execute(options: argparse.Namespace) -> int:
     from harness.study.prices import read_prices
 
     outputs = [path for path in (options.output, options.csv) if path is not None]
-    if len({path.absolute() for path in outputs}) < len(outputs):
+    if len({path.resolve() for path in outputs}) < len(outputs):
         raise RequestError(f"{outputs[0]}: two outputs have the same file name", "name another")
     for path in outputs:  # before the profiles are read, which may take long
         refuse_existing(path, force=options.force)
     texts = [read_claims(path) for path in options.claims]
     prices = None if options.prices is None else read_prices(options.prices)
-    results = [
-        _measured(one, quiet=options.json) if one.suffix == ".toml" else one
-        for one in options.results
-    ]
-    joined = join(results, _names(options.machine))
+    names = _names(options.machine)
+    results, code = [], 0
+    for one in options.results:
+        if one.suffix == ".toml":
+            folder, failed = _measured(one, quiet=options.json)
+            results.append(folder)
+            code = code or failed
+        else:
+            results.append(one)
+    joined = join(results, names)
     found = study(joined, prices)
     verdicts = judged(texts, found)
     if options.csv is not None:
@@ -67,11 +72,17 @@ def execute(options: argparse.Namespace) -> int:
         print_study(found, verdicts)
         for path in outputs:
             print(visible(f"written: {path}"))
-    return 0
+    return code
 
 
-def _measured(plan: Path, *, quiet: bool) -> Path:
-    """Measures a plan; returns the folder of its profiles."""
+def _measured(plan: Path, *, quiet: bool) -> tuple[Path, int]:
+    """Measures a plan; returns the folder of its profiles, and the exit code of its first failure.
+
+    Raises:
+        RequestError: its name makes no folder; or as a sweep.
+    """
+    if not plan.stem.strip("."):
+        raise RequestError(f"{plan}: its name without .toml is no folder's", "give it another name")
     from harness.commands.sweep_progress import SweepProgress
     from harness.options import words
     from harness.study.sweeps.cells import cells_of
@@ -80,8 +91,10 @@ def _measured(plan: Path, *, quiet: bool) -> Path:
 
     found, folder = read_plan(plan, words(), [], {}), Path(plan.stem)
     with SweepProgress(len(cells_of(found)), quiet=quiet) as progress:
-        sweep(found, folder, progress)
-    return folder
+        states = sweep(found, folder, progress)
+    codes = [1 if one.failure is None else one.failure.exit_code for one in states
+             if one.status == "failed"]  # fmt: skip
+    return folder, next(iter(codes), 0)
 
 
 def _names(given: list[str]) -> dict[str, Path]:

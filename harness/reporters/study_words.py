@@ -76,8 +76,7 @@ def devices_told(machines: Sequence[Machine]) -> str:
     """What the machines consist of, each once: ``2 x Intel Xeon, 16 CPUs, NVIDIA H200``."""
     kinds: dict[str, int] = {}
     for one in machines:
-        base = one.name.rsplit(" (", 1)[0]
-        kinds[base] = kinds.get(base, 0) + 1
+        kinds[one.make] = kinds.get(one.make, 0) + 1
     return "; ".join(
         f"{count} machines of {kind}" if count > 1 else kind for kind, count in kinds.items()
     )
@@ -85,14 +84,9 @@ def devices_told(machines: Sequence[Machine]) -> str:
 
 def role(one: Contender, others: Iterable[Contender]) -> str:
     """``the CPU`` or ``the GPU`` where that says which it is, else the product and its machine."""
-    alike = {(other.kind, other.device, other.machine.rsplit(" (", 1)[0]) for other in others}
-    if sum(kind == one.kind for kind, _, _ in alike) <= 1:
+    if len({other.short for other in others if other.kind == one.kind}) <= 1:
         return "the CPU" if one.kind == CPU else "the GPU"
-    named = {(kind, device) for kind, device, _ in alike}
-    unique = sum(kind == one.kind for kind, _ in named) == len(alike) - sum(
-        kind != one.kind for kind, _, _ in alike
-    )
-    return one.short if unique else f"{one.short} of {one.machine}"
+    return one.short
 
 
 def contenders(study: Study) -> tuple[Contender, ...]:

@@ -61,6 +61,9 @@ _TOLD: Mapping[str, Callable[[Measured], object]] = {
 }
 _SELECTORS = (*_TOLD, "parameters_at_most", "parameters_at_least")
 
+#: Most claims of a file.
+_MOST_CLAIMS = 1000
+
 _BOUNDS = ("above", "below", "equals", "within")
 _KNOWN = ("says", "figure", "of", "against", "which", "note", "quoted", "currency", *_BOUNDS)
 
@@ -200,6 +203,8 @@ def read_claims(path: Path) -> Text:
     whole.finish(("text", "claim"))
     if not isinstance(entries, list) or not entries:
         whole.refuse("holds no claim", "add [[claim]]")
+    if len(entries) > _MOST_CLAIMS:
+        whole.refuse(f"{len(entries):,} claims, {_MOST_CLAIMS:,} at most", "make two files of it")
     claims = tuple(
         _claim(Table(f"{path}: claim {number}", entry)) for number, entry in enumerate(entries, 1)
     )

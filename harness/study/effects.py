@@ -121,7 +121,7 @@ def scalings(measured: Iterable[Measured]) -> tuple[ThreadScaling, ...]:
     for one in measured:
         of = one.setting
         if of.threads and _single(one) and one.rate.value is not None and of.kind == CPU:
-            key = (one.case, one.contender, of.provider, of.runtime, of.options)
+            key = (one.case, one.contender, of.provider, of.runtime, of.options, of.configuration)
             groups.setdefault(key, {})[of.threads] = one
     return tuple(
         _scaling(sorted(group.items())) for group in groups.values() if len(group) >= FEWEST_THREADS
@@ -285,7 +285,7 @@ def _by_version(runtime: str) -> tuple[bool, list[tuple[int, str]]]:
     """ONNX Runtime first, 1.9 before 1.24."""
     parts = re.split(r"(\d+)", runtime)
     return not runtime.startswith(RUNTIME), [
-        (int(part), "") if part.isdecimal() else (-1, part) for part in parts
+        (int(part[:18]), "") if part.isdecimal() else (-1, part) for part in parts
     ]
 
 

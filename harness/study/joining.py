@@ -30,7 +30,10 @@ _MOST_BYTES = 1 << 16
 _CLOCKS_DIFFER_S = 60.0
 
 #: Parts of a CPU's name that say nothing to a reader.
-_NOISE = re.compile(r"\((?:R|TM)\)|\bProcessor\b|\bCPU\b|@.*$|\b\d+-Core\b")
+_NOISE = re.compile(r"\((?:R|TM)\)|\bProcessor\b|\bCPU\b|@.*|\b\d+-Core\b", re.DOTALL)
+
+#: Characters of a CPU's name that are read.
+_LONGEST = 200
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,6 +42,7 @@ class Machine:
 
     Attributes:
         name: given, or made of its facts.
+        make: the same without what tells it from others of its make.
         cpu: model of its CPU.
         threads: logical CPUs; 0 where not known.
         gpus: product names of its GPUs.
@@ -46,6 +50,7 @@ class Machine:
     """
 
     name: str
+    make: str
     cpu: str
     threads: int
     gpus: tuple[str, ...]
@@ -91,8 +96,8 @@ def join(given: Iterable[Path], names: Mapping[str, Path] | None = None) -> Join
     _require_folders(names or {})
     rows: list[Row] = []
     left_out: list[tuple[Path, str]] = []
-    folders = {name: path.resolve() for name, path in (names or {}).items()}
-    for file in _files([*given, *folders.values()]):
+    folders = {name: _real(path) for name, path in (names or {}).items()}
+    for file in _files([*given, *folders.values()], left_out):
         found = _read(file)
         if isinstance(found, str):
             left_out.append((file, found))
@@ -130,7 +135,7 @@ def _require_folders(names: Mapping[str, Path]) -> None:
     for name, path in names.items():
         if not path.exists():
             raise RequestError(f"`machine` {name}={path}: no such folder", "name another one")
-        first = places.setdefault(path.resolve(), name)
+        first = places.setdefault(_real(path), name)
         if first != name:
             raise RequestError(
                 f"`machine` {first} and {name}: both are {path}", "give a folder one name"
@@ -160,33 +165,50 @@ def _failure(file: Path) -> str:
     return one_line(message) if isinstance(message, str) else "it does not say why"
 
 
-def _files(given: Iterable[Path]) -> Iterator[Path]:
+def _files(given: Iterable[Path], left_out: list[tuple[Path, str]]) -> Iterator[Path]:
     """Every file once, whatever the order and the overlap of what is given."""
     found: dict[Path, Path] = {}
     for path in given:
         inside = path.is_dir() and not _PARTIAL.fullmatch(path.name)
-        for file in _inside(path) if inside else [path]:
+        for file in _inside(path, left_out) if inside else [path]:
             found.setdefault(file.absolute(), file)
     yield from (found[place] for place in sorted(found))
 
 
-def _inside(folder: Path) -> Iterator[Path]:
-    """Profiles in a folder and in the folders in it; links to folders are not followed."""
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise RequestError(f"{folder}: cannot be read: {reason}", "name another folder") from error
-    for entry in entries:
-        if _PARTIAL.fullmatch(entry.name):
-            yield entry
-        elif entry.name.startswith("."):
+def _inside(given: Path, left_out: list[tuple[Path, str]]) -> Iterator[Path]:
+    """Profiles in a folder and in the folders in it; links to folders are not followed.
+
+    Raises:
+        RequestError: the folder itself cannot be read.
+    """
+    folders = [given]
+    while folders:
+        folder = folders.pop()
+        try:
+            entries = sorted(folder.iterdir())
+        except OSError as error:
+            reason = f"cannot be read: {error.strerror or error}"
+            if folder is given:
+                raise RequestError(f"{folder}: {reason}", "name another folder") from error
+            left_out.append((folder, reason))
             continue
-        elif entry.is_dir():
-            if not entry.is_symlink():
-                yield from _inside(entry)
-        elif entry.name.endswith((".h5", _FAILED)):
-            yield entry
+        for entry in entries:
+            if _PARTIAL.fullmatch(entry.name):
+                yield entry
+            elif entry.name.startswith("."):
+                continue
+            elif entry.is_dir():
+                if entry.is_symlink():
+                    left_out.append((entry, "a link to a folder: name the folder itself"))
+                else:
+                    folders.append(entry)
+            elif entry.name.endswith((".h5", _FAILED)):
+                yield entry
+
+
+def _real(path: Path) -> Path:
+    """The place that a path leads to; of a loop of links, the path."""
+    return Path(os.path.realpath(path))
 
 
 def _once(
@@ -209,7 +231,7 @@ def _once(
 
 
 def _inside_of(row: Row, folders: Iterable[Path]) -> bool:
-    file = row.file.resolve()
+    file = _real(row.file)
     return any(file.is_relative_to(folder) for folder in folders)
 
 
@@ -248,7 +270,7 @@ def _named(rows: Sequence[Row], folders: Mapping[str, Path]) -> list[Row]:
     given: dict[int, str] = {}
     for place, row in enumerate(rows):
         # Of several folders that hold it, the innermost names it.
-        holding = [n for n, folder in folders.items() if row.file.resolve().is_relative_to(folder)]
+        holding = [n for n, folder in folders.items() if _real(row.file).is_relative_to(folder)]
         if holding:
             given[place] = max(holding, key=lambda name: len(folders[name].parts))
     groups = _Groups(len(rows), given)
@@ -259,10 +281,14 @@ def _named(rows: Sequence[Row], folders: Mapping[str, Path]) -> list[Row]:
     members: dict[int, list[int]] = {}
     for place in range(len(rows)):
         members.setdefault(groups.first(place), []).append(place)
-    titles = _titles(rows, members, groups)
+    makes = {
+        first: groups.named(first) or description([rows[k].host for k in places])
+        for first, places in members.items()
+    }
+    titles = _titles(rows, makes)
     return [
-        dataclasses.replace(row, machine=titles[groups.first(place)])
-        for place, row in enumerate(rows)
+        dataclasses.replace(row, machine=titles[first], make=makes[first])
+        for row, first in zip(rows, map(groups.first, range(len(rows))), strict=True)
     ]
 
 
@@ -330,13 +356,9 @@ class _Groups:
             self._names[low] = name or second
 
 
-def _titles(
-    rows: Sequence[Row], members: Mapping[int, Sequence[int]], groups: _Groups
-) -> dict[int, str]:
-    """A name for each group: the one given, or what the machine consists of."""
-    made: dict[int, str] = {}
-    for first, places in members.items():
-        made[first] = groups.named(first) or description([rows[k].host for k in places])
+def _titles(rows: Sequence[Row], makes: Mapping[int, str]) -> dict[int, str]:
+    """A name for each group of rows: the one given, or what the machine consists of."""
+    made = dict(makes)
     # Equal machines are told apart by their hosts, and if these agree too, by numbers.
     for title in sorted(set(made.values())):
         alike = [first for first, one in made.items() if one == title]
@@ -361,9 +383,9 @@ def description(hosts: Sequence[Host]) -> str:
 
 def short_cpu(model: str) -> str:
     """The name of a CPU without its trade marks: ``AMD EPYC 9965``."""
-    return " ".join(_NOISE.sub(" ", model).split())
+    return " ".join(_NOISE.sub(" ", model[:_LONGEST]).split())
 
 
 def _machine(name: str, rows: Sequence[Row]) -> Machine:
     host = max((row.host for row in rows), key=lambda one: (len(one.gpus), one.facts))
-    return Machine(name, host.cpu, host.threads, host.gpu_names, len(rows))
+    return Machine(name, rows[0].make, host.cpu, host.threads, host.gpu_names, len(rows))

@@ -55,7 +55,8 @@ class Contender(NamedTuple):
         machine: its name.
         kind: CPU or GPU.
         device: product name.
-        apart: whether other machines, of other make or with another given name, have one as well.
+        apart: whether machines of another make have one as well, or others did the same work on
+            theirs: then its machine must be named.
     """
 
     machine: str
@@ -136,14 +137,15 @@ def measured_settings(rows: Iterable[Row]) -> tuple[Measured, ...]:
 
 
 def _devices_apart(found: Sequence[Measured]) -> list[Measured]:
-    """The same, with devices of several machines called by these, too; not of equal ones, whose
-    names differ in a number only.
-    """
-    machines: dict[tuple[str, str], set[str]] = {}
+    """The same, with devices of several machines called by these, too, where they must be."""
+    makes: dict[tuple[str, str], set[str]] = {}
+    rivals: dict[tuple[Case, str, str], set[str]] = {}
     for one in found:
-        _, kind, device, _ = one.contender
-        machines.setdefault((kind, device), set()).add(one.contender.machine.rsplit(" (", 1)[0])
-    several = {device for device, of in machines.items() if len(of) > 1}
+        machine, kind, device, _ = one.contender
+        makes.setdefault((kind, device), set()).add(one.rows[0].make)
+        rivals.setdefault((one.case, kind, device), set()).add(machine)
+    several = {device for device, of in makes.items() if len(of) > 1}
+    several |= {(kind, device) for (_, kind, device), of in rivals.items() if len(of) > 1}
     return [
         dataclasses.replace(one, contender=one.contender._replace(apart=True))
         if (one.contender.kind, one.contender.device) in several else one

@@ -39,8 +39,9 @@ _ELECTRICITY = ("price_per_kwh", "currency", "date", "source")
 #: (skypilot-org/skypilot-catalog, catalogs/v7/*/vms.csv).
 _COLUMNS = ("InstanceType", "Region", "Price", "SpotPrice")
 
-#: Rows of a catalog that are read at most; the largest had some 60,000.
+#: Rows and bytes of a catalog that are read at most; the largest had some 60,000 rows.
 _MOST_ROWS = 2_000_000
+_MOST_BYTES = 1 << 26
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -240,6 +241,8 @@ def catalog_price(
 def _catalog_rows(file: Path) -> Iterator[dict[str, str]]:
     try:
         with os.fdopen(open_ordinary(file), newline="", encoding="utf-8") as opened:
+            if os.fstat(opened.fileno()).st_size > _MOST_BYTES:
+                raise RequestError(f"{file}: larger than {_MOST_BYTES:,} bytes", "cut it")
             rows = csv.DictReader(opened)
             missing = [name for name in _COLUMNS if name not in (rows.fieldnames or ())]
             if missing:

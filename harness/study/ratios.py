@@ -32,6 +32,9 @@ LATENCY, RATE, ENERGY = "latency", "throughput", "energy"
 UNITS = {LATENCY: "ns", RATE: "items/s", ENERGY: "J/item"}
 
 
+#: Most processes of a cell in one round that are looked for.
+_MOST_OF_A_ROUND = 50
+
 #: Standard deviations by which two occasions must differ to contradict what is assumed of them.
 _SURPRISING = 2.6
 
@@ -277,13 +280,16 @@ def by_turns(one: Row, other: Row) -> list[list[int]]:
     clock = one.turns.clock
     if not clock or clock != other.turns.clock or one.machine != other.machine:
         return []
-    last = max((*first, *second), default=0)
-    for each in range(1, last // FEWEST_PAIRS + 2):
-        rounds = [list(range(at, at + each)) for at in range(0, last + 1, each)]
+    for each in range(1, _MOST_OF_A_ROUND + 1):
+        rounds: dict[int, set[int]] = {}
+        for index in sorted(first.keys() | second.keys()):
+            rounds.setdefault(index // each, set()).add(index)
         whole = [
-            indices for indices in rounds
+            sorted(indices) for indices in rounds.values()
             if not first.keys().isdisjoint(indices) and not second.keys().isdisjoint(indices)
         ]  # fmt: skip
+        if len(whole) < FEWEST_PAIRS:
+            return []
         starts = [
             [of[index] for of in (first, second) for index in indices if index in of]
             for indices in whole
@@ -392,6 +398,8 @@ def ratio_of_intervals(base: Estimate, candidate: Estimate) -> Estimate:
         side, one = ("base", base) if base.value is None else ("other side", candidate)
         name = one.rows[0].setting.device if one.rows else side
         return Estimate(None, reason=f"{name}: {one.reason}", rows=rows)
+    if base.value <= 0:
+        return Estimate(None, reason="the figure of the base is not above zero", rows=rows)
     told = Estimate(
         candidate.value / base.value,
         basis=_both(candidate.basis, base.basis),

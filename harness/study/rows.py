@@ -39,6 +39,9 @@ RUNTIME = "ort"
 #: those that tell its error.
 VARIANT = "variant"
 
+#: Most threads and items: what a file may say beyond that is none.
+_MOST = 2**31
+
 #: Behind the kind of a variant whose outputs are too far from the model's.
 BROKEN = " (broken)"
 
@@ -69,7 +72,8 @@ class Setting:
         concurrency: inferences under way in one session; 1 where one follows the other.
         options: further options that are not at their defaults, as ``name=value``.
         configuration: digest of all that must agree for profiles to be occasions of one setting
-            (``analysis.configuration``): also what is not told here, such as the inputs' values.
+            (``analysis.configuration``) but for the threads: also what is not told here, such as
+            the inputs' values.
         original: the first 12 digits of the digest of the model as it was made; empty where a
             variant does not say.
     """
@@ -153,6 +157,7 @@ class Row:
         created: UTC time, ISO 8601.
         complete: False if it was interrupted.
         machine: name of its machine; empty until profiles are joined.
+        make: the same without what tells it from others of its make: several may have it.
         host: what its machine is recognised by.
         setting: what was measured.
         processes: with a timed pass.
@@ -201,6 +206,7 @@ class Row:
     facts: Mapping[str, int | float | str]
     copy_of: tuple[object, ...]
     turns: Turns = Turns()
+    make: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -317,13 +323,22 @@ def _setting(profile: Profile, facts: Mapping[str, Any]) -> Setting:
         kind=kind,
         device=(gpu.name if gpu else "") or str(facts.get("cpu_model", "")) or kind,
         runtime=f"{runtime} {version}".strip(),
-        threads=asked.intra_threads,
+        threads=_bounded(asked.intra_threads, least=0),
         instances=1 if beside is None else beside.instances,
         concurrency=_count(options.get("concurrency")),
         options=tuple(further),
         original=(made["sha256"] or "") if made else profile.model.sha256[:12],
-        configuration=sha256("\n".join(configuration(profile)).encode()).hexdigest()[:12],
+        configuration=sha256(
+            "\n".join(configuration(profile, without=("intra_threads",))).encode()
+        ).hexdigest()[:12],
     )
+
+
+def _bounded(told: object, *, least: int) -> int | None:
+    """A number that a machine could have been asked for; None for any other."""
+    if not isinstance(told, int) or isinstance(told, bool):
+        return None
+    return told if least <= told <= _MOST else None
 
 
 def _count(told: object) -> int:
@@ -337,10 +352,10 @@ def _batch(profile: Profile) -> int | None:
     every input has this size.
     """
     if isinstance(profile.items.value, int):
-        return profile.items.value
+        return _bounded(profile.items.value, least=1)
     inputs = profile.asked.options.get("inputs")
     asked = inputs.get("batch") if isinstance(inputs, dict) else None
-    if not isinstance(asked, int) or isinstance(asked, bool) or not profile.inputs:
+    if _bounded(asked, least=1) is None or not profile.inputs:
         return None
     return asked if all(one.shape[:1] == (asked,) for one in profile.inputs) else None
 

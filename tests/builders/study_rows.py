@@ -53,6 +53,7 @@ def row(latency_ms: float, *, name: str = "", rate: float | None = None, **given
         "created": "2026-11-28T00:00:00+00:00",
         "complete": True,
         "machine": "box",
+        "make": fields.get("machine", "box"),
         "host": HOST,
         "setting": of,
         "processes": processes,

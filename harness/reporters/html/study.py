@@ -195,8 +195,14 @@ def _claims(judged: Sequence[Judged]) -> Markup | None:
         rows: list[list[Content]] = []
         for one in claims:
             told = element("b", str(one.verdict), class_=_KINDS[one.verdict])
-            extra = element("span", one.claim.note, class_="note") if one.claim.note else None
-            says = element("span", one.claim.says, element("br") if extra else None, extra)
+            extra = (
+                element("span", foreign(one.claim.note, _WHOLE), class_="note")
+                if one.claim.note
+                else None
+            )
+            says = element(
+                "span", foreign(one.claim.says, _WHOLE), element("br") if extra else None, extra
+            )
             rows.append([told, says, foreign(worded(one.why), _SENTENCE), _evidence(one)])
         counts = {v: sum(one.verdict is v for one in claims) for v in Verdict}
         summary = ", ".join(f"{count} {v}" for v, count in counts.items() if count)
@@ -363,7 +369,8 @@ def _variants(study: Study) -> Markup | None:
     rows: list[list[Content | Cell]] = [
         [*_names(one.measured), foreign(one.measured.setting.told, _NAME),
          _ratio_cell(one.speed_up),
-         ", ".join(f"{name} {value}" for name, value in one.errors) or "not recorded"]
+         foreign(", ".join(f"{name} {value}" for name, value in one.errors) or "not recorded",
+                 _SENTENCE)]
         for one in study.variants
     ]  # fmt: skip
     columns = (

@@ -20,6 +20,7 @@ from harness.reporters.terminal.study import print_study
 from harness.statistics.figures import Figure
 from harness.statistics.occasions import MEDIAN_OCCASION_SD
 from harness.statistics.verdicts import Side
+from harness.study import ratios
 from harness.study.figures import Study, study
 from harness.study.joining import Joined
 from harness.study.prices import Offer, Prices
@@ -296,6 +297,36 @@ def test_equal_devices_of_several_machines_are_told_apart_by_their_names() -> No
     (found,) = of(*rows).speed_ups
     assert {found.base.short, found.other.short} == {"Xeon of box", "Xeon of new box"}
     assert "new box" in answers(of(*rows))[0].sentence
+
+
+def test_machines_of_one_make_are_named_where_they_did_the_same_work() -> None:
+    rows = [
+        row(each, machine=f"Xeon, 16 CPUs ({k})", make="Xeon, 16 CPUs", name=str(k))
+        for k, each in ((1, 10.0), (2, 1.0))
+    ]
+    (found,) = of(*rows).speed_ups
+    assert found.base.short == "Xeon of Xeon, 16 CPUs (1)"
+    assert "Xeon of Xeon, 16 CPUs (2) is faster" in answers(of(*rows))[0].sentence
+    # Where they did not, whose figure it is goes without saying.
+    apart = of(rows[0], dataclasses.replace(rows[1], setting=row(1.0, batch=8).setting))
+    assert {one.contender.short for one in apart.measured} == {"Xeon"}
+
+
+def test_threads_of_one_seed_are_one_curve() -> None:
+    seeds = [
+        row(value, threads=threads, configuration=seed, name=f"{seed}{threads}")
+        for seed, threads, value in (("a", 1, 100.0), ("a", 2, 50.0), ("a", 4, 26.0), ("b", 1, 4.0))
+    ]
+    (found,) = of(*seeds).scalings
+    assert [threads for threads, _ in found.points] == [1, 2, 4]
+    assert found.points[0][1].latency.value == pytest.approx(100e6)
+
+
+@pytest.mark.parametrize("numbers", [(0, 10**8), (0, 60_000), tuple(range(9_999))])
+def test_no_number_of_a_process_costs_time_or_memory(numbers: tuple[int, ...]) -> None:
+    turns = Turns(clock="a", start_ns={number: -number for number in numbers})
+    one, other = (row(1.0, name=name, turns=turns) for name in "ab")
+    assert ratios.by_turns(one, other) == []
 
 
 def test_sessions_that_make_the_winner_unsure_are_not_told_to_change_nothing() -> None:

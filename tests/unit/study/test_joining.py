@@ -163,6 +163,25 @@ def test_names_of_nothing_and_two_names_of_one_place_are_refused(tmp_path: Path)
         join([SAMPLE], {"one": SAMPLE, "two": SAMPLE / ".." / SAMPLE.name})
 
 
+def test_what_is_not_looked_at_is_named_and_ends_nothing(tmp_path: Path) -> None:
+    deep = tmp_path / "many"
+    for _ in range(300):
+        deep = deep / "d"
+    deep.mkdir(parents=True)
+    shutil.copy(SAMPLE / "mlp-b1-cpu.h5", deep)
+    (tmp_path / "link").symlink_to(SAMPLE)
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    found = join([tmp_path])
+    assert len(found.rows) == 1
+    assert [(path.name, "link" in why) for path, why in found.left_out] == [("link", True)]
+    with pytest.raises(RequestError, match="no such folder"):
+        join([tmp_path], {"x": tmp_path / "loop"})
+
+
+def test_an_odd_name_of_a_cpu_costs_no_time() -> None:
+    assert short_cpu("@" * 200_000 + "\nx") == ""
+
+
 def test_different_models_of_one_name_are_told_apart() -> None:
     rows = [row(1.0, original="a" * 12), row(2.0, original="b" * 12), row(3.0, model="other"),
             row(4.0, variant="fp16", original="a" * 12), row(5.0, variant="int8")]  # fmt: skip

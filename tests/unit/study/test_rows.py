@@ -98,6 +98,15 @@ def test_another_runtime_is_named_with_its_version() -> None:
     assert read(made(environment=facts, config=config)).setting.runtime == "torch 2.10"
 
 
+@pytest.mark.parametrize("odd", [-1, 2**40, 10**400])
+def test_numbers_that_nobody_asked_for_are_none(odd: int) -> None:
+    def threads(number: int) -> int | None:
+        return read(made(config=json.dumps({"session": {"intra_threads": number}}))).setting.threads
+
+    assert threads(2) == 2
+    assert threads(odd) is None
+
+
 def test_what_changes_precision_or_algorithm_is_another_setting() -> None:
     def setting(**session: Any) -> Setting:
         return read(made(config=json.dumps({"session": session}))).setting
