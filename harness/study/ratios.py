@@ -153,12 +153,15 @@ def busy(rows: Sequence[Row], which: str) -> str:
     if disturbed:
         return f"the machine was too busy in {disturbed} of {len(rows)} profiles"
     if which == RATE:  # a mean over all inferences: the waiting itself is in it
-        waits = [row.noise.waited for row in rows]
-        if any(one is None for one in waits):
-            return "unknown whether it waited for a CPU"
-        longest = max(one or 0.0 for one in waits)
-        return f"it waited {longest:.0%} of the time for a CPU" if longest > LONGEST_WAIT else ""
+        unknown = any(row.noise.waited is None for row in rows)
+        return "unknown whether it waited for a CPU" if unknown else _waited(rows)
     return ""
+
+
+def _waited(rows: Sequence[Row]) -> str:
+    """Says that a machine waited for its CPUs, as far as is known."""
+    longest = max(row.noise.waited or 0.0 for row in rows)
+    return f"it waited {longest:.0%} of the time for a CPU" if longest > LONGEST_WAIT else ""
 
 
 def _energy(rows: tuple[Row, ...]) -> Estimate:
@@ -212,7 +215,8 @@ def ratio(base: Sequence[Row], candidate: Sequence[Row], which: str) -> Estimate
     told = Estimate(None, basis=_both(basis(candidate), basis(base)), rows=rows)
     pairs = _pairs(base, candidate, which)
     if pairs and min(map(len, pairs)) >= FEWEST_PAIRS:
-        return doubted(_of_pairs(told, pairs), busy(base, which) or busy(candidate, which))
+        doubt = busy(base, which) or busy(candidate, which) or _waited(rows)
+        return doubted(_of_pairs(told, pairs), doubt)
     same = len({row.machine for row in rows}) == 1
     sides = [_side(side, which, beside=same) for side in (base, candidate)]
     if not all(len(side.log_figure) and np.isfinite(side.log_figure).all() for side in sides):
