@@ -222,7 +222,7 @@ def write(path: Path, record: object) -> None:
         if isinstance(value, np.ndarray):
             arrays.append(value)
             return len(arrays) - 1
-        if isinstance(value, Path):
+        if isinstance(value, (Path, str)):  # also a str of a narrower type
             return str(value)
         raise NotImplementedError(f"{type(value)} in {path.name}")
 

@@ -34,6 +34,7 @@ from harness.measuring.observer import Observer
 from harness.measuring.plan import Plan
 from harness.measuring.profile import Measuring, started
 from harness.measuring.stopwatch import Stopwatch
+from harness.models import catalogue
 from harness.ort.library import ort_library
 from harness.records import Profile, Reading
 from harness.storage import holders, shards
@@ -264,7 +265,11 @@ def _same(config: ProfileConfig, partial: Path, cpus: Sequence[int]) -> str:
             "folder": str(partial.resolve()),
             "boot": _boot(),
             "library": _state(library),
-            "model": _state(Path(config.model)),
+            "model": (
+                str(config.model)
+                if catalogue.is_reference(config.model)
+                else _state(Path(config.model))
+            ),
         },
         sort_keys=True,
     )

@@ -221,3 +221,21 @@ def test_a_variant_is_made_once_and_measured_in_place_of_its_model(
     of_variant = {digest for digest, kind in zip(digests, variants, strict=True) if kind == "fp16"}
     assert len(of_variant) == 1
     assert len(set(digests)) == 2
+
+
+def test_a_folder_or_file_called_as_the_model_is_not_taken_for_it(
+    harness: Harness, tmp_path: Path
+) -> None:
+    (tmp_path / "plans").mkdir()
+    (tmp_path / "plans" / "p.toml").write_text('[axes]\nmodel = ["mlp"]\nbatch = [1]\n')
+    # Its folder is made, and changes, from turn to turn.
+    own = harness("sweep", "plans/p.toml", *SHORT, "-o", "mlp", "--json")
+    assert own.returncode == 0, own.stderr
+    assert "dropped" not in own.stderr
+    shutil.move(tmp_path / "mlp", tmp_path / "before")
+    (tmp_path / "mlp").write_bytes(b"no model")
+    other = harness("sweep", "plans/p.toml", *SHORT, "-o", "after", "--json")
+    assert other.returncode == 0, other.stderr
+    assert told(own)[0]["id"] == told(other)[0]["id"]
+    models = {read_profile(path).model.sha256 for path in tmp_path.glob("*/*.h5")}
+    assert len(models) == 1

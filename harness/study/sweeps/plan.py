@@ -364,9 +364,11 @@ class _Reader:
             return str(path)
         with contextlib.suppress(OSError, ValueError):  # a name that no file can have
             if path.is_file():
-                return str(path)
+                # "mlp" means the file here, and to all that follow the reference model.
+                plain = str(path) not in catalogue.REFERENCE_MODELS
+                return str(path if plain else path.absolute())
         if value in catalogue.REFERENCE_MODELS:
-            return value
+            return catalogue.ReferenceName(value)
         near = difflib.get_close_matches(value, catalogue.REFERENCE_MODELS, 1)
         raise RequestError(
             f"{where}model: {shown(value)}: neither a file nor a reference model",

@@ -57,7 +57,7 @@ def provide(config: ProfileConfig, cell: Cell, observer: Observer) -> None:
     kind, path = of_cell(cell), Path(config.model)
     if not kind or path.exists():
         return
-    original = next(str(value) for one, value in cell.all.items() if one.field == "model")
+    original = next(value for one, value in cell.all.items() if one.field == "model")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Aside: what a kill or another host has left under this name is in nobody's way.

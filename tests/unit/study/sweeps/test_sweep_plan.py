@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from harness.config.profile import ProfileConfig
 from harness.errors import RequestError
+from harness.measuring import handover
+from harness.measuring.profile import model_file
 from harness.options import words
 from harness.study.sweeps.cells import cells_of
 from harness.study.sweeps.plan import SweepPlan, read_plan, request
@@ -425,3 +427,32 @@ def test_lists_in_each_other_too_deeply_are_refused(tmp_path: Path) -> None:
 
 def test_the_way_out_names_a_setting_as_the_plan_does(tmp_path: Path) -> None:
     assert "(write threads N" in refused(tmp_path, f"{MLP}threads = [1, -1]\n")
+
+
+def test_a_name_of_a_plan_means_the_same_model_to_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, elsewhere, work = (tmp_path / name for name in ("here", "elsewhere", "work"))
+    for folder in (here, elsewhere, work):
+        folder.mkdir()
+    (here / "mlp").write_bytes(b"no model")
+    monkeypatch.chdir(here)
+    # No file beside the plan: that of the current folder has nothing to do with it.
+    (cell,) = cells_of(plan(elsewhere, MLP))
+    assert model_file(request(cell.all).model, work) == (work / "mlp.onnx", "mlp")
+    assert handover_of(request(cell.all), tmp_path).model == "mlp"
+    # A file beside the plan is what it means, here too.
+    (own,) = cells_of(plan(here, MLP))
+    (typed,) = cells_of(read_plan(None, words(), [("model", ["mlp"])]))
+    assert own.id == typed.id != cell.id
+    for one in (own, typed):
+        assert model_file(request(one.all).model, work)[0] == here / "mlp"
+    # A folder is no model.
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mlp").mkdir()
+    assert model_file("mlp", work)[0] == work / "mlp.onnx"
+
+
+def handover_of(config: ProfileConfig, folder: Path) -> ProfileConfig:
+    handover.write(folder / "config.json", config)
+    return handover.read(folder / "config.json", ProfileConfig)
