@@ -88,7 +88,7 @@ def _unless_same(
     if config is None and machine is not None:
         with contextlib.suppress(DoesNotFitError):
             config = variant_files.instead(machine.fit(state.cell), state.cell, folder)
-    if config is None:
+    if config is None or not _is_measured_so(state, config):
         return state
     # 1 thread and half of 2 are the same here, and are measured once.
     same = first.setdefault(repr(dataclasses.replace(config, output=None)), number)
@@ -96,6 +96,22 @@ def _unless_same(
         return state
     reason = f"the same as cell {same} on this machine"
     return dataclasses.replace(state, status="skipped", reason=reason, config=None)
+
+
+def _is_measured_so(state: CellState, config: ProfileConfig) -> bool:
+    """Whether a cell is, or is going to be, what this machine makes of it.
+
+    One from another machine may be: all threads there are more, or fewer, than all threads here.
+    """
+    if state.status == "pending":
+        return True
+    if state.status == "failed":
+        return state.failure is not None and state.failure.host == socket.gethostname()
+    asked = json.loads(state.asked)
+    session = asked.get("session")
+    threads = session.get("intra_threads") if isinstance(session, dict) else None
+    here = (config.session.intra_threads, config.affinity, config.instances)
+    return (threads, asked.get("affinity"), asked.get("instances")) == here
 
 
 def state_of(folder: Path, cell: Cell, machine: Machine) -> CellState:
@@ -141,11 +157,11 @@ def _state(folder: Path, cell: Cell, machine: Machine | None, listed: _Listed) -
     path = listed.get((cell.id, "h5"))
     if path is not None:
         try:
-            complete = profile_file.read_outline(path).complete
+            outline = profile_file.read_outline(path)
         except ProfileFileError as error:
             return CellState(cell, "failed", f"{error.message}; delete it and go on", path)
-        if complete:
-            return CellState(cell, "done", "", path)
+        if outline.complete:
+            return CellState(cell, "done", "", path, asked=outline.config)
         return CellState(cell, "failed", f"{path}: incomplete; delete it and go on", path)
     partial = listed.get((cell.id, "h5.partial"))
     path = folder / cell.file if partial is None else shards.target_of(partial)
