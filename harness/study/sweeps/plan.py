@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import itertools
 import json
+import math
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -55,6 +56,13 @@ PLACEMENTS = re.compile(r"per-(socket|numa|l3|core)|[1-9]\d{0,4}-(socket|numa|l3
 #: Most combinations of axes, and most that may be left of them.
 MOST_COMBINATIONS = 1_000_000
 MOST_CELLS = 10_000
+
+#: Most axes, and most settings for all cells: each is compared with each.
+_MOST_AXES = 100
+_MOST_COMMON = 500
+
+#: Most combinations times [[skip]] and [[only]]: each is compared with each.
+_MOST_COMPARED = 5_000_000
 
 #: Bytes of a plan.
 _MOST_BYTES = 1 << 20
@@ -235,7 +243,17 @@ class _Reader:
         if not axes:
             remedy = "give `axis` model=NAME" if not content else "write [axes] with model = [...]"
             raise RequestError(f"{self._lines.at('axes')}there are no axes", remedy)
+        for what, found, most in (
+            ("axes", len(axes), _MOST_AXES),
+            ("settings for all cells", len(settings), _MOST_COMMON),
+        ):
+            if found > most:
+                table = "axes" if what == "axes" else "sweep"
+                raise RequestError(
+                    f"{self._lines.at(table)}{found:,} {what}, {most} at most", "leave some out"
+                )
         self._require_apart(axes, settings, places)
+        self._require_few(axes, content)
         if not any(one.field == "model" for one in (*settings, *(a.setting for a in axes))):
             raise RequestError(
                 f"{self._lines.at('axes')}no model is named", "add model = [...] to [axes]"
@@ -398,10 +416,32 @@ class _Reader:
                     "drop one of them",
                 )
 
+    def _require_few(self, axes: Sequence[Axis], content: Mapping[str, Any]) -> None:
+        """Refuses more combinations than can be gone through.
+
+        Raises:
+            RequestError: there are too many.
+        """
+        number = math.prod(len(axis.values) for axis in axes)
+        where = self._lines.at("axes")
+        if number > MOST_COMBINATIONS:
+            raise RequestError(
+                f"{where}{number:,} combinations of axes, {MOST_COMBINATIONS:,} at most",
+                "make two plans of it",
+            )
+        rules = sum(len(content.get(table, ())) for table in ("skip", "only"))
+        if number * rules > _MOST_COMPARED:
+            raise RequestError(
+                f"{where}{rules:,} [[skip]] and [[only]] for {number:,} combinations of axes, "
+                f"{_MOST_COMPARED:,} at most when multiplied",
+                "name several values in one: AXIS = [VALUE, VALUE]",
+            )
+
     def _combinations(
         self, table: str, rows: Sequence[Any], axes: Sequence[Axis]
     ) -> tuple[Combination, ...]:
         found = []
+        numbers = [{_key(value): at for at, value in enumerate(axis.values)} for axis in axes]
         for number, row in enumerate(rows):
             if not isinstance(row, Mapping) or not row:
                 raise RequestError(
@@ -423,13 +463,21 @@ class _Reader:
                         f"{where}{name}: {axes[at].setting.name} is set twice here",
                         "drop one of them: a list names several values",
                     )
-                combination[at] = self._meant(axes[at], wanted, where)
+                combination[at] = self._meant(axes[at], numbers[at], wanted, where)
             found.append(combination)
         return tuple(found)
 
-    def _meant(self, axis: Axis, wanted: Value, where: str) -> frozenset[int]:
-        """Numbers of the values of an axis."""
-        numbers = [_key(value) for value in axis.values]
+    def _meant(
+        self, axis: Axis, numbers: Mapping[str, int], wanted: Value, where: str
+    ) -> frozenset[int]:
+        """Numbers of the values of an axis that are meant.
+
+        Args:
+            axis: itself.
+            numbers: of all its values, by their keys.
+            wanted: a value, or a list of some.
+            where: it stands.
+        """
         meant = set()
         for value in wanted if isinstance(wanted, list) else [wanted]:
             key = _key(self._value(axis.setting, value, where))
@@ -439,7 +487,7 @@ class _Reader:
                     f"{where}{axis.setting.name}: {shown(value)} is not among the axis' values",
                     f"they are {one_line(listed)}",
                 )
-            meant.add(numbers.index(key))
+            meant.add(numbers[key])
         return frozenset(meant)
 
     def _require_values(self, plan: SweepPlan, places: Mapping[Setting, str]) -> None:
@@ -449,24 +497,16 @@ class _Reader:
             plan: itself.
             places: where each setting stands.
         """
-        number = 1
-        for axis in plan.axes:
-            number *= len(axis.values)
-        where = self._lines.at("axes")
-        if number > MOST_COMBINATIONS:
-            raise RequestError(
-                f"{where}{number:,} combinations of axes, {MOST_COMBINATIONS:,} at most",
-                "make two plans of it",
-            )
-        cells = sum(1 for _ in itertools.islice(plan.combinations(), MOST_CELLS + 1))
-        if cells > MOST_CELLS:
+        cells = list(itertools.islice(plan.combinations(), MOST_CELLS + 1))
+        if len(cells) > MOST_CELLS:
+            where = self._lines.at("axes")
             raise RequestError(f"{where}more than {MOST_CELLS:,} cells", "make two plans of it")
         if not cells:
             raise RequestError(
                 f"{self._lines.at('only' if plan.only else 'skip')}no cell is left",
                 "check [[skip]] and [[only]]",
             )
-        for settings in plan.combinations():
+        for settings in cells:
             self._require_together(plan, settings, places)
 
     def _require_together(

@@ -15,6 +15,7 @@ from harness.errors import RequestError
 from harness.measuring import handover
 from harness.measuring.profile import model_file
 from harness.options import words
+from harness.study.sweeps import plan as plan_module
 from harness.study.sweeps.cells import cells_of
 from harness.study.sweeps.plan import SweepPlan, read_plan, request
 from harness.study.sweeps.results import shown
@@ -456,3 +457,37 @@ def test_a_name_of_a_plan_means_the_same_model_to_all(
 def handover_of(config: ProfileConfig, folder: Path) -> ProfileConfig:
     handover.write(folder / "config.json", config)
     return handover.read(folder / "config.json", ProfileConfig)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("".join(f"entries.a{at} = [1]\n" for at in range(20_000)), "20,001 axes, 100 at most"),
+        (
+            f"batch = {list(range(1, 1001))}\nthreads = {list(range(1, 1001))}\n"
+            + "".join(f"[[only]]\nbatch = {at}\nthreads = 1\n" for at in range(1, 1001)),
+            "1,000 [[skip]] and [[only]] for 1,000,000 combinations",
+        ),
+        (
+            f"batch = {list(range(1, 10_001))}\n"
+            + "".join(f"[[skip]]\nbatch = {at}\n" for at in range(1, 9001)),
+            "9,000 [[skip]] and [[only]] for 10,000 combinations",
+        ),
+        ("[sweep.entries]\n" + "".join(f"a{at} = 1\n" for at in range(9000)), "9,000 settings for"),
+    ],
+)
+def test_a_plan_that_would_take_minutes_to_read_is_refused(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    assert said in refused(tmp_path, MLP + text)
+
+
+def test_the_values_of_an_axis_are_looked_up_and_not_gone_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[object] = []
+    key = plan_module._key
+    monkeypatch.setattr(plan_module, "_key", lambda value: made.append(value) or key(value))
+    rules = "".join(f"[[skip]]\nbatch = {at}\n" for at in range(1, 101))
+    assert len(cells_of(plan(tmp_path, f"{MLP}batch = {list(range(1, 201))}\n{rules}"))) == 100
+    assert len(made) < 2000
