@@ -107,6 +107,10 @@ def _axis(given: str) -> tuple[str, list[Any]]:
         raise RequestError(f"`axis` {given}: not NAME=VALUE", remedy)
     if not values.startswith("["):
         return name, values.split(",")
+    from harness.study.sweeps.plan import MOST_DOTS
+
+    if values.count(".") > MOST_DOTS:
+        raise RequestError(f"`axis` {name}: more than {MOST_DOTS:,} dots", remedy)
     try:
         held = tomllib.loads(f"values = {values}")
     except (ValueError, RecursionError) as error:

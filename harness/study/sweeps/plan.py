@@ -68,7 +68,12 @@ _MOST_COMPARED = 5_000_000
 _MOST_BYTES = 1 << 20
 
 #: Dots in a line: tomllib takes time by the square of the parts of a dotted key.
-_MOST_DOTS = 1000
+MOST_DOTS = 1000
+
+#: Tables and lists in each other, and bits of a number: far more of either, and Python cannot go
+#: through them, or print it. What is too large for a field, the field refuses.
+_MOST_DEPTH = 50
+_MOST_BITS = 128
 
 _TABLES = ("sweep", "axes", "skip", "only")
 _PLACES = "sockets, NUMA nodes, L3 domains or cores"
@@ -162,6 +167,9 @@ def read_plan(
             raise RequestError(
                 f"{path}: lists or tables in each other too deeply", "see profiles/plans"
             ) from None
+    _require_shallow(content, lines)
+    for name, values in axes:
+        _require_shallow({"axes": {name: values}}, Lines("", "", _TABLES), "`axis` ")
     return _Reader(lines, Names(words), path.parent if path else Path()).plan(
         content, axes, common or {}
     )
@@ -182,11 +190,43 @@ def _text(path: Path) -> str:
     except UnicodeDecodeError as error:
         raise RequestError(f"{path}: is not text in UTF-8", remedy) from error
     for number, line in enumerate(text.split("\n"), 1):
-        if line.count(".") > _MOST_DOTS:
+        if line.count(".") > MOST_DOTS:
             raise RequestError(
-                f"{path}:{number}: more than {_MOST_DOTS:,} dots in a line", "break it into several"
+                f"{path}:{number}: more than {MOST_DOTS:,} dots in a line", "break it into several"
             )
     return text
+
+
+def _require_shallow(content: Mapping[str, Any], lines: Lines, where: str = "") -> None:
+    """Refuses what TOML can hold, and Python can neither go through nor print.
+
+    Args:
+        content: of a plan.
+        lines: of it.
+        where: it stands, for what is in no file.
+
+    Raises:
+        RequestError: tables or lists are in each other too deeply, or a number is too large.
+    """
+    # With the keys on the way there, and the row of a [[table]].
+    left: list[tuple[Any, tuple[str, ...], int, int]] = [(content, (), 0, 0)]
+    while left:
+        value, keys, row, depth = left.pop()
+        if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+            reason = f"a number of more than {_MOST_BITS} bits"
+        elif depth > _MOST_DEPTH:
+            reason = f"lists or tables in each other, more than {_MOST_DEPTH}"
+        else:
+            if isinstance(value, Mapping):
+                left += ((one, (*keys, key), row, depth + 1) for key, one in value.items())
+            elif isinstance(value, (list, tuple)):
+                of_rows = len(keys) == 1
+                left += (
+                    (one, keys, at if of_rows else row, depth + 1) for at, one in enumerate(value)
+                )
+            continue
+        place = where or lines.at(keys[0], ".".join(keys[1:]), row)
+        raise RequestError(f"{place}{one_line('.'.join(keys[1:]), 80)}: {reason}", "leave it out")
 
 
 def _no_toml(path: Path, error: ValueError) -> RequestError:

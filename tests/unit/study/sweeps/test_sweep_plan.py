@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.commands import command_line
 from harness.config.profile import ProfileConfig
 from harness.errors import RequestError
 from harness.measuring import handover
@@ -491,3 +492,47 @@ def test_the_values_of_an_axis_are_looked_up_and_not_gone_through(
     rules = "".join(f"[[skip]]\nbatch = {at}\n" for at in range(1, 101))
     assert len(cells_of(plan(tmp_path, f"{MLP}batch = {list(range(1, 201))}\n{rules}"))) == 100
     assert len(made) < 2000
+
+
+HUGE = f"0x{'f' * 5000}"
+DEEP = ".".join(["a"] * 990)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"{MLP}batch = [{HUGE}]\n", "plan.toml:3: batch: a number of more than 128 bits"),
+        (f"[sweep]\nseed = {HUGE}\n{MLP}", "plan.toml:2: seed: a number of more than"),
+        (f"[sweep]\nduration_s = {HUGE}\n{MLP}", "plan.toml:2: duration_s: a number of"),
+        (
+            f"{MLP}batch = [1]\n[[skip]]\nbatch = 1\n[[skip]]\nbatch = {HUGE}\n",
+            "plan.toml:7: batch",
+        ),
+        (f"{MLP}{DEEP} = [1]\n", "in each other, more than 50"),
+        (f"{MLP}batch = [{{{DEEP} = 1}}]\n", "plan.toml:3: batch.a.a.a"),
+        (f"skip = [{{{DEEP} = 1}}]\n{MLP}", "in each other, more than 50"),
+        (f"{MLP}batch = [{'[' * 60}{']' * 60}]\n", "batch: lists or tables in each other"),
+    ],
+)
+def test_what_python_cannot_print_or_go_through_is_refused(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    assert said in refused(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (f"[{HUGE}]", "a number of more than 128 bits"),
+        (f"[{{{DEEP} = 1}}]", "in each other, more than 50"),
+        (f"[{{{'.'.join(['a'] * 60_000)} = 1}}]", "more than 1,000 dots"),
+    ],
+)
+def test_an_axis_of_the_command_line_is_bounded_too(
+    value: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["sweep", "--axis", "model=mlp", "--axis", f"batch={value}", "--dry-run"]
+    assert command_line.main(given) == 2
+    assert "--axis batch" in (error := capsys.readouterr().err)
+    assert said in error
+    assert error.count("\n") == 1
