@@ -27,6 +27,7 @@ from harness.errors import (
     one_line,
 )
 from harness.ordinary_files import open_ordinary
+from harness.records import SWEEP_CELL
 from harness.storage import holders, profile_file, shards
 from harness.storage.files import beside
 from harness.study.sweeps import variant_files
@@ -160,6 +161,9 @@ def _state(folder: Path, cell: Cell, machine: Machine | None, listed: _Listed) -
             outline = profile_file.read_outline(path)
         except ProfileFileError as error:
             return CellState(cell, "failed", f"{error.message}; delete it and go on", path)
+        if outline.facts.get(SWEEP_CELL, cell.id) != cell.id:
+            another = f"{path}: is of another cell; delete it and go on"
+            return CellState(cell, "failed", another, path)
         if outline.complete:
             return CellState(cell, "done", "", path, asked=outline.config)
         return CellState(cell, "failed", f"{path}: incomplete; delete it and go on", path)

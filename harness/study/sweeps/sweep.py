@@ -27,7 +27,7 @@ from harness.measuring.observer import Observer
 from harness.measuring.plan import Plan
 from harness.measuring.prepared import Preparation
 from harness.measuring.profile import interruptible
-from harness.records import Profile, Reading
+from harness.records import SWEEP_CELL, Profile, Reading
 from harness.storage import profile_file, shards
 from harness.study.sweeps import host_lock, state, variant_files
 from harness.study.sweeps.cells import Cell, CellState, cells_of
@@ -240,7 +240,7 @@ def _measure(
 
 
 def _facts(cell: Cell) -> tuple[Reading, ...]:
-    return (Reading("sweep_cell", cell.id, "", "the plan of harness sweep"),)
+    return (Reading(SWEEP_CELL, cell.id, "", "the plan of harness sweep"),)
 
 
 def kept(

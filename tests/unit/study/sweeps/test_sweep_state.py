@@ -43,6 +43,21 @@ def test_a_profile_under_the_name_of_a_cell_is_that_cell_done(
     assert (found.status, found.file.name) == ("done", f"cell-912-whatever-{cell.id}.h5")
 
 
+def test_a_profile_of_another_cell_is_not_this_one(
+    tmp_path: Path, cell: Cell, here: Machine
+) -> None:
+    for told, status in ((cell.id, "done"), ("0123456789ab", "failed")):
+        path = tmp_path / cell.file
+        shutil.copy(GOLDEN, path)
+        with h5py.File(path, "r+") as file:
+            facts = file["environment"]
+            at = facts["kind"].asstr()[:].tolist().index("str")
+            facts["name"][at], facts["value"][at] = "sweep_cell", told
+        found = state.state_of(tmp_path, cell, here)
+        assert found.status == status
+    assert found.reason == f"{path}: is of another cell; delete it and go on"
+
+
 def test_a_damaged_profile_is_not_measured_over(tmp_path: Path, cell: Cell, here: Machine) -> None:
     (tmp_path / cell.file).write_bytes(GOLDEN.read_bytes()[:3000])
     found = state.state_of(tmp_path, cell, here)
