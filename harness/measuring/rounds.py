@@ -19,6 +19,7 @@ import dataclasses
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -222,7 +223,10 @@ def _continued(config: ProfileConfig, partial: Path, clock: Stopwatch) -> Measur
 
 
 #: How files fail to be read that a turn has left.
-_UNREADABLE = (OSError, ValueError, TypeError, LookupError, HarnessError, msgspec.MsgspecError)
+_UNREADABLE = (
+    OSError, ValueError, TypeError, LookupError, RecursionError, zipfile.BadZipFile, HarnessError,
+    msgspec.MsgspecError,
+)  # fmt: skip
 
 
 def _unreadable(error: Exception) -> str:
