@@ -123,9 +123,12 @@ def state_of(folder: Path, cell: Cell, machine: Machine) -> CellState:
 def drop_leftovers(folder: Path, states: Sequence[CellState]) -> None:
     """Removes the partial folders of cells that are done, unless somebody is using them.
 
+    So are those of variants that a kill left unfinished.
+
     A kill after the profile had its name, and before its partial folder was gone, leaves one: up to
     three times the model.
     """
+    variant_files.drop_leftovers(folder)
     done = {one.cell.id for one in states if one.status == "done"}
     with contextlib.suppress(FileNotFoundError):
         for path in folder.iterdir():
