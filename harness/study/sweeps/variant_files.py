@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.config.profile import ProfileConfig
-from harness.errors import HarnessError, not_written
+from harness.errors import HarnessError, RequestError, not_written
 from harness.measuring.observer import Observer
 from harness.measuring.variants import making
 from harness.storage import holders, shards
@@ -61,9 +61,17 @@ def provide(config: ProfileConfig, cell: Cell, observer: Observer) -> None:
 
     Raises:
         HarnessError: it cannot be made.
+        RequestError: the folder of variants is a link.
     """
     kind, path = of_cell(cell), Path(config.model)
-    if not kind or path.exists():
+    if not kind:
+        return
+    if path.parent.is_symlink():
+        raise RequestError(
+            f"{path.parent}: is a link: variants stay in the folder of their sweep",
+            "delete the link, or choose another `output`",
+        )
+    if path.exists():
         return
     original = next(value for one, value in cell.all.items() if one.field == "model")
     try:

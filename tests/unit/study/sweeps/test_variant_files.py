@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("harness.native.ort", reason="the native module is not built")
 
 from harness.config.profile import ProfileConfig
-from harness.errors import MachineError
+from harness.errors import MachineError, RequestError
 from harness.measuring.observer import Observer
 from harness.options import words
 from harness.study.sweeps import state, variant_files
@@ -80,6 +80,17 @@ def test_what_a_kill_left_of_a_variant_is_removed_and_what_is_being_made_stays(
     (tmp_path / "other" / variant_files.FOLDER).symlink_to(kept)
     state.drop_leftovers(tmp_path / "other", [])
     assert (kept / ".mlp-fp16-0123abcd").exists()
+
+
+def test_a_link_in_place_of_the_folder_of_variants_is_not_followed(
+    tmp_path: Path, cell: Cell, config: ProfileConfig
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    Path(config.model).parent.symlink_to(tmp_path / "elsewhere")
+    for _ in range(2):  # with a file there that would be taken for the variant, too
+        with pytest.raises(RequestError, match="variants: is a link"):
+            variant_files.provide(config, cell, Observer())
+        (tmp_path / "elsewhere" / Path(config.model).name).write_bytes(MODEL)
 
 
 def large(out: Path) -> None:
