@@ -224,10 +224,12 @@ def record_failure(folder: Path, cell: Cell, error: HarnessError, host: str = ""
 
 
 def forget_failure(folder: Path, cell: Cell) -> None:
-    """Lets a failed cell be measured again."""
-    path = _listed(folder).get((cell.id, "failed.json"))
-    if path is not None:
-        path.unlink(missing_ok=True)
+    """Lets a failed cell be measured again, whatever its numbers were when it failed."""
+    with contextlib.suppress(FileNotFoundError):
+        for path in list(folder.iterdir()):
+            named = _NAME.fullmatch(path.name)
+            if named and named.groups() == (cell.id, "failed.json"):
+                path.unlink(missing_ok=True)
 
 
 def _failure(path: Path | None) -> Failure | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -71,6 +72,8 @@ def test_a_failure_is_kept_until_it_is_forgotten(tmp_path: Path, cell: Cell, her
     assert (found.status, found.reason) == ("failed", "out of memory")
     assert found.failure is not None
     assert (found.failure.kind, found.failure.exit_code) == ("machine", 3)
+    # It failed as a cell of another number of another plan, too.
+    state.record_failure(tmp_path, dataclasses.replace(cell, number=7), MachineError("no", ""))
     state.forget_failure(tmp_path, cell)
     assert state.state_of(tmp_path, cell, here).status == "pending"
 
