@@ -143,17 +143,28 @@ def test_what_cannot_go_on_is_dropped_with_the_reason(begun: ProfileConfig, told
     assert told.warnings[2].startswith("1 finished process is dropped: what the turn before left")
 
 
-@pytest.mark.parametrize("name", ["rounds.json", "job.json"])
-@pytest.mark.parametrize("kind", ["pipe", "deep", "deep text"])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("rounds.json", "pipe"),
+        ("rounds.json", "deep"),
+        ("rounds.json", "text"),
+        ("job.json", "pipe"),
+        ("job.json", "deep"),
+    ],
+)
 def test_strange_files_in_its_folder_make_a_profile_begin_again(
     begun: ProfileConfig, told: Told, name: str, kind: str
 ) -> None:
     path = Path("results/.a.h5.partial/work", name)
+    left = json.loads(path.read_text())
     path.unlink()
     if kind == "pipe":
         os.mkfifo(path)
-    else:
-        path.write_text("[" * 100_000 if kind == "deep" else json.dumps(["[" * 100_000, None]))
+    elif kind == "deep":
+        path.write_text("[" * 100_000)
+    else:  # JSON that is a text in JSON
+        path.write_text(json.dumps(["[" * 100_000, *left[1:]]))
     if name == "rounds.json":
         assert rounds.progress(begun) is None
     rounds.turn(begun, 1, told)
