@@ -878,10 +878,11 @@ def _number(value: object) -> float | None:
 
 #: Names of the facts that an outline holds, besides the names of the GPUs (``gpuN_name``).
 NOISE = "noise_verdict"
+SWEEP_CELL = "sweep_cell"
 OUTLINED = (
     "host_name", "cpu_model", "cpu_threads", "affinity_cpus", "ort_version", "ort_build",
     "gpu_count", "gpu_used", "gpu_used_uuid", "gpu_used_mig", "nvml_driver", RUNTIME_VERSION,
-    RUNTIME_THREADS, ITEMS, NOISE,
+    RUNTIME_THREADS, ITEMS, NOISE, SWEEP_CELL,
 )  # fmt: skip
 
 

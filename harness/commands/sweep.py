@@ -107,6 +107,10 @@ def _axis(given: str) -> tuple[str, list[Any]]:
         raise RequestError(f"`axis` {given}: not NAME=VALUE", remedy)
     if not values.startswith("["):
         return name, values.split(",")
+    from harness.study.sweeps.plan import MOST_DOTS
+
+    if values.count(".") > MOST_DOTS:
+        raise RequestError(f"`axis` {name}: more than {MOST_DOTS:,} dots", remedy)
     try:
         held = tomllib.loads(f"values = {values}")
     except (ValueError, RecursionError) as error:
@@ -182,7 +186,10 @@ class _Again(HarnessError):
 
 
 def _tell(found: Sequence[CellState], options: argparse.Namespace) -> int:
-    """Prints the result; returns the exit code of the first cell that failed."""
+    """Prints the result; returns the exit code of the first cell that is not done.
+
+    One that is left to another command is refused, as a second sweep into its folder is.
+    """
     from harness.study.sweeps.results import results
 
     told = results(found)
@@ -198,7 +205,9 @@ def _tell(found: Sequence[CellState], options: argparse.Namespace) -> int:
         from harness.reporters.terminal.sweep import print_sweep
 
         print_sweep(options.output, told)
-    return next((_code(one) for one in told if one.state.status == "failed"), 0)
+    failed = next((_code(one) for one in told if one.state.status == "failed"), 0)
+    pending = any(one.state.status == "pending" for one in told)
+    return failed or (RequestError.exit_code if pending else 0)
 
 
 def _code(result: Result) -> int:

@@ -80,6 +80,10 @@ class SweepProgress(SweepObserver):
         remedy = f" ({error.remedy})" if error.remedy else ""
         self._lines.warning(f"cell {cell.number} failed: {error.message}{remedy}")
 
+    def cell_left(self, cell: Cell, error: HarnessError) -> None:
+        """Says to whom."""
+        self._lines.warning(f"cell {cell.number} left to another command: {error.message}")
+
     def waiting(self) -> None:
         """Says once what it waits for."""
         if not self._waited:

@@ -26,6 +26,7 @@ from harness.errors import HarnessError, NoRoomError, lacks_room
 from harness.machine.placement import Place
 from harness.measuring import plain_values
 from harness.measuring.stopwatch import Stopwatch, Stretch
+from harness.ordinary_files import open_ordinary, read_ordinary
 from harness.records import Reading
 
 _INPUTS = "inputs.json"
@@ -222,7 +223,7 @@ def write(path: Path, record: object) -> None:
         if isinstance(value, np.ndarray):
             arrays.append(value)
             return len(arrays) - 1
-        if isinstance(value, Path):
+        if isinstance(value, (Path, str)):  # also a str of a narrower type
             return str(value)
         raise NotImplementedError(f"{type(value)} in {path.name}")
 
@@ -245,12 +246,17 @@ def _created(path: Path) -> IO[bytes]:
 
 
 def read(path: Path, record_type: type[_T]) -> _T:
-    """The record of this type that ``write`` left there."""
-    content = json.loads(path.read_bytes())
+    """The record of this type that ``write`` left there.
+
+    Raises:
+        OSError: there is no such file, or it is a pipe or a device, which reading would wait for.
+    """
+    content = json.loads(read_ordinary(path))
     with contextlib.ExitStack() as stack:
         arrays: Mapping[str, Any] = {}
         if _arrays_of(path).exists():
-            arrays = stack.enter_context(np.load(_arrays_of(path), allow_pickle=False))
+            stream = stack.enter_context(os.fdopen(open_ordinary(_arrays_of(path)), "rb"))
+            arrays = stack.enter_context(np.load(stream, allow_pickle=False))
 
         def restore(kind: type[object], value: Any) -> object:
             return Path(value) if kind is Path else arrays[str(value)]

@@ -309,7 +309,7 @@ def _started(
             harness_version=__version__,
             created=created.isoformat(timespec="seconds"),
             config=json.dumps(msgspec.to_builtins(config, enc_hook=str)),
-            model=dataclasses.replace(preparation.model, path=config.model),
+            model=dataclasses.replace(preparation.model, path=str(config.model)),
             provider=config.session.provider,
             inputs=preparation.inputs,
             output_check=preparation.output_check,
@@ -336,8 +336,7 @@ def model_file(model: str, work: Path) -> tuple[Path, str]:
     Raises:
         MachineError: there is no room for it.
     """
-    path = Path(model)
-    if model in catalogue.REFERENCE_MODELS and not path.exists():
+    if catalogue.is_reference(model):
         path = work / f"{model}.onnx"
         try:
             catalogue.write(model, path)
@@ -345,7 +344,8 @@ def model_file(model: str, work: Path) -> tuple[Path, str]:
             raise MachineError(
                 error.message, "make room there, or choose another `output`"
             ) from error
-        return path, model
+        return path, str(model)
+    path = Path(model)
     return path.absolute(), path.stem
 
 

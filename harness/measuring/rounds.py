@@ -19,6 +19,7 @@ import dataclasses
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -34,6 +35,7 @@ from harness.measuring.observer import Observer
 from harness.measuring.plan import Plan
 from harness.measuring.profile import Measuring, started
 from harness.measuring.stopwatch import Stopwatch
+from harness.models import catalogue
 from harness.ort.library import ort_library
 from harness.records import Profile, Reading
 from harness.storage import holders, shards
@@ -221,7 +223,10 @@ def _continued(config: ProfileConfig, partial: Path, clock: Stopwatch) -> Measur
 
 
 #: How files fail to be read that a turn has left.
-_UNREADABLE = (OSError, ValueError, TypeError, LookupError, HarnessError, msgspec.MsgspecError)
+_UNREADABLE = (
+    OSError, ValueError, TypeError, LookupError, RecursionError, zipfile.BadZipFile, HarnessError,
+    msgspec.MsgspecError,
+)  # fmt: skip
 
 
 def _unreadable(error: Exception) -> str:
@@ -264,7 +269,11 @@ def _same(config: ProfileConfig, partial: Path, cpus: Sequence[int]) -> str:
             "folder": str(partial.resolve()),
             "boot": _boot(),
             "library": _state(library),
-            "model": _state(Path(config.model)),
+            "model": (
+                str(config.model)
+                if catalogue.is_reference(config.model)
+                else _state(Path(config.model))
+            ),
         },
         sort_keys=True,
     )

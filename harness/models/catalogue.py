@@ -12,6 +12,7 @@ Nothing here imports numpy or onnx until a model is built: listing the models co
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,6 @@ from harness.models.graph_builder import GraphBuilder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     import onnx
 
@@ -124,3 +124,20 @@ _ARCHITECTURES: dict[str, tuple[Callable[[GraphBuilder], None], str]] = {
 REFERENCE_MODELS: Mapping[str, ReferenceModel] = MappingProxyType(
     {name: ReferenceModel(name, summary) for name, (_, summary) in _ARCHITECTURES.items()}
 )
+
+
+class ReferenceName(str):
+    """The name of a reference model where that is meant, whatever files are called so."""
+
+    __slots__ = ()
+
+
+def is_reference(model: str) -> bool:
+    """Whether a name means a reference model: a file of that name comes first.
+
+    Args:
+        model: path of a file from the current folder, or name of a reference model.
+    """
+    if isinstance(model, ReferenceName):
+        return True
+    return model in REFERENCE_MODELS and not Path(model).is_file()

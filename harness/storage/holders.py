@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import fcntl
 import json
 import os
@@ -35,7 +36,7 @@ def hold(path: Path, what: Path) -> Iterator[None]:
 
     Raises:
         HeldError: somebody else does, who is named.
-        RequestError: it cannot be made or opened, is a link, or no file.
+        RequestError: it cannot be made or opened, is a link, has another name, or is no file.
         MachineError: there is no room for it.
     """
     while True:
@@ -70,7 +71,10 @@ def _opened(path: Path) -> int:
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     descriptor = os.open(path, flags, 0o666)
     try:
-        require_ordinary(path, os.fstat(descriptor).st_mode)
+        state = os.fstat(descriptor)
+        require_ordinary(path, state.st_mode)
+        if state.st_nlink > 1:  # what is written would be in a file of another name, too
+            raise OSError(errno.EMLINK, "Has another name (a hard link)", str(path))
     except OSError:
         os.close(descriptor)
         raise

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness.storage import holders
+from harness.storage import shards as partials
 from harness.storage.profile_file import read_profile
 from harness.study.sweeps import host_lock, state
 
@@ -221,3 +223,38 @@ def test_a_variant_is_made_once_and_measured_in_place_of_its_model(
     of_variant = {digest for digest, kind in zip(digests, variants, strict=True) if kind == "fp16"}
     assert len(of_variant) == 1
     assert len(set(digests)) == 2
+
+
+def test_a_folder_or_file_called_as_the_model_is_not_taken_for_it(
+    harness: Harness, tmp_path: Path
+) -> None:
+    (tmp_path / "plans").mkdir()
+    (tmp_path / "plans" / "p.toml").write_text('[axes]\nmodel = ["mlp"]\nbatch = [1]\n')
+    # Its folder is made, and changes, from turn to turn.
+    own = harness("sweep", "plans/p.toml", *SHORT, "-o", "mlp", "--json")
+    assert own.returncode == 0, own.stderr
+    assert "dropped" not in own.stderr
+    shutil.move(tmp_path / "mlp", tmp_path / "before")
+    (tmp_path / "mlp").write_bytes(b"no model")
+    other = harness("sweep", "plans/p.toml", *SHORT, "-o", "after", "--json")
+    assert other.returncode == 0, other.stderr
+    assert told(own)[0]["id"] == told(other)[0]["id"]
+    models = {read_profile(path).model.sha256 for path in tmp_path.glob("*/*.h5")}
+    assert len(models) == 1
+
+
+def test_a_cell_that_another_command_holds_is_left_to_it_and_the_code_says_so(
+    harness: Harness, tmp_path: Path
+) -> None:
+    given = ("sweep", "--axis", "model=mlp", "--axis", "batch=1,8", *SHORT, "-o", "results")
+    first = told(harness(*given, "--dry-run", "--json"))[0]
+    target = tmp_path / "results" / f"cell-001-mlp-{first['id']}.h5"
+    target.parent.mkdir()
+    with holders.hold(partials.lock_file(target), target):
+        left = harness(*given)
+    assert left.returncode == 2
+    assert "cell 1 left to another command: " in left.stderr
+    assert "failed" not in left.stderr
+    assert "pending, left to another command" in left.stdout
+    assert "2 cells: 1 done, 1 pending" in left.stdout
+    assert harness(*given).returncode == 0

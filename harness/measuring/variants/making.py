@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
@@ -89,7 +90,7 @@ def make(
     for path in (out, _beside(out)):
         files.refuse_existing(path, force=force)
     config = ProfileConfig(
-        model=str(model),
+        model=os.fspath(model),
         session=session or SessionConfig(),
         inputs=inputs or InputRequest(),
     )

@@ -1,6 +1,6 @@
 """Measures the one cell of a plan in a process of its own: what a worker of a cluster starts.
 
-    python -m harness.study.sweeps.cell_process PARENT FOLDER ID
+    python -m harness.study.sweeps.cell_process PARENT FOLDER ID CALLED
 
 FOLDER holds the plan; the profile goes there, and how it ended into ``outcome.json``. The process
 dies with its parent, and takes along those that it has started.
@@ -8,6 +8,7 @@ dies with its parent, and takes along those that it has started.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import sys
@@ -43,7 +44,7 @@ class _Notes(SweepObserver):
         (self._folder / BEGUN).write_text(str(time.monotonic()), encoding="utf-8")
 
 
-def main(parent: int, folder: Path, identity: str) -> int:
+def main(parent: int, folder: Path, identity: str, called: str) -> int:
     """Measures the cell and leaves how that ended; returns the exit code.
 
     Args:
@@ -51,6 +52,8 @@ def main(parent: int, folder: Path, identity: str) -> int:
         folder: with the plan.
         identity: of the cell where the plan was made; empty where that host lacks its files. A cell
             of another one is not measured.
+        called: identity that the profile is to tell: where the plan was made, files that are not
+            there count by their places, and the cell has another one. Empty for its own.
     """
     conduct.die_with(parent)
     notes = _Notes(folder)
@@ -60,6 +63,8 @@ def main(parent: int, folder: Path, identity: str) -> int:
         outcome["id"] = cell.id
         if identity and cell.id != identity:
             raise _another(cell)
+        if called:
+            cell = dataclasses.replace(cell, id=called)
         found = measure_cell(cell, folder, notes)
         outcome |= {
             "status": found.status,
@@ -107,4 +112,4 @@ def _another(cell: Cell) -> RequestError:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]))
+    sys.exit(main(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4]))

@@ -104,6 +104,7 @@ class CellState:
         file: its profile, or where that is going to be.
         config: how this machine measures it; None where it is skipped.
         failure: of a failed one; None where its file is what is wrong.
+        asked: what was asked for when a done one was measured, as its profile has it (JSON).
     """
 
     cell: Cell
@@ -112,6 +113,7 @@ class CellState:
     file: Path
     config: ProfileConfig | None = None
     failure: Failure | None = None
+    asked: str = ""
 
 
 def cells_of(plan: SweepPlan) -> tuple[Cell, ...]:

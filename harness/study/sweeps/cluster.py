@@ -286,6 +286,7 @@ class _Dispatch:
                 cluster_worker.measured,
                 order.plan,
                 order.identity,
+                order.cell.id,
                 key=f"harness-{order.cell.id}-{uuid.uuid4().hex[:8]}",
                 workers=sorted(order.sent),
                 allow_other_workers=False,

@@ -44,12 +44,13 @@ def conditions() -> dict[str, Any]:
     return {"harness": __version__, "disturbing": on}
 
 
-def measured(plan: str, identity: str) -> dict[str, Any]:
+def measured(plan: str, identity: str, called: str = "") -> dict[str, Any]:
     """Measures the one cell of a plan, in a process of its own.
 
     Args:
         plan: as TOML.
         identity: of the cell where the plan was made; empty where that host lacks its files.
+        called: what that host calls the cell all the same; the profile says so.
 
     Returns:
         ``status``; of a profile its bytes and their sha256, of a failure its kind and message;
@@ -62,7 +63,9 @@ def measured(plan: str, identity: str) -> dict[str, Any]:
     worker.log_event(TOPIC, {"plan": plan, "worker": worker.address})
     began_s = time.monotonic()
     try:
-        outcome = _in_a_process(plan, identity, worker.local_directory, worker.get_current_task())
+        outcome = _in_a_process(
+            plan, (identity, called), worker.local_directory, worker.get_current_task()
+        )
     except OSError as error:
         reason = error.strerror or str(error)
         outcome = _failed(f"{worker.local_directory}: nothing can be measured there: {reason}")
@@ -87,8 +90,16 @@ def stop(keys: Sequence[str]) -> None:
             process.kill()  # those that it has started die with it
 
 
-def _in_a_process(plan: str, identity: str, directory: str, key: str) -> dict[str, Any]:
+def _in_a_process(
+    plan: str, identities: tuple[str, str], directory: str, key: str
+) -> dict[str, Any]:
     """How the cell ended.
+
+    Args:
+        plan: as TOML.
+        identities: that the cell must have, and is to be called by, as ``measured`` takes them.
+        directory: for its files.
+        key: Dask's, of the cell.
 
     Raises:
         OSError: nothing can be written to the directory, or no process started.
@@ -97,7 +108,9 @@ def _in_a_process(plan: str, identity: str, directory: str, key: str) -> dict[st
         folder = Path(name)
         (folder / cell_process.PLAN).write_text(plan, encoding="utf-8")
         process = _under_way[key] = subprocess.Popen(
-            conduct.python("harness.study.sweeps.cell_process", str(os.getpid()), name, identity),
+            conduct.python(
+                "harness.study.sweeps.cell_process", str(os.getpid()), name, *identities
+            ),
             env=scrubbed(os.environ),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -60,6 +60,8 @@ def alone(on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
             on_wait()
 
     now = path()
+    if not now.name:  # "/" or "."
+        raise _unusable(now, "not a file")
     with contextlib.ExitStack() as held:
         with _locked(now.with_name(f"{now.name}.next"), wait):
             held.enter_context(_locked(now, wait))
@@ -131,7 +133,7 @@ def _is_open_to_all(folder: Path) -> bool:
 
 
 def _unusable(file: Path, reason: str | None) -> MachineError:
-    return MachineError(
-        f"{file}: cannot be locked: {reason}",
-        f"remove it, or name another file for all sweeps of this host by {VARIABLE}",
-    )
+    name_another = f"name another file for all sweeps of this host by {VARIABLE}"
+    # Nobody is told to remove "/".
+    remedy = name_another if file.is_dir() else f"remove it, or {name_another}"
+    return MachineError(f"{file}: cannot be locked: {reason}", remedy)

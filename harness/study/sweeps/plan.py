@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import itertools
 import json
+import math
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -56,11 +57,23 @@ PLACEMENTS = re.compile(r"per-(socket|numa|l3|core)|[1-9]\d{0,4}-(socket|numa|l3
 MOST_COMBINATIONS = 1_000_000
 MOST_CELLS = 10_000
 
+#: Most axes, and most settings for all cells: each is compared with each.
+_MOST_AXES = 100
+_MOST_COMMON = 500
+
+#: Most combinations times [[skip]] and [[only]]: each is compared with each.
+_MOST_COMPARED = 5_000_000
+
 #: Bytes of a plan.
 _MOST_BYTES = 1 << 20
 
 #: Dots in a line: tomllib takes time by the square of the parts of a dotted key.
-_MOST_DOTS = 1000
+MOST_DOTS = 1000
+
+#: Tables and lists in each other, and bits of a number: far more of either, and Python cannot go
+#: through them, or print it. What is too large for a field, the field refuses.
+_MOST_DEPTH = 50
+_MOST_BITS = 128
 
 _TABLES = ("sweep", "axes", "skip", "only")
 _PLACES = "sockets, NUMA nodes, L3 domains or cores"
@@ -154,6 +167,9 @@ def read_plan(
             raise RequestError(
                 f"{path}: lists or tables in each other too deeply", "see profiles/plans"
             ) from None
+    _require_shallow(content, lines)
+    for name, values in axes:
+        _require_shallow({"axes": {name: values}}, Lines("", "", _TABLES), "`axis` ")
     return _Reader(lines, Names(words), path.parent if path else Path()).plan(
         content, axes, common or {}
     )
@@ -174,11 +190,43 @@ def _text(path: Path) -> str:
     except UnicodeDecodeError as error:
         raise RequestError(f"{path}: is not text in UTF-8", remedy) from error
     for number, line in enumerate(text.split("\n"), 1):
-        if line.count(".") > _MOST_DOTS:
+        if line.count(".") > MOST_DOTS:
             raise RequestError(
-                f"{path}:{number}: more than {_MOST_DOTS:,} dots in a line", "break it into several"
+                f"{path}:{number}: more than {MOST_DOTS:,} dots in a line", "break it into several"
             )
     return text
+
+
+def _require_shallow(content: Mapping[str, Any], lines: Lines, where: str = "") -> None:
+    """Refuses what TOML can hold, and Python can neither go through nor print.
+
+    Args:
+        content: of a plan.
+        lines: of it.
+        where: it stands, for what is in no file.
+
+    Raises:
+        RequestError: tables or lists are in each other too deeply, or a number is too large.
+    """
+    # With the keys on the way there, and the row of a [[table]].
+    left: list[tuple[Any, tuple[str, ...], int, int]] = [(content, (), 0, 0)]
+    while left:
+        value, keys, row, depth = left.pop()
+        if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+            reason = f"a number of more than {_MOST_BITS} bits"
+        elif depth > _MOST_DEPTH:
+            reason = f"lists or tables in each other, more than {_MOST_DEPTH}"
+        else:
+            if isinstance(value, Mapping):
+                left += ((one, (*keys, key), row, depth + 1) for key, one in value.items())
+            elif isinstance(value, (list, tuple)):
+                of_rows = len(keys) == 1
+                left += (
+                    (one, keys, at if of_rows else row, depth + 1) for at, one in enumerate(value)
+                )
+            continue
+        place = where or lines.at(keys[0], ".".join(keys[1:]), row)
+        raise RequestError(f"{place}{one_line('.'.join(keys[1:]), 80)}: {reason}", "leave it out")
 
 
 def _no_toml(path: Path, error: ValueError) -> RequestError:
@@ -235,7 +283,17 @@ class _Reader:
         if not axes:
             remedy = "give `axis` model=NAME" if not content else "write [axes] with model = [...]"
             raise RequestError(f"{self._lines.at('axes')}there are no axes", remedy)
+        for what, found, most in (
+            ("axes", len(axes), _MOST_AXES),
+            ("settings for all cells", len(settings), _MOST_COMMON),
+        ):
+            if found > most:
+                table = "axes" if what == "axes" else "sweep"
+                raise RequestError(
+                    f"{self._lines.at(table)}{found:,} {what}, {most} at most", "leave some out"
+                )
         self._require_apart(axes, settings, places)
+        self._require_few(axes, content)
         if not any(one.field == "model" for one in (*settings, *(a.setting for a in axes))):
             raise RequestError(
                 f"{self._lines.at('axes')}no model is named", "add model = [...] to [axes]"
@@ -364,9 +422,11 @@ class _Reader:
             return str(path)
         with contextlib.suppress(OSError, ValueError):  # a name that no file can have
             if path.is_file():
-                return str(path)
+                # "mlp" means the file here, and to all that follow the reference model.
+                plain = str(path) not in catalogue.REFERENCE_MODELS
+                return str(path if plain else path.absolute())
         if value in catalogue.REFERENCE_MODELS:
-            return value
+            return catalogue.ReferenceName(value)
         near = difflib.get_close_matches(value, catalogue.REFERENCE_MODELS, 1)
         raise RequestError(
             f"{where}model: {shown(value)}: neither a file nor a reference model",
@@ -396,10 +456,32 @@ class _Reader:
                     "drop one of them",
                 )
 
+    def _require_few(self, axes: Sequence[Axis], content: Mapping[str, Any]) -> None:
+        """Refuses more combinations than can be gone through.
+
+        Raises:
+            RequestError: there are too many.
+        """
+        number = math.prod(len(axis.values) for axis in axes)
+        where = self._lines.at("axes")
+        if number > MOST_COMBINATIONS:
+            raise RequestError(
+                f"{where}{number:,} combinations of axes, {MOST_COMBINATIONS:,} at most",
+                "make two plans of it",
+            )
+        rules = sum(len(content.get(table, ())) for table in ("skip", "only"))
+        if number * rules > _MOST_COMPARED:
+            raise RequestError(
+                f"{where}{rules:,} [[skip]] and [[only]] for {number:,} combinations of axes, "
+                f"{_MOST_COMPARED:,} at most when multiplied",
+                "name several values in one: AXIS = [VALUE, VALUE]",
+            )
+
     def _combinations(
         self, table: str, rows: Sequence[Any], axes: Sequence[Axis]
     ) -> tuple[Combination, ...]:
         found = []
+        numbers = [{_key(value): at for at, value in enumerate(axis.values)} for axis in axes]
         for number, row in enumerate(rows):
             if not isinstance(row, Mapping) or not row:
                 raise RequestError(
@@ -421,13 +503,21 @@ class _Reader:
                         f"{where}{name}: {axes[at].setting.name} is set twice here",
                         "drop one of them: a list names several values",
                     )
-                combination[at] = self._meant(axes[at], wanted, where)
+                combination[at] = self._meant(axes[at], numbers[at], wanted, where)
             found.append(combination)
         return tuple(found)
 
-    def _meant(self, axis: Axis, wanted: Value, where: str) -> frozenset[int]:
-        """Numbers of the values of an axis."""
-        numbers = [_key(value) for value in axis.values]
+    def _meant(
+        self, axis: Axis, numbers: Mapping[str, int], wanted: Value, where: str
+    ) -> frozenset[int]:
+        """Numbers of the values of an axis that are meant.
+
+        Args:
+            axis: itself.
+            numbers: of all its values, by their keys.
+            wanted: a value, or a list of some.
+            where: it stands.
+        """
         meant = set()
         for value in wanted if isinstance(wanted, list) else [wanted]:
             key = _key(self._value(axis.setting, value, where))
@@ -437,7 +527,7 @@ class _Reader:
                     f"{where}{axis.setting.name}: {shown(value)} is not among the axis' values",
                     f"they are {one_line(listed)}",
                 )
-            meant.add(numbers.index(key))
+            meant.add(numbers[key])
         return frozenset(meant)
 
     def _require_values(self, plan: SweepPlan, places: Mapping[Setting, str]) -> None:
@@ -447,24 +537,16 @@ class _Reader:
             plan: itself.
             places: where each setting stands.
         """
-        number = 1
-        for axis in plan.axes:
-            number *= len(axis.values)
-        where = self._lines.at("axes")
-        if number > MOST_COMBINATIONS:
-            raise RequestError(
-                f"{where}{number:,} combinations of axes, {MOST_COMBINATIONS:,} at most",
-                "make two plans of it",
-            )
-        cells = sum(1 for _ in itertools.islice(plan.combinations(), MOST_CELLS + 1))
-        if cells > MOST_CELLS:
+        cells = list(itertools.islice(plan.combinations(), MOST_CELLS + 1))
+        if len(cells) > MOST_CELLS:
+            where = self._lines.at("axes")
             raise RequestError(f"{where}more than {MOST_CELLS:,} cells", "make two plans of it")
         if not cells:
             raise RequestError(
                 f"{self._lines.at('only' if plan.only else 'skip')}no cell is left",
                 "check [[skip]] and [[only]]",
             )
-        for settings in plan.combinations():
+        for settings in cells:
             self._require_together(plan, settings, places)
 
     def _require_together(

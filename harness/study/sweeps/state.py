@@ -27,6 +27,7 @@ from harness.errors import (
     one_line,
 )
 from harness.ordinary_files import open_ordinary
+from harness.records import SWEEP_CELL
 from harness.storage import holders, profile_file, shards
 from harness.storage.files import beside
 from harness.study.sweeps import variant_files
@@ -88,7 +89,7 @@ def _unless_same(
     if config is None and machine is not None:
         with contextlib.suppress(DoesNotFitError):
             config = variant_files.instead(machine.fit(state.cell), state.cell, folder)
-    if config is None:
+    if config is None or not _is_measured_so(state, config):
         return state
     # 1 thread and half of 2 are the same here, and are measured once.
     same = first.setdefault(repr(dataclasses.replace(config, output=None)), number)
@@ -96,6 +97,22 @@ def _unless_same(
         return state
     reason = f"the same as cell {same} on this machine"
     return dataclasses.replace(state, status="skipped", reason=reason, config=None)
+
+
+def _is_measured_so(state: CellState, config: ProfileConfig) -> bool:
+    """Whether a cell is, or is going to be, what this machine makes of it.
+
+    One from another machine may be: all threads there are more, or fewer, than all threads here.
+    """
+    if state.status == "pending":
+        return True
+    if state.status == "failed":
+        return state.failure is not None and state.failure.host == socket.gethostname()
+    asked = json.loads(state.asked)
+    session = asked.get("session")
+    threads = session.get("intra_threads") if isinstance(session, dict) else None
+    here = (config.session.intra_threads, config.affinity, config.instances)
+    return (threads, asked.get("affinity"), asked.get("instances")) == here
 
 
 def state_of(folder: Path, cell: Cell, machine: Machine) -> CellState:
@@ -106,9 +123,12 @@ def state_of(folder: Path, cell: Cell, machine: Machine) -> CellState:
 def drop_leftovers(folder: Path, states: Sequence[CellState]) -> None:
     """Removes the partial folders of cells that are done, unless somebody is using them.
 
+    So are those of variants that a kill left unfinished.
+
     A kill after the profile had its name, and before its partial folder was gone, leaves one: up to
     three times the model.
     """
+    variant_files.drop_leftovers(folder)
     done = {one.cell.id for one in states if one.status == "done"}
     with contextlib.suppress(FileNotFoundError):
         for path in folder.iterdir():
@@ -141,11 +161,14 @@ def _state(folder: Path, cell: Cell, machine: Machine | None, listed: _Listed) -
     path = listed.get((cell.id, "h5"))
     if path is not None:
         try:
-            complete = profile_file.read_outline(path).complete
+            outline = profile_file.read_outline(path)
         except ProfileFileError as error:
             return CellState(cell, "failed", f"{error.message}; delete it and go on", path)
-        if complete:
-            return CellState(cell, "done", "", path)
+        if outline.facts.get(SWEEP_CELL, cell.id) != cell.id:
+            another = f"{path}: is of another cell; delete it and go on"
+            return CellState(cell, "failed", another, path)
+        if outline.complete:
+            return CellState(cell, "done", "", path, asked=outline.config)
         return CellState(cell, "failed", f"{path}: incomplete; delete it and go on", path)
     partial = listed.get((cell.id, "h5.partial"))
     path = folder / cell.file if partial is None else shards.target_of(partial)
@@ -201,10 +224,12 @@ def record_failure(folder: Path, cell: Cell, error: HarnessError, host: str = ""
 
 
 def forget_failure(folder: Path, cell: Cell) -> None:
-    """Lets a failed cell be measured again."""
-    path = _listed(folder).get((cell.id, "failed.json"))
-    if path is not None:
-        path.unlink(missing_ok=True)
+    """Lets a failed cell be measured again, whatever its numbers were when it failed."""
+    with contextlib.suppress(FileNotFoundError):
+        for path in list(folder.iterdir()):
+            named = _NAME.fullmatch(path.name)
+            if named and named.groups() == (cell.id, "failed.json"):
+                path.unlink(missing_ok=True)
 
 
 def _failure(path: Path | None) -> Failure | None:

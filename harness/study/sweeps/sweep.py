@@ -27,7 +27,7 @@ from harness.measuring.observer import Observer
 from harness.measuring.plan import Plan
 from harness.measuring.prepared import Preparation
 from harness.measuring.profile import interruptible
-from harness.records import Profile, Reading
+from harness.records import SWEEP_CELL, Profile, Reading
 from harness.storage import profile_file, shards
 from harness.study.sweeps import host_lock, state, variant_files
 from harness.study.sweeps.cells import Cell, CellState, cells_of
@@ -37,6 +37,9 @@ from harness.study.sweeps.plan import SweepPlan
 
 #: Times that processes are measured again because their shards are damaged.
 _REPAIRS = 3
+
+#: Why a cell is still pending when a sweep has ended.
+LEFT = "left to another command"
 
 
 class SweepObserver(Observer):
@@ -57,6 +60,9 @@ class SweepObserver(Observer):
     def cell_failed(self, cell: Cell, error: HarnessError) -> None:
         """The cell failed; the others go on."""
 
+    def cell_left(self, cell: Cell, error: HarnessError) -> None:
+        """Another command measures the cell; the others go on."""
+
     def waiting(self) -> None:
         """Another cell is being measured on this host."""
 
@@ -69,13 +75,15 @@ class _Work:
         state: of it, as it was at the beginning.
         pace: of its processes.
         progress: how far it is; None where it has not begun.
-        ended: it is done, or failed.
+        ended: it is done, failed, or left to another command.
+        left: to another command.
     """
 
     state: CellState
     pace: Pace
     progress: rounds.Progress | None
     ended: bool = False
+    left: bool = False
 
     @property
     def processes(self) -> int:
@@ -91,6 +99,8 @@ def sweep(
     machine: Machine | None = None,
 ) -> list[CellState]:
     """Measures all cells that are not done; returns how far each is at the end.
+
+    Pending is then only what another command was measuring.
 
     Args:
         plan: what to measure.
@@ -121,7 +131,13 @@ def sweep(
             _in_rounds(works, plan.seed, number, folder, machine, observer)
         except HarnessError as error:
             raise kept(error, folder, cells, machine) from error
-        return state.states(folder, cells, machine)
+        left = {one.state.cell.number for one in works if one.left}
+        return [
+            dataclasses.replace(one, reason=LEFT)
+            if one.status == "pending" and one.cell.number in left
+            else one
+            for one in state.states(folder, cells, machine)
+        ]
 
 
 def _begun(
@@ -226,8 +242,11 @@ def _measure(
         if now.status == "done":  # by another command meanwhile, which was in the way
             observer.cell_measured(cell, profile_file.read_profile(now.file))
             return
-        if not isinstance(error, shards.HeldError):  # else another command measures it
-            state.record_failure(folder, cell, error)
+        if isinstance(error, shards.HeldError):
+            work.left = True
+            observer.cell_left(cell, error)
+            return
+        state.record_failure(folder, cell, error)
         observer.cell_failed(cell, error)
         return
     if isinstance(found, rounds.Progress):
@@ -240,7 +259,7 @@ def _measure(
 
 
 def _facts(cell: Cell) -> tuple[Reading, ...]:
-    return (Reading("sweep_cell", cell.id, "", "the plan of harness sweep"),)
+    return (Reading(SWEEP_CELL, cell.id, "", "the plan of harness sweep"),)
 
 
 def kept(

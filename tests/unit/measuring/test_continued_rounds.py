@@ -141,3 +141,40 @@ def test_what_cannot_go_on_is_dropped_with_the_reason(begun: ProfileConfig, told
     turn.unlink()
     rounds.turn(other, 1, told)
     assert told.warnings[2].startswith("1 finished process is dropped: what the turn before left")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("rounds.json", "pipe"),
+        ("rounds.json", "deep"),
+        ("rounds.json", "text"),
+        ("job.json", "pipe"),
+        ("job.json", "deep"),
+    ],
+)
+def test_strange_files_in_its_folder_make_a_profile_begin_again(
+    begun: ProfileConfig, told: Told, name: str, kind: str
+) -> None:
+    path = Path("results/.a.h5.partial/work", name)
+    left = json.loads(path.read_text())
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "deep":
+        path.write_text("[" * 100_000)
+    else:  # JSON that is a text in JSON
+        path.write_text(json.dumps(["[" * 100_000, *left[1:]]))
+    if name == "rounds.json":
+        assert rounds.progress(begun) is None
+    rounds.turn(begun, 1, told)
+    assert told.warnings[0].startswith("1 finished process is dropped: what the turn before left")
+
+
+def test_arrays_that_are_a_pipe_are_not_waited_for(begun: ProfileConfig, told: Told) -> None:
+    work = Path("results/.a.h5.partial/work")
+    arrays = next(work.glob("*.npz"))
+    arrays.unlink()
+    os.mkfifo(arrays)
+    rounds.turn(begun, 1, told)
+    assert told.warnings[0].startswith("1 finished process is dropped: what the turn before left")

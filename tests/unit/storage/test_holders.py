@@ -113,3 +113,15 @@ def test_a_file_that_its_holder_removed_is_no_lock(
     monkeypatch.setattr(fcntl, "flock", late)
     with holders.hold(path, tmp_path):
         assert path.exists()
+
+
+def test_a_file_of_two_names_is_not_written_to(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.write_text("precious")
+    (tmp_path / "held").hardlink_to(mine)
+    with (
+        pytest.raises(RequestError, match="held: cannot be written: Has another name"),
+        holders.hold(tmp_path / "held", tmp_path),
+    ):
+        pass
+    assert mine.read_text() == "precious"

@@ -18,6 +18,7 @@ pytest.importorskip("distributed", reason="distributed is not installed")
 
 from harness.models import catalogue
 from harness.options import words
+from harness.storage.profile_file import read_outline
 from harness.study.sweeps.cells import Cell, cells_of
 from harness.study.sweeps.cluster_worker import measured
 from harness.study.sweeps.one_cell_plan import as_plan
@@ -72,7 +73,11 @@ def test_a_file_that_is_another_one_there_is_not_measured(tmp_path: Path) -> Non
     assert outcome["id"] not in ("", cell.id)
     # Whoever lacks the file cannot say which one it is.
     catalogue.write("mlp", model)
-    assert measured(as_plan(cell), "")["status"] == "done"
+    # Its profile says what the cell is called there, where it has another identity.
+    outcome = measured(as_plan(cell), "", "0123456789ab")
+    assert outcome["status"] == "done"
+    (tmp_path / "came.h5").write_bytes(outcome["profile"])
+    assert read_outline(tmp_path / "came.h5").facts["sweep_cell"] == "0123456789ab"
     model.unlink()
     outcome = sent(cell)
     assert outcome["message"].startswith('model: "')

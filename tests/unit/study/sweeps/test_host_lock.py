@@ -25,6 +25,18 @@ def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "lock"
 
 
+@pytest.mark.parametrize("name", ["/", ".", "..", "./"])
+def test_a_folder_in_place_of_the_file_is_refused_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "in").mkdir()
+    monkeypatch.chdir(tmp_path / "in")
+    monkeypatch.setenv(host_lock.VARIABLE, name)
+    with pytest.raises(MachineError, match="cannot be locked: not a file") as caught:
+        host_lock.alone().__enter__()
+    assert caught.value.remedy.startswith("name another file")
+
+
 def other() -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", WAIT], stdout=subprocess.PIPE, text=True)
 

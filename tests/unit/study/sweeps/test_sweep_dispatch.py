@@ -71,8 +71,17 @@ class ClientDouble:
         return {workers[0]: {"harness": __version__, "disturbing": []}}
 
     def submit(
-        self, _call: object, _plan: str, identity: str, *, key: str, workers: list[str], **_: Any
+        self,
+        _call: object,
+        _plan: str,
+        identity: str,
+        called: str,
+        *,
+        key: str,
+        workers: list[str],
+        **_: Any,
     ) -> Any:
+        assert identity == called
         assert identity in key
         number = self._ids[identity].number
         worker = workers[next(self._turn) % len(workers)]

@@ -10,9 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.commands import command_line
 from harness.config.profile import ProfileConfig
 from harness.errors import RequestError
+from harness.measuring import handover
+from harness.measuring.profile import model_file
 from harness.options import words
+from harness.study.sweeps import plan as plan_module
 from harness.study.sweeps.cells import cells_of
 from harness.study.sweeps.plan import SweepPlan, read_plan, request
 from harness.study.sweeps.results import shown
@@ -425,3 +429,110 @@ def test_lists_in_each_other_too_deeply_are_refused(tmp_path: Path) -> None:
 
 def test_the_way_out_names_a_setting_as_the_plan_does(tmp_path: Path) -> None:
     assert "(write threads N" in refused(tmp_path, f"{MLP}threads = [1, -1]\n")
+
+
+def test_a_name_of_a_plan_means_the_same_model_to_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, elsewhere, work = (tmp_path / name for name in ("here", "elsewhere", "work"))
+    for folder in (here, elsewhere, work):
+        folder.mkdir()
+    (here / "mlp").write_bytes(b"no model")
+    monkeypatch.chdir(here)
+    # No file beside the plan: that of the current folder has nothing to do with it.
+    (cell,) = cells_of(plan(elsewhere, MLP))
+    assert model_file(request(cell.all).model, work) == (work / "mlp.onnx", "mlp")
+    assert handover_of(request(cell.all), tmp_path).model == "mlp"
+    # A file beside the plan is what it means, here too.
+    (own,) = cells_of(plan(here, MLP))
+    (typed,) = cells_of(read_plan(None, words(), [("model", ["mlp"])]))
+    assert own.id == typed.id != cell.id
+    for one in (own, typed):
+        assert model_file(request(one.all).model, work)[0] == here / "mlp"
+    # A folder is no model.
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mlp").mkdir()
+    assert model_file("mlp", work)[0] == work / "mlp.onnx"
+
+
+def handover_of(config: ProfileConfig, folder: Path) -> ProfileConfig:
+    handover.write(folder / "config.json", config)
+    return handover.read(folder / "config.json", ProfileConfig)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("".join(f"entries.a{at} = [1]\n" for at in range(20_000)), "20,001 axes, 100 at most"),
+        (
+            f"batch = {list(range(1, 1001))}\nthreads = {list(range(1, 1001))}\n"
+            + "".join(f"[[only]]\nbatch = {at}\nthreads = 1\n" for at in range(1, 1001)),
+            "1,000 [[skip]] and [[only]] for 1,000,000 combinations",
+        ),
+        (
+            f"batch = {list(range(1, 10_001))}\n"
+            + "".join(f"[[skip]]\nbatch = {at}\n" for at in range(1, 9001)),
+            "9,000 [[skip]] and [[only]] for 10,000 combinations",
+        ),
+        ("[sweep.entries]\n" + "".join(f"a{at} = 1\n" for at in range(9000)), "9,000 settings for"),
+    ],
+)
+def test_a_plan_that_would_take_minutes_to_read_is_refused(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    assert said in refused(tmp_path, MLP + text)
+
+
+def test_the_values_of_an_axis_are_looked_up_and_not_gone_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[object] = []
+    key = plan_module._key
+    monkeypatch.setattr(plan_module, "_key", lambda value: made.append(value) or key(value))
+    rules = "".join(f"[[skip]]\nbatch = {at}\n" for at in range(1, 101))
+    assert len(cells_of(plan(tmp_path, f"{MLP}batch = {list(range(1, 201))}\n{rules}"))) == 100
+    assert len(made) < 2000
+
+
+HUGE = f"0x{'f' * 5000}"
+DEEP = ".".join(["a"] * 990)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"{MLP}batch = [{HUGE}]\n", "plan.toml:3: batch: a number of more than 128 bits"),
+        (f"[sweep]\nseed = {HUGE}\n{MLP}", "plan.toml:2: seed: a number of more than"),
+        (f"[sweep]\nduration_s = {HUGE}\n{MLP}", "plan.toml:2: duration_s: a number of"),
+        (
+            f"{MLP}batch = [1]\n[[skip]]\nbatch = 1\n[[skip]]\nbatch = {HUGE}\n",
+            "plan.toml:7: batch",
+        ),
+        (f"{MLP}{DEEP} = [1]\n", "in each other, more than 50"),
+        (f"{MLP}batch = [{{{DEEP} = 1}}]\n", "plan.toml:3: batch.a.a.a"),
+        (f"skip = [{{{DEEP} = 1}}]\n{MLP}", "in each other, more than 50"),
+        (f"{MLP}batch = [{'[' * 60}{']' * 60}]\n", "batch: lists or tables in each other"),
+    ],
+)
+def test_what_python_cannot_print_or_go_through_is_refused(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    assert said in refused(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (f"[{HUGE}]", "a number of more than 128 bits"),
+        (f"[{{{DEEP} = 1}}]", "in each other, more than 50"),
+        (f"[{{{'.'.join(['a'] * 60_000)} = 1}}]", "more than 1,000 dots"),
+    ],
+)
+def test_an_axis_of_the_command_line_is_bounded_too(
+    value: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["sweep", "--axis", "model=mlp", "--axis", f"batch={value}", "--dry-run"]
+    assert command_line.main(given) == 2
+    assert "--axis batch" in (error := capsys.readouterr().err)
+    assert said in error
+    assert error.count("\n") == 1

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import h5py
 import pytest
 
 from harness.errors import MachineError, RequestError
@@ -41,6 +44,21 @@ def test_a_profile_under_the_name_of_a_cell_is_that_cell_done(
     assert (found.status, found.file.name) == ("done", f"cell-912-whatever-{cell.id}.h5")
 
 
+def test_a_profile_of_another_cell_is_not_this_one(
+    tmp_path: Path, cell: Cell, here: Machine
+) -> None:
+    for told, status in ((cell.id, "done"), ("0123456789ab", "failed")):
+        path = tmp_path / cell.file
+        shutil.copy(GOLDEN, path)
+        with h5py.File(path, "r+") as file:
+            facts = file["environment"]
+            at = facts["kind"].asstr()[:].tolist().index("str")
+            facts["name"][at], facts["value"][at] = "sweep_cell", told
+        found = state.state_of(tmp_path, cell, here)
+        assert found.status == status
+    assert found.reason == f"{path}: is of another cell; delete it and go on"
+
+
 def test_a_damaged_profile_is_not_measured_over(tmp_path: Path, cell: Cell, here: Machine) -> None:
     (tmp_path / cell.file).write_bytes(GOLDEN.read_bytes()[:3000])
     found = state.state_of(tmp_path, cell, here)
@@ -54,6 +72,8 @@ def test_a_failure_is_kept_until_it_is_forgotten(tmp_path: Path, cell: Cell, her
     assert (found.status, found.reason) == ("failed", "out of memory")
     assert found.failure is not None
     assert (found.failure.kind, found.failure.exit_code) == ("machine", 3)
+    # It failed as a cell of another number of another plan, too.
+    state.record_failure(tmp_path, dataclasses.replace(cell, number=7), MachineError("no", ""))
     state.forget_failure(tmp_path, cell)
     assert state.state_of(tmp_path, cell, here).status == "pending"
 
@@ -93,10 +113,41 @@ def test_what_failed_or_is_done_is_not_measured_under_another_name(
     assert (found[1].status, found[1].reason) == skipped
     state.forget_failure(tmp_path, cells[0])
     # The plan was extended before it.
-    shutil.copy(GOLDEN, tmp_path / cells[1].file)
+    profiled(tmp_path / cells[1].file, {"session": {"intra_threads": 1}})
     found = state.states(tmp_path, cells, here)
     assert [one.status for one in found] == ["skipped", "done"]
     assert found[0].reason == "the same as cell 2 on this machine"
+
+
+def profiled(path: Path, asked: dict[str, Any]) -> None:
+    """A profile for which that was asked."""
+    shutil.copy(GOLDEN, path)
+    with h5py.File(path, "r+") as file:
+        file.attrs["config"] = json.dumps(asked)
+
+
+def test_what_another_machine_made_of_a_cell_hides_no_cell_of_this_one(
+    tmp_path: Path, here: Machine
+) -> None:
+    cores = here.fit(
+        cells_of(read_plan(None, words(), [("model", ["mlp"]), ("threads", ["all"])]))[0]
+    )
+    number = cores.session.intra_threads
+    axes = [("model", ["mlp"]), ("threads", ["all", str(number)])]
+    cells = cells_of(read_plan(None, words(), axes))
+    assert [one.status for one in state.states(tmp_path, cells, here)] == ["pending", "skipped"]
+    # All of that machine were more threads, on some of its CPUs, or in several instances.
+    for asked in (
+        {"session": {"intra_threads": number + 14}},
+        {"session": {"intra_threads": number}, "affinity": "0-15"},
+        {"session": {"intra_threads": number}, "instances": 2},
+        {"session": "?"},
+    ):
+        profiled(tmp_path / cells[0].file, asked)
+        assert [one.status for one in state.states(tmp_path, cells, here)] == ["done", "pending"]
+    (tmp_path / cells[0].file).unlink()
+    state.record_failure(tmp_path, cells[0], MachineError("no", ""), host="another")
+    assert [one.status for one in state.states(tmp_path, cells, here)] == ["failed", "pending"]
 
 
 @pytest.mark.parametrize("content", [b"", b"[1]", b"{" * 70_000, b'{"message": 3, "exit_code": 0}'])

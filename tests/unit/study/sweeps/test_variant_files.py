@@ -11,10 +11,10 @@ import pytest
 pytest.importorskip("harness.native.ort", reason="the native module is not built")
 
 from harness.config.profile import ProfileConfig
-from harness.errors import MachineError
+from harness.errors import MachineError, RequestError
 from harness.measuring.observer import Observer
 from harness.options import words
-from harness.study.sweeps import variant_files
+from harness.study.sweeps import state, variant_files
 from harness.study.sweeps.cells import Cell, cells_of
 from harness.study.sweeps.plan import read_plan
 
@@ -48,6 +48,49 @@ def test_weights_that_a_kill_left_are_in_nobodys_way(cell: Cell, config: Profile
     beside(config).write_bytes(b"of a variant that was never finished")
     variant_files.provide(config, cell, Observer())
     assert [path.name for path in Path(config.model).parent.iterdir()] == [Path(config.model).name]
+
+
+def test_what_a_kill_left_of_a_variant_is_removed_and_what_is_being_made_stays(
+    tmp_path: Path, cell: Cell, config: ProfileConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variants = Path(config.model).parent
+    for name in (".mlp-fp16-0123abcd", ".mlp-fp16-a_bcdefg"):
+        (variants / name).mkdir(parents=True)
+        (variants / name / "large.onnx").write_bytes(WEIGHTS)
+    (variants / ".mlp-fp16-0123abcd.lock").touch()
+    (variants / ".mlp-fp16-89abcdef.lock").touch()
+    (variants / "mine.onnx").write_bytes(MODEL)
+    (variants / ".mlp-link-01234567").symlink_to(tmp_path)
+
+    def make(_model: str, _kind: str, out: Path, **_: Any) -> type[Made]:
+        out.write_bytes(MODEL)
+        state.drop_leftovers(tmp_path, [])
+        assert out.exists()
+        return Made
+
+    monkeypatch.setattr(variant_files.making, "make", make)
+    variant_files.provide(config, cell, Observer())
+    assert {path.name for path in variants.iterdir()} == {
+        "mine.onnx", ".mlp-link-01234567", Path(config.model).name
+    }  # fmt: skip
+    # Whoever follows a link removes what is not the sweep's.
+    kept = tmp_path / "elsewhere"
+    (kept / ".mlp-fp16-0123abcd").mkdir(parents=True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / variant_files.FOLDER).symlink_to(kept)
+    state.drop_leftovers(tmp_path / "other", [])
+    assert (kept / ".mlp-fp16-0123abcd").exists()
+
+
+def test_a_link_in_place_of_the_folder_of_variants_is_not_followed(
+    tmp_path: Path, cell: Cell, config: ProfileConfig
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    Path(config.model).parent.symlink_to(tmp_path / "elsewhere")
+    for _ in range(2):  # with a file there that would be taken for the variant, too
+        with pytest.raises(RequestError, match="variants: is a link"):
+            variant_files.provide(config, cell, Observer())
+        (tmp_path / "elsewhere" / Path(config.model).name).write_bytes(MODEL)
 
 
 def large(out: Path) -> None:
