@@ -12,7 +12,7 @@ from harness.study.curves import Knee, Scaling, Share
 from harness.study.known_devices import known_device
 from harness.study.measured import Case, Contender, Measured, by_case, fastest
 from harness.study.ratios import LATENCY, RATE, Estimate, basis, busy, inverse, ratio, scaled
-from harness.study.rows import CPU, RUNTIME, VARIANT, OperatorTypes, Row, Setting
+from harness.study.rows import BROKEN, CPU, RUNTIME, VARIANT, OperatorTypes, Row, Setting
 
 #: Fewest numbers of threads that make a curve: of a machine with two CPUs there are no more.
 FEWEST_THREADS = 2
@@ -211,10 +211,14 @@ def _efficiency(rows: tuple[Row, ...]) -> Estimate:
 
 
 def frontier(measured: Iterable[Measured]) -> tuple[tuple[Measured, bool], ...]:
-    """Settings, and whether no other of the same model beats them in latency and throughput."""
+    """Settings, and whether no other of the same model beats them in latency and throughput.
+
+    Variants that are broken are not among them: fast and wrong beats nothing.
+    """
     groups: dict[str, list[Measured]] = {}
     for one in measured:
-        if one.latency.value is not None and one.rate.value is not None:
+        sound = not one.case.variant.endswith(BROKEN)
+        if sound and one.latency.value is not None and one.rate.value is not None:
             groups.setdefault(one.case.model, []).append(one)
     return tuple(
         (one, kept)

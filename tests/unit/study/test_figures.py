@@ -329,6 +329,12 @@ def test_no_number_of_a_process_costs_time_or_memory(numbers: tuple[int, ...]) -
     assert ratios.by_turns(one, other) == []
 
 
+def test_a_broken_variant_beats_nothing() -> None:
+    rows = [row(10.0), row(1.0, variant="prune-channels:0.9 (broken)", sha256="02")]
+    ((one, kept),) = of(*rows).frontier
+    assert (one.case.variant, kept) == ("", True)
+
+
 def test_sessions_that_make_the_winner_unsure_are_not_told_to_change_nothing() -> None:
     rows = [
         row(10.0, threads=1), row(10.0 / 6, kind=GPU),
