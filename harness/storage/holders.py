@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import errno
-import fcntl
 import json
 import os
 import socket
@@ -20,7 +19,7 @@ from pathlib import Path
 
 from harness.errors import not_written, one_line
 from harness.ordinary_files import require_ordinary
-from harness.storage.shards import HeldError
+from harness.storage.shards import HeldError, try_lock
 
 #: Most bytes that are read of such a file.
 _MOST_BYTES = 4096
@@ -45,7 +44,11 @@ def hold(path: Path, what: Path) -> Iterator[None]:
         except OSError as error:
             raise not_written(path, error) from error
         try:
-            _lock(descriptor, what)
+            if not try_lock(descriptor):
+                raise HeldError(
+                    f"{what}: {_holder(descriptor)} is measuring into it",
+                    "wait until that has ended, or choose another `output`",
+                )
             if not is_at(path, descriptor):
                 continue  # its holder removed it meanwhile: others would lock another file
             _tell(descriptor)
@@ -79,18 +82,6 @@ def _opened(path: Path) -> int:
         os.close(descriptor)
         raise
     return descriptor
-
-
-def _lock(descriptor: int, what: Path) -> None:
-    # Some network file systems do not support locks; there we do without.
-    with contextlib.suppress(OSError):
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise HeldError(
-                f"{what}: {_holder(descriptor)} is measuring into it",
-                "wait until that has ended, or choose another `output`",
-            ) from None
 
 
 def _tell(descriptor: int) -> None:

@@ -306,18 +306,28 @@ def hold(folder: Path) -> Iterator[None]:
             f"{folder}: cannot be locked: {error.strerror}", "give the folder itself, not a link"
         ) from error
     try:
-        # Some network file systems do not support locks; there we do without.
-        with contextlib.suppress(OSError):
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise HeldError(
-                    f"{folder}: the profile that writes it is still running",
-                    "wait until it has ended",
-                ) from None
+        if not try_lock(descriptor):
+            raise HeldError(
+                f"{folder}: the profile that writes it is still running",
+                "wait until it has ended",
+            )
         yield
     finally:
         os.close(descriptor)
+
+
+def try_lock(descriptor: int) -> bool:
+    """Locks what was opened until it is closed; False if another process holds the lock.
+
+    Some network file systems do not support locks; there we do without.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 class _DamageError(Exception):

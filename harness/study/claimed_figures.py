@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 
-from harness.study.claims import RATIOS, Claim, Selector, Verdict
+from harness.study.claims import RATIOS, Claim, Selector
 from harness.study.figures import Study
 from harness.study.measured import Case, Contender, Measured, best_of
 from harness.study.prices import Cost
@@ -22,29 +22,6 @@ from harness.study.ratios import (
     scaled,
 )
 from harness.study.winners import cost_ratio, costs_of
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Evidence:
-    """One figure that a verdict rests on.
-
-    Attributes:
-        of: what it is of: ``resnet50, batch 1: NVIDIA H200 against Intel Xeon``.
-        estimate: the figure.
-        unit: of it.
-        verdict: on this figure alone.
-    """
-
-    of: str
-    estimate: Estimate
-    unit: str
-    verdict: Verdict
-
-    @property
-    def tells(self) -> bool:
-        """Whether there is a figure to show, or a verdict without one, of what costs nothing."""
-        return self.estimate.value is not None or self.verdict is not Verdict.UNKNOWN
-
 
 #: A device at some work.
 _Device = tuple[Case, Contender]

@@ -10,7 +10,7 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from harness.errors import HarnessError, RequestError, one_line
@@ -103,7 +103,7 @@ def join(given: Iterable[Path], names: Mapping[str, Path] | None = None) -> Join
             left_out.append((file, found))
         else:
             rows.append(found)
-    rows, copies = _once(rows, folders.values())
+    rows, copies = _once(rows, folders)
     rows = _models_apart(rows)
     if not rows:
         told = "; ".join(f"{file}: {reason}" for file, reason in left_out[:3])
@@ -212,7 +212,7 @@ def _real(path: Path) -> Path:
 
 
 def _once(
-    rows: Sequence[Row], named: Collection[Path]
+    rows: Sequence[Row], folders: Mapping[str, Path]
 ) -> tuple[list[Row], list[tuple[Path, Path]]]:
     """One row a measurement: of copies a complete one first, then one in a folder that is given a
     name, then by its own name.
@@ -221,7 +221,7 @@ def _once(
     copies = []
 
     def order(row: Row) -> tuple[bool, bool, str]:
-        return not row.complete, not _inside_of(row, named), str(row.file)
+        return not row.complete, not _holding(row, folders), str(row.file)
 
     for row in sorted(rows, key=order):
         first = kept.setdefault(row.copy_of, row)
@@ -230,9 +230,10 @@ def _once(
     return list(kept.values()), copies
 
 
-def _inside_of(row: Row, folders: Iterable[Path]) -> bool:
-    file = _real(row.file)
-    return any(file.is_relative_to(folder) for folder in folders)
+def _holding(row: Row, folders: Mapping[str, Path]) -> list[str]:
+    """The names of the folders that hold a row's file, wherever links lead."""
+    file = _real(row.file) if folders else row.file
+    return [name for name, folder in folders.items() if file.is_relative_to(folder)]
 
 
 def _models_apart(rows: Sequence[Row]) -> list[Row]:
@@ -270,8 +271,7 @@ def _named(rows: Sequence[Row], folders: Mapping[str, Path]) -> list[Row]:
     given: dict[int, str] = {}
     for place, row in enumerate(rows):
         # Of several folders that hold it, the innermost names it.
-        holding = [n for n, folder in folders.items() if _real(row.file).is_relative_to(folder)]
-        if holding:
+        if holding := _holding(row, folders):
             given[place] = max(holding, key=lambda name: len(folders[name].parts))
     groups = _Groups(len(rows), given)
     by_name: dict[str, int] = {}

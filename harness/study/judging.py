@@ -8,9 +8,7 @@ from collections.abc import Iterable, Sequence
 from harness.study.claimed_figures import claimed_figures
 from harness.study.claims import Claim, Text, Verdict
 from harness.study.figures import Study
-from harness.study.ratios import (
-    Estimate,
-)
+from harness.study.ratios import Estimate
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -27,9 +27,8 @@ from harness.statistics.paired import FEWEST_PAIRS
 from harness.statistics.verdicts import MARGIN, Comparison, Side, Verdict
 from harness.study.rows import Row
 
-#: The figures of a setting, with their units.
+#: The figures of a setting: ns an inference, items a second, joules an item.
 LATENCY, RATE, ENERGY = "latency", "throughput", "energy"
-UNITS = {LATENCY: "ns", RATE: "items/s", ENERGY: "J/item"}
 
 
 #: Most processes of a cell in one round that are looked for.

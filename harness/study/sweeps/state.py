@@ -250,6 +250,20 @@ def _failure(path: Path | None) -> Failure | None:
 # Locks
 
 
+def make(folder: Path) -> None:
+    """Makes the folder of a sweep, if there is none.
+
+    Raises:
+        RequestError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RequestError(
+            f"{folder}: cannot be made: {error.strerror}", "choose another `output`"
+        ) from error
+
+
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Keeps a second sweep out of the folder, which is made where there is none.
@@ -258,12 +272,7 @@ def held(folder: Path) -> Iterator[None]:
         shards.HeldError: there is one.
         RequestError: the folder cannot be made or written to.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RequestError(
-            f"{folder}: cannot be made: {error.strerror}", "choose another `output`"
-        ) from error
+    make(folder)
     # By the file for all hosts, by the folder where that has no locks of files.
     with holders.hold(folder / _HOLDER, folder), shards.hold(folder):
         yield

@@ -19,7 +19,6 @@ from harness.errors import (
     Interrupted,
     MachineError,
     NoRoomError,
-    RequestError,
     lacks_room,
 )
 from harness.measuring import rounds
@@ -301,12 +300,7 @@ def measure_cell(
         HarnessError: it failed; that is recorded in the folder.
     """
     machine = machine or Machine()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RequestError(
-            f"{folder}: cannot be made: {error.strerror}", "choose another `output`"
-        ) from error
+    state.make(folder)
     with interruptible(), host_lock.alone(observer.waiting):
         if retry:
             state.forget_failure(folder, cell)
